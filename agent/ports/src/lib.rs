@@ -1,1 +1,113 @@
-//! To come.
+//! What Bowline may ask of a machine ([`Inspect`]) and do to it ([`Change`]), and the plain data both speak of.
+//!
+//! A leaf: engine and capabilities know this crate only; `bowline-host` implements it twice, for the real
+//! machine and for a simulated one. Whoever holds an `&dyn Inspect` can not change anything: that is the law
+//! `look_is_not_touch`, kept by the types.
+
+mod block;
+mod error;
+mod file;
+mod job;
+mod kubernetes;
+mod machine;
+mod unit;
+
+pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKind};
+pub use error::{ErrorKind, PortError};
+pub use file::{File, FileKind, Meta};
+pub use job::{Digest, FetchOrder, FormatOrder, Job, Progress, ProgressValue};
+pub use kubernetes::{NodeObject, Ready};
+pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
+pub use unit::{ActiveState, Unit};
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+/// A boxed future: async methods are not object-safe without one.
+pub type Fut<'a, T> = Pin<Box<dyn Future<Output = Result<T, PortError>> + Send + 'a>>;
+
+/// Everything that may be read from the machine. No method changes anything, each ends within seconds.
+pub trait Inspect: Send + Sync {
+    /// The wall clock and whether something keeps it synchronised.
+    fn clock(&self) -> Fut<'_, Clock>;
+    /// The host name as the kernel has it.
+    fn host_name(&self) -> Fut<'_, String>;
+    /// The processor architecture.
+    fn arch(&self) -> Arch;
+    /// A whole file of at most 4 MiB; `None` where there is none.
+    fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>>;
+    /// What stands at a path, symbolic links followed; `None` where nothing does.
+    fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>>;
+    /// The names in a directory, sorted; `None` where there is no directory.
+    fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>>;
+    /// SHA-256 of a file in lower-case hex; `None` where there is none.
+    fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>>;
+    /// Addresses of all interfaces, loopback included.
+    fn addresses(&self) -> Fut<'_, Vec<Address>>;
+    /// The interface of the default route; `None` without one.
+    fn default_route(&self) -> Fut<'_, Option<String>>;
+    /// The process that listens on a TCP port, if one does.
+    fn listener(&self, port: u16) -> Fut<'_, Option<Listener>>;
+    /// Every block device that could hold a filesystem: disks, partitions, loop, device-mapper, md.
+    fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>>;
+    /// What a device holds, read with `blkid`, `wipefs` and by looking at the bytes themselves.
+    fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe>;
+    /// The mount table of PID 1 (the sandbox shows its own).
+    fn mounts(&self) -> Fut<'_, Vec<Mount>>;
+    /// How full the filesystem at a path is. A filesystem that does not answer is an error of kind `Timeout`.
+    fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space>;
+    /// A unit as systemd knows it; `Unit::load` is `not-found` where it does not.
+    fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit>;
+    /// The last lines that a unit wrote to the journal, oldest first.
+    fn journal_tail<'a>(&'a self, unit: &'a str, lines: usize) -> Fut<'a, Vec<String>>;
+    /// The version that a K3s binary says of itself (`v1.34.1+k3s1`); `None` without a binary.
+    fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>>;
+    /// A Node, read with the credentials of a kubeconfig file; `None` where the cluster has none of that name.
+    fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>>;
+    /// Long work under way or ended, by its name (`mkfs-data`); `None` when nobody started it since boot.
+    fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>>;
+}
+
+/// Everything that may be done to the machine. Each call is one change; all are safe to repeat.
+pub trait Change: Inspect {
+    /// Writes a file atomically and durably (temporary file, fsync, rename, fsync of the directory), making
+    /// missing directories with mode 0755.
+    fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()>;
+    /// Removes a file; gone already is fine.
+    fn remove<'a>(&'a self, path: &'a Path) -> Fut<'a, ()>;
+    /// Renames a file over another on the same filesystem, setting its mode first, and syncs the directory.
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path, mode: u32) -> Fut<'a, ()>;
+    /// Makes a symbolic link where nothing stands.
+    fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()>;
+    /// Has systemd read its unit files again.
+    fn reload_units(&self) -> Fut<'_, ()>;
+    /// Starts a unit and waits until systemd has carried the job out, or refuses it.
+    fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Queues a start and does not wait: K3s stays "activating" for as long as it can not join.
+    fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Queues a restart and does not wait.
+    fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Enables units for the next boot.
+    fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Makes a filesystem on a device that is proven blank under the same lock, as a unit of PID 1; or follows
+    /// the one that runs already. Refused when the device is not the one of the order, or not blank and not
+    /// marked as half-made by us.
+    fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Downloads and verifies a file as a unit of PID 1; or follows the one that runs already.
+    fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Server-side apply of a Node's labels as field manager `bowline`, without force: keys that we owned and
+    /// that are not in `labels` are removed.
+    fn apply_labels<'a>(
+        &'a self,
+        kubeconfig: &'a Path,
+        node: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> Fut<'a, ()>;
+}
+
+/// The kubeconfig of K3s's administrator, on servers.
+pub fn k3s_admin_kubeconfig() -> PathBuf {
+    PathBuf::from("/etc/rancher/k3s/k3s.yaml")
+}

@@ -1,0 +1,380 @@
+//! The loop: look at what changed, plan, start the first step of each item, report, wait for the next event.
+
+use crate::backoff::delay;
+use crate::capability::{Boxed, ErasedAction, ErasedPlan};
+use crate::report::{CapabilityState, Report, SettingsReport};
+use crate::{Conditions, Plan};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+mod log;
+mod reporting;
+mod slot;
+
+use slot::Slot;
+
+type Key = (&'static str, String);
+
+/// What made the loop wake up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Settings, devices or units changed: look at everything, and try again what failed.
+    All,
+    /// One capability by its name.
+    Capability(&'static str),
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do, nothing waited for.
+    Converged,
+    /// Steps are under way or can be started.
+    Busy,
+    /// Only waits are left.
+    Waiting,
+    /// Something is refused or fails.
+    Blocked,
+}
+
+struct Trouble {
+    attempts: u32,
+    since: i64,
+    error: PortError,
+    next: Instant,
+}
+
+struct InFlight {
+    action: Arc<ErasedAction>,
+    progress: Progress,
+}
+
+struct Finished {
+    key: Key,
+    result: Result<(), PortError>,
+}
+
+/// The engine. It remembers what fails and since when things are waited for, and nothing else: the node itself
+/// is the state.
+pub struct Engine {
+    slots: Vec<Slot>,
+    since: BTreeMap<(String, String, String), (Instant, i64)>,
+    trouble: BTreeMap<Key, Trouble>,
+    without_effect: BTreeMap<Key, serde_json::Value>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
+    in_flight: BTreeMap<Key, InFlight>,
+    settings: SettingsReport,
+    version: String,
+    looks: u64,
+    report: Report,
+}
+
+impl Engine {
+    /// An engine over capabilities in the order of their dependence. `version` is the program's.
+    pub fn new(capabilities: Vec<Boxed>, version: impl Into<String>) -> Self {
+        Self {
+            slots: capabilities.into_iter().map(Slot::new).collect(),
+            since: BTreeMap::new(),
+            trouble: BTreeMap::new(),
+            without_effect: BTreeMap::new(),
+            running: FuturesUnordered::new(),
+            in_flight: BTreeMap::new(),
+            settings: SettingsReport::default(),
+            version: version.into(),
+            looks: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// Takes over since when things were waited for from the report of an earlier process of this boot.
+    pub fn resume(&mut self, earlier: &Report, now: i64) {
+        for c in &earlier.capabilities {
+            let waits = c.waits.iter().map(|w| (&w.item, &w.what, w.since));
+            let refusals = c.refusals.iter().map(|r| (&r.item, &r.what, r.since));
+            for (item, what, since) in waits.chain(refusals) {
+                let ago = Duration::from_secs(u64::try_from(now - since).unwrap_or(0));
+                let begun = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
+                self.since.insert((c.name.clone(), item.clone(), what.clone()), (begun, since));
+            }
+        }
+    }
+
+    /// Puts capabilities with other settings in place. Steps under way go on; failures are forgotten.
+    pub fn replace(&mut self, capabilities: Vec<Boxed>) {
+        self.slots = capabilities.into_iter().map(Slot::new).collect();
+        self.trouble.clear();
+        self.without_effect.clear();
+    }
+
+    /// What the report says of the settings.
+    pub fn settings(&mut self, settings: SettingsReport) {
+        self.settings = settings;
+    }
+
+    /// Marks what has to be looked at again. A wake of all also ends every delay.
+    pub fn wake(&mut self, wake: Wake) {
+        for slot in &mut self.slots {
+            if wake == Wake::All || wake == Wake::Capability(slot.capability.0.name()) {
+                slot.dirty = true;
+            }
+        }
+        if wake == Wake::All {
+            let now = Instant::now();
+            self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
+        }
+    }
+
+    /// Looks at what is due and plans; changes nothing.
+    pub async fn look(&mut self, host: &dyn Inspect) -> &Report {
+        let now = Instant::now();
+        for slot in &mut self.slots {
+            slot.dirty |= slot.facts.is_none() || now.duration_since(slot.looked) >= slot.every();
+        }
+        // Conditions flow down the list in one pass; a capability that asked for one stated further down looks
+        // again. Each extra pass needs a condition that changed, and no capability looks more often than there
+        // are capabilities: that bounds it.
+        for _ in 0..=self.slots.len() {
+            self.observe(host).await;
+            self.plan();
+            if !self.slots.iter().any(|s| s.dirty) {
+                break;
+            }
+        }
+        self.looks += 1;
+        let unix = host.clock().await.map(|c| c.unix).unwrap_or(self.report.at);
+        self.remember(unix);
+        self.make_report(unix);
+        &self.report
+    }
+
+    async fn observe(&mut self, host: &dyn Inspect) {
+        let looks = self.slots.iter_mut().filter(|s| s.dirty).map(|slot| async move {
+            slot.facts = Some(slot.capability.0.observe(host).await);
+            slot.dirty = false;
+            slot.looked = Instant::now();
+        });
+        futures::future::join_all(looks).await;
+    }
+
+    fn plan(&mut self) {
+        let waited: BTreeMap<String, BTreeMap<(String, String), Duration>> = self.waited();
+        for index in 0..self.slots.len() {
+            let values = self.conditions();
+            let name = self.slots[index].capability.0.name();
+            let now = Conditions::new(values, waited.get(name).cloned().unwrap_or_default());
+            let slot = &mut self.slots[index];
+            slot.plan = match &slot.facts {
+                Some(Ok(facts)) => slot.capability.0.plan(facts.as_ref(), &now),
+                Some(Err(_)) | None => Plan::default(),
+            };
+            slot.seen = now.asked().into_iter().map(|k| (k.clone(), now.get(&k).map(String::from))).collect();
+        }
+        let values = self.conditions();
+        for slot in &mut self.slots {
+            slot.dirty = slot.seen.iter().any(|(key, seen)| values.get(key) != seen.as_ref());
+        }
+    }
+
+    fn conditions(&self) -> BTreeMap<String, String> {
+        self.slots.iter().flat_map(|s| s.plan.conditions.clone()).collect()
+    }
+
+    fn waited(&self) -> BTreeMap<String, BTreeMap<(String, String), Duration>> {
+        let mut all = BTreeMap::<String, BTreeMap<_, _>>::new();
+        for ((name, item, what), (begun, _)) in &self.since {
+            all.entry(name.clone()).or_default().insert((item.clone(), what.clone()), begun.elapsed());
+        }
+        all
+    }
+
+    /// Notes since when each wait and refusal stands, and forgets those that ended.
+    fn remember(&mut self, unix: i64) {
+        let mut standing = BTreeSet::new();
+        for slot in &self.slots {
+            let name = slot.capability.0.name();
+            let waits = slot.plan.waits.iter().map(|w| (&w.item, &w.what));
+            let refusals = slot.plan.refusals.iter().map(|r| (&r.item, &r.what));
+            for (item, what) in waits.chain(refusals) {
+                standing.insert((name.to_string(), item.clone(), what.clone()));
+            }
+        }
+        self.since.retain(|key, _| standing.contains(key));
+        for key in standing {
+            self.since.entry(key).or_insert_with(|| (Instant::now(), unix));
+        }
+        let wanted: BTreeSet<Key> = self
+            .slots
+            .iter()
+            .flat_map(|s| s.plan.steps.iter().map(|step| (s.capability.0.name(), step.item.clone())))
+            .collect();
+        self.trouble.retain(|key, _| wanted.contains(key));
+        self.without_effect.retain(|key, _| wanted.contains(key));
+    }
+
+    /// Starts the first step of every item that is neither under way nor waiting for its next try.
+    pub fn start(&mut self, host: &Arc<dyn Change>) {
+        let now = Instant::now();
+        for index in 0..self.slots.len() {
+            let capability = self.slots[index].capability.clone();
+            let name = capability.0.name();
+            let mut seen = BTreeSet::new();
+            for step in self.slots[index].plan.steps.clone() {
+                let key: Key = (name, step.item.clone());
+                if !seen.insert(step.item.clone()) || self.in_flight.contains_key(&key) {
+                    continue;
+                }
+                if self.trouble.get(&key).is_some_and(|t| t.next > now) {
+                    continue;
+                }
+                if self.without_effect.remove(&key).is_some_and(|done| done == step.action.json) {
+                    let error = PortError::new(
+                        ErrorKind::Other,
+                        format!("“{}” was done, but looking again shows no difference", step.action.text),
+                    );
+                    self.failed(key, error);
+                    continue;
+                }
+                let progress = Progress::default();
+                let (host, action) = (Arc::clone(host), Arc::clone(&step.action));
+                self.in_flight
+                    .insert(key.clone(), InFlight { action: Arc::clone(&action), progress: progress.clone() });
+                let capability = capability.clone();
+                self.running.push(Box::pin(async move {
+                    let result = capability.0.apply(&action, host.as_ref(), &progress).await;
+                    Finished { key, result }
+                }));
+            }
+        }
+        let at = self.report.at;
+        self.make_report(at);
+    }
+
+    /// Waits until a step ends, a delay or a look is due. Safe to cancel.
+    pub async fn next(&mut self) {
+        let due = self.due();
+        tokio::select! {
+            Some(finished) = self.running.next(), if !self.running.is_empty() => self.finished(finished),
+            () = tokio::time::sleep_until(due) => {
+                let now = Instant::now();
+                for slot in &mut self.slots {
+                    slot.dirty |= slot.poll().is_some_and(|poll| now.duration_since(slot.looked) >= poll);
+                }
+            }
+        }
+        // Several steps often end together; take what is ready before looking again.
+        while let Some(Some(finished)) = futures::FutureExt::now_or_never(self.running.next()) {
+            self.finished(finished);
+        }
+    }
+
+    fn due(&self) -> Instant {
+        let looks = self.slots.iter().map(|s| s.looked + s.poll().unwrap_or(s.every()).min(s.every()));
+        let tries = self.trouble.values().map(|t| t.next);
+        let deadlines = self.slots.iter().flat_map(|s| {
+            let name = s.capability.0.name();
+            s.plan.waits.iter().filter_map(move |w| {
+                let (begun, _) = self.since.get(&(name.to_string(), w.item.clone(), w.what.clone()))?;
+                let due = *begun + w.deadline?;
+                (due > Instant::now()).then_some(due)
+            })
+        });
+        let far = Instant::now() + Duration::from_secs(3600);
+        looks.chain(tries).chain(deadlines).min().unwrap_or(far).min(far)
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        let Finished { key, result } = finished;
+        let Some(flight) = self.in_flight.remove(&key) else { return };
+        self.wake(Wake::Capability(key.0));
+        match result {
+            Ok(()) => {
+                log::done(&key, &flight.action.text);
+                self.trouble.remove(&key);
+                self.without_effect.insert(key, flight.action.json.clone());
+            }
+            Err(error) => {
+                log::failed(&key, &flight.action.text, &error);
+                self.failed(key, error);
+            }
+        }
+    }
+
+    fn failed(&mut self, key: Key, error: PortError) {
+        let at = self.report.at;
+        let trouble = self.trouble.entry(key).or_insert_with(|| Trouble {
+            attempts: 0,
+            since: at,
+            error: error.clone(),
+            next: Instant::now(),
+        });
+        trouble.attempts += 1;
+        trouble.next = Instant::now() + delay(error.kind, trouble.attempts);
+        trouble.error = error;
+    }
+
+    /// Looks, then starts what can be started: one turn of the loop.
+    pub async fn turn(&mut self, host: &Arc<dyn Change>) -> &Report {
+        let inspect: &dyn Inspect = host.as_ref();
+        self.look(inspect).await;
+        self.start(host);
+        &self.report
+    }
+
+    /// Turns until nothing is left that can be done now, then says how it stands. With `patience`, waits and
+    /// failures are given that long as well. `show` gets every report.
+    pub async fn converge(
+        &mut self,
+        host: &Arc<dyn Change>,
+        patience: Duration,
+        mut show: impl FnMut(&Report),
+    ) -> Outcome {
+        let end = Instant::now() + patience;
+        loop {
+            self.turn(host).await;
+            show(&self.report);
+            match self.outcome() {
+                Outcome::Converged => return Outcome::Converged,
+                Outcome::Busy => {
+                    // Progress is worth showing while nothing ends.
+                    let _ = tokio::time::timeout(Duration::from_millis(200), self.next()).await;
+                }
+                standing @ (Outcome::Waiting | Outcome::Blocked) => {
+                    if tokio::time::timeout_at(end, self.next()).await.is_err() {
+                        return standing;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How it stands after the last turn.
+    pub fn outcome(&self) -> Outcome {
+        if !self.in_flight.is_empty() {
+            return Outcome::Busy;
+        }
+        let states: Vec<_> = self.report.capabilities.iter().map(|c| c.state).collect();
+        let any = |wanted: &[CapabilityState]| states.iter().any(|s| wanted.contains(s));
+        use CapabilityState as S;
+        if any(&[S::Refused, S::Failing, S::Unknown]) {
+            Outcome::Blocked
+        } else if any(&[S::Waiting, S::Overdue]) {
+            Outcome::Waiting
+        } else if any(&[S::Working]) {
+            Outcome::Busy
+        } else {
+            Outcome::Converged
+        }
+    }
+
+    /// The last report.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}

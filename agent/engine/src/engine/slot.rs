@@ -1,0 +1,41 @@
+//! A capability in the engine: its last facts and plan, and when it looks again.
+
+use crate::Plan;
+use crate::capability::{Boxed, ErasedPlan};
+use bowline_ports::PortError;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(super) struct Slot {
+    pub(super) capability: Boxed,
+    pub(super) facts: Option<Result<Box<dyn Any + Send + Sync>, PortError>>,
+    pub(super) plan: ErasedPlan,
+    pub(super) seen: BTreeMap<String, Option<String>>,
+    pub(super) dirty: bool,
+    pub(super) looked: Instant,
+}
+
+impl Slot {
+    pub(super) fn new(capability: Boxed) -> Self {
+        Self {
+            capability,
+            facts: None,
+            plan: Plan::default(),
+            seen: BTreeMap::new(),
+            dirty: true,
+            looked: Instant::now(),
+        }
+    }
+
+    pub(super) fn every(&self) -> Duration {
+        // What can not be seen is tried again soon.
+        if matches!(self.facts, Some(Err(_))) { Duration::from_secs(5) } else { self.capability.0.every() }
+    }
+
+    pub(super) fn poll(&self) -> Option<Duration> {
+        let waits = self.plan.waits.iter().filter_map(|w| w.poll).min();
+        if matches!(self.facts, Some(Err(_))) { Some(self.every()) } else { waits }
+    }
+}

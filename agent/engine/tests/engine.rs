@@ -1,0 +1,246 @@
+//! The loop against a world of two numbers: one capability counts `a` up to its target, the other starts when
+//! the first says so. The host is never asked for anything but the clock.
+
+use bowline_engine::{Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, Wait, boxed};
+use bowline_ports::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Clone, Default)]
+struct World {
+    a: Arc<AtomicU32>,
+    b: Arc<AtomicU32>,
+    fail: Arc<Mutex<Vec<ErrorKind>>>,
+    looks_b: Arc<AtomicU32>,
+}
+
+struct CountUp(World, u32);
+struct Follower(World);
+
+impl Capability for CountUp {
+    const NAME: &'static str = "count";
+    type Facts = u32;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<u32, PortError> {
+        Ok(self.0.a.load(SeqCst))
+    }
+    fn plan(&self, a: &u32, _: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        for n in *a..self.1 {
+            plan.step("a", format!("make it {}", n + 1), "it is too small");
+        }
+        if *a == self.1 {
+            plan.state("a", "ready");
+        }
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        if let Some(kind) = self.0.fail.lock().unwrap().pop() {
+            return Err(PortError::new(kind, "no luck").hint("try a horseshoe"));
+        }
+        self.0.a.fetch_add(1, SeqCst);
+        Ok(())
+    }
+}
+
+impl Capability for Follower {
+    const NAME: &'static str = "follow";
+    type Facts = u32;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<u32, PortError> {
+        self.0.looks_b.fetch_add(1, SeqCst);
+        Ok(self.0.b.load(SeqCst))
+    }
+    fn plan(&self, b: &u32, now: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        if !now.is("a", "ready") {
+            plan.waits.push(Wait::new("b", "a", "b follows a").deadline(Duration::from_secs(60), "count yourself"));
+        } else if *b == 0 {
+            plan.step("b", "set".into(), "a is ready");
+        }
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        self.0.b.store(1, SeqCst);
+        Ok(())
+    }
+}
+
+/// A host that has nothing but a clock.
+struct ClockOnly;
+fn none<'a, T: Send + 'a>() -> Fut<'a, T> {
+    Box::pin(async { Err(PortError::new(ErrorKind::Other, "only a clock here")) })
+}
+impl Inspect for ClockOnly {
+    fn clock(&self) -> Fut<'_, Clock> {
+        Box::pin(async { Ok(Clock { unix: 1_000, synchronised: true, uptime: 1 }) })
+    }
+    fn host_name(&self) -> Fut<'_, String> {
+        none()
+    }
+    fn arch(&self) -> Arch {
+        Arch::Amd64
+    }
+    fn read<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<File>> {
+        none()
+    }
+    fn meta<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<Meta>> {
+        none()
+    }
+    fn list<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<Vec<String>>> {
+        none()
+    }
+    fn sha256<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<String>> {
+        none()
+    }
+    fn addresses(&self) -> Fut<'_, Vec<Address>> {
+        none()
+    }
+    fn default_route(&self) -> Fut<'_, Option<String>> {
+        none()
+    }
+    fn listener(&self, _: u16) -> Fut<'_, Option<Listener>> {
+        none()
+    }
+    fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>> {
+        none()
+    }
+    fn probe<'a>(&'a self, _: &'a Path) -> Fut<'a, Probe> {
+        none()
+    }
+    fn mounts(&self) -> Fut<'_, Vec<Mount>> {
+        none()
+    }
+    fn space<'a>(&'a self, _: &'a Path) -> Fut<'a, Space> {
+        none()
+    }
+    fn unit<'a>(&'a self, _: &'a str) -> Fut<'a, Unit> {
+        none()
+    }
+    fn journal_tail<'a>(&'a self, _: &'a str, _: usize) -> Fut<'a, Vec<String>> {
+        none()
+    }
+    fn k3s_version<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<String>> {
+        none()
+    }
+    fn node<'a>(&'a self, _: &'a Path, _: &'a str) -> Fut<'a, Option<NodeObject>> {
+        none()
+    }
+    fn job<'a>(&'a self, _: &'a str) -> Fut<'a, Option<Job>> {
+        none()
+    }
+}
+impl Change for ClockOnly {
+    fn write<'a>(&'a self, _: &'a Path, _: &'a [u8], _: u32) -> Fut<'a, ()> {
+        none()
+    }
+    fn remove<'a>(&'a self, _: &'a Path) -> Fut<'a, ()> {
+        none()
+    }
+    fn rename<'a>(&'a self, _: &'a Path, _: &'a Path, _: u32) -> Fut<'a, ()> {
+        none()
+    }
+    fn link<'a>(&'a self, _: &'a Path, _: &'a Path) -> Fut<'a, ()> {
+        none()
+    }
+    fn reload_units(&self) -> Fut<'_, ()> {
+        none()
+    }
+    fn start<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
+    fn start_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
+    fn restart_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
+    fn enable<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
+    fn format<'a>(&'a self, _: &'a FormatOrder, _: &'a Progress) -> Fut<'a, ()> {
+        none()
+    }
+    fn fetch<'a>(&'a self, _: &'a FetchOrder, _: &'a Progress) -> Fut<'a, ()> {
+        none()
+    }
+    fn apply_labels<'a>(&'a self, _: &'a Path, _: &'a str, _: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
+        none()
+    }
+}
+
+fn engine(world: &World, target: u32) -> (Engine, Arc<dyn Change>) {
+    let capabilities = vec![boxed(Follower(world.clone())), boxed(CountUp(world.clone(), target))];
+    (Engine::new(capabilities, "test"), Arc::new(ClockOnly))
+}
+
+#[tokio::test(start_paused = true)]
+async fn converges_in_order_and_then_does_nothing() {
+    let world = World::default();
+    let (mut engine, host) = engine(&world, 3);
+    assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Converged);
+    assert_eq!((world.a.load(SeqCst), world.b.load(SeqCst)), (3, 1));
+    assert_eq!(engine.report().overall, Overall::Ready);
+    let looks = world.looks_b.load(SeqCst);
+    engine.turn(&host).await;
+    assert_eq!(world.looks_b.load(SeqCst), looks, "an unchanged node is not looked at again before it is due");
+    assert!(engine.report().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_item_is_tried_again_later_and_says_why_meanwhile() {
+    let world = World::default();
+    *world.fail.lock().unwrap() = vec![ErrorKind::Timeout, ErrorKind::Busy];
+    let (mut engine, host) = engine(&world, 1);
+    assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Blocked);
+    let count = &engine.report().capabilities[1];
+    assert_eq!(count.state, CapabilityState::Failing);
+    let failing = count.steps[0].failing.as_ref().unwrap();
+    assert_eq!((failing.attempts, failing.error.as_str()), (1, "no luck"));
+    assert_eq!(failing.hint.as_deref(), Some("try a horseshoe"));
+    assert_eq!(engine.report().headline(), "failing: make it 1: no luck");
+    assert_eq!(engine.converge(&host, Duration::from_secs(60), |_| {}).await, Outcome::Converged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_remembers_its_start_and_becomes_overdue() {
+    let world = World::default();
+    *world.fail.lock().unwrap() = vec![ErrorKind::Invalid; 40];
+    let (mut engine, host) = engine(&world, 1);
+    engine.converge(&host, Duration::from_secs(30), |_| {}).await;
+    assert_eq!(engine.report().capabilities[0].state, CapabilityState::Waiting);
+    engine.converge(&host, Duration::from_secs(40), |_| {}).await;
+    let wait = &engine.report().capabilities[0].waits[0];
+    assert_eq!(wait.overdue.as_deref(), Some("count yourself"));
+    assert_eq!(engine.report().overall, Overall::Degraded);
+}
+
+struct Liar;
+impl Capability for Liar {
+    const NAME: &'static str = "liar";
+    type Facts = ();
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<(), PortError> {
+        Ok(())
+    }
+    fn plan(&self, (): &(), _: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        plan.step("x", "set x".into(), "it is not set");
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_without_effect_is_a_failure_and_no_hot_loop() {
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let mut engine = Engine::new(vec![boxed(Liar)], "test");
+    assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Blocked);
+    let failing = engine.report().capabilities[0].steps[0].failing.clone().unwrap();
+    assert!(failing.error.contains("looking again shows no difference"), "{}", failing.error);
+}

@@ -1,0 +1,134 @@
+//! Block devices: who they are and what they hold.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// A filesystem type that Bowline makes and mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filesystem {
+    /// ext4
+    Ext4,
+    /// XFS
+    Xfs,
+    /// btrfs
+    Btrfs,
+}
+
+impl Filesystem {
+    /// The name that the kernel and `blkid` use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
+impl fmt::Display for Filesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What identifies a device beyond its name: names and links change, these do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceId {
+    /// The serial that the device itself reports (SCSI VPD page 0x80, NVMe, virtio); for a loop device its
+    /// backing file. `None` where the device has none.
+    pub serial: Option<String>,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A block device as the kernel and udev show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockDevice {
+    /// `/dev/sdb`.
+    pub path: PathBuf,
+    /// `major:minor`.
+    pub number: String,
+    /// Serial and size.
+    pub id: DeviceId,
+    /// Vendor, trimmed; empty where unknown.
+    pub vendor: String,
+    /// Model, trimmed; empty where unknown.
+    pub model: String,
+    /// All links that udev made (`/dev/disk/by-id/…`), sorted.
+    pub links: Vec<PathBuf>,
+    /// A partition of another device.
+    pub partition_of: Option<PathBuf>,
+    /// Partitions on it.
+    pub partitions: Vec<PathBuf>,
+    /// Devices built on it (LVM, RAID, LUKS).
+    pub holders: Vec<String>,
+    /// Where it, or a partition of it, is mounted.
+    pub mounted_at: Vec<PathBuf>,
+    /// It, or a partition of it, is used as swap.
+    pub swap: bool,
+    /// It holds the running system's root, `/boot` or `/usr`.
+    pub root: bool,
+    /// The kernel has it read-only.
+    pub read_only: bool,
+}
+
+/// What kind of structure a signature belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureKind {
+    /// A filesystem.
+    Filesystem,
+    /// A partition table.
+    PartitionTable,
+    /// A member of a RAID, LVM, LUKS, swap or similar.
+    Member,
+}
+
+/// A structure found on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The kind of structure.
+    pub kind: SignatureKind,
+    /// Its type as `blkid` names it (`ext4`, `gpt`, `LVM2_member`).
+    pub name: String,
+    /// Its UUID.
+    pub uuid: Option<String>,
+    /// Its label.
+    pub label: Option<String>,
+}
+
+/// What a device holds. Blank only if every field says so: see [`Probe::is_blank`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Everything found; of several the first is `blkid`'s.
+    pub signatures: Vec<Signature>,
+    /// `blkid` found signatures that contradict each other.
+    pub ambivalent: bool,
+    /// The first byte offset at which something other than zero was read, within the ranges that are proof.
+    pub data_at: Option<u64>,
+    /// Bytes that were read and found zero.
+    pub zeros: u64,
+    /// Reading failed somewhere: proves nothing.
+    pub read_error: Option<String>,
+}
+
+impl Probe {
+    /// Proven blank: no signature, no contradiction, no read error, and only zeros where data would be.
+    pub fn is_blank(&self) -> bool {
+        self.signatures.is_empty()
+            && !self.ambivalent
+            && self.data_at.is_none()
+            && self.read_error.is_none()
+            && self.zeros > 0
+    }
+
+    /// The one filesystem on the whole device, when that is all there is.
+    pub fn filesystem(&self) -> Option<&Signature> {
+        match self.signatures.as_slice() {
+            [one] if one.kind == SignatureKind::Filesystem && !self.ambivalent => Some(one),
+            _ => None,
+        }
+    }
+}

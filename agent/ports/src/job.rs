@@ -1,0 +1,95 @@
+//! Long work that runs as a unit of PID 1, and its progress.
+
+use crate::{DeviceId, Filesystem};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// Make a filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormatOrder {
+    /// The volume's name; also the filesystem's label.
+    pub volume: String,
+    /// The device node.
+    pub device: PathBuf,
+    /// Who the device has to be: read again under the lock, a difference ends the work.
+    pub id: DeviceId,
+    /// What to make.
+    pub filesystem: Filesystem,
+    /// The planned UUID.
+    pub uuid: String,
+    /// Our own recorded attempt on this very device was cut off: bytes without a signature, or with the
+    /// planned UUID, are ours.
+    pub resume: bool,
+}
+
+/// How a download is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digest {
+    /// SHA-256 in lower-case hex, from the settings.
+    Pinned(String),
+    /// The release's own checksum file, and the name to look for in it.
+    File {
+        /// URL of the checksum file.
+        url: String,
+        /// The file name in its second column.
+        name: String,
+    },
+}
+
+/// Download a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchOrder {
+    /// The work's name (`k3s`).
+    pub name: String,
+    /// `https://…`, `http://…` or `file:/…`.
+    pub url: String,
+    /// PEM file with the only authorities to trust; the system's store when absent.
+    pub ca_file: Option<PathBuf>,
+    /// How it is verified, before `to` comes into being.
+    pub digest: Digest,
+    /// Where the verified file is put.
+    pub to: PathBuf,
+}
+
+/// Long work as systemd and its own notes show it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// Still at it.
+    Running(ProgressValue),
+    /// Ended well.
+    Done,
+    /// Ended badly, with its last words.
+    Failed(String),
+}
+
+/// How far some work is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProgressValue {
+    /// Units done (bytes for downloads).
+    pub done: u64,
+    /// Units in all; 0 when not known.
+    pub total: u64,
+    /// What happens just now ("downloading", "writing inode tables").
+    pub text: String,
+}
+
+/// A shared progress value: the one who works writes it, the report reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<Mutex<ProgressValue>>);
+
+impl Progress {
+    /// Sets the value.
+    pub fn set(&self, value: ProgressValue) {
+        if let Ok(mut guard) = self.0.lock() {
+            *guard = value;
+        }
+    }
+
+    /// The value as last set.
+    pub fn get(&self) -> ProgressValue {
+        self.0.lock().map(|guard| guard.clone()).unwrap_or_default()
+    }
+}

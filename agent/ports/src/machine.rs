@@ -1,0 +1,86 @@
+//! The machine itself: clock, addresses, mounts, space.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Processor architecture, in the spelling of Go and of K3s's release files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// x86-64
+    Amd64,
+    /// 64-bit ARM
+    Arm64,
+}
+
+impl Arch {
+    /// `amd64` or `arm64`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+/// The clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Seconds since 1970, as the machine believes.
+    pub unix: i64,
+    /// The kernel or a time service says that the clock is synchronised.
+    pub synchronised: bool,
+    /// Seconds since boot.
+    pub uptime: u64,
+}
+
+/// One address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The interface (`eth0`).
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// Who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The port.
+    pub port: u16,
+    /// Name of the process, where it can be seen.
+    pub process: Option<String>,
+}
+
+/// One line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where.
+    pub target: PathBuf,
+    /// What, as the kernel shows it (`/dev/sdb`, `tmpfs`).
+    pub source: String,
+    /// `major:minor` of the filesystem.
+    pub number: String,
+    /// Filesystem type.
+    pub fstype: String,
+    /// The part of the filesystem that is mounted; `/` for all of it.
+    pub root: PathBuf,
+    /// Mounted read-only, by mount or by filesystem.
+    pub read_only: bool,
+}
+
+/// How full a filesystem is, as `statvfs` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// Bytes in all.
+    pub size: u64,
+    /// Free bytes, those reserved for root included.
+    pub free: u64,
+    /// Bytes that an ordinary user may still write.
+    pub available: u64,
+    /// Inodes in all; 0 on filesystems without a fixed number.
+    pub inodes: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+}

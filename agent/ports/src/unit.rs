@@ -1,0 +1,68 @@
+//! systemd units.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// `ActiveState` of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActiveState {
+    /// Up.
+    Active,
+    /// Reloading, still up.
+    Reloading,
+    /// Down.
+    Inactive,
+    /// Down because it failed.
+    Failed,
+    /// On its way up.
+    Activating,
+    /// On its way down.
+    Deactivating,
+}
+
+/// A unit as systemd knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// `LoadState`: `loaded`, `not-found`, `masked`, `error`, `bad-setting`.
+    pub load: String,
+    /// `ActiveState`.
+    pub active: ActiveState,
+    /// `SubState` (`running`, `auto-restart`, `mounted`).
+    pub sub: String,
+    /// `Result` of the last run (`success`, `exit-code`, `assert`).
+    pub result: String,
+    /// `UnitFileState` (`enabled`, `disabled`, `static`); empty where there is no file.
+    pub file_state: String,
+    /// Where the unit's file lies.
+    pub fragment: Option<PathBuf>,
+    /// Drop-ins in force.
+    pub drop_ins: Vec<PathBuf>,
+    /// The main process; 0 without one.
+    pub main_pid: u32,
+    /// Restarts by systemd since the unit was started by somebody.
+    pub restarts: u32,
+    /// Exit status of the main process's last end.
+    pub exit_status: i32,
+    /// systemd has not read the unit's changed files yet.
+    pub needs_reload: bool,
+}
+
+impl Unit {
+    /// A unit that systemd knows nothing of.
+    pub fn not_found() -> Self {
+        Self {
+            load: "not-found".into(),
+            active: ActiveState::Inactive,
+            sub: "dead".into(),
+            result: "success".into(),
+            file_state: String::new(),
+            fragment: None,
+            drop_ins: Vec::new(),
+            main_pid: 0,
+            restarts: 0,
+            exit_status: 0,
+            needs_reload: false,
+        }
+    }
+}
