@@ -1,1 +1,157 @@
-//! To come.
+//! Bowline's settings: TOML drop-ins become one validated value.
+//!
+//! The crate does no I/O. The host reads `/etc/bowline/config.d/*.toml` and hands
+//! over the texts; [`load`] lays them over each other in name order and returns
+//! the typed [`Settings`] with the origin of every value, or every problem found,
+//! each with file, line, column, the offending line and a suggestion.
+//!
+//! No secret leaves it but by [`Secret::expose`].
+
+mod cluster;
+mod complaint;
+mod error;
+mod k3s;
+mod labels;
+mod merge;
+mod metrics;
+mod model;
+mod mounts;
+mod net;
+mod node;
+mod options;
+mod origins;
+mod reader;
+mod secret;
+mod shield;
+mod source;
+mod suggest;
+mod tree;
+mod volume;
+
+use std::path::PathBuf;
+
+pub use crate::complaint::Complaint;
+pub use crate::error::{Error, Errors, Place, Snippet};
+pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
+pub use crate::model::{
+    Allow, Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Log, LogLevel, METRICS_PORT, Metrics,
+    Node, Role, Settings, Volume, VolumeSource,
+};
+pub use crate::net::{Cidr, Listen, ListenHost};
+pub use crate::origins::{Origin, Origins};
+pub use crate::secret::{HIDDEN, Secret};
+
+use crate::reader::{Reader, Section};
+use crate::source::{Sources, Spot};
+use crate::tree::Table;
+
+/// One settings file, as the host found it.
+#[derive(Clone)]
+pub struct SourceFile {
+    /// Its path; only its name matters for the order.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+    /// Its permission bits, such as `0o600`.
+    pub mode: u32,
+    /// The user that it belongs to; 0 is root.
+    pub uid: u32,
+}
+
+impl std::fmt::Debug for SourceFile {
+    /// Without the text, which may have secrets in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceFile")
+            .field("path", &self.path)
+            .field("mode", &format_args!("{:04o}", self.mode))
+            .field("uid", &self.uid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings that are in order, and where they come from.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Where every value was written.
+    pub origins: Origins,
+    /// What works and is unwise, or may not be what was meant.
+    pub warnings: Vec<Error>,
+}
+
+/// Reads all files, in the order of their names whatever the order here.
+///
+/// No file, or files with nothing in them, are the default settings, for which
+/// [`Settings::is_empty`] holds.
+///
+/// # Errors
+/// Every problem in every file, and every one between them.
+pub fn load(files: &[SourceFile]) -> Result<Loaded, Errors> {
+    let sources = Sources::new(files);
+    let mut errors = Vec::new();
+    let mut merged = Table::new();
+    let mut sound = true;
+    for (index, file) in sources.iter() {
+        let (tree, problems) = tree::parse(index, &file.text);
+        if !problems.is_empty() {
+            sound = false;
+            errors.extend(syntax(&sources, index, &file.text, &problems));
+            continue;
+        }
+        let mut reader = Reader::new(&sources, false);
+        read(&mut reader, &tree);
+        errors.append(&mut reader.errors);
+        merged = merge::merge(merged, merge::alone(tree));
+    }
+    let mut reader = Reader::new(&sources, sound);
+    let settings = read(&mut reader, &merged);
+    errors.append(&mut reader.errors);
+    if !errors.is_empty() {
+        return Err(Errors::new(errors));
+    }
+    Ok(Loaded { settings, origins: Origins::of(&sources, &merged), warnings: reader.warnings })
+}
+
+/// The first problem of each of the first lines that are no TOML: later ones
+/// mostly follow from them.
+fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de::Error]) -> Vec<Error> {
+    const MOST: usize = 3;
+    let mut errors: Vec<Error> = Vec::new();
+    for problem in problems {
+        let span = problem.span().unwrap_or(text.len()..text.len());
+        let complaint = Complaint::new(format!("not valid TOML: {}", problem.message()));
+        let error = sources.error(Spot::new(index, span), "", complaint);
+        if errors.iter().all(|other| other.place.line != error.place.line) && errors.len() < MOST {
+            errors.push(error);
+        }
+    }
+    errors
+}
+
+/// Reads one tree. What can not be used is noted and left at its default.
+fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
+    let root = Section { path: String::new(), at: Spot::new(0, 0..0), table: tree };
+    let known = ["cluster", "node", "volume", "metrics", "log"];
+    let later = [
+        "enroll",
+        "directory",
+        "usage",
+        "pressure",
+        "reclaim",
+        "registry",
+        "secret",
+        "manifest",
+        "upgrade",
+        "notify",
+        "host",
+    ];
+    reader.known(&root, &known, &later);
+    Settings {
+        cluster: cluster::read(reader, &root),
+        node: node::read(reader, &root),
+        volumes: volume::read(reader, &root),
+        metrics: metrics::read(reader, &root),
+        log: metrics::read_log(reader, &root),
+    }
+}

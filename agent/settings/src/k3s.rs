@@ -1,0 +1,197 @@
+//! Values that are about K3s: its version, its sums, its mirror, its options.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::complaint::{Complaint, excerpt, quote};
+use crate::model::is_normal;
+use crate::net::number;
+use crate::secret::Secret;
+
+/// A release of K3s: `v1.34.1+k3s1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct K3sVersion {
+    /// Kubernetes's major version.
+    pub major: u32,
+    /// Kubernetes's minor version.
+    pub minor: u32,
+    /// Kubernetes's patch.
+    pub patch: u32,
+    /// The number of K3s's own release of that Kubernetes.
+    pub k3s: u32,
+}
+
+impl FromStr for K3sVersion {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let parse = || {
+            let (kubernetes, k3s) = text.strip_prefix('v')?.split_once("+k3s")?;
+            let mut parts = kubernetes.split('.');
+            let version = Self {
+                major: number(parts.next()?)?,
+                minor: number(parts.next()?)?,
+                patch: number(parts.next()?)?,
+                k3s: number(k3s)?,
+            };
+            parts.next().is_none().then_some(version)
+        };
+        parse().ok_or_else(|| {
+            let complaint = Complaint::new(format!(
+                "{} is not a release of K3s: expected a tag such as \"v1.34.1+k3s1\"",
+                quote(text)
+            ));
+            let bare = text.trim().trim_start_matches(['v', 'V']);
+            let three = bare.split('.').count() == 3 && bare.split('.').all(|part| number::<u32>(part).is_some());
+            if three {
+                complaint.suggest(format!("\"v{bare}+k3s1\""))
+            } else if let Ok(version) = format!("v{bare}").replace("-k3s", "+k3s").parse::<Self>()
+                && version.to_string() != text
+            {
+                complaint.suggest(format!("\"{version}\""))
+            } else {
+                complaint
+            }
+        })
+    }
+}
+
+impl fmt::Display for K3sVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { major, minor, patch, k3s } = self;
+        write!(f, "v{major}.{minor}.{patch}+k3s{k3s}")
+    }
+}
+
+impl Serialize for K3sVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A SHA-256 sum: 64 hexadecimal digits, lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sha256(String);
+
+impl Sha256 {
+    /// The digits, lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        let count = text.chars().count();
+        Err(Complaint::new(if count == 64 {
+            "a SHA-256 sum has the digits 0-9 and a-f only".to_owned()
+        } else {
+            format!("a SHA-256 sum has 64 hexadecimal digits, this has {count}")
+        }))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where releases are fetched from, laid out like K3s's own release page:
+/// `BASE/v1.34.1+k3s1/k3s` and the `sha256sum-ARCH.txt` beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mirror {
+    /// `https://…` without a `/` at its end.
+    Https(String),
+    /// `http://…` without a `/` at its end. Nothing vouches for what comes from
+    /// there but `sha256`: fetch only for an architecture that has one.
+    Http(String),
+    /// `file:/…`: an absolute directory of this machine.
+    Directory(PathBuf),
+}
+
+impl FromStr for Mirror {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        let form = "expected \"https://host/path\", or \"file:/path\" for an air gap";
+        if let Some(path) = text.strip_prefix("file:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let bare = path.trim_end_matches('/');
+            let path = PathBuf::from(if bare.is_empty() { path } else { bare });
+            if !is_normal(&path) {
+                return Err(Complaint::new(
+                    "a mirror on this machine is `file:` and an absolute directory \
+                     without `.` and `..` in it",
+                )
+                .suggest("\"file:/srv/k3s\""));
+            }
+            return Ok(Self::Directory(path));
+        }
+        let (secure, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            Some((other, _)) if other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                return Err(Complaint::new(format!("a mirror can not be reached by `{}`: {form}", excerpt(other))));
+            }
+            _ => return Err(Complaint::new(format!("this is no mirror: {form}"))),
+        };
+        let rest = rest.trim_end_matches('/');
+        let host = rest.split('/').next().unwrap_or_default();
+        if host.contains('@') {
+            return Err(Complaint::new("a mirror's address can not carry a name and password"));
+        }
+        let plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>?#".contains(&byte));
+        if host.is_empty() || host.starts_with(':') || !plain {
+            return Err(Complaint::new(format!("this is no mirror: {form}")));
+        }
+        Ok(if secure { Self::Https(format!("https://{rest}")) } else { Self::Http(format!("http://{rest}")) })
+    }
+}
+
+impl fmt::Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Https(url) | Self::Http(url) => f.write_str(url),
+            Self::Directory(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl Serialize for Mirror {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The value of a K3s option.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ConfigValue {
+    /// One value.
+    One(ConfigScalar),
+    /// A list: the option is given once for each.
+    Many(Vec<ConfigScalar>),
+}
+
+/// A single value of a K3s option.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ConfigScalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Text that anyone may read.
+    Text(String),
+    /// Text that nobody may read but K3s.
+    Secret(Secret),
+}

@@ -1,0 +1,151 @@
+//! Kubernetes's rules for labels, and whose labels Bowline leaves alone.
+
+use crate::complaint::{Complaint, excerpt, quote};
+use crate::reader::NOT_YET;
+
+/// Labels that someone else sets, and who.
+const TAKEN: [(&str, &str); 12] = [
+    ("kubernetes.io/hostname", "the kubelet sets it"),
+    ("kubernetes.io/os", "the kubelet sets it"),
+    ("kubernetes.io/arch", "the kubelet sets it"),
+    ("beta.kubernetes.io/os", "the kubelet sets it"),
+    ("beta.kubernetes.io/arch", "the kubelet sets it"),
+    ("beta.kubernetes.io/instance-type", "Kubernetes copies it from node.kubernetes.io/instance-type"),
+    ("node-role.kubernetes.io/control-plane", "K3s sets it on every server"),
+    ("node-role.kubernetes.io/master", "K3s sets it on every server"),
+    ("node-role.kubernetes.io/etcd", "K3s sets it where etcd runs"),
+    ("egress.k3s.io/cluster", "K3s sets it"),
+    ("p2p.k3s.cattle.io/enabled", "K3s sets it"),
+    ("plan.upgrade.cattle.io/k3s", "K3s sets it"),
+];
+
+/// Whether a label of this key may be set.
+pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
+    if let Some((_, who)) = TAKEN.iter().find(|(taken, _)| *taken == key) {
+        return Err(Complaint::new(format!("the label `{key}` can not be set: {who}")).suggest("remove the line"));
+    }
+    let shown = excerpt(key);
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    let wrong = |why: &str| Err(Complaint::new(format!("`{shown}` is no label: {why}")));
+    if name.contains('/') {
+        return wrong("it has more than one `/`");
+    }
+    if name.is_empty() {
+        return wrong("its name is empty");
+    }
+    if name.chars().count() > 63 {
+        return wrong("its name (behind any `/`) has more than 63 characters");
+    }
+    if !is_name(name) {
+        return wrong("its name has letters, digits, `-`, `_` and `.`, with a letter or digit at both ends");
+    }
+    match prefix {
+        Some("") => wrong("nothing stands before the `/`"),
+        Some(prefix) if prefix.len() > 253 => wrong("the part before the `/` has more than 253 characters"),
+        Some(prefix) if !is_subdomain(prefix) => {
+            wrong("the part before the `/` is a DNS name in lower case, such as example.com")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The value of a label, when it is one.
+pub(crate) fn check_value(value: &str) -> Result<String, Complaint> {
+    let fact = value.split_once('{').is_some_and(|(_, rest)| rest.contains('}'));
+    if fact {
+        return Err(Complaint::new(format!("a fact in braces in a label ({}) {NOT_YET}", quote(value)))
+            .suggest("write the value itself"));
+    }
+    let length = value.chars().count();
+    if length > 63 {
+        return Err(Complaint::new(format!("the value of a label has at most 63 characters, this has {length}")));
+    }
+    if value.is_empty() || is_name(value) {
+        return Ok(value.to_owned());
+    }
+    let complaint = Complaint::new(format!(
+        "{} is no value of a label: letters, digits, `-`, `_` and `.`, with a letter \
+         or digit at both ends",
+        quote(value)
+    ));
+    let plain: String = value
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
+        .collect();
+    let plain = plain.trim_matches(['-', '_', '.']);
+    Err(if plain.is_empty() { complaint } else { complaint.suggest(quote(plain)) })
+}
+
+/// Letters, digits, `-`, `_`, `.`; a letter or digit first and last.
+fn is_name(text: &str) -> bool {
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    ends.into_iter().flatten().all(|byte| byte.is_ascii_alphanumeric())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// A DNS name in lower case, part by part.
+pub(crate) fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(|part| {
+        !part.is_empty()
+            && part.len() <= 63
+            && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_key, check_value};
+
+    #[test]
+    fn keys() {
+        for key in [
+            "role",
+            "a",
+            "A_b.c-9",
+            "example.com/x",
+            "node-role.kubernetes.io/kafka",
+            "topology.kubernetes.io/zone",
+            "node.kubernetes.io/instance-type",
+            &format!("example.com/{}", "x".repeat(63)),
+        ] {
+            assert_eq!(check_key(key), Ok(()), "{key}");
+        }
+        for key in [
+            "",
+            "/",
+            "/x",
+            "x/",
+            "a/b/c",
+            "-a",
+            "a-",
+            "a b",
+            "Example.com/x",
+            "a..b/x",
+            "ä",
+            "kubernetes.io/hostname",
+            "node-role.kubernetes.io/master",
+            &"x".repeat(64),
+            &format!("{}/x", "a.".repeat(130)),
+        ] {
+            assert!(check_key(key).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn values() {
+        for value in ["", "true", "a", "A_b.c-9", &"x".repeat(63)] {
+            assert_eq!(check_value(value).as_deref(), Ok(value));
+        }
+        for value in ["-", "a b", "{zone}", "a/b", "a-", "ü", &"x".repeat(64)] {
+            assert!(check_value(value).is_err(), "{value}");
+        }
+        let spaces = check_value("high memory").unwrap_err();
+        assert_eq!(spaces.suggestion.as_deref(), Some("\"high-memory\""));
+    }
+}

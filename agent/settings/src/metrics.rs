@@ -1,0 +1,67 @@
+//! Reads `[metrics]` and `[log]`.
+
+use crate::complaint::Complaint;
+use crate::model::{Allow, Log, LogLevel, Metrics};
+use crate::net::Listen;
+use crate::reader::{Reader, Section};
+use crate::source::Spot;
+
+/// Reads the table; what it does not say has its default.
+pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
+    let defaults = Metrics::default();
+    let Some(section) = reader.section(root, "metrics") else {
+        return defaults;
+    };
+    reader.known(&section, &["listen", "allow"], &["status-page"]);
+    let listen: Option<Vec<(Listen, Spot)>> = reader.texts(&section, "listen", str::parse);
+    let allow = reader.texts(&section, "allow", |text| match text {
+        "pods" => Ok(Allow::Pods),
+        text => text.parse().map(Allow::Network).map_err(|complaint: Complaint| Complaint {
+            message: format!("{}, or \"pods\"", complaint.message),
+            ..complaint
+        }),
+    });
+    if let Some(listen) = &listen {
+        check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty));
+    }
+    let values = |list: Vec<(Listen, Spot)>| list.into_iter().map(|(value, _)| value).collect();
+    Metrics {
+        listen: listen.map_or(defaults.listen, values),
+        allow: allow.unwrap_or_default().into_iter().map(|(value, _)| value).collect(),
+    }
+}
+
+fn check_listen<'a>(reader: &mut Reader<'a>, section: &Section<'a>, listen: &[(Listen, Spot)], nobody: bool) {
+    let path = section.key("listen");
+    for (index, (place, at)) in listen.iter().enumerate() {
+        let earlier = listen.get(..index).unwrap_or_default();
+        if earlier.iter().any(|(other, _)| other == place) {
+            reader.complain(*at, &path, Complaint::new(format!("{place} is in the list twice")));
+        } else if reader.whole && nobody && section.get("allow").is_none_or(is_empty_list) && !place.is_loopback() {
+            reader.complain(
+                *at,
+                &path,
+                Complaint::new(format!(
+                    "{place} can be reached from outside, and `metrics.allow` does \
+                     not say who may scrape it"
+                ))
+                .suggest("allow = [\"10.0.1.0/24\", \"pods\"], with your own network"),
+            );
+        }
+    }
+}
+
+fn is_empty_list(item: &crate::tree::Item) -> bool {
+    matches!(&item.kind, crate::tree::Kind::List(items) if items.is_empty())
+}
+
+/// Reads `[log]`.
+pub(crate) fn read_log<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Log {
+    let Some(section) = reader.section(root, "log") else {
+        return Log::default();
+    };
+    reader.known(&section, &["level"], &[]);
+    let words = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+        .map(|level| (level.as_str(), level));
+    Log { level: reader.choice(&section, "level", &words, &[]).unwrap_or_default() }
+}

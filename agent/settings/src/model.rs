@@ -1,0 +1,320 @@
+//! The settings as every other crate sees them: typed, complete, validated.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+use crate::k3s::{ConfigValue, K3sVersion, Mirror, Sha256};
+use crate::net::{Cidr, Listen, ListenHost};
+
+/// The port that metrics are served on unless the settings say otherwise.
+pub const METRICS_PORT: u16 = 9787;
+
+/// All settings of one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Settings {
+    /// `[cluster]`: what Kubernetes to run. None: only volumes and metrics.
+    pub cluster: Option<Cluster>,
+    /// `[node]`: who this node is.
+    pub node: Node,
+    /// `[[volume]]`, in the order of their first mention. Names, mount points
+    /// and devices are unique.
+    pub volumes: Vec<Volume>,
+    /// `[metrics]`: where they are served, and to whom.
+    pub metrics: Metrics,
+    /// `[log]`: how much is logged.
+    pub log: Log,
+}
+
+impl Settings {
+    /// Whether nothing is set: the package came before its settings, and waits.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The volume of this name.
+    pub fn volume(&self, name: &str) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.name == name)
+    }
+}
+
+/// `[cluster]`: the Kubernetes that this node runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cluster {
+    /// Whose Kubernetes it is.
+    pub distribution: Distribution,
+    /// The exact release.
+    pub version: K3sVersion,
+    /// What this node does in the cluster.
+    pub role: Role,
+    /// SHA-256 sums of the K3s binary, for architectures that have one pinned.
+    pub sha256: BTreeMap<Arch, Sha256>,
+    /// Where releases come from; None is K3s's own release page.
+    pub mirror: Option<Mirror>,
+    /// An absolute path to PEM certificates that are trusted for the mirror,
+    /// besides the system's own.
+    pub ca_file: Option<PathBuf>,
+    /// `[cluster.config]`: K3s options by their long name without dashes. A name
+    /// that ends in `+` adds to what K3s's other configuration files have.
+    pub config: BTreeMap<String, ConfigValue>,
+}
+
+/// A Kubernetes distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Distribution {
+    /// K3s.
+    K3s,
+}
+
+/// What a node does in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It has the API and the data, and runs pods.
+    Server,
+}
+
+/// A processor architecture, by Kubernetes's name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// x86_64.
+    Amd64,
+    /// aarch64.
+    Arm64,
+}
+
+impl Arch {
+    /// The name as Kubernetes and K3s write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `[node]`: who this node is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Node {
+    /// The node's name in the cluster; None is the host name.
+    pub name: Option<String>,
+    /// The network that the node's own address is in. None: any address will do
+    /// that the default route uses.
+    pub address: Option<Cidr>,
+    /// The address that the outside world knows the node by.
+    pub external_address: Option<ExternalAddress>,
+    /// Labels of the node, valid by Kubernetes's rules.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An address, or the fact that it is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalAddress {
+    /// This address, as written.
+    Ip(IpAddr),
+    /// `{public-ipv4}`: what the cloud says.
+    PublicIpv4,
+}
+
+impl fmt::Display for ExternalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::PublicIpv4 => f.write_str("{public-ipv4}"),
+        }
+    }
+}
+
+impl Serialize for ExternalAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One `[[volume]]`: a disk, its filesystem and its place in the tree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Volume {
+    /// 1 to 12 of `a-z`, `0-9` and `-`, so that it fits an XFS label.
+    pub name: String,
+    /// Which disk it is.
+    #[serde(flatten)]
+    pub source: VolumeSource,
+    /// The absolute mount point, without `.`, `..`, spaces or a `/` at its end.
+    pub mount: PathBuf,
+    /// What the disk has, or gets.
+    pub filesystem: Filesystem,
+    /// Mount options, one an item.
+    pub options: Vec<String>,
+    /// Whether the disk may be formatted.
+    pub format: Format,
+    /// Whether Kubernetes waits for it.
+    pub gate: bool,
+}
+
+/// How a volume's disk is told from others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeSource {
+    /// By a path below `/dev`, best one of `/dev/disk/by-id`.
+    Device(PathBuf),
+    /// By the serial number that the kernel reports.
+    Serial(String),
+}
+
+impl fmt::Display for VolumeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(path) => path.display().fmt(f),
+            Self::Serial(serial) => write!(f, "serial {serial}"),
+        }
+    }
+}
+
+/// A filesystem that Bowline can make and mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filesystem {
+    /// ext4.
+    #[default]
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+}
+
+impl Filesystem {
+    /// The name as `mount` and `blkid` write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
+impl fmt::Display for Filesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a volume's disk may be formatted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// It may not: what is on it is used or refused.
+    #[default]
+    Never,
+    /// It may, when it is proven blank.
+    BlankOnly,
+}
+
+/// `[metrics]`: where the metrics are served, and to whom.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Metrics {
+    /// Where to listen. Empty: nowhere.
+    pub listen: Vec<Listen>,
+    /// Who may scrape what is not loopback; never empty when there is such.
+    pub allow: Vec<Allow>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen { host: ListenHost::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: METRICS_PORT }],
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// Who may scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allow {
+    /// Every address in this network.
+    Network(Cidr),
+    /// `pods`: the addresses of this node's pods.
+    Pods,
+}
+
+impl fmt::Display for Allow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Pods => f.write_str("pods"),
+        }
+    }
+}
+
+impl Serialize for Allow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `[log]`: how much is logged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// What is logged: this level and the graver ones.
+    pub level: LogLevel,
+}
+
+/// A log level, from grave to chatty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// Also what may become one.
+    Warn,
+    /// Also what was done.
+    #[default]
+    Info,
+    /// Also why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name as written in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The path without symbolic meaning: absolute, no `.`, `..`, `//` or final `/`.
+pub(crate) fn is_normal(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    path.is_absolute()
+        && (text == b"/"
+            || text
+                .get(1..)
+                .unwrap_or_default()
+                .split(|byte| *byte == b'/')
+                .all(|part| !part.is_empty() && part != b"." && part != b".."))
+}

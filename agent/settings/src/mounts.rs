@@ -1,0 +1,223 @@
+//! Where volumes may be mounted, and with which options.
+
+use std::path::{Path, PathBuf};
+
+use crate::complaint::{Complaint, quote};
+use crate::model::is_normal;
+
+/// Directories that belong to the system with everything in them.
+const TREES: [&str; 25] = [
+    "/bin",
+    "/boot",
+    "/dev",
+    "/efi",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/lost+found",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/lib/apt",
+    "/var/lib/bowline",
+    "/var/lib/cloud",
+    "/var/lib/dpkg",
+    "/var/lib/systemd",
+    "/var/lock",
+    "/var/run",
+    "/var/tmp",
+];
+
+/// Directories that the system needs as they are, though not all in them.
+const PLACES: [&str; 7] = ["/", "/var", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/snap"];
+
+/// Where K3s and containers are executed from.
+const PROGRAMS: [&str; 2] = ["/var/lib/rancher/k3s/data", "/var/lib/rancher/k3s/agent/containerd"];
+
+/// Mount options that Bowline decides, or that can not work, and why.
+const REFUSED: [(&str, &str); 27] = [
+    ("ro", "Kubernetes could not write to the volume"),
+    ("auto", "Bowline's own unit decides when the volume is mounted"),
+    ("noauto", "Bowline's own unit decides when the volume is mounted"),
+    ("nofail", "Bowline's own unit decides what waits for the volume"),
+    ("fail", "Bowline's own unit decides what waits for the volume"),
+    ("user", "the volume is the system's, not a user's"),
+    ("users", "the volume is the system's, not a user's"),
+    ("owner", "the volume is the system's, not a user's"),
+    ("group", "the volume is the system's, not a user's"),
+    ("bind", "a volume is a disk, not another directory"),
+    ("rbind", "a volume is a disk, not another directory"),
+    ("move", "a volume is a disk, not another mount"),
+    ("remount", "a volume is mounted once"),
+    ("loop", "a volume is a disk, not a file"),
+    ("offset", "a volume is a disk, not a part of a file"),
+    ("sizelimit", "a volume is a disk, not a part of a file"),
+    ("private", "containers need to see the mount"),
+    ("rprivate", "containers need to see the mount"),
+    ("slave", "containers need to see the mount"),
+    ("rslave", "containers need to see the mount"),
+    ("shared", "it is so without the option"),
+    ("rshared", "it is so without the option"),
+    ("unbindable", "containers need to see the mount"),
+    ("runbindable", "containers need to see the mount"),
+    ("norecovery", "it mounts a filesystem that is not whole"),
+    ("noload", "it mounts a filesystem that is not whole"),
+    ("degraded", "it mounts a filesystem that is not whole"),
+];
+
+/// A mount point, when a volume may be there.
+pub(crate) fn check(text: &str) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(text);
+    if !text.starts_with('/') {
+        return Err(Complaint::new(format!("{} is not an absolute path", quote(text)))
+            .suggest("a directory such as \"/mnt/data\""));
+    }
+    if !is_normal(&path) {
+        let complaint = Complaint::new(format!("{} has a `.`, a `..`, or a `/` too many in it", quote(text)));
+        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+        let dots = parts.iter().any(|part| *part == "." || *part == "..");
+        return Err(if dots || parts.is_empty() {
+            complaint
+        } else {
+            complaint.suggest(quote(&format!("/{}", parts.join("/"))))
+        });
+    }
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.+:@,=".contains(&byte));
+    if !plain {
+        return Err(Complaint::new(format!(
+            "{} has other characters in it than letters, digits and -_.+:@,=",
+            quote(text)
+        )));
+    }
+    if text.len() > 200 {
+        return Err(Complaint::new("a mount point has at most 200 characters"));
+    }
+    let system = TREES.iter().find(|tree| path.starts_with(tree));
+    if let Some(place) = system.or_else(|| PLACES.iter().find(|place| **place == text)) {
+        return Err(Complaint::new(format!(
+            "a volume can not be mounted at {}: {place} belongs to the system",
+            quote(text)
+        ))
+        .suggest("a directory of its own, such as \"/mnt/data\""));
+    }
+    Ok(path)
+}
+
+/// A mount option, when it may be used.
+pub(crate) fn check_option(text: &str) -> Result<String, Complaint> {
+    if text.contains(',') {
+        let parts: Vec<String> = text.split(',').map(|part| quote(part.trim())).collect();
+        return Err(Complaint::new("one mount option an item").suggest(parts.join(", ")));
+    }
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+:@=/".contains(&byte));
+    if text.is_empty() || !plain || text.starts_with('-') {
+        return Err(Complaint::new(format!("{} is no mount option", quote(text))));
+    }
+    let name = text.split('=').next().unwrap_or_default();
+    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        return Err(Complaint::new(format!("the option \"{name}\" can not be set: {why}")).suggest("remove it"));
+    }
+    if name.starts_with("x-") || name.starts_with("X-") || name == "comment" {
+        return Err(Complaint::new(format!(
+            "the option {} works in /etc/fstab only, and this is no part of it",
+            quote(text)
+        ))
+        .suggest("remove it"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether one option undoes the other: `atime` and `noatime`.
+pub(crate) fn are_opposites(one: &str, other: &str) -> bool {
+    one.strip_prefix("no") == Some(other) || other.strip_prefix("no") == Some(one)
+}
+
+/// Whether K3s or its containers are executed from a volume that is mounted here.
+pub(crate) fn holds_programs(mount: &Path) -> bool {
+    PROGRAMS.iter().any(|place| Path::new(place).starts_with(mount) || mount.starts_with(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{check, check_option, holds_programs};
+
+    #[test]
+    fn mount_points() {
+        for path in [
+            "/mnt/data",
+            "/srv",
+            "/var/lib/rancher",
+            "/var/lib/kafka",
+            "/home",
+            "/data",
+            "/var/log/pods",
+            "/var/lib/kubelet",
+            "/usr-data",
+            "/mnt",
+        ] {
+            assert!(check(path).is_ok(), "{path}");
+        }
+        for path in [
+            "",
+            "mnt",
+            "/",
+            "//",
+            "/mnt/",
+            "/mnt//a",
+            "/mnt/../etc",
+            "/mnt/./a",
+            "/etc",
+            "/etc/x",
+            "/usr/local",
+            "/var",
+            "/var/lib",
+            "/run/x",
+            "/mnt/a b",
+            "/mnt/a\nb",
+            "/mnt/%n",
+            "/proc",
+            "/dev/shm",
+            "/boot",
+            "/var/lib/bowline/x",
+            "./mnt",
+            "/..",
+        ] {
+            assert!(check(path).is_err(), "{path}");
+        }
+        let end = check("/mnt//data/").unwrap_err();
+        assert_eq!(end.suggestion.as_deref(), Some("\"/mnt/data\""));
+    }
+
+    #[test]
+    fn options() {
+        for option in ["noatime", "discard", "defaults", "commit=30", "compress=zstd:3", "_netdev"] {
+            assert!(check_option(option).is_ok(), "{option}");
+        }
+        for option in ["", "ro", "noauto", "bind", "a,b", "a b", "x-systemd.growfs", "-o", "loop=/x", "nofail"] {
+            assert!(check_option(option).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn programs() {
+        for (path, holds) in [
+            ("/var/lib/rancher", true),
+            ("/var/lib/rancher/k3s", true),
+            ("/mnt", false),
+            ("/var/lib/rancher/k3s/agent", true),
+            ("/var/lib/rancher/k3s/storage", false),
+            ("/var/lib/rancher/k3s/data", true),
+            ("/var/lib/rancher/k3s/data/x", true),
+        ] {
+            assert_eq!(holds_programs(Path::new(path)), holds, "{path}");
+        }
+    }
+}

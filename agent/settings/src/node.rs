@@ -1,0 +1,101 @@
+//! Reads `[node]`.
+
+use std::net::IpAddr;
+
+use crate::complaint::{Complaint, quote};
+use crate::labels;
+use crate::model::{ExternalAddress, Node};
+use crate::reader::{NOT_YET, Reader, Section};
+use crate::tree::Kind;
+
+/// Facts in braces that later versions know.
+const LATER_FACTS: [&str; 6] = ["address", "region", "zone", "instance-id", "instance-type", "gpu"];
+
+/// Reads the table; without one, nothing is set.
+pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
+    let Some(section) = reader.section(root, "node") else {
+        return Node::default();
+    };
+    let known = ["name", "address", "external-address", "labels"];
+    reader.known(&section, &known, &["taints"]);
+    let name = reader.with(&section, "name", node_name);
+    let address = reader.parsed(&section, "address");
+    let external_address = reader.with(&section, "external-address", external);
+    let mut node = Node { name, address, external_address, ..Node::default() };
+    if let Some(table) = reader.section(&section, "labels") {
+        for (key, item) in table.table {
+            let path = table.key(key);
+            if reader.made(labels::check_key(key), item.key, &path).is_none() {
+                continue;
+            }
+            let value = match &item.kind {
+                Kind::Text(text) => labels::check_value(text),
+                kind @ (Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_)) => {
+                    Err(Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()))
+                        .suggest("put it in quotes"))
+                }
+                kind => Err(Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()))),
+            };
+            if let Some(value) = reader.made(value, item.at, &path) {
+                node.labels.insert(key.clone(), value);
+            }
+        }
+    }
+    node
+}
+
+/// A node name: a DNS name that is also good as the value of the node's label
+/// `kubernetes.io/hostname`, which is where its 63 characters come from.
+fn node_name(text: &str) -> Result<String, Complaint> {
+    let length = text.chars().count();
+    let complaint = if text.is_empty() {
+        Complaint::new("a node's name can not be empty").suggest("remove the line, and the host name is used")
+    } else if text.contains('{') {
+        Complaint::new("a node's name can not have facts in braces in it")
+    } else if length > 63 {
+        Complaint::new(format!("a node's name has at most 63 characters, {} has {length}", quote(text)))
+    } else if !labels::is_subdomain(text) {
+        let complaint = Complaint::new(format!(
+            "{} is no name for a node: lower-case letters, digits, `-` and `.`, with a \
+             letter or digit at both ends of each part",
+            quote(text)
+        ));
+        let plain = text.to_lowercase().replace(['_', ' '], "-");
+        if labels::is_subdomain(&plain) { complaint.suggest(quote(&plain)) } else { complaint }
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(complaint)
+}
+
+fn external(text: &str) -> Result<ExternalAddress, Complaint> {
+    if let Some(fact) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+        if fact == "public-ipv4" {
+            return Ok(ExternalAddress::PublicIpv4);
+        }
+        let what = format!("the fact `{{{}}}`", crate::complaint::excerpt(fact));
+        return Err(if LATER_FACTS.contains(&fact) {
+            Complaint::new(format!("{what} is no external address")).suggest("\"{public-ipv4}\"")
+        } else {
+            let complaint = Complaint::new(format!("{what} {NOT_YET}"));
+            match crate::suggest::nearest(fact, ["public-ipv4"]) {
+                Some(_) => complaint.suggest("did you mean \"{public-ipv4}\"?"),
+                None => complaint.suggest("\"{public-ipv4}\", or an address"),
+            }
+        });
+    }
+    let address: IpAddr = text.parse().map_err(|_| {
+        let complaint = Complaint::new(format!(
+            "{} is no external address: expected an IP address or \"{{public-ipv4}}\"",
+            quote(text)
+        ));
+        match text.split_once('/') {
+            Some((address, _)) if address.parse::<IpAddr>().is_ok() => complaint.suggest(quote(address)),
+            _ => complaint,
+        }
+    })?;
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+        return Err(Complaint::new(format!("nobody outside can reach this node at {address}")));
+    }
+    Ok(ExternalAddress::Ip(address))
+}

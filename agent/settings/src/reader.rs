@@ -1,0 +1,243 @@
+//! Typed reading of a tree: every problem is noted, and reading goes on.
+
+use std::str::FromStr;
+
+use crate::complaint::{Complaint, excerpt, quote};
+use crate::error::Error;
+use crate::source::{Sources, Spot};
+use crate::suggest;
+use crate::tree::{Item, Kind, Table};
+
+/// Says that a name or value is one that later versions know.
+pub(crate) const NOT_YET: &str = "is not known to this version of Bowline";
+
+/// A table with its dotted name and its place.
+pub(crate) struct Section<'a> {
+    /// The dotted name; empty for the whole file.
+    pub(crate) path: String,
+    /// Where it begins.
+    pub(crate) at: Spot,
+    /// What is in it.
+    pub(crate) table: &'a Table,
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Item> {
+        self.table.get(key)
+    }
+
+    /// The dotted name of a key in it.
+    pub(crate) fn key(&self, key: &str) -> String {
+        dotted(&self.path, key)
+    }
+}
+
+/// A key behind a path, quoted where TOML wants that.
+pub(crate) fn dotted(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let key = if bare { excerpt(key) } else { quote(key) };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// Notes problems while a tree is read.
+pub(crate) struct Reader<'a> {
+    sources: &'a Sources<'a>,
+    /// What is wrong.
+    pub(crate) errors: Vec<Error>,
+    /// What works and is unwise.
+    pub(crate) warnings: Vec<Error>,
+    /// Whether this is all of the settings, or one file of several: only the
+    /// whole can lack something or be at odds with itself.
+    pub(crate) whole: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(sources: &'a Sources<'a>, whole: bool) -> Self {
+        Self { sources, errors: Vec::new(), warnings: Vec::new(), whole }
+    }
+
+    /// The sources that are read.
+    pub(crate) fn sources(&self) -> &'a Sources<'a> {
+        self.sources
+    }
+
+    /// Notes a problem.
+    pub(crate) fn complain(&mut self, at: Spot, key: &str, complaint: Complaint) {
+        self.errors.push(self.sources.error(at, key, complaint));
+    }
+
+    /// Notes a problem between two places.
+    pub(crate) fn contradiction(&mut self, at: Spot, other: Spot, key: &str, complaint: Complaint) {
+        let mut error = self.sources.error(at, key, complaint);
+        error.also.push(self.sources.place(other));
+        self.errors.push(error);
+    }
+
+    /// Notes what works and is unwise.
+    pub(crate) fn warn(&mut self, at: Spot, key: &str, complaint: Complaint) {
+        self.warnings.push(self.sources.error(at, key, complaint));
+    }
+
+    fn wrong_type(&mut self, item: &Item, key: &str, wanted: &str) {
+        let message = format!("`{key}` is {}, expected {wanted}", item.kind.noun());
+        self.complain(item.at, key, Complaint::new(message));
+    }
+
+    /// A table in a table.
+    pub(crate) fn section(&mut self, parent: &Section<'a>, key: &str) -> Option<Section<'a>> {
+        let item = parent.get(key)?;
+        let path = parent.key(key);
+        match item.table() {
+            Some(table) => Some(Section { path, at: item.key, table }),
+            None => {
+                self.wrong_type(item, &path, "a table");
+                None
+            }
+        }
+    }
+
+    /// Refuses every key that is not one of `known`. Those of `later` are names
+    /// that other versions know.
+    pub(crate) fn known(&mut self, section: &Section<'a>, known: &[&str], later: &[&str]) {
+        for (key, item) in section.table {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let path = section.key(key);
+            let complaint = if later.contains(&key.as_str()) {
+                Complaint::new(format!("`{path}` {NOT_YET}"))
+            } else {
+                let inside = match section.path.as_str() {
+                    "" => "at the top of the file".to_owned(),
+                    path if path == "volume" || path.starts_with("volume.") => "in a [[volume]]".to_owned(),
+                    path => format!("in [{path}]"),
+                };
+                let complaint = Complaint::new(format!("unknown key `{}` {inside}", excerpt(key)));
+                match suggest::nearest(key, known.iter().copied()) {
+                    Some(name) => complaint.suggest(format!("did you mean `{name}`?")),
+                    None => complaint.suggest(format!("known here: {}", known.join(", "))),
+                }
+            };
+            self.complain(item.key, &path, complaint);
+        }
+    }
+
+    /// Says that a key is missing, when the settings are whole.
+    pub(crate) fn missing(&mut self, section: &Section<'a>, key: &str, example: &str) {
+        if self.whole && section.get(key).is_none() {
+            let path = section.key(key);
+            let complaint = Complaint::new(format!("`{path}` is missing")).suggest(format!("add {example}"));
+            self.complain(section.at, &path, complaint);
+        }
+    }
+
+    /// A string.
+    pub(crate) fn text(&mut self, section: &Section<'a>, key: &str) -> Option<&'a str> {
+        let item = section.get(key)?;
+        let text = item.text();
+        if text.is_none() {
+            self.wrong_type(item, &section.key(key), "a string");
+        }
+        text
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&mut self, section: &Section<'a>, key: &str) -> Option<bool> {
+        let item = section.get(key)?;
+        if let Kind::Bool(value) = item.kind {
+            return Some(value);
+        }
+        self.wrong_type(item, &section.key(key), "true or false without quotes");
+        None
+    }
+
+    /// A string that stands for something.
+    pub(crate) fn parsed<T: FromStr<Err = Complaint>>(&mut self, section: &Section<'a>, key: &str) -> Option<T> {
+        self.with(section, key, str::parse)
+    }
+
+    /// A string that a function makes something of.
+    pub(crate) fn with<T>(
+        &mut self,
+        section: &Section<'a>,
+        key: &str,
+        make: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        let text = self.text(section, key)?;
+        let at = section.get(key)?.at;
+        self.made(make(text), at, &section.key(key))
+    }
+
+    /// The value, or its complaint noted.
+    pub(crate) fn made<T>(&mut self, made: Result<T, Complaint>, at: Spot, key: &str) -> Option<T> {
+        match made {
+            Ok(value) => Some(value),
+            Err(complaint) => {
+                self.complain(at, key, complaint);
+                None
+            }
+        }
+    }
+
+    /// One word of a few.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        section: &Section<'a>,
+        key: &str,
+        words: &[(&str, T)],
+        later: &[&str],
+    ) -> Option<T> {
+        let path = section.key(key);
+        self.with(section, key, |text| {
+            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+                return Ok(*value);
+            }
+            if later.contains(&text) {
+                return Err(Complaint::new(format!("`{path} = \"{text}\"` {NOT_YET}")));
+            }
+            let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let complaint =
+                Complaint::new(format!("{} is no value of `{path}`: expected {}", quote(text), all.join(", ")));
+            let near = suggest::nearest(text, words.iter().map(|(word, _)| *word));
+            Err(match near {
+                Some(word) => complaint.suggest(format!("did you mean \"{word}\"?")),
+                None => complaint,
+            })
+        })
+    }
+
+    /// A list, item by item.
+    pub(crate) fn list(&mut self, section: &Section<'a>, key: &str, of: &str) -> Option<&'a [Item]> {
+        let item = section.get(key)?;
+        if let Kind::List(items) = &item.kind {
+            return Some(items);
+        }
+        let path = section.key(key);
+        self.wrong_type(item, &path, &format!("a list of {of}"));
+        None
+    }
+
+    /// A list of strings that a function makes something of, each with its place.
+    pub(crate) fn texts<T>(
+        &mut self,
+        section: &Section<'a>,
+        key: &str,
+        make: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Option<Vec<(T, Spot)>> {
+        let items = self.list(section, key, "strings")?;
+        let path = section.key(key);
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            match item.text() {
+                Some(text) => {
+                    if let Some(value) = self.made(make(text), item.at, &path) {
+                        values.push((value, item.at));
+                    }
+                }
+                None => self.wrong_type(item, &path, "strings in its list"),
+            }
+        }
+        Some(values)
+    }
+}

@@ -1,0 +1,186 @@
+//! What counts as a secret, by its name or its looks, and which lines hold one.
+
+use crate::suggest::distance;
+
+/// Words that make a name a secret's, wherever they stand in it.
+const WORDS: [&str; 11] = [
+    "token",
+    "secret",
+    "passw",
+    "passphrase",
+    "credential",
+    "ticket",
+    "private-key",
+    "access-key",
+    "api-key",
+    "joinkey",
+    "apikey",
+];
+
+/// Whole names of secrets; a slip of the pen in one of them is a secret, too.
+const NAMES: [&str; 9] = [
+    "token",
+    "agent-token",
+    "ticket",
+    "secret",
+    "password",
+    "datastore-endpoint",
+    "vpn-auth",
+    "etcd-s3-access-key",
+    "etcd-s3-secret-key",
+];
+
+/// Names that only sound like secrets.
+const HARMLESS: [&str; 7] = [
+    "etcd-s3-config-secret",
+    "secrets-encryption",
+    "secrets-encryption-provider",
+    "enable-bootstrap-token-auth",
+    "image-credential-provider-bin-dir",
+    "image-credential-provider-config",
+    "authentication-token-webhook",
+];
+
+/// Endings of names whose values say where a secret is, or how long it lasts.
+const ENDINGS: [&str; 8] = ["file", "-path", "-dir", "-ttl", "-version", "-expiration", "-mode", "-name"];
+
+/// Whether a value of this name is a secret.
+pub(crate) fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let name = name.strip_suffix('+').unwrap_or(&name);
+    if HARMLESS.contains(&name) || ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        return false;
+    }
+    WORDS.iter().any(|word| name.contains(word))
+        || NAMES.iter().any(|known| distance(name, known) <= if known.len() < 8 { 1 } else { 2 })
+}
+
+/// Whether a text looks like a secret, whatever its name: a K3s token, a private
+/// key, or a URL with a password in it.
+pub(crate) fn is_secret_value(text: &str) -> bool {
+    let token = text.find("K10").is_some_and(|start| text.get(start..).is_some_and(|rest| rest.contains("::")));
+    let password = text.split("://").skip(1).any(|rest| {
+        let host = rest.split(['/', '"', '\'', ' ']).next().unwrap_or_default();
+        host.split_once('@').is_some_and(|(user, _)| user.contains(':'))
+    });
+    token || password || text.contains("PRIVATE KEY")
+}
+
+/// For every line of a file, whether it may hold a secret or a part of one.
+///
+/// It reads lines, not TOML, so that it also serves files that are no TOML.
+pub(crate) fn secret_lines(text: &str) -> Vec<bool> {
+    let mut lines = Vec::new();
+    let mut open: Option<&str> = None;
+    let mut secret = false;
+    for line in text.split('\n') {
+        let inside = open.is_some();
+        if !inside && is_statement(line) {
+            secret = false;
+        }
+        secret |= mentions_secret(line);
+        lines.push(secret);
+        open = still_open(line, open);
+    }
+    lines
+}
+
+/// Whether a line begins something of its own: a table, a key, a comment, nothing.
+fn is_statement(line: &str) -> bool {
+    let line = line.trim();
+    let Some(first) = line.chars().next() else {
+        return true;
+    };
+    let key = line.split_once('=').is_some_and(|(key, value)| {
+        let key = key.trim();
+        !value.starts_with('=')
+            && !value.is_empty()
+            && !key.is_empty()
+            && key.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.\"'+/ ".contains(letter))
+    });
+    first == '#' || (first == '[' && line.ends_with(']') && !line.contains('"')) || key
+}
+
+fn mentions_secret(line: &str) -> bool {
+    is_secret_value(line)
+        || line
+            .split(|letter: char| !(letter.is_ascii_alphanumeric() || "-_+".contains(letter)))
+            .any(|word| !word.is_empty() && is_secret_name(word))
+}
+
+/// Which multi-line string is open at the end of a line.
+fn still_open<'a>(line: &str, mut open: Option<&'a str>) -> Option<&'a str> {
+    let mut rest = line;
+    loop {
+        let next = match open {
+            Some(mark) => rest.find(mark).map(|at| (at, mark)),
+            None => ["\"\"\"", "'''"].into_iter().filter_map(|mark| rest.find(mark).map(|at| (at, mark))).min(),
+        };
+        let Some((at, mark)) = next else {
+            return open;
+        };
+        open = if open.is_some() { None } else { Some(mark) };
+        rest = rest.get(at + mark.len()..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_secret_name, is_secret_value, secret_lines};
+
+    #[test]
+    fn names() {
+        for name in [
+            "token",
+            "agent-token",
+            "tokn",
+            "agent_token",
+            "datastore-endpoint",
+            "datastore-endpiont",
+            "etcd-s3-secret-key",
+            "vpn-auth",
+            "token+",
+            "Ticket",
+            "db-password",
+            "oidc-client-secret",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "token-file",
+            "agent-token-file",
+            "disable",
+            "secrets-encryption",
+            "tls-san",
+            "vpn-auth-file",
+            "datastore-cafile",
+            "datastore-keyfile",
+            "mount",
+            "labels",
+            "etcd-s3-config-secret",
+            "service-account-private-key-file",
+            "taint",
+            "role",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn values() {
+        assert!(is_secret_value("K10abc::server:pw"));
+        assert!(is_secret_value("postgres://u:p@host/db"));
+        assert!(is_secret_value("-----BEGIN EC PRIVATE KEY-----"));
+        assert!(!is_secret_value("https://mirror.example/k3s"));
+        assert!(!is_secret_value("https://mirror.example:8443/a@b:c"));
+    }
+
+    #[test]
+    fn lines() {
+        let text = "a = 1\ntoken = \"\"\"\nfirst\nx = y\n\"\"\"\nb = 2\nconfig = { token = \"x\" }\n\
+                    agent-token = \"un\nclosed==\nc = 3";
+        let got = secret_lines(text);
+        let want = [false, true, true, true, true, false, true, true, true, false];
+        assert_eq!(got, want);
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads `[[volume]]`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::complaint::{Complaint, quote};
+use crate::model::{Filesystem, Format, Volume, VolumeSource, is_normal};
+use crate::mounts;
+use crate::reader::{Reader, Section};
+use crate::source::Spot;
+use crate::tree::Item;
+
+const KEYS: [&str; 8] = ["name", "device", "serial", "mount", "filesystem", "options", "format", "gate"];
+
+const LATER: [&str; 7] = ["match", "directories", "persistent-volume", "growth", "repair", "owner", "mode"];
+
+/// Reads all volumes.
+pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
+    let Some(items) = reader.list(root, "volume", "tables: write [[volume]]") else {
+        return Vec::new();
+    };
+    let mut seen = Seen::default();
+    let mut volumes = Vec::new();
+    for item in items {
+        let Some(table) = item.table() else {
+            reader.complain(
+                item.at,
+                "volume",
+                Complaint::new(format!("a [[volume]] is {}, expected a table", item.kind.noun())),
+            );
+            continue;
+        };
+        let name = table.get("name").and_then(Item::text);
+        let section = Section {
+            path: name.map_or("volume".to_owned(), |name| crate::reader::dotted("volume", name)),
+            at: item.at,
+            table,
+        };
+        // Without a name files can not be laid over each other, so this one is
+        // missed in every file, not only in the whole.
+        if table.get("name").is_none() {
+            reader.complain(
+                item.at,
+                "volume",
+                Complaint::new("this [[volume]] has no name").suggest("add name = \"data\""),
+            );
+        }
+        let volume = one(reader, &section);
+        seen.check(reader, &section);
+        volumes.extend(volume);
+    }
+    volumes
+}
+
+fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
+    reader.known(section, &KEYS, &LATER);
+    reader.missing(section, "mount", "mount = \"/mnt/data\"");
+    let name = reader.with(section, "name", volume_name);
+    let source = source(reader, section);
+    let mount = reader.with(section, "mount", mounts::check);
+    let kinds = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs];
+    let filesystem = reader.choice(section, "filesystem", &kinds.map(|kind| (kind.as_str(), kind)), &[]);
+    let options = options(reader, section, mount.as_deref());
+    let formats = [("never", Format::Never), ("blank-only", Format::BlankOnly)];
+    let format = reader.choice(section, "format", &formats, &[]);
+    let gate = reader.boolean(section, "gate");
+    Some(Volume {
+        name: name?,
+        source: source?,
+        mount: mount?,
+        filesystem: filesystem.unwrap_or_default(),
+        options,
+        format: format.unwrap_or_default(),
+        gate: gate.unwrap_or(true),
+    })
+}
+
+fn volume_name(text: &str) -> Result<String, Complaint> {
+    let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let ends = !text.starts_with('-') && !text.ends_with('-');
+    if text.is_empty() || !plain || !ends {
+        return Err(Complaint::new(format!(
+            "{} is no name for a volume: lower-case letters, digits, and `-` between them",
+            quote(text)
+        )));
+    }
+    if text.len() > 12 {
+        return Err(Complaint::new(format!(
+            "a volume's name has at most 12 characters, as an XFS label has; {} has {}",
+            quote(text),
+            text.len()
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn source<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<VolumeSource> {
+    let device = reader.with(section, "device", device_path);
+    let serial = reader.with(section, "serial", serial_number);
+    match (section.get("device"), section.get("serial")) {
+        (Some(by_path), Some(by_serial)) => {
+            let complaint = Complaint::new("a volume is found by `device` or by `serial`, and this one has both")
+                .suggest("remove one of them");
+            let (at, other) = later_first(by_path.key, by_serial.key);
+            reader.contradiction(at, other, &section.path, complaint);
+            None
+        }
+        (Some(item), None) => {
+            let path = device?;
+            if reader.whole && is_unstable(&path) {
+                let message =
+                    format!("{} can be another disk after a reboot; names in /dev/disk/by-id stay", path.display());
+                reader.warn(item.at, &section.key("device"), Complaint::new(message));
+            }
+            Some(VolumeSource::Device(path))
+        }
+        (None, Some(_)) => serial.map(VolumeSource::Serial),
+        (None, None) => {
+            if reader.whole {
+                let complaint = Complaint::new(format!("`{}` does not say which disk it is", section.path))
+                    .suggest("add device = \"/dev/disk/by-id/…\" or serial = \"…\"");
+                reader.complain(section.at, &section.path, complaint);
+            }
+            None
+        }
+    }
+}
+
+fn later_first(one: Spot, other: Spot) -> (Spot, Spot) {
+    if (one.file, one.start) > (other.file, other.start) { (one, other) } else { (other, one) }
+}
+
+fn device_path(text: &str) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(text);
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`$*?[]{}<>|;&%".contains(&byte));
+    if !plain || !is_normal(&path) || !text.starts_with("/dev/") {
+        return Err(Complaint::new(format!("{} is no device: expected a path below /dev", quote(text)))
+            .suggest("one of `ls -l /dev/disk/by-id`"));
+    }
+    Ok(path)
+}
+
+/// Whether the kernel gives such names in the order in which disks turn up.
+fn is_unstable(path: &Path) -> bool {
+    let name = path.strip_prefix("/dev").ok().and_then(Path::to_str);
+    name.is_some_and(|name| {
+        ["sd", "vd", "xvd", "hd", "nvme"].iter().any(|prefix| name.starts_with(prefix) && !name.contains('/'))
+    })
+}
+
+fn serial_number(text: &str) -> Result<String, Complaint> {
+    let plain = text.chars().all(|letter| letter.is_ascii_graphic() || letter == ' ');
+    if text.is_empty() || text.len() > 128 || !plain || text.trim() != text {
+        return Err(Complaint::new(format!("{} is no serial number of a disk", quote(text)))
+            .suggest("one of `lsblk -dno NAME,SERIAL`"));
+    }
+    Ok(text.to_owned())
+}
+
+fn options<'a>(reader: &mut Reader<'a>, section: &Section<'a>, mount: Option<&Path>) -> Vec<String> {
+    let Some(list) = reader.texts(section, "options", mounts::check_option) else {
+        return Vec::new();
+    };
+    let path = section.key("options");
+    for (index, (option, at)) in list.iter().enumerate() {
+        let earlier = list.get(..index).unwrap_or_default();
+        let complaint = if earlier.iter().any(|(other, _)| other == option) {
+            Complaint::new(format!("the option {} is there twice", quote(option)))
+        } else if let Some((other, _)) = earlier.iter().find(|(other, _)| mounts::are_opposites(option, other)) {
+            Complaint::new(format!("{} contradicts {}", quote(option), quote(other)))
+        } else if option == "noexec" && mount.is_some_and(mounts::holds_programs) {
+            Complaint::new("K3s runs its programs from this volume, which \"noexec\" would forbid").suggest("remove it")
+        } else {
+            continue;
+        };
+        reader.complain(*at, &path, complaint);
+    }
+    list.into_iter().map(|(option, _)| option).collect()
+}
+
+/// What may be there only once among all volumes.
+#[derive(Default)]
+struct Seen<'a> {
+    first: BTreeMap<(&'static str, &'a str), Spot>,
+}
+
+impl<'a> Seen<'a> {
+    fn check(&mut self, reader: &mut Reader<'a>, section: &Section<'a>) {
+        for key in ["name", "device", "serial", "mount"] {
+            let Some(item) = section.get(key) else {
+                continue;
+            };
+            let Some(text) = item.text() else {
+                continue;
+            };
+            let Some(first) = self.first.get(&(key, text)).copied() else {
+                self.first.insert((key, text), item.at);
+                continue;
+            };
+            // Other files may still change a device, but not make one name two.
+            if key != "name" && !reader.whole {
+                continue;
+            }
+            let message = match key {
+                "name" => format!("two volumes of one file have the name {}", quote(text)),
+                "mount" => format!("two volumes are mounted at {}", quote(text)),
+                _ => format!("two volumes are on the disk with `{key}` {}", quote(text)),
+            };
+            reader.contradiction(item.at, first, &section.key(key), Complaint::new(message));
+        }
+    }
+}
