@@ -1,1 +1,66 @@
-//! To come.
+//! Booted machines for Bowline's tests: real systemd, real disks, a network of their own, and nothing left behind.
+//!
+//! ```no_run
+//! use bowline_testbed::{Bed, Os};
+//! # fn main() -> anyhow::Result<()> {
+//! let bed = Bed::new("first-boot")?;
+//! let disk = bed.disk("12345678", "20G")?;
+//! let machine = bed.machine("control").address("10.0.1.10").os(Os::Bookworm).disk(&disk).start()?;
+//! machine.ok("mkfs.ext4 -q /dev/disk/by-id/scsi-0HC_Volume_12345678")?;
+//! machine.reboot()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod base;
+mod bed;
+mod boot;
+mod cache;
+mod cgroup;
+mod cloud_init;
+mod disk;
+mod evidence;
+mod host;
+mod machine;
+mod root;
+mod run;
+mod sources;
+mod wait;
+mod web;
+
+use std::io::Write;
+
+pub use bed::{Bed, GATEWAY, case};
+pub use cache::Artefact;
+pub use cloud_init::CloudInit;
+pub use disk::Disk;
+pub use host::Missing;
+pub use machine::{Machine, MachineBuilder};
+pub use run::{LIMIT, Output, ok, run};
+pub use wait::{wait_for, wait_some};
+pub use web::Web;
+
+/// The operating systems that machines can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Os {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Os {
+    /// The name of its suite.
+    pub fn suite(self) -> &'static str {
+        match self {
+            Os::Bookworm => "bookworm",
+            Os::Trixie => "trixie",
+        }
+    }
+}
+
+/// Tells the person who runs the tests something.
+pub(crate) fn say(text: &str) {
+    // Nobody may be listening.
+    writeln!(std::io::stderr(), "testbed: {text}").ok();
+}

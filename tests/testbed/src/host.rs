@@ -1,0 +1,105 @@
+//! What a host must have for booted tests, and the remedy for each thing that it lacks.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Layout;
+use crate::sources;
+
+/// One thing that the host lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What is missing.
+    pub what: String,
+    /// What a person does about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.remedy)
+    }
+}
+
+/// The programs of the host that the testbed starts, and the Debian packages that have them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("systemd-nspawn", "systemd-container"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("ip", "iproute2"),
+    ("losetup", "mount"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("flock", "util-linux"),
+    ("chroot", "coreutils"),
+    ("openssl", "openssl"),
+    ("reprepro", "reprepro"),
+    ("gpg", "gnupg"),
+];
+
+/// Everything that is missing here.
+pub(crate) fn check() -> Vec<Missing> {
+    let mut missing = Vec::new();
+    let mut lacks = |what: String, remedy: &str| missing.push(Missing { what, remedy: remedy.to_owned() });
+    if !nix::unistd::geteuid().is_root() {
+        lacks("root's rights".into(), "run the booted tests as root (sudo make test)");
+    }
+    for (program, package) in PROGRAMS {
+        if !in_path(program) {
+            lacks(format!("the program {program}"), &format!("apt-get install {package}"));
+        }
+    }
+    if let Err(error) = Layout::detect() {
+        lacks(format!("control groups ({error})"), "boot with systemd.unified_cgroup_hierarchy=1");
+    }
+    let file_systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !file_systems.contains("overlay") && !module_there("overlay") {
+        lacks("the overlay file system".into(), "modprobe overlay");
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        lacks("loop devices".into(), "modprobe loop");
+    }
+    let beds = beds_folder();
+    if let Some(kind @ ("overlay" | "tmpfs")) = file_system_of(&beds).as_deref() {
+        lacks(
+            format!("a real file system at {} (it is {kind})", beds.display()),
+            "set BOWLINE_BEDS to a folder on ext4, xfs or btrfs with 20 GB free",
+        );
+    }
+    if let Err(error) = sources::find() {
+        lacks(format!("{error:#}"), "set BOWLINE_SOURCES to an apt sources file with Debian's main suites");
+    }
+    missing
+}
+
+/// Where beds keep their folders: a real file system, since containers inside can not stack overlays.
+pub(crate) fn beds_folder() -> PathBuf {
+    env::var_os("BOWLINE_BEDS").map_or_else(|| PathBuf::from("/var/tmp/bowline-beds"), PathBuf::from)
+}
+
+fn in_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Whether the kernel has this module and loads it when asked for.
+fn module_there(name: &str) -> bool {
+    std::process::Command::new("modprobe").args(["--quiet", name]).status().is_ok_and(|status| status.success())
+}
+
+/// The type of the file system that holds `path`, or the nearest folder above it that exists.
+fn file_system_of(path: &Path) -> Option<String> {
+    let there = path.ancestors().find(|path| path.exists())?.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mut best: (usize, Option<String>) = (0, None);
+    for line in mounts.lines() {
+        let (left, right) = line.split_once(" - ")?;
+        let at = left.split(' ').nth(4)?;
+        if there.starts_with(at) && at.len() >= best.0 {
+            best = (at.len(), right.split(' ').next().map(str::to_owned));
+        }
+    }
+    best.1
+}

@@ -1,0 +1,386 @@
+//! A machine: what it is made of, and everything that a case does to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::base;
+use crate::bed::{Inner as Bed, lock};
+use crate::boot::{Boot, Door, check_name};
+use crate::disk::{self, Disk};
+use crate::root::Root;
+use crate::run::{self, LIMIT, Output};
+use crate::wait::{wait_for, wait_some};
+use crate::{Os, cloud_init};
+
+/// What a machine is made of.
+#[derive(Clone)]
+pub(crate) struct Spec {
+    pub(crate) name: String,
+    /// Unique on the host, and short enough for the name of an interface.
+    pub(crate) id: String,
+    pub(crate) os: Os,
+    pub(crate) address: Option<String>,
+    pub(crate) further_addresses: Vec<String>,
+    pub(crate) cloud_init: Option<String>,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) files: Vec<SeedFile>,
+    pub(crate) binds: Vec<(PathBuf, String)>,
+}
+
+/// A file that is there at the first boot.
+#[derive(Clone)]
+pub(crate) struct SeedFile {
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) mode: u32,
+}
+
+/// A machine that is not there yet: choose what it has, then [`MachineBuilder::start`] it.
+pub struct MachineBuilder {
+    bed: Arc<Bed>,
+    spec: Spec,
+}
+
+impl MachineBuilder {
+    pub(crate) fn new(bed: &Arc<Bed>, name: &str) -> Self {
+        let spec = Spec {
+            name: name.to_owned(),
+            id: String::new(),
+            os: Os::Bookworm,
+            address: None,
+            further_addresses: Vec::new(),
+            cloud_init: None,
+            disks: Vec::new(),
+            files: Vec::new(),
+            binds: Vec::new(),
+        };
+        MachineBuilder { bed: Arc::clone(bed), spec }
+    }
+
+    /// Its address in 10.0.1.0/24; without one it has no address and no default route.
+    pub fn address(mut self, address: &str) -> Self {
+        self.spec.address = Some(address.to_owned());
+        self
+    }
+
+    /// One more address with its prefix length, such as `203.0.113.10/32`.
+    pub fn further_address(mut self, address: &str) -> Self {
+        self.spec.further_addresses.push(address.to_owned());
+        self
+    }
+
+    /// Its operating system, Debian 12 unless said.
+    pub fn os(mut self, os: Os) -> Self {
+        self.spec.os = os;
+        self
+    }
+
+    /// A disk that is attached from the start.
+    pub fn disk(mut self, disk: &Disk) -> Self {
+        self.spec.disks.push(disk.clone());
+        self
+    }
+
+    /// Hands the machine this user data at its first boot; without it cloud-init is switched off.
+    pub fn cloud_init(mut self, user_data: &str) -> Self {
+        self.spec.cloud_init = Some(user_data.to_owned());
+        self
+    }
+
+    /// A file that is there at the first boot.
+    pub fn file(mut self, path: &str, bytes: impl AsRef<[u8]>, mode: u32) -> Self {
+        self.spec.files.push(SeedFile { path: path.to_owned(), bytes: bytes.as_ref().to_vec(), mode });
+        self
+    }
+
+    /// Shows a file or folder of the host, read-only.
+    pub fn show(mut self, host: &Path, inside: &str) -> Self {
+        self.spec.binds.push((host.to_owned(), inside.to_owned()));
+        self
+    }
+
+    /// Makes the machine and boots it; see [`Machine::start`].
+    pub fn start(mut self) -> Result<Machine> {
+        check_name(&self.spec.name)?;
+        let dir = self.bed.dir.join("machines").join(&self.spec.name);
+        fs::create_dir(&dir).map_err(|error| anyhow!("the machine {} is there already: {error}", self.spec.name))?;
+        self.spec.id = self.bed.next_id();
+        self.bed.record("names", &self.spec.id)?;
+        let root = Root { dir };
+        root.create(&base::root(&*self.bed.base(self.spec.os)?), &self.spec)?;
+        let state = Mutex::new(State { spec: self.spec, boot: None });
+        let machine = Machine { inner: Arc::new(Inner { bed: self.bed, root, state }) };
+        machine.inner.bed.add_machine(&machine);
+        machine.start()?;
+        Ok(machine)
+    }
+}
+
+/// A booted machine. Clones are the same machine; it ends with its bed.
+#[derive(Clone)]
+pub struct Machine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bed: Arc<Bed>,
+    root: Root,
+    state: Mutex<State>,
+}
+
+struct State {
+    spec: Spec,
+    boot: Option<Boot>,
+}
+
+impl Machine {
+    /// Its host name.
+    pub fn name(&self) -> String {
+        lock(&self.inner.state).spec.name.clone()
+    }
+
+    /// Boots it. Returns when commands, D-Bus and its addresses are there; units may still be starting (see [`Machine::wait_booted`]).
+    pub fn start(&self) -> Result<()> {
+        let mut state = lock(&self.inner.state);
+        if state.boot.as_mut().is_some_and(Boot::running) {
+            bail!("{} runs already", state.spec.name);
+        }
+        if let Some(ended) = state.boot.take() {
+            ended.end()?;
+        }
+        disk::write_rules(&self.inner.root, &self.inner.bed, &state.spec.disks)?;
+        let base = self.inner.bed.base(state.spec.os)?;
+        let boot = Boot::start(&self.inner.bed, &self.inner.root, &state.spec, &base)?;
+        state.boot = Some(boot);
+        drop(state);
+        wait_for(&format!("{} to boot", self.name()), Duration::from_secs(60), || {
+            self.check_running()?;
+            Ok(self.run("/usr/lib/bowline-bed/up")?.success())
+        })
+    }
+
+    /// Waits until the boot is over, and returns the state that systemd gives itself: `running` or `degraded`.
+    pub fn wait_booted(&self) -> Result<String> {
+        wait_some(&format!("{} to have booted", self.name()), LIMIT, || {
+            let state = self.run("systemctl is-system-running --wait")?.stdout.trim().to_owned();
+            Ok(["running", "degraded"].contains(&state.as_str()).then_some(state))
+        })
+    }
+
+    /// Whether it runs: something inside may have ended it.
+    pub fn is_running(&self) -> bool {
+        lock(&self.inner.state).boot.as_mut().is_some_and(Boot::running)
+    }
+
+    /// Runs a shell command inside, as root, and returns what it said, whatever its exit status.
+    pub fn run(&self, command: &str) -> Result<Output> {
+        self.run_with(command, &[], LIMIT)
+    }
+
+    /// The same with standard input and a time limit.
+    pub fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output> {
+        run::run(self.door()?.command().args(["sh", "-c", command]), input, limit)
+    }
+
+    /// Runs a shell command that must succeed, and returns its standard output.
+    pub fn ok(&self, command: &str) -> Result<String> {
+        let output = self.run(command)?;
+        if !output.success() {
+            bail!("{}: {command}: {output}", self.name());
+        }
+        Ok(output.stdout)
+    }
+
+    /// Writes a file, whole or not at all, with its parent folders.
+    pub fn put(&self, path: &str, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        if !self.is_running() {
+            return self.inner.root.write(path, bytes.as_ref(), mode);
+        }
+        let script = r#"mkdir -p "$(dirname "$1")" && umask 077 && cat > "$1.bowline-bed" && chmod "$2" "$1.bowline-bed" && mv "$1.bowline-bed" "$1""#;
+        let mut command = self.door()?.command();
+        command.args(["sh", "-c", script, "put", path, &format!("{mode:o}")]);
+        let output = run::run(&mut command, bytes.as_ref(), LIMIT)?;
+        if !output.success() {
+            bail!("{}: could not write {path}: {output}", self.name());
+        }
+        Ok(())
+    }
+
+    /// The text of a file.
+    pub fn read(&self, path: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.read_bytes(path)?).into_owned())
+    }
+
+    /// The bytes of a file.
+    pub fn read_bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let (code, bytes, said) = run::run_bytes(self.door()?.command().args(["cat", "--", path]), &[], LIMIT)?;
+        if code != 0 {
+            bail!("{}: {}", self.name(), String::from_utf8_lossy(&said).trim());
+        }
+        Ok(bytes)
+    }
+
+    /// The journal of a unit, over all boots.
+    pub fn journal(&self, unit: &str) -> Result<String> {
+        self.ok(&format!("journalctl --no-pager --output=short-precise --unit='{unit}'"))
+    }
+
+    /// Everything that was written to its console, over all boots.
+    pub fn console(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.inner.root.console())?).into_owned())
+    }
+
+    /// Asks `probe` until it says `true`; the machine must go on running.
+    pub fn wait_for(&self, what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
+        let running = || self.check_running();
+        wait_for(&format!("{what} on {}", self.name()), limit, || running().and_then(|()| probe()))
+    }
+
+    /// Waits for the end of cloud-init, and returns how it went.
+    pub fn wait_cloud_init(&self) -> Result<cloud_init::CloudInit> {
+        cloud_init::wait(self)
+    }
+
+    /// Reboots it from inside, as `systemctl reboot` does, and waits as [`Machine::start`] does.
+    pub fn reboot(&self) -> Result<()> {
+        self.run("systemctl reboot --no-block")?;
+        self.wait_end()?;
+        self.start()
+    }
+
+    /// Shuts it down from inside.
+    pub fn shut_down(&self) -> Result<()> {
+        self.run("systemctl poweroff --no-block")?;
+        self.wait_end()
+    }
+
+    /// Pulls its plug. What it wrote is safe all the same: the page cache is the host's. Real power cuts need a virtual machine.
+    pub fn power_off(&self) -> Result<()> {
+        match lock(&self.inner.state).boot.take() {
+            Some(boot) => boot.end(),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills the main process of a unit with SIGKILL.
+    pub fn kill(&self, unit: &str) -> Result<()> {
+        self.ok(&format!("systemctl kill --kill-whom=main --signal=KILL '{unit}'")).map(drop)
+    }
+
+    /// Ends it and removes its files. Its disks stay, and its name may be given to a new machine.
+    pub fn destroy(&self) -> Result<()> {
+        self.power_off()?;
+        let disks = std::mem::take(&mut lock(&self.inner.state).spec.disks);
+        disks.iter().try_for_each(Disk::released)?;
+        self.inner.bed.remove_machine(&self.name());
+        Ok(fs::remove_dir_all(&self.inner.root.dir)?)
+    }
+
+    /// A new machine with the same name, address, user data and disks, and a new root file system.
+    pub fn recreate(&self) -> Result<()> {
+        self.power_off()?;
+        self.inner.root.wipe()?;
+        let spec = lock(&self.inner.state).spec.clone();
+        self.inner.root.create(&base::root(&*self.inner.bed.base(spec.os)?), &spec)?;
+        self.start()
+    }
+
+    /// Hands other user data to the next [`Machine::recreate`].
+    pub fn set_cloud_init(&self, user_data: &str) {
+        lock(&self.inner.state).spec.cloud_init = Some(user_data.to_owned());
+    }
+
+    /// Pulls its network cable.
+    pub fn cut_link(&self) -> Result<()> {
+        self.link("down")
+    }
+
+    /// Plugs it in again.
+    pub fn restore_link(&self) -> Result<()> {
+        self.link("up")
+    }
+
+    /// Attaches a disk, hot if the machine runs.
+    pub fn attach(&self, disk: &Disk) -> Result<()> {
+        lock(&self.inner.state).spec.disks.push(disk.clone());
+        if !self.is_running() {
+            return Ok(());
+        }
+        let (major, minor) = disk.numbers()?;
+        self.groups_allow(major, minor, true)?;
+        self.show_disks()?;
+        disk.plug(self)
+    }
+
+    /// Takes a disk away: its link, its node and its device unit go. (A mounted one only half: the kernel keeps it until the last user ends.)
+    pub fn detach(&self, disk: &Disk) -> Result<()> {
+        lock(&self.inner.state).spec.disks.retain(|other| other.serial() != disk.serial());
+        if self.is_running() {
+            let (major, minor) = disk.numbers()?;
+            self.show_disks()?;
+            disk.unplug(self)?;
+            self.groups_allow(major, minor, false)?;
+        }
+        disk.released()
+    }
+
+    /// The command by which a person enters it.
+    pub fn enter_command(&self) -> Result<String> {
+        Ok(self.door()?.words())
+    }
+
+    /// Its PID 1 as the host counts, for looking at it from outside.
+    pub fn leader(&self) -> Result<u32> {
+        lock(&self.inner.state).boot.as_ref().map(Boot::leader).ok_or_else(|| anyhow!("the machine does not run"))
+    }
+
+    pub(crate) fn reap(&self) {
+        if let Some(boot) = lock(&self.inner.state).boot.take() {
+            boot.reap();
+        }
+    }
+
+    /// Writes the list of disks and the rules that name them, as they are now.
+    fn show_disks(&self) -> Result<()> {
+        let disks = lock(&self.inner.state).spec.disks.clone();
+        disk::rules(&self.inner.bed, &disks)?.iter().try_for_each(|(path, text)| self.put(path, text, 0o644))
+    }
+
+    fn groups_allow(&self, major: u64, minor: u64, allowed: bool) -> Result<()> {
+        let groups = lock(&self.inner.state).boot.as_ref().map(|boot| boot.groups.clone());
+        groups.map_or(Ok(()), |groups| groups.allow_disk(major, minor, allowed))
+    }
+
+    fn link(&self, state: &str) -> Result<()> {
+        let interface = format!("vb-{}", lock(&self.inner.state).spec.id);
+        let mut command = std::process::Command::new("nsenter");
+        command.arg(self.inner.bed.net_option()).args(["--", "ip", "link", "set", &interface, state]);
+        run::ok(&mut command).map(drop)
+    }
+
+    /// Waits for the end of a machine that is going down.
+    fn wait_end(&self) -> Result<()> {
+        let mut boot = lock(&self.inner.state).boot.take().ok_or_else(|| anyhow!("the machine does not run"))?;
+        let ended = boot.wait(Duration::from_secs(100))?;
+        boot.end()?;
+        if !ended {
+            bail!("{} did not go down within 100 s", self.name());
+        }
+        Ok(())
+    }
+
+    fn check_running(&self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { bail!("{} has ended; its console: {}", self.name(), self.console()?) }
+    }
+
+    fn door(&self) -> Result<Door> {
+        let mut state = lock(&self.inner.state);
+        let name = state.spec.name.clone();
+        let boot = state.boot.as_mut().filter(|boot| boot.leader() != 0);
+        boot.map(|boot| Door::of(boot)).ok_or_else(|| anyhow!("{name} does not run"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Runs programs with a time limit and keeps everything they said.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a program may take unless the caller says otherwise.
+pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a program answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit status; 128 and the signal where a signal ended it.
+    pub code: i32,
+    /// Everything on standard output.
+    pub stdout: String,
+    /// Everything on standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Whether the program exited with 0.
+    pub fn success(&self) -> bool {
+        self.code == 0
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit status {}", self.code)?;
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !text.trim().is_empty() {
+                write!(f, "\n--- {name}\n{}", text.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs `command` to its end and returns what it said, whatever its exit status.
+pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Output> {
+    let (code, stdout, stderr) = run_bytes(command, input, limit)?;
+    Ok(Output {
+        code,
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    })
+}
+
+/// Runs `command` and returns its standard output; any other exit status than 0 is an error with all it said.
+pub fn ok(command: &mut Command) -> Result<String> {
+    let output = run(command, &[], LIMIT)?;
+    if !output.success() {
+        bail!("{}: {output}", describe(command));
+    }
+    Ok(output.stdout)
+}
+
+/// The same as [`run`], with standard output and error as bytes.
+pub(crate) fn run_bytes(command: &mut Command, input: &[u8], limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
+    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| describe(command))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        let input = input.to_vec();
+        // A program that does not read its input to the end is no error of ours.
+        thread::spawn(move || stdin.write_all(&input).is_ok());
+    }
+    let stdout = child.stdout.take().map(Collected::from_stream);
+    let stderr = child.stderr.take().map(Collected::from_stream);
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            let said = [stdout, stderr].into_iter().flatten().map(|s| s.text()).collect::<String>();
+            bail!("{}: not done after {limit:?}; said so far: {said}", describe(command));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    let code = status.code().unwrap_or_else(|| {
+        use std::os::unix::process::ExitStatusExt;
+        128 + status.signal().unwrap_or(0)
+    });
+    Ok((code, stdout.map(Collected::finish).unwrap_or_default(), stderr.map(Collected::finish).unwrap_or_default()))
+}
+
+/// A command as one would type it, for messages.
+pub(crate) fn describe(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        text.push(' ');
+        text.push_str(&arg.to_string_lossy());
+    }
+    text
+}
+
+/// A stream that a thread of its own reads, so that neither a full pipe nor a daemon that keeps it open can hang us.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Collected {
+    fn from_stream(mut stream: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut chunk = [0; 16 * 1024];
+            while let Ok(n) = stream.read(&mut chunk) {
+                if n == 0 {
+                    break;
+                }
+                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..n]);
+            }
+        });
+        Collected { bytes, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    /// The program has ended: what it wrote is in the pipe, and a second is plenty to read it.
+    fn finish(self) -> Vec<u8> {
+        let started = Instant::now();
+        while !self.reader.is_finished() && started.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_micros(200));
+        }
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,73 @@
+//! Machines as cases use them: they boot, answer, keep their files and their disks.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use bowline_testbed::{Bed, case};
+
+#[test]
+fn a_machine_boots_and_keeps_its_files_over_a_reboot() -> Result<()> {
+    case("boots", |bed| {
+        let started = Instant::now();
+        let m = bed.machine("control").address("10.0.1.10").start()?;
+        eprintln!("took commands after {:?}", started.elapsed());
+        assert_eq!(m.wait_booted()?, "running", "{}", m.ok("systemctl --failed")?);
+        eprintln!("running after {:?}", started.elapsed());
+        assert_eq!(m.ok("hostname")?.trim(), "control");
+        m.put("/etc/bowline/config.d/10.toml", "x = 1\n", 0o600)?;
+        assert_eq!(m.ok("stat -c %a:%U /etc/bowline/config.d/10.toml")?.trim(), "600:root");
+        m.put("/var/lib/rancher/kept", "yes", 0o644)?;
+        let rebooting = Instant::now();
+        m.reboot()?;
+        eprintln!("rebooted in {:?}", rebooting.elapsed());
+        assert_eq!(m.read("/etc/bowline/config.d/10.toml")?, "x = 1\n");
+        assert_eq!(m.read("/var/lib/rancher/kept")?, "yes");
+        m.recreate()?;
+        assert!(m.read("/var/lib/rancher/kept").is_err());
+        assert!(m.read("/etc/bowline/config.d/10.toml").is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_disk_is_known_by_its_link_and_outlives_the_machine() -> Result<()> {
+    case("disks", |bed| {
+        let disk = bed.disk("12345678", "1G")?;
+        let m = bed.machine("kafka").address("10.0.1.20").disk(&disk).start()?;
+        assert_eq!(m.wait_booted()?, "running");
+        let link = disk.link();
+        m.ok(&format!("mkfs.ext4 -q {link} && mkdir -p /mnt/data && mount {link} /mnt/data && echo kept > /mnt/data/file"))?;
+        assert!(m.ok("systemctl list-units --type=device --plain")?.contains("0HC_Volume_12345678.device"));
+        m.recreate()?;
+        m.ok(&format!("mkdir -p /mnt/data && mount {link} /mnt/data"))?;
+        assert_eq!(m.read("/mnt/data/file")?, "kept\n");
+        m.ok("umount /mnt/data")?;
+        m.detach(&disk)?;
+        assert!(!m.run(&format!("test -e {link}"))?.success());
+        let hash = disk.sha256()?;
+        disk.resize("2G")?;
+        assert_ne!(disk.sha256()?, hash);
+        m.attach(&disk)?;
+        m.wait_for("the link", std::time::Duration::from_secs(5), || Ok(m.run(&format!("test -b {link}"))?.success()))?;
+        assert_eq!(m.ok(&format!("blockdev --getsize64 {link}"))?.trim(), "2147483648");
+        m.destroy()
+    })
+}
+
+#[test]
+fn a_machine_can_not_touch_the_host() -> Result<()> {
+    case("host-is-safe", |bed: &Bed| {
+        let m = bed.machine("m").address("10.0.1.10").start()?;
+        let before = std::time::SystemTime::now();
+        assert!(!m.run("date -s 2001-01-01")?.success());
+        assert!(before.elapsed()?.as_secs() < 60);
+        assert!(!m.run("echo 1 > /proc/sys/kernel/panic_on_oops && sysctl -w kernel.pid_max=40000")?.success());
+        m.ok("ls /sys/block/vda && ! test -e /dev/vda || ! ls /sys/block/vda")?;
+        // Neither a unit nor a command may read a disk of the host, not even through a node of its own making.
+        let majors = "awk '/Block/ {b = 1; next} b && $2 != \"loop\" {print $1}' /proc/devices";
+        let read = format!("for major in $({majors}); do mknod /root/disk$major b $major 0; ! head -c 1 /root/disk$major || exit 1; done 2>/dev/null");
+        m.ok(&read)?;
+        m.ok(&format!("systemd-run --quiet --wait --pipe sh -c '{}'", read.replace('\'', "'\\''").replace('$', "$$")))?;
+        Ok(())
+    })
+}
