@@ -1,13 +1,12 @@
 //! The loop: look at what changed, plan, start the first step of each item, report, wait for the next event.
 
 use crate::backoff::delay;
-use crate::capability::{Boxed, ErasedAction, ErasedPlan};
+use crate::capability::{Boxed, ErasedAction};
 use crate::report::{CapabilityState, Report, SettingsReport};
 use crate::{Conditions, Plan};
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The loop against a world of two numbers: one capability counts `a` up to its target, the other starts when
 //! the first says so. The host is never asked for anything but the clock.
+#![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
 use bowline_engine::{Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, Wait, boxed};
 use bowline_ports::*;

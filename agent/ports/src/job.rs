@@ -18,8 +18,8 @@ pub struct FormatOrder {
     pub filesystem: Filesystem,
     /// The planned UUID.
     pub uuid: String,
-    /// Our own recorded attempt on this very device was cut off: bytes without a signature, or with the
-    /// planned UUID, are ours.
+    /// Our own recorded attempt on this very device was cut off: bytes without any signature are ours. An order
+    /// that differs only in this is the same work.
     pub resume: bool,
 }
 

@@ -1,1 +1,136 @@
-//! To come.
+//! Block volumes: the right disk, formatted only when it is proven blank, mounted by systemd before Kubernetes
+//! may start.
+//!
+//! - `facts`: everything that is read.
+//! - `find`: which device a volume means, and why others are not it.
+//! - `decide`: the plan of one volume.
+//! - `units`: the text of the mount unit and of the gate.
+//! - `intent`: what is on record before the first byte is written to a device.
+
+mod decide;
+mod facts;
+mod find;
+mod intent;
+mod units;
+
+pub use facts::{Facts, MountPoint, VolumeFacts};
+pub use find::{Found, find, why_not};
+pub use intent::{Intent, planned_uuid};
+pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
+
+use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::{Change, FormatOrder, Inspect, PortError, Progress};
+use bowline_settings::Volume;
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The volumes of the settings.
+pub struct Volumes {
+    /// In the order of the settings.
+    pub volumes: Vec<Volume>,
+    /// The services that must not run without the gated volumes (`k3s.service`).
+    pub services: Vec<String>,
+}
+
+/// One change to a disk, its units or the record of what is about to be done to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Put on record which device is about to be formatted, and how.
+    Record(Intent),
+    /// Make the filesystem, then drop the record.
+    Format(FormatOrder),
+    /// Drop the record: what it announced is complete.
+    Forget {
+        /// Which.
+        volume: String,
+        /// Where the record lies.
+        record: PathBuf,
+    },
+    /// Write a unit file or drop-in.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Its whole text.
+        text: String,
+    },
+    /// Remove a drop-in.
+    Remove {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Have systemd read its unit files again.
+    Reload,
+    /// Mount at every boot.
+    Enable {
+        /// The mount unit.
+        unit: String,
+    },
+    /// Mount now.
+    Mount {
+        /// The mount unit.
+        unit: String,
+        /// Where.
+        at: PathBuf,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(i) => write!(f, "put on record that {} is about to be formatted", i.device.display()),
+            Self::Format(o) => write!(f, "format {} as {}", o.device.display(), o.filesystem),
+            Self::Forget { volume, .. } => write!(f, "drop the record of formatting {volume}"),
+            Self::Write { path, .. } => write!(f, "write {}", path.display()),
+            Self::Remove { path } => write!(f, "remove {}", path.display()),
+            Self::Reload => f.write_str("have systemd read its unit files again"),
+            Self::Enable { unit } => write!(f, "enable {unit} for every boot"),
+            Self::Mount { at, .. } => write!(f, "mount {}", at.display()),
+        }
+    }
+}
+
+impl Capability for Volumes {
+    const NAME: &'static str = "volumes";
+    type Facts = Facts;
+    type Action = Action;
+
+    async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
+        facts::observe(self, host).await
+    }
+
+    fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
+        let mut plan = Plan::default();
+        for (volume, seen) in self.volumes.iter().zip(&facts.volumes) {
+            decide::volume(self, volume, seen, facts, &mut plan);
+        }
+        for name in &facts.left_behind {
+            let text = "is no longer in the settings; its mount, gate and data are left as they are";
+            plan.note(format!("volume/{name}"), text);
+        }
+        plan
+    }
+
+    async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
+        match action {
+            Action::Record(intent) => host.write(&intent.path(), &intent.to_json(), 0o600).await,
+            Action::Format(order) => {
+                host.format(order, progress).await?;
+                host.remove(&Intent::path_of(&order.volume)).await
+            }
+            Action::Forget { record, .. } => host.remove(record).await,
+            Action::Write { path, text } => {
+                host.write(path, text.as_bytes(), 0o644).await?;
+                host.reload_units().await
+            }
+            Action::Remove { path } => {
+                host.remove(path).await?;
+                host.reload_units().await
+            }
+            Action::Reload => host.reload_units().await,
+            Action::Enable { unit } => host.enable(unit).await,
+            Action::Mount { unit, .. } => host.start(unit).await,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Everything that is read before a volume's plan is made.
+
+use crate::intent::Intent;
+use crate::units::{gate_path, mount_unit_name, mount_unit_path};
+use crate::{Found, Volumes, find, why_not};
+use bowline_ports::{BlockDevice, FileKind, Inspect, Job, Mount, PortError, Probe, Unit};
+use bowline_settings::{Volume, VolumeSource};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What was read of the machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// All block devices.
+    pub devices: Vec<BlockDevice>,
+    /// PID 1's mount table.
+    pub mounts: Vec<Mount>,
+    /// One for each volume of the settings, in their order.
+    pub volumes: Vec<VolumeFacts>,
+    /// Names of volumes whose gate is still there though the settings have forgotten them.
+    pub left_behind: Vec<String>,
+}
+
+/// What was read for one volume.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeFacts {
+    /// `major:minor` of what stands at the volume's path, links followed.
+    pub number: Option<String>,
+    /// What its device holds; read only when the device is not mounted and no `mkfs` is at work on it.
+    pub probe: Option<Result<Probe, PortError>>,
+    /// The record of a formatting that was begun, or why it can not be read.
+    pub intent: Option<Result<Intent, String>>,
+    /// `mkfs` under way or ended since boot.
+    pub job: Option<Job>,
+    /// The mount unit as systemd knows it.
+    pub unit: Unit,
+    /// The text of the mount unit's file in /etc.
+    pub unit_file: Option<String>,
+    /// Service -> text of its gate.
+    pub gates: BTreeMap<String, Option<String>>,
+    /// What the mount point is.
+    pub mount_point: MountPoint,
+}
+
+/// What stands at a mount point, beneath any mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountPoint {
+    /// Nothing, or an empty directory.
+    Free,
+    /// A directory with entries: the first few of them.
+    Filled(Vec<String>),
+    /// Not a directory.
+    NotADirectory,
+    /// Something is mounted there, and hides what is beneath.
+    Mounted,
+}
+
+pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts, PortError> {
+    if spec.volumes.is_empty() && spec.services.is_empty() {
+        return Ok(Facts { devices: Vec::new(), mounts: Vec::new(), volumes: Vec::new(), left_behind: Vec::new() });
+    }
+    let devices = host.block_devices().await?;
+    let mounts = host.mounts().await?;
+    let mut volumes = Vec::new();
+    for volume in &spec.volumes {
+        volumes.push(observe_volume(spec, volume, &devices, &mounts, host).await?);
+    }
+    let left_behind = left_behind(spec, host).await?;
+    Ok(Facts { devices, mounts, volumes, left_behind })
+}
+
+async fn observe_volume(
+    spec: &Volumes,
+    volume: &Volume,
+    devices: &[BlockDevice],
+    mounts: &[Mount],
+    host: &dyn Inspect,
+) -> Result<VolumeFacts, PortError> {
+    let number = match &volume.source {
+        VolumeSource::Device(path) => host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device),
+        VolumeSource::Serial(_) => None,
+    };
+    let mounted = mounts.iter().any(|m| m.target == volume.mount);
+    let job = host.job(&format!("mkfs-{}", volume.name)).await?;
+    let probe = match find(volume, number.as_deref(), devices) {
+        Found::One(device)
+            if why_not(device, volume).is_none()
+                && device.mounted_at.is_empty()
+                && !mounted
+                && !matches!(job, Some(Job::Running(_))) =>
+        {
+            Some(host.probe(&device.path).await)
+        }
+        _ => None,
+    };
+    let intent = host.read(&Intent::path_of(&volume.name)).await?.map(|file| {
+        serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", Intent::path_of(&volume.name).display()))
+    });
+    let mut gates = BTreeMap::new();
+    for service in &spec.services {
+        let text = host.read(&gate_path(service, &volume.name)).await?.map(|f| f.text());
+        gates.insert(service.clone(), text);
+    }
+    Ok(VolumeFacts {
+        number,
+        probe,
+        intent,
+        job,
+        unit: host.unit(&mount_unit_name(&volume.mount)).await?,
+        unit_file: host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text()),
+        gates,
+        mount_point: mount_point(&volume.mount, mounted, host).await?,
+    })
+}
+
+async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<MountPoint, PortError> {
+    if mounted {
+        return Ok(MountPoint::Mounted);
+    }
+    Ok(match host.meta(path).await? {
+        None => MountPoint::Free,
+        Some(meta) if meta.kind != FileKind::Directory => MountPoint::NotADirectory,
+        Some(_) => match host.list(path).await?.unwrap_or_default() {
+            entries if entries.is_empty() => MountPoint::Free,
+            mut entries => {
+                entries.truncate(5);
+                MountPoint::Filled(entries)
+            }
+        },
+    })
+}
+
+async fn left_behind(spec: &Volumes, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
+    let mut names = Vec::new();
+    for service in &spec.services {
+        let folder = format!("/etc/systemd/system/{service}.d");
+        for file in host.list(Path::new(&folder)).await?.unwrap_or_default() {
+            let name = file.strip_prefix("50-bowline-volume-").and_then(|f| f.strip_suffix(".conf"));
+            if let Some(name) = name.filter(|name| !spec.volumes.iter().any(|v| v.name == *name)) {
+                names.push(name.to_string());
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}

@@ -1,0 +1,96 @@
+//! The text of the units that Bowline writes, and their names.
+
+use bowline_ports::Filesystem;
+use bowline_settings::Volume;
+use std::path::{Path, PathBuf};
+
+const UNITS: &str = "/etc/systemd/system";
+
+/// The first line of every file that Bowline writes begins like this.
+pub(crate) const MARK: &str = "# Written by Bowline";
+
+/// The name that systemd demands of the mount unit of a path: `systemd-escape --path --suffix=mount`.
+pub fn mount_unit_name(mount: &Path) -> String {
+    let text = mount.to_string_lossy();
+    let inner = text.trim_matches('/');
+    let mut name = String::with_capacity(inner.len() + 6);
+    for (index, byte) in inner.bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if index == 0 => name.push_str("\\x2e"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => name.push(char::from(byte)),
+            other => name.push_str(&format!("\\x{other:02x}")),
+        }
+    }
+    format!("{name}.mount")
+}
+
+/// Where the mount unit of a volume lies.
+pub fn mount_unit_path(mount: &Path) -> PathBuf {
+    Path::new(UNITS).join(mount_unit_name(mount))
+}
+
+/// The mount unit of a volume on the filesystem with this UUID.
+///
+/// `nofail` in a unit's options means what it does in fstab: wanted, not required, and not ordered before
+/// local-fs.target, so a missing disk never holds up the boot (systemd.mount(5)).
+pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
+    let options: Vec<&str> =
+        std::iter::once("nofail").chain(volume.options.iter().map(String::as_str).filter(|o| *o != "nofail")).collect();
+    format!(
+        "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
+         [Unit]\n\
+         Description=Volume {name}\n\
+         Documentation=man:bowline(1)\n\
+         \n\
+         [Mount]\n\
+         What=/dev/disk/by-uuid/{uuid}\n\
+         Where={mount}\n\
+         Type={filesystem}\n\
+         Options={options}\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        name = volume.name,
+        mount = volume.mount.display(),
+        options = options.join(","),
+    )
+}
+
+/// Where the gate of a volume on a service lies.
+pub fn gate_path(service: &str, volume: &str) -> PathBuf {
+    Path::new(UNITS).join(format!("{service}.d")).join(format!("50-bowline-volume-{volume}.conf"))
+}
+
+/// The gate: systemd starts the service only with the volume mounted, also when Bowline does not run.
+///
+/// `RequiresMountsFor=` alone is silent when there is no mount unit; the assertion is not.
+pub fn gate_text(volume: &Volume) -> String {
+    format!(
+        "{MARK} from [[volume]] name = \"{}\": no start without this volume.\n\
+         [Unit]\n\
+         RequiresMountsFor={mount}\n\
+         AssertPathIsMountPoint={mount}\n",
+        volume.name,
+        mount = volume.mount.display(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names_are_what_systemd_escape_prints() {
+        // systemd-escape --path --suffix=mount, systemd 252.
+        for (path, unit) in [
+            ("/var/lib/kafka", "var-lib-kafka.mount"),
+            ("/mnt/data-1", "mnt-data\\x2d1.mount"),
+            ("/mnt/a_b.c", "mnt-a_b.c.mount"),
+            ("/.hidden", "\\x2ehidden.mount"),
+            ("/srv/a:b", "srv-a:b.mount"),
+        ] {
+            assert_eq!(mount_unit_name(Path::new(path)), unit, "{path}");
+        }
+    }
+}
