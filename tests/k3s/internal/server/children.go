@@ -1,0 +1,153 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// child is a process that lives and dies with this one: its parent death
+// signal is SIGKILL, and its end is this process's end.
+type child struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{}
+	mu   sync.Mutex
+	last string
+	err  error
+}
+
+// spawner starts all children from one locked thread that never ends, since
+// the parent death signal follows the thread that forked.
+type spawner struct {
+	requests chan func()
+	mu       sync.Mutex
+	children []*child
+	// failed gets the first unexpected end of a child.
+	failed chan error
+}
+
+func newSpawner() *spawner {
+	s := &spawner{requests: make(chan func()), failed: make(chan error, 16)}
+	go func() {
+		runtime.LockOSThread()
+		for f := range s.requests {
+			f()
+		}
+	}()
+	return s
+}
+
+// component runs one of the components of this binary in a process of its own.
+func (s *spawner) component(name string, args []string) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Args = append([]string{name}, args...)
+	cmd.Env = append(os.Environ(), ComponentEnv+"="+name)
+	return s.start(name, cmd, os.Stderr)
+}
+
+// ComponentEnv tells a copy of this binary which component to be.
+const ComponentEnv = "K3S_STAND_IN_COMPONENT"
+
+// start runs a command, copies its output and remembers its last line.
+func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, error) {
+	c := &child{name: name, cmd: cmd, done: make(chan struct{})}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.Env = withoutNotify(cmd.Env)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	started := make(chan error)
+	s.requests <- func() { started <- cmd.Start() }
+	err = <-started
+	_ = w.Close()
+	if err != nil {
+		_ = r.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		lines := bufio.NewReaderSize(r, 64<<10)
+		for {
+			line, err := lines.ReadString('\n')
+			if strings.TrimSpace(line) != "" {
+				_, _ = io.WriteString(out, line)
+				c.mu.Lock()
+				c.last = strings.TrimSpace(line)
+				c.mu.Unlock()
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	s.mu.Lock()
+	s.children = append(s.children, c)
+	s.mu.Unlock()
+	go func() {
+		err := cmd.Wait()
+		select {
+		case <-copied:
+		case <-time.After(time.Second):
+		}
+		c.mu.Lock()
+		c.err = fmt.Errorf("%s exited: %w: %s", name, orSuccess(err), c.last)
+		c.mu.Unlock()
+		close(c.done)
+		s.failed <- c.err
+	}()
+	return c, nil
+}
+
+func orSuccess(err error) error {
+	if err == nil {
+		return fmt.Errorf("exit status 0")
+	}
+	return err
+}
+
+// withoutNotify keeps children from speaking to systemd in this one's name.
+func withoutNotify(env []string) []string {
+	if env == nil {
+		env = os.Environ()
+	}
+	var out []string
+	for _, e := range env {
+		if !strings.HasPrefix(e, "NOTIFY_SOCKET=") && !strings.HasPrefix(e, "WATCHDOG_") {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// stop ends all children, politely first, newest first; containers go on.
+func (s *spawner) stop(ctx context.Context) {
+	s.mu.Lock()
+	all := append([]*child(nil), s.children...)
+	s.mu.Unlock()
+	for i := len(all) - 1; i >= 0; i-- {
+		_ = all[i].cmd.Process.Signal(syscall.SIGTERM)
+	}
+	for _, c := range all {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			_ = c.cmd.Process.Kill()
+		}
+	}
+}

@@ -1,0 +1,273 @@
+// Package server is `k3s server`: real Kubernetes and etcd, and around them
+// K3s's contract.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc/grpclog"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"bowline.test/k3s/internal/logline"
+	"bowline.test/k3s/internal/options"
+	"bowline.test/k3s/internal/version"
+)
+
+// coreDeadline bounds the wait for the API server.
+const coreDeadline = 2 * time.Minute
+
+// Run is the whole of `k3s server`; an error is K3s's fatal log line.
+func Run(args []string) error {
+	logline.Setup(false)
+	logrus.Warn(version.StandIn)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr))
+	v, err := options.Parse(options.ServerFlags, args, options.Getenv)
+	if err != nil {
+		return err
+	}
+	logline.Setup(v.Bool("debug"))
+	for _, w := range v.Warnings {
+		logrus.Warn(w)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("must run as root")
+	}
+	s, err := NewSettings(v)
+	if err != nil {
+		return err
+	}
+	if err := reexec(s.DataDir); err != nil {
+		return err
+	}
+	s.notifySocket = takeNotify()
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	sp := newSpawner()
+	err = s.start(ctx, sp)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	logrus.Info("Shutting down")
+	final, done := context.WithTimeout(context.Background(), 2*time.Second)
+	defer done()
+	sp.stop(final)
+	if s.datastore != nil {
+		s.datastore.close()
+	}
+	return err
+}
+
+// start brings everything up in K3s's order and waits for the end.
+func (s *Settings) start(ctx context.Context, sp *spawner) error {
+	logrus.Infof("Starting k3s %s (%s)", version.Version, version.Commit)
+	began := time.Now()
+	if err := s.tree(); err != nil {
+		return err
+	}
+	cas, err := s.certificates()
+	if err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
+	}
+	v := &supervisor{ca: cas.server.PEM}
+	if v.accounts, err = s.writeTokens(cas.server.PEM, cas.custom); err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
+	}
+	password, err := nodePassword()
+	if err != nil {
+		return err
+	}
+	if err := s.ownNodePassword(password); err != nil {
+		return err
+	}
+	if err := s.kubeconfigs(); err != nil {
+		return err
+	}
+	l, err := s.listen(cas)
+	if err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: init cluster datastore and https: %w", err)
+	}
+	serving := make(chan error, 2)
+	go func() { serving <- v.serve(l) }()
+	if err := s.startContainerd(sp); err != nil {
+		return err
+	}
+	if s.datastore, err = s.startDatastore(ctx); err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: start managed database: %w", err)
+	}
+	logrus.Infof("Datastore is ready after %s", time.Since(began).Round(time.Millisecond))
+	api, err := s.newAPIServer(ctx, s.datastore)
+	if err != nil {
+		return fmt.Errorf("starting kubernetes: apiserver: %w", err)
+	}
+	go func() { serving <- fmt.Errorf("apiserver exited: %w", orSuccess(api.run(context.WithoutCancel(ctx)))) }()
+	v.api.Store(api)
+	background := make(chan error, 1)
+	go func() {
+		if err := s.whenServed(ctx, sp, v, password, began); err != nil {
+			background <- err
+		}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-serving:
+		return err
+	case err := <-background:
+		return err
+	case err := <-sp.failed:
+		return err
+	case err := <-s.datastore.etcd.Err():
+		return err
+	}
+}
+
+// whenServed starts what needs the API server, and tells systemd when the core
+// is ready. The kubelet comes after that, as in K3s.
+func (s *Settings) whenServed(ctx context.Context, sp *spawner, v *supervisor, password string, began time.Time) error {
+	core, cancel := context.WithTimeout(ctx, coreDeadline)
+	defer cancel()
+	admin, adminREST, err := client(s.server("cred", "supervisor.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	if err := waitFor(core, adminREST, s.url()+"/readyz"); err != nil {
+		return err
+	}
+	logrus.Infof("Kube API server is now running (after %s)", time.Since(began).Round(time.Millisecond))
+	for name, args := range map[string][]string{"kube-controller-manager": s.controllerArgs(), "kube-scheduler": s.schedulerArgs()} {
+		if _, err := sp.component(name, args); err != nil {
+			return err
+		}
+	}
+	if err := s.ensurePassword(ctx, admin, password); err != nil {
+		return fmt.Errorf("node password: %w", err)
+	}
+	if err := ensureRoles(ctx, admin); err != nil {
+		return fmt.Errorf("roles: %w", err)
+	}
+	v.ready.Store(true)
+	logrus.Info("k3s is up and running")
+	if err := notify(s.notifySocket, "READY=1\n"); err != nil {
+		return err
+	}
+	if s.values.Bool("disable-cloud-controller") {
+		logrus.Info("The cloud controller is disabled: Nodes keep the uninitialized taint until another one comes")
+	} else if err := runCloud(ctx, admin); err != nil {
+		return err
+	}
+	if err := s.waitContainerd(core); err != nil {
+		return err
+	}
+	if _, err := s.startKubelet(sp); err != nil {
+		return err
+	}
+	kubelet, _, err := client(s.agent("kubelet.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	s.watchNode(ctx, admin, kubelet)
+	s.untilDone(ctx, "own the password of", func() error { return s.ownPassword(ctx, admin) })
+	return nil
+}
+
+func (s *Settings) controllerArgs() []string {
+	k := s.server("cred", "controller.kubeconfig")
+	return arguments(map[string]string{
+		"allocate-node-cidrs":       "true",
+		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
+		"bind-address": "127.0.0.1",
+		"cluster-cidr": s.ClusterCIDR.String(),
+		"cluster-signing-kube-apiserver-client-cert-file": s.tls("client-ca.crt"),
+		"cluster-signing-kube-apiserver-client-key-file":  s.tls("client-ca.key"),
+		"cluster-signing-kubelet-client-cert-file":        s.tls("client-ca.crt"),
+		"cluster-signing-kubelet-client-key-file":         s.tls("client-ca.key"),
+		"cluster-signing-kubelet-serving-cert-file":       s.tls("server-ca.crt"),
+		"cluster-signing-kubelet-serving-key-file":        s.tls("server-ca.key"),
+		"cluster-signing-legacy-unknown-cert-file":        s.tls("server-ca.crt"),
+		"cluster-signing-legacy-unknown-key-file":         s.tls("server-ca.key"),
+		"configure-cloud-routes":                          "false",
+		"controllers":                                     "*,tokencleaner,-service,-route,-cloud-node-lifecycle",
+		"leader-elect":                                    "false",
+		"profiling":                                       "false",
+		"root-ca-file":                                    s.tls("server-ca.crt"),
+		"service-account-private-key-file":                s.tls("service.current.key"),
+		"service-cluster-ip-range":                        s.ServiceCIDR.String(),
+		"use-service-account-credentials":                 "true",
+	}, s.values.Slice("kube-controller-manager-arg"))
+}
+
+func (s *Settings) schedulerArgs() []string {
+	k := s.server("cred", "scheduler.kubeconfig")
+	return arguments(map[string]string{
+		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
+		"bind-address": "127.0.0.1", "leader-elect": "false", "profiling": "false",
+	}, s.values.Slice("kube-scheduler-arg"))
+}
+
+// client reads a kubeconfig; its requests are not throttled.
+func client(file string) (kubernetes.Interface, *rest.Config, error) {
+	c, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.QPS, c.Burst, c.UserAgent = 50, 100, "k3s/"+version.Version+" ("+runtime.GOOS+"/"+runtime.GOARCH+") stand-in"
+	k, err := kubernetes.NewForConfig(c)
+	return k, c, err
+}
+
+// waitFor polls an address of the API server until it answers 200.
+func waitFor(ctx context.Context, c *rest.Config, url string) error {
+	h, err := rest.HTTPClientFor(c)
+	if err != nil {
+		return err
+	}
+	last := errors.New("not asked yet")
+	for {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := h.Do(r)
+		if err == nil {
+			_ = answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = errors.New(answer.Status)
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w (last: %w)", url, ctx.Err(), last)
+		case <-time.After(poll):
+		}
+	}
+}
+
+// ownNodePassword checks this server's own password against its local record,
+// as K3s does while its core is not ready.
+func (s *Settings) ownNodePassword(password string) error {
+	file := s.server("cred", "node-passwd")
+	known, err := readPasswd(file)
+	if err != nil {
+		return err
+	}
+	if have, ok := known[s.NodeName]; ok && have != password {
+		return fmt.Errorf("Node password rejected, duplicate hostname or contents of '%s/password' may not match server node-passwd entry, try enabling a unique node name with the --with-node-id flag", nodeDir)
+	}
+	return writePasswd(file, []account{{s.NodeName, password, ""}})
+}
