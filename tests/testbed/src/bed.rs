@@ -64,7 +64,10 @@ impl Bed {
             let list: String = missing.iter().map(|one| format!("\n  - {one}")).collect();
             bail!("this host can not boot the testbed's machines yet:{list}");
         }
-        if case.is_empty() || case.len() > 40 || !case.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        if case.is_empty()
+            || case.len() > 40
+            || !case.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
             bail!("a case's name is up to 40 of a-z, 0-9 and '-': {case:?}");
         }
         let layout = Layout::detect()?;
@@ -105,7 +108,20 @@ impl Bed {
         let end = Mutex::new(End { keeper: Some(keeper), owned: Some(owned), keep: false });
         let case = case.to_owned();
         let (machines, bases, web) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let bed = Bed { inner: Arc::new(Inner { case, id, dir, layout, network, machines, made: AtomicUsize::new(0), bases, web, end }) };
+        let bed = Bed {
+            inner: Arc::new(Inner {
+                case,
+                id,
+                dir,
+                layout,
+                network,
+                machines,
+                made: AtomicUsize::new(0),
+                bases,
+                web,
+                end,
+            }),
+        };
         if ready.trim() != "ready" {
             bail!("the bed's network could not be made (is the kernel's bridge there?)");
         }
@@ -219,13 +235,13 @@ impl Drop for Bed {
         let mut end = lock(&self.inner.end);
         drop(end.owned.take());
         let Some(mut keeper) = end.keeper.take() else { return };
-        if let Some(mut stdin) = keeper.stdin.take() {
-            if end.keep {
-                // Without the word the keeper only ends the bed now instead of later.
-                stdin.write_all(b"keep\n").ok();
-                return;
-            }
+        let stdin = keeper.stdin.take();
+        if end.keep {
+            // Without the word the keeper only ends the bed now instead of later.
+            stdin.map(|mut stdin| stdin.write_all(b"keep\n").ok());
+            return;
         }
+        drop(stdin);
         let mut complaints = String::new();
         if let Some(stdout) = &mut keeper.stdout {
             stdout.read_to_string(&mut complaints).ok();

@@ -46,7 +46,9 @@ impl Boot {
     /// Starts the machine and returns as soon as it has a PID 1.
     pub(crate) fn start(bed: &Bed, root: &Root, spec: &Spec, base: &Artefact) -> Result<Boot> {
         let id = spec.id.as_str();
-        let groups = Groups::create(&bed.layout, &format!("bowline-{id}"), |dir| bed.record("cgroups", &dir.display().to_string()))?;
+        let groups = Groups::create(&bed.layout, &format!("bowline-{id}"), |dir| {
+            bed.record("cgroups", &dir.display().to_string())
+        })?;
         let loops = spec.disks.iter().map(|disk| disk.numbers());
         for numbers in loops {
             let (major, minor) = numbers?;
@@ -156,7 +158,10 @@ impl Door {
 
     /// The same for a person to type.
     pub(crate) fn words(&self) -> String {
-        format!("nsenter -t {} -m -u -i -n -p -C -r -w -- setpriv --bounding-set=-sys_time,-sys_module bash -l", self.leader)
+        format!(
+            "nsenter -t {} -m -u -i -n -p -C -r -w -- setpriv --bounding-set=-sys_time,-sys_module bash -l",
+            self.leader
+        )
     }
 }
 

@@ -63,6 +63,11 @@ impl Artefact {
         &self.path
     }
 
+    /// A file within it, held as this was.
+    pub(crate) fn file(self, name: &str) -> Artefact {
+        Artefact { path: self.path.join(name), _used: self._used }
+    }
+
     /// Something that is kept elsewhere.
     pub(crate) fn outside(path: PathBuf) -> Artefact {
         Artefact { path, _used: None }

@@ -24,7 +24,11 @@ impl Layout {
     /// What this host has.
     pub(crate) fn detect() -> Result<Layout> {
         let systemd = Path::new("/run/systemd/system").is_dir();
-        Layout::from_texts(&fs::read_to_string("/proc/self/mountinfo")?, &fs::read_to_string("/proc/self/cgroup")?, systemd)
+        Layout::from_texts(
+            &fs::read_to_string("/proc/self/mountinfo")?,
+            &fs::read_to_string("/proc/self/cgroup")?,
+            systemd,
+        )
     }
 
     fn from_texts(mountinfo: &str, own: &str, systemd: bool) -> Result<Layout> {
@@ -106,9 +110,11 @@ impl Groups {
     fn scope(name: &str, mut record: impl FnMut(&Path) -> Result<()>) -> Result<Groups> {
         let dir = PathBuf::from(format!("/sys/fs/cgroup/bowline.slice/{name}.scope"));
         record(&dir)?;
-        let mut prefix = ["systemd-run", "--quiet", "--scope", "--collect", "--slice=bowline.slice"].map(String::from).to_vec();
+        let mut prefix =
+            ["systemd-run", "--quiet", "--scope", "--collect", "--slice=bowline.slice"].map(String::from).to_vec();
         prefix.push(format!("--unit={name}"));
-        for property in ["Delegate=yes", "DevicePolicy=closed", "DeviceAllow=block-loop rwm", "DeviceAllow=char-* rwm"] {
+        for property in ["Delegate=yes", "DevicePolicy=closed", "DeviceAllow=block-loop rwm", "DeviceAllow=char-* rwm"]
+        {
             prefix.push(format!("--property={property}"));
         }
         Ok(Groups { dirs: vec![dir], prefix })
@@ -195,6 +201,9 @@ mod tests {
 
     #[test]
     fn a_host_without_v2_is_refused() {
-        assert!(Layout::from_texts("1 0 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n", "4:memory:/\n", false).is_err());
+        assert!(
+            Layout::from_texts("1 0 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n", "4:memory:/\n", false)
+                .is_err()
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Disk {
             bail!("a disk's serial number is up to 32 letters and digits: {serial:?}");
         }
         let image = bed.dir.join("disks").join(format!("{serial}.img"));
-        let file = OpenOptions::new().write(true).create_new(true).open(&image).with_context(|| image.display().to_string())?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&image)
+            .with_context(|| image.display().to_string())?;
         file.set_len(bytes_of(size)?)?;
         let device = Mutex::new(None);
         Ok(Disk { inner: Arc::new(Inner { bed: Arc::downgrade(bed), serial: serial.to_owned(), image, device }) })
@@ -177,9 +181,13 @@ impl Disk {
     /// The opposite, in a running machine whose rules have forgotten the disk.
     pub(crate) fn unplug(&self, machine: &Machine) -> Result<()> {
         let (device, name) = self.node()?;
-        machine.ok(&format!("udevadm control --reload && udevadm trigger --action=remove --settle /sys/block/{name}; rm -f {device}"))?;
+        machine.ok(&format!(
+            "udevadm control --reload && udevadm trigger --action=remove --settle /sys/block/{name}; rm -f {device}"
+        ))?;
         let link = self.link();
-        machine.wait_for(&format!("{link} to go"), Duration::from_secs(5), || Ok(!machine.run(&format!("test -L {link}"))?.success()))
+        machine.wait_for(&format!("{link} to go"), Duration::from_secs(5), || {
+            Ok(!machine.run(&format!("test -L {link}"))?.success())
+        })
     }
 
     /// No machine has it now: the loop device is given back.
@@ -218,7 +226,7 @@ pub(crate) fn rules(bed: &Bed, disks: &[Disk]) -> Result<[(&'static str, String)
             "SUBSYSTEM==\"block\", KERNEL==\"loop[0-9]*\", ATTR{{loop/backing_file}}==\"*/{bed}/disks/{serial}.img\", \
              ENV{{ID_BUS}}=\"scsi\", ENV{{ID_SCSI}}=\"1\", ENV{{ID_VENDOR}}=\"HC\", ENV{{ID_MODEL}}=\"Volume\", \
              ENV{{ID_SERIAL}}=\"0HC_Volume_{serial}\", ENV{{ID_SERIAL_SHORT}}=\"{serial}\", ENV{{ID_SCSI_SERIAL}}=\"{serial}\", \
-             SYMLINK+=\"disk/by-id/scsi-0HC_Volume_{serial}\"\n"
+             ENV{{BOWLINE_BED}}=\"1\", SYMLINK+=\"disk/by-id/scsi-0HC_Volume_{serial}\"\n"
         ));
     }
     Ok([("/etc/bowline-bed/disks", list), ("/etc/udev/rules.d/40-bowline-bed.rules", rules)])

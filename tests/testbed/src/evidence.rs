@@ -1,9 +1,10 @@
 //! What a failed case leaves: everything that a person wants to see first, in the checkout's `target/testbed/CASE/`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::artefacts::checkout;
 use crate::machine::Machine;
 use crate::say;
 
@@ -12,7 +13,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("journal.txt", "journalctl --no-pager --output=short-precise"),
     ("plan.txt", "command -v bowline >/dev/null && bowline plan"),
     ("status.txt", "command -v bowline >/dev/null && bowline status"),
-    ("units.txt", "systemctl --no-pager --failed; systemctl --no-pager list-jobs; findmnt; lsblk; ip address; ps -e -o pid,stat,etime,args"),
+    (
+        "units.txt",
+        "systemctl --no-pager --failed; systemctl --no-pager list-jobs; findmnt; lsblk; ip address; ps -e -o pid,stat,etime,args",
+    ),
 ];
 
 /// Saves it. A machine that does not answer must not hide the case's own error, so nothing here fails.
@@ -43,6 +47,5 @@ pub(crate) fn save(case: &str, why: &str, machines: &[Machine]) {
 
 /// `target/testbed` of the checkout.
 pub(crate) fn folder() -> PathBuf {
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
-    checkout.join("target/testbed")
+    checkout().join("target/testbed")
 }

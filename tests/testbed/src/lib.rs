@@ -12,6 +12,8 @@
 //! # }
 //! ```
 
+mod apt;
+mod artefacts;
 mod base;
 mod bed;
 mod boot;
@@ -21,7 +23,10 @@ mod cloud_init;
 mod disk;
 mod evidence;
 mod host;
+mod http;
 mod machine;
+mod prometheus;
+mod release;
 mod root;
 mod run;
 mod sources;
@@ -30,15 +35,19 @@ mod web;
 
 use std::io::Write;
 
+pub use apt::Repository;
+pub use artefacts::{k3s, package};
 pub use bed::{Bed, GATEWAY, case};
 pub use cache::Artefact;
 pub use cloud_init::CloudInit;
 pub use disk::Disk;
 pub use host::Missing;
 pub use machine::{Machine, MachineBuilder};
+pub use prometheus::Prometheus;
+pub use release::Releases;
 pub use run::{LIMIT, Output, ok, run};
 pub use wait::{wait_for, wait_some};
-pub use web::Web;
+pub use web::{Count, Fault, Web};
 
 /// The operating systems that machines can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +69,7 @@ impl Os {
 }
 
 /// Tells the person who runs the tests something.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     // Nobody may be listening.
     writeln!(std::io::stderr(), "testbed: {text}").ok();
 }

@@ -64,11 +64,7 @@ pub fn ok(command: &mut Command) -> Result<String> {
 /// The same as [`run`], with standard output and error as bytes.
 pub(crate) fn run_bytes(command: &mut Command, input: &[u8], limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| describe(command))?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| describe(command))?;
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
         // A program that does not read its input to the end is no error of ours.

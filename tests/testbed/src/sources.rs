@@ -89,7 +89,9 @@ fn from_lines(text: &str) -> Option<Sources> {
 
 /// `bookworm` of `bookworm-security`.
 fn debian_suite(word: &str) -> Option<&'static str> {
-    SUITES.into_iter().find(|suite| word == *suite || word.strip_prefix(suite).is_some_and(|rest| rest.starts_with(['-', '/'])))
+    SUITES
+        .into_iter()
+        .find(|suite| word == *suite || word.strip_prefix(suite).is_some_and(|rest| rest.starts_with(['-', '/'])))
 }
 
 #[cfg(test)]

@@ -3,23 +3,23 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bowline_testbed::{Bed, case};
+use bowline_testbed::{Bed, case, say};
 
 #[test]
 fn a_machine_boots_and_keeps_its_files_over_a_reboot() -> Result<()> {
     case("boots", |bed| {
         let started = Instant::now();
         let m = bed.machine("control").address("10.0.1.10").start()?;
-        eprintln!("took commands after {:?}", started.elapsed());
+        say(&format!("took commands after {:?}", started.elapsed()));
         assert_eq!(m.wait_booted()?, "running", "{}", m.ok("systemctl --failed")?);
-        eprintln!("running after {:?}", started.elapsed());
+        say(&format!("running after {:?}", started.elapsed()));
         assert_eq!(m.ok("hostname")?.trim(), "control");
         m.put("/etc/bowline/config.d/10.toml", "x = 1\n", 0o600)?;
         assert_eq!(m.ok("stat -c %a:%U /etc/bowline/config.d/10.toml")?.trim(), "600:root");
         m.put("/var/lib/rancher/kept", "yes", 0o644)?;
         let rebooting = Instant::now();
         m.reboot()?;
-        eprintln!("rebooted in {:?}", rebooting.elapsed());
+        say(&format!("rebooted in {:?}", rebooting.elapsed()));
         assert_eq!(m.read("/etc/bowline/config.d/10.toml")?, "x = 1\n");
         assert_eq!(m.read("/var/lib/rancher/kept")?, "yes");
         m.recreate()?;
@@ -36,8 +36,11 @@ fn a_disk_is_known_by_its_link_and_outlives_the_machine() -> Result<()> {
         let m = bed.machine("kafka").address("10.0.1.20").disk(&disk).start()?;
         assert_eq!(m.wait_booted()?, "running");
         let link = disk.link();
-        m.ok(&format!("mkfs.ext4 -q {link} && mkdir -p /mnt/data && mount {link} /mnt/data && echo kept > /mnt/data/file"))?;
-        assert!(m.ok("systemctl list-units --type=device --plain")?.contains("0HC_Volume_12345678.device"));
+        m.ok(&format!(
+            "mkfs.ext4 -q {link} && mkdir -p /mnt/data && mount {link} /mnt/data && echo kept > /mnt/data/file"
+        ))?;
+        m.ok(&format!("systemctl is-active $(systemd-escape --path --suffix=device {link})"))?;
+        assert_eq!(m.ok("ls /dev/disk/by-id")?.trim(), "scsi-0HC_Volume_12345678", "no other disk has a name here");
         m.recreate()?;
         m.ok(&format!("mkdir -p /mnt/data && mount {link} /mnt/data"))?;
         assert_eq!(m.read("/mnt/data/file")?, "kept\n");
@@ -65,7 +68,9 @@ fn a_machine_can_not_touch_the_host() -> Result<()> {
         m.ok("ls /sys/block/vda && ! test -e /dev/vda || ! ls /sys/block/vda")?;
         // Neither a unit nor a command may read a disk of the host, not even through a node of its own making.
         let majors = "awk '/Block/ {b = 1; next} b && $2 != \"loop\" {print $1}' /proc/devices";
-        let read = format!("for major in $({majors}); do mknod /root/disk$major b $major 0; ! head -c 1 /root/disk$major || exit 1; done 2>/dev/null");
+        let read = format!(
+            "for major in $({majors}); do mknod /root/disk$major b $major 0; ! head -c 1 /root/disk$major || exit 1; done 2>/dev/null"
+        );
         m.ok(&read)?;
         m.ok(&format!("systemd-run --quiet --wait --pipe sh -c '{}'", read.replace('\'', "'\\''").replace('$', "$$")))?;
         Ok(())

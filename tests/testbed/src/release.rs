@@ -1,0 +1,71 @@
+//! K3s's release page on the bed's web server: the binary and its checksums, at the paths that the real one has.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::bed::{Bed, GATEWAY};
+use crate::web::{Count, Fault, Web};
+
+/// Where releases are below the server's root.
+const RELEASES: &str = "/k3s-io/k3s/releases/download";
+
+/// A release page with the layout of K3s's own.
+pub struct Releases {
+    web: Arc<Web>,
+}
+
+impl Bed {
+    /// The bed's release page, at [`Releases::url`].
+    pub fn releases(&self) -> Result<Releases> {
+        Ok(Releases { web: self.web()? })
+    }
+}
+
+impl Releases {
+    /// What stands before `/<tag>/<asset>`: the value of `mirror`.
+    pub fn url(&self) -> String {
+        format!("https://{GATEWAY}{RELEASES}")
+    }
+
+    /// The CA that the server's certificate is signed by.
+    pub fn ca_pem(&self) -> &str {
+        self.web.ca_pem()
+    }
+
+    /// Publishes `binary` as K3s for amd64 and arm64 with its checksum files, and returns its sha256.
+    pub fn publish(&self, tag: &str, binary: &Path) -> Result<String> {
+        let bytes = fs::read(binary).with_context(|| binary.display().to_string())?;
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        for (arch, suffix) in [("amd64", ""), ("arm64", "-arm64")] {
+            self.web.put_file(&path(tag, &format!("k3s{suffix}")), binary);
+            // The real file names the images first.
+            let sums = format!("{}  k3s-airgap-images-{arch}.tar\n{hash}  k3s{suffix}\n", "0".repeat(64));
+            self.web.put(&path(tag, &format!("sha256sum-{arch}.txt")), sums);
+        }
+        Ok(hash)
+    }
+
+    /// Breaks an asset of a release, such as `k3s` or `sha256sum-amd64.txt`.
+    pub fn fault(&self, tag: &str, asset: &str, fault: Fault) {
+        self.web.fault(&path(tag, asset), fault);
+    }
+
+    /// Mends it.
+    pub fn mend(&self, tag: &str, asset: &str) {
+        self.web.mend(&path(tag, asset));
+    }
+
+    /// How often an asset was asked for, and how much of it was sent.
+    pub fn count(&self, tag: &str, asset: &str) -> Count {
+        self.web.count(&path(tag, asset))
+    }
+}
+
+/// `+` is percent-encoded, as on the real page.
+fn path(tag: &str, asset: &str) -> String {
+    format!("{RELEASES}/{}/{asset}", tag.replace('+', "%2B"))
+}
