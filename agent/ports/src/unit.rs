@@ -42,6 +42,9 @@ pub struct Unit {
     pub main_pid: u32,
     /// Restarts by systemd since the unit was started by somebody.
     pub restarts: u32,
+    /// A main process was started since boot: a unit that is down with this set was stopped, one without it was
+    /// never let up.
+    pub started: bool,
     /// Exit status of the main process's last end.
     pub exit_status: i32,
     /// systemd has not read the unit's changed files yet.
@@ -61,6 +64,7 @@ impl Unit {
             drop_ins: Vec::new(),
             main_pid: 0,
             restarts: 0,
+            started: false,
             exit_status: 0,
             needs_reload: false,
         }

@@ -1,0 +1,106 @@
+//! Plans from facts, as tables.
+
+use super::*;
+
+fn facts() -> Facts {
+    let address =
+        |interface: &str, address: &str| Address { interface: interface.into(), address: address.parse().unwrap() };
+    Facts {
+        host_name: "K3s-Control".into(),
+        addresses: vec![
+            address("lo", "127.0.0.1"),
+            address("eth0", "203.0.113.7"),
+            address("eth1", "10.0.1.10"),
+            address("cni0", "10.0.1.77"),
+        ],
+        default_route: Some("eth0".into()),
+        clock: Clock { unix: 2_000_000_000, synchronised: true, uptime: 5 },
+        cloud: None,
+        cached: None,
+    }
+}
+
+fn node(address: Option<&str>) -> Node {
+    Node { spec: Spec { address: address.map(|a| a.parse().unwrap()), ..Spec::default() }, built: 1_900_000_000 }
+}
+
+fn plan(node: &Node, facts: &Facts) -> Plan<Action> {
+    node.plan(facts, &Conditions::default())
+}
+
+#[test]
+fn the_address_is_the_one_in_the_network_and_kubernetes_own_interfaces_do_not_count() {
+    let plan = plan(&node(Some("10.0.1.0/24")), &facts());
+    assert_eq!(plan.conditions["address"], "10.0.1.10");
+    assert_eq!(plan.conditions["interface"], "eth1");
+    assert_eq!(plan.conditions["name"], "k3s-control");
+    assert!(plan.waits.is_empty() && plan.refusals.is_empty());
+}
+
+#[test]
+fn without_a_network_the_default_route_decides() {
+    assert_eq!(plan(&node(None), &facts()).conditions["address"], "203.0.113.7");
+}
+
+#[test]
+fn an_address_that_is_not_there_is_waited_for_by_name_and_says_what_there_is() {
+    let plan = plan(&node(Some("192.168.7.0/24")), &facts());
+    assert_eq!(plan.waits[0].what, "an address in 192.168.7.0/24");
+    assert!(plan.waits[0].why.contains("eth1 10.0.1.10"), "{}", plan.waits[0].why);
+    assert!(plan.waits[0].deadline.is_some() && plan.waits[0].overdue.contains("`[node] address`"));
+    assert!(!plan.conditions.contains_key("address"));
+}
+
+#[test]
+fn several_addresses_are_refused_and_listed() {
+    let plan = plan(&node(Some("0.0.0.0/0")), &facts());
+    assert_eq!(plan.refusals[0].why, "several addresses are in 0.0.0.0/0: 203.0.113.7 on eth0, 10.0.1.10 on eth1");
+}
+
+#[test]
+fn a_clock_before_the_program_was_built_holds_k3s_back_for_good() {
+    let mut facts = facts();
+    facts.clock = Clock { unix: 1_900_000_000 - 366 * 86_400, synchronised: true, uptime: 100_000 };
+    let plan = plan(&node(None), &facts);
+    assert!(!plan.conditions.contains_key("clock"));
+    assert!(plan.waits[0].overdue.contains("at least 366 days behind"), "{}", plan.waits[0].overdue);
+}
+
+#[test]
+fn an_unsynchronised_clock_is_waited_for_and_then_noted() {
+    let mut facts = facts();
+    facts.clock.synchronised = false;
+    assert_eq!(plan(&node(None), &facts).waits[0].what, "a synchronised clock");
+    facts.clock.uptime = PATIENCE_WITH_CLOCK;
+    let later = plan(&node(None), &facts);
+    assert_eq!(later.conditions["clock"], "ok");
+    assert_eq!(later.notes.len(), 1);
+}
+
+#[test]
+fn the_public_address_comes_from_the_cloud_and_is_kept() {
+    let data =
+        br#"{"v1":{"cloud_name":"hetzner","instance_id":"42","region":"eu-central","availability_zone":"fsn1-dc14"},
+        "ds":{"meta_data":{"public-ipv4":"203.0.113.7"}}}"#;
+    let cloud = CloudFacts::from_cloud_init(data).unwrap();
+    assert_eq!(cloud.zone.as_deref(), Some("fsn1-dc14"));
+    let mut node = node(None);
+    node.spec.external_address = Some(ExternalAddress::PublicIpv4);
+    let mut facts = facts();
+    assert_eq!(plan(&node, &facts).waits[0].what, "the cloud's {public-ipv4}");
+    facts.cloud = Some(cloud.clone());
+    let first = plan(&node, &facts);
+    assert_eq!(first.conditions["external-address"], "203.0.113.7");
+    assert_eq!(first.steps.len(), 1);
+    facts.cached = facts.cloud.take();
+    let later = plan(&node, &facts);
+    assert_eq!(later.conditions["external-address"], "203.0.113.7");
+    assert!(later.steps.is_empty());
+}
+
+#[test]
+fn localhost_is_no_name() {
+    let mut facts = facts();
+    facts.host_name = "localhost".into();
+    assert_eq!(plan(&node(None), &facts).refusals[0].item, "name");
+}
