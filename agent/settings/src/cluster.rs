@@ -9,9 +9,9 @@ use crate::model::{Arch, Cluster, Distribution, Role, is_normal};
 use crate::options;
 use crate::reader::{Reader, Section};
 
-const KEYS: [&str; 7] = ["distribution", "version", "role", "sha256", "mirror", "ca-file", "config"];
+pub(crate) const KEYS: [&str; 7] = ["distribution", "version", "role", "sha256", "mirror", "ca-file", "config"];
 
-const LATER: [&str; 15] = [
+const LATER: [&str; 12] = [
     "servers",
     "ticket",
     "ticket-file",
@@ -24,9 +24,6 @@ const LATER: [&str; 15] = [
     "init",
     "init-wait",
     "startup-taint",
-    "token",
-    "token-file",
-    "join",
 ];
 
 /// Reads the table. None when it is not there or can not be used.

@@ -19,9 +19,10 @@ impl Complaint {
         Self { message: message.into(), suggestion: None }
     }
 
-    /// The same with what to write instead.
+    /// The same with what to do, or the quoted text to write, instead.
     pub(crate) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
-        self.suggestion = Some(suggestion.into());
+        let suggestion = suggestion.into();
+        self.suggestion = Some(if suggestion.starts_with('"') { format!("write {suggestion}") } else { suggestion });
         self
     }
 }
@@ -30,7 +31,7 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.suggestion {
-            Some(suggestion) => write!(f, " (try {suggestion})"),
+            Some(suggestion) => write!(f, " ({suggestion})"),
             None => Ok(()),
         }
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::secret::HIDDEN;
+
 /// The width that every text for people keeps to.
 const WIDTH: usize = 80;
 
@@ -78,6 +80,17 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Snippet {
+    /// Leaves out what stands behind the marked key's `=`.
+    pub(crate) fn hide_value(&mut self) {
+        let key: usize = self.text.chars().take(self.start + self.length).map(char::len_utf8).sum();
+        if let Some(equals) = self.text.get(key..).and_then(|rest| rest.find('='))
+            && !self.text.ends_with(HIDDEN)
+        {
+            self.text.truncate(key + equals + 1);
+            self.text.push_str(" …");
+        }
+    }
+
     /// The part of the line that fits `width`, and where the marked part is in it.
     fn window(&self, width: usize) -> (String, usize, usize) {
         let letters: Vec<char> = self.text.chars().collect();

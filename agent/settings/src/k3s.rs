@@ -24,36 +24,36 @@ pub struct K3sVersion {
     pub k3s: u32,
 }
 
+impl K3sVersion {
+    /// Reads a tag, without a word on what is wrong with it.
+    fn from_tag(tag: &str) -> Option<Self> {
+        let (kubernetes, k3s) = tag.strip_prefix('v')?.split_once("+k3s")?;
+        let mut parts = kubernetes.split('.');
+        let version = Self {
+            major: number(parts.next()?)?,
+            minor: number(parts.next()?)?,
+            patch: number(parts.next()?)?,
+            k3s: number(k3s)?,
+        };
+        parts.next().is_none().then_some(version)
+    }
+}
+
 impl FromStr for K3sVersion {
     type Err = Complaint;
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
-        let parse = || {
-            let (kubernetes, k3s) = text.strip_prefix('v')?.split_once("+k3s")?;
-            let mut parts = kubernetes.split('.');
-            let version = Self {
-                major: number(parts.next()?)?,
-                minor: number(parts.next()?)?,
-                patch: number(parts.next()?)?,
-                k3s: number(k3s)?,
-            };
-            parts.next().is_none().then_some(version)
-        };
-        parse().ok_or_else(|| {
+        Self::from_tag(text).ok_or_else(|| {
             let complaint = Complaint::new(format!(
                 "{} is not a release of K3s: expected a tag such as \"v1.34.1+k3s1\"",
                 quote(text)
             ));
+            // A version without its `v`, of Kubernetes, or of an image.
             let bare = text.trim().trim_start_matches(['v', 'V']);
-            let three = bare.split('.').count() == 3 && bare.split('.').all(|part| number::<u32>(part).is_some());
-            if three {
-                complaint.suggest(format!("\"v{bare}+k3s1\""))
-            } else if let Ok(version) = format!("v{bare}").replace("-k3s", "+k3s").parse::<Self>()
-                && version.to_string() != text
-            {
-                complaint.suggest(format!("\"{version}\""))
-            } else {
-                complaint
+            let tags = [format!("v{bare}"), format!("v{bare}+k3s1"), format!("v{}", bare.replacen("-k3s", "+k3s", 1))];
+            match tags.iter().find_map(|tag| Self::from_tag(tag)) {
+                Some(version) => complaint.suggest(format!("\"{version}\"")),
+                None => complaint,
             }
         })
     }

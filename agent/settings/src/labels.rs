@@ -146,6 +146,6 @@ mod tests {
             assert!(check_value(value).is_err(), "{value}");
         }
         let spaces = check_value("high memory").unwrap_err();
-        assert_eq!(spaces.suggestion.as_deref(), Some("\"high-memory\""));
+        assert_eq!(spaces.suggestion.as_deref(), Some("write \"high-memory\""));
     }
 }

@@ -155,3 +155,6 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
         log: metrics::read_log(reader, &root),
     }
 }
+
+#[cfg(test)]
+mod tests;

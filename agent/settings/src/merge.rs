@@ -158,3 +158,60 @@ fn parts(kind: Kind, key: crate::source::Spot, at: crate::source::Spot) -> Vec<I
         kind => vec![Item { kind, key, at, replaced: Vec::new(), joined: Vec::new() }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Table, alone, merge};
+    use crate::tree::parse;
+
+    /// One file: any of these lines, each at most once, in tables of their own.
+    fn document() -> impl Strategy<Value = String> {
+        let options =
+            ["disable = [\"a\"]", "\"disable+\" = [\"b\"]", "debug = true", "\"tls-san+\" = \"x\"", "tls-san = \"y\""];
+        let volume = ["serial = \"1\"", "mount = \"/a\"", "gate = false", "options = [\"x\"]"];
+        let names = ["one", "two", "three"];
+        (
+            prop::sample::subsequence(options.to_vec(), 0..=options.len()),
+            prop::sample::subsequence(names.to_vec(), 0..=names.len()).prop_shuffle(),
+            prop::sample::subsequence(volume.to_vec(), 0..=volume.len()),
+            prop::sample::select(vec![
+                "",
+                "log = 3\n",
+                "log = { level = \"info\" }\n",
+                "log = [1]\n",
+                "volume.x = 1\n",
+            ]),
+        )
+            .prop_map(|(options, names, volume, head)| {
+                let mut text = format!("{head}[cluster.config]\n{}\n", options.join("\n"));
+                if !head.starts_with("volume") {
+                    for name in names {
+                        text.push_str(&format!("[[volume]]\nname = \"{name}\"\n{}\n", volume.join("\n")));
+                    }
+                }
+                text
+            })
+    }
+
+    fn tree(file: usize, text: &str) -> Table {
+        let (table, errors) = parse(file, text);
+        assert!(errors.is_empty(), "{errors:?}");
+        alone(table)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn neighbours_in_any_order(one in document(), two in document(), three in document()) {
+            let (one, two, three) = (tree(0, &one), tree(1, &two), tree(2, &three));
+            let left = merge(merge(one.clone(), two.clone()), three.clone());
+            let right = merge(one.clone(), merge(two, three));
+            prop_assert!(left == right);
+            prop_assert!(merge(Table::new(), one.clone()) == one);
+            prop_assert!(merge(one.clone(), Table::new()) == one);
+        }
+    }
+}

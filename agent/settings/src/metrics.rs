@@ -6,13 +6,15 @@ use crate::net::Listen;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
 
+pub(crate) const KEYS: [&str; 2] = ["listen", "allow"];
+
 /// Reads the table; what it does not say has its default.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
     let defaults = Metrics::default();
     let Some(section) = reader.section(root, "metrics") else {
         return defaults;
     };
-    reader.known(&section, &["listen", "allow"], &["status-page"]);
+    reader.known(&section, &KEYS, &["status-page"]);
     let listen: Option<Vec<(Listen, Spot)>> = reader.texts(&section, "listen", str::parse);
     let allow = reader.texts(&section, "allow", |text| match text {
         "pods" => Ok(Allow::Pods),
@@ -45,7 +47,7 @@ fn check_listen<'a>(reader: &mut Reader<'a>, section: &Section<'a>, listen: &[(L
                     "{place} can be reached from outside, and `metrics.allow` does \
                      not say who may scrape it"
                 ))
-                .suggest("allow = [\"10.0.1.0/24\", \"pods\"], with your own network"),
+                .suggest("add allow = [\"10.0.1.0/24\", \"pods\"], with your own network"),
             );
         }
     }

@@ -250,7 +250,7 @@ impl Default for Metrics {
 pub enum Allow {
     /// Every address in this network.
     Network(Cidr),
-    /// `pods`: the addresses of this node's pods.
+    /// `pods`: every address of the cluster's pod network.
     Pods,
 }
 

@@ -193,7 +193,7 @@ mod tests {
             assert!(check(path).is_err(), "{path}");
         }
         let end = check("/mnt//data/").unwrap_err();
-        assert_eq!(end.suggestion.as_deref(), Some("\"/mnt/data\""));
+        assert_eq!(end.suggestion.as_deref(), Some("write \"/mnt/data\""));
     }
 
     #[test]

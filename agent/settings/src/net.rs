@@ -174,7 +174,7 @@ impl FromStr for Listen {
             (ListenHost::Ip(socket.ip()), socket.port())
         };
         if port == 0 {
-            return Err(Complaint::new("port 0 is no port to listen on").suggest("port 9787"));
+            return Err(Complaint::new("port 0 is no port to listen on").suggest("write port 9787, the usual one"));
         }
         Ok(Self { host, port })
     }

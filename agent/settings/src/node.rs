@@ -11,13 +11,14 @@ use crate::tree::Kind;
 /// Facts in braces that later versions know.
 const LATER_FACTS: [&str; 6] = ["address", "region", "zone", "instance-id", "instance-type", "gpu"];
 
+pub(crate) const KEYS: [&str; 4] = ["name", "address", "external-address", "labels"];
+
 /// Reads the table; without one, nothing is set.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
     let Some(section) = reader.section(root, "node") else {
         return Node::default();
     };
-    let known = ["name", "address", "external-address", "labels"];
-    reader.known(&section, &known, &["taints"]);
+    reader.known(&section, &KEYS, &["taints"]);
     let name = reader.with(&section, "name", node_name);
     let address = reader.parsed(&section, "address");
     let external_address = reader.with(&section, "external-address", external);

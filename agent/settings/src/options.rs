@@ -12,7 +12,7 @@ use crate::tree::{Item, Kind};
 
 /// Options that Bowline decides itself, or that can not work with it, and what to
 /// do instead.
-const DECIDED: [(&str, &str); 22] = [
+const DECIDED: [(&str, &str); 20] = [
     ("node-ip", "set `address` in [node]: Bowline passes on the address it finds there"),
     ("node-external-ip", "set `external-address` in [node]"),
     ("node-name", "set `name` in [node]"),
@@ -20,21 +20,19 @@ const DECIDED: [(&str, &str); 22] = [
     ("node-label", "set `labels` in [node]: a wrong label here stops the kubelet"),
     ("node-taint", "taints are not known to this version of Bowline"),
     ("advertise-address", "set `address` in [node]: the API is advertised there"),
-    ("bind-address", "set `address` in [node]"),
     ("flannel-iface", "set `address` in [node]: flannel uses the interface that has it"),
     ("data-dir", "mount a [[volume]] at /var/lib/rancher instead"),
     ("config", "write the options themselves here"),
     ("server", "joining servers is not known to this version of Bowline"),
-    ("cluster-reset", "run `k3s server --cluster-reset` by hand: here it would be done at every start"),
+    ("cluster-reset", "run `k3s server --cluster-reset` by hand: from here each start would do it"),
     ("cluster-reset-restore-path", "run `k3s server --cluster-reset` by hand"),
     ("rootless", "remove it: Bowline runs K3s as a system service"),
     ("disable-agent", "remove it: a server of Bowline's is a node, too"),
     ("disable-apiserver", "remove it: Bowline asks this node's own API"),
-    ("write-kubeconfig", "copy /etc/rancher/k3s/k3s.yaml: Bowline reads it where K3s writes it by itself"),
+    ("write-kubeconfig", "copy /etc/rancher/k3s/k3s.yaml instead: Bowline needs it there"),
     ("disable-cloud-controller", "remove it: without it nobody gives the node its addresses"),
     ("cluster-secret", "write `token`, its name since K3s 1.0"),
     ("no-flannel", "write flannel-backend = \"none\""),
-    ("agent-only", "remove it"),
 ];
 
 /// Kubelet flags inside `kubelet-arg` that Bowline or K3s decides.
@@ -48,109 +46,36 @@ const KUBELET: [(&str, &str); 6] = [
 ];
 
 /// The options of `k3s server` 1.34, to tell a slip of the pen from a new one.
-const OPTIONS: [&str; 98] = [
-    "advertise-port",
-    "agent-token",
-    "agent-token-file",
-    "airgap-extra-registry",
-    "alsologtostderr",
-    "cluster-cidr",
-    "cluster-dns",
-    "cluster-domain",
-    "cluster-init",
-    "container-runtime-endpoint",
-    "containerd-conf",
-    "datastore-cafile",
-    "datastore-certfile",
-    "datastore-endpoint",
-    "datastore-keyfile",
-    "debug",
-    "default-local-storage-path",
-    "default-runtime",
-    "disable",
-    "disable-apiserver-lb",
-    "disable-controller-manager",
-    "disable-default-registry-endpoint",
-    "disable-etcd",
-    "disable-helm-controller",
-    "disable-kube-proxy",
-    "disable-network-policy",
-    "disable-scheduler",
-    "docker",
-    "egress-selector-mode",
-    "embedded-registry",
-    "enable-pprof",
-    "etcd-arg",
-    "etcd-disable-snapshots",
-    "etcd-expose-metrics",
-    "etcd-s3",
-    "etcd-s3-access-key",
-    "etcd-s3-bucket",
-    "etcd-s3-bucket-lookup-type",
-    "etcd-s3-config-secret",
-    "etcd-s3-endpoint",
-    "etcd-s3-endpoint-ca",
-    "etcd-s3-folder",
-    "etcd-s3-insecure",
-    "etcd-s3-proxy",
-    "etcd-s3-region",
-    "etcd-s3-retention",
-    "etcd-s3-secret-key",
-    "etcd-s3-session-token",
-    "etcd-s3-skip-ssl-verify",
-    "etcd-s3-timeout",
-    "etcd-snapshot-compress",
-    "etcd-snapshot-dir",
-    "etcd-snapshot-name",
-    "etcd-snapshot-reconcile-interval",
-    "etcd-snapshot-retention",
-    "etcd-snapshot-schedule-cron",
-    "flannel-backend",
-    "flannel-cni-conf",
-    "flannel-conf",
-    "flannel-external-ip",
-    "flannel-ipv6-masq",
-    "helm-job-image",
-    "https-listen-port",
-    "image-credential-provider-bin-dir",
-    "image-credential-provider-config",
-    "image-service-endpoint",
-    "kine-tls",
-    "kube-apiserver-arg",
-    "kube-cloud-controller-manager-arg",
-    "kube-controller-manager-arg",
-    "kube-proxy-arg",
-    "kube-scheduler-arg",
-    "kubelet-arg",
-    "lb-server-port",
-    "log",
-    "multus",
-    "node-external-dns",
-    "node-internal-dns",
-    "nonroot-devices",
-    "pause-image",
-    "prefer-bundled-bin",
-    "private-registry",
-    "protect-kernel-defaults",
-    "resolv-conf",
-    "secrets-encryption",
-    "secrets-encryption-provider",
-    "selinux",
-    "service-cidr",
-    "service-node-port-range",
-    "servicelb-namespace",
-    "snapshotter",
-    "supervisor-metrics",
-    "system-default-registry",
-    "tls-san",
-    "tls-san-security",
-    "token",
-    "token-file",
-    "v",
-];
+const OPTIONS: &str = "\
+    advertise-port agent-token agent-token-file airgap-extra-registry alsologtostderr \
+    bind-address cluster-cidr cluster-dns cluster-domain cluster-init \
+    container-runtime-endpoint datastore-cafile datastore-certfile datastore-endpoint \
+    datastore-keyfile debug default-local-storage-path default-runtime disable \
+    disable-apiserver-lb disable-controller-manager disable-default-registry-endpoint \
+    disable-etcd disable-helm-controller disable-kube-proxy disable-network-policy \
+    disable-scheduler docker egress-selector-mode embedded-registry enable-pprof \
+    etcd-arg etcd-disable-snapshots etcd-expose-metrics etcd-s3 etcd-s3-access-key \
+    etcd-s3-bucket etcd-s3-bucket-lookup-type etcd-s3-config-secret etcd-s3-endpoint \
+    etcd-s3-endpoint-ca etcd-s3-folder etcd-s3-insecure etcd-s3-proxy etcd-s3-region \
+    etcd-s3-retention etcd-s3-secret-key etcd-s3-session-token etcd-s3-skip-ssl-verify \
+    etcd-s3-timeout etcd-snapshot-compress etcd-snapshot-dir etcd-snapshot-name \
+    etcd-snapshot-reconcile-interval etcd-snapshot-retention etcd-snapshot-schedule-cron \
+    flannel-backend flannel-cni-conf flannel-conf flannel-external-ip flannel-ipv6-masq \
+    helm-job-image https-listen-port image-credential-provider-bin-dir \
+    image-credential-provider-config image-service-endpoint kine-tls kube-apiserver-arg \
+    kube-cloud-controller-arg kube-cloud-controller-manager-arg kube-controller-arg \
+    kube-controller-manager-arg kube-proxy-arg kube-scheduler-arg kubelet-arg \
+    lb-server-port log node-external-dns node-internal-dns nonroot-devices pause-image \
+    prefer-bundled-bin private-registry protect-kernel-defaults resolv-conf \
+    secrets-encryption secrets-encryption-provider selinux service-cidr \
+    service-node-port-range servicelb-namespace snapshotter supervisor-metrics \
+    system-default-registry tls-san tls-san-security token token-file v vmodule vpn-auth \
+    vpn-auth-file write-kubeconfig-group write-kubeconfig-mode";
 
-/// More options, apart only so that no list is longer than a page.
-const MORE: [&str; 5] = ["vmodule", "vpn-auth", "vpn-auth-file", "write-kubeconfig-group", "write-kubeconfig-mode"];
+/// Whether K3s has an option of this name.
+pub(crate) fn is_option(name: &str) -> bool {
+    OPTIONS.split(' ').any(|option| option == name)
+}
 
 /// Reads the table.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeMap<String, ConfigValue> {
@@ -162,7 +87,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeM
             Ok(Some(doubt)) => reader.warn(item.key, &path, doubt),
             Ok(None) => {}
             Err(complaint) => {
-                reader.complain(item.key, &path, complaint);
+                reader.complain_of_key(item.key, &path, complaint);
                 continue;
             }
         }
@@ -179,11 +104,10 @@ fn check_name(name: &str) -> Result<Option<Complaint>, Complaint> {
     if let Some((_, instead)) = DECIDED.iter().find(|(decided, _)| *decided == name) {
         return Err(Complaint::new(format!("the K3s option `{name}` can not be set here")).suggest(*instead));
     }
-    let names = || OPTIONS.into_iter().chain(MORE);
-    if names().any(|known| known == name) {
+    if is_option(name) {
         return Ok(None);
     }
-    let all = names().chain(DECIDED.iter().map(|(name, _)| *name));
+    let all = OPTIONS.split(' ').chain(DECIDED.iter().map(|(name, _)| *name));
     let plain = name.to_lowercase().replace('_', "-");
     let plain = plain.trim_start_matches('-');
     let near = all

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::complaint::printable;
 use crate::error::Place;
 use crate::reader::dotted;
 use crate::secret::HIDDEN;
@@ -95,7 +96,7 @@ fn collect(sources: &Sources<'_>, path: &str, key: &str, item: &Item, into: &mut
         return;
     }
     let option = path.starts_with("cluster.config.");
-    let secret = option && holds_secret(key, item);
+    let secret = if option { holds_secret(key, item) } else { item.text().is_some_and(shield::is_secret_value) };
     let places = |spots: &[Spot]| spots.iter().map(|spot| sources.place(*spot)).collect();
     into.push(Origin {
         key: path.to_owned(),
@@ -132,7 +133,7 @@ fn is_switch(value: &str) -> bool {
 /// A value as TOML, on one line.
 fn render(item: &Item) -> String {
     match &item.kind {
-        Kind::Text(text) => toml::Value::String(text.clone()).to_string(),
+        Kind::Text(text) => basic_string(text),
         Kind::Integer(Some(number)) => number.to_string(),
         Kind::Integer(None) => "?".to_owned(),
         Kind::Float(text) | Kind::Time(text) => text.clone(),
@@ -147,4 +148,23 @@ fn render(item: &Item) -> String {
             format!("{{ {} }}", pairs.join(", "))
         }
     }
+}
+
+/// A string of TOML on one line, also where the text has several.
+fn basic_string(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            _ if printable(letter) != letter => {
+                quoted.push_str(&format!("\\U{:08x}", u32::from(letter)));
+            }
+            _ => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
 }

@@ -40,6 +40,23 @@ pub(crate) fn dotted(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
+/// The table that a key belongs in, when some table has it.
+fn home(key: &str) -> Option<&'static str> {
+    if crate::cluster::KEYS.contains(&key) {
+        Some("[cluster]")
+    } else if crate::node::KEYS.contains(&key) && key != "name" {
+        Some("[node]")
+    } else if crate::volume::KEYS.contains(&key) && key != "name" {
+        Some("a [[volume]]")
+    } else if crate::metrics::KEYS.contains(&key) {
+        Some("[metrics]")
+    } else if crate::options::is_option(key.trim_end_matches('+')) {
+        Some("[cluster.config]")
+    } else {
+        None
+    }
+}
+
 /// Notes problems while a tree is read.
 pub(crate) struct Reader<'a> {
     sources: &'a Sources<'a>,
@@ -67,6 +84,16 @@ impl<'a> Reader<'a> {
         self.errors.push(self.sources.error(at, key, complaint));
     }
 
+    /// Notes a problem with a key. What is written behind it may be anything, also
+    /// a secret whose name has a slip in it, so that it is not shown.
+    pub(crate) fn complain_of_key(&mut self, at: Spot, key: &str, complaint: Complaint) {
+        let mut error = self.sources.error(at, key, complaint);
+        if let Some(snippet) = &mut error.snippet {
+            snippet.hide_value();
+        }
+        self.errors.push(error);
+    }
+
     /// Notes a problem between two places.
     pub(crate) fn contradiction(&mut self, at: Spot, other: Spot, key: &str, complaint: Complaint) {
         let mut error = self.sources.error(at, key, complaint);
@@ -81,7 +108,16 @@ impl<'a> Reader<'a> {
 
     fn wrong_type(&mut self, item: &Item, key: &str, wanted: &str) {
         let message = format!("`{key}` is {}, expected {wanted}", item.kind.noun());
-        self.complain(item.at, key, Complaint::new(message));
+        let complaint = Complaint::new(message);
+        let quotable = !matches!(item.kind, Kind::List(_) | Kind::Table(_) | Kind::Text(_));
+        let complaint = match &item.kind {
+            Kind::Text(_) if wanted.starts_with("a list") => complaint.suggest("put it in brackets: [\"…\"]"),
+            Kind::List(_) if wanted == "a table" => complaint.suggest(format!("write [{key}]")),
+            Kind::Table(_) if key == "volume" => complaint.suggest("write [[volume]]"),
+            _ if quotable && wanted.contains("string") => complaint.suggest("put it in quotes"),
+            _ => complaint,
+        };
+        self.complain(item.at, key, complaint);
     }
 
     /// A table in a table.
@@ -107,19 +143,26 @@ impl<'a> Reader<'a> {
             let path = section.key(key);
             let complaint = if later.contains(&key.as_str()) {
                 Complaint::new(format!("`{path}` {NOT_YET}"))
+                    .suggest("remove it, or install a version of Bowline that has it")
             } else {
                 let inside = match section.path.as_str() {
-                    "" => "at the top of the file".to_owned(),
-                    path if path == "volume" || path.starts_with("volume.") => "in a [[volume]]".to_owned(),
-                    path => format!("in [{path}]"),
+                    "" => "at the top of a file".to_owned(),
+                    "volume" => "in a [[volume]]".to_owned(),
+                    path => match path.strip_prefix("volume.") {
+                        Some(name) => format!("in the [[volume]] {name}"),
+                        None => format!("in [{path}]"),
+                    },
                 };
-                let complaint = Complaint::new(format!("unknown key `{}` {inside}", excerpt(key)));
-                match suggest::nearest(key, known.iter().copied()) {
-                    Some(name) => complaint.suggest(format!("did you mean `{name}`?")),
-                    None => complaint.suggest(format!("known here: {}", known.join(", "))),
-                }
+                let near = suggest::nearest(key, known.iter().copied());
+                let home = home(key);
+                let help = match (near, home) {
+                    (Some(name), _) => format!("did you mean `{name}`?"),
+                    (None, Some(home)) => format!("it belongs in {home}"),
+                    (None, None) => format!("known here: {}", known.join(", ")),
+                };
+                Complaint::new(format!("unknown key `{}` {inside}", excerpt(key))).suggest(help)
             };
-            self.complain(item.key, &path, complaint);
+            self.complain_of_key(item.key, &path, complaint);
         }
     }
 
@@ -127,6 +170,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn missing(&mut self, section: &Section<'a>, key: &str, example: &str) {
         if self.whole && section.get(key).is_none() {
             let path = section.key(key);
+            // A slip of the pen in its name was reported already.
+            let meant = format!("did you mean `{key}`?");
+            let slip =
+                |error: &Error| error.suggestion.as_ref() == Some(&meant) && error.key.starts_with(&section.path);
+            if self.errors.iter().any(slip) {
+                return;
+            }
             let complaint = Complaint::new(format!("`{path}` is missing")).suggest(format!("add {example}"));
             self.complain(section.at, &path, complaint);
         }
@@ -193,10 +243,11 @@ impl<'a> Reader<'a> {
             if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
                 return Ok(*value);
             }
-            if later.contains(&text) {
-                return Err(Complaint::new(format!("`{path} = \"{text}\"` {NOT_YET}")));
-            }
             let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            if later.contains(&text) {
+                let complaint = Complaint::new(format!("`{path} = \"{text}\"` {NOT_YET}"));
+                return Err(complaint.suggest(format!("this version has {}", all.join(", "))));
+            }
             let complaint =
                 Complaint::new(format!("{} is no value of `{path}`: expected {}", quote(text), all.join(", ")));
             let near = suggest::nearest(text, words.iter().map(|(word, _)| *word));

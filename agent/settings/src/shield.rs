@@ -1,6 +1,6 @@
 //! What counts as a secret, by its name or its looks, and which lines hold one.
 
-use crate::suggest::distance;
+use crate::suggest::within;
 
 /// Words that make a name a secret's, wherever they stand in it.
 const WORDS: [&str; 11] = [
@@ -52,7 +52,7 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         return false;
     }
     WORDS.iter().any(|word| name.contains(word))
-        || NAMES.iter().any(|known| distance(name, known) <= if known.len() < 8 { 1 } else { 2 })
+        || NAMES.iter().any(|known| within(name, known, if known.len() < 8 { 1 } else { 2 }))
 }
 
 /// Whether a text looks like a secret, whatever its name: a K3s token, a private
@@ -66,23 +66,42 @@ pub(crate) fn is_secret_value(text: &str) -> bool {
     token || password || text.contains("PRIVATE KEY")
 }
 
-/// For every line of a file, whether it may hold a secret or a part of one.
+/// How much of a line may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// All of it.
+    All,
+    /// What stands before the first `=`: a key, and its value is a secret.
+    Key,
+    /// Nothing: it may be a part of a secret.
+    Nothing,
+}
+
+/// For every line of a file, how much of it may be shown.
 ///
 /// It reads lines, not TOML, so that it also serves files that are no TOML.
-pub(crate) fn secret_lines(text: &str) -> Vec<bool> {
+pub(crate) fn shown_lines(text: &str) -> Vec<Shown> {
     let mut lines = Vec::new();
-    let mut open: Option<&str> = None;
+    let mut open = None;
     let mut secret = false;
     for line in text.split('\n') {
-        let inside = open.is_some();
-        if !inside && is_statement(line) {
-            secret = false;
-        }
-        secret |= mentions_secret(line);
-        lines.push(secret);
+        let begins = open.is_none() && is_statement(line);
+        secret = (secret && !begins) || mentions_secret(line);
+        lines.push(match (secret, begins && has_bare_key(line)) {
+            (false, _) => Shown::All,
+            (true, true) => Shown::Key,
+            (true, false) => Shown::Nothing,
+        });
         open = still_open(line, open);
     }
     lines
+}
+
+fn has_bare_key(line: &str) -> bool {
+    line.split_once('=').is_some_and(|(key, _)| {
+        let key = key.trim();
+        !key.is_empty() && key.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+    })
 }
 
 /// Whether a line begins something of its own: a table, a key, a comment, nothing.
@@ -108,25 +127,46 @@ fn mentions_secret(line: &str) -> bool {
             .any(|word| !word.is_empty() && is_secret_name(word))
 }
 
-/// Which multi-line string is open at the end of a line.
-fn still_open<'a>(line: &str, mut open: Option<&'a str>) -> Option<&'a str> {
+/// The mark of the multi-line string that is open at the end of a line.
+fn still_open(line: &str, mut open: Option<&'static str>) -> Option<&'static str> {
     let mut rest = line;
-    loop {
-        let next = match open {
-            Some(mark) => rest.find(mark).map(|at| (at, mark)),
-            None => ["\"\"\"", "'''"].into_iter().filter_map(|mark| rest.find(mark).map(|at| (at, mark))).min(),
-        };
-        let Some((at, mark)) = next else {
-            return open;
-        };
-        open = if open.is_some() { None } else { Some(mark) };
-        rest = rest.get(at + mark.len()..).unwrap_or_default();
+    while let Some(letter) = rest.chars().next() {
+        let mut step = letter.len_utf8();
+        match open {
+            Some(mark) if rest.starts_with(mark) => {
+                open = None;
+                step = mark.len();
+            }
+            Some("\"\"\"") if letter == '\\' => step += rest.chars().nth(1).map_or(0, char::len_utf8),
+            Some(_) => {}
+            None if letter == '#' => return None,
+            None if rest.starts_with("\"\"\"") || rest.starts_with("'''") => {
+                open = Some(if letter == '"' { "\"\"\"" } else { "'''" });
+                step = 3;
+            }
+            None if letter == '"' || letter == '\'' => step = quoted(rest, letter),
+            None => {}
+        }
+        rest = rest.get(step..).unwrap_or_default();
     }
+    open
+}
+
+/// How long the string is that a text begins with.
+fn quoted(text: &str, mark: char) -> usize {
+    let mut escaped = false;
+    for (at, letter) in text.char_indices().skip(1) {
+        if letter == mark && !escaped {
+            return at + 1;
+        }
+        escaped = letter == '\\' && mark == '"' && !escaped;
+    }
+    text.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_secret_name, is_secret_value, secret_lines};
+    use super::{Shown, is_secret_name, is_secret_value, shown_lines};
 
     #[test]
     fn names() {
@@ -178,9 +218,15 @@ mod tests {
     #[test]
     fn lines() {
         let text = "a = 1\ntoken = \"\"\"\nfirst\nx = y\n\"\"\"\nb = 2\nconfig = { token = \"x\" }\n\
-                    agent-token = \"un\nclosed==\nc = 3";
-        let got = secret_lines(text);
-        let want = [false, true, true, true, true, false, true, true, true, false];
-        assert_eq!(got, want);
+                    agent-token = \"un\nclosed==\nc = 3\n\"token+\" = 1";
+        let got: String = shown_lines(text)
+            .into_iter()
+            .map(|line| match line {
+                Shown::All => 'a',
+                Shown::Key => 'k',
+                Shown::Nothing => '-',
+            })
+            .collect();
+        assert_eq!(got, "ak---akk-a-");
     }
 }

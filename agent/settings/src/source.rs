@@ -6,7 +6,7 @@ use crate::SourceFile;
 use crate::complaint::{Complaint, printable};
 use crate::error::{Error, Place, Snippet};
 use crate::secret::HIDDEN;
-use crate::shield;
+use crate::shield::{self, Shown};
 
 /// A piece of one of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) struct Sources<'a> {
 
 struct Source<'a> {
     file: &'a SourceFile,
-    secret_lines: Vec<bool>,
+    shown: Vec<Shown>,
 }
 
 impl<'a> Sources<'a> {
@@ -41,12 +41,7 @@ impl<'a> Sources<'a> {
         files.sort_by(|one, other| {
             (one.path.file_name(), &one.path, &one.text).cmp(&(other.path.file_name(), &other.path, &other.text))
         });
-        Self {
-            files: files
-                .into_iter()
-                .map(|file| Source { file, secret_lines: shield::secret_lines(&file.text) })
-                .collect(),
-        }
+        Self { files: files.into_iter().map(|file| Source { file, shown: shield::shown_lines(&file.text) }).collect() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &'a SourceFile)> + '_ {
@@ -92,15 +87,14 @@ impl<'a> Sources<'a> {
         let start = place.column - 1;
         let piece = source.file.text.get(spot.start..spot.end).unwrap_or("");
         let length = piece.lines().next().unwrap_or("").chars().count().max(1);
-        let secret = source.secret_lines.get(place.line - 1) != Some(&false);
-        if !secret {
-            return Some(Snippet { text: line.chars().map(printable).collect(), start, length });
-        }
-        // What stands before the first `=` is a key, and keys are no secrets; a
-        // line without one may be the middle of a longer text.
-        let visible = match line.split_once('=') {
-            Some((key, _)) if !key.contains(['"', '\'', '{', ',']) => format!("{}= ", key),
-            _ => String::new(),
+        let shown = source.shown.get(place.line - 1).copied().unwrap_or(Shown::Nothing);
+        let visible = match shown {
+            Shown::All => {
+                let text = line.chars().map(printable).collect();
+                return Some(Snippet { text, start, length });
+            }
+            Shown::Key => line.split_once('=').map_or(String::new(), |(key, _)| format!("{} = ", key.trim_end())),
+            Shown::Nothing => String::new(),
         };
         let visible: String = visible.chars().map(printable).collect();
         let edge = visible.chars().count();

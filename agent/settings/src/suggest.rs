@@ -24,6 +24,11 @@ pub(crate) fn limit(name: &str) -> usize {
     }
 }
 
+/// Whether one word is at most so many slips away from the other.
+pub(crate) fn within(from: &str, to: &str, most: usize) -> bool {
+    from.chars().count().abs_diff(to.chars().count()) <= most && distance(from, to) <= most
+}
+
 /// How many letters have to be put in, left out, changed, or swapped with their
 /// neighbour to turn one word into the other.
 pub(crate) fn distance(from: &str, to: &str) -> usize {

@@ -10,13 +10,13 @@ use crate::reader::{Reader, Section};
 use crate::source::Spot;
 use crate::tree::Item;
 
-const KEYS: [&str; 8] = ["name", "device", "serial", "mount", "filesystem", "options", "format", "gate"];
+pub(crate) const KEYS: [&str; 8] = ["name", "device", "serial", "mount", "filesystem", "options", "format", "gate"];
 
 const LATER: [&str; 7] = ["match", "directories", "persistent-volume", "growth", "repair", "owner", "mode"];
 
 /// Reads all volumes.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
-    let Some(items) = reader.list(root, "volume", "tables: write [[volume]]") else {
+    let Some(items) = reader.list(root, "volume", "tables") else {
         return Vec::new();
     };
     let mut seen = Seen::default();
