@@ -2,6 +2,8 @@
 
 use crate::complaint::{Complaint, excerpt, quote};
 use crate::reader::NOT_YET;
+use crate::secret::HIDDEN;
+use crate::shield;
 
 /// Labels that someone else sets, and who.
 const TAKEN: [(&str, &str); 12] = [
@@ -52,11 +54,14 @@ pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
     }
 }
 
-/// The value of a label, when it is one.
-pub(crate) fn check_value(value: &str) -> Result<String, Complaint> {
+/// The value of a label, when it is one. A refused one is not repeated where the
+/// label's name sounds as if a secret came to be there.
+pub(crate) fn check_value(key: &str, value: &str) -> Result<String, Complaint> {
+    let secret = shield::is_secret_name(key);
+    let shown = if secret { HIDDEN.to_owned() } else { quote(value) };
     let fact = value.split_once('{').is_some_and(|(_, rest)| rest.contains('}'));
     if fact {
-        return Err(Complaint::new(format!("a fact in braces in a label ({}) {NOT_YET}", quote(value)))
+        return Err(Complaint::new(format!("a fact in braces in a label ({}) {NOT_YET}", shown))
             .suggest("write the value itself"));
     }
     let length = value.chars().count();
@@ -69,14 +74,14 @@ pub(crate) fn check_value(value: &str) -> Result<String, Complaint> {
     let complaint = Complaint::new(format!(
         "{} is no value of a label: letters, digits, `-`, `_` and `.`, with a letter \
          or digit at both ends",
-        quote(value)
+        shown
     ));
     let plain: String = value
         .chars()
         .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
         .collect();
     let plain = plain.trim_matches(['-', '_', '.']);
-    Err(if plain.is_empty() { complaint } else { complaint.suggest(quote(plain)) })
+    Err(if plain.is_empty() || secret { complaint } else { complaint.suggest(quote(plain)) })
 }
 
 /// Letters, digits, `-`, `_`, `.`; a letter or digit first and last.
@@ -140,12 +145,12 @@ mod tests {
     #[test]
     fn values() {
         for value in ["", "true", "a", "A_b.c-9", &"x".repeat(63)] {
-            assert_eq!(check_value(value).as_deref(), Ok(value));
+            assert_eq!(check_value("pool", value).as_deref(), Ok(value));
         }
         for value in ["-", "a b", "{zone}", "a/b", "a-", "ü", &"x".repeat(64)] {
-            assert!(check_value(value).is_err(), "{value}");
+            assert!(check_value("pool", value).is_err(), "{value}");
         }
-        let spaces = check_value("high memory").unwrap_err();
+        let spaces = check_value("pool", "high memory").unwrap_err();
         assert_eq!(spaces.suggestion.as_deref(), Some("write \"high-memory\""));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
                 continue;
             }
             let value = match &item.kind {
-                Kind::Text(text) => labels::check_value(text),
+                Kind::Text(text) => labels::check_value(key, text),
                 kind @ (Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_)) => {
                     Err(Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()))
                         .suggest("put it in quotes"))
