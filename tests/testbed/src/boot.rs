@@ -39,7 +39,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(crate) struct Boot {
     nspawn: Child,
     leader: u32,
-    pub(crate) groups: Groups,
+    groups: Groups,
 }
 
 impl Boot {
@@ -49,11 +49,6 @@ impl Boot {
         let groups = Groups::create(&bed.layout, &format!("bowline-{id}"), |dir| {
             bed.record("cgroups", &dir.display().to_string())
         })?;
-        let loops = spec.disks.iter().map(|disk| disk.numbers());
-        for numbers in loops {
-            let (major, minor) = numbers?;
-            groups.allow_disk(major, minor, true)?;
-        }
         let console = OpenOptions::new().create(true).append(true).open(root.console())?;
         let overlay = format!(
             "lowerdir={},upperdir={},workdir={}",

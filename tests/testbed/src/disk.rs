@@ -84,7 +84,8 @@ impl Disk {
         let base = bed.base(Os::Bookworm)?;
         let root = base::root(&base);
         let name = self.inner.image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let inside = r#"mount --bind "$1" "$2/mnt" && exec chroot "$2" sh -c "$3" sh "/mnt/$4""#;
+        let inside =
+            r#"mount --bind "$1" "$2/mnt" && mount --bind /proc "$2/proc" && exec chroot "$2" sh -c "$3" sh "/mnt/$4""#;
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private", "sh", "-c", inside, "sh"]);
         unshare.arg(bed.dir.join("disks")).arg(root).arg(command).arg(name);
@@ -162,7 +163,7 @@ impl Disk {
     }
 
     /// The numbers of its device node.
-    pub(crate) fn numbers(&self) -> Result<(u64, u64)> {
+    fn numbers(&self) -> Result<(u64, u64)> {
         let device = self.device()?;
         let rdev = fs::metadata(&device).with_context(|| device.display().to_string())?.rdev();
         Ok((major(rdev), minor(rdev)))

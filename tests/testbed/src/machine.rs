@@ -310,8 +310,6 @@ impl Machine {
         if !self.is_running() {
             return Ok(());
         }
-        let (major, minor) = disk.numbers()?;
-        self.groups_allow(major, minor, true)?;
         self.show_disks()?;
         disk.plug(self)
     }
@@ -320,10 +318,8 @@ impl Machine {
     pub fn detach(&self, disk: &Disk) -> Result<()> {
         lock(&self.inner.state).spec.disks.retain(|other| other.serial() != disk.serial());
         if self.is_running() {
-            let (major, minor) = disk.numbers()?;
             self.show_disks()?;
             disk.unplug(self)?;
-            self.groups_allow(major, minor, false)?;
         }
         disk.released()
     }
@@ -348,11 +344,6 @@ impl Machine {
     fn show_disks(&self) -> Result<()> {
         let disks = lock(&self.inner.state).spec.disks.clone();
         disk::rules(&self.inner.bed, &disks)?.iter().try_for_each(|(path, text)| self.put(path, text, 0o644))
-    }
-
-    fn groups_allow(&self, major: u64, minor: u64, allowed: bool) -> Result<()> {
-        let groups = lock(&self.inner.state).boot.as_ref().map(|boot| boot.groups.clone());
-        groups.map_or(Ok(()), |groups| groups.allow_disk(major, minor, allowed))
     }
 
     fn link(&self, state: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Machines as cases use them: they boot, answer, keep their files and their disks.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bowline_testbed::{Bed, case, say};
+use bowline_testbed::{Bed, Os, case, say};
 
 #[test]
 fn a_machine_boots_and_keeps_its_files_over_a_reboot() -> Result<()> {
@@ -51,7 +51,7 @@ fn a_disk_is_known_by_its_link_and_outlives_the_machine() -> Result<()> {
         disk.resize("2G")?;
         assert_ne!(disk.sha256()?, hash);
         m.attach(&disk)?;
-        m.wait_for("the link", std::time::Duration::from_secs(5), || Ok(m.run(&format!("test -b {link}"))?.success()))?;
+        m.wait_for("the link", Duration::from_secs(5), || Ok(m.run(&format!("test -b {link}"))?.success()))?;
         assert_eq!(m.ok(&format!("blockdev --getsize64 {link}"))?.trim(), "2147483648");
         m.destroy()
     })
@@ -74,5 +74,72 @@ fn a_machine_can_not_touch_the_host() -> Result<()> {
         m.ok(&read)?;
         m.ok(&format!("systemd-run --quiet --wait --pipe sh -c '{}'", read.replace('\'', "'\\''").replace('$', "$$")))?;
         Ok(())
+    })
+}
+
+#[test]
+fn a_sandboxed_unit_may_use_its_disk_and_a_waiting_mount_starts_when_it_comes() -> Result<()> {
+    case("hot-plug", |bed| {
+        let disk = bed.disk("4711", "1G")?;
+        disk.mkfs("xfs")?;
+        let m = bed.machine("m").address("10.0.1.10").start()?;
+        let link = disk.link();
+        let unit = format!("[Mount]\nWhat={link}\nWhere=/var/lib/rancher/volume\nType=xfs\n");
+        m.put("/etc/systemd/system/var-lib-rancher-volume.mount", unit, 0o644)?;
+        m.ok("systemctl daemon-reload && systemctl start --no-block var-lib-rancher-volume.mount")?;
+        m.attach(&disk)?;
+        m.wait_for("the mount", Duration::from_secs(5), || {
+            Ok(m.run("mountpoint -q /var/lib/rancher/volume")?.success())
+        })?;
+        let sandbox = "--property=DevicePolicy=closed --property='DeviceAllow=block-loop rw'";
+        m.ok(&format!("systemd-run --quiet --wait --pipe {sandbox} blkid -p {link}"))?;
+        assert_eq!(m.ok(&format!("blkid -o value -s TYPE {link}"))?.trim(), "xfs");
+        m.detach(&disk)?;
+        m.wait_for("the unmount", Duration::from_secs(5), || {
+            Ok(!m.run("mountpoint -q /var/lib/rancher/volume")?.success())
+        })
+    })
+}
+
+#[test]
+fn disks_can_be_given_any_past() -> Result<()> {
+    case("disk-pasts", |bed| {
+        let disk = bed.disk("1", "20G")?;
+        let blank = disk.sha256()?;
+        disk.fill(1 << 30, 100, 7)?;
+        assert_ne!(disk.sha256()?, blank);
+        disk.fill(1 << 30, 100, 0)?;
+        assert_eq!(disk.sha256()?, blank, "zeros are zeros, written or not");
+        let m = bed.machine("m").disk(&disk).start()?;
+        let kind = || m.ok(&format!("blkid -p -o export {} || true", disk.link()));
+        assert_eq!(kind()?, "");
+        disk.partition()?;
+        assert!(kind()?.contains("PTTYPE=gpt"));
+        for filesystem in ["ext4 -F", "xfs -f", "btrfs -f"] {
+            disk.mkfs(filesystem)?;
+            assert!(
+                kind()?.contains(&format!("TYPE={}", filesystem.split(' ').next().unwrap_or_default())),
+                "{}",
+                kind()?
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn debian_13_boots_too() -> Result<()> {
+    case("trixie", |bed| {
+        let disk = bed.disk("12345678", "1G")?;
+        let m =
+            bed.machine("m").os(Os::Trixie).address("10.0.1.10").disk(&disk).cloud_init("#cloud-config\n").start()?;
+        assert_eq!(m.wait_cloud_init()?.errors, Vec::<String>::new());
+        assert_eq!(m.wait_booted()?, "running", "{}", m.ok("systemctl --failed --full")?);
+        assert!(m.read("/etc/os-release")?.contains("VERSION_CODENAME=trixie"));
+        m.ok(&format!("test -b {}", disk.link()))?;
+        m.reboot()?;
+        m.detach(&disk)?;
+        m.attach(&disk)?;
+        m.wait_for("the link", Duration::from_secs(5), || Ok(m.run(&format!("test -b {}", disk.link()))?.success()))
     })
 }
