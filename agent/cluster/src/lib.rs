@@ -1,1 +1,146 @@
-//! To come.
+//! K3s: downloaded and verified, installed, configured, started without blocking, watched until the Node is Ready.
+//!
+//! - `facts`: what is read.
+//! - `decide`: the plan.
+//! - `config`: the text of the configuration file.
+//! - `release`: where a version's files are.
+//! - `unit`: the text of the service, as K3s's own installer writes it.
+
+mod config;
+mod decide;
+mod facts;
+mod release;
+mod unit;
+
+pub use config::{config_text, differing_keys};
+pub use facts::{Facts, Restart};
+pub use release::{RELEASES, Release};
+pub use unit::UNIT_TEXT;
+
+use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress};
+use bowline_settings::Cluster as Spec;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The service of a K3s server.
+pub const SERVICE: &str = "k3s.service";
+/// Where K3s's installer puts the binary.
+pub const BINARY: &str = "/usr/local/bin/k3s";
+/// The unit file, where K3s's installer writes it.
+pub const UNIT_FILE: &str = "/etc/systemd/system/k3s.service";
+/// Bowline's own file among K3s's configuration.
+pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
+/// The record that K3s has to be restarted, and why.
+pub const RESTART_RECORD: &str = "/var/lib/bowline/intents/k3s-restart.json";
+
+/// The first line of every file that Bowline writes begins like this.
+pub(crate) const MARK: &str = "# Written by Bowline";
+
+/// `[cluster]` with what other parts of the settings say about it.
+pub struct Cluster {
+    /// The settings.
+    pub spec: Spec,
+    /// The node's name, where the settings give one.
+    pub name: Option<String>,
+    /// An external address is set and has to be known before the first start.
+    pub external: bool,
+    /// Names of the volumes that gate Kubernetes.
+    pub volumes: Vec<String>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Download and verify the binary, beside its final place.
+    Fetch(FetchOrder),
+    /// Put the verified binary in place.
+    Install {
+        /// The verified download.
+        from: PathBuf,
+        /// The version.
+        version: String,
+    },
+    /// Link `kubectl`, `crictl` or `ctr` to the binary.
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Write the service.
+    WriteUnit,
+    /// Have systemd read its unit files again.
+    Reload,
+    /// Start at every boot.
+    Enable,
+    /// Put on record that K3s has to be restarted.
+    RecordRestart(Restart),
+    /// Write the configuration.
+    Configure {
+        /// Its keys: values can be secret.
+        keys: Vec<String>,
+        /// The text.
+        #[serde(skip)]
+        text: String,
+    },
+    /// Start K3s.
+    Start,
+    /// Restart K3s, then drop the record.
+    Restart(Restart),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetch(order) => write!(f, "download {}", order.url),
+            Self::Install { version, .. } => write!(f, "install {BINARY} ({version})"),
+            Self::Link { path } => write!(f, "link {} to k3s", path.display()),
+            Self::WriteUnit => write!(f, "write {UNIT_FILE}"),
+            Self::Reload => f.write_str("have systemd read its unit files again"),
+            Self::Enable => write!(f, "enable {SERVICE} for every boot"),
+            Self::RecordRestart(_) => f.write_str("put on record that K3s has to be restarted"),
+            Self::Configure { keys, .. } => write!(f, "write {CONFIG_FILE} ({})", keys.join(", ")),
+            Self::Start => f.write_str("start K3s"),
+            Self::Restart(_) => f.write_str("restart K3s"),
+        }
+    }
+}
+
+impl Capability for Cluster {
+    const NAME: &'static str = "cluster";
+    type Facts = Facts;
+    type Action = Action;
+
+    async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
+        facts::observe(self, host).await
+    }
+
+    fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
+        decide::plan(self, facts, now)
+    }
+
+    async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
+        match action {
+            Action::Fetch(order) => host.fetch(order, progress).await,
+            Action::Install { from, .. } => host.rename(from, Path::new(BINARY), 0o755).await,
+            Action::Link { path } => host.link(Path::new("k3s"), path).await,
+            Action::WriteUnit => {
+                host.write(Path::new(UNIT_FILE), UNIT_TEXT.as_bytes(), 0o644).await?;
+                host.reload_units().await
+            }
+            Action::Reload => host.reload_units().await,
+            Action::Enable => host.enable(SERVICE).await,
+            Action::RecordRestart(record) => {
+                let text = serde_json::to_vec_pretty(record).unwrap_or_default();
+                host.write(Path::new(RESTART_RECORD), &text, 0o600).await
+            }
+            Action::Configure { text, .. } => host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await,
+            Action::Start => host.start_no_block(SERVICE).await,
+            Action::Restart(_) => {
+                host.restart_no_block(SERVICE).await?;
+                host.remove(Path::new(RESTART_RECORD)).await
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The plan for K3s. It is never restarted without a changed reason, and one that somebody else installed is
+//! adopted as it is or refused.
+
+use crate::config::{config_text, differing_keys, keys};
+use crate::facts::{API_PORT, Facts, Restart};
+use crate::release::{Release, pinned, staged};
+use crate::{Action, BINARY, Cluster, MARK, SERVICE, UNIT_FILE, UNIT_TEXT};
+use bowline_engine::{Conditions, Plan, Risk, Wait};
+use bowline_ports::{ActiveState, Job, Ready};
+use bowline_settings::Mirror;
+use std::time::Duration;
+
+const ITEM: &str = "k3s";
+
+pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
+    let mut plan = Plan::default();
+    let version = spec.spec.version.to_string();
+    if facts.agent_unit {
+        plan.refuse(
+            ITEM,
+            "run K3s as a server",
+            "K3s is installed on this machine as an agent (k3s-agent.service)",
+            "remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server",
+        );
+        return plan;
+    }
+    let foreign = facts.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK));
+    if foreign {
+        if adopted(spec, facts, &version, &mut plan) {
+            watch(facts, now, &mut plan);
+        }
+        return plan;
+    }
+    if !binary(spec, facts, &version, &mut plan) {
+        return plan;
+    }
+    for path in &facts.missing_links {
+        plan.step(ITEM, Action::Link { path: path.clone() }, "as K3s's own installer does");
+    }
+    match &facts.unit_file {
+        Some(text) if text == UNIT_TEXT => {
+            if facts.unit.needs_reload || facts.unit.load == "not-found" {
+                plan.step(ITEM, Action::Reload, "systemd has not read K3s's unit yet");
+            }
+        }
+        Some(_) => plan.step(
+            ITEM,
+            Action::WriteUnit,
+            "it was edited by hand, or an earlier Bowline wrote it; K3s goes on running as it is",
+        ),
+        None => plan.step(ITEM, Action::WriteUnit, "systemd runs K3s, also when Bowline does not run"),
+    }
+    if facts.unit.file_state != "enabled" {
+        plan.step(ITEM, Action::Enable, "the next boot must start it");
+    }
+    // From here on the node itself has to be known.
+    if !conditions(spec, facts, now, &mut plan) {
+        return plan;
+    }
+    configure(spec, facts, now, &mut plan);
+    run(facts, now, &mut plan);
+    plan
+}
+
+/// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
+fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
+    let hint = "change the settings to what is installed, or uninstall that K3s (`k3s-uninstall.sh`)";
+    let text = facts.unit_file.as_deref().unwrap_or_default();
+    let server = text.lines().any(|l| {
+        !l.trim_start().starts_with('#') && l.split_whitespace().any(|w| w.trim_matches(['\'', '"']) == "server")
+    });
+    match &facts.installed {
+        None => plan.refuse(ITEM, "adopt K3s", format!("{UNIT_FILE} exists, but {BINARY} does not run"), hint),
+        Some(installed) if installed != version => plan.refuse(
+            ITEM,
+            "adopt K3s",
+            format!("K3s {installed} is installed here by somebody else, and the settings say {version}"),
+            hint,
+        ),
+        Some(_) if !server => {
+            plan.refuse(ITEM, "adopt K3s", format!("{UNIT_FILE} does not run it as a server"), hint);
+        }
+        Some(_) if differs_from_pin(spec, facts) => plan.refuse(
+            ITEM,
+            "adopt K3s",
+            format!("{BINARY} has another SHA-256 than `sha256` in the settings"),
+            "find out where that file came from before you trust it",
+        ),
+        Some(installed) => {
+            plan.note(
+                ITEM,
+                format!("K3s {installed} was installed by somebody else: adopted without a restart, its unit and configuration are left as they are"),
+            );
+            return true;
+        }
+    }
+    false
+}
+
+fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
+    pinned(&spec.spec, facts.arch).is_some_and(|pin| facts.installed_sha256.as_ref() != Some(&pin))
+}
+
+/// The binary. True when the plan goes on.
+fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
+    let ours = facts.unit_file.is_some();
+    match &facts.installed {
+        Some(installed) if installed == version && differs_from_pin(spec, facts) => {
+            plan.refuse(
+                ITEM,
+                "run K3s",
+                format!("{BINARY} has another SHA-256 than `sha256` in the settings"),
+                format!("if you do not know where it came from, remove {BINARY}: Bowline downloads it again"),
+            );
+            false
+        }
+        Some(installed) if installed == version => true,
+        Some(installed) if ours => {
+            plan.note(
+                ITEM,
+                format!("the settings say {version}, K3s {installed} runs: upgrading comes with a later version of Bowline, nothing is done"),
+            );
+            true
+        }
+        Some(installed) => {
+            plan.refuse(
+                ITEM,
+                "install K3s",
+                format!("{BINARY} is there already, without a service: {installed}"),
+                format!("remove it if nobody needs it, or set `version = \"{installed}\"`"),
+            );
+            false
+        }
+        None => {
+            if matches!(spec.spec.mirror, Some(Mirror::Http(_))) && pinned(&spec.spec, facts.arch).is_none() {
+                plan.refuse(
+                    ITEM,
+                    "download K3s",
+                    format!("the mirror speaks plain http, and `sha256` has no entry for {}", facts.arch.name()),
+                    format!("add `sha256 = {{ {} = \"…\" }}`, or use https", facts.arch.name()),
+                );
+                return false;
+            }
+            if !facts.staged {
+                let order = Release::new(&spec.spec, facts.arch).order(&spec.spec, facts.arch);
+                let why = match &facts.job {
+                    Some(Job::Running(_)) => "it is under way".to_string(),
+                    _ => format!("K3s {version} is not installed"),
+                };
+                plan.step(ITEM, Action::Fetch(order), why);
+            }
+            let from = staged(version);
+            plan.step(ITEM, Action::Install { from, version: version.into() }, "it is verified");
+            true
+        }
+    }
+}
+
+/// What K3s must not start without. True when all of it is there, or K3s has started before.
+fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
+    let mut missing = Vec::new();
+    for (key, what) in [
+        ("name", "the node's name"),
+        ("address", "the node's address"),
+        ("default-route", "a default route"),
+        ("clock", "a right clock"),
+    ] {
+        if now.get(key).is_none() {
+            missing.push(what.to_string());
+        }
+    }
+    if spec.external && now.get("external-address").is_none() {
+        missing.push("the external address".into());
+    }
+    for volume in &spec.volumes {
+        if !now.is(&format!("volume/{volume}"), "ready") {
+            missing.push(format!("volume {volume}"));
+        } else if !now.is(&format!("gate/{volume}"), "set") {
+            missing.push(format!("the gate of volume {volume}"));
+        }
+    }
+    if missing.is_empty() {
+        return true;
+    }
+    let up = matches!(facts.unit.active, ActiveState::Active | ActiveState::Reloading);
+    if up {
+        plan.note(ITEM, format!("K3s runs, though it would not be started now: missing {}", missing.join(", ")));
+        watch(facts, now, plan);
+    } else {
+        // The capability that states each condition says why it is not there; the names are enough here.
+        plan.waits.push(Wait::new(ITEM, missing.join(" and "), "K3s is not started without"));
+    }
+    false
+}
+
+fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+    let (Some(name), Some(address), Some(interface)) = (now.get("name"), now.get("address"), now.get("interface"))
+    else {
+        return;
+    };
+    let external = now.get("external-address").filter(|_| spec.external);
+    let wanted = config_text(&spec.spec, name, address, interface, external);
+    let running = matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading);
+    let configure = Action::Configure { keys: keys(&wanted), text: wanted.clone() };
+    match &facts.config {
+        Some(there) if *there == wanted => {}
+        Some(there) => {
+            let changed = differing_keys(there, &wanted).join(", ");
+            let why =
+                if changed.is_empty() { "its text was edited by hand".into() } else { format!("changed: {changed}") };
+            if running && !changed.is_empty() && facts.restart.is_none() {
+                plan.step(
+                    ITEM,
+                    Action::RecordRestart(Restart { reason: why.clone() }),
+                    "K3s reads it at its start only",
+                );
+            }
+            plan.step(ITEM, configure, why.clone());
+            if running && !changed.is_empty() && facts.restart.is_none() {
+                plan.step_with(ITEM, Action::Restart(Restart { reason: why.clone() }), why, Risk::Restart);
+            }
+        }
+        None => plan.step(ITEM, configure, "K3s reads it at its start"),
+    }
+    if let Some(restart) = &facts.restart {
+        plan.step_with(ITEM, Action::Restart(restart.clone()), restart.reason.clone(), Risk::Restart);
+    }
+}
+
+/// Starts K3s unless somebody stopped it, then watches it.
+fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+    let down = matches!(facts.unit.active, ActiveState::Inactive | ActiveState::Failed);
+    if !down {
+        return watch(facts, now, plan);
+    }
+    if let Some(listener) = &facts.listener {
+        let by = listener.process.as_deref().unwrap_or("another process");
+        plan.refuse(
+            ITEM,
+            "start K3s",
+            format!("port {API_PORT} is in use by {by}"),
+            format!("stop what listens there (`ss -tlnp sport = :{API_PORT}`)"),
+        );
+        return;
+    }
+    if facts.unit.active == ActiveState::Inactive && facts.unit.started {
+        plan.waits.push(
+            Wait::new(ITEM, "K3s to be started again by hand", "somebody stopped it (`systemctl stop`)")
+                .deadline(Duration::ZERO, format!("K3s was stopped on purpose: `systemctl start {SERVICE}` starts it")),
+        );
+        return;
+    }
+    let why = match facts.unit.active {
+        ActiveState::Failed => format!("it failed ({})", facts.unit.result),
+        _ => "it is not running".to_string(),
+    };
+    plan.step(ITEM, Action::Start, why);
+}
+
+/// States how K3s stands, and waits for what is still to come.
+fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+    plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
+    if let Some(node) = &facts.node {
+        plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
+    }
+    let soon = Duration::from_millis(500);
+    let ready = facts.node.as_ref().is_some_and(|n| n.ready == Ready::True);
+    if facts.unit.active == ActiveState::Active && ready {
+        return;
+    }
+    if facts.unit.sub == "auto-restart" || (facts.unit.restarts > 0 && facts.unit.active == ActiveState::Activating) {
+        let said = last_words(&facts.last_lines);
+        plan.waits.push(
+            Wait::new(ITEM, "K3s to stay up", format!("it has been restarted {} times", facts.unit.restarts))
+                .deadline(
+                    Duration::ZERO,
+                    format!(
+                        "K3s ended with status {} ({} restarts); it said: {said}",
+                        facts.unit.exit_status, facts.unit.restarts
+                    ),
+                )
+                .poll(Duration::from_secs(2)),
+        );
+        return;
+    }
+    if !matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading) {
+        plan.waits.push(
+            Wait::new(ITEM, "K3s to be started", format!("{SERVICE} is {}", facts.unit.sub))
+                .deadline(Duration::ZERO, format!("`systemctl start {SERVICE}` starts it"))
+                .poll(Duration::from_secs(5)),
+        );
+        return;
+    }
+    let why = match (&facts.node, &facts.api_error) {
+        (Some(node), _) if !node.ready_message.is_empty() => node.ready_message.clone(),
+        (Some(_), _) => "its kubelet has not reported yet".into(),
+        (None, Some(error)) => error.clone(),
+        (None, None) if facts.unit.active == ActiveState::Active => "the Node is not registered yet".into(),
+        (None, None) => "K3s is starting".into(),
+    };
+    // Once it was seen up for good, a look every few seconds is enough.
+    let poll = if now.waited(ITEM, "the Node to be Ready") > Duration::from_secs(300) { soon * 10 } else { soon };
+    plan.waits.push(
+        Wait::new(ITEM, "the Node to be Ready", why.clone())
+            .deadline(Duration::from_secs(600), format!("{why}; `journalctl -u {SERVICE}` has K3s's own words"))
+            .poll(poll),
+    );
+}
+
+/// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.
+fn last_words(lines: &[String]) -> String {
+    let grave: Vec<_> = lines
+        .iter()
+        .filter(|l| l.contains("level=fatal") || l.contains("level=error") || l.contains("Error:"))
+        .collect();
+    let mut chosen: Vec<String> = if grave.is_empty() {
+        lines.iter().rev().take(2).rev().cloned().collect()
+    } else {
+        grave.into_iter().rev().take(2).rev().map(|l| message(l)).collect()
+    };
+    chosen.dedup();
+    if chosen.is_empty() { "nothing".into() } else { chosen.join(" | ") }
+}
+
+/// The message of a line in logrus's form (`time="…" level=fatal msg="…"`), or the line itself.
+fn message(line: &str) -> String {
+    line.split_once("msg=\"")
+        .and_then(|(_, rest)| rest.rsplit_once('"'))
+        .map_or_else(|| line.to_string(), |(message, _)| message.replace("\\\"", "\""))
+}
+
+#[cfg(test)]
+mod tests;

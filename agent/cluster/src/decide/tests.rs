@@ -1,0 +1,204 @@
+//! Plans from facts: each test is one situation.
+
+use super::*;
+use bowline_ports::{Arch, NodeObject, Unit};
+use std::collections::BTreeMap;
+
+fn spec(toml: &str) -> Cluster {
+    let file = bowline_settings::SourceFile {
+        path: "/etc/bowline/config.d/10.toml".into(),
+        text: format!("[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n{toml}"),
+        mode: 0o600,
+        uid: 0,
+    };
+    let settings = bowline_settings::load(&[file]).unwrap().settings;
+    Cluster { spec: settings.cluster.unwrap(), name: None, external: false, volumes: vec!["data".into()] }
+}
+
+fn fresh() -> Facts {
+    Facts {
+        arch: Arch::Amd64,
+        installed: None,
+        installed_sha256: None,
+        staged: false,
+        job: None,
+        missing_links: vec!["/usr/local/bin/kubectl".into()],
+        unit: Unit::not_found(),
+        unit_file: None,
+        agent_unit: false,
+        config: None,
+        restart: None,
+        last_lines: Vec::new(),
+        listener: None,
+        node: None,
+        api_error: None,
+    }
+}
+
+fn all() -> Conditions {
+    Conditions::from_pairs([
+        ("name", "n1"),
+        ("address", "10.0.1.10"),
+        ("interface", "eth1"),
+        ("default-route", "ok"),
+        ("clock", "ok"),
+        ("volume/data", "ready"),
+        ("gate/data", "set"),
+    ])
+}
+
+fn config() -> String {
+    config_text(&spec("").spec, "n1", "10.0.1.10", "eth1", None)
+}
+
+fn up() -> Facts {
+    let mut unit = Unit::not_found();
+    (unit.load, unit.sub, unit.file_state) = ("loaded".into(), "running".into(), "enabled".into());
+    (unit.active, unit.started) = (ActiveState::Active, true);
+    let node = NodeObject {
+        name: "n1".into(),
+        uid: "u".into(),
+        labels: BTreeMap::new(),
+        managers: BTreeMap::new(),
+        ready: Ready::True,
+        ready_message: String::new(),
+        internal_ips: Vec::new(),
+        taints: Vec::new(),
+        kubelet_version: "v1.34.1+k3s1".into(),
+    };
+    Facts {
+        installed: Some("v1.34.1+k3s1".into()),
+        missing_links: Vec::new(),
+        unit,
+        unit_file: Some(UNIT_TEXT.into()),
+        config: Some(config()),
+        node: Some(node),
+        ..fresh()
+    }
+}
+
+fn said(plan: &Plan<Action>) -> Vec<String> {
+    plan.steps.iter().map(|s| s.action.to_string()).collect()
+}
+
+#[test]
+fn a_blank_machine_gets_everything_in_order() {
+    let plan = plan(&spec(""), &fresh(), &all());
+    assert_eq!(
+        said(&plan),
+        [
+            "download https://github.com/k3s-io/k3s/releases/download/v1.34.1%2Bk3s1/k3s",
+            "install /usr/local/bin/k3s (v1.34.1+k3s1)",
+            "link /usr/local/bin/kubectl to k3s",
+            "write /etc/systemd/system/k3s.service",
+            "enable k3s.service for every boot",
+            "write /etc/rancher/k3s/config.yaml.d/50-bowline.yaml (advertise-address, flannel-iface, node-ip, node-name)",
+            "start K3s",
+        ]
+    );
+}
+
+#[test]
+fn the_download_does_not_wait_for_the_volume_and_the_start_does() {
+    let now = Conditions::from_pairs([
+        ("name", "n1"),
+        ("address", "10.0.1.10"),
+        ("interface", "e"),
+        ("default-route", "ok"),
+        ("clock", "ok"),
+    ]);
+    let plan = plan(&spec(""), &fresh(), &now);
+    assert!(said(&plan)[0].starts_with("download"));
+    assert!(!said(&plan).contains(&"start K3s".to_string()));
+    assert_eq!(plan.waits[0].what, "volume data");
+}
+
+#[test]
+fn a_running_k3s_as_configured_is_left_alone() {
+    let plan = plan(&spec(""), &up(), &all());
+    assert!(plan.steps.is_empty() && plan.waits.is_empty() && plan.refusals.is_empty(), "{plan:?}");
+    assert_eq!(plan.conditions["node"], "ready");
+}
+
+#[test]
+fn a_changed_option_restarts_it_and_says_which_and_shows_no_value() {
+    let plan = plan(&spec("[cluster.config]\ntoken = \"very-secret\"\n"), &up(), &all());
+    let steps = said(&plan);
+    assert_eq!(steps[0], "put on record that K3s has to be restarted");
+    assert!(steps[1].contains("token"), "{steps:?}");
+    assert_eq!(steps[2], "restart K3s");
+    assert_eq!(plan.steps[2].why, "changed: token");
+    assert_eq!(plan.steps[2].risk, Risk::Restart);
+    assert!(!serde_json::to_string(&plan).unwrap().contains("very-secret"));
+}
+
+#[test]
+fn an_owed_restart_is_paid_after_a_crash_in_between() {
+    let mut facts = up();
+    facts.restart = Some(Restart { reason: "changed: disable".into() });
+    let plan = plan(&spec(""), &facts, &all());
+    assert_eq!(said(&plan), ["restart K3s"]);
+    assert_eq!(plan.steps[0].why, "changed: disable");
+}
+
+#[test]
+fn another_version_than_the_one_bowline_installed_does_nothing_yet() {
+    let mut facts = up();
+    facts.installed = Some("v1.33.5+k3s1".into());
+    let plan = plan(&spec(""), &facts, &all());
+    assert!(plan.steps.is_empty() && plan.refusals.is_empty());
+    assert!(plan.notes[0].text.contains("upgrading comes with a later version"), "{:?}", plan.notes);
+}
+
+#[test]
+fn a_k3s_of_somebody_else_is_adopted_when_it_fits_and_refused_when_not() {
+    let mut facts = up();
+    facts.unit_file = Some("[Service]\nExecStart=/usr/local/bin/k3s \\\n    server \\\n".into());
+    facts.config = None;
+    let fits = plan(&spec(""), &facts, &all());
+    assert!(fits.steps.is_empty() && fits.refusals.is_empty());
+    assert!(fits.notes[0].text.contains("adopted without a restart"), "{:?}", fits.notes);
+    facts.installed = Some("v1.30.0+k3s1".into());
+    assert!(plan(&spec(""), &facts, &all()).refusals[0].why.contains("v1.30.0+k3s1 is installed"));
+    facts.installed = Some("v1.34.1+k3s1".into());
+    facts.unit_file = Some("[Service]\nExecStart=/usr/local/bin/k3s agent\n".into());
+    assert!(plan(&spec(""), &facts, &all()).refusals[0].why.contains("does not run it as a server"));
+}
+
+#[test]
+fn a_crash_loop_is_told_with_its_own_last_words() {
+    let mut facts = up();
+    (facts.unit.active, facts.unit.sub, facts.unit.restarts, facts.unit.exit_status) =
+        (ActiveState::Activating, "auto-restart".into(), 4, 1);
+    facts.node = None;
+    facts.last_lines = vec!["starting".into(), "time=\"…\" level=fatal msg=\"invalid cluster-cidr \\\"x\\\"\"".into()];
+    let plan = plan(&spec(""), &facts, &all());
+    assert_eq!(plan.waits[0].overdue, "K3s ended with status 1 (4 restarts); it said: invalid cluster-cidr \"x\"");
+}
+
+#[test]
+fn a_k3s_that_somebody_stopped_stays_stopped() {
+    let mut facts = up();
+    facts.unit.active = ActiveState::Inactive;
+    facts.node = None;
+    let plan = plan(&spec(""), &facts, &all());
+    assert!(plan.steps.is_empty());
+    assert!(plan.waits[0].why.contains("somebody stopped it"));
+}
+
+#[test]
+fn a_pinned_sum_is_demanded_of_an_installed_binary_too() {
+    let pin = format!("sha256 = {{ amd64 = \"{}\" }}\n", "a".repeat(64));
+    let mut facts = up();
+    facts.installed_sha256 = Some("b".repeat(64));
+    assert!(plan(&spec(&pin), &facts, &all()).refusals[0].why.contains("another SHA-256"));
+}
+
+#[test]
+fn the_external_address_goes_into_the_certificate_and_is_never_advertised() {
+    let with = spec("[cluster.config]\ntls-san = [\"k.example\"]\n");
+    let text = config_text(&with.spec, "n1", "10.0.1.10", "eth1", Some("203.0.113.7"));
+    assert!(text.contains("\"advertise-address\": \"10.0.1.10\"\n"), "{text}");
+    assert!(text.contains("\"node-external-ip\": \"203.0.113.7\"\n"), "{text}");
+    assert!(text.contains("\"tls-san\": [\"k.example\",\"203.0.113.7\"]\n"), "{text}");
+}

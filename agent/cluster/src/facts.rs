@@ -1,0 +1,109 @@
+//! What is read before the plan is made.
+
+use crate::release::{pinned, staged};
+use crate::{BINARY, CONFIG_FILE, Cluster, RESTART_RECORD, SERVICE, UNIT_FILE};
+use bowline_ports::{
+    ActiveState, Arch, ErrorKind, Inspect, Job, Listener, NodeObject, PortError, Unit, k3s_admin_kubeconfig,
+};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Why K3s has to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The changed settings.
+    pub reason: String,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The processor.
+    pub arch: Arch,
+    /// What the installed binary says of itself.
+    pub installed: Option<String>,
+    /// SHA-256 of the installed binary; read only where the settings pin one.
+    pub installed_sha256: Option<String>,
+    /// A verified download waits to be installed.
+    pub staged: bool,
+    /// The download under way or ended.
+    pub job: Option<Job>,
+    /// Which of the links are missing.
+    pub missing_links: Vec<PathBuf>,
+    /// The service.
+    pub unit: Unit,
+    /// The text of its unit file.
+    pub unit_file: Option<String>,
+    /// A K3s agent is installed on this machine.
+    pub agent_unit: bool,
+    /// Bowline's configuration file.
+    pub config: Option<String>,
+    /// A restart that is owed.
+    pub restart: Option<Restart>,
+    /// The last lines of K3s, read only while it does not stay up.
+    pub last_lines: Vec<String>,
+    /// Who listens on the API's port while K3s is down.
+    pub listener: Option<Listener>,
+    /// This Node, once the API answers.
+    pub node: Option<NodeObject>,
+    /// Why the API does not answer.
+    pub api_error: Option<String>,
+}
+
+pub(crate) const API_PORT: u16 = 6443;
+
+pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts, PortError> {
+    let arch = host.arch();
+    let unit = host.unit(SERVICE).await?;
+    let down = matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) || unit.sub == "auto-restart";
+    let troubled = unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
+    let mut missing_links = Vec::new();
+    for name in ["kubectl", "crictl", "ctr"] {
+        let mut found = false;
+        for folder in ["/usr/local/bin", "/usr/bin", "/bin"] {
+            found |= host.meta(&Path::new(folder).join(name)).await?.is_some();
+        }
+        if !found {
+            missing_links.push(Path::new("/usr/local/bin").join(name));
+        }
+    }
+    let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
+    Ok(Facts {
+        arch,
+        installed: host.k3s_version(Path::new(BINARY)).await?,
+        installed_sha256: match pinned(&spec.spec, arch) {
+            Some(_) => host.sha256(Path::new(BINARY)).await?,
+            None => None,
+        },
+        staged: host.meta(&staged(&spec.spec.version.to_string())).await?.is_some(),
+        job: host.job("fetch-k3s").await?,
+        missing_links,
+        unit_file: host.read(Path::new(UNIT_FILE)).await?.map(|f| f.text()),
+        agent_unit: host.unit("k3s-agent.service").await?.load == "loaded",
+        config: host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text()),
+        restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
+            serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
+        }),
+        last_lines: if troubled { host.journal_tail(SERVICE, 40).await.unwrap_or_default() } else { Vec::new() },
+        listener: if down { host.listener(API_PORT).await? } else { None },
+        unit,
+        node,
+        api_error,
+    })
+}
+
+async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
+    let kubeconfig = k3s_admin_kubeconfig();
+    if host.meta(&kubeconfig).await?.is_none() {
+        return Ok((None, None));
+    }
+    let name = match &spec.name {
+        Some(name) => name.clone(),
+        None => host.host_name().await?.to_lowercase(),
+    };
+    match host.node(&kubeconfig, &name).await {
+        Ok(node) => Ok((node, None)),
+        Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, message, .. }) => Ok((None, Some(message))),
+        Err(error) => Ok((None, Some(error.message))),
+    }
+}

@@ -1,0 +1,36 @@
+//! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
+
+/// The whole text of `/etc/systemd/system/k3s.service`.
+///
+/// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s can not
+/// come up: it is always queued. `KillMode=process` leaves pods running across restarts.
+pub const UNIT_TEXT: &str = "\
+# Written by Bowline from [cluster]; change the settings, or add a drop-in of your own.
+[Unit]
+Description=Lightweight Kubernetes
+Documentation=https://k3s.io man:bowline(1)
+Wants=network-online.target
+After=network-online.target
+
+[Install]
+WantedBy=multi-user.target
+
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/%N
+EnvironmentFile=-/etc/sysconfig/%N
+EnvironmentFile=-/etc/systemd/system/k3s.service.env
+KillMode=process
+Delegate=yes
+User=root
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/local/bin/k3s server
+";

@@ -1,0 +1,122 @@
+//! A simulated machine behind the same ports as the real one: disks, systemd, K3s and an API server in memory, with
+//! tokio's clock as its time. It is a stand-in: one contract suite keeps it honest against the real host.
+//!
+//! - `world`: what a scenario describes.
+//! - `state`: the machine itself.
+//! - `inspect`, `change`: the ports.
+//! - `systemd`: units, mounts, gates and K3s's life.
+//! - `fault`: failures and crashes at any call.
+
+mod change;
+mod fault;
+mod inspect;
+mod state;
+mod systemd;
+mod world;
+
+pub use fault::{Fault, FaultMode};
+pub use state::Content;
+pub use world::{World, WorldDisk, WorldK3s, WorldLabel};
+
+use fault::Faults;
+use state::State;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The simulated machine. Clones are the same machine.
+#[derive(Clone)]
+pub struct SimHost {
+    state: Arc<Mutex<State>>,
+    faults: Arc<Faults>,
+}
+
+impl SimHost {
+    /// A machine that has just booted in this world.
+    pub fn new(world: &World) -> Self {
+        let host = Self { state: Arc::new(Mutex::new(State::new(world))), faults: Arc::default() };
+        host.lock().boot();
+        host
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Arms a fault for one of the next changes.
+    pub fn arm(&self, fault: Fault) {
+        self.faults.arm(fault);
+    }
+
+    /// Ends when a crash was injected; until [`SimHost::reboot`] or [`SimHost::restart_agent`] nothing answers.
+    pub async fn crashed(&self) {
+        self.faults.crashed().await;
+    }
+
+    /// How many changes were made or tried so far.
+    pub fn changes(&self) -> usize {
+        self.faults.count()
+    }
+
+    /// The machine loses power and boots again; disks and files stay.
+    pub fn reboot(&self) {
+        self.faults.clear();
+        let mut state = self.lock();
+        state.power_off();
+        state.boot();
+    }
+
+    /// Only the agent was killed: units of PID 1 go on.
+    pub fn restart_agent(&self) {
+        self.faults.clear();
+    }
+
+    /// Plugs a disk in.
+    pub fn attach(&self, disk: &WorldDisk) {
+        self.lock().attach(disk);
+    }
+
+    /// Writes a file as a person would.
+    pub fn put(&self, path: impl AsRef<Path>, text: &str) {
+        self.lock().put(path.as_ref(), text.as_bytes().to_vec(), 0o644);
+    }
+
+    /// A file's text.
+    pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+        self.lock().files.get(path.as_ref()).map(|f| f.text())
+    }
+
+    /// Removes a file as a person would.
+    pub fn delete(&self, path: impl AsRef<Path>) {
+        self.lock().files.remove(path.as_ref());
+    }
+
+    /// Has systemd read its unit files, as a person would.
+    pub fn daemon_reload(&self) {
+        self.lock().reload();
+    }
+
+    /// Stops a unit as a person would.
+    pub fn stop(&self, unit: &str) {
+        self.lock().stop(unit);
+    }
+
+    /// What a disk holds.
+    pub fn content(&self, device: impl AsRef<Path>) -> Option<Content> {
+        self.lock().disks.iter().find(|d| d.device.path == device.as_ref()).map(|d| d.content.clone())
+    }
+
+    /// Everything that must never happen and did: data written over, K3s on a bare directory.
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// All files, with their content, for tests that look for secrets or compare two ends.
+    pub fn files(&self) -> Vec<(PathBuf, String)> {
+        self.lock().files.iter().map(|(path, file)| (path.clone(), file.text())).collect()
+    }
+
+    /// How many times K3s's main process was started since the world began.
+    pub fn k3s_starts(&self) -> u32 {
+        self.lock().k3s_starts
+    }
+}

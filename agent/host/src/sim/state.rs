@@ -1,0 +1,213 @@
+//! The simulated machine itself.
+
+use super::world::{World, WorldDisk, WorldK3s, WorldLabel};
+use bowline_ports::{
+    Address, BlockDevice, DeviceId, File, FileKind, Job, Meta, Mount, NodeObject, Probe, Signature, SignatureKind,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tokio::time::Instant;
+
+/// What a disk holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Zeros.
+    Blank,
+    /// A complete filesystem; `precious` when somebody stored something on it.
+    Filesystem {
+        /// Its type.
+        name: String,
+        /// Its UUID.
+        uuid: String,
+        /// Something was stored on it.
+        precious: bool,
+    },
+    /// A filesystem that was begun: bytes without a signature, with nothing stored on it.
+    HalfMade,
+    /// Bytes of a stranger, without a signature.
+    Raw,
+    /// A partition table.
+    Partitioned,
+    /// Two signatures that contradict each other.
+    Ambivalent,
+    /// It can not be read.
+    Unreadable,
+}
+
+#[derive(Clone)]
+pub(super) struct Disk {
+    pub(super) device: BlockDevice,
+    pub(super) content: Content,
+}
+
+#[derive(Clone)]
+pub(super) struct SimUnit {
+    pub(super) active: bool,
+    pub(super) enabled: bool,
+    pub(super) started: bool,
+    pub(super) failed: Option<String>,
+    pub(super) since: Instant,
+}
+
+pub(super) struct State {
+    pub(super) host_name: String,
+    pub(super) addresses: Vec<Address>,
+    pub(super) default_route: Option<String>,
+    pub(super) clock: i64,
+    pub(super) synchronised: bool,
+    pub(super) busy_port: Option<u16>,
+    pub(super) k3s: WorldK3s,
+    pub(super) foreign_labels: Vec<WorldLabel>,
+    pub(super) files: BTreeMap<PathBuf, File>,
+    pub(super) disks: Vec<Disk>,
+    pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) loaded: BTreeMap<PathBuf, String>,
+    pub(super) units: BTreeMap<String, SimUnit>,
+    pub(super) jobs: BTreeMap<String, Job>,
+    pub(super) node: Option<NodeObject>,
+    pub(super) violations: Vec<String>,
+    pub(super) k3s_starts: u32,
+    pub(super) began: Instant,
+    pub(super) booted: Instant,
+}
+
+impl State {
+    pub(super) fn new(world: &World) -> Self {
+        let mut state = Self {
+            host_name: world.host_name.clone(),
+            addresses: world.addresses.iter().filter_map(|a| address(a)).collect(),
+            default_route: world.default_route.clone(),
+            clock: world.clock,
+            synchronised: world.synchronised,
+            busy_port: world.busy_port,
+            k3s: world.k3s.clone(),
+            foreign_labels: world.labels.clone(),
+            files: BTreeMap::new(),
+            disks: Vec::new(),
+            foreign_mounts: Vec::new(),
+            mounts: Vec::new(),
+            loaded: BTreeMap::new(),
+            units: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            node: None,
+            violations: Vec::new(),
+            k3s_starts: 0,
+            began: Instant::now(),
+            booted: Instant::now(),
+        };
+        for disk in &world.disks {
+            state.attach(disk);
+        }
+        for (path, text) in &world.files {
+            state.put(path, text.clone().into_bytes(), 0o644);
+        }
+        state
+    }
+
+    pub(super) fn attach(&mut self, disk: &WorldDisk) {
+        let number = format!("8:{}", 16 * self.disks.len());
+        let uuid = disk.uuid.clone().unwrap_or_else(|| "11111111-2222-3333-4444-555555555555".into());
+        let content = match disk.content.as_str() {
+            "gpt" => Content::Partitioned,
+            "raw" => Content::Raw,
+            "half-made" => Content::HalfMade,
+            "unreadable" => Content::Unreadable,
+            "ambivalent" => Content::Ambivalent,
+            name @ ("ext4" | "xfs" | "btrfs" | "vfat" | "ntfs") => {
+                Content::Filesystem { name: name.into(), uuid, precious: true }
+            }
+            _ => Content::Blank,
+        };
+        if let Some(at) = &disk.mounted_at {
+            self.foreign_mounts.push((disk.path.clone(), at.clone()));
+        }
+        let device = BlockDevice {
+            path: disk.path.clone(),
+            number,
+            id: DeviceId { serial: disk.serial.clone(), size: disk.size },
+            vendor: "SIM".into(),
+            model: "Volume".into(),
+            links: disk.links.clone(),
+            partition_of: None,
+            partitions: disk.partitions.clone(),
+            holders: disk.holders.clone(),
+            mounted_at: Vec::new(),
+            swap: false,
+            root: disk.root,
+            read_only: false,
+        };
+        self.disks.push(Disk { device, content });
+        if let Some(at) = disk.mounted_at.clone() {
+            self.mount(&disk.path.clone(), &at);
+        }
+    }
+
+    pub(super) fn put(&mut self, path: &Path, content: Vec<u8>, mode: u32) {
+        self.files.insert(path.to_path_buf(), File { content, mode, uid: 0 });
+    }
+
+    pub(super) fn uptime(&self) -> u64 {
+        self.booted.elapsed().as_secs()
+    }
+
+    pub(super) fn unix(&self) -> i64 {
+        self.clock + i64::try_from(self.began.elapsed().as_secs()).unwrap_or(0)
+    }
+
+    pub(super) fn meta(&self, path: &Path) -> Option<Meta> {
+        let meta = |kind, size, device: &str| Some(Meta { kind, mode: 0o755, size, device: device.into() });
+        if let Some(disk) =
+            self.disks.iter().find(|d| d.device.path == path || d.device.links.iter().any(|link| link == path))
+        {
+            return meta(FileKind::Block, disk.device.id.size, &disk.device.number);
+        }
+        if let Some(file) = self.files.get(path) {
+            return meta(FileKind::File, file.content.len() as u64, "0:1");
+        }
+        let directory = self.files.keys().any(|p| p.starts_with(path)) || self.mounts.iter().any(|m| m.target == path);
+        if directory { meta(FileKind::Directory, 0, "0:1") } else { None }
+    }
+
+    pub(super) fn list(&self, path: &Path) -> Option<Vec<String>> {
+        self.meta(path).filter(|m| m.kind == FileKind::Directory)?;
+        let mut names: Vec<String> = self
+            .files
+            .keys()
+            .filter_map(|p| p.strip_prefix(path).ok()?.components().next())
+            .map(|c| c.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names.dedup();
+        Some(names)
+    }
+
+    pub(super) fn probe(&self, path: &Path) -> Option<Probe> {
+        let disk = self.disks.iter().find(|d| d.device.path == path)?;
+        let mut probe = Probe { signatures: Vec::new(), ambivalent: false, data_at: None, zeros: 0, read_error: None };
+        match &disk.content {
+            Content::Blank => probe.zeros = 4 << 20,
+            Content::Filesystem { name, uuid, .. } => {
+                probe.signatures.push(signature(SignatureKind::Filesystem, name, Some(uuid)));
+                probe.data_at = Some(1024);
+            }
+            Content::HalfMade | Content::Raw => probe.data_at = Some(4096),
+            Content::Partitioned => {
+                probe.signatures.push(signature(SignatureKind::PartitionTable, "gpt", None));
+                probe.data_at = Some(512);
+            }
+            Content::Ambivalent => (probe.ambivalent, probe.data_at) = (true, Some(1024)),
+            Content::Unreadable => probe.read_error = Some("Input/output error at byte 0".into()),
+        }
+        Some(probe)
+    }
+}
+
+fn signature(kind: SignatureKind, name: &str, uuid: Option<&String>) -> Signature {
+    Signature { kind, name: name.into(), uuid: uuid.cloned(), label: None }
+}
+
+fn address(text: &str) -> Option<Address> {
+    let (interface, address) = text.split_once(' ')?;
+    Some(Address { interface: interface.into(), address: address.trim().parse().ok()? })
+}

@@ -1,0 +1,131 @@
+//! What a scenario says of the machine, in TOML or in code.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A machine before Bowline's first look.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct World {
+    /// The kernel's host name.
+    pub host_name: String,
+    /// `interface address`, one a line.
+    pub addresses: Vec<String>,
+    /// The interface of the default route.
+    pub default_route: Option<String>,
+    /// Seconds since 1970.
+    pub clock: i64,
+    /// Whether the clock is synchronised.
+    pub synchronised: bool,
+    /// Attached disks.
+    pub disks: Vec<WorldDisk>,
+    /// Path -> text.
+    pub files: BTreeMap<PathBuf, String>,
+    /// A port that something else listens on.
+    pub busy_port: Option<u16>,
+    /// How K3s behaves.
+    pub k3s: WorldK3s,
+    /// Labels that others set on the Node as soon as it exists.
+    pub labels: Vec<WorldLabel>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            host_name: "n1".into(),
+            addresses: vec!["lo 127.0.0.1".into(), "eth0 203.0.113.7".into(), "eth1 10.0.1.10".into()],
+            default_route: Some("eth0".into()),
+            clock: 1_800_000_000,
+            synchronised: true,
+            disks: vec![WorldDisk::root()],
+            files: BTreeMap::new(),
+            busy_port: None,
+            k3s: WorldK3s::default(),
+            labels: Vec::new(),
+        }
+    }
+}
+
+/// A disk of the world.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct WorldDisk {
+    /// `/dev/sdb`.
+    pub path: PathBuf,
+    /// Serial.
+    pub serial: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// Links made by udev.
+    pub links: Vec<PathBuf>,
+    /// `blank`, `ext4`, `xfs`, `raw`, `gpt`, `unreadable`, `ambivalent`.
+    pub content: String,
+    /// UUID of the filesystem, where there is one.
+    pub uuid: Option<String>,
+    /// It holds the running system.
+    pub root: bool,
+    /// Mounted by somebody else at boot.
+    pub mounted_at: Option<PathBuf>,
+    /// Devices built on it.
+    pub holders: Vec<String>,
+    /// Partitions on it.
+    pub partitions: Vec<PathBuf>,
+}
+
+impl WorldDisk {
+    /// The disk that every machine has.
+    pub fn root() -> Self {
+        Self {
+            path: "/dev/sda".into(),
+            serial: Some("root".into()),
+            size: 40 << 30,
+            content: "gpt".into(),
+            root: true,
+            partitions: vec!["/dev/sda1".into()],
+            ..Self::default()
+        }
+    }
+
+    /// A volume as Hetzner attaches it: blank, with its number as serial.
+    pub fn volume(path: &str, serial: &str) -> Self {
+        Self {
+            path: path.into(),
+            serial: Some(serial.into()),
+            size: 20 << 30,
+            links: vec![format!("/dev/disk/by-id/scsi-0HC_Volume_{serial}").into()],
+            content: "blank".into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// How K3s behaves in the world.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct WorldK3s {
+    /// Versions that can be downloaded.
+    pub releases: Vec<String>,
+    /// It ends at once with these last words.
+    pub dies_with: Option<String>,
+    /// Its Node never becomes Ready, for this reason.
+    pub never_ready: Option<String>,
+}
+
+impl Default for WorldK3s {
+    fn default() -> Self {
+        Self { releases: vec!["v1.34.1+k3s1".into()], dies_with: None, never_ready: None }
+    }
+}
+
+/// A label that somebody else keeps.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WorldLabel {
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: String,
+    /// Field manager.
+    pub manager: String,
+}
