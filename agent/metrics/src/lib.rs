@@ -1,1 +1,27 @@
-//! To come.
+//! The exposition for Prometheus (text format 0.0.4) and the small pages beside it.
+//!
+//! Pure rendering: everything comes from a [`Sample`], nothing is read from the machine, nothing is global.
+//! Counters and histograms live in [`Counters`] and are rendered by the `prometheus` crate; the many gauges a
+//! mount are written directly, because that crate's encoder would be the largest part of a scrape.
+//!
+//! Label values are bounded: capabilities, states, phases and volumes are named by the program or the settings;
+//! of mounts only those that [`real_mounts`] keeps, which leaves out what comes and goes with pods.
+//!
+//! No secret can get here: texts of a report (errors, reasons) are not rendered as metrics at all.
+
+mod counters;
+mod exposition;
+mod filesystem;
+mod mounts;
+mod page;
+mod sample;
+mod state;
+
+pub use counters::{Counters, StepResult};
+pub use mounts::real_mounts;
+pub use page::{Page, Route, healthz, index, metrics, readyz};
+pub use prometheus::Error;
+pub use sample::{FilesystemSample, Phase, Process, Sample};
+
+/// The media type of [`Sample::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

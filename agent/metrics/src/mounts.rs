@@ -1,0 +1,173 @@
+//! Which mounts are filesystems that can fill up.
+
+use bowline_ports::Mount;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Types that hold nothing of their own, or nothing that can be filled: views of the kernel, memory, images
+/// that are always full.
+const NOT_STORAGE: &[&str] = &[
+    "autofs",
+    "binder",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "cramfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "erofs",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "fuse.snapfuse",
+    "fusectl",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "nfsd",
+    "nsfs",
+    "proc",
+    "pstore",
+    "ramfs",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+];
+
+/// Where container runtimes and the kubelet mount things that come and go with pods.
+const RUNTIME: &[&str] = &[
+    "/run/containerd",
+    "/run/k3s",
+    "/run/netns",
+    "/var/lib/containerd/io.containerd.grpc.v1.cri",
+    "/var/lib/docker/overlay2",
+    "/var/lib/kubelet/plugins",
+    "/var/lib/kubelet/pods",
+    "/var/lib/rancher/k3s/agent/containerd",
+    "/var/snap/microk8s/common/run",
+];
+
+/// The mounts that are worth measuring, sorted by target. The rules, in order:
+///
+/// 1. Of several mounts on one target only the last counts: it hides the others.
+/// 2. Types that hold nothing of their own (kernel views, memory, read-only images) are left out.
+/// 3. So is everything under the directories of container runtimes and the kubelet's pods and plugins: it
+///    comes and goes with pods, and what is a disk of its own among it is measured by the kubelet.
+/// 4. An overlay counts only as the root filesystem; any other belongs to a container.
+/// 5. A filesystem counts once, however often it is bound: as `/` if it is that, else where the whole of it is
+///    mounted rather than a part, else at the shortest target.
+pub fn real_mounts(mounts: &[Mount]) -> Vec<Mount> {
+    let mut visible: BTreeMap<&Path, &Mount> = BTreeMap::new();
+    for mount in mounts {
+        visible.insert(&mount.target, mount);
+    }
+    let mut chosen: BTreeMap<&str, &Mount> = BTreeMap::new();
+    for mount in visible.into_values().filter(|m| is_storage(m)) {
+        let best = chosen.entry(&mount.number).or_insert(mount);
+        if rank(mount) < rank(best) {
+            *best = mount;
+        }
+    }
+    let mut real: Vec<Mount> = chosen.into_values().cloned().collect();
+    real.sort_by(|a, b| a.target.cmp(&b.target));
+    real
+}
+
+fn is_storage(mount: &Mount) -> bool {
+    let fstype = mount.fstype.as_str();
+    !NOT_STORAGE.contains(&fstype)
+        && !RUNTIME.iter().any(|runtime| mount.target.starts_with(runtime))
+        && (!matches!(fstype, "overlay" | "fuse.fuse-overlayfs") || mount.target == Path::new("/"))
+}
+
+/// Smaller is the better name for a filesystem.
+fn rank(mount: &Mount) -> (bool, bool, usize) {
+    (mount.target != Path::new("/"), mount.root != Path::new("/"), mount.target.as_os_str().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `source number fstype root target`, one mount a line.
+    fn table(text: &str) -> Vec<Mount> {
+        text.lines()
+            .map(|line| {
+                let f: Vec<_> = line.split_whitespace().collect();
+                Mount {
+                    target: f[4].into(),
+                    source: f[0].into(),
+                    number: f[1].into(),
+                    fstype: f[2].into(),
+                    root: f[3].into(),
+                    read_only: false,
+                }
+            })
+            .collect()
+    }
+
+    fn kept(text: &str) -> Vec<String> {
+        real_mounts(&table(text)).iter().map(|m| m.target.display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_cloud_machine_with_k3s() {
+        let machine = "sysfs 0:21 sysfs / /sys
+proc 0:22 proc / /proc
+udev 0:5 devtmpfs / /dev
+devpts 0:23 devpts / /dev/pts
+tmpfs 0:24 tmpfs / /run
+/dev/sda1 8:1 ext4 / /
+/dev/sda15 8:15 vfat / /boot/efi
+cgroup2 0:26 cgroup2 / /sys/fs/cgroup
+/dev/loop0 7:0 squashfs / /snap/core20/2318
+/dev/sr0 11:0 iso9660 / /media/seed
+/dev/sdb 8:16 ext4 / /var/lib/kafka
+/dev/sdc 8:32 xfs / /mnt/scratch
+overlay 0:60 overlay / /run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs
+shm 0:61 tmpfs / /run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes/b/shm
+tmpfs 0:62 tmpfs / /var/lib/kubelet/pods/u1/volumes/kubernetes.io~projected/kube-api-access
+/dev/sda1 8:1 ext4 /var/lib/x /var/lib/kubelet/pods/u1/volume-subpaths/x
+/dev/sdb 8:16 ext4 /data-0 /var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv
+/dev/sdd 8:48 ext4 / /var/lib/kubelet/plugins/kubernetes.io/csi/driver/1/globalmount
+nas:/export 0:70 nfs4 / /mnt/nas
+nsfs 0:4 nsfs net:[1] /run/netns/cni-1";
+        assert_eq!(kept(machine), ["/", "/boot/efi", "/mnt/nas", "/mnt/scratch", "/var/lib/kafka"]);
+    }
+
+    #[test]
+    fn the_rules_one_by_one() {
+        let cases: &[(&str, &str, &[&str])] = &[
+            ("nothing", "", &[]),
+            ("the last of a stack", "/dev/sda 8:0 ext4 / /m\n/dev/sdb 8:16 ext4 / /m", &["/m"]),
+            ("hidden by memory", "/dev/sda 8:0 ext4 / /m\ntmpfs 0:50 tmpfs / /m", &[]),
+            ("memory", "tmpfs 0:50 tmpfs / /run\nramfs 0:51 ramfs / /run/credentials/x", &[]),
+            ("the shortest", "/dev/sda 8:0 ext4 / /data/long\n/dev/sda 8:0 ext4 / /data", &["/data"]),
+            ("the whole", "/dev/sda 8:0 ext4 / /var/lib/kafka\n/dev/sda 8:0 ext4 /x /k", &["/var/lib/kafka"]),
+            ("only a part", "/dev/sda 8:0 ext4 /x /kafka\n/dev/sda 8:0 ext4 /x /k", &["/k"]),
+            ("root of a container", "/dev/sda 8:0 ext4 /machines/a /\n/dev/sda 8:0 ext4 / /host", &["/"]),
+            ("an overlay as root", "overlay 0:40 overlay / /", &["/"]),
+            ("another overlay", "overlay 0:40 overlay / /var/lib/docker/overlay2/a/merged", &[]),
+            ("anybody's overlay", "overlay 0:40 overlay / /tmp/nodes/n1/root", &[]),
+            ("subvolumes", "/dev/sda 0:30 btrfs /@ /\n/dev/sda 0:30 btrfs /@home /home", &["/"]),
+            ("remote", "//nas/a 0:60 cifs / /mnt/a\nu@h: 0:61 fuse.sshfs / /mnt/b", &["/mnt/a", "/mnt/b"]),
+            ("a name alike", "/dev/sda 8:0 ext4 / /run/k3s-data", &["/run/k3s-data"]),
+            ("containerd's own disk", "/dev/sda 8:0 ext4 / /var/lib/containerd", &["/var/lib/containerd"]),
+            ("k3s's own disk", "/dev/sda 8:0 ext4 / /var/lib/rancher", &["/var/lib/rancher"]),
+            ("the kubelet's own disk", "/dev/sda 8:0 ext4 / /var/lib/kubelet", &["/var/lib/kubelet"]),
+        ];
+        for (name, mounts, wanted) in cases {
+            assert_eq!(&kept(mounts), wanted, "{name}");
+        }
+        let stacked = real_mounts(&table("/dev/sda 8:0 ext4 / /m\n/dev/sdb 8:16 ext4 / /m"));
+        assert_eq!(stacked[0].source, "/dev/sdb");
+    }
+}
