@@ -16,24 +16,73 @@ const LIMIT: Duration = Duration::from_secs(3600);
 const SOURCES: &[&str] =
     &["agent", "debian", "systemd", "config", "packaging", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
 
-/// A K3s binary: `$K3S` where that is a path, else the stand-in of `tests/k3s`.
+/// The version of K3s that cases use unless they say otherwise.
+pub const K3S_VERSION: &str = "v1.34.1+k3s1";
+
+/// The K3s binary that `$K3S` asks for: a path, `download` (the real one from its release page), or nothing (the stand-in of `tests/k3s`).
 pub fn k3s() -> Result<Artefact> {
-    if let Some(path) = env::var_os("K3S").filter(|path| !path.is_empty()).map(PathBuf::from) {
-        if !path.is_file() {
-            bail!("K3S={}: no such file", path.display());
+    match env::var_os("K3S").filter(|value| !value.is_empty()) {
+        None => k3s_stand_in(K3S_VERSION),
+        Some(value) if value == "download" => k3s_download(K3S_VERSION),
+        Some(path) => {
+            let path = PathBuf::from(path);
+            if !path.is_file() {
+                bail!("K3S={}: no such file (a path, or `download`)", path.display());
+            }
+            Ok(Artefact::outside(path))
         }
-        return Ok(Artefact::outside(path));
     }
-    let checkout = checkout();
-    let key = sources_key(&["tests/k3s"])?;
-    let built = cache::get("k3s", key, |building| build(&checkout.join("tests/k3s/build.sh"), &building.join("k3s")))?;
+}
+
+/// The stand-in, calling itself this version.
+pub fn k3s_stand_in(version: &str) -> Result<Artefact> {
+    let mut key = sources_key(&["tests/k3s"])?;
+    key.add(version.as_bytes());
+    let script = checkout().join("tests/k3s/build.sh");
+    let built = cache::get("k3s", key, |building| {
+        build(Command::new(&script).arg(building.join("k3s")).env("K3S_VERSION", version))
+    })?;
     Ok(built.file("k3s"))
+}
+
+/// The real K3s, checked against its release's own checksums.
+fn k3s_download(version: &str) -> Result<Artefact> {
+    let mut key = Key::new();
+    key.add(version.as_bytes());
+    let (suffix, arch) = if cfg!(target_arch = "aarch64") { ("-arm64", "arm64") } else { ("", "amd64") };
+    let page = format!("https://github.com/k3s-io/k3s/releases/download/{}", version.replace('+', "%2B"));
+    let script = format!(
+        "curl -fsSL -o k3s{suffix} {page}/k3s{suffix} && curl -fsSL {page}/sha256sum-{arch}.txt | grep ' k3s{suffix}$' | sha256sum --check && \
+         chmod 755 k3s{suffix} && mv k3s{suffix} binary"
+    );
+    let built = cache::get("k3s-real", key, |building| {
+        build(Command::new("sh").args(["-c", &script]).env("LC_ALL", "C").current_dir(building))
+    })?;
+    Ok(built.file("binary"))
 }
 
 /// Bowline's Debian package.
 pub fn package() -> Result<Artefact> {
-    let built = cache::get("package", sources_key(SOURCES)?, |building| {
-        build(&checkout().join("packaging/build-deb"), building)?;
+    package_as(None)
+}
+
+/// The same with another version, for tests of upgrades.
+pub fn package_as(version: Option<&str>) -> Result<Artefact> {
+    let mut key = sources_key(SOURCES)?;
+    key.add(version.unwrap_or_default().as_bytes());
+    // The two variables of packaging/build-program that change its result.
+    key.add(env::var_os("BOWLINE_PROFILE").unwrap_or_default().as_encoded_bytes());
+    if let Some(binary) = env::var_os("BOWLINE_BINARY") {
+        key.add_tree(Path::new(&binary))?;
+    }
+    let script = checkout().join("packaging/build-deb");
+    let built = cache::get("package", key, |building| {
+        let mut command = Command::new(&script);
+        command.arg(building);
+        if let Some(version) = version {
+            command.env("BOWLINE_VERSION", version);
+        }
+        build(&mut command)?;
         find_package(building).map(drop)
     })?;
     let path = find_package(built.path())?;
@@ -49,10 +98,20 @@ fn find_package(dir: &Path) -> Result<PathBuf> {
     names.into_iter().find(ours).with_context(|| format!("no bowline_*.deb in {}", dir.display()))
 }
 
-fn build(script: &Path, output: &Path) -> Result<()> {
-    let said = run::run(Command::new(script).arg(output).current_dir(checkout()), &[], LIMIT)?;
+fn build(command: &mut Command) -> Result<()> {
+    if command.get_current_dir().is_none() {
+        command.current_dir(checkout());
+    }
+    // What cargo tells its tests would make another cargo build everything anew.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|of| text.starts_with(of)) {
+            command.env_remove(&name);
+        }
+    }
+    let said = run::run(command, &[], LIMIT)?;
     if !said.success() {
-        bail!("{}: {said}", script.display());
+        bail!("{}: {said}", run::describe(command));
     }
     Ok(())
 }

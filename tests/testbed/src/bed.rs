@@ -73,8 +73,7 @@ impl Bed {
         let layout = Layout::detect()?;
         let beds = host::beds_folder();
         fs::create_dir_all(&beds)?;
-        let creating = OpenOptions::new().create(true).append(true).open(beds.join(".lock"))?;
-        creating.lock()?;
+        let creating = creation_lock(&beds)?;
         sweep(&beds)?;
         let id = random_hex(3)?;
         let dir = beds.join(format!("{case}-{id}"));
@@ -101,10 +100,7 @@ impl Bed {
             .stdout(Stdio::piped())
             .spawn()?;
         let network = PathBuf::from(format!("/proc/{}/ns/net", keeper.id()));
-        let mut ready = String::new();
-        if let Some(stdout) = &mut keeper.stdout {
-            BufReader::with_capacity(16, stdout).read_line(&mut ready)?;
-        }
+        let ready = read_line(&mut keeper)?;
         let end = Mutex::new(End { keeper: Some(keeper), owned: Some(owned), keep: false });
         let case = case.to_owned();
         let (machines, bases, web) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -233,14 +229,18 @@ impl Drop for Bed {
             web.stop();
         }
         let mut end = lock(&self.inner.end);
-        drop(end.owned.take());
         let Some(mut keeper) = end.keeper.take() else { return };
         let stdin = keeper.stdin.take();
         if end.keep {
-            // Without the word the keeper only ends the bed now instead of later.
+            // Nobody may sweep between our lock and the keeper's.
+            let creating = creation_lock(&host::beds_folder());
+            drop(end.owned.take());
             stdin.map(|mut stdin| stdin.write_all(b"keep\n").ok());
+            read_line(&mut keeper).ok();
+            drop(creating);
             return;
         }
+        drop(end.owned.take());
         drop(stdin);
         let mut complaints = String::new();
         if let Some(stdout) = &mut keeper.stdout {
@@ -252,6 +252,21 @@ impl Drop for Bed {
         }
         machines.iter().for_each(Machine::reap);
     }
+}
+
+/// Held while a bed comes into being, and while others are swept.
+fn creation_lock(beds: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(beds.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn read_line(keeper: &mut Child) -> Result<String> {
+    let mut line = String::new();
+    if let Some(stdout) = &mut keeper.stdout {
+        BufReader::with_capacity(16, stdout).read_line(&mut line)?;
+    }
+    Ok(line)
 }
 
 /// Ends the beds below `beds` whose owners are gone: an owner and a living keeper hold the bed's lock, which the kernel takes from the dead.
@@ -268,7 +283,7 @@ fn sweep(beds: &Path) -> Result<()> {
         let mut command = Command::new("sh");
         command.arg(&script).arg("end").arg(&dir).current_dir("/");
         let said = run::run(&mut command, &[], Duration::from_secs(60))?;
-        if dir.exists() {
+        if !said.success() || !said.stdout.is_empty() {
             say(&format!("a leftover bed could not be ended: {}: {said}", dir.display()));
         }
     }

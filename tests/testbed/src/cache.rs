@@ -86,8 +86,11 @@ pub(crate) fn folder() -> Result<PathBuf> {
 
 /// The artefact `kind` with these inputs; where it is not there yet, `build` fills the folder it is given.
 pub(crate) fn get(kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<Artefact> {
-    let cache = folder()?;
-    fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
+    get_in(&folder()?, kind, key, build)
+}
+
+fn get_in(cache: &Path, kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<Artefact> {
+    fs::create_dir_all(cache).with_context(|| cache.display().to_string())?;
     let name = format!("{kind}-{}", key.text());
     let path = cache.join(&name);
     let used = OpenOptions::new().create(true).append(true).open(cache.join(format!("{name}.lock")))?;
@@ -109,7 +112,7 @@ pub(crate) fn get(kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>)
             return Err(error.context(format!("could not build {kind}")));
         }
         fs::rename(&building, &path)?;
-        prune(&cache, kind);
+        prune(cache, kind);
     }
     used.lock_shared()?;
     used.set_modified(SystemTime::now())?;
@@ -154,5 +157,30 @@ mod tests {
         assert_ne!(first, second);
         fs::rename(dir.path().join("one"), dir.path().join("two")).unwrap();
         assert_ne!(second, key());
+    }
+
+    #[test]
+    fn many_ask_and_one_builds_and_a_failed_build_leaves_nothing() {
+        let cache = tempfile::tempdir().unwrap();
+        let failed = get_in(cache.path(), "thing", Key::new(), |building| {
+            fs::write(building.join("half"), "")?;
+            anyhow::bail!("no")
+        });
+        assert!(failed.is_err());
+        let builds = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let thing = get_in(cache.path(), "thing", Key::new(), |building| {
+                        builds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        std::thread::sleep(Duration::from_millis(50));
+                        Ok(fs::write(building.join("whole"), "")?)
+                    });
+                    let thing = thing.unwrap();
+                    assert!(thing.path().join("whole").exists() && !thing.path().join("half").exists());
+                });
+            }
+        });
+        assert_eq!(builds.into_inner(), 1);
     }
 }

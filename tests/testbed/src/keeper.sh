@@ -14,7 +14,7 @@ members() {
 
 end() {
     trap '' TERM
-    exec 9>>"$bed/lock" && flock 9 || exit 0
+    exec 9>>"$bed/lock" && flock $1 9 || exit 0
     [ -e "$bed/cgroups" ] || exit 0 # somebody else was first
     # Only what is in the bed's own cgroups is the bed's.
     tries=0
@@ -46,16 +46,17 @@ end() {
     exit 0
 }
 
-[ "$mode" = end ] && end
+# Whoever holds the lock is alive, or at it already.
+[ "$mode" = end ] && end --nonblock
 
 trap '' INT HUP PIPE
 ip link set lo up && ip link add br0 type bridge && ip address add 10.0.1.1/24 dev br0 && ip link set br0 up && echo ready || exit 1
 while read -r line; do
     [ "$line" = keep ] && keep=1
 done
-[ -n "$keep" ] || end
-exec 9>>"$bed/lock" && flock 9
-trap 'kill $! 2>/dev/null; exec 9>&-; end' TERM
+[ -n "$keep" ] || end --exclusive
+exec 9>>"$bed/lock" && flock 9 && echo kept
+trap 'kill $! 2>/dev/null; exec 9>&-; end --exclusive' TERM
 while :; do
     sleep 86400 &
     wait $!

@@ -247,15 +247,13 @@ impl Machine {
 
     /// Reboots it from inside, as `systemctl reboot` does, and waits as [`Machine::start`] does.
     pub fn reboot(&self) -> Result<()> {
-        self.run("systemctl reboot --no-block")?;
-        self.wait_end()?;
+        self.go_down("reboot")?;
         self.start()
     }
 
     /// Shuts it down from inside.
     pub fn shut_down(&self) -> Result<()> {
-        self.run("systemctl poweroff --no-block")?;
-        self.wait_end()
+        self.go_down("poweroff")
     }
 
     /// Pulls its plug. What it wrote is safe all the same: the page cache is the host's. Real power cuts need a virtual machine.
@@ -264,6 +262,17 @@ impl Machine {
             Some(boot) => boot.end(),
             None => Ok(()),
         }
+    }
+
+    /// Installs a Debian package by dpkg: its dependencies must be there. (By apt, as users do: [`Bed::apt_repository`](crate::Bed::apt_repository).)
+    pub fn install(&self, package: &Path) -> Result<String> {
+        self.put("/run/bowline-bed/package.deb", fs::read(package)?, 0o644)?;
+        self.ok("DEBIAN_FRONTEND=noninteractive dpkg --install /run/bowline-bed/package.deb")
+    }
+
+    /// Lets needrestart act after package changes, as on a real machine; new machines have it without its hooks.
+    pub fn enable_needrestart(&self) -> Result<()> {
+        self.ok("cp -r /usr/lib/bowline-bed/needrestart/etc /").map(drop)
     }
 
     /// Kills the main process of a unit with SIGKILL.
@@ -353,8 +362,12 @@ impl Machine {
         run::ok(&mut command).map(drop)
     }
 
-    /// Waits for the end of a machine that is going down.
-    fn wait_end(&self) -> Result<()> {
+    /// Has systemd end it, and waits for that.
+    fn go_down(&self, how: &str) -> Result<()> {
+        let said = self.run(&format!("systemctl {how} --no-block"))?;
+        if !said.success() && self.is_running() {
+            bail!("{}: {how}: {said}", self.name());
+        }
         let mut boot = lock(&self.inner.state).boot.take().ok_or_else(|| anyhow!("the machine does not run"))?;
         let ended = boot.wait(Duration::from_secs(100))?;
         boot.end()?;
@@ -371,7 +384,7 @@ impl Machine {
     fn door(&self) -> Result<Door> {
         let mut state = lock(&self.inner.state);
         let name = state.spec.name.clone();
-        let boot = state.boot.as_mut().filter(|boot| boot.leader() != 0);
-        boot.map(|boot| Door::of(boot)).ok_or_else(|| anyhow!("{name} does not run"))
+        let boot = state.boot.as_mut().ok_or_else(|| anyhow!("{name} does not run"))?;
+        if boot.running() { Ok(Door::of(boot)) } else { bail!("{name} has ended") }
     }
 }

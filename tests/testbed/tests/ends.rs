@@ -100,6 +100,18 @@ fn a_destroyed_machine_is_gone_before_its_bed() -> Result<()> {
 }
 
 #[test]
+fn a_kept_bed_lives_until_it_is_told() -> Result<()> {
+    let (bed, traces) = full_bed("ends-kept")?;
+    let end = bed.keep()?;
+    drop(bed);
+    drop(Bed::new("ends-sweeper")?);
+    let lived = traces.left()?;
+    assert!(Command::new("sh").args(["-c", &end]).status()?.success());
+    assert!(lived.len() > 10, "{lived:#?}");
+    traces.assert_gone()
+}
+
+#[test]
 fn a_panic_cleans_up_and_leaves_evidence() -> Result<()> {
     let mut traces = None;
     let panicked = catch_unwind(AssertUnwindSafe(|| {
