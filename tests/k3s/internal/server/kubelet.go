@@ -60,6 +60,7 @@ func (s *Settings) startKubelet(sp *spawner) (*child, error) {
 		"hostname-override": s.NodeName,
 		"kubeconfig":        s.agent("kubelet.kubeconfig"),
 		"node-ip":           s.NodeIPs[0].String(),
+		"read-only-port":    "0",
 	}
 	if labels := s.values.Slice("node-label"); len(labels) > 0 {
 		flags["node-labels"] = strings.Join(labels, ",")
@@ -71,7 +72,7 @@ func (s *Settings) startKubelet(sp *spawner) (*child, error) {
 }
 
 // resolvConf is the file for pods: the setting, the machine's own, or one that
-// names a public resolver when the machine's only names loopback, as in K3s.
+// names none when the machine's only names loopback (K3s: a public resolver).
 func (s *Settings) resolvConf() (string, error) {
 	if f := s.values.String("resolv-conf"); f != "" {
 		if _, err := os.Stat(f); err != nil {
@@ -92,5 +93,5 @@ func (s *Settings) resolvConf() (string, error) {
 		}
 	}
 	f := s.agent("etc", "resolv.conf")
-	return f, pki.Write(f, []byte("nameserver 8.8.8.8\n"), 0o644)
+	return f, pki.Write(f, []byte("# stand-in: this machine's only resolver is on loopback\n"), 0o644)
 }

@@ -101,7 +101,13 @@ func patch(ctx context.Context, c kubernetes.Interface, node string, labels, ann
 	if within(labels, n.Labels) && within(annotations, n.Annotations) {
 		return nil
 	}
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels, "annotations": annotations}})
+	metadata := map[string]any{}
+	for key, values := range map[string]map[string]string{"labels": labels, "annotations": annotations} {
+		if len(values) > 0 { // null would delete all that there are
+			metadata[key] = values
+		}
+	}
+	body, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
 		return err
 	}
@@ -121,7 +127,7 @@ func within(want, have map[string]string) bool {
 // runCloud runs the cloud node controller of k8s.io/cloud-provider.
 func runCloud(ctx context.Context, client kubernetes.Interface) error {
 	factory := informers.NewSharedInformerFactory(client, 0)
-	c, err := nodecontroller.NewCloudNodeController(factory.Core().V1().Nodes(), client, cloud.Provider{}, 10*time.Second, 1)
+	c, err := nodecontroller.NewCloudNodeController(factory.Core().V1().Nodes(), client, cloud.Provider{}, time.Minute, 1)
 	if err != nil {
 		return err
 	}

@@ -88,9 +88,6 @@ func (s *Settings) start(ctx context.Context, sp *spawner) error {
 	if err != nil {
 		return err
 	}
-	if err := s.ownNodePassword(password); err != nil {
-		return err
-	}
 	if err := s.kubeconfigs(); err != nil {
 		return err
 	}
@@ -256,18 +253,4 @@ func waitFor(ctx context.Context, c *rest.Config, url string) error {
 		case <-time.After(poll):
 		}
 	}
-}
-
-// ownNodePassword checks this server's own password against its local record,
-// as K3s does while its core is not ready.
-func (s *Settings) ownNodePassword(password string) error {
-	file := s.server("cred", "node-passwd")
-	known, err := readPasswd(file)
-	if err != nil {
-		return err
-	}
-	if have, ok := known[s.NodeName]; ok && have != password {
-		return fmt.Errorf("Node password rejected, duplicate hostname or contents of '%s/password' may not match server node-passwd entry, try enabling a unique node name with the --with-node-id flag", nodeDir)
-	}
-	return writePasswd(file, []account{{s.NodeName, password, ""}})
 }
