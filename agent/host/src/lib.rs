@@ -1,1 +1,4 @@
-//! To come.
+//! The only crate that touches the machine: the real one and a simulated one, both behind the ports.
+
+pub mod real;
+pub mod sim;

@@ -1,0 +1,248 @@
+//! Block devices as sysfs, udev and the mount table show them.
+
+use super::mounts;
+use bowline_ports::{BlockDevice, DeviceId, Mount, PortError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Where the kernel and udev show devices.
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    /// `/sys`
+    pub(crate) sys: PathBuf,
+    /// `/run/udev/data`
+    pub(crate) udev: PathBuf,
+    /// `/dev`
+    pub(crate) dev: PathBuf,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { sys: "/sys".into(), udev: "/run/udev/data".into(), dev: "/dev".into() }
+    }
+}
+
+/// All devices of this machine; `swaps` are the devices in use as swap, where the caller knows them.
+pub(crate) fn read(swaps: &[PathBuf]) -> Result<Vec<BlockDevice>, PortError> {
+    Tree::default().devices(&mounts::read()?, swaps)
+}
+
+/// The devices in `/proc/swaps`; an error of kind `NotFound` where the sandbox hides it.
+pub(crate) fn proc_swaps() -> Result<Vec<PathBuf>, PortError> {
+    let text = fs::read_to_string("/proc/swaps").map_err(|e| PortError::io("reading /proc/swaps", &e))?;
+    Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(PathBuf::from).collect())
+}
+
+impl Tree {
+    /// All devices that could hold a filesystem, sorted by path.
+    pub(crate) fn devices(&self, mounts: &[Mount], swaps: &[PathBuf]) -> Result<Vec<BlockDevice>, PortError> {
+        let class = self.sys.join("class/block");
+        let entries =
+            fs::read_dir(&class).map_err(|e| PortError::io(format_args!("listing {}", class.display()), &e))?;
+        let mut devices: BTreeMap<String, BlockDevice> = BTreeMap::new();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(device) = self.device(&name) {
+                devices.insert(name, device);
+            }
+        }
+        let partitions: Vec<(String, PathBuf)> = devices
+            .iter()
+            .filter_map(|(name, device)| {
+                let disk = device.partition_of.as_ref()?.file_name()?.to_string_lossy().into_owned();
+                Some((disk, self.node(name)))
+            })
+            .collect();
+        for (disk, partition) in partitions {
+            if let Some(disk) = devices.get_mut(&disk) {
+                disk.partitions.push(partition);
+            }
+        }
+        let mut devices: Vec<BlockDevice> = devices.into_values().collect();
+        self.mark_uses(&mut devices, mounts, swaps);
+        devices.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(devices)
+    }
+
+    /// `/dev/NAME`; sysfs writes `!` for the slash in it.
+    fn node(&self, name: &str) -> PathBuf {
+        self.dev.join(name.replace('!', "/"))
+    }
+
+    /// One device by itself; `None` for what can not hold a filesystem, or went away while it was read.
+    fn device(&self, name: &str) -> Option<BlockDevice> {
+        if ["ram", "zram", "sr", "fd"]
+            .iter()
+            .any(|p| name.strip_prefix(p).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())))
+        {
+            return None;
+        }
+        let directory = fs::canonicalize(self.sys.join("class/block").join(name)).ok()?;
+        let number = line(&directory.join("dev"))?;
+        let size = line(&directory.join("size"))?.parse::<u64>().ok()?.checked_mul(512)?;
+        let unused_loop = name.starts_with("loop") && !directory.join("loop/backing_file").exists();
+        if size == 0 || (unused_loop && !directory.join("partition").exists()) {
+            return None;
+        }
+        let path = self.node(name);
+        let disk = directory.join("partition").exists().then(|| directory.parent().map(Path::to_path_buf)).flatten();
+        let partition_of =
+            disk.as_ref().and_then(|d| d.file_name()).map(|disk_name| self.node(&disk_name.to_string_lossy()));
+        let serial = if partition_of.is_some() { None } else { serial(&directory) };
+        let described = disk.as_ref().unwrap_or(&directory).join("device");
+        Some(BlockDevice {
+            links: self.links(&number, &path),
+            path,
+            id: DeviceId { serial, size },
+            vendor: line(&described.join("vendor")).filter(|v| !v.starts_with("0x")).unwrap_or_default(),
+            model: line(&described.join("model")).unwrap_or_default(),
+            partition_of,
+            partitions: Vec::new(),
+            holders: names(&directory.join("holders")),
+            mounted_at: Vec::new(),
+            swap: false,
+            root: false,
+            read_only: line(&directory.join("ro")).is_some_and(|v| v != "0"),
+            number,
+        })
+    }
+
+    /// The links that udev recorded, as far as they lead here now: two devices may claim one link.
+    fn links(&self, number: &str, path: &Path) -> Vec<PathBuf> {
+        let leads_here = |link: &PathBuf| fs::canonicalize(link).is_ok_and(|target| target == *path);
+        let mut links: Vec<PathBuf> = match fs::read_to_string(self.udev.join(format!("b{number}"))) {
+            Ok(text) => {
+                text.lines().filter_map(|l| l.strip_prefix("S:")).map(|l| self.dev.join(l)).filter(leads_here).collect()
+            }
+            // Without udev somebody may have made links by hand.
+            Err(_) => names(&self.dev.join("disk"))
+                .iter()
+                .flat_map(|kind| {
+                    let directory = self.dev.join("disk").join(kind);
+                    names(&directory).into_iter().map(move |n| directory.join(n)).collect::<Vec<_>>()
+                })
+                .filter(leads_here)
+                .collect(),
+        };
+        links.sort();
+        links
+    }
+
+    /// Mounts, swap, the running system, and btrfs's further devices: for each device, its partitions and those
+    /// built on it.
+    fn mark_uses(&self, devices: &mut [BlockDevice], mounts: &[Mount], swaps: &[PathBuf]) {
+        let mounted: Vec<(String, &Path)> =
+            mounts.iter().map(|m| (self.filesystem_device(m), m.target.as_path())).collect();
+        let system = ["/", "/boot", "/boot/efi", "/usr", "/efi"].map(Path::new);
+        let system: BTreeSet<&str> =
+            mounted.iter().filter(|(_, target)| system.contains(target)).map(|(number, _)| number.as_str()).collect();
+        let swaps: BTreeSet<String> = swaps.iter().filter_map(|path| device_number(path)).collect();
+        let multiple = self.btrfs_members();
+        // Name -> what is built on it or cut out of it.
+        let above: BTreeMap<String, Vec<String>> = devices
+            .iter()
+            .map(|d| (name_of(&d.path), d.partitions.iter().map(|p| name_of(p)).chain(d.holders.clone()).collect()))
+            .collect();
+        let numbers: BTreeMap<String, String> = devices.iter().map(|d| (name_of(&d.path), d.number.clone())).collect();
+        for device in devices.iter_mut() {
+            let own: BTreeSet<&str> = std::iter::once(device.number.as_str())
+                .chain(device.partitions.iter().filter_map(|p| numbers.get(&name_of(p)).map(String::as_str)))
+                .collect();
+            let mut targets: Vec<PathBuf> =
+                mounted.iter().filter(|(n, _)| own.contains(n.as_str())).map(|(_, t)| t.to_path_buf()).collect();
+            targets.sort();
+            targets.dedup();
+            let swap = own.iter().any(|n| swaps.contains(*n));
+            let root = reaches(&name_of(&device.path), &above, &mut BTreeSet::new(), &|name| {
+                numbers.get(name).is_some_and(|n| system.contains(n.as_str()))
+            });
+            if targets.is_empty()
+                && let Some(uuid) = multiple.get(&name_of(&device.path))
+            {
+                device.holders.push(format!("btrfs {uuid}"));
+            }
+            (device.mounted_at, device.swap, device.root) = (targets, swap, root);
+        }
+    }
+
+    /// The device of a mount: btrfs shows a number that no device has, but its source is one.
+    fn filesystem_device(&self, mount: &Mount) -> String {
+        if mount.number.starts_with("0:") && Path::new(&mount.source).starts_with(&self.dev) {
+            return device_number(Path::new(&mount.source)).unwrap_or_else(|| mount.number.clone());
+        }
+        mount.number.clone()
+    }
+
+    /// Device name -> UUID, of all devices of the btrfs filesystems in use.
+    fn btrfs_members(&self) -> BTreeMap<String, String> {
+        let all = self.sys.join("fs/btrfs");
+        let mut members = BTreeMap::new();
+        for uuid in names(&all) {
+            for device in names(&all.join(&uuid).join("devices")) {
+                members.insert(device, uuid.clone());
+            }
+        }
+        members
+    }
+}
+
+/// The serial that the device reports: SCSI, then NVMe, then virtio; for a loop device its backing file.
+pub(crate) fn serial(directory: &Path) -> Option<String> {
+    if let Some(file) = line(&directory.join("loop/backing_file")) {
+        return Some(file);
+    }
+    if let Ok(page) = fs::read(directory.join("device/vpd_pg80"))
+        && let Some(serial) = vpd_serial(&page)
+    {
+        return Some(serial);
+    }
+    line(&directory.join("device/serial")).or_else(|| line(&directory.join("serial"))).filter(|s| !s.is_empty())
+}
+
+/// The unit serial number in VPD page 0x80: four bytes of header, the last two its length.
+fn vpd_serial(page: &[u8]) -> Option<String> {
+    let [_, 0x80, high, low, text @ ..] = page else { return None };
+    let length = usize::from(u16::from_be_bytes([*high, *low])).min(text.len());
+    let text = String::from_utf8_lossy(&text[..length]);
+    let serial = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    (!serial.is_empty()).then(|| serial.to_owned())
+}
+
+fn reaches(
+    name: &str,
+    above: &BTreeMap<String, Vec<String>>,
+    seen: &mut BTreeSet<String>,
+    hit: &impl Fn(&str) -> bool,
+) -> bool {
+    if !seen.insert(name.to_owned()) {
+        return false;
+    }
+    hit(name) || above.get(name).is_some_and(|next| next.iter().any(|n| reaches(n, above, seen, hit)))
+}
+
+fn device_number(path: &Path) -> Option<String> {
+    let meta = fs::metadata(path).ok()?;
+    meta.file_type().is_block_device().then(|| super::files::number(meta.rdev()))
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A file of one line, trimmed; `None` where it can not be read or is empty.
+fn line(path: &Path) -> Option<String> {
+    let text = String::from_utf8_lossy(&fs::read(path).ok()?).trim_matches(['\0', '\n', ' ', '\t']).to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut names: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests;

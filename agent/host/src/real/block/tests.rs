@@ -1,0 +1,141 @@
+//! Devices in a made-up tree: nothing here needs a real disk.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+struct Fake(tempfile::TempDir);
+
+impl Fake {
+    fn new() -> Self {
+        let fake = Self(tempfile::tempdir().unwrap());
+        for directory in ["sys/class/block", "udev", "dev/disk/by-id"] {
+            fs::create_dir_all(fake.0.path().join(directory)).unwrap();
+        }
+        fake
+    }
+
+    fn tree(&self) -> Tree {
+        Tree { sys: self.0.path().join("sys"), udev: self.0.path().join("udev"), dev: self.dev() }
+    }
+
+    fn dev(&self) -> PathBuf {
+        fs::canonicalize(self.0.path().join("dev")).unwrap()
+    }
+
+    /// `at` is the path below `sys/devices`.
+    fn device(&self, at: &str, number: &str, sectors: u64, files: &[(&str, &[u8])]) {
+        let directory = self.0.path().join("sys/devices").join(at);
+        fs::create_dir_all(directory.join("holders")).unwrap();
+        for (name, content) in [("dev", number.as_bytes()), ("size", sectors.to_string().as_bytes()), ("ro", b"0\n")] {
+            fs::write(directory.join(name), content).unwrap();
+        }
+        for (name, content) in files {
+            let path = directory.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let name = Path::new(at).file_name().unwrap();
+        symlink(&directory, self.0.path().join("sys/class/block").join(name)).unwrap();
+        fs::write(self.dev().join(name), "").unwrap();
+    }
+}
+
+fn mount(number: &str, target: &str) -> Mount {
+    Mount {
+        target: target.into(),
+        source: "/dev/x".into(),
+        number: number.into(),
+        fstype: "ext4".into(),
+        root: "/".into(),
+        read_only: false,
+    }
+}
+
+fn by_name<'a>(devices: &'a [BlockDevice], name: &str) -> &'a BlockDevice {
+    devices.iter().find(|d| d.path.ends_with(name)).unwrap()
+}
+
+#[test]
+fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
+    let fake = Fake::new();
+    fake.device("a/sda", "8:0", 1 << 20, &[]);
+    fake.device("a/sda/sda1", "8:1", 1 << 19, &[("partition", b"1"), ("holders/dm-0", b"")]);
+    fake.device("virtual/dm-0", "253:0", 1 << 19, &[]);
+    let page = b"\x00\x80\x00\x0812345678\n".as_slice();
+    let scsi: &[(&str, &[u8])] = &[
+        ("device/vpd_pg80", page),
+        ("device/vendor", b"HC      \n"),
+        ("device/model", b"Volume          \n"),
+        ("device/serial", b"not this one"),
+    ];
+    fake.device("b/sdb", "8:16", 1 << 21, scsi);
+    fake.device("c/nvme0n1", "259:0", 1 << 21, &[("device/serial", b"vol0123456789 \n"), ("device/model", b"Store\n")]);
+    fake.device("d/vda", "254:0", 1 << 21, &[("serial", b"data"), ("device/vendor", b"0x1af4")]);
+    for (name, number) in [("loop0", "7:0"), ("zram0", "252:0"), ("ram0", "1:0"), ("sr0", "11:0")] {
+        fake.device(&format!("v/{name}"), number, 2048, &[]);
+    }
+    fake.device("v/loop1", "7:1", 2048, &[("loop/backing_file", b"/srv/disk one.img\n")]);
+    fake.device("v/sdz", "8:240", 0, &[]);
+    let link = fake.dev().join("disk/by-id/scsi-0HC_Volume_12345678");
+    symlink(fake.dev().join("sdb"), &link).unwrap();
+    let stolen = fake.dev().join("disk/by-id/stolen");
+    symlink(fake.dev().join("vda"), &stolen).unwrap();
+    let record = "S:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\n";
+    fs::write(fake.0.path().join("udev/b8:16"), record).unwrap();
+
+    let mounts = [mount("253:0", "/"), mount("8:16", "/mnt/data")];
+    let devices = fake.tree().devices(&mounts, &[]).unwrap();
+    let names: Vec<_> = devices.iter().map(|d| name_of(&d.path)).collect();
+    assert_eq!(names, ["dm-0", "loop1", "nvme0n1", "sda", "sda1", "sdb", "vda"]);
+
+    let sda = by_name(&devices, "sda");
+    assert!(sda.root && by_name(&devices, "sda1").root && by_name(&devices, "dm-0").root);
+    assert!(!by_name(&devices, "sdb").root);
+    assert_eq!(sda.partitions, [fake.dev().join("sda1")]);
+    assert_eq!(by_name(&devices, "sda1").partition_of, Some(fake.dev().join("sda")));
+    assert_eq!(by_name(&devices, "sda1").holders, ["dm-0"]);
+
+    let sdb = by_name(&devices, "sdb");
+    assert_eq!(sdb.id, DeviceId { serial: Some("12345678".into()), size: 1 << 30 });
+    assert_eq!((sdb.vendor.as_str(), sdb.model.as_str()), ("HC", "Volume"));
+    assert_eq!(sdb.links, [link]);
+    assert_eq!(sdb.mounted_at, [PathBuf::from("/mnt/data")]);
+    assert_eq!(by_name(&devices, "nvme0n1").id.serial.as_deref(), Some("vol0123456789"));
+    assert_eq!(by_name(&devices, "vda").id.serial.as_deref(), Some("data"));
+    assert_eq!(by_name(&devices, "vda").vendor, "");
+    assert_eq!(by_name(&devices, "loop1").id.serial.as_deref(), Some("/srv/disk one.img"));
+    assert_eq!(by_name(&devices, "vda").links, [stolen], "a link made by hand counts where udev has no record");
+}
+
+#[test]
+fn a_mount_of_a_partition_is_a_mount_of_its_disk() {
+    let fake = Fake::new();
+    fake.device("a/sda", "8:0", 1 << 20, &[]);
+    fake.device("a/sda/sda1", "8:1", 1 << 19, &[("partition", b"1")]);
+    fake.device("a/sda/sda2", "8:2", 1 << 19, &[("partition", b"2")]);
+    let devices = fake.tree().devices(&[mount("8:1", "/mnt/x"), mount("8:1", "/mnt/x")], &[]).unwrap();
+    assert_eq!(by_name(&devices, "sda").mounted_at, [PathBuf::from("/mnt/x")]);
+    assert!(by_name(&devices, "sda2").mounted_at.is_empty());
+}
+
+#[test]
+fn the_second_device_of_a_btrfs_in_use_is_held() {
+    let fake = Fake::new();
+    fake.device("a/sda", "8:0", 1 << 20, &[]);
+    fake.device("a/sdb", "8:16", 1 << 20, &[]);
+    for name in ["sda", "sdb"] {
+        fs::create_dir_all(fake.0.path().join("sys/fs/btrfs/feed-beef/devices").join(name)).unwrap();
+    }
+    let devices = fake.tree().devices(&[mount("8:0", "/mnt/x")], &[]).unwrap();
+    assert!(by_name(&devices, "sda").holders.is_empty());
+    assert_eq!(by_name(&devices, "sdb").holders, ["btrfs feed-beef"]);
+}
+
+#[test]
+fn a_serial_page_is_read_by_its_length() {
+    assert_eq!(vpd_serial(b"\x00\x80\x00\x04abcdef").as_deref(), Some("abcd"));
+    assert_eq!(vpd_serial(b"\x00\x80\x00\x20  ab\0").as_deref(), Some("ab"));
+    assert_eq!(vpd_serial(b"\x00\x80\x00\x00"), None);
+    assert_eq!(vpd_serial(b"\x00\x83\x00\x02ab"), None);
+    assert_eq!(vpd_serial(b""), None);
+}

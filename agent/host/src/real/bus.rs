@@ -1,0 +1,227 @@
+//! The connection to the system bus, and the parts of systemd's interfaces that Bowline uses. No other module
+//! knows zbus.
+
+use bowline_ports::{ErrorKind, PortError};
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use zbus::proxy::CacheProperties;
+use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::{Connection, fdo};
+
+/// How long a call may take.
+pub(crate) const CALL: Duration = Duration::from_secs(10);
+
+/// An entry of `ListUnitsByPatterns`: name, description, load, active, sub, followed, path, job.
+pub(crate) type ListedUnit =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+/// What `EnableUnitFiles` changed: kind, link, target.
+pub(crate) type LinkChange = (String, String, String);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub(crate) trait Manager {
+    /// Asks for signals.
+    fn subscribe(&self) -> zbus::Result<()>;
+    /// Reads the unit files again.
+    fn reload(&self) -> zbus::Result<()>;
+    /// The object of a unit, read from its file if need be.
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Queues a start.
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Queues a restart.
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Makes a unit without a file and queues its start.
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        aux: &[(&str, Vec<(&str, Variant<'_>)>)],
+    ) -> zbus::Result<OwnedObjectPath>;
+    /// Forgets a failure.
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    /// Enables units.
+    fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<(bool, Vec<LinkChange>)>;
+    /// Units in given states with names that match.
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
+    /// A job ended.
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: ObjectPath<'_>, unit: &str, result: &str) -> zbus::Result<()>;
+}
+
+/// The system bus, connected when it is needed and again after it went away.
+#[derive(Debug, Default)]
+pub(crate) struct Bus(Mutex<Option<Connection>>);
+
+impl Bus {
+    /// A living connection.
+    pub(crate) async fn connection(&self) -> Result<Connection, PortError> {
+        let mut kept = self.0.lock().await;
+        if let Some(connection) = kept.as_ref().filter(|c| !c.is_closed()) {
+            return Ok(connection.clone());
+        }
+        *kept = None;
+        let connection = limited("connecting to the system bus", CALL, Connection::system()).await?;
+        *kept = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// systemd's manager object.
+    pub(crate) async fn manager(&self) -> Result<ManagerProxy<'static>, PortError> {
+        let connection = self.connection().await?;
+        manager(&connection).await
+    }
+
+    /// All properties of one interface of an object.
+    pub(crate) async fn properties(
+        &self,
+        what: &str,
+        path: &ObjectPath<'_>,
+        interface: &str,
+    ) -> Result<HashMap<String, OwnedVariant>, PortError> {
+        let proxy = self.properties_of(what, "org.freedesktop.systemd1", path).await?;
+        let name = zbus::names::InterfaceName::try_from(interface).map_err(|e| failed(what, &e))?;
+        limited(what, CALL, async { proxy.get_all(name).await.map_err(zbus::Error::from) }).await
+    }
+
+    /// One property of an object.
+    pub(crate) async fn property(
+        &self,
+        what: &str,
+        service: &'static str,
+        path: &ObjectPath<'_>,
+        interface: &str,
+        property: &str,
+    ) -> Result<OwnedVariant, PortError> {
+        let proxy = self.properties_of(what, service, path).await?;
+        let name = zbus::names::InterfaceName::try_from(interface).map_err(|e| failed(what, &e))?;
+        limited(what, CALL, async { proxy.get(name, property).await.map_err(zbus::Error::from) }).await
+    }
+
+    async fn properties_of(
+        &self,
+        what: &str,
+        service: &'static str,
+        path: &ObjectPath<'_>,
+    ) -> Result<fdo::PropertiesProxy<'static>, PortError> {
+        let connection = self.connection().await?;
+        let path = path.to_owned();
+        limited(what, CALL, async move {
+            fdo::PropertiesProxy::builder(&connection)
+                .destination(service)
+                .path(path)
+                .cache_properties(CacheProperties::No)
+                .build()
+                .await
+        })
+        .await
+    }
+}
+
+/// systemd's manager object on a connection.
+pub(crate) async fn manager(connection: &Connection) -> Result<ManagerProxy<'static>, PortError> {
+    limited("asking for systemd", CALL, async move {
+        ManagerProxy::builder(connection).cache_properties(CacheProperties::No).build().await
+    })
+    .await
+}
+
+/// A call with a deadline; its error says what was asked for.
+pub(crate) async fn limited<T>(
+    what: &str,
+    deadline: Duration,
+    call: impl Future<Output = zbus::Result<T>>,
+) -> Result<T, PortError> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(result) => result.map_err(|error| failed(what, &error)),
+        Err(_) => Err(PortError::new(
+            ErrorKind::Timeout,
+            format!("{what}: systemd did not answer on D-Bus within {} s", deadline.as_secs()),
+        )
+        .hint("look with: systemctl status dbus.service; systemctl list-jobs")),
+    }
+}
+
+/// A D-Bus error as a port's.
+pub(crate) fn failed(what: &str, error: &zbus::Error) -> PortError {
+    match error {
+        zbus::Error::MethodError(name, text, _) => method_error(what, name.as_str(), text.as_deref()),
+        zbus::Error::FDO(error) => {
+            let name = zbus::DBusError::name(error.as_ref()).to_string();
+            method_error(what, &name, zbus::DBusError::description(error.as_ref()))
+        }
+        zbus::Error::Connection(..)
+        | zbus::Error::InputOutput(_)
+        | zbus::Error::Handshake(_)
+        | zbus::Error::Address(_) => unreachable_bus(what, &error.to_string()),
+        other => PortError::new(ErrorKind::Other, format!("{what}: {other}")),
+    }
+}
+
+fn unreachable_bus(what: &str, cause: &str) -> PortError {
+    PortError::new(ErrorKind::Unreachable, format!("{what}: the system bus (D-Bus) can not be reached: {cause}"))
+        .hint("look with: systemctl status dbus.service dbus.socket")
+}
+
+/// An error that the other side answered, by its D-Bus name.
+fn method_error(what: &str, name: &str, text: Option<&str>) -> PortError {
+    let text = text.unwrap_or(name);
+    let message = format!("{what}: {text}");
+    match name {
+        "org.freedesktop.systemd1.NoSuchUnit" | "org.freedesktop.DBus.Error.FileNotFound" => {
+            PortError::new(ErrorKind::NotFound, message)
+        }
+        "org.freedesktop.systemd1.UnitMasked" => {
+            PortError::new(ErrorKind::Denied, message).hint("somebody masked it: systemctl unmask it")
+        }
+        "org.freedesktop.systemd1.UnitExists" => PortError::new(ErrorKind::Busy, message),
+        "org.freedesktop.systemd1.BadUnitSetting"
+        | "org.freedesktop.systemd1.LoadFailed"
+        | "org.freedesktop.DBus.Error.InvalidArgs" => PortError::new(ErrorKind::Invalid, message),
+        "org.freedesktop.DBus.Error.AccessDenied"
+        | "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
+        | "org.freedesktop.DBus.Error.AuthFailed" => PortError::new(ErrorKind::Denied, message).hint("this needs root"),
+        "org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner" => {
+            PortError::new(ErrorKind::Unreachable, format!("{what}: systemd is not on the system bus: {text}"))
+                .hint("is systemd this machine's init?")
+        }
+        "org.freedesktop.DBus.Error.NoReply"
+        | "org.freedesktop.DBus.Error.Disconnected"
+        | "org.freedesktop.DBus.Error.NoServer" => unreachable_bus(what, text),
+        "org.freedesktop.DBus.Error.Timeout" | "org.freedesktop.DBus.Error.TimedOut" => {
+            PortError::new(ErrorKind::Timeout, message)
+        }
+        _ => PortError::new(ErrorKind::Other, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_what_was_asked_for_and_sort_themselves() {
+        let kind = |name| method_error("starting x.mount", name, Some("text")).kind;
+        assert_eq!(kind("org.freedesktop.systemd1.NoSuchUnit"), ErrorKind::NotFound);
+        assert_eq!(kind("org.freedesktop.systemd1.UnitMasked"), ErrorKind::Denied);
+        assert_eq!(kind("org.freedesktop.DBus.Error.ServiceUnknown"), ErrorKind::Unreachable);
+        assert_eq!(kind("org.freedesktop.DBus.Error.NoReply"), ErrorKind::Unreachable);
+        let error = method_error("starting x.mount", "org.freedesktop.systemd1.NoSuchUnit", Some("Unit not found."));
+        assert_eq!(error.message, "starting x.mount: Unit not found.");
+    }
+
+    #[tokio::test]
+    async fn a_bus_that_is_gone_is_unreachable() {
+        let gone = zbus::connection::Builder::address("unix:path=/no/such/bus").build();
+        let error = limited("reading k3s.service", CALL, gone).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+        assert!(error.message.starts_with("reading k3s.service: the system bus (D-Bus) can not be reached"));
+        assert!(error.hint.is_some());
+    }
+}

@@ -1,0 +1,69 @@
+//! Changing the real machine.
+
+use super::blocking::{DURABLE, blocking};
+use super::{RealHost, files, units};
+use bowline_ports::{Change, FetchOrder, FormatOrder, Fut, Progress};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+impl Change for RealHost {
+    fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
+        let (owned, content) = (path.to_path_buf(), content.to_vec());
+        let what = format!("writing {}", path.display());
+        Box::pin(blocking(what, DURABLE, move || files::write(&owned, &content, mode)))
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> Fut<'a, ()> {
+        let owned = path.to_path_buf();
+        Box::pin(blocking(format!("removing {}", path.display()), DURABLE, move || files::remove(&owned)))
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path, mode: u32) -> Fut<'a, ()> {
+        let what = format!("renaming {} to {}", from.display(), to.display());
+        let (from, to) = (from.to_path_buf(), to.to_path_buf());
+        Box::pin(blocking(what, DURABLE, move || files::rename(&from, &to, mode)))
+    }
+
+    fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()> {
+        let what = format!("linking {}", path.display());
+        let (target, path) = (target.to_path_buf(), path.to_path_buf());
+        Box::pin(blocking(what, DURABLE, move || files::link(&target, &path)))
+    }
+
+    fn reload_units(&self) -> Fut<'_, ()> {
+        Box::pin(units::reload(&self.bus))
+    }
+
+    fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::start(&self.bus, unit))
+    }
+
+    fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::start_no_block(&self.bus, unit))
+    }
+
+    fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::restart_no_block(&self.bus, unit))
+    }
+
+    fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::enable(&self.bus, unit))
+    }
+
+    fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn apply_labels<'a>(
+        &'a self,
+        kubeconfig: &'a Path,
+        node: &'a str,
+        labels: &'a BTreeMap<String, String>,
+    ) -> Fut<'a, ()> {
+        Box::pin(self.clusters.apply_labels(kubeconfig, node, labels))
+    }
+}

@@ -1,0 +1,65 @@
+//! What wakes the daemon: changed settings, block devices that come, go or change, and systemd's units. Each kind
+//! of event is told at most once in half a second, the first at once.
+
+mod devices;
+mod settings;
+mod units;
+
+use super::bus::Bus;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+
+/// Between two events of a kind.
+const PACE: Duration = Duration::from_millis(500);
+
+/// Something changed: look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A file in the settings directory.
+    Settings,
+    /// A block device came, went or changed.
+    Devices,
+    /// A watched unit changed its state, or a job for it ended.
+    Units,
+}
+
+/// What to watch.
+#[derive(Debug)]
+pub struct Sources {
+    /// The directory of the settings; it need not exist yet.
+    pub settings: PathBuf,
+    /// The names of the units; may change at any time.
+    pub units: watch::Receiver<Vec<String>>,
+}
+
+/// Starts watching; it ends when the receiver is dropped.
+pub(crate) fn watch(bus: Arc<Bus>, sources: Sources) -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        let signals = [Notify::new(), Notify::new(), Notify::new()];
+        let [settings, devices, units] = &signals;
+        tokio::select! {
+            () = sender.closed() => {}
+            () = settings::watch(&sources.settings, settings) => {}
+            () = devices::watch(devices) => {}
+            () = units::watch(&bus, sources.units, units) => {}
+            () = pass_on(settings, Event::Settings, &sender) => {}
+            () = pass_on(devices, Event::Devices, &sender) => {}
+            () = pass_on(units, Event::Units, &sender) => {}
+        }
+    });
+    receiver
+}
+
+/// A `Notify` keeps one permit: whatever happens during the pause is one event after it.
+async fn pass_on(signal: &Notify, event: Event, sender: &mpsc::Sender<Event>) {
+    loop {
+        signal.notified().await;
+        if sender.send(event).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}

@@ -1,0 +1,253 @@
+//! Files and directories: bounded reads, atomic and durable writes.
+
+use bowline_ports::{ErrorKind, File, FileKind, Meta, PortError};
+use nix::fcntl::OFlag;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+const LARGEST: u64 = 4 << 20;
+
+/// `major:minor` of a device number.
+pub(crate) fn number(dev: u64) -> String {
+    format!("{}:{}", nix::sys::stat::major(dev), nix::sys::stat::minor(dev))
+}
+
+/// Nothing stands there: neither the file nor the directory that would hold it.
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// A whole regular file of at most 4 MiB.
+pub(crate) fn read(path: &Path) -> Result<Option<File>, PortError> {
+    let what = || format!("reading {}", path.display());
+    // Non-blocking: a FIFO would keep the reader waiting for a writer.
+    let opened = fs::File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(PortError::io(what(), &error)),
+    };
+    let meta = file.metadata().map_err(|e| PortError::io(what(), &e))?;
+    if !meta.is_file() {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: not a regular file", path.display())));
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content).map_err(|e| PortError::io(what(), &e))?;
+    if content.len() as u64 > LARGEST {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: larger than 4 MiB", path.display())));
+    }
+    Ok(Some(File { content, mode: meta.mode() & 0o7777, uid: meta.uid() }))
+}
+
+/// What stands at a path.
+pub(crate) fn meta(path: &Path) -> Result<Option<Meta>, PortError> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(PortError::io(format_args!("looking at {}", path.display()), &error)),
+    };
+    let kind = meta.file_type();
+    let (kind, device) = if kind.is_block_device() {
+        (FileKind::Block, meta.rdev())
+    } else if kind.is_file() {
+        (FileKind::File, meta.dev())
+    } else if kind.is_dir() {
+        (FileKind::Directory, meta.dev())
+    } else {
+        (FileKind::Other, meta.dev())
+    };
+    Ok(Some(Meta { kind, mode: meta.mode() & 0o7777, size: meta.size(), device: number(device) }))
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn list(path: &Path) -> Result<Option<Vec<String>>, PortError> {
+    let what = || format!("listing {}", path.display());
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(PortError::io(what(), &error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| PortError::io(what(), &e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(Some(names))
+}
+
+/// Where a file is prepared before it takes its name.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.bowline-tmp"))
+}
+
+/// Writes a file atomically and durably; after an error the old content stands.
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PortError> {
+    let what = || format!("writing {}", path.display());
+    let directory = parent(path)?;
+    make_directories(directory)?;
+    let temporary = temporary(path);
+    let result = prepare(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = result {
+        // The error that matters is the first one; what is left behind is replaced by the next attempt.
+        let _ = fs::remove_file(&temporary);
+        return Err(explained(PortError::io(what(), &error), directory, content.len() as u64));
+    }
+    sync_directory(directory)
+}
+
+fn prepare(temporary: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(temporary)?;
+    // Whatever the umask took away.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Removes a file durably.
+pub(crate) fn remove(path: &Path) -> Result<(), PortError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(parent(path)?),
+        Err(error) if absent(&error) => Ok(()),
+        Err(error) => {
+            Err(explained(PortError::io(format_args!("removing {}", path.display()), &error), parent(path)?, 0))
+        }
+    }
+}
+
+/// Sets the mode of a file, gives it another name and syncs the directories.
+pub(crate) fn rename(from: &Path, to: &Path, mode: u32) -> Result<(), PortError> {
+    let what = || format!("renaming {} to {}", from.display(), to.display());
+    let directory = parent(to)?;
+    make_directories(directory)?;
+    let result = fs::File::open(from).and_then(|file| {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(from, to)
+    });
+    match result {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{}: not on the same filesystem", what())));
+        }
+        Err(error) => return Err(explained(PortError::io(what(), &error), directory, 0)),
+    }
+    sync_directory(directory)?;
+    let source = parent(from)?;
+    if source == directory { Ok(()) } else { sync_directory(source) }
+}
+
+/// Makes a symbolic link; one with the same target that stands already is fine.
+pub(crate) fn link(target: &Path, path: &Path) -> Result<(), PortError> {
+    let what = || format!("linking {} to {}", path.display(), target.display());
+    let directory = parent(path)?;
+    make_directories(directory)?;
+    match std::os::unix::fs::symlink(target, path) {
+        Ok(()) => sync_directory(directory),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => match fs::read_link(path) {
+            Ok(there) if there == target => Ok(()),
+            Ok(there) => Err(PortError::new(
+                ErrorKind::Changed,
+                format!("{}: a link to {} stands there already", what(), there.display()),
+            )),
+            Err(_) => Err(PortError::new(ErrorKind::Changed, format!("{}: something else stands there", what()))),
+        },
+        Err(error) => Err(explained(PortError::io(what(), &error), directory, 0)),
+    }
+}
+
+/// Makes missing directories with mode 0755, whatever the umask, each synced into its parent.
+pub(crate) fn make_directories(path: &Path) -> Result<(), PortError> {
+    let what = || format!("making the directory {}", path.display());
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        make_directories(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) => return Err(explained(PortError::io(what(), &error), path, 0)),
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(|e| PortError::io(what(), &e))?;
+    match path.parent() {
+        Some(above) if !above.as_os_str().is_empty() => sync_directory(above),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename or a removal in this directory survive a power cut.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), PortError> {
+    fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| PortError::io(format_args!("syncing the directory {}", path.display()), &e))
+}
+
+fn parent(path: &Path) -> Result<&Path, PortError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && path.file_name().is_some() => Ok(parent),
+        _ => Err(PortError::new(ErrorKind::Invalid, format!("{}: not an absolute path of a file", path.display()))),
+    }
+}
+
+/// Adds what a person can do to an error of a write.
+fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
+    match error.kind {
+        ErrorKind::NoSpace => {
+            let hint = format!("make room on the filesystem of {} ({needed} bytes are needed)", place.display());
+            error.hint(hint)
+        }
+        ErrorKind::Denied => error.hint(format!(
+            "is the filesystem of {} mounted read-only? Look with: findmnt --target {}",
+            place.display(),
+            place.display()
+        )),
+        _ => error,
+    }
+}
+
+/// One settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+}
+
+/// The settings files of a directory (`*.toml`, no dotfiles), sorted by name; none where there is no directory.
+pub fn read_settings_dir(directory: &Path) -> Result<Vec<SettingsFile>, PortError> {
+    let mut files = Vec::new();
+    for name in list(directory)?.unwrap_or_default() {
+        if name.starts_with('.') || !name.ends_with(".toml") {
+            continue;
+        }
+        let path = directory.join(&name);
+        // Removed since the listing: as if it had never been there.
+        let Some(file) = read(&path)? else { continue };
+        let text = String::from_utf8(file.content).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            PortError::new(ErrorKind::Invalid, format!("{}: not UTF-8 at byte {at}", path.display()))
+                .hint("save the file as UTF-8 text")
+        })?;
+        files.push(SettingsFile { path, text, mode: file.mode, uid: file.uid });
+    }
+    Ok(files)
+}

@@ -1,0 +1,324 @@
+//! Long work: a transient unit of PID 1 runs this same program with an order, so that a restart or an upgrade of
+//! the daemon interrupts nothing. Order, progress and result are three files below `/run/bowline/jobs`.
+
+pub(crate) mod desk;
+pub(crate) mod fetch;
+pub(crate) mod format;
+
+use super::bus::{Bus, CALL, limited};
+use super::units;
+use bowline_ports::{ActiveState, ErrorKind, FetchOrder, FormatOrder, Job, PortError, Progress, ProgressValue};
+use desk::{Desk, Outcome};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use zbus::wire::Variant;
+
+/// Between two looks at the files of a job.
+const LOOK: Duration = Duration::from_millis(150);
+/// Between two looks at its unit.
+const LOOK_AT_UNIT: Duration = Duration::from_secs(1);
+/// How long a job is followed by its files alone while systemd does not answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// CHOWN, `DAC_OVERRIDE` and FOWNER: a download needs nothing else.
+const FILES_ONLY: u64 = 0b1011;
+
+/// Who carries out long work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Launch {
+    /// Transient units of PID 1 that run this program (absolute path) with `internal VERB ORDER`.
+    Units(PathBuf),
+    /// Threads of this process: for tests on machines without systemd. They end with the process.
+    Here,
+}
+
+/// Reports progress from within the work.
+pub(crate) type Report<'a> = &'a (dyn Fn(ProgressValue) + Send + Sync);
+
+/// An order that can be carried out.
+pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
+    /// The hidden subcommand.
+    const VERB: &'static str;
+    /// The work's name.
+    fn job(&self) -> String;
+    /// For people: what the unit does.
+    fn description(&self) -> String;
+    /// Whether an order that is being carried out is this one.
+    fn same(&self, other: &Self) -> bool;
+    /// What the unit may do besides writing files as root.
+    fn capabilities() -> Option<u64>;
+    /// Does it.
+    fn carry_out(&self, report: Report<'_>) -> impl Future<Output = Result<(), PortError>> + Send;
+}
+
+impl Order for FormatOrder {
+    const VERB: &'static str = "format";
+
+    fn job(&self) -> String {
+        format!("mkfs-{}", self.volume)
+    }
+
+    fn description(&self) -> String {
+        format!("Bowline: makes {} on {} for the volume {}", self.filesystem, self.device.display(), self.volume)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        Self { resume: false, ..self.clone() } == Self { resume: false, ..other.clone() }
+    }
+
+    fn capabilities() -> Option<u64> {
+        None
+    }
+
+    async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
+        format::format(self, report).await
+    }
+}
+
+impl Order for FetchOrder {
+    const VERB: &'static str = "fetch";
+
+    fn job(&self) -> String {
+        format!("fetch-{}", self.name)
+    }
+
+    fn description(&self) -> String {
+        format!("Bowline: downloads {}", self.name)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn capabilities() -> Option<u64> {
+        Some(FILES_ONLY)
+    }
+
+    async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
+        fetch::fetch(self, fetch::Limits::default(), report).await
+    }
+}
+
+/// Starts jobs, follows them and looks at them.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    desk: Desk,
+    launch: Launch,
+    here: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Jobs {
+    pub(crate) fn new(run: &Path, launch: Launch) -> Self {
+        Self { desk: Desk::at(run.join("jobs")), launch, here: Arc::default() }
+    }
+
+    /// Carries out an order, or follows the work on it that is under way.
+    pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
+        let job = order.job();
+        if self.running(bus, &job).await? {
+            let other = self.desk.order::<O>(&job)?;
+            if !other.is_some_and(|other| order.same(&other)) {
+                return Err(PortError::new(ErrorKind::Busy, format!("{job} is at work on another order"))
+                    .hint(format!("wait for it, or end it: systemctl stop {}", unit_name(&job))));
+            }
+        } else {
+            let path = self.desk.begin(&job, order)?;
+            self.start(bus, order, path).await?;
+        }
+        self.follow(bus, &job, progress).await
+    }
+
+    /// A job as it is now.
+    pub(crate) async fn look(&self, bus: &Bus, job: &str) -> Result<Option<Job>, PortError> {
+        if !self.desk.has_order(job) {
+            return Ok(None);
+        }
+        if let Some(outcome) = self.desk.result(job)? {
+            return Ok(Some(ended(outcome)));
+        }
+        if self.running(bus, job).await? {
+            return Ok(Some(Job::Running(self.desk.progress(job).unwrap_or_default())));
+        }
+        // It may have ended between the two looks.
+        if let Some(outcome) = self.desk.result(job)? {
+            return Ok(Some(ended(outcome)));
+        }
+        Ok(Some(Job::Failed(self.cut_off(job).await.message)))
+    }
+
+    async fn running(&self, bus: &Bus, job: &str) -> Result<bool, PortError> {
+        match &self.launch {
+            Launch::Here => Ok(self.here.lock().unwrap_or_else(PoisonError::into_inner).contains(job)),
+            Launch::Units(_) => {
+                let unit = units::unit(bus, &unit_name(job)).await?;
+                Ok(!matches!(unit.active, ActiveState::Inactive | ActiveState::Failed))
+            }
+        }
+    }
+
+    async fn start<O: Order>(&self, bus: &Bus, order: &O, path: PathBuf) -> Result<(), PortError> {
+        let job = order.job();
+        match &self.launch {
+            Launch::Here => {
+                self.here.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone());
+                let here = Arc::clone(&self.here);
+                std::thread::spawn(move || {
+                    // The result file says how it went.
+                    let _ = carry_out::<O>(&path);
+                    here.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+                });
+                Ok(())
+            }
+            Launch::Units(program) => {
+                let started = start_unit(bus, order, program, &path).await;
+                if started.is_err() {
+                    self.desk.abandon(&job);
+                }
+                started
+            }
+        }
+    }
+
+    async fn follow(&self, bus: &Bus, job: &str, progress: &Progress) -> Result<(), PortError> {
+        let mut looked = Instant::now();
+        let mut heard = Instant::now();
+        loop {
+            if let Some(outcome) = self.desk.result(job)? {
+                return outcome.into_result();
+            }
+            if let Some(value) = self.desk.progress(job) {
+                progress.set(value);
+            }
+            if looked.elapsed() >= LOOK_AT_UNIT {
+                looked = Instant::now();
+                match self.running(bus, job).await {
+                    Ok(true) => heard = Instant::now(),
+                    Ok(false) => {
+                        return match self.desk.result(job)? {
+                            Some(outcome) => outcome.into_result(),
+                            None => Err(self.cut_off(job).await),
+                        };
+                    }
+                    // The work goes on without D-Bus, and so does its result.
+                    Err(error) if heard.elapsed() > PATIENCE => return Err(error),
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The error of a job that ended without a result: killed, out of memory, or its program is gone.
+    async fn cut_off(&self, job: &str) -> PortError {
+        let unit = unit_name(job);
+        let last = match self.launch {
+            Launch::Here => Vec::new(),
+            Launch::Units(_) => units::journal_tail(&unit, 3).await.unwrap_or_default(),
+        };
+        let words = if last.is_empty() { String::new() } else { format!(": {}", last.join("; ")) };
+        PortError::new(ErrorKind::Other, format!("{job} was cut off before it had a result{words}"))
+            .hint(format!("look with: journalctl -u {unit}"))
+    }
+}
+
+fn ended(outcome: Outcome) -> Job {
+    match outcome.into_result() {
+        Ok(()) => Job::Done,
+        Err(error) => Job::Failed(match error.hint {
+            Some(hint) => format!("{} ({hint})", error.message),
+            None => error.message,
+        }),
+    }
+}
+
+/// The transient unit of a job.
+pub fn unit_name(job: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:".contains(c) { c } else { '_' };
+    format!("bowline-{}.service", job.chars().map(plain).collect::<String>())
+}
+
+async fn start_unit<O: Order>(bus: &Bus, order: &O, program: &Path, path: &Path) -> Result<(), PortError> {
+    let name = unit_name(&order.job());
+    let what = format!("starting {name}");
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let arguments = vec![text(program), "internal".to_owned(), O::VERB.to_owned(), text(path)];
+    let properties = || {
+        let mut all = vec![
+            ("Description", Variant::from(order.description())),
+            ("Type", Variant::from("exec")),
+            ("ExecStart", Variant::from(vec![(text(program), arguments.clone(), false)])),
+            // What a failed one leaves behind would be in the way of the next.
+            ("CollectMode", Variant::from("inactive-or-failed")),
+            ("SyslogIdentifier", Variant::from("bowline")),
+            ("NoNewPrivileges", Variant::from(true)),
+            ("UMask", Variant::from(0o077_u32)),
+        ];
+        all.extend(O::capabilities().map(|set| ("CapabilityBoundingSet", Variant::from(set))));
+        all
+    };
+    let manager = bus.manager().await?;
+    let first = limited(&what, CALL, manager.start_transient_unit(&name, "fail", &properties(), &[])).await;
+    match first {
+        Err(error) if error.kind == ErrorKind::Busy => {
+            // An older systemd, or a unit that somebody looks at just now.
+            let _ = limited(&what, CALL, manager.reset_failed_unit(&name)).await;
+            limited(&what, CALL, manager.start_transient_unit(&name, "fail", &properties(), &[])).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Carries out the order in a file, and leaves progress and result beside it.
+fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
+    let (desk, job) = Desk::of_order(path)?;
+    let outcome = desk.order::<O>(&job).and_then(|order| {
+        let order = order.ok_or_else(|| {
+            PortError::new(ErrorKind::NotFound, format!("{}: there is no such order", path.display()))
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| PortError::io("starting the event loop", &e))?;
+        let writer = desk.progress_writer(&job);
+        runtime.block_on(order.carry_out(&|value| writer.set(value)))
+    });
+    desk.finish(&job, &outcome)?;
+    outcome
+}
+
+/// Makes the filesystem of an order file; runs in a unit of its own.
+pub fn format(order: &Path) -> Result<(), PortError> {
+    carry_out::<FormatOrder>(order)
+}
+
+/// Downloads the file of an order file; runs in a unit of its own.
+pub fn fetch(order: &Path) -> Result<(), PortError> {
+    carry_out::<FetchOrder>(order)
+}
+
+/// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
+pub fn run_internal(arguments: &[OsString]) -> ExitCode {
+    let result = match arguments {
+        [verb, order] if verb == FormatOrder::VERB => format(Path::new(order)),
+        [verb, order] if verb == FetchOrder::VERB => fetch(Path::new(order)),
+        _ => Err(PortError::new(ErrorKind::Invalid, "internal: one of `format` and `fetch`, and an order file")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let hint = error.hint.as_deref().map(|h| format!(" ({h})")).unwrap_or_default();
+            // To the journal of the unit; where nobody reads, nothing is lost: the result file has it.
+            let _ = writeln!(std::io::stderr(), "{error}{hint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

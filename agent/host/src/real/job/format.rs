@@ -1,0 +1,225 @@
+//! Making a filesystem: the last look before the only act that destroys.
+//!
+//! Everything is done on one open device, under the lock that udev and partitioning tools respect: who it is, who
+//! uses it, and that it is blank is proven again, and `mkfs` gets that very device, not a name.
+
+use super::super::{block, files, probe, tool::Tool};
+use super::Report;
+use bowline_ports::{BlockDevice, ErrorKind, FormatOrder, PortError, ProgressValue, SignatureKind};
+use probe::Evidence;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+const LOCK: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Carries out the order, or refuses it (`Changed`) with what was found.
+pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<(), PortError> {
+    let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
+    let shown = order.device.display().to_string();
+    let what = || format!("opening {shown}");
+    let device = File::options().read(true).write(true).open(&order.device).map_err(|e| PortError::io(what(), &e))?;
+    let meta = device.metadata().map_err(|e| PortError::io(what(), &e))?;
+    if !meta.file_type().is_block_device() {
+        return Err(PortError::new(ErrorKind::Changed, format!("{shown} is not a block device any more")));
+    }
+    let number = files::number(meta.rdev());
+
+    say("waiting for the lock");
+    lock(&device, &order.device).await?;
+    let found = identify(&number, &shown)?;
+    // Partitioning tools and udev lock the whole disk.
+    let disk = match &found.partition_of {
+        Some(path) => {
+            let disk = File::open(path).map_err(|e| PortError::io(format_args!("opening {}", path.display()), &e))?;
+            lock(&disk, path).await?;
+            Some(disk)
+        }
+        None => None,
+    };
+    let wrong = objections(order, &found);
+    if !wrong.is_empty() {
+        return Err(changed(&shown, &wrong.join(", ")));
+    }
+
+    say("proving that the device is blank");
+    let evidence = probe::of(&device, &shown).await?;
+    match judge(order, &evidence) {
+        Judgement::Blank => {}
+        Judgement::Made => return Ok(()),
+        Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
+    }
+
+    say(&format!("making {}", order.filesystem));
+    let tool = Tool::Mkfs { filesystem: order.filesystem, label: &order.volume, uuid: &order.uuid };
+    let output = make(&tool, &device).await?;
+    if !output.status.success() {
+        return Err(tool.failed(&output));
+    }
+
+    say("writing it to the disk");
+    device.sync_all().map_err(|e| PortError::io(format_args!("syncing {shown}"), &e))?;
+    let made = probe::of(&device, &shown).await?.probe;
+    let good = made
+        .filesystem()
+        .is_some_and(|s| s.name == order.filesystem.name() && s.uuid.as_deref() == Some(order.uuid.as_str()));
+    drop((device, disk));
+    if good {
+        return Ok(());
+    }
+    let found = made.signatures.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+    Err(PortError::new(
+        ErrorKind::Other,
+        format!("{} ended well, but {shown} does not hold what it should have made (found: {found})", tool.name()),
+    ))
+}
+
+async fn lock(device: &File, path: &Path) -> Result<(), PortError> {
+    let begin = Instant::now();
+    loop {
+        match device.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK => tokio::time::sleep(AGAIN).await,
+            Err(TryLockError::WouldBlock) => {
+                return Err(PortError::new(
+                    ErrorKind::Busy,
+                    format!("{}: another program keeps it locked ({} s)", path.display(), LOCK.as_secs()),
+                )
+                .hint(format!("look with: fuser -v {}", path.display())));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(PortError::io(format_args!("locking {}", path.display()), &error));
+            }
+        }
+    }
+}
+
+/// The device as the kernel shows it now, found by its number.
+fn identify(number: &str, shown: &str) -> Result<BlockDevice, PortError> {
+    // Here, outside the sandbox, swap must be visible: without it nothing is proven.
+    let swaps = block::proc_swaps()?;
+    block::read(&swaps)?
+        .into_iter()
+        .find(|d| d.number == number)
+        .ok_or_else(|| changed(shown, "the kernel does not list it any more"))
+}
+
+/// Why this is not the device of the order, or must not be touched.
+fn objections(order: &FormatOrder, found: &BlockDevice) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let quoted = |serial: &Option<String>| serial.as_ref().map_or("none".to_owned(), |s| format!("\"{s}\""));
+    if found.id.serial != order.id.serial {
+        wrong.push(format!("its serial is {} instead of {}", quoted(&found.id.serial), quoted(&order.id.serial)));
+    }
+    if found.id.size != order.id.size {
+        wrong.push(format!("its size is {} instead of {} bytes", found.id.size, order.id.size));
+    }
+    if found.root {
+        wrong.push("it holds the running system".to_owned());
+    }
+    if found.read_only {
+        wrong.push("it is read-only".to_owned());
+    }
+    if found.swap {
+        wrong.push("it is in use as swap".to_owned());
+    }
+    let paths =
+        |paths: &[std::path::PathBuf]| paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and ");
+    if !found.partitions.is_empty() {
+        wrong.push(format!("it has partitions ({})", paths(&found.partitions)));
+    }
+    if !found.mounted_at.is_empty() {
+        wrong.push(format!("it is mounted at {}", paths(&found.mounted_at)));
+    }
+    if !found.holders.is_empty() {
+        wrong.push(format!("it is part of {}", found.holders.join(" and ")));
+    }
+    wrong
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    /// Nothing on it is anybody else's.
+    Blank,
+    /// Our own earlier attempt had come to its end.
+    Made,
+    Refused(String),
+}
+
+fn judge(order: &FormatOrder, evidence: &Evidence) -> Judgement {
+    let probe = &evidence.probe;
+    if let Some(error) = &probe.read_error {
+        return Judgement::Refused(format!("it can not be read ({error})"));
+    }
+    if probe.ambivalent {
+        return Judgement::Refused("it holds signatures that contradict each other".to_owned());
+    }
+    let ours = |uuid: Option<&str>| order.resume && uuid == Some(order.uuid.as_str());
+    if let Some(one) = probe.filesystem()
+        && ours(one.uuid.as_deref())
+        && one.name == order.filesystem.name()
+    {
+        return Judgement::Made;
+    }
+    if let Some(foreign) = probe.signatures.iter().find(|s| !ours(s.uuid.as_deref())) {
+        let label = foreign.label.as_ref().map(|l| format!(", label \"{l}\"")).unwrap_or_default();
+        let uuid = foreign.uuid.as_ref().map(|u| format!(", UUID {u}")).unwrap_or_default();
+        let kind = match foreign.kind {
+            SignatureKind::Filesystem => "a filesystem",
+            SignatureKind::PartitionTable => "a partition table",
+            SignatureKind::Member => "a member of something larger",
+        };
+        return Judgement::Refused(format!("it holds {kind} ({}{label}{uuid})", foreign.name));
+    }
+    if let Some(foreign) = evidence.remains.iter().find(|r| !ours(Some(&r.uuid))) {
+        return Judgement::Refused(format!(
+            "it holds what is left of another filesystem ({}, UUID {}, superblock copy at byte {})",
+            foreign.name, foreign.uuid, foreign.offset
+        ));
+    }
+    match probe.data_at {
+        Some(at) if !order.resume => Judgement::Refused(format!("it is not blank: there is data at byte {at}")),
+        _ if probe.zeros == 0 && !order.resume => Judgement::Refused("nothing on it was read as zero".to_owned()),
+        _ => Judgement::Blank,
+    }
+}
+
+fn changed(shown: &str, reason: &str) -> PortError {
+    PortError::new(ErrorKind::Changed, format!("{shown} was not formatted: {reason}"))
+        .hint("nothing was written; if the device may really be erased, empty it yourself (wipefs -a, then blkdiscard)")
+}
+
+/// Runs `mkfs`. Newer ones take the lock themselves: it is handed over to one that waits for it.
+async fn make(tool: &Tool<'_>, device: &File) -> Result<Output, PortError> {
+    let handle = device.try_clone().map_err(|e| PortError::io(format_args!("starting {}", tool.name()), &e))?;
+    let child = tool.command(Some(handle)).spawn().map_err(|e| tool.not_started(&e))?;
+    let pid = child.id();
+    let end = child.wait_with_output();
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            output = &mut end => {
+                return output.map_err(|e| PortError::io(format_args!("waiting for {}", tool.name()), &e));
+            }
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+        if pid.is_some_and(|pid| waits(&locks, pid)) {
+            device.unlock().map_err(|e| PortError::io(format_args!("handing the lock to {}", tool.name()), &e))?;
+        }
+    }
+}
+
+/// Whether a process waits for a lock, in `/proc/locks`.
+fn waits(locks: &str, pid: u32) -> bool {
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), [_, "->", "FLOCK", _, _, waiter, ..] if *waiter == pid.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! The real machine.
+//!
+//! The daemon runs as root without `CAP_SYS_ADMIN` in a sandbox: it reads, writes a few files, and asks systemd
+//! for the rest. Everything long or privileged is a transient unit of PID 1.
+
+mod block;
+mod blocking;
+mod bus;
+mod change;
+mod clock;
+pub mod control;
+pub mod control;
+pub mod events;
+mod files;
+pub mod filesystems;
+pub mod http;
+pub mod job;
+mod kubernetes;
+mod memory;
+mod mounts;
+mod net;
+pub mod notify_socket;
+mod probe;
+mod space;
+mod tool;
+mod units;
+
+pub use files::{SettingsFile, read_settings_dir};
+pub use kubernetes::FIELD_MANAGER;
+
+use blocking::{QUICK, blocking};
+use bowline_ports::{
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, Mount, NodeObject,
+    PortError, Probe, Space, Unit,
+};
+use bus::Bus;
+use events::{Event, Sources};
+use job::{Jobs, Launch};
+use memory::Memory;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tool::{Tool, parse};
+
+const VERSION: Duration = Duration::from_secs(20);
+const HASH: Duration = Duration::from_secs(120);
+const DEVICES: Duration = Duration::from_secs(10);
+
+/// The machine that this program runs on.
+#[derive(Debug)]
+pub struct RealHost {
+    bus: Arc<Bus>,
+    jobs: Jobs,
+    probes: space::Probes,
+    clock: clock::Seen,
+    versions: Memory<String>,
+    hashes: Memory<String>,
+    clusters: kubernetes::Clients,
+}
+
+impl RealHost {
+    /// The machine, with long work in units of PID 1 that run this very program.
+    pub fn new() -> Result<Self, PortError> {
+        let program = std::fs::read_link("/proc/self/exe").map_err(|e| PortError::io("finding this program", &e))?;
+        // After an upgrade the kernel marks the old file; the new one has its name.
+        let text = program.to_string_lossy();
+        let program = text.strip_suffix(" (deleted)").map_or_else(|| program.clone(), PathBuf::from);
+        Ok(Self::with(Path::new("/run/bowline"), Launch::Units(program)))
+    }
+
+    /// The machine, with the files of long work below another directory, and another way to carry it out.
+    pub fn with(run: &Path, launch: Launch) -> Self {
+        Self {
+            bus: Arc::default(),
+            jobs: Jobs::new(run, launch),
+            probes: space::Probes::default(),
+            clock: clock::Seen::default(),
+            versions: Memory::default(),
+            hashes: Memory::default(),
+            clusters: kubernetes::Clients::default(),
+        }
+    }
+
+    /// Starts watching for what should wake the daemon; within an event loop.
+    pub fn events(&self, sources: Sources) -> mpsc::Receiver<Event> {
+        events::watch(Arc::clone(&self.bus), sources)
+    }
+}
+
+/// A look at a path on another thread: the filesystem there may not answer.
+fn look<'a, T: Send + 'static>(path: &'a Path, work: fn(&Path) -> Result<T, PortError>) -> Fut<'a, T> {
+    let owned = path.to_path_buf();
+    Box::pin(blocking(format!("looking at {}", path.display()), QUICK, move || work(&owned)))
+}
+
+impl Inspect for RealHost {
+    fn clock(&self) -> Fut<'_, Clock> {
+        Box::pin(clock::read(&self.bus, &self.clock))
+    }
+
+    fn host_name(&self) -> Fut<'_, String> {
+        Box::pin(async {
+            let name = nix::unistd::gethostname()
+                .map_err(|e| PortError::io("asking for the host name", &std::io::Error::from(e)))?;
+            name.into_string().map_err(|_| PortError::new(ErrorKind::Invalid, "the host name is not UTF-8"))
+        })
+    }
+
+    fn arch(&self) -> Arch {
+        if cfg!(target_arch = "aarch64") { Arch::Arm64 } else { Arch::Amd64 }
+    }
+
+    fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>> {
+        look(path, files::read)
+    }
+
+    fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
+        look(path, files::meta)
+    }
+
+    fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {
+        look(path, files::list)
+    }
+
+    fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
+        Box::pin(async move {
+            let work = || {
+                let owned = path.to_path_buf();
+                blocking(format!("reading {}", path.display()), HASH, move || job::fetch::sha256(&owned))
+            };
+            self.hashes.of(path, work).await
+        })
+    }
+
+    fn addresses(&self) -> Fut<'_, Vec<Address>> {
+        Box::pin(async { net::addresses() })
+    }
+
+    fn default_route(&self) -> Fut<'_, Option<String>> {
+        Box::pin(async { net::default_route() })
+    }
+
+    fn listener(&self, port: u16) -> Fut<'_, Option<Listener>> {
+        Box::pin(blocking(format!("looking who listens on port {port}"), QUICK, move || net::listener(port)))
+    }
+
+    fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>> {
+        Box::pin(async {
+            let swaps = match block::proc_swaps() {
+                Ok(swaps) => swaps,
+                // Out of sight in the sandbox. Without systemd's answer either, a swap signature still keeps a
+                // device from being formatted, and the unit that formats reads the table itself.
+                Err(_) => units::swaps(&self.bus).await.unwrap_or_default(),
+            };
+            blocking("looking at block devices".to_owned(), DEVICES, move || block::read(&swaps)).await
+        })
+    }
+
+    fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {
+        Box::pin(probe::at(device))
+    }
+
+    fn mounts(&self) -> Fut<'_, Vec<Mount>> {
+        Box::pin(async { mounts::read() })
+    }
+
+    fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {
+        Box::pin(self.probes.space(path))
+    }
+
+    fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit> {
+        Box::pin(units::unit(&self.bus, name))
+    }
+
+    fn journal_tail<'a>(&'a self, unit: &'a str, lines: usize) -> Fut<'a, Vec<String>> {
+        Box::pin(units::journal_tail(unit, lines))
+    }
+
+    fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>> {
+        Box::pin(self.versions.of(binary, || k3s_version(binary)))
+    }
+
+    fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>> {
+        Box::pin(self.clusters.node(kubeconfig, name))
+    }
+
+    fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
+        Box::pin(self.jobs.look(&self.bus, name))
+    }
+}
+
+async fn k3s_version(binary: &Path) -> Result<Option<String>, PortError> {
+    let tool = Tool::K3sVersion(binary);
+    let output = tool.run(None, VERSION).await?;
+    if !output.status.success() {
+        return Err(tool.failed(&output));
+    }
+    match parse::k3s_version(&String::from_utf8_lossy(&output.stdout)) {
+        Some(version) => Ok(Some(version)),
+        None => Err(PortError::new(
+            ErrorKind::Invalid,
+            format!("{} --version does not answer as K3s does: {}", binary.display(), tool::last_words(&output)),
+        )),
+    }
+}

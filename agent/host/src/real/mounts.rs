@@ -1,0 +1,93 @@
+//! The mount table of PID 1: the sandbox of a service shows its own, in which most is read-only.
+
+use bowline_ports::{Mount, PortError};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// The mount table of PID 1.
+pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
+    match std::fs::read("/proc/1/mountinfo") {
+        Ok(text) => Ok(parse(&text, true)),
+        // Where other processes are hidden: the own table has the same mounts, since they propagate, but only the
+        // filesystem's own options are true in it.
+        Err(_) => match std::fs::read("/proc/self/mountinfo") {
+            Ok(text) => Ok(parse(&text, false)),
+            Err(error) => Err(PortError::io("reading /proc/1/mountinfo", &error)),
+        },
+    }
+}
+
+/// Reads `mountinfo` (man 5 proc); lines of another form are passed over.
+fn parse(text: &[u8], per_mount: bool) -> Vec<Mount> {
+    text.split(|b| *b == b'\n').filter_map(|line| parse_line(line, per_mount)).collect()
+}
+
+fn parse_line(line: &[u8], per_mount: bool) -> Option<Mount> {
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').filter(|w| !w.is_empty()).collect();
+    let [_, _, number, root, target, options, rest @ ..] = words.as_slice() else { return None };
+    let separator = rest.iter().position(|w| *w == b"-")?;
+    let [fstype, source, filesystem_options, ..] = rest.get(separator + 1..)? else { return None };
+    let read_only = |options: &[u8]| options.split(|b| *b == b',').any(|o| o == b"ro");
+    Some(Mount {
+        target: PathBuf::from(unescape(target)),
+        source: unescape(source).to_string_lossy().into_owned(),
+        number: String::from_utf8_lossy(number).into_owned(),
+        fstype: String::from_utf8_lossy(fstype).into_owned(),
+        root: PathBuf::from(unescape(root)),
+        read_only: read_only(filesystem_options) || (per_mount && read_only(options)),
+    })
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(word: &[u8]) -> OsString {
+    let mut plain = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((first, after)) = rest.split_first() {
+        match (first, after) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', others @ ..]) => {
+                plain.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+                rest = others;
+            }
+            _ => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const TABLE: &[u8] = b"\
+29 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
+41 29 8:16 / /mnt/my\\040data\\134x rw,noatime shared:20 master:3 - xfs /dev/sdb rw,attr2
+42 29 8:32 /sub /mnt/b ro,relatime - btrfs /dev/sdc rw,subvolid=5
+43 29 8:48 / /mnt/c rw,relatime - ext4 /dev/sdd ro,errors=remount-ro
+garbage
+";
+
+    #[test]
+    fn escapes_optional_fields_and_read_only() {
+        let table = parse(TABLE, true);
+        assert_eq!(table.len(), 4);
+        assert_eq!(table[1].target, Path::new("/mnt/my data\\x"));
+        assert_eq!((table[1].fstype.as_str(), table[1].source.as_str()), ("xfs", "/dev/sdb"));
+        assert_eq!(table[2].root, Path::new("/sub"));
+        assert_eq!(table.iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, true, true]);
+    }
+
+    #[test]
+    fn in_the_own_table_only_the_filesystems_options_count() {
+        assert_eq!(parse(TABLE, false).iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, false, true]);
+    }
+
+    #[test]
+    fn this_machines_table_has_a_root() {
+        assert!(read().unwrap().iter().any(|m| m.target == Path::new("/")));
+    }
+}

@@ -1,0 +1,159 @@
+//! Addresses, the default route, and who listens.
+
+use bowline_ports::{Address, Listener, PortError};
+use std::fs;
+use std::net::IpAddr;
+
+/// Addresses of all interfaces.
+pub(crate) fn addresses() -> Result<Vec<Address>, PortError> {
+    let interfaces = nix::ifaddrs::getifaddrs()
+        .map_err(|e| PortError::io("asking the kernel for the addresses", &std::io::Error::from(e)))?;
+    let mut addresses: Vec<Address> = interfaces
+        .filter_map(|one| {
+            let storage = one.address?;
+            let address = match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
+                (Some(v4), _) => IpAddr::V4(v4.ip()),
+                (_, Some(v6)) => IpAddr::V6(v6.ip()),
+                _ => return None,
+            };
+            Some(Address { interface: one.interface_name, address })
+        })
+        .collect();
+    addresses.sort_by(|a, b| (&a.interface, a.address).cmp(&(&b.interface, b.address)));
+    Ok(addresses)
+}
+
+/// The interface of the default route, IPv4 before IPv6.
+pub(crate) fn default_route() -> Result<Option<String>, PortError> {
+    // `/proc/self/net`, since the sandbox hides `/proc/net`.
+    let table =
+        fs::read_to_string("/proc/self/net/route").map_err(|e| PortError::io("reading /proc/self/net/route", &e))?;
+    if let Some(interface) = route_v4(&table) {
+        return Ok(Some(interface));
+    }
+    match fs::read_to_string("/proc/self/net/ipv6_route") {
+        Ok(table) => Ok(route_v6(&table)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PortError::io("reading /proc/self/net/ipv6_route", &error)),
+    }
+}
+
+const UP: u32 = 0x1;
+const REJECT: u32 = 0x200;
+
+fn route_v4(table: &str) -> Option<String> {
+    let mut best: Option<(u32, &str)> = None;
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [interface, "00000000", _, flags, _, _, metric, "00000000", ..] = fields.as_slice() else { continue };
+        let (Ok(flags), Ok(metric)) = (u32::from_str_radix(flags, 16), metric.parse()) else { continue };
+        if flags & UP != 0 && flags & REJECT == 0 && best.is_none_or(|(least, _)| metric < least) {
+            best = Some((metric, interface));
+        }
+    }
+    best.map(|(_, interface)| interface.to_owned())
+}
+
+fn route_v6(table: &str) -> Option<String> {
+    let mut best: Option<(u32, &str)> = None;
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [destination, "00", _, _, _, metric, _, _, flags, interface] = fields.as_slice() else { continue };
+        let (Ok(flags), Ok(metric)) = (u32::from_str_radix(flags, 16), u32::from_str_radix(metric, 16)) else {
+            continue;
+        };
+        let everything = destination.bytes().all(|b| b == b'0');
+        let usable = flags & UP != 0 && flags & REJECT == 0 && *interface != "lo";
+        if everything && usable && best.is_none_or(|(least, _)| metric < least) {
+            best = Some((metric, interface));
+        }
+    }
+    best.map(|(_, interface)| interface.to_owned())
+}
+
+/// Who listens on a TCP port.
+pub(crate) fn listener(port: u16) -> Result<Option<Listener>, PortError> {
+    for (table, required) in [("/proc/self/net/tcp", true), ("/proc/self/net/tcp6", false)] {
+        let text = match fs::read_to_string(table) {
+            Ok(text) => text,
+            Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(PortError::io(format_args!("reading {table}"), &error)),
+        };
+        if let Some(inode) = listening(&text, port) {
+            return Ok(Some(Listener { port, process: owner(inode) }));
+        }
+    }
+    Ok(None)
+}
+
+/// The inode of the socket that listens on a port.
+fn listening(table: &str, port: u16) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields.as_slice() else { return None };
+        let (_, hex) = local.rsplit_once(':')?;
+        (u16::from_str_radix(hex, 16) == Ok(port)).then(|| inode.parse().ok())?
+    })
+}
+
+/// The name of the process that holds a socket; `None` where other processes' files are out of sight.
+fn owner(inode: u64) -> Option<String> {
+    let wanted = format!("socket:[{inode}]");
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        if !process.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        if files.flatten().any(|f| fs::read_link(f.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str())) {
+            return Some(fs::read_to_string(process.path().join("comm")).ok()?.trim().to_owned());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_with_the_least_metric() {
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let table = format!(
+            "{head}eth1\t00000000\t0101000A\t0003\t0\t0\t200\t00000000\t0\t0\t0\n\
+             eth0\t00000000\t010010AC\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+             eth2\t00000000\t00000000\t0200\t0\t0\t1\t00000000\t0\t0\t0\n\
+             eth0\t000010AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+        );
+        assert_eq!(route_v4(&table).as_deref(), Some("eth0"));
+        assert_eq!(route_v4(head), None);
+    }
+
+    #[test]
+    fn the_default_route_of_ipv6_is_not_the_unreachable_one() {
+        let zero = "0".repeat(32);
+        let table = format!(
+            "{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo\n\
+             fe800000000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001     eth0\n\
+             {zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00450003     eth0\n"
+        );
+        assert_eq!(route_v6(&table).as_deref(), Some("eth0"));
+        assert_eq!(route_v6(table.lines().next().unwrap()), None);
+    }
+
+    #[test]
+    fn a_listener_is_found_with_its_process() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let found = listener(port).unwrap().unwrap();
+        assert_eq!(found.port, port);
+        assert!(found.process.is_some());
+        drop(socket);
+        assert_eq!(listener(port).unwrap(), None);
+    }
+
+    #[test]
+    fn loopback_has_its_address() {
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        assert!(addresses().unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
+    }
+}

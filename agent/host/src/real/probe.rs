@@ -1,0 +1,167 @@
+//! What a device holds: its signatures, and whether it is proven blank.
+//!
+//! `blkid` saying "nothing" proves nothing: it says so for raw data, for a damaged primary superblock and for
+//! read errors. So the bytes are read: small devices whole; of larger ones both ends, every place where the
+//! filesystems and tables in use keep copies of their superblock, and samples spread over all of it.
+
+mod places;
+
+use super::tool::{Tool, parse};
+use bowline_ports::{ErrorKind, PortError, Probe};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use places::Range;
+pub(crate) use places::Remains;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+use std::time::Duration;
+
+const TOOLS: Duration = Duration::from_secs(20);
+const READS: Duration = Duration::from_secs(60);
+
+/// A probe, and what is left of superblocks where their copies would be.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    /// The probe.
+    pub(crate) probe: Probe,
+    /// Copies of superblocks.
+    pub(crate) remains: Vec<Remains>,
+}
+
+/// Probes the device at a path.
+pub(crate) async fn at(path: &Path) -> Result<Probe, PortError> {
+    let shown = path.display().to_string();
+    let owned = path.to_path_buf();
+    let device = super::blocking::blocking(format!("opening {shown}"), READS, move || open(&owned)).await?;
+    Ok(of(&device, &shown).await?.probe)
+}
+
+fn open(path: &Path) -> Result<File, PortError> {
+    let what = || format!("opening {}", path.display());
+    let meta = std::fs::metadata(path).map_err(|e| PortError::io(what(), &e))?;
+    if !meta.file_type().is_block_device() {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: not a block device", path.display())));
+    }
+    File::open(path).map_err(|e| PortError::io(what(), &e))
+}
+
+/// Probes an open device; `shown` is its name in messages.
+pub(crate) async fn of(device: &File, shown: &str) -> Result<Evidence, PortError> {
+    let handle = || device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e));
+    let reader = handle()?;
+    let size = super::blocking::blocking(format!("asking {shown} for its size"), TOOLS, move || {
+        let mut reader = &reader;
+        reader.seek(SeekFrom::End(0)).map_err(|e| PortError::io("asking for the size", &e))
+    })
+    .await?;
+    if size == 0 {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{shown}: a device without any bytes")));
+    }
+    let blkid = Tool::Blkid.run(Some(handle()?), TOOLS).await?;
+    let (mut signatures, ambivalent) = match blkid.status.code() {
+        Some(0) => (parse::blkid(&String::from_utf8_lossy(&blkid.stdout)), false),
+        Some(2) => (Vec::new(), false),
+        Some(8) => (Vec::new(), true),
+        _ => return Err(Tool::Blkid.failed(&blkid)),
+    };
+    let wipefs = Tool::Wipefs.run(Some(handle()?), TOOLS).await?;
+    if !wipefs.status.success() {
+        return Err(Tool::Wipefs.failed(&wipefs));
+    }
+    let more = parse::wipefs(&String::from_utf8_lossy(&wipefs.stdout))
+        .map_err(|e| PortError::new(ErrorKind::Other, format!("what wipefs says of {shown} can not be read: {e}")))?;
+    for signature in more {
+        parse::add(&mut signatures, signature);
+    }
+    // mkfs.xfs clears a byte last: until then nobody can mount it, it holds nothing, and it counts as plain bytes.
+    if signatures.iter().any(|s| s.name == "xfs") && xfs_unfinished(device) {
+        signatures.retain(|s| s.name != "xfs");
+    }
+    let reader = handle()?;
+    let bytes = super::blocking::blocking(format!("reading {shown}"), READS, move || Ok(read(&reader, size))).await?;
+    Ok(Evidence {
+        probe: Probe {
+            signatures,
+            ambivalent,
+            data_at: bytes.data_at,
+            zeros: bytes.zeros,
+            read_error: bytes.error.map(|e| format!("{shown}: {e}")),
+        },
+        remains: bytes.remains,
+    })
+}
+
+/// `sb_inprogress` of an XFS superblock.
+fn xfs_unfinished(device: &File) -> bool {
+    let mut superblock = [0; 512];
+    device.read_exact_at(&mut superblock, 0).is_ok() && superblock.starts_with(b"XFSB") && superblock[126] == 1
+}
+
+#[derive(Debug, Default)]
+struct Bytes {
+    data_at: Option<u64>,
+    zeros: u64,
+    error: Option<String>,
+    remains: Vec<Remains>,
+}
+
+/// Reads the ranges that are proof, in ascending order. After the first byte of data only the places of
+/// superblock copies are read: they tell whose data it is.
+fn read(device: &File, size: u64) -> Bytes {
+    // Advice only: without it the samples would drag in their neighbourhood.
+    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    let mut found = Bytes::default();
+    let mut buffer = vec![0; places::LONGEST];
+    for range in places::ranges(size) {
+        if found.data_at.is_some() && range.copy_of.is_none() {
+            continue;
+        }
+        if let Err(error) = look(device, &range, &mut buffer, &mut found) {
+            found.error = Some(format!("reading {} bytes at {}: {error}", range.length, range.offset));
+            break;
+        }
+    }
+    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    found
+}
+
+fn look(device: &File, range: &Range, buffer: &mut [u8], found: &mut Bytes) -> std::io::Result<()> {
+    let mut offset = range.offset;
+    let end = range.offset + range.length;
+    while offset < end {
+        let most = buffer.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+        let chunk = &mut buffer[..most];
+        device.read_exact_at(chunk, offset)?;
+        match first_byte(chunk) {
+            None => found.zeros += chunk.len() as u64,
+            Some(at) => {
+                let at = offset + at as u64;
+                found.data_at = Some(found.data_at.map_or(at, |first| first.min(at)));
+                found.remains.extend(range.copy_of.and_then(|kind| kind.recognise(chunk, offset)));
+                if range.copy_of.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        offset += most as u64;
+    }
+    Ok(())
+}
+
+/// The index of the first byte that is not zero.
+fn first_byte(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut at = 0;
+    for chunk in bytes.chunks(ZEROS.len()) {
+        // A comparison of slices is a `memcmp`: fast in every build.
+        if chunk != &ZEROS[..chunk.len()] {
+            return chunk.iter().position(|b| *b != 0).map(|index| at + index);
+        }
+        at += chunk.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Where to look for bytes on a device.
+
+/// The longest read at once.
+pub(crate) const LONGEST: usize = 1 << 20;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const WHOLE: u64 = 16 * MIB;
+const SAMPLE: u64 = 4096;
+const SAMPLES: u64 = 1024;
+
+/// A stretch of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// From here.
+    pub(crate) offset: u64,
+    /// So many bytes.
+    pub(crate) length: u64,
+    /// A structure that keeps a copy of its superblock right here.
+    pub(crate) copy_of: Option<Kind>,
+}
+
+/// A structure with copies of its superblock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// ext2, ext3, ext4
+    Ext,
+    /// XFS
+    Xfs,
+    /// btrfs
+    Btrfs,
+    /// Others, which are not named.
+    Other,
+}
+
+/// What is left of a superblock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remains {
+    /// `ext4`, `xfs`, `btrfs`: names of [`bowline_ports::Filesystem`].
+    pub(crate) name: &'static str,
+    /// The filesystem's UUID.
+    pub(crate) uuid: String,
+    /// Where it lies.
+    pub(crate) offset: u64,
+}
+
+impl Kind {
+    /// Recognises the copy that starts with these bytes.
+    pub(crate) fn recognise(self, bytes: &[u8], offset: u64) -> Option<Remains> {
+        let (name, magic, at, uuid) = match self {
+            Self::Ext => ("ext4", [0x53, 0xef].as_slice(), 56, 104),
+            Self::Xfs => ("xfs", b"XFSB".as_slice(), 0, 32),
+            Self::Btrfs => ("btrfs", b"_BHRfS_M".as_slice(), 64, 32),
+            Self::Other => return None,
+        };
+        let uuid: [u8; 16] = bytes.get(uuid..uuid + 16)?.try_into().ok()?;
+        bytes.get(at..)?.starts_with(magic).then(|| Remains { name, uuid: text(uuid), offset })
+    }
+}
+
+fn text(uuid: [u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Everything that is read before a device of this size counts as blank, ascending.
+pub(crate) fn ranges(size: u64) -> Vec<Range> {
+    let plain = |offset, length| Range { offset, length, copy_of: None };
+    let mut ranges = Vec::new();
+    if size <= WHOLE {
+        ranges.push(plain(0, size));
+    } else {
+        ranges.push(plain(0, MIB));
+        ranges.push(plain(size - MIB, MIB));
+        let step = (size - 2 * MIB) / SAMPLES / SAMPLE * SAMPLE;
+        ranges.extend((0..SAMPLES).map(|n| plain(MIB + n * step, SAMPLE)));
+    }
+    let copies = [(Kind::Ext, ext(size)), (Kind::Xfs, xfs(size)), (Kind::Btrfs, btrfs()), (Kind::Other, others())];
+    for (kind, offsets) in copies {
+        let fits = offsets.into_iter().filter(|offset| offset.checked_add(SAMPLE).is_some_and(|end| end <= size));
+        ranges.extend(fits.map(|offset| Range { offset, length: SAMPLE, copy_of: Some(kind) }));
+    }
+    ranges.sort_by_key(|r| (r.offset, r.length));
+    ranges.dedup();
+    ranges
+}
+
+/// Block groups 1 and the powers of 3, 5 and 7 (`sparse_super`), and the last (`sparse_super2`), for every block
+/// size; the group of 1 KiB blocks starts one block later.
+fn ext(size: u64) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    for shift in 10..=16 {
+        let block: u64 = 1 << shift;
+        let first = u64::from(shift == 10);
+        let group = 8 * block;
+        let groups = (size / block).div_ceil(group);
+        let mut numbers = vec![1, groups.saturating_sub(1)];
+        for base in [3_u64, 5, 7] {
+            let mut power = base;
+            while power < groups {
+                numbers.push(power);
+                power *= base;
+            }
+        }
+        numbers.retain(|n| *n > 0);
+        offsets.extend(numbers.into_iter().map(|n| (n * group + first) * block));
+    }
+    offsets
+}
+
+/// The starts of allocation groups: `mkfs.xfs` makes 4 of a plain device up to 4 TiB, then one for each TiB; more
+/// of a striped one.
+fn xfs(size: u64) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    for block in [4096_u64, 1024] {
+        let blocks = size / block;
+        for count in [2_u64, 3, 4, 5, 6, 7, 8, 16, 32] {
+            for length in [blocks / count, blocks.div_ceil(count)] {
+                offsets.extend((1..count).map(|n| n * length * block));
+            }
+        }
+    }
+    let tib = 1024 * GIB;
+    offsets.extend((1..(size / tib + 1).min(64)).map(|n| n * tib));
+    offsets
+}
+
+fn btrfs() -> Vec<u64> {
+    vec![64 << 10, 64 * MIB, 256 * GIB]
+}
+
+/// The second header of LUKS2, and the labels of Ceph's object store.
+fn others() -> Vec<u64> {
+    let luks = (14..=22).map(|shift| 1_u64 << shift);
+    luks.chain([GIB, 10 * GIB, 100 * GIB, 1000 * GIB]).collect()
+}

@@ -1,0 +1,192 @@
+//! Every external program that Bowline runs, and how: fixed arguments, nothing from a shell, no secrets, a
+//! deadline.
+
+pub(crate) mod parse;
+
+use bowline_ports::{ErrorKind, Filesystem, PortError};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+use tokio::process::Command;
+
+/// The path under which a program finds the device that it was given as standard input: whatever happens to
+/// names and links meanwhile, it is the device that was checked.
+const DEVICE: &str = "/proc/self/fd/0";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program with its arguments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tool<'a> {
+    /// `blkid -p`: the signature on the device at standard input.
+    Blkid,
+    /// `wipefs -n`: all signatures on the device at standard input.
+    Wipefs,
+    /// `mkfs.*` on the device at standard input.
+    Mkfs {
+        /// The type.
+        filesystem: Filesystem,
+        /// The label, cut to what the type can hold.
+        label: &'a str,
+        /// The filesystem's UUID.
+        uuid: &'a str,
+    },
+    /// `journalctl`: what a unit wrote last.
+    Journal {
+        /// The unit.
+        unit: &'a str,
+        /// How many lines.
+        lines: usize,
+    },
+    /// `k3s --version`.
+    K3sVersion(&'a Path),
+}
+
+impl Tool<'_> {
+    fn program(&self) -> &OsStr {
+        match self {
+            Self::Blkid => OsStr::new("blkid"),
+            Self::Wipefs => OsStr::new("wipefs"),
+            Self::Mkfs { filesystem: Filesystem::Ext4, .. } => OsStr::new("mkfs.ext4"),
+            Self::Mkfs { filesystem: Filesystem::Xfs, .. } => OsStr::new("mkfs.xfs"),
+            Self::Mkfs { filesystem: Filesystem::Btrfs, .. } => OsStr::new("mkfs.btrfs"),
+            Self::Journal { .. } => OsStr::new("journalctl"),
+            Self::K3sVersion(path) => path.as_os_str(),
+        }
+    }
+
+    /// The arguments. No discard by mkfs: a device proven blank has nothing to discard, and what the proof did
+    /// not read must not be lost to it.
+    fn arguments(&self) -> Vec<OsString> {
+        let words: Vec<String> = match self {
+            Self::Blkid => own(&["-p", "-o", "export", DEVICE]),
+            Self::Wipefs => own(&["-n", "--json", "-O", "DEVICE,OFFSET,TYPE,USAGE,UUID,LABEL", DEVICE]),
+            Self::Mkfs { filesystem: Filesystem::Ext4, label, uuid } => {
+                let extended = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
+                own(&["-F", "-q", "-m", "0", "-L", cut(label, 16), "-U", uuid, "-E", extended, DEVICE])
+            }
+            Self::Mkfs { filesystem: Filesystem::Xfs, label, uuid } => {
+                own(&["-f", "-q", "-K", "-L", cut(label, 12), "-m", &format!("uuid={uuid}"), DEVICE])
+            }
+            Self::Mkfs { filesystem: Filesystem::Btrfs, label, uuid } => {
+                own(&["-f", "-q", "-K", "-L", cut(label, 255), "-U", uuid, DEVICE])
+            }
+            Self::Journal { unit, lines } => {
+                own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
+            }
+            Self::K3sVersion(_) => own(&["--version"]),
+        };
+        words.into_iter().map(OsString::from).collect()
+    }
+
+    /// The Debian package that brings the program.
+    fn package(&self) -> Option<&'static str> {
+        match self {
+            Self::Blkid | Self::Wipefs => Some("util-linux"),
+            Self::Mkfs { filesystem: Filesystem::Ext4, .. } => Some("e2fsprogs"),
+            Self::Mkfs { filesystem: Filesystem::Xfs, .. } => Some("xfsprogs"),
+            Self::Mkfs { filesystem: Filesystem::Btrfs, .. } => Some("btrfs-progs"),
+            Self::Journal { .. } => Some("systemd"),
+            Self::K3sVersion(_) => None,
+        }
+    }
+
+    /// The program's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        self.program().to_string_lossy().into_owned()
+    }
+
+    /// The program, ready to be started with a device (or nothing) as standard input.
+    pub(crate) fn command(&self, device: Option<File>) -> Command {
+        let mut command = Command::new(self.program());
+        command
+            .args(self.arguments())
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(device.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs it to its end, no longer than the deadline; at the deadline it is killed.
+    pub(crate) async fn run(&self, device: Option<File>, deadline: Duration) -> Result<Output, PortError> {
+        match tokio::time::timeout(deadline, self.command(device).output()).await {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => Err(self.not_started(&error)),
+            Err(_) => Err(PortError::new(
+                ErrorKind::Timeout,
+                format!("{} did not end within {} s", self.name(), deadline.as_secs()),
+            )),
+        }
+    }
+
+    /// The error when it could not be started.
+    pub(crate) fn not_started(&self, error: &std::io::Error) -> PortError {
+        let failed = PortError::io(format_args!("starting {}", self.name()), error);
+        match (error.kind(), self.package()) {
+            (std::io::ErrorKind::NotFound, Some(package)) => {
+                PortError::new(ErrorKind::NotFound, format!("{} is not installed", self.name()))
+                    .hint(format!("apt install {package}"))
+            }
+            _ => failed,
+        }
+    }
+
+    /// The error when it ended in a way that means failure, with its own words.
+    pub(crate) fn failed(&self, output: &Output) -> PortError {
+        PortError::new(ErrorKind::Other, format!("{} failed ({}): {}", self.name(), output.status, last_words(output)))
+    }
+}
+
+/// What a program said last: standard error if it wrote there, else standard output; one line, bounded.
+pub(crate) fn last_words(output: &Output) -> String {
+    let stream = if output.stderr.trim_ascii().is_empty() { &output.stdout } else { &output.stderr };
+    let text = String::from_utf8_lossy(stream);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let tail = lines.iter().skip(lines.len().saturating_sub(4)).copied().collect::<Vec<_>>().join("; ");
+    if tail.is_empty() { "it said nothing".into() } else { tail.chars().take(600).collect() }
+}
+
+fn own(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// At most so many bytes, whole characters.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(tool: Tool<'_>) -> String {
+        tool.arguments().iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn labels_are_cut_to_what_the_filesystem_holds() {
+        let uuid = "6b7a1c1e-3c6f-5b57-9d6b-0d8b1d1f7a11";
+        let mkfs = |filesystem| Tool::Mkfs { filesystem, label: "a-volume-with-a-long-näme", uuid };
+        assert_eq!(
+            arguments(mkfs(Filesystem::Ext4)),
+            format!(
+                "-F -q -m 0 -L a-volume-with-a- -U {uuid} -E lazy_itable_init=1,lazy_journal_init=1,nodiscard \
+                 /proc/self/fd/0"
+            )
+        );
+        assert_eq!(
+            arguments(mkfs(Filesystem::Xfs)),
+            format!("-f -q -K -L a-volume-wit -m uuid={uuid} /proc/self/fd/0")
+        );
+        assert_eq!(cut("näme", 2), "n");
+    }
+}

@@ -1,0 +1,308 @@
+//! Units of systemd: looking at them, starting them, and waiting for what comes of it.
+
+use super::bus::{Bus, CALL, limited};
+use super::tool::{Tool, parse};
+use bowline_ports::{ActiveState, ErrorKind, PortError, Unit};
+use futures::StreamExt;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use zbus::wire::{ObjectPath, OwnedVariant};
+
+const START: Duration = Duration::from_secs(100);
+const RELOAD: Duration = Duration::from_secs(60);
+const JOURNAL: Duration = Duration::from_secs(5);
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// Single properties: all of a service's would make systemd read its cgroup's accounting.
+const SERVICE: &[&str] = &["Result", "MainPID", "NRestarts", "ExecMainStatus", "ExecMainStartTimestamp"];
+
+type Properties = HashMap<String, OwnedVariant>;
+
+/// A unit as systemd knows it.
+pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
+    let what = format!("reading {name}");
+    let manager = bus.manager().await?;
+    let path = match limited(&what, CALL, manager.load_unit(name)).await {
+        Ok(path) => path,
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(Unit::not_found()),
+        Err(error) => return Err(error),
+    };
+    let common = bus.properties(&what, &path, "org.freedesktop.systemd1.Unit").await?;
+    let (interface, wanted): (_, &[&str]) = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
+        Some("service") => ("org.freedesktop.systemd1.Service", SERVICE),
+        Some("mount") => ("org.freedesktop.systemd1.Mount", &["Result"]),
+        _ => ("", &[]),
+    };
+    let mut special = Properties::new();
+    for property in wanted {
+        let value = bus.property(&what, SYSTEMD, &path, interface, property).await?;
+        special.insert((*property).to_owned(), value);
+    }
+    Ok(from_properties(&common, &special))
+}
+
+fn from_properties(common: &Properties, special: &Properties) -> Unit {
+    let text = |from: &Properties, key: &str| {
+        from.get(key).and_then(|v| <&str>::try_from(v).ok()).map(str::to_owned).unwrap_or_default()
+    };
+    let active = match text(common, "ActiveState").as_str() {
+        "active" => ActiveState::Active,
+        "reloading" | "refreshing" => ActiveState::Reloading,
+        "activating" => ActiveState::Activating,
+        "deactivating" | "maintenance" => ActiveState::Deactivating,
+        "failed" => ActiveState::Failed,
+        _ => ActiveState::Inactive,
+    };
+    let mut result = text(special, "Result");
+    if result.is_empty() {
+        result = if active == ActiveState::Failed { "failed".into() } else { "success".into() };
+    }
+    // A start that an assertion or a condition prevented leaves the unit as it was.
+    if active == ActiveState::Inactive && result == "success" {
+        let prevented = |result: &str, at: &str| {
+            common.get(at).and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0)
+                && common.get(result).and_then(|v| bool::try_from(v).ok()) == Some(false)
+        };
+        if prevented("AssertResult", "AssertTimestamp") {
+            result = "assert".into();
+        } else if prevented("ConditionResult", "ConditionTimestamp") {
+            result = "condition".into();
+        }
+    }
+    let drop_ins = common
+        .get("DropInPaths")
+        .and_then(|v| v.try_clone().ok())
+        .and_then(|v| Vec::<String>::try_from(v).ok())
+        .unwrap_or_default();
+    Unit {
+        load: text(common, "LoadState"),
+        active,
+        sub: text(common, "SubState"),
+        result,
+        file_state: text(common, "UnitFileState"),
+        fragment: Some(text(common, "FragmentPath")).filter(|p| !p.is_empty()).map(PathBuf::from),
+        drop_ins: drop_ins.into_iter().map(PathBuf::from).collect(),
+        main_pid: special.get("MainPID").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
+        restarts: special.get("NRestarts").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
+        started: special.get("ExecMainStartTimestamp").and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0),
+        exit_status: special.get("ExecMainStatus").and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
+        needs_reload: common.get("NeedDaemonReload").and_then(|v| bool::try_from(v).ok()).unwrap_or_default(),
+    }
+}
+
+/// Starts a unit and waits until its job has ended.
+pub(crate) async fn start(bus: &Bus, name: &str) -> Result<(), PortError> {
+    let what = format!("starting {name}");
+    let manager = bus.manager().await?;
+    // Only who has subscribed hears of the end of jobs.
+    limited(&what, CALL, manager.subscribe()).await.or_else(already)?;
+    let mut ended = limited(&what, CALL, manager.receive_job_removed_with_args(&[(2, name)])).await?;
+    let job = limited(&what, CALL, manager.start_unit(name, "replace")).await?;
+    let waited = tokio::time::timeout(START, async {
+        while let Some(signal) = ended.next().await {
+            if let Ok(args) = signal.args()
+                && args.job == *job
+            {
+                return Some(args.result.to_string());
+            }
+        }
+        None
+    })
+    .await;
+    let result = match waited {
+        Ok(Some(result)) => result,
+        Ok(None) => {
+            return Err(PortError::new(
+                ErrorKind::Unreachable,
+                format!("{what}: the system bus (D-Bus) went away meanwhile"),
+            ));
+        }
+        Err(_) => {
+            return Err(PortError::new(
+                ErrorKind::Timeout,
+                format!("{what}: not done after {} s; systemd goes on with it", START.as_secs()),
+            )
+            .hint("look with: systemctl list-jobs"));
+        }
+    };
+    let unit = unit(bus, name).await?;
+    if result == "done" && !came_to_nothing(name, &unit) {
+        return Ok(());
+    }
+    let last = journal_tail(name, 5).await.unwrap_or_default();
+    Err(start_failed(name, &result, &unit, &last))
+}
+
+/// Already subscribed is subscribed.
+fn already(error: PortError) -> Result<(), PortError> {
+    if error.kind == ErrorKind::Other && error.message.to_lowercase().contains("subscri") { Ok(()) } else { Err(error) }
+}
+
+/// A mount that is not up, or a unit that failed: the job of a `oneshot` ends well with the unit inactive.
+fn came_to_nothing(name: &str, unit: &Unit) -> bool {
+    match unit.active {
+        ActiveState::Failed => true,
+        ActiveState::Inactive | ActiveState::Deactivating => name.ends_with(".mount") || unit.result != "success",
+        ActiveState::Active | ActiveState::Reloading | ActiveState::Activating => false,
+    }
+}
+
+fn start_failed(name: &str, result: &str, unit: &Unit, last: &[String]) -> PortError {
+    let cause = match (result, unit.result.as_str()) {
+        ("done", other) => format!("it is {} ({other})", unit.sub),
+        ("dependency", _) => "something that it needs did not start".to_owned(),
+        ("timeout", _) => "systemd gave up waiting (timeout)".to_owned(),
+        ("canceled", _) => "its start was canceled by another job".to_owned(),
+        ("assert", _) | (_, "assert") => "an assertion in its unit file does not hold".to_owned(),
+        ("skipped" | "failed", "success") => format!("systemd says {result}"),
+        (job, other) => format!("systemd says {job} ({other})"),
+    };
+    let words = if last.is_empty() { String::new() } else { format!(": {}", last.join("; ")) };
+    let kind = match result {
+        "timeout" => ErrorKind::Timeout,
+        "canceled" => ErrorKind::Busy,
+        _ => ErrorKind::Other,
+    };
+    PortError::new(kind, format!("{name} did not start: {cause}{words}"))
+        .hint(format!("look with: systemctl status {name}; journalctl -u {name}"))
+}
+
+/// Queues a start.
+pub(crate) async fn start_no_block(bus: &Bus, name: &str) -> Result<(), PortError> {
+    let manager = bus.manager().await?;
+    limited(&format!("starting {name}"), CALL, manager.start_unit(name, "replace")).await.map(drop)
+}
+
+/// Queues a restart.
+pub(crate) async fn restart_no_block(bus: &Bus, name: &str) -> Result<(), PortError> {
+    let manager = bus.manager().await?;
+    limited(&format!("restarting {name}"), CALL, manager.restart_unit(name, "replace")).await.map(drop)
+}
+
+/// Has systemd read its unit files again.
+pub(crate) async fn reload(bus: &Bus) -> Result<(), PortError> {
+    let manager = bus.manager().await?;
+    limited("reloading systemd's unit files", RELOAD, manager.reload()).await
+}
+
+/// Enables a unit; systemd shows its new state only after a reload.
+pub(crate) async fn enable(bus: &Bus, name: &str) -> Result<(), PortError> {
+    let what = format!("enabling {name}");
+    let manager = bus.manager().await?;
+    let (installable, changes) = limited(&what, CALL, manager.enable_unit_files(&[name], false, false)).await?;
+    if !installable {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{what}: its unit file has no [Install] section")));
+    }
+    if changes.is_empty() { Ok(()) } else { limited(&what, RELOAD, manager.reload()).await }
+}
+
+/// The devices of active swap units: `/proc/swaps` is out of sight in the sandbox.
+pub(crate) async fn swaps(bus: &Bus) -> Result<Vec<PathBuf>, PortError> {
+    let what = "asking systemd for swap devices";
+    let manager = bus.manager().await?;
+    let units = limited(what, CALL, manager.list_units_by_patterns(&["active"], &["*.swap"])).await?;
+    let mut devices = Vec::new();
+    for unit in units {
+        let value = bus.property(what, SYSTEMD, &unit.6, "org.freedesktop.systemd1.Swap", "What").await?;
+        devices.extend(<&str>::try_from(&value).ok().map(PathBuf::from));
+    }
+    Ok(devices)
+}
+
+/// Whether systemd's time service sees the kernel's clock synchronised, by whatever program.
+pub(crate) async fn clock_synchronised(bus: &Bus) -> Result<bool, PortError> {
+    let path = ObjectPath::from_static_str("/org/freedesktop/timedate1")
+        .map_err(|e| PortError::new(ErrorKind::Other, format!("asking for the clock: {e}")))?;
+    let service = "org.freedesktop.timedate1";
+    let value = bus.property("asking whether the clock is synchronised", service, &path, service, "NTPSynchronized");
+    Ok(bool::try_from(&value.await?).unwrap_or(false))
+}
+
+/// What a unit wrote last.
+pub(crate) async fn journal_tail(unit: &str, lines: usize) -> Result<Vec<String>, PortError> {
+    let tool = Tool::Journal { unit, lines };
+    let output = tool.run(None, JOURNAL).await?;
+    if !output.status.success() {
+        return Err(tool.failed(&output));
+    }
+    Ok(parse::journal(&String::from_utf8_lossy(&output.stdout)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::wire::Str;
+
+    fn properties(text: &[(&str, &str)], flags: &[(&str, bool)], times: &[(&str, u64)]) -> Properties {
+        let text = text.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(Str::from(v.to_string()))));
+        let flags = flags.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(*v)));
+        let times = times.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(*v)));
+        text.chain(flags).chain(times).collect()
+    }
+
+    /// As systemd 252 shows a K3s that waits for its next attempt.
+    #[test]
+    fn a_service_between_restarts() {
+        let mut common = properties(
+            &[
+                ("LoadState", "loaded"),
+                ("ActiveState", "activating"),
+                ("SubState", "auto-restart"),
+                ("UnitFileState", "enabled"),
+                ("FragmentPath", "/etc/systemd/system/k3s.service"),
+            ],
+            &[("NeedDaemonReload", true), ("AssertResult", true)],
+            &[("AssertTimestamp", 1_763_710_800_000_000)],
+        );
+        let drop_in = "/etc/systemd/system/k3s.service.d/50-bowline.conf".to_owned();
+        common.insert("DropInPaths".into(), OwnedVariant::try_from(zbus::wire::Variant::from(vec![drop_in])).unwrap());
+        let mut special = properties(&[("Result", "exit-code")], &[], &[]);
+        special.insert("NRestarts".into(), OwnedVariant::from(7_u32));
+        special.insert("ExecMainStartTimestamp".into(), OwnedVariant::from(1_763_710_800_000_000_u64));
+        special.insert("MainPID".into(), OwnedVariant::from(0_u32));
+        special.insert("ExecMainStatus".into(), OwnedVariant::from(1_i32));
+        let unit = from_properties(&common, &special);
+        assert_eq!((unit.active, unit.sub.as_str()), (ActiveState::Activating, "auto-restart"));
+        assert_eq!((unit.result.as_str(), unit.restarts, unit.exit_status), ("exit-code", 7, 1));
+        assert_eq!(unit.drop_ins, [PathBuf::from("/etc/systemd/system/k3s.service.d/50-bowline.conf")]);
+        assert!(unit.needs_reload && unit.started);
+    }
+
+    #[test]
+    fn a_unit_without_a_file() {
+        let common = properties(
+            &[("LoadState", "not-found"), ("ActiveState", "inactive"), ("SubState", "dead"), ("FragmentPath", "")],
+            &[("AssertResult", false)],
+            &[("AssertTimestamp", 0)],
+        );
+        assert_eq!(from_properties(&common, &Properties::new()), Unit::not_found());
+    }
+
+    #[test]
+    fn a_start_prevented_by_an_assertion_shows() {
+        let common = properties(
+            &[("LoadState", "loaded"), ("ActiveState", "inactive"), ("SubState", "dead")],
+            &[("AssertResult", false)],
+            &[("AssertTimestamp", 1_763_710_800_000_000)],
+        );
+        let unit = from_properties(&common, &properties(&[("Result", "success")], &[], &[]));
+        assert_eq!(unit.result, "assert");
+        assert!(came_to_nothing("k3s.service", &unit));
+        let error = start_failed("k3s.service", "assert", &unit, &[]);
+        assert_eq!(error.message, "k3s.service did not start: an assertion in its unit file does not hold");
+    }
+
+    #[test]
+    fn a_failed_start_carries_the_last_words() {
+        let mut unit = Unit::not_found();
+        (unit.active, unit.sub, unit.result) = (ActiveState::Failed, "failed".into(), "exit-code".into());
+        let last = ["mount: /mnt/data: wrong fs type".to_owned()];
+        let error = start_failed("mnt-data.mount", "failed", &unit, &last);
+        assert_eq!(
+            error.message,
+            "mnt-data.mount did not start: systemd says failed (exit-code): mount: /mnt/data: wrong fs type"
+        );
+        assert!(error.hint.unwrap().contains("journalctl -u mnt-data.mount"));
+    }
+}
