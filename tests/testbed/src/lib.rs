@@ -11,6 +11,14 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`case`] does the same and leaves evidence where its body fails. `cargo run -p bowline-testbed --example bed` gives a machine to walk about in.
+//!
+//! Settings, all by environment:
+//! - `BOWLINE_CACHE`: where built artefacts are kept (`bowline` in the user's cache folder);
+//! - `BOWLINE_BEDS`: where running beds have their files (`/var/tmp/bowline-beds`): a real file system;
+//! - `BOWLINE_SOURCES`: an apt sources file with Debian's main suites (found under `/etc/apt`);
+//! - `K3S`: a path to K3s, or `download`; else the stand-in of `tests/k3s` is built.
 
 mod apt;
 mod artefacts;

@@ -24,6 +24,6 @@ pub fn wait_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Resu
             bail!("waited {limit:?} for {what}{last}");
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(200));
+        pause = (pause * 5 / 4).min(Duration::from_millis(200));
     }
 }

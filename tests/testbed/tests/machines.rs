@@ -145,3 +145,20 @@ fn debian_13_boots_too() -> Result<()> {
         m.wait_for("the link", Duration::from_secs(5), || Ok(m.run(&format!("test -b {}", disk.link()))?.success()))
     })
 }
+
+#[test]
+fn a_machine_suits_kubernetes() -> Result<()> {
+    case("kubernetes", |bed| {
+        let m = bed.machine("m").address("10.0.1.10").start()?;
+        let settings = m.ok("cd /proc/sys; cat vm/overcommit_memory kernel/panic kernel/panic_on_oops")?;
+        assert_eq!(settings, "1\n10\n1\n", "what the kubelet insists on");
+        m.ok("test -r /dev/kmsg && ip route show default | grep -q 10.0.1.1")?;
+        m.ok("systemctl start containerd && ctr plugins ls | grep -E 'snapshotter.*overlayfs.*ok'")?;
+        m.ok("mkdir -p /var/lib/bundle/bin && cp /bin/busybox /var/lib/bundle/bin")?;
+        let run = "ctr run --rm --rootfs";
+        let hello = m.ok(&format!("{run} --memory-limit 50000000 /var/lib/bundle one /bin/busybox echo hello"))?;
+        assert_eq!(hello, "hello\n");
+        m.ok(&format!("{run} --privileged /var/lib/bundle two /bin/busybox true"))?;
+        Ok(())
+    })
+}

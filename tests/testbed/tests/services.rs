@@ -121,3 +121,19 @@ fn a_cut_link_is_cut_and_comes_back() -> Result<()> {
         m.wait_for("the link to be back", Duration::from_secs(10), || Ok(ping()?.success()))
     })
 }
+
+#[test]
+fn a_binary_as_large_as_k3s_comes_quickly() -> Result<()> {
+    case("large-binary", |bed| {
+        let releases = bed.releases()?;
+        let binary = bed.dir().join("k3s");
+        fs::File::create(&binary)?.set_len(150 << 20)?;
+        releases.publish(TAG, &binary)?;
+        let m = bed.machine("m").address("10.0.1.10").file("/ca.pem", releases.ca_pem(), 0o644).start()?;
+        let started = Instant::now();
+        m.ok(&format!("curl -sSf --cacert /ca.pem -o /dev/null {}/v1.34.1%2Bk3s1/k3s", releases.url()))?;
+        say(&format!("150 MiB over TLS in {:?}", started.elapsed()));
+        assert!(started.elapsed() < Duration::from_secs(30));
+        Ok(())
+    })
+}
