@@ -9,7 +9,6 @@ mod bus;
 mod change;
 mod clock;
 pub mod control;
-pub mod control;
 pub mod events;
 mod files;
 pub mod filesystems;
