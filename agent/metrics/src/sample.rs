@@ -18,7 +18,7 @@ pub struct Sample<'a> {
     pub volumes: &'a [String],
     /// Every real mount and how full it is.
     pub filesystems: &'a [FilesystemSample],
-    /// The phases of the first boot that have ended, with their seconds.
+    /// The phases of the first boot that have ended, with the seconds from Bowline's first start until then.
     pub phases: &'a [(Phase, f64)],
     /// How often systemd restarted K3s; `None` without a unit.
     pub k3s_restarts: Option<u64>,
@@ -146,8 +146,8 @@ impl Sample<'_> {
     }
 
     fn boot_and_k3s(&self, out: &mut Exposition) {
-        let mut family =
-            out.family("boot_phase_seconds", Kind::Gauge, "Seconds of each phase of the first boot that has ended.");
+        let help = "Seconds from Bowline's first start until this phase of the first boot had ended.";
+        let mut family = out.family("boot_phase_seconds", Kind::Gauge, help);
         for (phase, seconds) in self.phases {
             family.series(&labels(&[("phase", phase.name())]), *seconds);
         }
