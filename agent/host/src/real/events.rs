@@ -63,3 +63,6 @@ async fn pass_on(signal: &Notify, event: Event, sender: &mpsc::Sender<Event>) {
         tokio::time::sleep(PACE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-const LOCK: Duration = Duration::from_secs(10);
+/// udev lets go within a second; a partitioning tool may take longer.
+const LOCK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Carries out the order, or refuses it (`Changed`) with what was found.

@@ -1,1 +1,102 @@
-//! To come.
+//! The files of jobs, and jobs in threads of this process.
+
+use super::*;
+use bowline_ports::Digest;
+
+fn order(directory: &Path, content: &[u8]) -> FetchOrder {
+    let source = directory.join("source");
+    std::fs::write(&source, content).unwrap();
+    let digest = fetch::sha256(&source).unwrap().unwrap();
+    FetchOrder {
+        name: "k3s".into(),
+        url: format!("file:{}", source.display()),
+        ca_file: None,
+        digest: Digest::Pinned(digest),
+        to: directory.join("k3s"),
+    }
+}
+
+#[test]
+fn names_of_units() {
+    assert_eq!(unit_name("mkfs-data"), "bowline-mkfs-data.service");
+    assert_eq!(unit_name("mkfs-a/b c"), "bowline-mkfs-a_b_c.service");
+}
+
+#[test]
+fn the_hidden_subcommand_carries_an_order_out_and_leaves_its_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let desk = Desk::at(directory.path().join("jobs"));
+    let order = order(directory.path(), b"content");
+    let path = desk.begin("fetch-k3s", &order).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(run_internal(&["fetch".into(), path.clone().into()]), ExitCode::SUCCESS);
+    assert_eq!(desk.result("fetch-k3s").unwrap(), Some(Outcome::Done));
+    assert_eq!(std::fs::read(&order.to).unwrap(), b"content");
+    assert_eq!(desk.progress("fetch-k3s").unwrap().text, "downloading");
+
+    std::fs::remove_file(directory.path().join("source")).unwrap();
+    std::fs::remove_file(&order.to).unwrap();
+    assert_eq!(run_internal(&["fetch".into(), path.into()]), ExitCode::FAILURE);
+    let Some(Outcome::Failed(error)) = desk.result("fetch-k3s").unwrap() else { panic!("a failure") };
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert_eq!(run_internal(&["nonsense".into()]), ExitCode::FAILURE);
+    assert_eq!(run_internal(&["fetch".into(), "/no/such.order.json".into()]), ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn a_job_is_nothing_then_done_and_a_new_order_forgets_the_old_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let jobs = Jobs::new(directory.path(), Launch::Here);
+    let bus = Bus::default();
+    assert_eq!(jobs.look(&bus, "fetch-k3s").await.unwrap(), None);
+    let good = order(directory.path(), b"content");
+    jobs.run(&bus, &good, &Progress::default()).await.unwrap();
+    assert_eq!(jobs.look(&bus, "fetch-k3s").await.unwrap(), Some(Job::Done));
+    let mut bad = good.clone();
+    bad.digest = Digest::Pinned("0".repeat(64));
+    let error = jobs.run(&bus, &bad, &Progress::default()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    let Some(Job::Failed(words)) = jobs.look(&bus, "fetch-k3s").await.unwrap() else { panic!("a failed job") };
+    assert!(words.contains("wrong checksum") && words.contains("nothing was installed"), "{words}");
+}
+
+#[tokio::test]
+async fn a_job_without_a_result_was_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let jobs = Jobs::new(directory.path(), Launch::Here);
+    jobs.desk.begin("fetch-k3s", &order(directory.path(), b"")).unwrap();
+    let Some(Job::Failed(words)) = jobs.look(&Bus::default(), "fetch-k3s").await.unwrap() else { panic!("a failure") };
+    assert_eq!(words, "fetch-k3s was cut off before it had a result");
+}
+
+#[test]
+fn an_order_to_resume_is_the_same_work() {
+    let order = FormatOrder {
+        volume: "data".into(),
+        device: "/dev/sdb".into(),
+        id: bowline_ports::DeviceId { serial: None, size: 1 },
+        filesystem: bowline_ports::Filesystem::Xfs,
+        uuid: "u".into(),
+        resume: false,
+    };
+    assert!(order.same(&FormatOrder { resume: true, ..order.clone() }));
+    assert!(!order.same(&FormatOrder { uuid: "v".into(), ..order.clone() }));
+    assert_eq!(order.job(), "mkfs-data");
+}
+
+#[test]
+fn progress_is_written_at_a_pace() {
+    let directory = tempfile::tempdir().unwrap();
+    let desk = Desk::at(directory.path().to_path_buf());
+    let writer = desk.progress_writer("x");
+    let value = |done, text: &str| ProgressValue { done, total: 9, text: text.into() };
+    writer.set(value(1, "a"));
+    writer.set(value(2, "a"));
+    assert_eq!(desk.progress("x").unwrap().done, 1);
+    writer.set(value(3, "b"));
+    assert_eq!(desk.progress("x").unwrap().done, 3, "another text is written at once");
+    std::thread::sleep(Duration::from_millis(260));
+    writer.set(value(4, "b"));
+    assert_eq!(desk.progress("x").unwrap().done, 4);
+}

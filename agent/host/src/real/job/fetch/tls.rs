@@ -70,7 +70,8 @@ pub(crate) fn failed(host: &str, error: &std::io::Error) -> PortError {
             invalid(format!("the certificate of {host} is not valid yet; this machine's clock says {}", clock_says()))
                 .hint("the clock is probably wrong. Look with: timedatectl")
         }
-        CertificateError::UnknownIssuer => {
+        // A CA that was made anew under its old name gives a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             invalid(format!("the certificate of {host} is signed by an authority that is not trusted here"))
                 .hint("for a mirror with its own CA name the CA file in the settings")
         }

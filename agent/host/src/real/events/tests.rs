@@ -1,0 +1,64 @@
+//! Settings on real directories; devices and units need more machine than a test has.
+
+use super::*;
+use std::path::Path;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_millis(900);
+
+fn start(settings: &Path) -> (mpsc::Receiver<Event>, watch::Sender<Vec<String>>) {
+    let (units, names) = watch::channel(Vec::new());
+    (super::watch(Arc::default(), Sources { settings: settings.to_path_buf(), units: names }), units)
+}
+
+/// The next event about settings; other tests may make device events.
+async fn settings(events: &mut mpsc::Receiver<Event>, patience: Duration) -> bool {
+    let next = async {
+        while let Some(event) = events.recv().await {
+            if event == Event::Settings {
+                return true;
+            }
+        }
+        false
+    };
+    timeout(patience, next).await.unwrap_or(false)
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_and_reading_is_no_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut events, _units) = start(directory.path());
+    assert!(!settings(&mut events, QUIET).await, "nothing happened yet");
+    let file = directory.path().join("10-node.toml");
+    for round in 0..3 {
+        std::fs::write(&file, format!("round = {round}")).unwrap();
+        assert!(settings(&mut events, SOON).await);
+        for _ in 0..50 {
+            std::fs::read(&file).unwrap();
+            std::fs::read_dir(directory.path()).unwrap().for_each(drop);
+        }
+        assert!(!settings(&mut events, QUIET).await, "reading wakes nobody");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert!(settings(&mut events, SOON).await);
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_later_goes_and_comes_again() {
+    let above = tempfile::tempdir().unwrap();
+    let directory = above.path().join("etc/bowline");
+    let (mut events, _units) = start(&directory);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..2 {
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("a.toml"), "").unwrap();
+        assert!(settings(&mut events, SOON).await);
+        while settings(&mut events, QUIET).await {}
+        std::fs::write(directory.join("b.toml"), "").unwrap();
+        assert!(settings(&mut events, SOON).await, "the new directory is watched");
+        std::fs::remove_dir_all(above.path().join("etc")).unwrap();
+        assert!(settings(&mut events, SOON).await);
+        while settings(&mut events, QUIET).await {}
+    }
+}
