@@ -120,6 +120,9 @@ fn build(command: &mut Command) -> Result<()> {
 fn sources_key(paths: &[&str]) -> Result<Key> {
     let checkout = checkout();
     let there: Vec<_> = paths.iter().filter(|path| checkout.join(path).exists()).collect();
+    if there.is_empty() {
+        bail!("nothing to build from: {} has none of {paths:?}", checkout.display());
+    }
     let mut git = Command::new("git");
     git.current_dir(&checkout).args([
         "-c",
@@ -135,9 +138,6 @@ fn sources_key(paths: &[&str]) -> Result<Key> {
     let mut files: Vec<_> = listed.split('\0').filter(|file| !file.is_empty()).collect();
     files.sort_unstable();
     files.dedup();
-    if files.is_empty() {
-        bail!("nothing to build from: {} has none of {paths:?}", checkout.display());
-    }
     let mut key = Key::new();
     for file in files {
         let path = checkout.join(file);
@@ -153,4 +153,16 @@ fn sources_key(paths: &[&str]) -> Result<Key> {
 /// The checkout that these tests are of.
 pub(crate) fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_found_by_git_and_their_absence_is_said() {
+        assert!(sources_key(&["tests/testbed"]).is_ok());
+        let error = sources_key(&["tests/nothing-here"]).err().unwrap().to_string();
+        assert!(error.contains("nothing to build from"), "{error}");
+    }
 }

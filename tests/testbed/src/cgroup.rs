@@ -152,15 +152,16 @@ impl Groups {
     }
 }
 
-/// Forbids every disk of the host but loop devices, of which a machine has nodes for its own only. (A list of what is allowed
-/// instead would make privileged pods fail: runc allows them "a". Forbidding single loop devices would make `DeviceAllow=block-loop` fail.)
+/// Forbids reading and writing every disk of the host but loop devices, of which a machine has nodes for its own only.
+/// Stricter breaks what must work: a list of what is allowed makes privileged pods fail (runc allows them "a"), forbidding
+/// mknod makes all pods fail (they may do it anywhere), forbidding single loop devices makes `DeviceAllow=block-loop` fail.
 fn deny_disks(dir: &Path) -> Result<()> {
     const LOOP: u64 = 7;
     let devices = fs::read_to_string("/proc/devices")?;
     let majors = devices.split("Block devices:").nth(1).unwrap_or("");
     let majors = majors.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     for major in majors.filter(|major| *major != LOOP) {
-        fs::write(dir.join("devices.deny"), format!("b {major}:* rwm"))?;
+        fs::write(dir.join("devices.deny"), format!("b {major}:* rw"))?;
     }
     Ok(())
 }
