@@ -2,7 +2,7 @@
 
 use crate::backoff::delay;
 use crate::capability::{Boxed, ErasedAction};
-use crate::report::{CapabilityState, Report, SettingsReport};
+use crate::report::{CapabilityReport, CapabilityState, Report, SettingsReport};
 use crate::{Conditions, Plan};
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
@@ -24,8 +24,10 @@ type Key = (&'static str, String);
 /// What made the loop wake up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// Settings, devices or units changed: look at everything, and try again what failed.
+    /// Settings changed or somebody asked: look at everything, and try again what failed.
     All,
+    /// Devices or units changed: look at everything, with every delay as it is (our own failures make such events).
+    Look,
     /// One capability by its name.
     Capability(&'static str),
 }
@@ -69,6 +71,8 @@ pub struct Engine {
     without_effect: BTreeMap<Key, serde_json::Value>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
+    ended: Vec<(&'static str, bool)>,
+    attached: Vec<CapabilityReport>,
     settings: SettingsReport,
     version: String,
     looks: u64,
@@ -85,6 +89,8 @@ impl Engine {
             without_effect: BTreeMap::new(),
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
+            ended: Vec::new(),
+            attached: Vec::new(),
             settings: SettingsReport::default(),
             version: version.into(),
             looks: 0,
@@ -117,10 +123,20 @@ impl Engine {
         self.settings = settings;
     }
 
+    /// What the report says of parts of the program that are no capabilities (its own sockets).
+    pub fn attach(&mut self, reports: Vec<CapabilityReport>) {
+        self.attached = reports;
+    }
+
+    /// The steps that ended since the last call: capability, and whether it went well.
+    pub fn take_ended(&mut self) -> Vec<(&'static str, bool)> {
+        std::mem::take(&mut self.ended)
+    }
+
     /// Marks what has to be looked at again. A wake of all also ends every delay.
     pub fn wake(&mut self, wake: Wake) {
         for slot in &mut self.slots {
-            if wake == Wake::All || wake == Wake::Capability(slot.capability.0.name()) {
+            if wake == Wake::All || wake == Wake::Look || wake == Wake::Capability(slot.capability.0.name()) {
                 slot.dirty = true;
             }
         }
@@ -292,6 +308,7 @@ impl Engine {
         let Finished { key, result } = finished;
         let Some(flight) = self.in_flight.remove(&key) else { return };
         self.wake(Wake::Capability(key.0));
+        self.ended.push((key.0, result.is_ok()));
         match result {
             Ok(()) => {
                 log::done(&key, &flight.action.text);

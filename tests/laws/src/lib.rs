@@ -1,1 +1,151 @@
-//! To come.
+//! What the laws share: generated machines and settings, and runs of the whole engine on the simulated host.
+
+use bowline_engine::{Engine, Outcome, Report};
+use bowline_host::sim::{SimHost, World, WorldDisk};
+use bowline_ports::Change;
+use bowline_settings::{Settings, SourceFile};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Built long before any simulated clock.
+pub const BUILT: i64 = 1_700_000_000;
+/// A secret that must not show anywhere but in the files that need it.
+pub const SECRET: &str = "s3cr3t-do-not-show";
+/// Finitely many: more different reports than this is a loop.
+const TURNS: usize = 2_000;
+/// How long a run may wait for things, in simulated time.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A machine and what its owner wants of it.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The machine.
+    pub world: World,
+    /// The settings, as TOML.
+    pub settings: String,
+}
+
+/// Settings from TOML text. Generated settings are valid; anything else is a fault of the generator.
+///
+/// # Panics
+/// When they are not.
+#[allow(clippy::panic)]
+pub fn settings(text: &str) -> Settings {
+    let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+    match bowline_settings::load(&[file]) {
+        Ok(loaded) => loaded.settings,
+        Err(errors) => panic!("the generator made bad settings:\n{errors}\n{text}"),
+    }
+}
+
+/// Runs a future on a clock that is only simulated.
+///
+/// # Panics
+/// When no runtime can be made.
+#[allow(clippy::expect_used)]
+pub fn simulate<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+/// An agent that is started on a machine, as after a boot.
+pub fn agent(case: &Case) -> Engine {
+    Engine::new(bowline::wiring::capabilities(&settings(&case.settings), BUILT), "law")
+}
+
+/// Runs an agent until nothing is left that it can do, or it dies of an injected crash (`None`).
+pub async fn run(case: &Case, host: &SimHost, reports: &mut Vec<Report>) -> Option<Outcome> {
+    let mut engine = agent(case);
+    let change: Arc<dyn Change> = Arc::new(host.clone());
+    tokio::select! {
+        outcome = engine.converge(&change, PATIENCE, |report| {
+            assert!(reports.len() < TURNS, "no end after {TURNS} turns: {report:#?}");
+            if reports.last().is_none_or(|last| last.timeless() != report.timeless()) {
+                reports.push(report.clone());
+            }
+        }) => Some(outcome),
+        () = host.crashed() => None,
+    }
+}
+
+/// Everything that a run leaves behind: files of this boot aside.
+pub fn end(host: &SimHost) -> Vec<String> {
+    let mut all: Vec<String> = host
+        .files()
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("/run"))
+        .map(|(path, text)| format!("{}: {text}", path.display()))
+        .collect();
+    for device in ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"] {
+        all.push(format!("{device}: {:?}", host.content(device)));
+    }
+    all
+}
+
+/// A machine on which everything can be done.
+pub fn good_case() -> Case {
+    let mut world = World::default();
+    world.disks.push(WorldDisk::volume("/dev/sdb", "12345678"));
+    Case { world, settings: good_settings("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"", "blank-only") }
+}
+
+fn good_settings(source: &str, format: &str) -> String {
+    format!(
+        "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+         [cluster.config]\ntoken = \"{SECRET}\"\n\
+         [node]\naddress = \"10.0.1.0/24\"\nlabels = {{ role = \"kafka\", \"node-role.kubernetes.io/kafka\" = \"true\" }}\n\
+         [[volume]]\nname = \"data\"\n{source}\nmount = \"/var/lib/kafka\"\nformat = \"{format}\"\n"
+    )
+}
+
+/// Machines with good, foreign, missing, broken and ambiguous disks, networks and versions.
+pub fn cases() -> impl Strategy<Value = Case> {
+    let content = prop_oneof![
+        4 => Just("blank"),
+        2 => Just("ext4"),
+        1 => Just("xfs"),
+        1 => Just("raw"),
+        1 => Just("gpt"),
+        1 => Just("half-made"),
+        1 => Just("unreadable"),
+        1 => Just("ambivalent"),
+    ];
+    let disk = (content, prop_oneof![3 => Just(false), 1 => Just(true)], any::<bool>());
+    let disks = proptest::collection::vec(disk, 0..3);
+    let source = prop_oneof![
+        Just("device = \"/dev/disk/by-id/scsi-0HC_Volume_1\""),
+        Just("serial = \"1\""),
+        Just("serial = \"same\""),
+    ];
+    let format = prop_oneof![3 => Just("blank-only"), 1 => Just("never")];
+    let file = prop_oneof![4 => Just(None), 1 => Just(Some("/var/lib/kafka/stray"))];
+    let network = prop_oneof![4 => Just("eth1 10.0.1.10"), 1 => Just("eth1 192.168.0.9")];
+    let k3s = prop_oneof![5 => Just("fine"), 1 => Just("dies"), 1 => Just("unknown-version")];
+    (disks, source, format, file, network, k3s).prop_map(|(disks, source, format, file, network, k3s)| {
+        let mut world = World::default();
+        world.addresses[2] = network.into();
+        for (index, (content, mounted, same)) in disks.into_iter().enumerate() {
+            let path = ["/dev/sdb", "/dev/sdc", "/dev/sdd"][index];
+            let mut disk = WorldDisk::volume(path, &(index + 1).to_string());
+            disk.content = content.into();
+            disk.uuid = Some(format!("0000000{index}-0000-4000-8000-000000000000"));
+            if same {
+                disk.serial = Some("same".into());
+            }
+            if mounted && content == "ext4" {
+                disk.mounted_at = Some(format!("/mnt/foreign-{index}").into());
+            }
+            world.disks.push(disk);
+        }
+        if let Some(file) = file {
+            world.files.insert(file.into(), "somebody's".into());
+        }
+        match k3s {
+            "dies" => world.k3s.dies_with = Some("no".into()),
+            "unknown-version" => world.k3s.releases.clear(),
+            _ => {}
+        }
+        Case { world, settings: good_settings(source, format) }
+    })
+}

@@ -9,9 +9,9 @@ mod progress;
 mod status;
 mod time;
 
-pub(crate) use plan::plan;
+pub use plan::plan;
 pub(crate) use progress::Progress;
-pub(crate) use status::status;
+pub use status::status;
 
 #[cfg(test)]
 mod tests;

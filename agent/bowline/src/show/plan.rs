@@ -9,7 +9,7 @@ use bowline_engine::{CapabilityReport, RefusalReport, Report, Risk, StepReport, 
 const INDENT: usize = 10;
 
 /// The plan in a report, grouped by capability.
-pub(crate) fn plan(report: &Report, colour: bool) -> String {
+pub fn plan(report: &Report, colour: bool) -> String {
     let mut paper = Paper::new(colour);
     paper.title(Tone::Bold, &summary(report));
     settings(&mut paper, report);

@@ -6,7 +6,7 @@ use super::time::duration;
 use bowline_engine::{CapabilityState, Overall, Report};
 
 /// The headline, every capability with its state and what it has to say, and how old all this is.
-pub(crate) fn status(report: &Report, now: i64, colour: bool) -> String {
+pub fn status(report: &Report, now: i64, colour: bool) -> String {
     let mut paper = Paper::new(colour);
     let (tone, word) = match report.overall {
         Overall::Ready => (Tone::Good, "ready"),

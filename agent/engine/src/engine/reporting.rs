@@ -10,7 +10,8 @@ use tokio::time::Instant;
 impl Engine {
     pub(super) fn make_report(&mut self, unix: i64) {
         let now = Instant::now();
-        let capabilities: Vec<_> = self.slots.iter().map(|slot| self.capability_report(slot, now, unix)).collect();
+        let mut capabilities: Vec<_> = self.slots.iter().map(|slot| self.capability_report(slot, now, unix)).collect();
+        capabilities.extend(self.attached.iter().cloned());
         use CapabilityState as S;
         let any = |wanted: &[S]| capabilities.iter().any(|c| wanted.contains(&c.state));
         let overall = if any(&[S::Refused, S::Failing, S::Overdue, S::Unknown]) || !self.settings.errors.is_empty() {

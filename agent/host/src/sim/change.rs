@@ -1,8 +1,8 @@
 //! Changing the simulated machine. Every change first asks the faults.
 
+use super::SimHost;
 use super::fault::{FaultMode, failure};
 use super::state::{Content, State};
-use super::SimHost;
 use bowline_ports::{Change, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -176,12 +176,7 @@ impl Change for SimHost {
         })
     }
 
-    fn apply_labels<'a>(
-        &'a self,
-        _: &'a Path,
-        node: &'a str,
-        labels: &'a BTreeMap<String, String>,
-    ) -> Fut<'a, ()> {
+    fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| apply(state, node, labels))
     }
 }

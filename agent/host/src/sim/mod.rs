@@ -115,6 +115,11 @@ impl SimHost {
         self.lock().files.iter().map(|(path, file)| (path.clone(), file.text())).collect()
     }
 
+    /// All files with their text and mode.
+    pub fn files_with_modes(&self) -> Vec<(PathBuf, String, u32)> {
+        self.lock().files.iter().map(|(path, file)| (path.clone(), file.text(), file.mode)).collect()
+    }
+
     /// How many times K3s's main process was started since the world began.
     pub fn k3s_starts(&self) -> u32 {
         self.lock().k3s_starts

@@ -76,7 +76,9 @@ impl State {
 
     pub(super) fn stop(&mut self, name: &str) {
         self.state_of(name).active = false;
-        if name == K3S && let Some(node) = &mut self.node {
+        if name == K3S
+            && let Some(node) = &mut self.node
+        {
             node.ready = Ready::Unknown;
         }
     }
@@ -146,7 +148,8 @@ impl State {
             let Some(at) = setting(text, "AssertPathIsMountPoint") else { continue };
             let at = PathBuf::from(at);
             if !self.mounts.iter().any(|m| m.target == at) {
-                let unit = at.display().to_string().trim_matches('/').replace('-', "\\x2d").replace('/', "-") + ".mount";
+                let unit =
+                    at.display().to_string().trim_matches('/').replace('-', "\\x2d").replace('/', "-") + ".mount";
                 self.start(&unit).map_err(|_| {
                     PortError::new(ErrorKind::Other, format!("{name}: dependency {} failed", at.display()))
                 })?;

@@ -1,0 +1,120 @@
+//! What can be typed.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Ties this machine to its Kubernetes cluster: K3s installed and joined, volumes mounted before it may start,
+/// labels kept, everything measured.
+#[derive(Debug, Parser)]
+#[command(name = "bowline", version, max_term_width = 80)]
+pub(crate) struct Args {
+    /// The folder with the settings
+    #[arg(long, global = true, value_name = "DIR", default_value = crate::paths::SETTINGS)]
+    pub(crate) settings: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The daemon: what the systemd unit starts
+    Run,
+    /// Validate settings without touching anything (exit 2: invalid)
+    Check {
+        /// Files to check instead of the settings folder
+        files: Vec<PathBuf>,
+    },
+    /// The merged settings, each value with the file and line it came from; secrets hidden
+    Config {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What would be done and why, what is waited for, what is refused; changes nothing
+    Plan {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Exit 0 when there is nothing to do, 2 when there is something, 1 on errors
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Do it now, with progress (exit 0: converged, 3: waiting, 1: failed or refused)
+    Apply {
+        /// How long to wait for what has to come first (10m, 90s)
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+        wait: Duration,
+    },
+    /// How the node stands (exit 0: ready, 3: not yet, 1: degraded)
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Wait until the node is ready, at most this long (10m, 90s)
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        wait_ready: Option<Duration>,
+    },
+    /// Check the machine, network, disks, tools and cluster from here; every finding with its remedy
+    Doctor {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every block device, and for every volume why each device is or is not the one
+    Volumes {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The metrics, once, to standard output
+    Metrics,
+    /// Parts of Bowline that it calls itself
+    #[command(hide = true)]
+    Internal {
+        #[command(subcommand)]
+        command: Internal,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Internal {
+    /// Download and verify what an order says; runs as a unit of its own
+    Fetch { order: PathBuf },
+    /// Make the filesystem that an order says; runs as a unit of its own
+    Format { order: PathBuf },
+    /// Write man pages and shell completions
+    Papers { folder: PathBuf },
+}
+
+/// `90s`, `10m`, `1h`, or seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| format!("“{text}” is no time: write 90s, 10m or 1h"))?;
+    let factor = match unit.trim() {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return Err(format!("“{text}” is no time: write 90s, 10m or 1h")),
+    };
+    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| format!("“{text}” is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert!(duration("soon").is_err() && duration("5d").is_err());
+    }
+}

@@ -1,0 +1,39 @@
+//! What Bowline calls itself: long work in units of PID 1, and the papers at build time.
+
+use super::args::{Args, Internal};
+use super::output;
+use bowline_host::real::job::run_internal;
+use bowline_ports::{ErrorKind, PortError};
+use clap::CommandFactory;
+use clap_complete::{Shell, generate_to};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(command: Internal) -> ExitCode {
+    match command {
+        Internal::Fetch { order } => run_internal(&["fetch".into(), order.into()]),
+        Internal::Format { order } => run_internal(&["format".into(), order.into()]),
+        Internal::Papers { folder } => match papers(&folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::complain(&error.message);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// `man/bowline.1`, `man/bowline-plan.1` …, and `completions/` for bash, zsh and fish.
+fn papers(folder: &Path) -> Result<(), PortError> {
+    let failed = |what: &'static str| move |e: std::io::Error| PortError::io(what, &e);
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    for folder in [&man, &completions] {
+        std::fs::create_dir_all(folder).map_err(failed("making the folder for the papers"))?;
+    }
+    clap_mangen::generate_to(Args::command(), &man).map_err(failed("writing man pages"))?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        generate_to(shell, &mut Args::command(), "bowline", &completions)
+            .map_err(|e| PortError::new(ErrorKind::Other, format!("writing completions: {e}")))?;
+    }
+    Ok(())
+}

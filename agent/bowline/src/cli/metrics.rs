@@ -1,0 +1,34 @@
+//! `bowline metrics`: the exposition, once. What the daemon alone counts is not in it.
+
+use super::{INVALID, load, output, plan};
+use bowline_cluster::SERVICE;
+use bowline_host::real::filesystems::Sampler;
+use bowline_metrics::{FilesystemSample, Sample, real_mounts};
+use bowline_ports::Inspect;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) async fn run(folder: &Path) -> ExitCode {
+    let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
+    let Some(host) = output::machine() else { return ExitCode::FAILURE };
+    let report = plan::look(&loaded, &host).await;
+    let mounts = real_mounts(&host.mounts().await.unwrap_or_default());
+    let spaces = Sampler::default().sample(&mounts).await;
+    let filesystems: Vec<_> =
+        mounts.into_iter().zip(spaces).map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
+    let volumes: Vec<_> = loaded.settings.volumes.iter().map(|v| v.name.clone()).collect();
+    let k3s = host.unit(SERVICE).await.ok().filter(|u| u.load == "loaded");
+    let sample = Sample {
+        report: &report,
+        now: host.clock().await.map_or(report.at, |c| c.unix),
+        arch: host.arch(),
+        volumes: &volumes,
+        filesystems: &filesystems,
+        phases: &[],
+        k3s_restarts: k3s.map(|u| u64::from(u.restarts)),
+        process: None,
+        counters: None,
+    };
+    output::print(&sample.render());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,63 @@
+//! The command line: one file a command.
+
+mod apply;
+mod args;
+mod check;
+mod config;
+mod doctor;
+mod internal;
+pub(crate) mod load;
+mod metrics;
+mod output;
+mod plan;
+mod status;
+mod volumes;
+
+pub(crate) use plan::{earlier, settings_report};
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command ends when the settings are wrong, and when there is something to do.
+pub(crate) const INVALID: u8 = 2;
+/// How `apply` and `status` end when something is still waited for.
+pub(crate) const WAITING: u8 = 3;
+/// How the daemon ends when its settings are wrong: systemd does not start it again by itself.
+pub(crate) const BAD_SETTINGS: u8 = 78;
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let args = match Args::parse() {
+        // Its work makes event loops of its own.
+        Args { command: Command::Internal { command }, .. } => return internal::run(command),
+        args => args,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::complain(&format!("can not start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run(args));
+    // A hung filesystem may hold a thread for ever; the process does not wait for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(args: Args) -> ExitCode {
+    let settings = args.settings;
+    match args.command {
+        Command::Run => crate::daemon::run(&settings).await,
+        Command::Check { files } => check::run(&settings, &files).await,
+        Command::Config { json } => config::run(&settings, json),
+        Command::Plan { json, exit_code } => plan::run(&settings, json, exit_code).await,
+        Command::Apply { wait } => apply::run(&settings, wait).await,
+        Command::Status { json, wait_ready } => status::run(json, wait_ready).await,
+        Command::Doctor { json } => doctor::run(&settings, json).await,
+        Command::Volumes { json } => volumes::run(&settings, json).await,
+        Command::Metrics => metrics::run(&settings).await,
+        Command::Internal { command } => internal::run(command),
+    }
+}

@@ -1,0 +1,148 @@
+//! The sockets of the metrics: bound where the settings say, as soon as the addresses are known, and tried again
+//! while they can not be had. A port in use degrades the node; it never holds up volumes or Kubernetes.
+
+use super::scrape::Pages;
+use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepReport};
+use bowline_host::real::http::{Limits, Listening, Server, Sources};
+use bowline_ports::PortError;
+use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Settings};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// K3s's own default for the network of the pods.
+const PODS: &str = "10.42.0.0/16";
+
+#[derive(Default)]
+pub(crate) struct Listeners {
+    wanted: Vec<SocketAddr>,
+    settings: Option<Settings>,
+    sockets: Vec<Listening>,
+    missing: Vec<Missing>,
+}
+
+struct Missing {
+    address: SocketAddr,
+    error: PortError,
+    attempts: u32,
+    since: i64,
+    tried: Instant,
+}
+
+impl Listeners {
+    /// Binds what is wanted and not bound yet; does nothing when all is as it should be.
+    pub(crate) async fn adjust(&mut self, settings: &Settings, address: Option<IpAddr>, pages: Pages) {
+        let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
+        let changed = wanted != self.wanted || self.settings.as_ref() != Some(settings);
+        let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
+        if !changed && !due {
+            return;
+        }
+        let server = Server::new(pages.handler(), sources(settings), Limits::default());
+        let addresses: Vec<SocketAddr> = if changed {
+            // Closes what is open: who may ask may have changed too.
+            self.sockets.clear();
+            self.missing.retain(|m| wanted.contains(&m.address));
+            wanted.clone()
+        } else {
+            self.missing.iter().map(|m| m.address).collect()
+        };
+        for address in addresses {
+            match server.listen(&[address]).await {
+                Ok(listening) => {
+                    self.sockets.push(listening);
+                    self.missing.retain(|m| m.address != address);
+                }
+                Err(error) => self.failed(address, error),
+            }
+        }
+        self.wanted = wanted;
+        self.settings = Some(settings.clone());
+    }
+
+    fn failed(&mut self, address: SocketAddr, error: PortError) {
+        match self.missing.iter_mut().find(|m| m.address == address) {
+            Some(known) => (known.attempts, known.tried, known.error) = (known.attempts + 1, Instant::now(), error),
+            None => {
+                tracing::warn!(
+                    "metrics: {error}{}",
+                    error.hint.as_ref().map(|h| format!(" → {h}")).unwrap_or_default()
+                );
+                self.missing.push(Missing { address, error, attempts: 1, since: unix(), tried: Instant::now() });
+            }
+        }
+    }
+
+    /// What the report says of the sockets: nothing while all are open.
+    pub(crate) fn reports(&self) -> Vec<CapabilityReport> {
+        if self.missing.is_empty() {
+            return Vec::new();
+        }
+        let step = |m: &Missing| StepReport {
+            item: format!("listen/{}", m.address),
+            what: format!("serve metrics on {}", m.address),
+            why: "`[metrics] listen` says so".into(),
+            risk: Risk::Safe,
+            action: serde_json::Value::Null,
+            running: None,
+            failing: Some(Failing {
+                attempts: m.attempts,
+                since: m.since,
+                kind: m.error.kind,
+                error: m.error.message.clone(),
+                hint: m.error.hint.clone(),
+                next_try: unix() + i64::try_from(TRY_AGAIN.as_secs()).unwrap_or(0),
+            }),
+        };
+        vec![CapabilityReport {
+            name: "metrics".into(),
+            state: CapabilityState::Failing,
+            steps: self.missing.iter().map(step).collect(),
+            waits: Vec::new(),
+            refusals: Vec::new(),
+            notes: Vec::new(),
+            error: None,
+        }]
+    }
+
+    /// When the next try is due.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.missing.iter().map(|m| TRY_AGAIN.saturating_sub(m.tried.elapsed())).min()
+    }
+}
+
+/// Who may ask, besides the machine itself.
+fn sources(settings: &Settings) -> Sources {
+    let networks: Vec<Cidr> = settings
+        .metrics
+        .allow
+        .iter()
+        .flat_map(|allow| match allow {
+            Allow::Network(cidr) => vec![*cidr],
+            Allow::Pods => pods(settings),
+        })
+        .collect();
+    Sources::loopback_and(move |peer| networks.iter().any(|network| network.contains(peer)))
+}
+
+/// The networks of the pods: K3s's `cluster-cidr`, or its default.
+fn pods(settings: &Settings) -> Vec<Cidr> {
+    let configured = settings.cluster.as_ref().and_then(|c| c.config.get("cluster-cidr"));
+    let texts: Vec<String> = match configured {
+        None => vec![PODS.into()],
+        Some(ConfigValue::One(one)) => text(one).into_iter().collect(),
+        Some(ConfigValue::Many(many)) => many.iter().filter_map(text).collect(),
+    };
+    texts.iter().flat_map(|t| t.split(',')).filter_map(|t| t.trim().parse().ok()).collect()
+}
+
+fn text(value: &ConfigScalar) -> Option<String> {
+    match value {
+        ConfigScalar::Text(text) => Some(text.clone()),
+        ConfigScalar::Bool(_) | ConfigScalar::Integer(_) | ConfigScalar::Secret(_) => None,
+    }
+}
+
+fn unix() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
+}

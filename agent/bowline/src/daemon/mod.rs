@@ -1,0 +1,252 @@
+//! The daemon: the engine's loop with its surfaces.
+//!
+//! It wakes for changed settings, devices and units, for a command that asks, for steps that end and for what is
+//! due. Nothing it is in the middle of depends on it: mounting and long work are units of PID 1.
+
+mod listen;
+mod logging;
+mod phases;
+mod scrape;
+mod surfaces;
+
+use crate::cli::{BAD_SETTINGS, load, settings_report};
+use crate::{paths, wiring};
+use bowline_cluster::SERVICE;
+use bowline_engine::{Engine, SettingsReport, Wake};
+use bowline_host::real::RealHost;
+use bowline_host::real::control::{self, Lock};
+use bowline_host::real::events::{Event, Sources};
+use bowline_host::real::filesystems::Sampler;
+use bowline_host::real::notify_socket::{Notice, watchdog_interval};
+use bowline_metrics::{Counters, StepResult};
+use bowline_ports::Change;
+use bowline_settings::Settings;
+use bowline_volumes::mount_unit_name;
+use listen::Listeners;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use surfaces::Surfaces;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+/// Runs until systemd ends it. 78 when the settings are wrong.
+pub(crate) async fn run(folder: &Path) -> ExitCode {
+    let level = logging::start();
+    let machine = match RealHost::new() {
+        Ok(machine) => Arc::new(machine),
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let host: Arc<dyn Change> = machine.clone();
+    let surfaces = Surfaces::new(&host).await;
+    let loaded = match load::folder(folder) {
+        Ok(loaded) => loaded,
+        Err(trouble) => {
+            for line in trouble.to_string().lines() {
+                tracing::error!("{line}");
+            }
+            let first = trouble.lines().into_iter().next().unwrap_or_default();
+            surfaces.tell(Notice::Status(&format!("settings invalid: {first}")));
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let lock = match Lock::take(Path::new(paths::LOCK)) {
+        Ok(lock) => lock,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    level.set(loaded.settings.log.level);
+    let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
+    engine.settings(settings_report(&loaded));
+    if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
+        engine.resume(&earlier, clock.unix);
+    }
+    let counters = match Counters::new(&["node", "volumes", "cluster", "labels"]) {
+        Ok(counters) => counters,
+        Err(error) => {
+            tracing::error!("metrics: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let daemon = Daemon {
+        folder: folder.to_path_buf(),
+        settings: loaded.settings,
+        files: settings_files(folder),
+        level,
+        machine,
+        host,
+        engine,
+        surfaces,
+        counters,
+        listeners: Listeners::default(),
+        sampler: Sampler::default(),
+    };
+    let code = daemon.turn_for_ever().await;
+    drop(lock);
+    code
+}
+
+/// What the settings files say, to tell a change from a mere touch.
+fn settings_files(folder: &Path) -> Vec<(PathBuf, String, u32)> {
+    load::sources(folder).map(|all| all.into_iter().map(|f| (f.path, f.text, f.mode)).collect()).unwrap_or_default()
+}
+
+struct Daemon {
+    folder: PathBuf,
+    settings: Settings,
+    files: Vec<(PathBuf, String, u32)>,
+    level: logging::Level,
+    machine: Arc<RealHost>,
+    host: Arc<dyn Change>,
+    engine: Engine,
+    surfaces: Surfaces,
+    counters: Counters,
+    listeners: Listeners,
+    sampler: Sampler,
+}
+
+impl Daemon {
+    async fn turn_for_ever(mut self) -> ExitCode {
+        let (asked, mut asks) = mpsc::channel(1);
+        let _control = control::listen(Path::new(paths::CONTROL), asked, self.surfaces.lines.subscribe())
+            .inspect_err(|error| tracing::error!("{error}"));
+        let (Ok(mut reload), Ok(mut stop), Ok(mut interrupt)) =
+            (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("can not listen for signals");
+            return ExitCode::FAILURE;
+        };
+        let units = watch::Sender::new(watched(&self.settings));
+        let sources = |units: &watch::Sender<Vec<String>>, folder: &Path| Sources {
+            settings: folder.to_path_buf(),
+            units: units.subscribe(),
+        };
+        let mut events = self.machine.events(sources(&units, &self.folder));
+        let watchdog = watchdog_interval().unwrap_or(Duration::from_secs(3600));
+        let mut watchdog = tokio::time::interval(watchdog);
+        let mut ready = false;
+        loop {
+            let began = Instant::now();
+            let host = Arc::clone(&self.host);
+            let inspect: &dyn bowline_ports::Inspect = host.as_ref();
+            self.engine.look(inspect).await;
+            self.counters.looked(began.elapsed().as_secs_f64());
+            self.listen().await;
+            self.engine.start(&host);
+            let report = self.engine.report().clone();
+            self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
+            if !ready {
+                ready = true;
+                self.surfaces.tell(Notice::Ready);
+            }
+            let retry = self.listeners.due();
+            tokio::select! {
+                () = self.engine.next() => {
+                    for (capability, well) in self.engine.take_ended() {
+                        self.counters.step(capability, if well { StepResult::Done } else { StepResult::Failed });
+                    }
+                }
+                event = events.recv() => match event {
+                    Some(Event::Settings) => {
+                        self.reload(false);
+                        units.send_replace(watched(&self.settings));
+                    }
+                    Some(Event::Devices | Event::Units) => self.engine.wake(Wake::Look),
+                    // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
+                    None => {
+                        tracing::warn!("events ended: looking by the timer only until they are back");
+                        tokio::time::sleep(Duration::from_secs(5)).await;
+                        events = self.machine.events(sources(&units, &self.folder));
+                        self.engine.wake(Wake::Look);
+                    }
+                },
+                () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
+                Some(()) = asks.recv() => self.engine.wake(Wake::All),
+                Some(()) = reload.recv() => {
+                    self.surfaces.tell(Notice::Reloading);
+                    self.reload(true);
+                    units.send_replace(watched(&self.settings));
+                    ready = false;
+                }
+                Some(()) = stop.recv() => break,
+                Some(()) = interrupt.recv() => break,
+                _ = watchdog.tick() => self.surfaces.tell(Notice::Watchdog),
+            }
+        }
+        self.surfaces.tell(Notice::Stopping);
+        ExitCode::SUCCESS
+    }
+
+    /// Takes changed settings into force, or keeps the earlier ones and says so everywhere.
+    fn reload(&mut self, asked: bool) {
+        let files = settings_files(&self.folder);
+        if files == self.files && !asked {
+            return;
+        }
+        self.files = files;
+        match load::folder(&self.folder) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.counters.reloaded(true);
+                self.engine.settings(settings_report(&loaded));
+                self.level.set(loaded.settings.log.level);
+                if loaded.settings == self.settings {
+                    tracing::info!("settings read again: nothing changed");
+                } else {
+                    tracing::info!("settings changed");
+                    self.engine.replace(wiring::capabilities(&loaded.settings, wiring::built()));
+                    self.settings = loaded.settings;
+                }
+                self.engine.wake(Wake::All);
+            }
+            Err(trouble) => {
+                self.counters.reloaded(false);
+                tracing::error!("the changed settings are not taken, the earlier ones stay in force:");
+                for line in trouble.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                let files = self.files.iter().map(|(path, ..)| path.display().to_string()).collect();
+                self.engine.settings(SettingsReport { files, errors: trouble.lines(), absent: false });
+            }
+        }
+    }
+
+    /// Listens wherever the settings say, as soon as the addresses are known.
+    async fn listen(&mut self) {
+        let address = self.engine.report().conditions.get("address").and_then(|a| a.parse().ok());
+        let pages = scrape::Pages {
+            host: Arc::clone(&self.host),
+            report: self.surfaces.latest.subscribe(),
+            phases: self.surfaces.phases.subscribe(),
+            counters: self.counters.clone(),
+            volumes: self.settings.volumes.iter().map(|v| v.name.clone()).collect(),
+            sampler: self.sampler.clone(),
+        };
+        self.listeners.adjust(&self.settings, address, pages).await;
+        self.engine.attach(self.listeners.reports());
+    }
+}
+
+/// The units whose changes are worth a look.
+fn watched(settings: &Settings) -> Vec<String> {
+    let mounts = settings.volumes.iter().map(|v| mount_unit_name(&v.mount));
+    mounts.chain(settings.cluster.iter().map(|_| SERVICE.to_string())).collect()
+}
+
+async fn sleep_maybe(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}

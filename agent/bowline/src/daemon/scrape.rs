@@ -1,0 +1,94 @@
+//! The pages: what a scrape reads, put together when it comes.
+
+use super::phases::Phases;
+use bowline_cluster::SERVICE;
+use bowline_engine::Report;
+use bowline_host::real::filesystems::Sampler;
+use bowline_host::real::http::{Handler, Request, Response};
+use bowline_metrics::{Counters, FilesystemSample, Page, Phase, Process, Route, Sample, real_mounts};
+use bowline_ports::Change;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The loop turns at least once an hour; its watchdog is systemd's. This is for those who only see the socket.
+const TURN_LIMIT: Duration = Duration::from_secs(3900);
+
+/// Everything that the pages show.
+#[derive(Clone)]
+pub(crate) struct Pages {
+    pub(crate) host: Arc<dyn Change>,
+    pub(crate) report: watch::Receiver<Arc<Report>>,
+    pub(crate) phases: watch::Receiver<Phases>,
+    pub(crate) counters: Counters,
+    pub(crate) volumes: Vec<String>,
+    pub(crate) sampler: Sampler,
+}
+
+impl Pages {
+    /// Answers requests.
+    pub(crate) fn handler(self) -> Handler {
+        Arc::new(move |request: Request| {
+            let pages = self.clone();
+            Box::pin(async move {
+                match Route::of(&request.path) {
+                    None => Response::not_found(),
+                    Some(route) => {
+                        let Page { status, content_type, body } = pages.page(route).await;
+                        Response { status, content_type, body }
+                    }
+                }
+            })
+        })
+    }
+
+    async fn page(&self, route: Route) -> Page {
+        let report = Arc::clone(&self.report.borrow());
+        match route {
+            Route::Index => bowline_metrics::index(&report),
+            Route::Readyz => bowline_metrics::readyz(&report),
+            Route::Healthz => {
+                let now = self.host.clock().await.map_or(report.at, |c| c.unix);
+                let turned = Duration::from_secs(u64::try_from(now - report.at).unwrap_or(0));
+                bowline_metrics::healthz(turned, TURN_LIMIT)
+            }
+            Route::Metrics => self.metrics(&report).await,
+        }
+    }
+
+    async fn metrics(&self, report: &Report) -> Page {
+        self.counters.scraped();
+        let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), self.host.unit(SERVICE));
+        let mounts = real_mounts(&mounts.unwrap_or_default());
+        let spaces = self.sampler.sample(&mounts).await;
+        let filesystems: Vec<_> = mounts
+            .into_iter()
+            .zip(spaces)
+            .map(|(mount, space)| FilesystemSample { mount, space: space.ok() })
+            .collect();
+        let phases: Vec<_> = {
+            let phases = self.phases.borrow();
+            phases.reached.iter().filter_map(|(name, s)| Some((Phase::from_name(name)?, *s))).collect()
+        };
+        bowline_metrics::metrics(&Sample {
+            report,
+            now: clock.map_or(report.at, |c| c.unix),
+            arch: self.host.arch(),
+            volumes: &self.volumes,
+            filesystems: &filesystems,
+            phases: &phases,
+            k3s_restarts: k3s.ok().filter(|u| u.load == "loaded").map(|u| u64::from(u.restarts)),
+            process: self.process().await,
+            counters: Some(&self.counters),
+        })
+    }
+
+    async fn process(&self) -> Option<Process> {
+        let text = async |path: &str| Some(self.host.read(Path::new(path)).await.ok()??.text());
+        let (stat, status) = (text("/proc/self/stat").await?, text("/proc/self/status").await?);
+        let boot = text("/proc/stat").await.unwrap_or_default();
+        let boot = boot.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
+        Process::parse(&stat, &status, boot)
+    }
+}

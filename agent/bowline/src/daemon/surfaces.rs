@@ -1,0 +1,81 @@
+//! Where one report goes: the status file, systemd's STATUS=, whoever follows by the control socket, the pages.
+
+use super::phases::Phases;
+use crate::paths;
+use bowline_engine::Report;
+use bowline_host::real::notify_socket::{Notice, NotifySocket};
+use bowline_ports::Change;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Publishes reports, each surface only when it changes.
+pub(crate) struct Surfaces {
+    pub(crate) systemd: Option<NotifySocket>,
+    /// For the pages.
+    pub(crate) latest: watch::Sender<Arc<Report>>,
+    /// For the control socket, as JSON.
+    pub(crate) lines: watch::Sender<String>,
+    /// When each phase of the first boot was reached.
+    pub(crate) phases: watch::Sender<Phases>,
+    written: Option<Report>,
+    headline: String,
+}
+
+impl Surfaces {
+    pub(crate) async fn new(host: &Arc<dyn Change>) -> Self {
+        let phases = match host.read(Path::new(paths::PHASES)).await {
+            Ok(Some(file)) => serde_json::from_slice(&file.content).unwrap_or_else(|_| Phases::new(now())),
+            Ok(None) | Err(_) => Phases::new(now()),
+        };
+        Self {
+            systemd: NotifySocket::from_environment()
+                .inspect_err(|error| tracing::warn!("can not talk to systemd: {error}"))
+                .ok(),
+            latest: watch::Sender::new(Arc::default()),
+            lines: watch::Sender::new(String::new()),
+            phases: watch::Sender::new(phases),
+            written: None,
+            headline: String::new(),
+        }
+    }
+
+    pub(crate) fn tell(&self, notice: Notice<'_>) {
+        if let Some(Err(error)) = self.systemd.as_ref().map(|s| s.tell(notice)) {
+            tracing::debug!("telling systemd: {error}");
+        }
+    }
+
+    pub(crate) async fn publish(&mut self, report: &Report, volumes: usize, host: &Arc<dyn Change>) {
+        self.latest.send_replace(Arc::new(report.clone()));
+        if self.lines.receiver_count() > 0 {
+            self.lines.send_replace(serde_json::to_string(report).unwrap_or_default());
+        }
+        let headline = report.headline();
+        if headline != self.headline {
+            self.tell(Notice::Status(&headline));
+            self.headline = headline;
+        }
+        let timeless = report.timeless();
+        if self.written.as_ref() != Some(&timeless) {
+            let text = serde_json::to_vec_pretty(report).unwrap_or_default();
+            match host.write(Path::new(paths::STATUS), &text, 0o644).await {
+                Ok(()) => self.written = Some(timeless),
+                Err(error) => tracing::warn!("the status file is out of date: {error}"),
+            }
+        }
+        let mut phases = self.phases.borrow().clone();
+        if phases.note(report, volumes, now()) {
+            let text = serde_json::to_vec_pretty(&phases).unwrap_or_default();
+            if let Err(error) = host.write(Path::new(paths::PHASES), &text, 0o600).await {
+                tracing::warn!("the times of the first boot are not kept: {error}");
+            }
+            self.phases.send_replace(phases);
+        }
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}

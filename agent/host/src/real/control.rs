@@ -1,0 +1,163 @@
+//! One writer: a lock that the daemon holds, and a socket over which commands ask it to act.
+
+use bowline_ports::{ErrorKind, PortError};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+
+/// The right to change the machine; given back when dropped, also by the kernel when the process dies.
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+impl Lock {
+    /// Takes the lock, or says that another process has it.
+    pub fn take(path: &Path) -> Result<Self, PortError> {
+        let what = || format!("opening {}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| PortError::io(what(), &e))?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o644)
+            .open(path)
+            .map_err(|e| PortError::io(what(), &e).hint("run it as root"))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|(_, _)| {
+            PortError::new(ErrorKind::Busy, "another bowline is at work on this machine")
+                .hint("`systemctl status bowline` shows the daemon")
+        })
+    }
+
+    /// Whether a process holds the lock.
+    pub fn is_held(path: &Path) -> bool {
+        match File::open(path) {
+            Ok(file) => Flock::lock(file, FlockArg::LockSharedNonblock).is_err(),
+            Err(_) => false,
+        }
+    }
+}
+
+/// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report, one
+/// a line, until it hangs up.
+pub fn listen(
+    path: &Path,
+    asked: mpsc::Sender<()>,
+    reports: watch::Receiver<String>,
+) -> Result<tokio::task::JoinHandle<()>, PortError> {
+    let what = || format!("listening on {}", path.display());
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(PortError::io(what(), &e)),
+    }
+    let listener = UnixListener::bind(path).map_err(|e| PortError::io(what(), &e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| PortError::io(what(), &e))?;
+    Ok(tokio::spawn(async move {
+        // A handful of commands at a time is all there can sensibly be.
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(8));
+        while let Ok((stream, _)) = listener.accept().await {
+            let (asked, reports) = (asked.clone(), reports.clone());
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            tokio::spawn(async move {
+                let _place = place;
+                let _ = answer(stream, asked, reports).await;
+            });
+        }
+    }))
+}
+
+async fn answer(
+    stream: UnixStream,
+    asked: mpsc::Sender<()>,
+    mut reports: watch::Receiver<String>,
+) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut words = BufReader::new(read).lines();
+    while let Some(word) = words.next_line().await? {
+        if word.trim() != "apply" {
+            write.write_all(b"unknown\n").await?;
+            continue;
+        }
+        // Only reports made after the question are an answer to it.
+        reports.mark_unchanged();
+        if asked.send(()).await.is_err() {
+            return Ok(());
+        }
+        loop {
+            tokio::select! {
+                changed = reports.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let text = reports.borrow_and_update().clone();
+                    write.write_all(text.as_bytes()).await?;
+                    write.write_all(b"\n").await?;
+                }
+                more = words.next_line() => {
+                    if more?.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The daemon's reports, as they are made.
+pub struct Reports {
+    lines: Lines<BufReader<tokio::net::unix::OwnedReadHalf>>,
+    // Held open: closing it tells the daemon that nobody listens any more.
+    _write: tokio::net::unix::OwnedWriteHalf,
+}
+
+impl Reports {
+    /// The next report's JSON; `None` when the daemon ended.
+    pub async fn next(&mut self) -> Result<Option<String>, PortError> {
+        self.lines.next_line().await.map_err(|e| PortError::io("reading the daemon's answer", &e))
+    }
+}
+
+/// Asks the daemon to look again and to try again what failed.
+pub async fn ask_apply(path: &Path) -> Result<Reports, PortError> {
+    let failed = |e: std::io::Error| PortError::io(format!("asking the daemon at {}", path.display()), &e);
+    let (read, mut write) = UnixStream::connect(path).await.map_err(failed)?.into_split();
+    write.write_all(b"apply\n").await.map_err(failed)?;
+    Ok(Reports { lines: BufReader::new(read).lines(), _write: write })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert!(!Lock::is_held(&path));
+        let lock = Lock::take(&path).unwrap();
+        assert!(Lock::is_held(&path));
+        assert_eq!(Lock::take(&path).err().unwrap().kind, ErrorKind::Busy);
+        drop(lock);
+        assert!(!Lock::is_held(&path));
+    }
+
+    #[tokio::test]
+    async fn a_command_asks_and_gets_reports_made_after_it_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (asked, mut asks) = mpsc::channel(1);
+        let (publish, reports) = watch::channel(String::from("old"));
+        let server = listen(&path, asked, reports).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut answers = ask_apply(&path).await.unwrap();
+        asks.recv().await.unwrap();
+        publish.send("new".into()).unwrap();
+        assert_eq!(answers.next().await.unwrap().as_deref(), Some("new"));
+        server.abort();
+    }
+}
