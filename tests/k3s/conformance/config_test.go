@@ -12,7 +12,7 @@ import (
 
 // refused runs `k3s server` directly and wants it to end by itself with a
 // failure, a fatal line and the words.
-func refused(t *testing.T, words string, args ...string) {
+func refused(t *testing.T, words string, args ...string) string {
 	t.Helper()
 	t.Cleanup(clean)
 	ctx, cancel := context.WithTimeout(context.Background(), readyIn)
@@ -30,6 +30,7 @@ func refused(t *testing.T, words string, args ...string) {
 	if !strings.Contains(string(out), words) {
 		t.Errorf("no %q in\n%s", words, tail(string(out), 20))
 	}
+	return string(out)
 }
 
 // TestRefusals: a bad value ends the start with a fatal line.
@@ -70,8 +71,13 @@ func TestPortInUse(t *testing.T) {
 
 // TestForbiddenLabel: A7 and C1, the kubelet's own error ends K3s.
 func TestForbiddenLabel(t *testing.T) {
-	refused(t, "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/kafka]",
+	out := refused(t, "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/kafka]",
 		"--node-label=node-role.kubernetes.io/kafka=true")
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "level=fatal") && !strings.Contains(line, "kubelet exited") {
+			t.Errorf("the fatal line does not name the kubelet: %s", line)
+		}
+	}
 }
 
 // TestConfigMerge: A3, config.yaml, then drop-ins in name order; a later key
@@ -151,4 +157,30 @@ func TestRestart(t *testing.T) {
 	})
 	s.again()
 	kubectl(t, "get", "configmap", "kept")
+}
+
+// TestComponentArgs: `…-arg` settings reach the components, and one that a
+// component does not know ends K3s.
+func TestComponentArgs(t *testing.T) {
+	node := hostname(t)
+	write(t, configDir+"/config.yaml", "kubelet-arg: [max-pods=50]\nkube-apiserver-arg: [event-ttl=30m]\nkube-controller-manager-arg: [node-monitor-period=2s]\n")
+	start(t)
+	nodeIs(t, node, "{.status.capacity.pods}", "50")
+	clean()
+	refused(t, "no-such-arg", "--kubelet-arg=no-such-arg=1")
+	clean()
+	refused(t, "no-such-arg", "--kube-apiserver-arg=no-such-arg=1")
+}
+
+// TestNoexec: A2, K3s runs from below its data folder, so `noexec` there is
+// the end.
+func TestNoexec(t *testing.T) {
+	if err := os.MkdirAll(dataDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", dataDir).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", dataDir).Run() })
+	refused(t, "permission denied", "--node-name=never")
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,7 +63,7 @@ func (s *spawner) component(name string, args []string) (*child, error) {
 // ComponentEnv tells a copy of this binary which component to be.
 const ComponentEnv = "K3S_STAND_IN_COMPONENT"
 
-// start runs a command, copies its output and remembers its last line.
+// start runs a command, copies its output and remembers its last log entry.
 func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, error) {
 	c := &child{name: name, cmd: cmd, done: make(chan struct{})}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -88,7 +90,10 @@ func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, erro
 			if strings.TrimSpace(line) != "" {
 				_, _ = io.WriteString(out, line)
 				c.mu.Lock()
-				c.last = strings.TrimSpace(line)
+				if logHeader.MatchString(line) {
+					c.last = ""
+				}
+				c.last += line
 				c.mu.Unlock()
 			}
 			if err != nil {
@@ -106,12 +111,30 @@ func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, erro
 		case <-time.After(time.Second):
 		}
 		c.mu.Lock()
-		c.err = fmt.Errorf("%s exited: %w: %s", name, orSuccess(err), c.last)
+		c.err = exitError(name, orSuccess(err), c.last)
 		c.mu.Unlock()
 		close(c.done)
 		s.failed <- c.err
 	}()
 	return c, nil
+}
+
+// logHeader begins a klog entry, which may go on over several lines.
+var logHeader = regexp.MustCompile(`^[IWEF]\d{4} `)
+
+// exitError is K3s's sentence: the component's own error where it gave one.
+func exitError(name string, err error, entry string) error {
+	_, text, found := strings.Cut(entry, `"command failed" err=`)
+	text = strings.TrimSpace(text)
+	if !found || text == "" {
+		return fmt.Errorf("%s exited: %w: %s", name, err, strings.TrimSpace(entry))
+	}
+	if strings.HasPrefix(text, "<") {
+		text = strings.Join(strings.Fields(strings.Trim(text, "<>\n")), " ")
+	} else if plain, err := strconv.Unquote(text); err == nil {
+		text = plain
+	}
+	return fmt.Errorf("%s exited: %s", name, text)
 }
 
 func orSuccess(err error) error {
