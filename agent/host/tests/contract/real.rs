@@ -1,0 +1,244 @@
+//! The real host on loop devices, and what only it can be asked.
+
+mod devices;
+
+use crate::suite::{Fixture, contract, order};
+use bowline_host::real::RealHost;
+use bowline_host::real::job::Launch;
+use bowline_ports::{Change, ErrorKind, Filesystem, Inspect, Job, PortError, Progress, Signature, SignatureKind};
+use devices::{Loop, Mounted, run};
+use std::cell::RefCell;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// This machine, with a directory and loop devices that go away with it.
+struct Real {
+    host: RealHost,
+    directory: PathBuf,
+    loops: RefCell<Vec<Loop>>,
+    // Dropped last: the loop devices' files lie in it.
+    place: TempDir,
+}
+
+impl Real {
+    fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "the contract of the real host needs root: it makes loop devices");
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("work");
+        std::fs::create_dir(&directory).unwrap();
+        let host = RealHost::with(&place.path().join("run"), Launch::Here);
+        Self { host, directory, loops: RefCell::default(), place }
+    }
+
+    fn backing_file(&self, device: &Path) -> PathBuf {
+        self.loops.borrow().iter().find(|l| l.path == device).unwrap().file.clone()
+    }
+}
+
+impl Fixture for Real {
+    fn host(&self) -> &dyn Change {
+        &self.host
+    }
+
+    fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn make_disk(&self, size: u64) -> PathBuf {
+        let file = self.place.path().join(format!("disk-{}", self.loops.borrow().len()));
+        let device = Loop::new(file, size);
+        let path = device.path.clone();
+        self.loops.borrow_mut().push(device);
+        path
+    }
+
+    fn scribble(&self, device: &Path) {
+        let device = std::fs::File::options().write(true).open(device).unwrap();
+        device.write_all_at(b"somebody's data", 12_345).unwrap();
+        device.sync_all().unwrap();
+    }
+
+    fn make_filesystem(&self, device: &Path, filesystem: Filesystem, uuid: &str) {
+        let device = device.to_str().unwrap();
+        match filesystem {
+            Filesystem::Ext4 => run(&["mkfs.ext4", "-F", "-q", "-U", uuid, device]),
+            Filesystem::Xfs => run(&["mkfs.xfs", "-f", "-q", "-m", &format!("uuid={uuid}"), device]),
+            Filesystem::Btrfs => run(&["mkfs.btrfs", "-f", "-q", "-U", uuid, device]),
+        };
+    }
+
+    fn release(&self) -> (String, Vec<u8>) {
+        let content = b"k3s v1.34.1+k3s1".to_vec();
+        let file = self.place.path().join("release");
+        std::fs::write(&file, &content).unwrap();
+        (format!("file:{}", file.display()), content)
+    }
+
+    fn systemd(&self) -> bool {
+        Path::new("/run/systemd/system").exists()
+    }
+}
+
+contract! { Real::new();
+    a_written_file_is_read_back_whole,
+    what_is_not_there_is_none,
+    names_are_listed_in_order,
+    removing_twice_is_fine,
+    renaming_replaces_and_sets_the_mode,
+    a_link_never_replaces_anything,
+    a_hash_follows_its_file,
+    a_blank_disk_is_listed_unused_and_proven_blank,
+    every_filesystem_is_made_as_ordered,
+    what_was_made_is_never_made_again,
+    another_device_than_ordered_is_refused,
+    somebody_elses_filesystem_is_refused,
+    bytes_without_a_signature_are_refused_unless_they_are_ours,
+    a_device_that_is_gone_is_an_error,
+    the_machine_tells_about_itself,
+    a_unit_that_is_not_there,
+    a_job_that_nobody_started,
+    a_release_is_fetched_verified,
+}
+
+#[tokio::test]
+async fn a_sparse_disk_of_20_gib_is_probed_quickly() {
+    let real = Real::new();
+    let path = real.make_disk(20 << 30);
+    let begin = Instant::now();
+    let probe = real.host.probe(&path).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_millis(300), "{:?}", begin.elapsed());
+    assert!(probe.is_blank(), "{probe:?}");
+}
+
+#[tokio::test]
+async fn the_serial_of_a_loop_device_is_its_file() {
+    let real = Real::new();
+    let path = real.make_disk(64 << 20);
+    let order = order(&real.host, &path, Filesystem::Ext4).await;
+    assert_eq!(order.id.serial.as_deref(), real.backing_file(&path).to_str());
+}
+
+#[tokio::test]
+async fn signatures_of_members_and_contradictions() {
+    let real = Real::new();
+    let swap = real.make_disk(64 << 20);
+    run(&["mkswap", "-q", swap.to_str().unwrap()]);
+    let probe = real.host.probe(&swap).await.unwrap();
+    assert!(matches!(&probe.signatures[..], [Signature { kind: SignatureKind::Member, name, .. }] if name == "swap"));
+    assert!(probe.filesystem().is_none());
+
+    let both = real.make_disk(400 << 20);
+    real.make_filesystem(&both, Filesystem::Ext4, "11111111-2222-4333-8444-555555555555");
+    let xfs = real.make_disk(400 << 20);
+    real.make_filesystem(&xfs, Filesystem::Xfs, "11111111-2222-4333-8444-666666666666");
+    let mut superblock = vec![0; 512];
+    std::fs::File::open(&xfs).unwrap().read_exact_at(&mut superblock, 0).unwrap();
+    std::fs::File::options().write(true).open(&both).unwrap().write_all_at(&superblock, 0).unwrap();
+    let probe = real.host.probe(&both).await.unwrap();
+    assert!(probe.ambivalent && probe.filesystem().is_none() && !probe.is_blank(), "{probe:?}");
+    assert_eq!(probe.signatures.len(), 2, "{probe:?}");
+}
+
+#[tokio::test]
+async fn an_xfs_that_was_never_finished_is_plain_bytes() {
+    let real = Real::new();
+    let path = real.make_disk(400 << 20);
+    let mut order = order(&real.host, &path, Filesystem::Xfs).await;
+    real.make_filesystem(&path, Filesystem::Xfs, &order.uuid);
+    // `sb_inprogress`, which mkfs.xfs clears last.
+    std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&[1], 126).unwrap();
+    let probe = real.host.probe(&path).await.unwrap();
+    assert!(probe.signatures.is_empty() && probe.data_at == Some(0), "{probe:?}");
+    assert_eq!(format(&real, &order).await.unwrap_err().kind, ErrorKind::Changed);
+    order.resume = true;
+    format(&real, &order).await.unwrap();
+    assert!(real.host.probe(&path).await.unwrap().filesystem().is_some());
+}
+
+async fn format(real: &Real, order: &bowline_ports::FormatOrder) -> Result<(), PortError> {
+    real.host.format(order, &Progress::default()).await
+}
+
+#[tokio::test]
+async fn a_mounted_device_is_shown_and_refused() {
+    let real = Real::new();
+    let path = real.make_disk(64 << 20);
+    let mut order = order(&real.host, &path, Filesystem::Ext4).await;
+    format(&real, &order).await.unwrap();
+    let target = real.directory.join("mount point");
+    let _mounted = Mounted::new(&path, &target);
+    let device = real.host.block_devices().await.unwrap().into_iter().find(|d| d.path == path).unwrap();
+    assert_eq!(device.mounted_at, std::slice::from_ref(&target));
+    let mount = real.host.mounts().await.unwrap().into_iter().find(|m| m.target == target).unwrap();
+    assert_eq!((mount.fstype.as_str(), mount.number, mount.read_only), ("ext4", device.number, false));
+    assert!(real.host.space(&target).await.unwrap().size < 64 << 20);
+    order.resume = true;
+    let error = format(&real, &order).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed);
+    assert!(error.message.contains(&format!("it is mounted at {}", target.display())), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_with_what_is_needed() {
+    let real = Real::new();
+    let path = real.make_disk(8 << 20);
+    format(&real, &order(&real.host, &path, Filesystem::Ext4).await).await.unwrap();
+    let target = real.directory.join("small");
+    let _mounted = Mounted::new(&path, &target);
+    let source = real.directory.join("source");
+    std::fs::write(&source, vec![7; 16 << 20]).unwrap();
+    let order = bowline_ports::FetchOrder {
+        name: "big".into(),
+        url: format!("file:{}", source.display()),
+        ca_file: None,
+        digest: bowline_ports::Digest::Pinned("0".repeat(64)),
+        to: target.join("k3s"),
+    };
+    let error = real.host.fetch(&order, &Progress::default()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace);
+    assert!(error.message.contains("17 MiB needed"), "{error}");
+    let error = real.host.write(&target.join("file"), &vec![7; 16 << 20], 0o644).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace);
+    assert_eq!(std::fs::read_dir(&target).unwrap().flatten().filter(|e| e.file_name() != "lost+found").count(), 0);
+}
+
+#[tokio::test]
+async fn work_under_way_is_followed_and_another_order_is_refused() {
+    let real = Real::new();
+    let path = real.make_disk(64 << 20);
+    let first = order(&real.host, &path, Filesystem::Ext4).await;
+    let held = std::fs::File::open(&path).unwrap();
+    held.lock().unwrap();
+    let progress = Progress::default();
+    let (one, two) = tokio::join!(real.host.format(&first, &progress), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(progress.get().text, "waiting for the lock");
+        let job = real.host.job(&format!("mkfs-{}", first.volume)).await.unwrap();
+        assert!(matches!(job, Some(Job::Running(_))), "{job:?}");
+        let mut other = first.clone();
+        other.uuid = "11111111-2222-4333-8444-555555555555".into();
+        assert_eq!(format(&real, &other).await.unwrap_err().kind, ErrorKind::Busy);
+        held.unlock().unwrap();
+        // The same order once more, only to resume: followed.
+        other.uuid = first.uuid.clone();
+        other.resume = true;
+        format(&real, &other).await
+    });
+    one.unwrap();
+    two.unwrap();
+}
+
+#[tokio::test]
+async fn a_lock_that_nobody_gives_back_is_busy() {
+    let real = Real::new();
+    let path = real.make_disk(64 << 20);
+    let order = order(&real.host, &path, Filesystem::Ext4).await;
+    let held = std::fs::File::open(&path).unwrap();
+    held.lock_shared().unwrap();
+    let error = format(&real, &order).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Busy);
+    assert!(error.message.contains("another program keeps it locked"), "{error}");
+    assert!(real.host.probe(&path).await.unwrap().is_blank());
+}

@@ -1,0 +1,78 @@
+//! The cases, against any host.
+
+mod disks;
+mod files;
+mod machine;
+
+pub(crate) use disks::*;
+pub(crate) use files::*;
+pub(crate) use machine::*;
+
+use bowline_ports::{BlockDevice, Change, Filesystem, FormatOrder, Job, Progress};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a case needs of a host beyond the ports: what other people did to the machine.
+pub(crate) trait Fixture {
+    /// The host.
+    fn host(&self) -> &dyn Change;
+    /// An empty directory of the case's own.
+    fn directory(&self) -> &Path;
+    /// Attaches a blank disk with a serial of its own.
+    fn make_disk(&self, size: u64) -> PathBuf;
+    /// Somebody writes plain bytes to the middle of a disk.
+    fn scribble(&self, device: &Path);
+    /// Somebody makes a filesystem.
+    fn make_filesystem(&self, device: &Path, filesystem: Filesystem, uuid: &str);
+    /// Something that can be fetched: its URL and its content.
+    fn release(&self) -> (String, Vec<u8>);
+    /// Whether systemd runs there; without it calls that need it have to fail as unreachable.
+    fn systemd(&self) -> bool;
+}
+
+/// A test for each case, with a fixture made anew for each.
+macro_rules! contract {
+    ($fixture:expr; $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                crate::suite::$case(&$fixture).await;
+            }
+        )+
+    };
+}
+pub(crate) use contract;
+
+const SIZE: u64 = 400 << 20;
+const STRANGER: &str = "11111111-2222-4333-8444-555555555555";
+
+async fn device(host: &dyn Change, path: &Path) -> BlockDevice {
+    let devices = host.block_devices().await.unwrap();
+    devices.into_iter().find(|d| d.path == path).unwrap_or_else(|| panic!("{} is not listed", path.display()))
+}
+
+/// A UUID that no other case has: `mkfs.btrfs` looks at all devices for it.
+fn fresh_uuid() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("6b7a1c1e-3c6f-5b57-9d6b-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The order for a device as it is.
+pub(crate) async fn order(host: &dyn Change, path: &Path, filesystem: Filesystem) -> FormatOrder {
+    FormatOrder {
+        volume: format!("contract-{}", path.file_name().unwrap().to_string_lossy()),
+        device: path.to_path_buf(),
+        id: device(host, path).await.id,
+        filesystem,
+        uuid: fresh_uuid(),
+        resume: false,
+    }
+}
+
+async fn job(host: &dyn Change, order: &FormatOrder) -> Option<Job> {
+    host.job(&format!("mkfs-{}", order.volume)).await.unwrap()
+}
+
+async fn format(host: &dyn Change, order: &FormatOrder) -> Result<(), bowline_ports::PortError> {
+    host.format(order, &Progress::default()).await
+}

@@ -1,0 +1,107 @@
+//! Disks: seeing them, and the only act that destroys.
+
+use super::{Fixture, SIZE, STRANGER, device, format, job, order};
+use bowline_ports::{ErrorKind, FileKind, Filesystem, Job, SignatureKind};
+
+pub(crate) async fn a_blank_disk_is_listed_unused_and_proven_blank(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    let found = device(host, &path).await;
+    assert_eq!(found.id.size, SIZE);
+    assert!(found.id.serial.is_some());
+    assert!(!found.root && !found.swap && !found.read_only);
+    assert!(found.mounted_at.is_empty() && found.holders.is_empty() && found.partitions.is_empty());
+    let meta = host.meta(&path).await.unwrap().unwrap();
+    assert_eq!((meta.kind, meta.device), (FileKind::Block, found.number));
+    let probe = host.probe(&path).await.unwrap();
+    assert!(probe.is_blank(), "{probe:?}");
+}
+
+pub(crate) async fn every_filesystem_is_made_as_ordered(fixture: &impl Fixture) {
+    let host = fixture.host();
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
+        let path = fixture.make_disk(SIZE);
+        let order = order(host, &path, filesystem).await;
+        assert_eq!(job(host, &order).await, None, "nobody started it");
+        format(host, &order).await.unwrap();
+        assert_eq!(job(host, &order).await, Some(Job::Done));
+        let probe = host.probe(&path).await.unwrap();
+        let made = probe.filesystem().unwrap_or_else(|| panic!("{probe:?}"));
+        assert_eq!((made.name.as_str(), made.uuid.as_deref()), (filesystem.name(), Some(order.uuid.as_str())));
+        assert!(!probe.is_blank());
+    }
+}
+
+pub(crate) async fn what_was_made_is_never_made_again(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    let mut order = order(host, &path, Filesystem::Ext4).await;
+    format(host, &order).await.unwrap();
+    let error = format(host, &order).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+    assert!(matches!(job(host, &order).await, Some(Job::Failed(_))));
+    // Whoever resumes finds the work done.
+    order.resume = true;
+    format(host, &order).await.unwrap();
+    let probe = host.probe(&path).await.unwrap();
+    assert_eq!(probe.filesystem().unwrap().uuid.as_deref(), Some(order.uuid.as_str()));
+}
+
+pub(crate) async fn another_device_than_ordered_is_refused(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    let right = order(host, &path, Filesystem::Ext4).await;
+    let mut serial = right.clone();
+    serial.id.serial = Some("another".into());
+    let mut size = right.clone();
+    size.id.size += 512;
+    for wrong in [serial, size] {
+        for resume in [false, true] {
+            let mut wrong = wrong.clone();
+            wrong.resume = resume;
+            let error = format(host, &wrong).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+            assert!(error.message.contains(&*path.to_string_lossy()), "{error}");
+        }
+    }
+    assert!(host.probe(&path).await.unwrap().is_blank(), "nothing was written");
+}
+
+pub(crate) async fn somebody_elses_filesystem_is_refused(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let before = host.probe(&path).await.unwrap();
+    assert_eq!(before.filesystem().unwrap().kind, SignatureKind::Filesystem);
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs] {
+        for resume in [false, true] {
+            let mut order = order(host, &path, filesystem).await;
+            order.resume = resume;
+            let error = format(host, &order).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+        }
+    }
+    assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
+}
+
+pub(crate) async fn bytes_without_a_signature_are_refused_unless_they_are_ours(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    fixture.scribble(&path);
+    let probe = host.probe(&path).await.unwrap();
+    assert!(probe.data_at.is_some() && probe.signatures.is_empty(), "{probe:?}");
+    let mut order = order(host, &path, Filesystem::Ext4).await;
+    let error = format(host, &order).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+    assert_eq!(host.probe(&path).await.unwrap(), probe, "nothing was written");
+    order.resume = true;
+    format(host, &order).await.unwrap();
+    assert!(host.probe(&path).await.unwrap().filesystem().is_some());
+}
+
+pub(crate) async fn a_device_that_is_gone_is_an_error(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    let mut order = order(host, &path, Filesystem::Ext4).await;
+    order.device = "/dev/no-such-disk".into();
+    let error = format(host, &order).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::Changed), "{error:?}");
+    assert!(host.probe(&order.device).await.is_err());
+    let file = fixture.directory().join("file");
+    host.write(&file, &[0; 4096], 0o644).await.unwrap();
+    assert!(host.probe(&file).await.is_err(), "a file is not a device");
+}
