@@ -291,7 +291,8 @@ impl Engine {
 
     fn due(&self) -> Instant {
         let looks = self.slots.iter().map(|s| s.looked + s.poll().unwrap_or(s.every()).min(s.every()));
-        let tries = self.trouble.values().map(|t| t.next);
+        // A try that is under way ends by itself; its old moment would make this a busy loop.
+        let tries = self.trouble.iter().filter(|(key, _)| !self.in_flight.contains_key(*key)).map(|(_, t)| t.next);
         let deadlines = self.slots.iter().flat_map(|s| {
             let name = s.capability.0.name();
             s.plan.waits.iter().filter_map(move |w| {

@@ -1,9 +1,9 @@
 //! Law `converges`: from any start, finitely many steps, then an empty plan; a second run does nothing and writes
 //! nothing.
 
+use bowline_engine::Outcome;
 use bowline_host::sim::SimHost;
 use bowline_laws::{Case, cases, good_case, run, simulate};
-use bowline_engine::Outcome;
 use proptest::prelude::*;
 
 async fn twice(case: &Case) -> (Option<Outcome>, Option<Outcome>, usize) {
@@ -34,7 +34,7 @@ fn converges_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn converges(case in cases()) {

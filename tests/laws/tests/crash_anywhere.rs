@@ -57,7 +57,7 @@ fn crash_anywhere_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn crash_anywhere(case in cases(), at in 0usize..16, mode in prop::sample::select(&MODES), reboot in any::<bool>()) {

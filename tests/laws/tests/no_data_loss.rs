@@ -5,7 +5,7 @@ use bowline_laws::{cases, run, simulate};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_data_loss(case in cases(), at in 0usize..16, crash in any::<bool>(), reboot in any::<bool>()) {

@@ -1,7 +1,7 @@
 //! Law `secrets_stay_in_files`: no secret in a report, its text, its JSON, or a file that others can read. (The
 //! booted cases look at command lines, environments, logs and metrics.)
 
-use bowline_host::sim::{SimHost};
+use bowline_host::sim::SimHost;
 use bowline_laws::{SECRET, cases, good_case, run, settings, simulate};
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn secrets_stay_in_files_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn secrets_stay_in_files(case in cases()) {
