@@ -1,6 +1,7 @@
 //! The real host on loop devices, and what only it can be asked.
 
 mod devices;
+mod systemd;
 
 use crate::suite::{Fixture, contract, order};
 use bowline_host::real::RealHost;
@@ -28,7 +29,8 @@ impl Real {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("work");
         std::fs::create_dir(&directory).unwrap();
-        let host = RealHost::with(&place.path().join("run"), Launch::Here);
+        let launch = std::env::var_os("BOWLINE_CONTRACT_PROGRAM").map_or(Launch::Here, |p| Launch::Units(p.into()));
+        let host = RealHost::with(&place.path().join("run"), launch);
         Self { host, directory, loops: RefCell::default(), place }
     }
 

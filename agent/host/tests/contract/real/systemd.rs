@@ -1,0 +1,195 @@
+//! What needs systemd: units, and long work as transient units.
+//!
+//! On a machine without it each case proves that the call fails as unreachable. On a booted one
+//! `BOWLINE_CONTRACT_PROGRAM` names the program that transient units run (`examples/internal.rs`, or bowline).
+
+use super::devices::run;
+use super::{Real, order};
+use crate::suite::Fixture;
+use bowline_host::real::events::{Event, Sources};
+use bowline_ports::{ActiveState, Change, ErrorKind, Filesystem, Inspect, Job, Progress};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A unit file that goes away with the test.
+struct UnitFile(PathBuf);
+
+impl UnitFile {
+    async fn new(real: &Real, name: &str, text: &str) -> Self {
+        let path = Path::new("/etc/systemd/system").join(name);
+        real.host.write(&path, text.as_bytes(), 0o644).await.unwrap();
+        real.host.reload_units().await.unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for UnitFile {
+    fn drop(&mut self) {
+        let name = self.0.file_name().unwrap().to_str().unwrap();
+        for words in [["stop", name], ["disable", name], ["reset-failed", name]] {
+            let _ = std::process::Command::new("systemctl").args(words).output();
+        }
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The fixture, where systemd runs; elsewhere `None` after a look at how its absence is told.
+async fn booted() -> Option<Real> {
+    let real = Real::new();
+    if real.systemd() {
+        return Some(real);
+    }
+    for error in [
+        real.host.reload_units().await.unwrap_err(),
+        real.host.start("x.service").await.unwrap_err(),
+        real.host.start_no_block("x.service").await.unwrap_err(),
+        real.host.restart_no_block("x.service").await.unwrap_err(),
+        real.host.enable("x.service").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_unit_is_seen_started_and_enabled() {
+    let Some(real) = booted().await else { return };
+    let name = "bowline-contract-good.service";
+    let text = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    let file = UnitFile::new(&real, name, text).await;
+    let unit = real.host.unit(name).await.unwrap();
+    assert_eq!(
+        (unit.load.as_str(), unit.file_state.as_str(), unit.active),
+        ("loaded", "disabled", ActiveState::Inactive)
+    );
+    assert_eq!((unit.fragment.as_deref(), unit.started), (Some(file.0.as_path()), false));
+    real.host.start(name).await.unwrap();
+    real.host.start(name).await.unwrap();
+    let unit = real.host.unit(name).await.unwrap();
+    assert_eq!((unit.active, unit.sub.as_str(), unit.result.as_str()), (ActiveState::Active, "exited", "success"));
+    assert!(unit.started && !unit.needs_reload);
+    real.host.enable(name).await.unwrap();
+    real.host.enable(name).await.unwrap();
+    assert_eq!(real.host.unit(name).await.unwrap().file_state, "enabled");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    real.host.write(&file.0, format!("{text}\n#\n").as_bytes(), 0o644).await.unwrap();
+    assert!(real.host.unit(name).await.unwrap().needs_reload);
+    real.host.reload_units().await.unwrap();
+    assert!(!real.host.unit(name).await.unwrap().needs_reload);
+}
+
+#[tokio::test]
+async fn a_unit_that_fails_says_its_last_words() {
+    let Some(real) = booted().await else { return };
+    let name = "bowline-contract-bad.service";
+    let text = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo these are the last words; exit 3'\n";
+    let _file = UnitFile::new(&real, name, text).await;
+    let error = real.host.start(name).await.unwrap_err();
+    assert!(error.message.contains("exit-code") && error.message.contains("these are the last words"), "{error}");
+    let unit = real.host.unit(name).await.unwrap();
+    assert_eq!((unit.active, unit.exit_status, unit.started), (ActiveState::Failed, 3, true));
+    assert!(real.host.journal_tail(name, 5).await.unwrap().iter().any(|l| l == "these are the last words"));
+    let error = real.host.enable(name).await.unwrap_err();
+    assert!(error.message.contains("[Install]"), "{error}");
+}
+
+#[tokio::test]
+async fn an_assertion_that_does_not_hold_is_told() {
+    let Some(real) = booted().await else { return };
+    let name = "bowline-contract-assert.service";
+    let text = "[Unit]\nAssertPathExists=/no/such/path\n[Service]\nExecStart=/bin/true\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    let _file = UnitFile::new(&real, name, text).await;
+    // systemd forgets a unit that nothing wants as soon as it is down.
+    real.host.enable(name).await.unwrap();
+    let error = real.host.start(name).await.unwrap_err();
+    assert!(error.message.contains("an assertion in its unit file does not hold"), "{error}");
+    let unit = real.host.unit(name).await.unwrap();
+    assert_eq!((unit.active, unit.result.as_str(), unit.started), (ActiveState::Inactive, "assert", false));
+}
+
+#[tokio::test]
+async fn a_masked_unit_is_denied() {
+    let Some(real) = booted().await else { return };
+    let name = "bowline-contract-masked.service";
+    let path = Path::new("/etc/systemd/system").join(name);
+    real.host.link(Path::new("/dev/null"), &path).await.unwrap();
+    let _file = UnitFile(path);
+    real.host.reload_units().await.unwrap();
+    assert_eq!(real.host.unit(name).await.unwrap().load, "masked");
+    let error = real.host.start(name).await.unwrap_err();
+    assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::Denied, true), "{error}");
+}
+
+#[tokio::test]
+async fn a_volume_is_mounted_by_its_unit() {
+    let Some(real) = booted().await else { return };
+    let device = real.make_disk(64 << 20);
+    let order = order(&real.host, &device, Filesystem::Ext4).await;
+    real.host.format(&order, &Progress::default()).await.unwrap();
+    let text = format!("[Mount]\nWhat={}\nWhere=/mnt/contract\nType=ext4\n", device.display());
+    let file = UnitFile::new(&real, "mnt-contract.mount", &text).await;
+    real.host.start("mnt-contract.mount").await.unwrap();
+    let unit = real.host.unit("mnt-contract.mount").await.unwrap();
+    assert_eq!((unit.active, unit.sub.as_str()), (ActiveState::Active, "mounted"));
+    assert!(real.host.mounts().await.unwrap().iter().any(|m| m.target == Path::new("/mnt/contract")));
+    drop(file);
+    let wrong = format!("[Mount]\nWhat={}\nWhere=/mnt/contract\nType=xfs\n", device.display());
+    let _file = UnitFile::new(&real, "mnt-contract.mount", &wrong).await;
+    let error = real.host.start("mnt-contract.mount").await.unwrap_err();
+    assert!(error.message.starts_with("mnt-contract.mount did not start: ") && error.hint.is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told() {
+    let Some(real) = booted().await else { return };
+    let device = real.make_disk(64 << 20);
+    let order = order(&real.host, &device, Filesystem::Ext4).await;
+    let job = format!("mkfs-{}", order.volume);
+    let held = std::fs::File::open(&device).unwrap();
+    held.lock().unwrap();
+    let progress = Progress::default();
+    let dropped = tokio::time::timeout(Duration::from_secs(1), real.host.format(&order, &progress)).await;
+    assert!(dropped.is_err(), "{dropped:?}");
+    assert_eq!(progress.get().text, "waiting for the lock");
+    assert!(matches!(real.host.job(&job).await.unwrap(), Some(Job::Running(_))));
+    run(&["systemctl", "kill", "--signal=KILL", &format!("bowline-{job}.service")]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let Some(Job::Failed(words)) = real.host.job(&job).await.unwrap() else { panic!("a failed job") };
+    assert!(words.contains("was cut off before it had a result"), "{words}");
+    let (result, ()) = tokio::join!(real.host.format(&order, &progress), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        held.unlock().unwrap();
+    });
+    result.unwrap();
+    assert_eq!(real.host.job(&job).await.unwrap(), Some(Job::Done));
+}
+
+#[tokio::test]
+async fn changes_of_units_and_devices_wake() {
+    let Some(real) = booted().await else { return };
+    let name = "bowline-contract-event.service";
+    let text = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
+    let _file = UnitFile::new(&real, name, text).await;
+    let (_names, units) = watch::channel(vec![name.to_owned()]);
+    let mut events = real.host.events(Sources { settings: real.directory().to_path_buf(), units });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while events.try_recv().is_ok() {}
+    real.host.start_no_block(name).await.unwrap();
+    let _disk = real.make_disk(64 << 20);
+    let (mut of_units, mut of_devices) = (false, false);
+    let both = async {
+        while !(of_units && of_devices) {
+            match events.recv().await.unwrap() {
+                Event::Units => of_units = true,
+                Event::Devices => of_devices = true,
+                Event::Settings => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), both)
+        .await
+        .unwrap_or_else(|_| panic!("units {of_units}, devices {of_devices}"));
+}
