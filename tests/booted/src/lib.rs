@@ -1,1 +1,88 @@
-//! To come.
+//! What the booted cases, the demo and the benchmarks share: a site with a release page and an apt repository, and
+//! machines with Bowline on them.
+
+pub mod document;
+pub mod settings;
+
+use anyhow::{Context, Result, ensure};
+use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, Releases, k3s, package};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The serial of the data volume, as Hetzner numbers them.
+pub const VOLUME: &str = "12345678";
+/// The node's name.
+pub const NODE: &str = "k3s-control";
+/// Its address.
+pub const ADDRESS: &str = "10.0.1.10";
+/// How long a whole first boot may take on a busy machine.
+pub const FIRST_BOOT: Duration = Duration::from_secs(180);
+
+/// Tells the machine that its clock is synchronised: stands in for a time service, which a bed does not have (the clock
+/// is the host's, and no machine may touch it).
+const CLOCK: &str = "f /run/systemd/timesync/synchronized 0644 root root - -\n";
+
+/// The package under test: what `make test` built, or what the cache has for this source.
+pub fn deb() -> Result<PathBuf> {
+    match std::env::var_os("BOWLINE_DEB") {
+        Some(path) => Ok(path.into()),
+        None => Ok(package()?.path().to_path_buf()),
+    }
+}
+
+/// A release page with K3s (or its stand-in) on it.
+pub fn releases(bed: &Bed) -> Result<Releases> {
+    let releases = bed.releases()?;
+    releases.publish(K3S_VERSION, k3s()?.path())?;
+    Ok(releases)
+}
+
+/// A machine with the authority of the release page, an address, the clock's stand-in and perhaps a disk: not started.
+pub fn bare(bed: &Bed, releases: &Releases, disk: Option<&Disk>) -> Result<Machine> {
+    let mut machine = bed.machine(NODE).address(ADDRESS).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
+        "/etc/bowline/mirror-ca.pem",
+        releases.ca_pem(),
+        0o644,
+    );
+    if let Some(disk) = disk {
+        machine = machine.disk(disk);
+    }
+    machine.start()
+}
+
+/// Writes settings as cloud-init does.
+pub fn configure(machine: &Machine, settings: &str) -> Result<()> {
+    machine.put("/etc/bowline/config.d/10-node.toml", settings, 0o600)
+}
+
+/// The whole way without cloud-init: settings, package, and the wait until the node is ready.
+pub fn install_and_wait(machine: &Machine, settings: &str) -> Result<()> {
+    configure(machine, settings)?;
+    machine.install(&deb()?)?;
+    ready(machine)
+}
+
+/// Waits until Bowline says that the node is ready.
+pub fn ready(machine: &Machine) -> Result<()> {
+    let status =
+        machine.run_with(&format!("bowline status --wait-ready {}s", FIRST_BOOT.as_secs()), b"", FIRST_BOOT * 2)?;
+    ensure!(status.success(), "not ready after {} s:\n{}", FIRST_BOOT.as_secs(), status.stdout);
+    Ok(())
+}
+
+/// A field of `bowline status --json`.
+pub fn report(machine: &Machine) -> Result<serde_json::Value> {
+    let text = machine.run("bowline status --json")?.stdout;
+    serde_json::from_str(&text).with_context(|| format!("status is not JSON: {text}"))
+}
+
+/// The Node, as `kubectl` has it.
+pub fn node(machine: &Machine) -> Result<serde_json::Value> {
+    let text = machine.ok(&format!("k3s kubectl get node {NODE} -o json"))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The main pid of a unit.
+pub fn pid(machine: &Machine, unit: &str) -> Result<String> {
+    Ok(machine.ok(&format!("systemctl show -p MainPID --value {unit}"))?.trim().to_string())
+}

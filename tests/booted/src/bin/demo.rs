@@ -1,0 +1,238 @@
+//! `make demo`: a blank machine gets the shipped cloud-init document and becomes a Ready, labelled node with its volume,
+//! scraped by a local Prometheus; then it is rebooted, and its agent killed, and all is as before.
+//!
+//! Everything is real but what it names as a stand-in. Every check lands in `target/demo/report.json`.
+
+use anyhow::{Context, Result, bail};
+use bowline_booted::{ADDRESS, FIRST_BOOT, NODE, VOLUME, deb, document, node, pid, ready, releases};
+use bowline_testbed::{Bed, Machine};
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// The scrape configuration that the package ships.
+const SCRAPE: &str = "/usr/share/bowline/prometheus/scrape.yml";
+
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    passed: bool,
+    seconds: f64,
+    evidence: String,
+}
+
+/// The checks so far, told as they end.
+#[derive(Default)]
+struct Demo {
+    checks: Vec<Check>,
+}
+
+impl Demo {
+    /// Carries a check out. What it returns is its evidence, and an error its failure.
+    fn check(&mut self, name: &str, work: impl FnOnce() -> Result<String>) {
+        let begun = Instant::now();
+        let (passed, evidence) = match work() {
+            Ok(evidence) => (true, evidence),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        tell(&format!("[{}] {name} ({seconds:.1} s)", if passed { "ok" } else { "FAILED" }));
+        if !passed {
+            tell(&indent(&evidence));
+        }
+        self.checks.push(Check { name: name.into(), passed, seconds, evidence });
+    }
+
+    fn finish(&self) -> Result<ExitCode> {
+        let folder = Path::new("target/demo");
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&self.checks)?)?;
+        let passed = self.checks.iter().filter(|c| c.passed).count();
+        let failed = self.checks.len() - passed;
+        tell("every check with its evidence: target/demo/report.json");
+        tell(&format!("demo: {passed} passed, {failed} failed"));
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn title(text: &str) {
+    tell(&format!("\n== {text}"));
+}
+
+fn indent(text: &str) -> String {
+    text.trim_end().lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn main() -> Result<ExitCode> {
+    match std::env::var("K3S").ok().filter(|v| !v.is_empty()) {
+        None => tell(
+            "K3s: a stand-in for tests, with real Kubernetes 1.34.1 components (tests/k3s). \
+             The real one: make demo K3S=download, or K3S=/path/to/k3s",
+        ),
+        Some(choice) => tell(&format!("K3s: the one from K3S={choice} (without K3S a stand-in is built)")),
+    }
+    let missing = Bed::check_host();
+    if !missing.is_empty() {
+        for one in &missing {
+            tell(&format!("this host lacks {}: {}", one.what, one.remedy));
+        }
+        bail!("the demo boots a machine of its own, and needs what is named above");
+    }
+    let bed = Bed::new("demo")?;
+    let mut demo = Demo::default();
+    let story = story(&bed, &mut demo);
+    if let Err(error) = &story {
+        bed.save_evidence(&format!("{error:#}"));
+        demo.check("the demo reaches its end", || bail!("{error:#}"));
+    }
+    if std::env::var_os("KEEP").is_some_and(|v| !v.is_empty()) && story.is_ok() {
+        let end = bed.keep()?;
+        tell(&format!("\nThe machine is left running. End it with:\n    {end}"));
+    }
+    demo.finish()
+}
+
+fn story(bed: &Bed, demo: &mut Demo) -> Result<()> {
+    title("The package is built, and put into a signed apt repository beside a release page of K3s");
+    let package = deb()?;
+    tell(&indent(&format!("{}", package.file_name().unwrap_or_default().to_string_lossy())));
+    let releases = releases(bed)?;
+    let repository = bed.apt_repository(&[&package])?;
+
+    title("The cloud-init document of packaging/cloud-init, with the values of this place filled in");
+    let filled = document::fill_in(&repository, &releases);
+    for line in document::diff(&filled).iter().filter(|l| !l.trim_start_matches("+ ").trim().is_empty()).take(14) {
+        tell(&indent(&line.chars().take(110).collect::<String>()));
+    }
+    tell(&indent("… (the rest of the two keys)"));
+
+    title("A blank machine boots with it, and a blank disk; nobody logs in");
+    let disk = bed.disk(VOLUME, "20G")?;
+    let begun = Instant::now();
+    let machine = bed
+        .machine(NODE)
+        .address(ADDRESS)
+        .disk(&disk)
+        // Stands in for a time service, which this closed network does not have.
+        .file("/etc/tmpfiles.d/bed-clock.conf", "f /run/systemd/timesync/synchronized\n", 0o644)
+        .cloud_init(&filled)
+        .start()?;
+    demo.check("the package installs itself by cloud-init", || {
+        machine.wait_for("bowline to be active", FIRST_BOOT, || {
+            Ok(machine.run("systemctl is-active --quiet bowline")?.success())
+        })?;
+        machine.ok("dpkg-query --show bowline")
+    });
+    demo.check("the node becomes Ready by itself", || {
+        follow(&machine, begun)?;
+        ready(&machine)?;
+        Ok(format!("{:.1} s after the machine began to boot", begun.elapsed().as_secs_f64()))
+    });
+    show(&machine, demo)?;
+    scrape(&machine, demo);
+
+    title("It is rebooted");
+    machine.ok("echo precious > /mnt/data/file && sync")?;
+    let uid = || -> Result<String> { Ok(node(&machine)?["metadata"]["uid"].to_string()) };
+    let (before, starts) = (uid()?, machine.ok("blkid -s UUID -o value $(findmnt -no SOURCE /mnt/data)")?);
+    machine.reboot()?;
+    demo.check("after the reboot all is as before", || {
+        ready(&machine)?;
+        same("the Node", &before, &uid()?)?;
+        same("the filesystem", &starts, &machine.ok("blkid -s UUID -o value $(findmnt -no SOURCE /mnt/data)")?)?;
+        same("the file on the volume", "precious\n", &machine.read("/mnt/data/file")?)?;
+        nothing_to_do(&machine)
+    });
+
+    title("The agent is killed");
+    let k3s = pid(&machine, "k3s")?;
+    machine.kill("bowline")?;
+    demo.check("after the kill all is as before, and K3s did not notice", || {
+        ready(&machine)?;
+        same("K3s's process", &k3s, &pid(&machine, "k3s")?)?;
+        nothing_to_do(&machine)
+    });
+    if std::env::var_os("KEEP").is_some_and(|v| !v.is_empty()) {
+        tell(&format!("\nEnter the machine with:\n    {}", machine.enter_command()?));
+    }
+    Ok(())
+}
+
+fn same(what: &str, before: &str, after: &str) -> Result<()> {
+    if before == after { Ok(()) } else { bail!("{what} changed: {before} before, {after} after") }
+}
+
+fn nothing_to_do(machine: &Machine) -> Result<String> {
+    let plan = machine.run("bowline plan --exit-code")?;
+    if plan.code == 0 { Ok(plan.stdout) } else { bail!("there is something to do:\n{}", plan.stdout) }
+}
+
+/// Tells each change of the headline until the node is ready.
+fn follow(machine: &Machine, begun: Instant) -> Result<()> {
+    let mut last = String::new();
+    while begun.elapsed() < FIRST_BOOT {
+        let text = machine.ok("systemctl show -p StatusText --value bowline")?;
+        if text != last {
+            tell(&format!("    {:5.1} s  {}", begun.elapsed().as_secs_f64(), text.trim()));
+            last = text;
+        }
+        if last.starts_with("ready") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("not ready after {} s:\n{}", FIRST_BOOT.as_secs(), machine.run("bowline status")?.stdout)
+}
+
+fn show(machine: &Machine, demo: &mut Demo) -> Result<()> {
+    title("bowline plan, and bowline status");
+    demo.check("nothing is left to do", || nothing_to_do(machine));
+    tell(&indent(&machine.run("bowline plan")?.stdout));
+    tell(&indent(&machine.run("bowline status")?.stdout));
+
+    title("The node and its labels");
+    demo.check("the Node has its labels and its role", || {
+        let node = node(machine)?;
+        let labels = &node["metadata"]["labels"];
+        for (key, value) in [("role", "control-plane"), ("node-role.kubernetes.io/ingress", "true")] {
+            if labels[key] != value {
+                bail!("{key} is {}, wanted {value}", labels[key]);
+            }
+        }
+        Ok(labels.to_string())
+    });
+    tell(&indent(&machine.ok("k3s kubectl get nodes -o wide --show-labels")?));
+
+    title("The volume");
+    demo.check("the blank disk was formatted and is mounted", || {
+        let text = machine.ok("findmnt -o TARGET,SOURCE,FSTYPE,LABEL,SIZE /mnt/data")?;
+        if text.contains("ext4") { Ok(text) } else { bail!("{text}") }
+    });
+    demo.check("Kubernetes can not start without it", || {
+        let text = machine
+            .ok("systemctl show -p RequiresMountsFor,Asserts k3s; systemctl cat k3s | grep -A9 bowline-volume")?;
+        if text.contains("AssertPathIsMountPoint=/mnt/data") { Ok(text) } else { bail!("{text}") }
+    });
+    tell(&indent(&machine.ok("bowline volumes")?));
+    Ok(())
+}
+
+fn scrape(machine: &Machine, demo: &mut Demo) {
+    title("The local Prometheus, with the scrape configuration of the package");
+    demo.check("Prometheus sees the node ready and its filesystems", || {
+        let prometheus = machine.start_prometheus(&machine.read(SCRAPE)?)?;
+        let ready = prometheus.wait_query("bowline_node_ready == 1", Duration::from_secs(60))?;
+        let size = prometheus.query("bowline_filesystem_size_bytes{mountpoint=\"/mnt/data\"}")?;
+        let (labels, bytes) = size.first().context("no size of /mnt/data")?;
+        Ok(format!("{ready:?}\n{labels:?} {bytes}"))
+    });
+    if let Ok(text) = machine.ok("curl -sSf http://127.0.0.1:9787/metrics | grep -E '^bowline_(node_|boot_phase|filesystem_(size|available)_bytes)'") {
+        tell(&indent(&text));
+    }
+}
