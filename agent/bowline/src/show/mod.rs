@@ -3,12 +3,14 @@
 //! Texts of a report come from many places (device names, K3s's own last words); what could command a terminal
 //! is taken out of them.
 
+mod check;
 mod paper;
 mod plan;
 mod progress;
 mod status;
 mod time;
 
+pub(crate) use check::{Mark, check};
 pub use plan::plan;
 pub(crate) use progress::Progress;
 pub use status::status;

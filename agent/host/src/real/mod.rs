@@ -20,6 +20,7 @@ mod mounts;
 mod net;
 pub mod notify_socket;
 mod probe;
+pub mod resolve;
 mod space;
 mod tool;
 mod units;

@@ -1,0 +1,141 @@
+//! K3s: its version, its service, its files, its Node.
+
+use super::check::{Check, Subject, explained};
+use bowline_cluster::{CONFIG_FILE, Cluster, Facts, SERVICE, UNIT_FILE, UNIT_TEXT};
+use bowline_engine::{Capability, CapabilityReport, Report};
+use bowline_ports::{ActiveState, Inspect, PortError, Ready};
+use bowline_settings::{Cluster as Spec, Settings};
+
+const ITEM: &str = "k3s";
+/// A first line like this is of a file of Bowline's own.
+const MARK: &str = "# Written by Bowline";
+/// For so long a Node that is not Ready is no finding.
+const PATIENCE: i64 = 120;
+
+pub(super) async fn gather(host: &dyn Inspect, settings: &Settings, spec: &Spec) -> Result<Facts, PortError> {
+    let cluster = Cluster {
+        spec: spec.clone(),
+        name: settings.node.name.clone(),
+        external: settings.node.external_address.is_some(),
+        volumes: Vec::new(),
+    };
+    cluster.observe(host).await
+}
+
+/// `report` is of a look just now.
+pub(super) fn diagnose(facts: &Result<Facts, PortError>, spec: &Spec, report: &Report, before: &[Check]) -> Vec<Check> {
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(_) if explained(before, &Subject::Blindness) => {
+            return vec![Check::skipped("K3s", "not looked at: systemd does not answer, see above")];
+        }
+        Err(error) => return vec![Check::blind("K3s", error)],
+    };
+    let said = report.capabilities.iter().find(|c| c.name == Cluster::NAME);
+    let mut checks = Vec::new();
+    checks.extend(version(facts, spec));
+    checks.extend(unit_file(facts));
+    checks.extend(said.and_then(|said| configuration(facts, said)));
+    let life = life(facts, said, before);
+    let down = life.is_finding();
+    checks.push(life);
+    checks.extend(node(facts, said, report.at).filter(|_| !down));
+    checks
+}
+
+fn version(facts: &Facts, spec: &Spec) -> Option<Check> {
+    let (installed, wanted) = (facts.installed.as_ref()?, spec.version.to_string());
+    if *installed == wanted {
+        return Some(Check::ok("K3s's version", wanted));
+    }
+    let found = format!("{installed} is installed, and the settings say {wanted}");
+    let remedy = format!("write `version = \"{installed}\"`; upgrading comes with a later version of Bowline");
+    Some(Check::finding("K3s's version", found, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
+}
+
+fn unit_file(facts: &Facts) -> Option<Check> {
+    let text = facts.unit_file.as_ref()?;
+    if !text.starts_with(MARK) {
+        return Some(Check::ok("K3s's unit", "of somebody else, left as it is"));
+    }
+    if text != UNIT_TEXT {
+        let found = format!("{UNIT_FILE} is not as Bowline writes it: it was edited by hand");
+        let remedy = format!("let Bowline write it again; what is your own belongs into `systemctl edit {SERVICE}`");
+        return Some(Check::finding("K3s's unit", found, remedy).command("bowline apply"));
+    }
+    if facts.unit.needs_reload {
+        let found = format!("systemd has not read the changed {SERVICE} yet");
+        let remedy = "have it read its unit files";
+        return Some(Check::finding("K3s's unit", found, remedy).command("systemctl daemon-reload"));
+    }
+    Some(Check::ok("K3s's unit", "as Bowline wrote it"))
+}
+
+/// Bowline's own file among K3s's, when it is there and would be written again.
+fn configuration(facts: &Facts, said: &CapabilityReport) -> Option<Check> {
+    facts.config.as_ref()?;
+    let step = said.steps.iter().find(|step| step.action.get("configure").is_some())?;
+    let found = format!("{CONFIG_FILE} is not as the settings say ({})", step.why);
+    let remedy = "let Bowline write it again; options of K3s belong into `[cluster.config]`";
+    Some(Check::finding("K3s's configuration", found, remedy).command("bowline apply"))
+}
+
+/// Whether it runs, and why not.
+fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check]) -> Check {
+    let subject = Subject::Item(Cluster::NAME, ITEM.into());
+    let refusal = said.and_then(|said| said.refusals.iter().find(|r| r.item == ITEM));
+    let wait = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM));
+    let troubled = facts.unit.restarts > 0 || facts.unit.sub == "auto-restart";
+    if let Some(refusal) = refusal {
+        if explained(before, &subject) {
+            return Check::skipped("K3s", format!("{}: {}, see above", refusal.what, refusal.why));
+        }
+        return Check::finding("K3s", &*refusal.why, &*refusal.hint).explains(subject);
+    }
+    if facts.unit.active == ActiveState::Active {
+        return Check::ok("K3s", "it runs");
+    }
+    if troubled && let Some(said) = wait.and_then(|w| w.overdue.as_ref()) {
+        let remedy = format!(
+            "mend what it names: options are in `[cluster.config]`, and {SERVICE} tries again by itself; \
+             `journalctl -u {SERVICE}` has more"
+        );
+        return Check::finding("K3s", said, remedy).explains(subject);
+    }
+    if facts.unit.active == ActiveState::Inactive && facts.unit.started {
+        return Check::finding(
+            "K3s",
+            "somebody stopped it, and Bowline does not start it against that",
+            "start it again",
+        )
+        .command(format!("systemctl start {SERVICE}"))
+        .explains(subject);
+    }
+    match (facts.unit.active, wait) {
+        (ActiveState::Activating, _) => Check::note("K3s", "it is starting"),
+        (_, Some(wait)) => Check::note("K3s", format!("not started yet, waiting for {}", wait.what)),
+        (_, None) => Check::note("K3s", "not started yet"),
+    }
+}
+
+/// The Node, once K3s has come up.
+fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64) -> Option<Check> {
+    if facts.unit.active != ActiveState::Active {
+        return None;
+    }
+    let why = match (&facts.node, &facts.api_error) {
+        (Some(node), _) if node.ready == Ready::True => {
+            return Some(Check::ok("Node", format!("{} is Ready ({})", node.name, node.kubelet_version)));
+        }
+        (Some(node), _) if node.ready_message.is_empty() => format!("{} is not Ready", node.name),
+        (Some(node), _) => format!("{} is not Ready: {}", node.name, node.ready_message),
+        (None, Some(error)) => error.clone(),
+        (None, None) => "it is not registered".into(),
+    };
+    let since = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM)).map_or(now, |w| w.since);
+    if now - since < PATIENCE && since != now {
+        return Some(Check::note("Node", format!("{why}; K3s was started a short while ago")));
+    }
+    let remedy = format!("K3s says why in `journalctl -u {SERVICE}`, Kubernetes in `kubectl describe node`");
+    Some(Check::finding("Node", why, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
+}

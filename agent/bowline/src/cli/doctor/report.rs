@@ -1,0 +1,75 @@
+//! What Bowline itself complains of, where no check explained it better: refusals, waits that last too long, steps
+//! that fail.
+
+use super::check::{Check, Subject, explained};
+use bowline_engine::{CapabilityReport, Report, StepReport};
+
+/// The capabilities by the names that subjects have.
+const NAMES: [&str; 5] = ["node", "volumes", "cluster", "labels", "metrics"];
+
+/// `now` is of a look just now, `daemon` the daemon's last report: only it knows what failed.
+pub(super) fn diagnose(now: &Report, daemon: Option<&Report>, before: &[Check]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for capability in &now.capabilities {
+        complaints(capability, before, &mut checks);
+    }
+    for capability in daemon.iter().flat_map(|report| &report.capabilities) {
+        for step in &capability.steps {
+            checks.extend(failure(capability, step, before));
+        }
+        // What only the daemon has (its sockets) is not in a look.
+        if !now.capabilities.iter().any(|c| c.name == capability.name) {
+            complaints(capability, before, &mut checks);
+        }
+    }
+    if checks.is_empty() && daemon.is_some() {
+        checks.push(Check::ok("daemon's report", "nothing beyond what was checked"));
+    }
+    checks
+}
+
+fn subject(capability: &CapabilityReport, item: &str) -> Option<Subject> {
+    NAMES.iter().find(|name| **name == capability.name).map(|name| Subject::Item(name, item.into()))
+}
+
+/// The name of a check on an item: `labels/zone` of labels is said once.
+fn name(capability: &CapabilityReport, item: &str) -> String {
+    if item.starts_with(&capability.name) { item.to_string() } else { format!("{}: {item}", capability.name) }
+}
+
+fn complaints(capability: &CapabilityReport, before: &[Check], checks: &mut Vec<Check>) {
+    let known = |item: &str| subject(capability, item).is_some_and(|subject| explained(before, &subject));
+    if let Some(error) = &capability.error
+        && !explained(before, &Subject::Blindness)
+    {
+        let remedy = "mend what the error names; until then nothing is done here";
+        checks.push(Check::finding(&*capability.name, format!("it can not be looked at: {error}"), remedy));
+    }
+    for refusal in capability.refusals.iter().filter(|r| !known(&r.item)) {
+        let found = format!("refused to {}: {}", refusal.what, refusal.why);
+        checks.push(Check::finding(name(capability, &refusal.item), found, &*refusal.hint));
+    }
+    for wait in capability.waits.iter().filter(|w| !known(&w.item)) {
+        if let Some(remedy) = &wait.overdue {
+            let found = format!("waited too long for {}: {}", wait.what, wait.why);
+            checks.push(Check::finding(name(capability, &wait.item), found, &**remedy));
+        }
+    }
+}
+
+fn failure(capability: &CapabilityReport, step: &StepReport, before: &[Check]) -> Option<Check> {
+    let failing = step.failing.as_ref()?;
+    let explained = explained(before, &Subject::Failure(failing.kind))
+        || subject(capability, &step.item).is_some_and(|subject| explained(before, &subject));
+    if explained {
+        return None;
+    }
+    let times = match failing.attempts {
+        0 | 1 => "failed".to_string(),
+        times => format!("failed {times} times"),
+    };
+    let found = format!("“{}” {times}: {}", step.what, failing.error);
+    let remedy = failing.hint.clone().unwrap_or_else(|| "mend what the error names".into());
+    let remedy = format!("{remedy}; it is tried again by itself, at once with `bowline apply`");
+    Some(Check::finding(name(capability, &step.item), found, remedy))
+}

@@ -1,0 +1,45 @@
+//! Names of hosts, asked of whatever this machine resolves names with.
+
+use super::blocking::within;
+use bowline_ports::{ErrorKind, PortError};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(6);
+
+/// Whether a host's name leads to an address.
+///
+/// # Errors
+/// When it does not, or nobody answers within a few seconds.
+pub async fn resolves(host: &str) -> Result<(), PortError> {
+    let what = format!("resolving {host}");
+    let hint = "look with: resolvectl status; cat /etc/resolv.conf";
+    let answer = within(&what, DEADLINE, async {
+        // The port has no meaning here, and the call wants one.
+        let mut found = tokio::net::lookup_host((host, 443)).await.map_err(|error| {
+            let cause = error.to_string();
+            let cause = cause.strip_prefix("failed to lookup address information: ").unwrap_or(&cause);
+            PortError::new(ErrorKind::Unreachable, format!("{what}: {cause}"))
+        })?;
+        let none = || PortError::new(ErrorKind::Unreachable, format!("{what}: the name has no address"));
+        found.next().map(|_| ()).ok_or_else(none)
+    });
+    answer.await.map_err(|error| error.hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_leads_to_itself() {
+        assert_eq!(resolves("127.0.0.1").await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_is_unreachable_and_says_so() {
+        let error = resolves("no-such-host.invalid").await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout), "{error:?}");
+        assert!(error.message.starts_with("resolving no-such-host.invalid: "), "{error}");
+        assert!(error.hint.is_some());
+    }
+}
