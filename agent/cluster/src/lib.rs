@@ -6,6 +6,8 @@
 //! - `release`: where a version's files are.
 //! - `unit`: the text of the service, as K3s's own installer writes it.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod config;
 mod decide;
 mod facts;

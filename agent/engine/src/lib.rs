@@ -6,6 +6,8 @@
 //! - [`Conditions`]: how capabilities meet without knowing each other.
 //! - [`Engine`]: the loop; [`Report`]: what every surface shows.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod backoff;
 mod capability;
 mod conditions;

@@ -2,6 +2,8 @@
 //!
 //! Never through K3s's own options: a reserved one there stops the kubelet, and the kubelet would own them.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, k3s_admin_kubeconfig};
 use serde::Serialize;

@@ -9,6 +9,8 @@
 //!
 //! No secret can get here: texts of a report (errors, reasons) are not rendered as metrics at all.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod counters;
 mod exposition;
 mod filesystem;

@@ -1,6 +1,8 @@
 //! Facts of the node that other capabilities rely on: its name, its address, a default route, a clock that may be
 //! trusted, and what the cloud says of it. Each is waited for by name.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod cloud;
 
 pub use cloud::CloudFacts;

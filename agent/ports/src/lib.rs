@@ -4,6 +4,8 @@
 //! machine and for a simulated one. Whoever holds an `&dyn Inspect` can not change anything: that is the law
 //! `look_is_not_touch`, kept by the types.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod block;
 mod error;
 mod file;

@@ -7,6 +7,8 @@
 //!
 //! No secret leaves it but by [`Secret::expose`].
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod cluster;
 mod complaint;
 mod error;

@@ -42,7 +42,8 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
         return mounted(volume, seen, device, mount, &item, plan);
     }
     if let Some(Job::Running(_)) = &seen.job {
-        let order = order(volume, device, true);
+        // Followed, never begun again from here: should it have ended, the proof decides anew.
+        let order = order(volume, device, false);
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     match &seen.mount_point {
@@ -262,7 +263,12 @@ fn unmounted(
             bring_up(volume, seen, &planned, item, plan);
         }
         // Without a serial, another disk of the same size would look the same.
-        (Some(_), None) if probe.signatures.is_empty() && !probe.ambivalent && device.id.serial.is_some() => {
+        (Some(_), None)
+            if volume.format == Format::BlankOnly
+                && probe.signatures.is_empty()
+                && !probe.ambivalent
+                && device.id.serial.is_some() =>
+        {
             format(volume, seen, device, true, "making it was begun and not finished", item, plan);
         }
         (None, Some(found)) if found.name == filesystem(volume).name() => match &found.uuid {

@@ -7,6 +7,8 @@
 //! - `units`: the text of the mount unit and of the gate.
 //! - `intent`: what is on record before the first byte is written to a device.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
 mod decide;
 mod facts;
 mod find;

@@ -101,6 +101,18 @@ fn good_settings(source: &str, format: &str) -> String {
     )
 }
 
+/// How a law is tested: in so many cases, and first in those that once broke it, which are kept beside the tests.
+pub fn law(name: &str, cases: u32) -> ProptestConfig {
+    let kept: &'static str = Box::leak(format!("regressions/{name}.txt").into_boxed_str());
+    let persistence = proptest::test_runner::FileFailurePersistence::Direct(kept);
+    ProptestConfig { cases, failure_persistence: Some(Box::new(persistence)), ..ProptestConfig::default() }
+}
+
+/// The same case with settings that allow no formatting any more.
+pub fn forbidding(case: &Case) -> Case {
+    Case { settings: case.settings.replace("blank-only", "never"), ..case.clone() }
+}
+
 /// Machines with good, foreign, missing, broken and ambiguous disks, networks and versions.
 pub fn cases() -> impl Strategy<Value = Case> {
     let content = prop_oneof![

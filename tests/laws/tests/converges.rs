@@ -3,7 +3,7 @@
 
 use bowline_engine::Outcome;
 use bowline_host::sim::SimHost;
-use bowline_laws::{Case, cases, good_case, run, simulate};
+use bowline_laws::{Case, cases, good_case, law, run, simulate};
 use proptest::prelude::*;
 
 async fn twice(case: &Case) -> (Option<Outcome>, Option<Outcome>, usize) {
@@ -34,7 +34,7 @@ fn converges_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(law("converges", 256))]
 
     #[test]
     fn converges(case in cases()) {

@@ -2,7 +2,7 @@
 
 use bowline_engine::Outcome;
 use bowline_host::sim::{Fault, FaultMode, SimHost};
-use bowline_laws::{Case, cases, end, good_case, run, simulate};
+use bowline_laws::{Case, cases, end, good_case, law, run, simulate};
 use proptest::prelude::*;
 
 const MODES: [FaultMode; 5] = [
@@ -57,7 +57,7 @@ fn crash_anywhere_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(law("crash_anywhere", 256))]
 
     #[test]
     fn crash_anywhere(case in cases(), at in 0usize..16, mode in prop::sample::select(&MODES), reboot in any::<bool>()) {

@@ -1,11 +1,11 @@
 //! Law `explains`: every step, wait and refusal says why; a refusal says what to do.
 
 use bowline_host::sim::SimHost;
-use bowline_laws::{cases, run, simulate};
+use bowline_laws::{cases, law, run, simulate};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(law("explains", 128))]
 
     #[test]
     fn explains(case in cases()) {

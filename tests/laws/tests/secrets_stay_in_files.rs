@@ -2,7 +2,7 @@
 //! booted cases look at command lines, environments, logs and metrics.)
 
 use bowline_host::sim::SimHost;
-use bowline_laws::{SECRET, cases, good_case, run, settings, simulate};
+use bowline_laws::{SECRET, cases, good_case, law, run, settings, simulate};
 use proptest::prelude::*;
 
 #[test]
@@ -19,7 +19,7 @@ fn secrets_stay_in_files_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(law("secrets_stay_in_files", 128))]
 
     #[test]
     fn secrets_stay_in_files(case in cases()) {
