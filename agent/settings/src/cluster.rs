@@ -75,6 +75,16 @@ fn check_mirror<'a>(reader: &mut Reader<'a>, section: &Section<'a>, mirror: Opti
             complaint.suggest(format!("{}, or add sha256 = {{ amd64 = \"…\" }}", quote(&secure))),
         );
     }
+    if let (None, Some(item)) = (section.get("mirror"), section.get("ca-file")) {
+        reader.complain(
+            item.key,
+            &section.key("ca-file"),
+            Complaint::new(
+                "`cluster.ca-file` is for a mirror, and there is none: K3s's own release page has a public certificate",
+            )
+            .suggest("remove the line, or set `mirror`"),
+        );
+    }
     if let (Some(Mirror::Http(_) | Mirror::Directory(_)), Some(item)) = (mirror, section.get("ca-file")) {
         reader.complain(
             item.key,

@@ -56,8 +56,8 @@ pub struct Cluster {
     pub sha256: BTreeMap<Arch, Sha256>,
     /// Where releases come from; None is K3s's own release page.
     pub mirror: Option<Mirror>,
-    /// An absolute path to PEM certificates that are trusted for the mirror,
-    /// besides the system's own.
+    /// An absolute path to PEM certificates that alone are trusted for
+    /// the mirror.
     pub ca_file: Option<PathBuf>,
     /// `[cluster.config]`: K3s options by their long name without dashes. A name
     /// that ends in `+` adds to what K3s's other configuration files have.

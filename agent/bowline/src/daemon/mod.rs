@@ -3,6 +3,7 @@
 //! It wakes for changed settings, devices and units, for a command that asks, for steps that end and for what is
 //! due. Nothing it is in the middle of depends on it: mounting and long work are units of PID 1.
 
+mod alive;
 mod listen;
 mod logging;
 mod phases;
@@ -11,13 +12,14 @@ mod surfaces;
 
 use crate::cli::{BAD_SETTINGS, load, settings_report};
 use crate::{paths, wiring};
+use alive::Alive;
 use bowline_cluster::SERVICE;
 use bowline_engine::{Engine, SettingsReport, Wake};
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
 use bowline_host::real::events::{Event, Sources};
 use bowline_host::real::filesystems::Sampler;
-use bowline_host::real::notify_socket::{Notice, watchdog_interval};
+use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_ports::Change;
 use bowline_settings::Settings;
@@ -131,14 +133,16 @@ impl Daemon {
             units: units.subscribe(),
         };
         let mut events = self.machine.events(sources(&units, &self.folder));
-        let watchdog = watchdog_interval().unwrap_or(Duration::from_secs(3600));
-        let mut watchdog = tokio::time::interval(watchdog);
+        let alive = Alive::default();
+        let _watchdog = tokio::spawn(alive.clone().tell_systemd(self.surfaces.systemd.clone()));
         let mut ready = false;
         loop {
             let began = Instant::now();
             let host = Arc::clone(&self.host);
             let inspect: &dyn bowline_ports::Inspect = host.as_ref();
+            alive.looking(true);
             self.engine.look(inspect).await;
+            alive.looking(false);
             self.counters.looked(began.elapsed().as_secs_f64());
             self.listen().await;
             self.engine.start(&host);
@@ -179,7 +183,6 @@ impl Daemon {
                 }
                 Some(()) = stop.recv() => break,
                 Some(()) = interrupt.recv() => break,
-                _ = watchdog.tick() => self.surfaces.tell(Notice::Watchdog),
             }
         }
         self.surfaces.tell(Notice::Stopping);

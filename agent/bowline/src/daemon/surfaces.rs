@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// Publishes reports, each surface only when it changes.
 pub(crate) struct Surfaces {
-    pub(crate) systemd: Option<NotifySocket>,
+    pub(crate) systemd: Option<Arc<NotifySocket>>,
     /// For the pages.
     pub(crate) latest: watch::Sender<Arc<Report>>,
     /// For the control socket, as JSON.
@@ -32,7 +32,8 @@ impl Surfaces {
         Self {
             systemd: NotifySocket::from_environment()
                 .inspect_err(|error| tracing::warn!("can not talk to systemd: {error}"))
-                .ok(),
+                .ok()
+                .map(Arc::new),
             latest: watch::Sender::new(Arc::default()),
             lines: watch::Sender::new(String::new()),
             phases: watch::Sender::new(phases),
