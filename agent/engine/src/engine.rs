@@ -2,7 +2,7 @@
 
 use crate::backoff::delay;
 use crate::capability::{Boxed, ErasedAction};
-use crate::report::{CapabilityReport, CapabilityState, Report, SettingsReport};
+use crate::report::{CapabilityReport, Outcome, Report, SettingsReport};
 use crate::{Conditions, Plan};
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
@@ -30,19 +30,6 @@ pub enum Wake {
     Look,
     /// One capability by its name.
     Capability(&'static str),
-}
-
-/// How a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing to do, nothing waited for.
-    Converged,
-    /// Steps are under way or can be started.
-    Busy,
-    /// Only waits are left.
-    Waiting,
-    /// Something is refused or fails.
-    Blocked,
 }
 
 struct Trouble {
@@ -373,21 +360,7 @@ impl Engine {
 
     /// How it stands after the last turn.
     pub fn outcome(&self) -> Outcome {
-        if !self.in_flight.is_empty() {
-            return Outcome::Busy;
-        }
-        let states: Vec<_> = self.report.capabilities.iter().map(|c| c.state).collect();
-        let any = |wanted: &[CapabilityState]| states.iter().any(|s| wanted.contains(s));
-        use CapabilityState as S;
-        if any(&[S::Refused, S::Failing, S::Unknown]) {
-            Outcome::Blocked
-        } else if any(&[S::Waiting, S::Overdue]) {
-            Outcome::Waiting
-        } else if any(&[S::Working]) {
-            Outcome::Busy
-        } else {
-            Outcome::Converged
-        }
+        Outcome::of(&self.report)
     }
 
     /// The last report.

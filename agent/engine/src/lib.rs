@@ -18,8 +18,9 @@ mod report;
 pub use backoff::delay;
 pub use capability::{Boxed, Capability, boxed};
 pub use conditions::Conditions;
-pub use engine::{Engine, Outcome, Wake};
+pub use engine::{Engine, Wake};
 pub use plan::{Note, Plan, Refusal, Risk, Step, Wait};
 pub use report::{
-    CapabilityReport, CapabilityState, Failing, Overall, RefusalReport, Report, SettingsReport, StepReport, WaitReport,
+    CapabilityReport, CapabilityState, Failing, Outcome, Overall, RefusalReport, Report, SettingsReport, StepReport,
+    WaitReport,
 };

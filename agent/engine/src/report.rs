@@ -235,3 +235,35 @@ impl Report {
         }
     }
 }
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do, nothing waited for.
+    Converged,
+    /// Steps are under way or can be started.
+    Busy,
+    /// Only waits are left.
+    Waiting,
+    /// Something is refused or fails.
+    Blocked,
+}
+
+impl Outcome {
+    /// What a report says of the run that made it.
+    pub fn of(report: &Report) -> Self {
+        use CapabilityState as S;
+        let any = |wanted: &[S]| report.capabilities.iter().any(|c| wanted.contains(&c.state));
+        if report.capabilities.iter().flat_map(|c| &c.steps).any(|s| s.running.is_some()) {
+            Self::Busy
+        } else if any(&[S::Refused, S::Failing, S::Unknown]) {
+            Self::Blocked
+        } else if any(&[S::Waiting, S::Overdue]) {
+            Self::Waiting
+        } else if any(&[S::Working]) {
+            Self::Busy
+        } else {
+            Self::Converged
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{INVALID, WAITING, load, output, plan};
 use crate::{paths, show, wiring};
-use bowline_engine::{CapabilityState, Engine, Outcome, Report};
+use bowline_engine::{Engine, Outcome, Report};
 use bowline_host::real::control::{self, Lock};
 use bowline_ports::Change;
 use std::io::IsTerminal;
@@ -75,18 +75,7 @@ async fn ask_daemon(
     }
 }
 
+/// How it stands; a daemon that has not answered yet is busy.
 fn outcome(report: &Report) -> Outcome {
-    use CapabilityState as S;
-    let any = |wanted: &[S]| report.capabilities.iter().any(|c| wanted.contains(&c.state));
-    if report.looks == 0 || report.capabilities.iter().flat_map(|c| &c.steps).any(|s| s.running.is_some()) {
-        Outcome::Busy
-    } else if any(&[S::Refused, S::Failing, S::Unknown]) {
-        Outcome::Blocked
-    } else if any(&[S::Waiting, S::Overdue]) {
-        Outcome::Waiting
-    } else if any(&[S::Working]) {
-        Outcome::Busy
-    } else {
-        Outcome::Converged
-    }
+    if report.looks == 0 { Outcome::Busy } else { Outcome::of(report) }
 }

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Ties this machine to its Kubernetes cluster: K3s installed and joined, volumes mounted before it may start,
+/// Ties this machine to its Kubernetes cluster: K3s installed, volumes mounted before it may start,
 /// labels kept, everything measured.
 #[derive(Debug, Parser)]
 #[command(name = "bowline", version, max_term_width = 80)]
