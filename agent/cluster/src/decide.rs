@@ -11,6 +11,8 @@ use bowline_settings::Mirror;
 use std::time::Duration;
 
 const ITEM: &str = "k3s";
+/// Downloading takes longest: everything but the start goes on beside it.
+const BINARY_ITEM: &str = "k3s/binary";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
@@ -147,10 +149,10 @@ fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>)
                     Some(Job::Running(_)) => "it is under way".to_string(),
                     _ => format!("K3s {version} is not installed"),
                 };
-                plan.step(ITEM, Action::Fetch(order), why);
+                plan.step(BINARY_ITEM, Action::Fetch(order), why);
             }
             let from = staged(version);
-            plan.step(ITEM, Action::Install { from, version: version.into() }, "it is verified");
+            plan.step(BINARY_ITEM, Action::Install { from, version: version.into() }, "it is verified");
             true
         }
     }
@@ -255,6 +257,7 @@ fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         _ => "it is not running".to_string(),
     };
     plan.step(ITEM, Action::Start, why);
+    plan.after(BINARY_ITEM);
 }
 
 /// States how K3s stands, and waits for what is still to come.

@@ -112,7 +112,7 @@ fn erase<A: Display + Serialize + Send + Sync + 'static>(step: Step<A>) -> Step<
         json: serde_json::to_value(&step.action).unwrap_or_default(),
         inner: Box::new(step.action),
     };
-    Step { item: step.item, action: Arc::new(action), why: step.why, risk: step.risk }
+    Step { item: step.item, action: Arc::new(action), why: step.why, risk: step.risk, after: step.after }
 }
 
 /// A capability as the engine keeps it.

@@ -232,6 +232,10 @@ impl Engine {
                 if !seen.insert(step.item.clone()) || self.in_flight.contains_key(&key) {
                     continue;
                 }
+                let first = |after: &String| self.slots[index].plan.steps.iter().any(|s| s.item == *after);
+                if step.after.as_ref().is_some_and(first) {
+                    continue;
+                }
                 if self.trouble.get(&key).is_some_and(|t| t.next > now) {
                     continue;
                 }

@@ -27,6 +27,8 @@ pub struct Step<A> {
     pub why: String,
     /// What it may cost.
     pub risk: Risk,
+    /// Another item of the same capability that has to have no steps left before this one begins.
+    pub after: Option<String>,
 }
 
 /// Something that has to come first and that Bowline can not bring about.
@@ -132,7 +134,14 @@ impl<A> Plan<A> {
 
     /// Adds a step with its risk.
     pub fn step_with(&mut self, item: impl Into<String>, action: A, why: impl Into<String>, risk: Risk) {
-        self.steps.push(Step { item: item.into(), action, why: why.into(), risk });
+        self.steps.push(Step { item: item.into(), action, why: why.into(), risk, after: None });
+    }
+
+    /// Makes the last step wait until another item of this capability has none left.
+    pub fn after(&mut self, item: impl Into<String>) {
+        if let Some(last) = self.steps.last_mut() {
+            last.after = Some(item.into());
+        }
     }
 
     /// Adds a refusal.

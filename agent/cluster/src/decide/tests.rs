@@ -96,6 +96,9 @@ fn a_blank_machine_gets_everything_in_order() {
             "start K3s",
         ]
     );
+    // The rest goes on beside the download; only the start needs both.
+    assert_eq!(plan.steps.last().unwrap().after.as_deref(), Some("k3s/binary"));
+    assert!(plan.steps[2..].iter().all(|s| s.item == "k3s"));
 }
 
 #[test]
