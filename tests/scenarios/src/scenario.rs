@@ -1,0 +1,116 @@
+//! What a scenario's file says.
+
+use bowline_host::sim::{World, WorldDisk};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// A machine, its settings, and what happens to it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Scenario {
+    /// What there is to see, in a sentence or two.
+    pub about: String,
+    /// The settings at the first look; empty when there are none yet.
+    #[serde(default)]
+    pub settings: String,
+    /// The machine, where it differs from a small VM with one private network.
+    #[serde(default)]
+    pub world: World,
+    /// What was done before Bowline came.
+    #[serde(default)]
+    pub before: Vec<Event>,
+    /// The power is cut in the middle of this change of the first run, counted from 0.
+    pub power_cut: Option<usize>,
+    /// The agent is killed in the middle of this change of the first run, counted from 0.
+    pub kill: Option<usize>,
+    /// For how many seconds a run waits for what does not come.
+    #[serde(default = "patience")]
+    pub patience: u64,
+    /// What happens after the first run, each followed by another one.
+    #[serde(default)]
+    pub then: Vec<Event>,
+}
+
+fn patience() -> u64 {
+    10
+}
+
+/// Something that happens to the machine.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// The machine boots again.
+    Reboot,
+    /// Bowline is started again.
+    RunAgain,
+    /// Time passes.
+    Wait {
+        /// How much.
+        seconds: u64,
+    },
+    /// A disk is attached.
+    Attach {
+        /// The disk.
+        disk: WorldDisk,
+    },
+    /// Somebody writes a file.
+    Put {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
+    /// Somebody changes a word in a file.
+    Edit {
+        /// Where.
+        path: PathBuf,
+        /// This,
+        old: String,
+        /// to this.
+        new: String,
+    },
+    /// Somebody removes a file.
+    Delete {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Somebody starts a unit.
+    Start {
+        /// Which.
+        unit: String,
+    },
+    /// Somebody enables a unit.
+    Enable {
+        /// Which.
+        unit: String,
+    },
+    /// Somebody stops a unit.
+    Stop {
+        /// Which.
+        unit: String,
+    },
+    /// Somebody writes the settings anew.
+    Settings {
+        /// All of them.
+        text: String,
+    },
+}
+
+impl Event {
+    /// The event as a line of text.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Reboot => "the machine boots again".into(),
+            Self::RunAgain => "Bowline is started again".into(),
+            Self::Wait { seconds } => format!("{seconds} seconds pass"),
+            Self::Attach { disk } => format!("the disk {} is attached", disk.path.display()),
+            Self::Put { path, .. } => format!("somebody writes {}", path.display()),
+            Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),
+            Self::Delete { path } => format!("somebody removes {}", path.display()),
+            Self::Start { unit } => format!("somebody starts {unit}"),
+            Self::Enable { unit } => format!("somebody enables {unit}"),
+            Self::Stop { unit } => format!("somebody stops {unit}"),
+            Self::Settings { .. } => "the settings are written anew".into(),
+        }
+    }
+}
