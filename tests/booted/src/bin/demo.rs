@@ -91,14 +91,26 @@ fn main() -> Result<ExitCode> {
         bed.save_evidence(&format!("{error:#}"));
         demo.check("the demo reaches its end", || bail!("{error:#}"));
     }
-    if std::env::var_os("KEEP").is_some_and(|v| !v.is_empty()) && story.is_ok() {
+    if let (true, Ok(enter)) = (keep(), &story) {
         let end = bed.keep()?;
-        tell(&format!("\nThe machine is left running. End it with:\n    {end}"));
+        tell("\nThe machine is left running (its release page and apt repository end with this program).");
+        tell(&format!("Enter it:\n    {enter}\nEnd it:\n    {end}\n"));
     }
     demo.finish()
 }
 
-fn story(bed: &Bed, demo: &mut Demo) -> Result<()> {
+fn keep() -> bool {
+    std::env::var_os("KEEP").is_some_and(|value| !value.is_empty())
+}
+
+/// A line of base64: of a certificate or key, which nobody reads.
+fn is_key_body(line: &str) -> bool {
+    let text = line.trim_start_matches("+ ").trim();
+    text.is_empty() || text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+}
+
+/// The whole story; returns the command by which the machine is entered.
+fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
     title("The package is built, and put into a signed apt repository beside a release page of K3s");
     let package = deb()?;
     tell(&indent(&format!("{}", package.file_name().unwrap_or_default().to_string_lossy())));
@@ -107,10 +119,9 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<()> {
 
     title("The cloud-init document of packaging/cloud-init, with the values of this place filled in");
     let filled = document::fill_in(&repository, &releases);
-    for line in document::diff(&filled).iter().filter(|l| !l.trim_start_matches("+ ").trim().is_empty()).take(14) {
-        tell(&indent(&line.chars().take(110).collect::<String>()));
-    }
-    tell(&indent("… (the rest of the two keys)"));
+    let (diff, bodies) = document::diff(&filled).into_iter().partition::<Vec<_>, _>(|line| !is_key_body(line));
+    tell(&indent(&diff.join("\n")));
+    tell(&indent(&format!("  (and {} lines of the two keys' own text)", bodies.len())));
 
     title("A blank machine boots with it, and a blank disk; nobody logs in");
     let disk = bed.disk(VOLUME, "20G")?;
@@ -158,10 +169,7 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<()> {
         same("K3s's process", &k3s, &pid(&machine, "k3s")?)?;
         nothing_to_do(&machine)
     });
-    if std::env::var_os("KEEP").is_some_and(|v| !v.is_empty()) {
-        tell(&format!("\nEnter the machine with:\n    {}", machine.enter_command()?));
-    }
-    Ok(())
+    machine.enter_command()
 }
 
 fn same(what: &str, before: &str, after: &str) -> Result<()> {
