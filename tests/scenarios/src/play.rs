@@ -169,7 +169,13 @@ impl Story {
         let report = self.engine.report();
         let text = show::status(report, report.at, false);
         self.text.push('\n');
-        self.text.push_str(&text);
+        for line in text.lines() {
+            // Delays are jittered.
+            match line.split_once("tried again in ") {
+                Some((head, _)) => self.text.push_str(&format!("{head}tried again soon\n")),
+                None => self.text.push_str(&format!("{line}\n")),
+            }
+        }
     }
 }
 
