@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::bed::Bed;
 use crate::cache::{self, Artefact, Key};
 use crate::run;
 
@@ -63,13 +64,7 @@ fn k3s_download(version: &str) -> Result<Artefact> {
 
 /// Bowline's Debian package.
 pub fn package() -> Result<Artefact> {
-    package_as(None)
-}
-
-/// The same with another version, for tests of upgrades.
-pub fn package_as(version: Option<&str>) -> Result<Artefact> {
     let mut key = sources_key(SOURCES)?;
-    key.add(version.unwrap_or_default().as_bytes());
     // The two variables of packaging/build-program that change its result.
     key.add(env::var_os("BOWLINE_PROFILE").unwrap_or_default().as_encoded_bytes());
     if let Some(binary) = env::var_os("BOWLINE_BINARY") {
@@ -77,16 +72,25 @@ pub fn package_as(version: Option<&str>) -> Result<Artefact> {
     }
     let script = checkout().join("packaging/build-deb");
     let built = cache::get("package", key, |building| {
-        let mut command = Command::new(&script);
-        command.arg(building);
-        if let Some(version) = version {
-            command.env("BOWLINE_VERSION", version);
-        }
-        build(&mut command)?;
+        build(Command::new(&script).arg(building))?;
         find_package(building).map(drop)
     })?;
     let path = find_package(built.path())?;
     Ok(built.file(&path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+impl Bed {
+    /// A package with another version and nothing else changed, for tests of upgrades.
+    pub fn renumbered(&self, package: &Path, version: &str) -> Result<PathBuf> {
+        let tree = self.dir().join(format!("renumbered-{version}"));
+        run::ok(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
+        run::ok(
+            Command::new("sed").args(["-i", &format!("s/^Version: .*/Version: {version}/")]).arg(tree.join("DEBIAN/control")),
+        )?;
+        let made = self.dir().join(format!("renumbered_{version}.deb"));
+        run::ok(Command::new("dpkg-deb").args(["-Zgzip", "-z1", "--root-owner-group", "--build"]).arg(&tree).arg(&made))?;
+        Ok(made)
+    }
 }
 
 fn find_package(dir: &Path) -> Result<PathBuf> {

@@ -44,7 +44,7 @@ mod web;
 use std::io::Write;
 
 pub use apt::Repository;
-pub use artefacts::{K3S_VERSION, k3s, k3s_stand_in, package, package_as};
+pub use artefacts::{K3S_VERSION, k3s, k3s_stand_in, package};
 pub use bed::{Bed, GATEWAY, case};
 pub use cache::Artefact;
 pub use cloud_init::CloudInit;

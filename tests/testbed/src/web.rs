@@ -145,6 +145,8 @@ impl Site {
             let folders = lock(&self.folders);
             let (below, folder) =
                 folders.iter().find_map(|(prefix, folder)| Some((path.strip_prefix(prefix)?, folder)))?;
+            // apt writes `~` as `%7e`.
+            let below = decoded(below);
             let outside = below.split('/').any(|part| part == "..");
             (!outside).then(|| Content::File(folder.join(below)))
         })?;
@@ -160,6 +162,19 @@ impl Site {
             }
         }
     }
+}
+
+/// A path with its percent-encoded bytes as characters.
+fn decoded(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => text.push_str(&format!("{}{}", char::from(byte), &part[2..])),
+            None => text.push_str(&format!("%{part}")),
+        }
+    }
+    text
 }
 
 /// Listens inside the bed's network: a thread that has entered it binds the socket, and everything it starts is in it too.
@@ -232,3 +247,15 @@ fn certificate(dir: &Path) -> Result<ServerConfig> {
 }
 
 impl<T: Read + std::io::Seek + Send> http::Body for T {}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn encoded_characters_are_decoded_and_others_stay() {
+        assert_eq!(decoded("b/bowline_0.1.1%7e1_amd64.deb"), "b/bowline_0.1.1~1_amd64.deb");
+        assert_eq!(decoded("100%"), "100%");
+        assert_eq!(decoded("%2e%2E/x"), "../x");
+    }
+}
