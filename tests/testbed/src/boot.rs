@@ -35,6 +35,9 @@ exec env -u BED_GROUPS nsenter -t "$0" -m -u -i -n -p -C -r -w -- \
 /// What a command in the machine finds programs by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What becomes systemd.
+const INIT: &str = "/usr/lib/bowline-bed/init";
+
 /// A machine that runs.
 pub(crate) struct Boot {
     nspawn: Child,
@@ -163,7 +166,6 @@ impl Door {
 fn nspawn_options(spec: &Spec, root: &Root) -> Vec<String> {
     let mut options: Vec<String> = [
         "--quiet",
-        "--boot",
         "--register=no",
         "--keep-unit",
         "--capability=all",
@@ -185,6 +187,8 @@ fn nspawn_options(spec: &Spec, root: &Root) -> Vec<String> {
     options.push(format!("--machine={}", spec.id));
     options.push(format!("--hostname={}", spec.name));
     options.extend(spec.binds.iter().map(|(from, to)| format!("--bind-ro={}:{to}", from.display())));
+    // Not by --boot: PID 1 must find a writable /sys, or it does without device units for the whole boot.
+    options.push(INIT.to_owned());
     options
 }
 
