@@ -5,7 +5,7 @@ use super::scrape::Pages;
 use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepReport};
 use bowline_host::real::http::{Limits, Listening, Server, Sources};
 use bowline_ports::PortError;
-use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Settings};
+use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,9 +16,17 @@ const PODS: &str = "10.42.0.0/16";
 #[derive(Default)]
 pub(crate) struct Listeners {
     wanted: Vec<SocketAddr>,
-    settings: Option<Settings>,
+    served: Option<Served>,
     sockets: Vec<Listening>,
     missing: Vec<Missing>,
+}
+
+/// What of the settings the sockets and their pages depend on: a change of anything else leaves them alone.
+#[derive(PartialEq)]
+struct Served {
+    metrics: Metrics,
+    pods: Vec<Cidr>,
+    volumes: Vec<String>,
 }
 
 struct Missing {
@@ -33,7 +41,8 @@ impl Listeners {
     /// Binds what is wanted and not bound yet; does nothing when all is as it should be.
     pub(crate) async fn adjust(&mut self, settings: &Settings, address: Option<IpAddr>, pages: Pages) {
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let changed = wanted != self.wanted || self.settings.as_ref() != Some(settings);
+        let served = Served { metrics: settings.metrics.clone(), pods: pods(settings), volumes: pages.volumes.clone() };
+        let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
             return;
@@ -41,7 +50,9 @@ impl Listeners {
         let server = Server::new(pages.handler(), sources(settings), Limits::default());
         let addresses: Vec<SocketAddr> = if changed {
             // Closes what is open: who may ask may have changed too.
-            self.sockets.clear();
+            for socket in self.sockets.drain(..) {
+                socket.close().await;
+            }
             self.missing.retain(|m| wanted.contains(&m.address));
             wanted.clone()
         } else {
@@ -57,7 +68,7 @@ impl Listeners {
             }
         }
         self.wanted = wanted;
-        self.settings = Some(settings.clone());
+        self.served = Some(served);
     }
 
     fn failed(&mut self, address: SocketAddr, error: PortError) {

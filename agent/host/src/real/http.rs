@@ -115,13 +115,18 @@ struct Shared {
 #[derive(Debug)]
 pub struct Listening {
     addresses: Vec<SocketAddr>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Listening {
     /// Where it listens, ports filled in.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Closes everything, and returns when the addresses are free again: a mere drop is carried out a little later.
+    pub async fn close(mut self) {
+        self.tasks.shutdown().await;
     }
 }
 
@@ -150,7 +155,7 @@ impl Server {
         for socket in sockets {
             tasks.spawn(accept(Arc::clone(&self.0), socket));
         }
-        Ok(Listening { addresses, _tasks: tasks })
+        Ok(Listening { addresses, tasks })
     }
 }
 

@@ -193,3 +193,18 @@ async fn an_address_that_can_not_be_had_is_named() {
     assert_eq!(elsewhere.kind, ErrorKind::NotFound);
     assert!(elsewhere.message.starts_with("listening on 192.0.2.1:9787: "), "{elsewhere}");
 }
+
+#[tokio::test]
+async fn what_is_closed_can_be_listened_on_again_at_once() {
+    let server = || {
+        Server::new(
+            Arc::new(|_| Box::pin(async { Response::not_found() })),
+            Sources::loopback_and(|_| true),
+            Limits::default(),
+        )
+    };
+    let first = server().listen(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+    let address = first.addresses()[0];
+    first.close().await;
+    assert_eq!(server().listen(&[address]).await.unwrap().addresses(), [address]);
+}
