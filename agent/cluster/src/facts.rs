@@ -57,16 +57,16 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let unit = host.unit(SERVICE).await?;
     let down = matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) || unit.sub == "auto-restart";
     let troubled = unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
-    let mut missing_links = Vec::new();
-    for name in ["kubectl", "crictl", "ctr"] {
-        let mut found = false;
-        for folder in ["/usr/local/bin", "/usr/bin", "/bin"] {
-            found |= host.meta(&Path::new(folder).join(name)).await?.is_some();
-        }
-        if !found {
-            missing_links.push(Path::new("/usr/local/bin").join(name));
-        }
+    // By their names: until the binary is there they lead nowhere, and would count as absent.
+    let mut commands = Vec::new();
+    for folder in ["/usr/local/bin", "/usr/bin", "/bin"] {
+        commands.extend(host.list(Path::new(folder)).await?.unwrap_or_default());
     }
+    let missing_links = ["kubectl", "crictl", "ctr"]
+        .into_iter()
+        .filter(|name| !commands.iter().any(|there| there == name))
+        .map(|name| Path::new("/usr/local/bin").join(name))
+        .collect();
     let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
     Ok(Facts {
         arch,
