@@ -20,6 +20,9 @@ const CHECKSUMS: usize = 1 << 20;
 /// What must stay free besides the file.
 const MARGIN: u64 = 1 << 20;
 
+/// So many seconds without data are mentioned.
+const WORTH_A_WORD: u64 = 5;
+
 /// How long the other side may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -157,7 +160,12 @@ async fn receive(
     let mut digest = Sha256::new();
     let mut done = 0;
     say(0, total, "downloading");
-    while let Some(chunk) = answer.chunk().await? {
+    loop {
+        let silence = |seconds: u64| match seconds {
+            ..WORTH_A_WORD => say(done, total, "downloading"),
+            _ => say(done, total, &format!("no data for {seconds} s")),
+        };
+        let Some(chunk) = patiently(answer.chunk(), Duration::from_secs(1), silence).await? else { break };
         digest.update(&chunk);
         file.write_all(&chunk).map_err(|error| {
             let error = PortError::io(format_args!("writing {}", path.display()), &error);
@@ -167,6 +175,21 @@ async fn receive(
         say(done, total, "downloading");
     }
     Ok(hex(digest))
+}
+
+/// Waits for something, and tells at this pace how many times it has told already.
+async fn patiently<T>(something: impl Future<Output = T>, pace: Duration, tell: impl Fn(u64)) -> T {
+    let mut something = std::pin::pin!(something);
+    let mut times = 0;
+    loop {
+        match tokio::time::timeout(pace, &mut something).await {
+            Ok(done) => return done,
+            Err(_) => {
+                times += 1;
+                tell(times);
+            }
+        }
+    }
 }
 
 fn check_space(to: &Path, directory: &Path, length: Option<u64>) -> Result<(), PortError> {

@@ -255,3 +255,12 @@ fn lines_of_sha256sum() {
     assert_eq!(find_digest(&text, "k3s-x"), None);
     assert_eq!(find_digest("", "k3s"), None);
 }
+
+#[tokio::test]
+async fn who_waits_tells_so_again_and_again() {
+    let told = Mutex::new(Vec::new());
+    let slow = tokio::time::sleep(Duration::from_millis(500));
+    patiently(slow, Duration::from_millis(50), |times| told.lock().unwrap().push(times)).await;
+    assert!(told.lock().unwrap().starts_with(&[1, 2, 3]), "{told:?}");
+    patiently(async {}, Duration::from_millis(50), |_| panic!("nothing to tell")).await;
+}
