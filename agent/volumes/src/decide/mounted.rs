@@ -1,0 +1,82 @@
+//! A volume at whose mount point something is mounted.
+
+use super::{enable, filesystem, forget, made_by, write_unit};
+use crate::Action;
+use crate::facts::VolumeFacts;
+use crate::units::{MARK, mount_unit_path, mount_unit_text};
+use bowline_engine::Plan;
+use bowline_ports::{BlockDevice, Mount};
+use bowline_settings::Volume;
+
+/// Something is mounted where the volume belongs.
+pub(super) fn mounted(
+    volume: &Volume,
+    seen: &VolumeFacts,
+    device: &BlockDevice,
+    mount: &Mount,
+    item: &str,
+    plan: &mut Plan<Action>,
+) {
+    let ours = mount.number == device.number || mount.source == device.path.to_string_lossy();
+    if !ours {
+        return plan.refuse(
+            item,
+            format!("mount {} on {}", device.path.display(), volume.mount.display()),
+            format!("{} is already mounted there", mount.source),
+            "unmount it and remove what mounts it, or choose another `mount`",
+        );
+    }
+    if mount.read_only {
+        return plan.refuse(
+            item,
+            format!("call {} ready", volume.name),
+            format!("{} at {} is mounted read-only", mount.source, volume.mount.display()),
+            "look for I/O errors in `dmesg`; a filesystem turns read-only when its disk fails",
+        );
+    }
+    if mount.fstype != filesystem(volume).name() {
+        return plan.refuse(
+            item,
+            format!("call {} ready", volume.name),
+            format!("{} holds {}, and the settings say {}", mount.source, mount.fstype, volume.filesystem),
+            format!("set `filesystem = \"{}\"`, or use another disk", mount.fstype),
+        );
+    }
+    if let Some(Ok(_)) = &seen.intent {
+        // Mounted by somebody while our record stood: it is complete, or it could not be mounted.
+        plan.step(item, forget(volume), "the filesystem is mounted, so it is complete");
+    }
+    match &seen.unit_file {
+        Some(text) if text.starts_with(MARK) => {
+            let uuid = text.lines().find_map(|l| l.strip_prefix("What=/dev/disk/by-uuid/")).unwrap_or_default();
+            // Which filesystem is mounted is a fact; only what the settings decide may be rewritten here.
+            let wanted = mount_unit_text(volume, filesystem(volume), uuid);
+            if uuid.is_empty() {
+                return plan.refuse(
+                    item,
+                    format!("keep {} up to date", mount_unit_path(&volume.mount).display()),
+                    "its What= no longer names a filesystem by UUID",
+                    format!("unmount {} and remove that file; Bowline writes it again", volume.mount.display()),
+                );
+            }
+            if *text != wanted {
+                let why =
+                    "it differs from the settings: they changed, or it was edited by hand; in force at the next mount";
+                plan.step(item, write_unit(volume, uuid), why);
+            } else if seen.unit.needs_reload {
+                plan.step(item, Action::Reload, "its mount unit changed on disk");
+            }
+            enable(volume, seen, item, plan);
+        }
+        _ => {
+            let text = match made_by(&seen.unit) {
+                Some(by) => format!("mounted by {by}, which is left in charge"),
+                None => "mounted by hand; from the next boot on Bowline mounts it".to_string(),
+            };
+            plan.note(item, text);
+        }
+    }
+    if plan.settled(item) {
+        plan.state(item, "ready");
+    }
+}

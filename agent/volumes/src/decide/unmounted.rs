@@ -1,0 +1,216 @@
+//! A volume whose disk is there and not mounted: formatted, mounted or refused.
+
+use super::{enable, filesystem, forget, made_by, order, write_unit};
+use crate::Action;
+use crate::facts::VolumeFacts;
+use crate::intent::{Intent, planned_uuid};
+use crate::units::{MARK, mount_unit_name, mount_unit_path, mount_unit_text};
+use bowline_engine::{Plan, Risk};
+use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind};
+use bowline_settings::{Format, Volume};
+
+const PROVEN: &str = "it is proven blank, and `format = \"blank-only\"`";
+
+pub(super) fn unmounted(
+    volume: &Volume,
+    seen: &VolumeFacts,
+    device: &BlockDevice,
+    probe: &Probe,
+    item: &str,
+    plan: &mut Plan<Action>,
+) {
+    let planned = planned_uuid(&device.id, &volume.name);
+    let intent = match &seen.intent {
+        Some(Ok(intent)) => Some(intent),
+        Some(Err(broken)) => {
+            return plan.refuse(
+                item,
+                format!("use {} for {}", device.path.display(), volume.name),
+                format!("the record of an earlier formatting can not be read: {broken}"),
+                "look at the disk; remove the record if what is on the disk is as you expect",
+            );
+        }
+        None => None,
+    };
+    let begun = intent.filter(|i| i.id == device.id && i.uuid == planned && i.filesystem == filesystem(volume));
+    if let (Some(other), None) = (intent, begun) {
+        return plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!(
+                "formatting was begun on another disk: {} (serial {})",
+                other.device.display(),
+                other.id.serial.as_deref().unwrap_or("none")
+            ),
+            format!("attach that disk, or give it up by removing {}", other.path().display()),
+        );
+    }
+    if let Some(error) = &probe.read_error {
+        return plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!("{} can not be read: {error}", device.path.display()),
+            "look at `dmesg`: the disk may be failing",
+        );
+    }
+    match (begun, probe.filesystem()) {
+        // All three mkfs write the superblock that blkid finds last: with it, the filesystem is complete, and may
+        // even have been used on another machine since. It is never made again.
+        (Some(_), Some(found)) if found.uuid.as_deref() == Some(planned.as_str()) => {
+            plan.step(item, forget(volume), "the filesystem that it announced is complete");
+            bring_up(volume, seen, &planned, item, plan);
+        }
+        (Some(_), None) if probe.is_blank() && volume.format == Format::BlankOnly => {
+            format(volume, seen, device, false, PROVEN, item, plan);
+        }
+        // Without a serial, another disk of the same size would look the same.
+        (Some(_), None)
+            if volume.format == Format::BlankOnly
+                && probe.signatures.is_empty()
+                && !probe.ambivalent
+                && device.id.serial.is_some() =>
+        {
+            format(volume, seen, device, true, "making it was begun and not finished", item, plan);
+        }
+        (Some(begun), Some(found)) if found.name == filesystem(volume).name() => plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!(
+                "formatting {} was begun, and now it holds a filesystem that is not ours (UUID {})",
+                device.path.display(),
+                found.uuid.as_deref().unwrap_or("none")
+            ),
+            format!("to use it as it is, remove {}", begun.path().display()),
+        ),
+        (None, Some(found)) if found.name == filesystem(volume).name() => match &found.uuid {
+            Some(uuid) => {
+                let label = found.label.as_deref().unwrap_or("none");
+                plan.note(
+                    item,
+                    format!("{} has {} (label {label}, UUID {uuid}): used as it is", device.path.display(), found.name),
+                );
+                bring_up(volume, seen, uuid, item, plan);
+            }
+            None => plan.refuse(
+                item,
+                format!("mount {}", device.path.display()),
+                "its filesystem has no UUID",
+                format!("give it one (`tune2fs -U random {}`)", device.path.display()),
+            ),
+        },
+        _ if probe.is_blank() && volume.format == Format::BlankOnly => {
+            let intent = Intent {
+                volume: volume.name.clone(),
+                device: device.path.clone(),
+                id: device.id.clone(),
+                filesystem: filesystem(volume),
+                uuid: planned.clone(),
+            };
+            plan.step(item, Action::Record(intent), "a power cut must not make our own work look like a stranger's");
+            format(volume, seen, device, false, PROVEN, item, plan);
+        }
+        _ if probe.is_blank() => plan.refuse(
+            item,
+            format!("format {}", device.path.display()),
+            format!("{} is blank, and `format` is \"never\"", device.path.display()),
+            "set `format = \"blank-only\"` on the volume, or format the disk yourself",
+        ),
+        _ => foreign(volume, device, probe, item, plan),
+    }
+}
+
+/// Something is on the device that Bowline did not put there and was not told to use.
+fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, plan: &mut Plan<Action>) {
+    let name = device.path.display();
+    let list: Vec<_> = probe
+        .signatures
+        .iter()
+        .map(|s| match s.kind {
+            SignatureKind::Filesystem => format!("a filesystem ({})", s.name),
+            SignatureKind::PartitionTable => format!("a partition table ({})", s.name),
+            SignatureKind::Member => format!("part of something else ({})", s.name),
+        })
+        .collect();
+    let found = if !list.is_empty() {
+        format!("{name} holds {}", list.join(" and "))
+    } else if probe.ambivalent {
+        format!("{name} holds signatures that contradict each other")
+    } else if let Some(at) = probe.data_at {
+        format!("{name} has no signature that is known, but data at byte {at}")
+    } else {
+        format!("{name} could not be proven blank")
+    };
+    let what = format!("format or mount {name} for {}", volume.name);
+    let mut hint = format!(
+        "nothing was touched. If the data is not wanted, erase it yourself (`wipefs -a {name}`, then \
+         `blkdiscard -z {name}`); else use another disk"
+    );
+    let usable = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs].map(Filesystem::name);
+    if let Some(one) =
+        probe.filesystem().filter(|one| one.name != filesystem(volume).name() && usable.contains(&one.name.as_str()))
+    {
+        hint.push_str(&format!(", or set `filesystem = \"{}\"` to use it as it is", one.name));
+    }
+    plan.refuse(item, what, found, hint);
+}
+
+fn format(
+    volume: &Volume,
+    seen: &VolumeFacts,
+    device: &BlockDevice,
+    resume: bool,
+    why: &str,
+    item: &str,
+    plan: &mut Plan<Action>,
+) {
+    let order = order(volume, device, resume);
+    let uuid = order.uuid.clone();
+    plan.step_with(item, Action::Format(order), why, Risk::Erase);
+    bring_up(volume, seen, &uuid, item, plan);
+}
+
+/// Unit, reload, enable, mount.
+fn bring_up(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut Plan<Action>) {
+    let wanted = mount_unit_text(volume, filesystem(volume), uuid);
+    let path = mount_unit_path(&volume.mount);
+    match &seen.unit_file {
+        Some(text) if *text == wanted => {
+            if seen.unit.needs_reload || seen.unit.load == "not-found" {
+                plan.step(item, Action::Reload, "systemd has not read the mount unit yet");
+            }
+        }
+        Some(text) if !text.starts_with(MARK) => {
+            return plan.refuse(
+                item,
+                format!("write {}", path.display()),
+                format!("{} was made by somebody else, and does not mount this disk now", path.display()),
+                "remove it, or remove the volume from the settings",
+            );
+        }
+        other => {
+            if other.is_none()
+                && seen.unit.load == "loaded"
+                && let Some(by) = made_by(&seen.unit)
+            {
+                return plan.refuse(
+                    item,
+                    format!("write {}", path.display()),
+                    format!("{} belongs to {by}, and is not mounted now", volume.mount.display()),
+                    "remove that line or unit, or remove the volume from the settings",
+                );
+            }
+            let why = match other {
+                Some(_) => "it differs from the settings: they changed, or it was edited by hand",
+                None => "systemd mounts the volume, also when Bowline does not run",
+            };
+            plan.step(item, write_unit(volume, uuid), why);
+        }
+    }
+    enable(volume, seen, item, plan);
+    let unit = mount_unit_name(&volume.mount);
+    let why = match seen.unit.active {
+        ActiveState::Failed => format!("it is not mounted; the last try failed ({})", seen.unit.result),
+        _ => "it is not mounted".to_string(),
+    };
+    plan.step(item, Action::Mount { unit, at: volume.mount.clone() }, why);
+}
