@@ -3,10 +3,11 @@
 
 pub mod document;
 pub mod settings;
+pub mod told;
 
 use anyhow::{Context, Result, ensure};
 use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, Releases, k3s, package};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The serial of the data volume, as Hetzner numbers them.
@@ -35,6 +36,13 @@ pub fn releases(bed: &Bed) -> Result<Releases> {
     let releases = bed.releases()?;
     releases.publish(K3S_VERSION, k3s()?.path())?;
     Ok(releases)
+}
+
+/// A release page with another program in K3s's place, and its SHA-256.
+pub fn releases_with(bed: &Bed, program: &Path) -> Result<(Releases, String)> {
+    let releases = bed.releases()?;
+    let sha256 = releases.publish(K3S_VERSION, program)?;
+    Ok((releases, sha256))
 }
 
 /// A machine with the authority of the release page, an address, the clock's stand-in and perhaps a disk: not started.

@@ -1,0 +1,225 @@
+//! What can go wrong while K3s is downloaded: each fault has its message, nothing unverified is ever in place, and
+//! what the message asks for mends it. No K3s runs here: the node's address never comes, and the program is a stub.
+
+use anyhow::{Context, Result, ensure};
+use bowline_booted::told::{now, tells, tells_within};
+use bowline_booted::{bare, configure, deb, releases_with, report};
+use bowline_testbed::{Bed, Fault, K3S_VERSION, Machine, Releases, case};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const BINARY: &str = "/usr/local/bin/k3s";
+/// Large enough for a fault in the middle, small enough for a test.
+const SIZE: usize = 12 << 20;
+
+#[test]
+fn what_the_release_page_does_wrong_is_named_and_goes_when_it_is_mended() -> Result<()> {
+    case("download-faults", |bed| {
+        let site = Site::new(bed)?;
+        let machine = bare(bed, &site.releases, None)?;
+        // A small filesystem of its own, nearly full.
+        machine.ok("mount -t tmpfs -o size=20M tmpfs /usr/local/bin && fallocate -l 10M /usr/local/bin/filler")?;
+        configure(&machine, &site.settings(""))?;
+        machine.install(&deb()?)?;
+        tells(
+            &machine,
+            &[
+                "failed: download https://10.0.1.1/",
+                "/usr/local/bin has no room: 10 MiB free, 13 MiB needed",
+                "make 13 MiB of room on the filesystem of /usr/local/bin",
+            ],
+        )?;
+        nothing_is_left(&machine)?;
+        machine.ok("rm /usr/local/bin/filler")?;
+        mended(&machine, &site)?;
+
+        for (fault, asset, message) in [
+            (Fault::Corrupt, "k3s", "has the wrong checksum: SHA-256"),
+            (Fault::Truncated(5 << 20), "k3s", "/k3s was cut off after 5 of 12 MiB"),
+            (Fault::Status(404), "k3s", "/k3s: HTTP 404 Not Found → does that version exist there?"),
+            (Fault::Status(404), "sha256sum-amd64.txt", "/sha256sum-amd64.txt: HTTP 404 Not Found"),
+            (Fault::Status(503), "k3s", "HTTP 503 Service Unavailable → the server has a problem of its own"),
+        ] {
+            again(&machine, &site, || site.releases.fault(K3S_VERSION, asset, fault))?;
+            let line = tells(&machine, &["failed: download https://10.0.1.1/", message])?;
+            if fault == Fault::Corrupt {
+                ensure!(line.contains(&format!("instead of {}", site.sha256)), "{line}");
+            }
+            nothing_is_left(&machine)?;
+            site.releases.mend(K3S_VERSION, asset);
+            mended(&machine, &site)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_download_that_hangs_is_told_given_up_and_begun_again() -> Result<()> {
+    case("download-hangs", |bed| {
+        let site = Site::new(bed)?;
+        let machine = bare(bed, &site.releases, None)?;
+        configure(&machine, &site.settings(""))?;
+        site.releases.fault(K3S_VERSION, "k3s", Fault::Hang(5 << 20));
+        machine.install(&deb()?)?;
+        machine.wait_for("the download to be under way", Duration::from_secs(20), || {
+            Ok(site.releases.count(K3S_VERSION, "k3s").bytes >= 5 << 20)
+        })?;
+        let began = Instant::now();
+
+        // An agent that dies meanwhile interrupts nothing and asks for nothing twice.
+        machine.kill("bowline")?;
+        tells_within(
+            &machine,
+            Duration::from_secs(50),
+            &["failed: download", "/k3s: no data for 30 s after 5 of 12 MiB from 10.0.1.1"],
+        )?;
+        ensure!(began.elapsed() > Duration::from_secs(20), "given up after {:?}", began.elapsed());
+        assert_eq!(site.releases.count(K3S_VERSION, "k3s").requests, 1, "one download, in spite of the kill");
+        nothing_is_left(&machine)?;
+        site.releases.mend(K3S_VERSION, "k3s");
+        // Nobody has to do anything: what did not answer is tried again soon.
+        installed(&machine, &site)?;
+        assert_eq!(site.releases.count(K3S_VERSION, "k3s").requests, 2);
+        Ok(())
+    })
+}
+
+#[test]
+fn whom_a_mirror_is_and_what_is_pinned_decide_what_is_installed() -> Result<()> {
+    case("download-mirrors", |bed| {
+        let site = Site::new(bed)?;
+        let machine = bare(bed, &site.releases, None)?;
+        machine.install(&deb()?)?;
+
+        // An authority that did not sign the mirror's certificate, and a file that is none.
+        let other = bed.run(&["sh", "-c", OTHER_CA])?.stdout;
+        machine.put("/etc/bowline/other-ca.pem", other, 0o644)?;
+        configure(&machine, &site.settings("").replace("mirror-ca.pem", "other-ca.pem"))?;
+        tells(
+            &machine,
+            &["the certificate of 10.0.1.1 is signed by an authority that is not trusted here", "name the CA file"],
+        )?;
+        configure(&machine, &site.settings("").replace("mirror-ca.pem", "no-ca.pem"))?;
+        tells(&machine, &["reading the CA file /etc/bowline/no-ca.pem: No such file or directory"])?;
+        nothing_is_left(&machine)?;
+        configure(&machine, &site.settings(""))?;
+        installed(&machine, &site)?;
+
+        // Plain http with a pinned sum, from a name that nobody knows at first.
+        machine.ok(&format!("rm {BINARY}"))?;
+        let plain = |sum: &str| {
+            site.settings(&format!("sha256 = {{ amd64 = \"{sum}\" }}\n"))
+                .replace("https://10.0.1.1/", "http://mirror.test/")
+                .replace("ca-file = \"/etc/bowline/mirror-ca.pem\"\n", "")
+        };
+        configure(&machine, &plain(&"a".repeat(64)))?;
+        tells(&machine, &["the name mirror.test can not be resolved", "does DNS work here?"])?;
+        machine.ok("echo 10.0.1.1 mirror.test >> /etc/hosts; bowline apply; true")?;
+        tells(&machine, &["has the wrong checksum: SHA-256", &format!("instead of {}", "a".repeat(64))])?;
+        nothing_is_left(&machine)?;
+        configure(&machine, &plain(&site.sha256))?;
+        installed(&machine, &site)?;
+
+        // Another sum for what is installed already: said, and nothing replaced.
+        configure(&machine, &plain(&"b".repeat(64)))?;
+        tells(&machine, &["refused: run K3s: /usr/local/bin/k3s has another SHA-256 than `sha256` in the settings"])?;
+        configure(&machine, &plain(&site.sha256))?;
+        installed(&machine, &site)?;
+
+        // A folder of this machine, first without the file and then with one that was damaged on its way.
+        let asked = site.releases.count(K3S_VERSION, "k3s").requests;
+        machine.ok(&format!("rm {BINARY}"))?;
+        let folder = site.settings("").replace(&site.releases.url(), "file:/srv/k3s");
+        configure(&machine, &folder.replace("ca-file = \"/etc/bowline/mirror-ca.pem\"\n", ""))?;
+        tells(&machine, &[&format!("reading /srv/k3s/{K3S_VERSION}/sha256sum-amd64.txt: No such file or directory")])?;
+        let mut damaged = fs::read(&site.program)?;
+        damaged[SIZE - 1] ^= 1;
+        machine.put(&format!("/srv/k3s/{K3S_VERSION}/k3s"), damaged, 0o644)?;
+        let sums = format!("{}  k3s\n", site.sha256);
+        machine.put(&format!("/srv/k3s/{K3S_VERSION}/sha256sum-amd64.txt"), sums, 0o644)?;
+        machine.run("bowline apply")?;
+        tells(&machine, &[&format!("/srv/k3s/{K3S_VERSION}/k3s has the wrong checksum")])?;
+        nothing_is_left(&machine)?;
+        machine.put(&format!("/srv/k3s/{K3S_VERSION}/k3s"), fs::read(&site.program)?, 0o644)?;
+        mended(&machine, &site)?;
+        assert_eq!(site.releases.count(K3S_VERSION, "k3s").requests, asked, "nothing came over the network");
+        Ok(())
+    })
+}
+
+const OTHER_CA: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 \
+                        -subj /CN=other -keyout /dev/null 2> /dev/null";
+
+/// A release page with a stub of K3s on it.
+struct Site {
+    releases: Releases,
+    program: PathBuf,
+    sha256: String,
+}
+
+impl Site {
+    fn new(bed: &Bed) -> Result<Site> {
+        let program = bed.dir().join("k3s-stub");
+        let mut text = format!("#!/bin/sh\necho 'k3s version {K3S_VERSION} (00000000)'\nexit\n").into_bytes();
+        text.resize(SIZE, b'\n');
+        fs::write(&program, text)?;
+        let (releases, sha256) = releases_with(bed, &program)?;
+        Ok(Site { releases, program, sha256 })
+    }
+
+    /// A server that is never started, since its address never comes.
+    fn settings(&self, more: &str) -> String {
+        format!(
+            "[cluster]\ndistribution = \"k3s\"\nversion = \"{K3S_VERSION}\"\nrole = \"server\"\n\
+             mirror = \"{}\"\nca-file = \"/etc/bowline/mirror-ca.pem\"\n{more}[node]\naddress = \"10.9.9.0/24\"\n",
+            self.releases.url()
+        )
+    }
+}
+
+/// Takes the binary away, and has the next download meet a fault.
+fn again(machine: &Machine, site: &Site, fault: impl FnOnce()) -> Result<()> {
+    machine.ok(&format!("rm {BINARY}"))?;
+    fault();
+    let before = asked(site);
+    machine.run("bowline apply")?;
+    ensure!(asked(site) == before + 1, "one attempt, not {}", asked(site) - before);
+    Ok(())
+}
+
+fn asked(site: &Site) -> u64 {
+    site.releases.count(K3S_VERSION, "sha256sum-amd64.txt").requests
+}
+
+/// What people do after they mended something, and its effect.
+fn mended(machine: &Machine, site: &Site) -> Result<()> {
+    machine.run("bowline apply")?;
+    installed(machine, site)
+}
+
+/// Waits until the right binary is in place, and nothing but it; K3s itself waits for its address.
+fn installed(machine: &Machine, site: &Site) -> Result<()> {
+    machine
+        .wait_for("the binary", Duration::from_secs(15), || {
+            let sum = machine.run(&format!("sha256sum {BINARY}"))?.stdout;
+            Ok(sum.starts_with(&site.sha256) && !now(machine)?.iter().any(|line| line.contains("download")))
+        })
+        .with_context(|| format!("{:?}", now(machine)))?;
+    let mode = machine.ok(&format!("stat -c '%a %U' {BINARY}"))?;
+    ensure!(mode.trim() == "755 root", "{mode}");
+    ensure!(files(machine)? == ["crictl", "k3s", "kubectl"], "{:?}", files(machine)?);
+    tells(machine, &["waiting for the node's address: K3s is not started without"])?;
+    ensure!(report(machine)?["overall"] == "converging", "{:?}", now(machine)?);
+    Ok(())
+}
+
+fn nothing_is_left(machine: &Machine) -> Result<()> {
+    let there: Vec<_> = files(machine)?.into_iter().filter(|name| name.starts_with("k3s")).collect();
+    ensure!(there.is_empty(), "left behind: {there:?}");
+    Ok(())
+}
+
+fn files(machine: &Machine) -> Result<Vec<String>> {
+    Ok(machine.ok("ls -A /usr/local/bin")?.split_whitespace().map(String::from).collect())
+}
