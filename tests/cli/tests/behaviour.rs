@@ -1,0 +1,160 @@
+//! Exit codes, pipes and terminals, and what is left without systemd.
+
+#![allow(clippy::unwrap_used, reason = "a test may end so")]
+
+use bowline_cli::{bowline, on_a_terminal, program, settings};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const GOOD: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                    [[volume]]\nname = \"data\"\nserial = \"no-such-disk\"\nmount = \"/srv/data\"\n";
+
+fn good() -> tempfile::TempDir {
+    settings(&[("50-node.toml", GOOD, 0o644)])
+}
+
+#[test]
+fn what_is_typed_wrong() {
+    let folder = settings(&[]);
+    for arguments in [&["plna"][..], &[], &["plan", "--jsno"], &["apply", "--wait", "soon"], &["status", "now"]] {
+        let said = bowline(folder.path(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(!said.err.is_empty(), "{arguments:?}");
+    }
+    let said = bowline(folder.path(), &["plna"]);
+    assert!(said.err.contains("'plan'"), "{}", said.err);
+    let said = bowline(folder.path(), &["apply", "--wait", "soon"]);
+    assert!(said.err.contains("“soon” is no time: write 90s, 10m or 1h"), "{}", said.err);
+    let said = bowline(folder.path(), &["--version"]);
+    assert_eq!((said.code, said.out.as_str()), (0, concat!("bowline ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn without_settings() {
+    let folder = settings(&[]);
+    for (arguments, code, text) in [
+        (&["plan"][..], 0, "nothing to do: no settings yet"),
+        (&["plan", "--exit-code"], 0, "nothing to do: no settings yet"),
+        (&["apply"], 3, "nothing to do: no settings yet in config.d"),
+        (&["config"], 0, "no settings yet in config.d"),
+        (&["check"], 0, "no settings yet in config.d"),
+    ] {
+        let said = bowline(folder.path(), &[arguments, &["--settings", "config.d"]].concat());
+        assert_eq!((said.code, said.out.lines().next()), (code, Some(text)), "{arguments:?} {said:?}");
+    }
+}
+
+/// D-Bus gone: said on every surface, and never taken for an empty plan.
+#[test]
+fn without_systemd() {
+    let folder = good();
+    let plan = bowline(folder.path(), &["plan", "--settings", "config.d"]);
+    assert_eq!(plan.code, 1, "{plan:?}");
+    assert!(!plan.out.contains("nothing to do:"), "{}", plan.out);
+    let text: String = plan.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("can not look: connecting to the system bus"), "{}", plan.out);
+    assert!(plan.out.lines().all(|line| line.chars().count() <= 80), "{}", plan.out);
+    for flags in [&["plan", "--exit-code"][..], &["plan", "--json"]] {
+        assert_eq!(bowline(folder.path(), &[flags, &["--settings", "config.d"]].concat()).code, 1, "{flags:?}");
+    }
+    let json = bowline(folder.path(), &["plan", "--json", "--settings", "config.d"]).out;
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let states = report["capabilities"].as_array().unwrap();
+    assert!(states.iter().any(|c| c["name"] == "volumes" && c["state"] == "unknown"), "{json}");
+
+    let metrics = bowline(folder.path(), &["metrics", "--settings", "config.d"]);
+    assert_eq!(metrics.code, 0);
+    assert!(metrics.out.contains("bowline_build_info"), "{}", metrics.out);
+    let volumes = bowline(folder.path(), &["volumes", "--settings", "config.d"]);
+    assert_eq!(volumes.code, 0, "{volumes:?}");
+    assert!(volumes.out.contains("volume data at /srv/data"), "{}", volumes.out);
+}
+
+#[test]
+fn the_doctor_without_systemd() {
+    let folder = good();
+    let said = bowline(folder.path(), &["doctor", "--settings", "config.d"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{}", said.out);
+    let json = bowline(folder.path(), &["doctor", "--json", "--settings", "config.d"]);
+    assert_eq!(json.code, 1);
+    let checks: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let checks = checks.as_array().unwrap();
+    for check in checks {
+        let finding = check["result"] == "finding";
+        assert_eq!(finding, check["remedy"].is_string(), "{check}");
+        assert_eq!(finding, check["found"].is_string(), "{check}");
+        assert_ne!(finding, check["text"].is_string(), "{check}");
+    }
+    // Anybody else than root is told to be root, and nothing more.
+    if checks[0]["name"] != "rights" {
+        let systemd = checks.iter().find(|check| check["name"] == "systemd").unwrap();
+        assert_eq!(systemd["command"], "systemctl start dbus.socket dbus.service");
+    }
+}
+
+#[test]
+fn status_without_a_daemon() {
+    if Path::new("/run/bowline/lock").exists() {
+        // A daemon of this machine itself.
+        return;
+    }
+    let folder = settings(&[]);
+    for arguments in [&["status"][..], &["status", "--json"], &["status", "--wait-ready", "1s"]] {
+        let said = bowline(folder.path(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(
+            said.err.starts_with("bowline does not run on this machine: `systemctl start bowline`"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn colour_on_a_terminal_only_and_never_against_no_color() {
+    let folder = good();
+    let plan = ["plan", "--settings", "config.d"];
+    assert!(!bowline(folder.path(), &plan).out.contains('\x1b'));
+    if Command::new("script").arg("--version").output().is_err() {
+        // Nothing to make a terminal with.
+        return;
+    }
+    assert!(on_a_terminal(folder.path(), &plan, &[]).out.contains("\x1b["));
+    let plain = on_a_terminal(folder.path(), &plan, &[("NO_COLOR", "1")]);
+    assert!(!plain.out.contains('\x1b'), "{:?}", plain.out);
+}
+
+#[test]
+fn a_closed_pipe_ends_the_output_and_not_the_world() {
+    let folder = settings(&[("50.toml", &format!("{GOOD}[node]\nlabels = {{ {} }}\n", labels()), 0o644)]);
+    let mut child = Command::new(program())
+        .args(["config", "--json", "--settings", "config.d"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// More than a pipe holds.
+fn labels() -> String {
+    (0..2000).map(|n| format!("label-number-{n} = \"{n}\"")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn every_command_has_its_man_page_and_completions() {
+    let folder = settings(&[]);
+    let said = bowline(folder.path(), &["internal", "papers", "papers"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    for command in ["run", "check", "config", "plan", "apply", "status", "doctor", "volumes", "metrics"] {
+        let page = folder.path().join(format!("papers/man/bowline-{command}.1"));
+        assert!(fs::read_to_string(&page).unwrap().contains(".SH NAME"), "{page:?}");
+    }
+    assert!(folder.path().join("papers/man/bowline.1").exists());
+    assert_eq!(fs::read_dir(folder.path().join("papers/completions")).unwrap().count(), 3);
+}

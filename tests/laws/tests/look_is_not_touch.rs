@@ -1,0 +1,96 @@
+//! Law `look_is_not_touch`: `observe` gets `&dyn Inspect`, only `apply` gets `&dyn Change`. The types keep it; here
+//! is read that nobody goes round them, and seen that a look leaves no trace.
+
+#![allow(clippy::unwrap_used, reason = "a test may end so")]
+
+mod sources;
+
+use bowline_host::sim::SimHost;
+use bowline_laws::{agent, cases, good_case, simulate};
+use proptest::prelude::*;
+use sources::{Code, code, read};
+
+/// Every place that names the writing port, with the function it is in.
+fn holders(file: &Code) -> Vec<(usize, String)> {
+    let mut function = String::new();
+    let mut found = Vec::new();
+    for (number, line) in file.lines() {
+        if let Some((_, rest)) = line.split_once("fn ") {
+            function = rest.split(['(', '<']).next().unwrap_or_default().to_string();
+        }
+        if line.contains("dyn Change") {
+            found.push((number, function.clone()));
+        }
+    }
+    found
+}
+
+#[test]
+fn look_is_not_touch() {
+    let ports = read("agent/ports/src/lib.rs");
+    let (inspect, change) = ports.split_once("pub trait Change: Inspect").unwrap();
+    assert!(!inspect.contains("&mut self") && !change.contains("&mut self"));
+    let capability = read("agent/engine/src/capability.rs");
+    assert!(capability.contains("fn observe(&self, host: &dyn Inspect) ->"));
+    assert!(!capability.contains("fn observe(&self, host: &dyn Change)"));
+}
+
+#[test]
+fn only_apply_gets_to_write() {
+    // The engine hands it on to `apply`, from the functions that a run goes through.
+    let engine = ["apply", "start", "turn", "converge"];
+    for (folder, allowed) in [
+        ("agent/engine/src", engine.as_slice()),
+        ("agent/node/src", &["apply"]),
+        ("agent/volumes/src", &["apply"]),
+        ("agent/cluster/src", &["apply"]),
+        ("agent/labels/src", &["apply"]),
+        ("agent/settings/src", &[]),
+        ("agent/metrics/src", &[]),
+    ] {
+        for file in code(folder) {
+            for (number, function) in holders(&file) {
+                assert!(allowed.contains(&function.as_str()), "{}:{number}: `{function}` may write", file.path);
+            }
+        }
+    }
+}
+
+/// Of all commands, `apply` and the daemon alone hold the writing port.
+#[test]
+fn reading_commands_hold_no_change() {
+    for file in code("agent/bowline/src/cli").iter().chain(&code("agent/bowline/src/show")) {
+        for (number, line) in file.lines().filter(|_| !file.path.ends_with("cli/apply.rs")) {
+            let named = line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "Change");
+            assert!(!named, "{}:{number}: {line}", file.path);
+            for way in [".converge(", ".start(", ".turn("] {
+                assert!(!line.contains(way), "{}:{number}: {line}", file.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_look_at_a_good_machine_leaves_no_trace() {
+    let case = good_case();
+    let host = SimHost::new(&case.world);
+    let before = host.files();
+    simulate(async {
+        let mut engine = agent(&case);
+        engine.look(&host).await;
+        assert!(!engine.report().is_empty(), "there is much to do");
+    });
+    assert_eq!((host.changes(), host.files()), (0, before));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_look_leaves_no_trace(case in cases()) {
+        let host = SimHost::new(&case.world);
+        let before = host.files();
+        simulate(async { agent(&case).look(&host).await; });
+        prop_assert_eq!((host.changes(), host.files()), (0, before));
+    }
+}
