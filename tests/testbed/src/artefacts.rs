@@ -85,10 +85,14 @@ impl Bed {
         let tree = self.dir().join(format!("renumbered-{version}"));
         run::ok(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
         run::ok(
-            Command::new("sed").args(["-i", &format!("s/^Version: .*/Version: {version}/")]).arg(tree.join("DEBIAN/control")),
+            Command::new("sed")
+                .args(["-i", &format!("s/^Version: .*/Version: {version}/")])
+                .arg(tree.join("DEBIAN/control")),
         )?;
         let made = self.dir().join(format!("renumbered_{version}.deb"));
-        run::ok(Command::new("dpkg-deb").args(["-Zgzip", "-z1", "--root-owner-group", "--build"]).arg(&tree).arg(&made))?;
+        run::ok(
+            Command::new("dpkg-deb").args(["-Zgzip", "-z1", "--root-owner-group", "--build"]).arg(&tree).arg(&made),
+        )?;
         Ok(made)
     }
 }
