@@ -10,6 +10,8 @@ use bowline_settings::{Mirror, Settings};
 use std::path::Path;
 
 const API_PORT: u16 = 6443;
+/// The item whose steps download K3s.
+const DOWNLOAD: &str = "k3s/binary";
 
 /// What was read.
 pub(super) struct Facts {
@@ -207,13 +209,14 @@ fn source_check(source: &Source) -> Check {
                           use another `[cluster] mirror`; `file:/…` needs no network";
             Check::finding("release source", error.message.clone(), remedy)
                 .explains(Subject::Failure(ErrorKind::Unreachable))
+                .explains(Subject::Item("cluster", DOWNLOAD.into()))
         }
         Source::File(path, Ok(true)) => Check::ok("release source", format!("{path} is there")),
         Source::File(path, Ok(false)) => {
             let remedy =
                 "put the release's file there, with its checksum file beside it, or correct `[cluster] mirror`";
             Check::finding("release source", format!("{path} does not exist"), remedy)
-                .explains(Subject::Item("cluster", "k3s".into()))
+                .explains(Subject::Item("cluster", DOWNLOAD.into()))
         }
         Source::File(_, Err(error)) => Check::blind("release source", error),
     }
