@@ -218,7 +218,7 @@ impl Report {
             return format!("refused: {}: {}", r.item, r.why);
         }
         if let Some((s, f)) = all().flat_map(|c| &c.steps).find_map(|s| s.failing.as_ref().map(|f| (s, f))) {
-            return format!("failing: {}: {}", s.what, f.error);
+            return format!("failing: {}: {}", s.item, f.error);
         }
         if let Some(error) = all().find_map(|c| c.error.as_ref().map(|e| format!("{}: {e}", c.name))) {
             return format!("can not look: {error}");

@@ -202,7 +202,7 @@ async fn a_failing_item_is_tried_again_later_and_says_why_meanwhile() {
     let failing = count.steps[0].failing.as_ref().unwrap();
     assert_eq!((failing.attempts, failing.error.as_str()), (1, "no luck"));
     assert_eq!(failing.hint.as_deref(), Some("try a horseshoe"));
-    assert_eq!(engine.report().headline(), "failing: make it 1: no luck");
+    assert_eq!(engine.report().headline(), "failing: a: no luck");
     assert_eq!(engine.converge(&host, Duration::from_secs(60), |_| {}).await, Outcome::Converged);
 }
 

@@ -71,9 +71,9 @@ impl Capability for Labels {
 
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        // Asked for, so that this looks again when the Node comes or changes its state.
+        // Stated for a K3s that is ours or adopted only: the Node of one that is refused is not ours to label.
         let registered = now.get("node").is_some();
-        let Some(node) = &facts.node else {
+        let Some(node) = facts.node.as_ref().filter(|_| registered) else {
             plan.waits.push(
                 Wait::new("labels", "the Node", "its API object carries the labels")
                     .poll(Duration::from_secs(if registered { 1 } else { 5 })),
@@ -172,6 +172,14 @@ mod tests {
     fn an_equal_label_is_owned_too_so_that_it_stays() {
         let plan = plan(&[("role", "kafka")], &node(&[("role", "kafka", "kubectl-label")]));
         assert_eq!(plan.steps[0].action.changes, ["role=kafka (taken over)"]);
+    }
+
+    #[test]
+    fn a_node_of_a_k3s_that_is_not_ours_is_left_alone() {
+        let labels = BTreeMap::from([("role".to_string(), "kafka".to_string())]);
+        let plan = Labels { labels, name: None }.plan(&node(&[]), &Conditions::default());
+        assert!(plan.steps.is_empty());
+        assert_eq!(plan.waits[0].what, "the Node");
     }
 
     #[test]

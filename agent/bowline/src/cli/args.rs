@@ -55,7 +55,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         wait_ready: Option<Duration>,
     },
-    /// Check the machine, network, disks, tools and cluster from here; every finding with its remedy
+    /// Check the machine, network, disks, tools and cluster from here; every finding with its remedy (exit 1:
+    /// something was found)
     Doctor {
         /// As JSON
         #[arg(long)]

@@ -17,7 +17,10 @@ pub(crate) enum Trouble {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unreadable(error) => error.fmt(f),
+            Self::Unreadable(error) => match &error.hint {
+                Some(hint) => write!(f, "{error}\n  help: {hint}"),
+                None => error.fmt(f),
+            },
             Self::Invalid(errors) => errors.fmt(f),
         }
     }
