@@ -1,0 +1,141 @@
+//! Law `secrets_stay_in_files` on a booted machine: every output of a node with secrets in its settings, while it comes
+//! up and when it is ready.
+
+use anyhow::{Result, ensure};
+use bowline_booted::{VOLUME, bare, configure, deb, ready, releases, settings};
+use bowline_testbed::{Machine, case};
+
+/// Two secrets as K3s takes them, with nothing in common.
+const SECRETS: [&str; 2] = ["s3cr3t-do-not-show-server", "h1dden-agent-password-0815"];
+
+/// Looks all the time for processes that have a secret on their command line or in their environment. The patterns come
+/// from a file, so that the watcher does not find itself.
+const WATCH: &str = r#"
+while :; do
+    grep -laFf /root/secrets /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null |
+        while read -r file; do echo "$file: $(tr '\0' ' ' < "${file%/*}/cmdline")" >> /root/seen; done
+    echo >> /root/rounds
+    sleep 0.05
+done
+"#;
+
+/// What people, scripts and scrapers read.
+const OUTPUTS: [&str; 18] = [
+    "journalctl --no-pager --all --output=json",
+    "bowline plan",
+    "bowline plan --json",
+    "bowline status",
+    "bowline status --json",
+    "bowline config",
+    "bowline config --json",
+    "bowline check",
+    "bowline doctor",
+    "bowline doctor --json",
+    "bowline volumes",
+    "bowline volumes --json",
+    "bowline metrics",
+    "bowline apply --wait 5s",
+    "curl -sS http://127.0.0.1:9787/metrics http://127.0.0.1:9787/ http://127.0.0.1:9787/readyz",
+    "systemctl show --all --no-pager '*'",
+    "systemctl status --full --no-pager --lines=100 bowline k3s",
+    "dmesg",
+];
+
+fn none_in(what: &str, text: &str) -> Result<()> {
+    for secret in SECRETS {
+        if let Some(at) = text.find(secret) {
+            let around: String = text[..at].chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
+            ensure!(false, "{what} shows {secret} after: {around}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
+    case("secrets", |bed| {
+        let releases = releases(bed)?;
+        let disk = bed.disk(VOLUME, "1G")?;
+        let machine = bare(bed, &releases, Some(&disk))?;
+        machine.put("/root/secrets", SECRETS.join("\n") + "\n", 0o600)?;
+        machine.put("/root/watch", WATCH, 0o700)?;
+        machine.ok("systemd-run --quiet --unit=watch sh /root/watch")?;
+        let [token, agent_token] = SECRETS;
+        let secrets = format!("[cluster.config]\ntoken = \"{token}\"\nagent-token = \"{agent_token}\"\n");
+        configure(&machine, &format!("{}{}{secrets}", settings::server(&releases), settings::volume()))?;
+        machine.install(&deb()?)?;
+        ready(&machine)?;
+        // K3s has them, so what follows shows something.
+        assert!(machine.read("/var/lib/rancher/k3s/server/token")?.contains(token));
+        for command in OUTPUTS {
+            none_in(command, &machine.run(command)?.to_string())?;
+        }
+        none_in("the console", &machine.console()?)?;
+
+        // A mistake beside a secret is shown without it.
+        for (name, text) in [
+            ("an open string", format!("[cluster.config]\ntoken = \"{token}\n")),
+            ("a wrong type", format!("[cluster.config]\ntoken = [[\"{token}\"]]\n")),
+            ("an unknown key", format!("[cluster]\ntokken = \"{token}\"\n")),
+            (
+                "a wrong value",
+                format!("[cluster]\nrole = \"{token}\"\n[cluster.config]\nagent-token = \"{agent_token}\"\n"),
+            ),
+            ("twice", format!("[cluster.config]\ntoken = \"{token}\"\ntoken = \"{agent_token}\"\n")),
+            ("other characters", format!("[cluster.config]\ntoken = \"{token}\\q\"\n")),
+            ("no quotes", format!("[cluster.config]\ntoken = {token}\n")),
+        ] {
+            machine.put("/root/wrong.toml", &text, 0o600)?;
+            let said = machine.run("bowline check /root/wrong.toml")?;
+            ensure!(said.code == 2, "{name}: {said}");
+            if name != "a wrong value" {
+                none_in(name, &said.to_string())?;
+            }
+        }
+        // So it is where a running Bowline does not take it.
+        let broken = format!("[cluster.config]\nagent-token = \"{agent_token}\n");
+        machine.put("/etc/bowline/config.d/90-broken.toml", broken, 0o600)?;
+        let complained = "journalctl -u bowline | grep -q 'changed settings are not taken'";
+        machine
+            .wait_for("the complaint", std::time::Duration::from_secs(10), || Ok(machine.run(complained)?.success()))?;
+        for command in
+            ["journalctl --no-pager --all --output=json", "bowline status", "bowline status --json", "bowline plan"]
+        {
+            none_in(command, &machine.run(command)?.to_string())?;
+        }
+
+        // A file that others can read is refused while it has a secret.
+        machine.ok("rm /etc/bowline/config.d/90-broken.toml && cp /etc/bowline/config.d/10-node.toml /root/open.toml && chmod 644 /root/open.toml")?;
+        let said = machine.run("bowline check /root/open.toml")?;
+        ensure!(said.code == 2 && said.to_string().contains("600"), "{said}");
+        none_in("the refusal", &said.to_string())?;
+
+        only_root_reads_them(&machine)?;
+        ensure!(machine.read("/root/rounds")?.len() > 20, "the watcher did not look");
+        ensure!(!machine.run("test -e /root/seen")?.success(), "seen in:\n{}", machine.read("/root/seen")?);
+        Ok(())
+    })
+}
+
+/// Every file of the machine with a secret in it belongs to root and is closed to others, or lies in a folder that is.
+fn only_root_reads_them(machine: &Machine) -> Result<()> {
+    let folders = "/etc /run /var /usr/local /tmp /opt /srv /home";
+    let found = machine.ok(&format!("grep -rlaFf /root/secrets --devices=skip {folders} 2>/dev/null || true"))?;
+    let mut holders = Vec::new();
+    for file in found.lines() {
+        // As somebody who is nobody, who may enter whatever lets him.
+        let open =
+            machine.run(&format!("setpriv --reuid=65534 --regid=65534 --clear-groups -- cat '{file}' > /dev/null"))?;
+        ensure!(!open.success(), "everybody can read {file}");
+        let closed = machine.ok(&format!("stat -c '%a %U' '{file}'"))?;
+        ensure!(
+            closed.trim() == "600 root" || closed.trim() == "400 root" || file.starts_with("/var/log/journal"),
+            "{file}: {closed}"
+        );
+        holders.push(file.to_string());
+    }
+    holders.retain(|file| !file.starts_with("/var/lib/rancher"));
+    holders.sort();
+    assert_eq!(holders, ["/etc/bowline/config.d/10-node.toml", "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml"]);
+    Ok(())
+}
