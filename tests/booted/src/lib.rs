@@ -2,6 +2,7 @@
 //! machines with Bowline on them.
 
 pub mod document;
+pub mod looks;
 pub mod settings;
 pub mod told;
 
