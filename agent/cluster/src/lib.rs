@@ -25,6 +25,7 @@ use bowline_settings::Cluster as Spec;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The service of a K3s server.
 pub const SERVICE: &str = "k3s.service";
@@ -111,6 +112,8 @@ impl fmt::Display for Action {
 
 impl Capability for Cluster {
     const NAME: &'static str = "cluster";
+    // No event tells that a Node is no longer Ready, or that a port is free again.
+    const EVERY: Duration = Duration::from_secs(60);
     type Facts = Facts;
     type Action = Action;
 

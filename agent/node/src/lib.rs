@@ -66,6 +66,8 @@ impl fmt::Display for Action {
 
 impl Capability for Node {
     const NAME: &'static str = "node";
+    // No event tells that addresses or routes changed.
+    const EVERY: Duration = Duration::from_secs(60);
     type Facts = Facts;
     type Action = Action;
 

@@ -1,0 +1,192 @@
+//! Addresses, routes, clocks and ports: what is not there yet is waited for by name, what is in the way is named, and
+//! nothing else is held up by it.
+
+use anyhow::{Context, Result, ensure};
+use bowline_booted::told::{no_longer_tells, now, tells};
+use bowline_booted::{
+    ADDRESS, NODE, VOLUME, bare, configure, deb, install_and_wait, ready, releases, releases_with, report, settings,
+};
+use bowline_testbed::{Bed, K3S_VERSION, Machine, case};
+use std::fs;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> {
+    case("late-network", |bed| {
+        let releases = releases(bed)?;
+        let machine = bed
+            .machine(NODE)
+            .file("/etc/tmpfiles.d/bed-clock.conf", "f /run/systemd/timesync/synchronized\n", 0o644)
+            .file("/etc/bowline/mirror-ca.pem", releases.ca_pem(), 0o644)
+            .start()?;
+        configure(&machine, &settings::server(&releases))?;
+        machine.install(&deb()?)?;
+        tells(&machine, &["waiting for an address in 10.0.1.0/24: no interface has one yet; there are: lo 127.0.0.1"])?;
+        tells(&machine, &["waiting for a default route: K3s does not start without one"])?;
+        tells(&machine, &["waiting for the node's address and a default route: K3s is not started without"])?;
+        tells(&machine, &["no connection to 10.0.1.1: 10.0.1.1:443: Network is unreachable"])?;
+        assert_eq!(machine.run("bowline status")?.code, 1, "a download that fails is a fault");
+
+        // Several addresses are not chosen from.
+        machine
+            .ok("ip link set host0 up; ip address add 10.0.1.10/24 dev host0; ip address add 10.0.1.11/24 dev host0")?;
+        tells(
+            &machine,
+            &["refused: choose the node's address: several addresses are in 10.0.1.0/24: \
+                 10.0.1.10 on host0, 10.0.1.11 on host0 → write the one address into `[node] address`"],
+        )?;
+        configure(&machine, &settings::server(&releases).replace("10.0.1.0/24", ADDRESS))?;
+        no_longer_tells(&machine, "several addresses")?;
+
+        // The mirror is near: it needs no default route, K3s does.
+        machine.wait_for("K3s to be installed", SOON, || Ok(machine.run("test -x /usr/local/bin/k3s")?.success()))?;
+        tells(&machine, &["waiting for a default route: K3s is not started without"])?;
+        assert_eq!(machine.run("bowline status")?.code, 3, "{:?}", now(&machine)?);
+        assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
+        machine.ok("ip route add default via 10.0.1.1")?;
+        ready(&machine)?;
+        assert_eq!(now(&machine)?, Vec::<String>::new());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
+    case("wrong-clock", |bed| {
+        let program = bed.dir().join("k3s-stub");
+        fs::write(
+            &program,
+            format!("#!/bin/sh\n[ \"$1\" = server ] && exec sleep 999\necho 'k3s version {K3S_VERSION} (0)'\n"),
+        )?;
+        let (releases, _) = releases_with(bed, &program)?;
+        let machine = bare(bed, &releases, None)?;
+        let library =
+            fs::read("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1").context("apt-get install libfaketime")?;
+        machine.put("/opt/libfaketime.so", library, 0o755)?;
+        let download = "/etc/systemd/system/bowline-fetch-k3s.service.d/clock.conf";
+        configure(&machine, &settings::server(&releases))?;
+
+        // Behind: K3s's authorities would be made with a wrong date, and TLS says no already.
+        set_clock(&machine, "-365d")?;
+        machine.install(&deb()?)?;
+        let line = tells(
+            &machine,
+            &[
+                "waiting for a clock that is right: it is at least 36",
+                "days behind: K3s's certificates would not be valid",
+            ],
+        )?;
+        ensure!(line.contains("36"), "{line}");
+        let line = tells(
+            &machine,
+            &["the certificate of 10.0.1.1 is not valid yet; this machine's clock says", "the clock is probably wrong"],
+        )?;
+        ensure!(line.contains(&year(bed, -365)?), "{line}");
+        tells(&machine, &["waiting for a right clock: K3s is not started without"])?;
+
+        // Ahead: nothing on the machine knows it, the mirror's certificate does.
+        set_clock(&machine, "+365d")?;
+        machine.ok("systemctl restart bowline")?;
+        let line = tells(
+            &machine,
+            &[
+                "the certificate of 10.0.1.1 has expired; this machine's clock says",
+                "is the clock right? Look with: timedatectl",
+            ],
+        )?;
+        ensure!(line.contains(&year(bed, 365)?), "{line}");
+        ensure!(machine.run("ls /usr/local/bin/k3s* /var/lib/rancher")?.stdout.is_empty(), "something is there");
+
+        // Set right, it goes on by itself.
+        machine.ok(&format!("rm {download} /etc/systemd/system/bowline.service.d/clock.conf; systemctl daemon-reload; systemctl restart bowline"))?;
+        machine.wait_for("K3s to be started", SOON, || {
+            Ok(machine.run("systemctl show -p ActiveState --value k3s")?.stdout.trim() == "activating")
+        })?;
+        no_longer_tells(&machine, "clock")
+    })
+}
+
+#[test]
+fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
+    case("ports-in-use", |bed| {
+        let releases = releases(bed)?;
+        let disk = bed.disk(VOLUME, "1G")?;
+        let machine = bare(bed, &releases, Some(&disk))?;
+        for port in [9787, 6443] {
+            machine.ok(&format!(
+                "systemd-run --quiet --unit=squatter-{port} python3 -m http.server {port} --bind 127.0.0.1"
+            ))?;
+        }
+        machine.wait_for("the squatters", SOON, || {
+            Ok(machine.ok("ss -tlnH")?.lines().filter(|l| l.contains(":9787") || l.contains(":6443")).count() == 2)
+        })?;
+        configure(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
+        machine.install(&deb()?)?;
+        tells(&machine, &["listening on 127.0.0.1:9787: Address already in use", "see who uses it with"])?;
+        let line = tells(
+            &machine,
+            &["refused: start K3s: port 6443 is in use by", "stop what listens there (`ss -tlnp sport = :6443`)"],
+        )?;
+        ensure!(!line.contains("k3s-server"), "{line}");
+        ensure!(machine.run("findmnt /mnt/data")?.success(), "the volume does not wait for ports");
+        assert_eq!(
+            machine.run("systemctl show -p ExecMainPID --value k3s")?.stdout.trim(),
+            "0",
+            "K3s was never started"
+        );
+        assert_eq!(machine.run("bowline status")?.code, 1);
+
+        // Everything of Kubernetes goes on without metrics.
+        machine.ok("systemctl stop squatter-6443")?;
+        machine.run("bowline apply")?;
+        machine.wait_for("the Node to be Ready", Duration::from_secs(90), || {
+            Ok(report(&machine)?["conditions"]["node"] == "ready")
+        })?;
+        assert_eq!(report(&machine)?["overall"], "degraded");
+        machine.ok("systemctl stop squatter-9787")?;
+        ready(&machine)?;
+        ensure!(machine.ok("curl -sSf http://127.0.0.1:9787/metrics")?.contains("bowline_node_ready 1"));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_external_address_is_in_the_certificate_and_not_advertised() -> Result<()> {
+    case("external-address", |bed| {
+        let releases = releases(bed)?;
+        let machine = bare(bed, &releases, None)?;
+        let settings = settings::server(&releases).replace("[node]\n", "[node]\nexternal-address = \"203.0.113.10\"\n");
+        install_and_wait(&machine, &settings)?;
+        let names = bed.run(&[
+            "sh",
+            "-c",
+            "openssl s_client -connect 10.0.1.10:6443 < /dev/null 2> /dev/null | openssl x509 -noout -ext subjectAltName",
+        ])?;
+        for name in [ADDRESS, "203.0.113.10"] {
+            ensure!(names.stdout.contains(&format!("IP Address:{name}")), "{name}: {names}");
+        }
+        let advertised =
+            machine.ok("k3s kubectl get endpoints kubernetes -o jsonpath='{.subsets[*].addresses[*].ip}'")?;
+        assert_eq!(advertised.trim(), ADDRESS);
+        let addresses = machine.ok(&format!("k3s kubectl get node {NODE} -o jsonpath='{{.status.addresses}}'"))?;
+        ensure!(addresses.contains("\"203.0.113.10\",\"type\":\"ExternalIP\""), "{addresses}");
+        Ok(())
+    })
+}
+
+/// Gives Bowline and its downloads another clock than the machine has.
+fn set_clock(machine: &Machine, offset: &str) -> Result<()> {
+    let text =
+        format!("[Service]\nEnvironment=LD_PRELOAD=/opt/libfaketime.so DONT_FAKE_MONOTONIC=1 FAKETIME={offset}\n");
+    for unit in ["bowline", "bowline-fetch-k3s"] {
+        machine.put(&format!("/etc/systemd/system/{unit}.service.d/clock.conf"), &text, 0o644)?;
+    }
+    machine.ok("systemctl daemon-reload").map(drop)
+}
+
+/// The year in so many days.
+fn year(bed: &Bed, days: i32) -> Result<String> {
+    Ok(bed.run(&["date", "--utc", "--date", &format!("{days} days"), "+%Y"])?.stdout.trim().to_string())
+}
