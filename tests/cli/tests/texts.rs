@@ -67,7 +67,11 @@ fn files_that_can_not_be_read() {
     let config = folder.path().join("config.d");
     fs::write(config.join("10-node.toml"), b"[node]\nname = \"k\xe4fka\"\n").unwrap();
     let said = bowline(folder.path(), &["check", "--settings", "config.d"]);
-    assert_eq!((said.code, said.err.as_str()), (2, "config.d/10-node.toml: not UTF-8 at byte 16\n  help: save the file as UTF-8 text\n"), "{said:?}");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (2, "config.d/10-node.toml: not UTF-8 at byte 16\n  help: save the file as UTF-8 text\n"),
+        "{said:?}"
+    );
     fs::remove_file(config.join("10-node.toml")).unwrap();
     fs::create_dir(config.join("20-node.toml")).unwrap();
     let said = bowline(folder.path(), &["check", "--settings", "config.d"]);
