@@ -13,6 +13,7 @@ use std::time::Duration;
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
 const BINARY_ITEM: &str = "k3s/binary";
+const READ_AT_START: &str = "K3s reads its configuration at its start only";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
@@ -211,21 +212,17 @@ fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Ac
             let why =
                 if changed.is_empty() { "its text was edited by hand".into() } else { format!("changed: {changed}") };
             if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step(
-                    ITEM,
-                    Action::RecordRestart(Restart { reason: why.clone() }),
-                    "K3s reads it at its start only",
-                );
+                plan.step(ITEM, Action::RecordRestart(Restart { reason: why.clone() }), READ_AT_START);
             }
             plan.step(ITEM, configure, why.clone());
             if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step_with(ITEM, Action::Restart(Restart { reason: why.clone() }), why, Risk::Restart);
+                plan.step_with(ITEM, Action::Restart(Restart { reason: why }), READ_AT_START, Risk::Restart);
             }
         }
         None => plan.step(ITEM, configure, "K3s reads it at its start"),
     }
     if let Some(restart) = &facts.restart {
-        plan.step_with(ITEM, Action::Restart(restart.clone()), restart.reason.clone(), Risk::Restart);
+        plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
     }
 }
 
@@ -283,6 +280,17 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
                     ),
                 )
                 .poll(Duration::from_secs(2)),
+        );
+        return;
+    }
+    if facts.unit.active == ActiveState::Deactivating {
+        plan.waits.push(
+            Wait::new(ITEM, "K3s to have stopped", "it is on its way down")
+                .deadline(
+                    Duration::from_secs(120),
+                    format!("it does not stop; `systemctl status {SERVICE}` shows what is left of it"),
+                )
+                .poll(Duration::from_secs(1)),
         );
         return;
     }

@@ -105,7 +105,7 @@ impl fmt::Display for Action {
             Self::RecordRestart(_) => f.write_str("put on record that K3s has to be restarted"),
             Self::Configure { keys, .. } => write!(f, "write {CONFIG_FILE} ({})", keys.join(", ")),
             Self::Start => f.write_str("start K3s"),
-            Self::Restart(_) => f.write_str("restart K3s"),
+            Self::Restart(restart) => write!(f, "restart K3s ({})", restart.reason),
         }
     }
 }

@@ -129,8 +129,7 @@ fn a_changed_option_restarts_it_and_says_which_and_shows_no_value() {
     let steps = said(&plan);
     assert_eq!(steps[0], "put on record that K3s has to be restarted");
     assert!(steps[1].contains("token"), "{steps:?}");
-    assert_eq!(steps[2], "restart K3s");
-    assert_eq!(plan.steps[2].why, "changed: token");
+    assert_eq!(steps[2], "restart K3s (changed: token)");
     assert_eq!(plan.steps[2].risk, Risk::Restart);
     assert!(!serde_json::to_string(&plan).unwrap().contains("very-secret"));
 }
@@ -140,8 +139,7 @@ fn an_owed_restart_is_paid_after_a_crash_in_between() {
     let mut facts = up();
     facts.restart = Some(Restart { reason: "changed: disable".into() });
     let plan = plan(&spec(""), &facts, &all());
-    assert_eq!(said(&plan), ["restart K3s"]);
-    assert_eq!(plan.steps[0].why, "changed: disable");
+    assert_eq!(said(&plan), ["restart K3s (changed: disable)"]);
 }
 
 #[test]
@@ -177,6 +175,17 @@ fn a_crash_loop_is_told_with_its_own_last_words() {
     facts.last_lines = vec!["starting".into(), "time=\"…\" level=fatal msg=\"invalid cluster-cidr \\\"x\\\"\"".into()];
     let plan = plan(&spec(""), &facts, &all());
     assert_eq!(plan.waits[0].overdue, "K3s ended with status 1 (4 restarts); it said: invalid cluster-cidr \"x\"");
+}
+
+#[test]
+fn a_k3s_on_its_way_down_is_no_fault() {
+    let mut facts = up();
+    facts.unit.active = ActiveState::Deactivating;
+    facts.node = None;
+    let plan = plan(&spec(""), &facts, &all());
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.waits[0].what, "K3s to have stopped");
+    assert!(plan.waits[0].deadline.is_some_and(|d| d > Duration::from_secs(90)));
 }
 
 #[test]
