@@ -18,6 +18,7 @@ pub(crate) use plan::{earlier, settings_report};
 use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// How a command ends when the settings are wrong, and when there is something to do.
 pub(crate) const INVALID: u8 = 2;
@@ -33,7 +34,10 @@ pub fn main() -> ExitCode {
         Args { command: Command::Internal { command }, .. } => return internal::run(command),
         args => args,
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // One thread, and a few for what may block; those end soon, since each keeps memory of its own.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(8).thread_keep_alive(Duration::from_secs(1));
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::complain(&format!("can not start: {error}"));
