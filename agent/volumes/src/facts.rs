@@ -55,15 +55,36 @@ pub enum MountPoint {
     Mounted,
 }
 
+/// So often at most, while mounts come and go.
+const LOOKS: usize = 3;
+
+impl Volumes {
+    /// Whether two mount tables say the same of the places that matter here.
+    fn same_mounts(&self, one: &[Mount], other: &[Mount]) -> bool {
+        self.volumes.iter().all(|v| {
+            let here = |table: &[Mount]| table.iter().filter(|m| m.target == v.mount).cloned().collect::<Vec<_>>();
+            here(one) == here(other)
+        })
+    }
+}
+
 pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts, PortError> {
     if spec.volumes.is_empty() && spec.services.is_empty() {
         return Ok(Facts { devices: Vec::new(), mounts: Vec::new(), volumes: Vec::new(), left_behind: Vec::new() });
     }
-    let devices = host.block_devices().await?;
-    let mounts = host.mounts().await?;
-    // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
-    let looks = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &devices, &mounts, host));
-    let volumes = futures::future::try_join_all(looks).await?;
+    let mut looks = 0;
+    let (devices, mounts, volumes) = loop {
+        let mounts = host.mounts().await?;
+        let devices = host.block_devices().await?;
+        // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
+        let all = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &devices, &mounts, host));
+        let volumes = futures::future::try_join_all(all).await?;
+        looks += 1;
+        // What was mounted meanwhile would look like files beneath its mount point.
+        if looks == LOOKS || spec.same_mounts(&mounts, &host.mounts().await?) {
+            break (devices, mounts, volumes);
+        }
+    };
     let left_behind = left_behind(spec, host).await?;
     Ok(Facts { devices, mounts, volumes, left_behind })
 }

@@ -211,8 +211,8 @@ fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
             error.hint(hint)
         }
         ErrorKind::Denied => error.hint(format!(
-            "is the filesystem of {} mounted read-only? Look with: findmnt --target {}",
-            place.display(),
+            "is the filesystem of {0} mounted read-only? Look with: findmnt --target {0}; dmesg may say why, and \
+             `mount -o remount,rw` makes it writable",
             place.display()
         )),
         _ => error,

@@ -1,0 +1,84 @@
+//! A machine whose parts fail beneath the agent: said by name, with the remedy, and gone on by itself afterwards.
+
+use anyhow::{Result, bail};
+use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, look_again, until, until_ready, volume_on};
+use bowline_booted::{ADDRESS, configure};
+use bowline_testbed::case;
+
+#[test]
+fn without_dbus_it_says_so_and_goes_on_when_it_is_back() -> Result<()> {
+    case("no-dbus", |bed| {
+        let (disk, next) = (bed.disk("95000", "64M")?, bed.disk("95001", "64M")?);
+        let machine = bed.machine("n1").address(ADDRESS).disk(&next).start()?;
+        install(&machine, &volume_on(&disk, "data", BLANK_ONLY))?;
+        until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        let untouched = disk.sha256()?;
+
+        machine.ok("systemctl stop dbus.socket dbus.service")?;
+        machine.attach(&disk)?;
+        let unreachable = |s: &Stand| {
+            let words = "the system bus (D-Bus) can not be reached";
+            matches!(s, Stand::Unknown(error) if error.contains(words))
+        };
+        until(&machine, "data", "unknown", unreachable)?;
+        let journal = machine.journal("bowline")?;
+        assert!(
+            journal.contains("can not look at volumes: ") && journal.contains("(D-Bus) can not be reached"),
+            "{journal}"
+        );
+        // Also one that starts without it.
+        machine.kill("bowline")?;
+        machine.wait_for("another agent", SOON, || {
+            Ok(machine.journal("bowline")?.matches("Started bowline").count() == 2)
+        })?;
+        until(&machine, "data", "unknown", unreachable)?;
+        assert_eq!(disk.sha256()?, untouched);
+        machine.ok("systemctl start dbus.socket dbus.service")?;
+        until_ready(&machine, "data")?;
+
+        // Once more while everything stands, and with something new to do when it is back.
+        machine.ok("systemctl kill --signal=KILL dbus.service; systemctl stop dbus.socket dbus.service")?;
+        let both = format!("{}{}", volume_on(&disk, "data", BLANK_ONLY), volume_on(&next, "next", BLANK_ONLY));
+        configure(&machine, &both)?;
+        until(&machine, "next", "unknown", unreachable)?;
+        machine.ok("systemctl start dbus.socket dbus.service; findmnt /mnt/data")?;
+        until_ready(&machine, "next")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn read_only_and_full_filesystems_are_named() -> Result<()> {
+    case("bad-filesystems", |bed| {
+        let (units, state) = (bed.disk("96000", "64M")?, bed.disk("96001", "64M")?);
+        let machine = bed.machine("n1").address(ADDRESS).disk(&units).disk(&state).start()?;
+        install(&machine, "")?;
+        machine.ok("mount --bind /etc/systemd/system /etc/systemd/system
+             mount -o remount,ro,bind /etc/systemd/system && systemctl restart bowline")?;
+        configure(&machine, &volume_on(&units, "units", BLANK_ONLY))?;
+        let failing = |s: &Stand| matches!(s, Stand::Failing(..));
+        let said = until(&machine, "units", "failing", failing)?;
+        let error = "writing /etc/systemd/system/mnt-units.mount: Read-only file system (os error 30)";
+        let hint = "is the filesystem of /etc/systemd/system mounted read-only? Look with: findmnt --target \
+                    /etc/systemd/system; dmesg may say why, and `mount -o remount,rw` makes it writable";
+        assert_eq!(said, Stand::Failing(error.into(), hint.into()));
+        machine.ok("umount /etc/systemd/system; systemctl restart bowline")?;
+        until_ready(&machine, "units")?;
+        assert_eq!(machine.run("bowline plan --exit-code")?.code, 0);
+
+        machine.ok("mount -t tmpfs -o size=64k tmpfs /var/lib/bowline && systemctl restart bowline
+             head -c 1M /dev/zero > /var/lib/bowline/full; df /var/lib/bowline")?;
+        let untouched = state.sha256()?;
+        let both = format!("{}{}", volume_on(&units, "units", BLANK_ONLY), volume_on(&state, "state", BLANK_ONLY));
+        configure(&machine, &both)?;
+        let said = until(&machine, "state", "failing", failing)?;
+        let Stand::Failing(error, hint) = said else { bail!("{said:?}") };
+        assert_eq!(error, "writing /var/lib/bowline/intents/format-state.json: No space left on device (os error 28)");
+        assert!(hint.starts_with("make room on the filesystem of /var/lib/bowline/intents ("), "{hint}");
+        assert_eq!(state.sha256()?, untouched, "nothing without a record");
+        machine.ok("rm /var/lib/bowline/full")?;
+        look_again(&machine)?;
+        until_ready(&machine, "state")?;
+        Ok(())
+    })
+}
