@@ -46,6 +46,31 @@ pub fn k3s_stand_in(version: &str) -> Result<Artefact> {
     Ok(built.file("k3s"))
 }
 
+/// The conformance tests of `tests/k3s`, as one program.
+pub fn k3s_conformance() -> Result<Artefact> {
+    let folder = checkout().join("tests/k3s");
+    let built = cache::get("k3s-conformance", sources_key(&["tests/k3s"])?, |building| {
+        let mut go = Command::new("go");
+        go.args(["test", "-c", "-trimpath", "-o"]).arg(building.join("conformance")).arg("./conformance");
+        build(go.env("CGO_ENABLED", "0").current_dir(&folder))
+    })?;
+    Ok(built.file("conformance"))
+}
+
+/// Runs `tests`, unless they have passed with this very stand-in in these machines: as with all that is kept in the cache,
+/// what it was made from decides. With another K3s they always run. Says whether they ran.
+pub fn unless_passed(name: &str, tests: impl FnOnce() -> Result<()>) -> Result<bool> {
+    if env::var_os("K3S").is_some_and(|value| !value.is_empty()) {
+        return tests().map(|()| true);
+    }
+    let mut ran = false;
+    cache::get(name, sources_key(&["tests/k3s", "tests/testbed/base"])?, |_| {
+        ran = true;
+        tests()
+    })?;
+    Ok(ran)
+}
+
 /// The real K3s, checked against its release's own checksums.
 fn k3s_download(version: &str) -> Result<Artefact> {
     let mut key = Key::new();

@@ -44,7 +44,7 @@ mod web;
 use std::io::Write;
 
 pub use apt::Repository;
-pub use artefacts::{K3S_VERSION, k3s, k3s_stand_in, package};
+pub use artefacts::{K3S_VERSION, k3s, k3s_conformance, k3s_stand_in, package, unless_passed};
 pub use bed::{Bed, GATEWAY, case};
 pub use cache::Artefact;
 pub use cloud_init::CloudInit;
