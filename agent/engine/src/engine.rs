@@ -179,8 +179,14 @@ impl Engine {
             slot.seen = now.asked().into_iter().map(|k| (k.clone(), now.get(&k).map(String::from))).collect();
         }
         let values = self.conditions();
+        let now = Instant::now();
         for slot in &mut self.slots {
             slot.dirty = slot.seen.iter().any(|(key, seen)| values.get(key) != seen.as_ref());
+            if slot.dirty {
+                // What failed for lack of a condition need not wait once it is there.
+                let name = slot.capability.0.name();
+                self.trouble.iter_mut().filter(|(key, _)| key.0 == name).for_each(|(_, t)| t.next = t.next.min(now));
+            }
         }
     }
 
@@ -292,7 +298,8 @@ impl Engine {
                 (due > Instant::now()).then_some(due)
             })
         });
-        let far = Instant::now() + Duration::from_secs(3600);
+        // A report tells how far a step is: while one is under way, the loop turns for that alone.
+        let far = Instant::now() + Duration::from_secs(if self.in_flight.is_empty() { 3600 } else { 1 });
         looks.chain(tries).chain(deadlines).min().unwrap_or(far).min(far)
     }
 

@@ -178,8 +178,8 @@ impl Report {
     /// The form's version.
     pub const SCHEMA: u32 = 1;
 
-    /// The same report without what changes by itself (times, counters, progress): two looks at an unchanged
-    /// node are equal in it.
+    /// The same report without what changes by itself (times, counters): two looks at an unchanged node are equal in
+    /// it.
     #[must_use]
     pub fn timeless(&self) -> Self {
         let mut report = self.clone();
@@ -187,9 +187,6 @@ impl Report {
         report.looks = 0;
         for capability in &mut report.capabilities {
             for step in &mut capability.steps {
-                if let Some(running) = &mut step.running {
-                    *running = ProgressValue::default();
-                }
                 if let Some(failing) = &mut step.failing {
                     failing.next_try = 0;
                 }

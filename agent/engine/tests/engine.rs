@@ -219,6 +219,45 @@ async fn a_wait_remembers_its_start_and_becomes_overdue() {
     assert_eq!(engine.report().overall, Overall::Degraded);
 }
 
+/// Does its one step whether or not `a` is ready, and fails for as long as it is not.
+struct Eager(World);
+impl Capability for Eager {
+    const NAME: &'static str = "eager";
+    type Facts = u32;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<u32, PortError> {
+        Ok(self.0.b.load(SeqCst))
+    }
+    fn plan(&self, b: &u32, now: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        now.get("a");
+        if *b == 0 {
+            plan.step("b", "set".into(), "it is not set");
+        }
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        if self.0.a.load(SeqCst) == 0 {
+            return Err(PortError::new(ErrorKind::NoSpace, "not without a"));
+        }
+        self.0.b.store(1, SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_is_tried_again_as_soon_as_a_condition_comes() {
+    let world = World::default();
+    *world.fail.lock().unwrap() = vec![ErrorKind::Timeout];
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let capabilities = vec![boxed(CountUp(world.clone(), 1)), boxed(Eager(world.clone()))];
+    let mut engine = Engine::new(capabilities, "test");
+    let begun = tokio::time::Instant::now();
+    assert_eq!(engine.converge(&host, Duration::from_secs(60), |_| {}).await, Outcome::Converged);
+    // `a` comes after two to three seconds; the delay of a full disk alone would be twelve.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
 struct Liar;
 impl Capability for Liar {
     const NAME: &'static str = "liar";
