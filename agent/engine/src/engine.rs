@@ -167,6 +167,7 @@ impl Engine {
 
     fn plan(&mut self) {
         let waited: BTreeMap<String, BTreeMap<(String, String), Duration>> = self.waited();
+        let mut changed = Vec::new();
         for index in 0..self.slots.len() {
             let values = self.conditions();
             let name = self.slots[index].capability.0.name();
@@ -176,16 +177,21 @@ impl Engine {
                 Some(Ok(facts)) => slot.capability.0.plan(facts.as_ref(), &now),
                 Some(Err(_)) | None => Plan::default(),
             };
-            slot.seen = now.asked().into_iter().map(|k| (k.clone(), now.get(&k).map(String::from))).collect();
+            let seen = now.asked().into_iter().map(|k| (k.clone(), now.get(&k).map(String::from))).collect();
+            let before = std::mem::replace(&mut slot.seen, seen);
+            if before.iter().any(|(key, value)| slot.seen.get(key).is_some_and(|now| now != value)) {
+                changed.push(index);
+            }
         }
         let values = self.conditions();
         let now = Instant::now();
-        for slot in &mut self.slots {
-            slot.dirty = slot.seen.iter().any(|(key, seen)| values.get(key) != seen.as_ref());
-            if slot.dirty {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let stale = slot.seen.iter().any(|(key, seen)| values.get(key) != seen.as_ref());
+            if stale || changed.contains(&index) {
                 // What failed for lack of a condition need not wait once it is there.
                 let name = slot.capability.0.name();
                 self.trouble.iter_mut().filter(|(key, _)| key.0 == name).for_each(|(_, t)| t.next = t.next.min(now));
+                slot.dirty = true;
             }
         }
     }
