@@ -2,8 +2,9 @@
 
 use super::SimHost;
 use super::fault::{FaultMode, failure};
+use super::inspect::sha256;
 use super::state::{Content, State};
-use bowline_ports::{Change, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue};
+use bowline_ports::{Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,6 +83,9 @@ impl Change for SimHost {
             |_| {},
             move |state| {
                 let text = format!("-> {}", target.display());
+                if state.files.get(path).is_some_and(|there| there.text() != text) {
+                    return Err(PortError::new(ErrorKind::Changed, format!("{}: it is taken", path.display())));
+                }
                 state.put(path, text.into_bytes(), 0o777);
                 Ok(())
             },
@@ -135,16 +139,18 @@ impl Change for SimHost {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.change(
                 |state| {
-                    if check(state, order).is_ok() {
+                    if check(state, order) == Ok(true) {
                         set(state, &order.device, Content::HalfMade);
                     }
                 },
                 move |state| {
-                    check(state, order)?;
-                    let (name_, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
-                    set(state, &order.device, Content::Filesystem { name: name_, uuid, precious: false });
-                    state.jobs.insert(name, Job::Done);
-                    Ok(())
+                    let made = check(state, order).map(|must_be_made| {
+                        if must_be_made {
+                            let (name, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
+                            set(state, &order.device, Content::Filesystem { name, uuid, precious: false });
+                        }
+                    });
+                    state.ended(name, made)
                 },
             )
             .await
@@ -158,18 +164,8 @@ impl Change for SimHost {
             self.change(
                 |_| {},
                 move |state| {
-                    let version = state
-                        .k3s
-                        .releases
-                        .iter()
-                        .find(|v| order.url.contains(&v.replace('+', "%2B")) || order.url.contains(v.as_str()))
-                        .cloned();
-                    let Some(version) = version else {
-                        return Err(PortError::new(ErrorKind::Invalid, format!("{}: 404 Not Found", order.url))
-                            .hint("does that version exist?"));
-                    };
-                    state.put(&order.to, format!("k3s {version}").into_bytes(), 0o755);
-                    Ok(())
+                    let fetched = fetched(state, order);
+                    state.ended(format!("fetch-{}", order.name), fetched)
                 },
             )
             .await
@@ -181,8 +177,35 @@ impl Change for SimHost {
     }
 }
 
-/// What the real host checks under the lock before it writes the first byte.
-fn check(state: &mut State, order: &FormatOrder) -> Result<(), PortError> {
+/// Downloads, verifies, and puts the file where it belongs.
+fn fetched(state: &mut State, order: &FetchOrder) -> Result<(), PortError> {
+    let named =
+        |version: &&String| order.url.contains(&version.replace('+', "%2B")) || order.url.contains(version.as_str());
+    let Some(version) = state.k3s.releases.iter().find(named) else {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: 404 Not Found", order.url))
+            .hint("does that version exist?"));
+    };
+    let content = format!("k3s {version}").into_bytes();
+    if let Digest::Pinned(wanted) = &order.digest
+        && *wanted != sha256(&content)
+    {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: the checksum does not fit", order.url)));
+    }
+    state.put(&order.to, content, 0o755);
+    Ok(())
+}
+
+impl State {
+    /// Notes how a job ended.
+    fn ended(&mut self, job: String, result: Result<(), PortError>) -> Result<(), PortError> {
+        let end = result.as_ref().map_or_else(|error| Job::Failed(error.message.clone()), |()| Job::Done);
+        self.jobs.insert(job, end);
+        result
+    }
+}
+
+/// What the real host checks under the lock before it writes the first byte; `false` when all is done already.
+fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     let changed = |why: &str| PortError::new(ErrorKind::Changed, format!("{}: {why}", order.device.display()));
     let Some(disk) = state.disks.iter().find(|d| d.device.path == order.device) else {
         return Err(changed("is gone"));
@@ -194,10 +217,13 @@ fn check(state: &mut State, order: &FormatOrder) -> Result<(), PortError> {
         return Err(changed("is in use"));
     }
     match (&disk.content, order.resume) {
-        (Content::Blank, _) | (Content::HalfMade, true) => Ok(()),
+        (Content::Blank, _) | (Content::HalfMade, true) => Ok(true),
+        (Content::Filesystem { name, uuid, .. }, true) if name == order.filesystem.name() && *uuid == order.uuid => {
+            Ok(false)
+        }
         (Content::Raw, true) => {
             state.violations.push(format!("a stranger's data on {} was written over", order.device.display()));
-            Ok(())
+            Ok(true)
         }
         (_, _) => Err(changed("is not blank")),
     }

@@ -5,10 +5,16 @@ use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, Mount, NodeObject,
     PortError, Probe, Space, Unit,
 };
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 fn now<'a, T: Send + 'a>(value: Result<T, PortError>) -> Fut<'a, T> {
     Box::pin(async move { value })
+}
+
+/// In lower-case hex.
+pub(super) fn sha256(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Inspect for SimHost {
@@ -38,8 +44,7 @@ impl Inspect for SimHost {
     }
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
-        // Stands in for the real sum: 64 digits that depend on the content's length only.
-        now(Ok(self.lock().files.get(path).map(|f| format!("{:064x}", f.content.len()))))
+        now(Ok(self.lock().files.get(path).map(|f| sha256(&f.content))))
     }
 
     fn addresses(&self) -> Fut<'_, Vec<Address>> {

@@ -105,8 +105,10 @@ impl State {
         state
     }
 
+    /// Plugs a disk in; one that is there already only changes.
     pub(super) fn attach(&mut self, disk: &WorldDisk) {
-        let number = format!("8:{}", 16 * self.disks.len());
+        let there = self.disks.iter().position(|d| d.device.path == disk.path);
+        let number = format!("8:{}", 16 * there.unwrap_or(self.disks.len()));
         let uuid = disk.uuid.clone().unwrap_or_else(|| "11111111-2222-3333-4444-555555555555".into());
         let content = match disk.content.as_str() {
             "gpt" => Content::Partitioned,
@@ -137,7 +139,10 @@ impl State {
             root: disk.root,
             read_only: false,
         };
-        self.disks.push(Disk { device, content });
+        match there {
+            Some(index) => self.disks[index] = Disk { device, content },
+            None => self.disks.push(Disk { device, content }),
+        }
         if let Some(at) = disk.mounted_at.clone() {
             self.mount(&disk.path.clone(), &at);
         }
@@ -156,17 +161,17 @@ impl State {
     }
 
     pub(super) fn meta(&self, path: &Path) -> Option<Meta> {
-        let meta = |kind, size, device: &str| Some(Meta { kind, mode: 0o755, size, device: device.into() });
+        let meta = |kind, mode, size, device: &str| Some(Meta { kind, mode, size, device: device.into() });
         if let Some(disk) =
             self.disks.iter().find(|d| d.device.path == path || d.device.links.iter().any(|link| link == path))
         {
-            return meta(FileKind::Block, disk.device.id.size, &disk.device.number);
+            return meta(FileKind::Block, 0o660, disk.device.id.size, &disk.device.number);
         }
         if let Some(file) = self.files.get(path) {
-            return meta(FileKind::File, file.content.len() as u64, "0:1");
+            return meta(FileKind::File, file.mode, file.content.len() as u64, "0:1");
         }
         let directory = self.files.keys().any(|p| p.starts_with(path)) || self.mounts.iter().any(|m| m.target == path);
-        if directory { meta(FileKind::Directory, 0, "0:1") } else { None }
+        if directory { meta(FileKind::Directory, 0o755, 0, "0:1") } else { None }
     }
 
     pub(super) fn list(&self, path: &Path) -> Option<Vec<String>> {

@@ -18,6 +18,14 @@ impl State {
     /// What happens at boot: unit files are read, what is enabled is started.
     pub(super) fn boot(&mut self) {
         self.booted = Instant::now();
+        self.mounts.push(Mount {
+            target: "/".into(),
+            source: "/dev/sda1".into(),
+            number: "8:1".into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        });
         for (device, at) in self.foreign_mounts.clone() {
             self.mount(&device, &at);
         }

@@ -69,20 +69,23 @@ impl Sim {
     }
 }
 
-// Not held by the simulator yet, each to be moved below when it is: a_written_file_is_read_back_whole (a directory's
-// mode), a_link_never_replaces_anything, a_hash_follows_its_file (hashes by content), the_machine_tells_about_itself
-// (a mount of `/`), what_was_made_is_never_made_again (a refused job is `Failed`), a_release_is_fetched_verified (the
-// job is `Done`, a wrong digest `Invalid`), somebody_elses_filesystem_is_refused and
-// bytes_without_a_signature_are_refused_unless_they_are_ours (attaching a disk again does not change its content).
 contract! { Sim::new();
+    a_written_file_is_read_back_whole,
     what_is_not_there_is_none,
     names_are_listed_in_order,
     removing_twice_is_fine,
     renaming_replaces_and_sets_the_mode,
+    a_link_never_replaces_anything,
+    a_hash_follows_its_file,
+    the_machine_tells_about_itself,
     a_blank_disk_is_listed_unused_and_proven_blank,
     every_filesystem_is_made_as_ordered,
+    what_was_made_is_never_made_again,
     another_device_than_ordered_is_refused,
+    somebody_elses_filesystem_is_refused,
+    bytes_without_a_signature_are_refused_unless_they_are_ours,
     a_device_that_is_gone_is_an_error,
     a_unit_that_is_not_there,
     a_job_that_nobody_started,
+    a_release_is_fetched_verified,
 }
