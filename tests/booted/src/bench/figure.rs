@@ -1,0 +1,146 @@
+//! One figure, and all of them as a file and as a table.
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What was measured, beside what it is compared with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) ours: f64,
+    /// Null where there is nobody to compare with.
+    pub(crate) peer: Option<f64>,
+    /// `ours` by `peer`.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) unit: &'static str,
+    pub(crate) peer_name: Option<&'static str>,
+    /// How often it was measured.
+    pub(crate) runs: usize,
+    /// What it may be at most; in the table only, where each figure is beside it.
+    #[serde(skip)]
+    pub(crate) goals: Goals,
+    /// Everything that the figure was made of.
+    pub(crate) measured: Value,
+}
+
+/// What a figure may be at most.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Goals {
+    pub(crate) ours: f64,
+    pub(crate) ratio: Option<f64>,
+}
+
+impl Figure {
+    pub(crate) fn new(name: &'static str, ours: f64, unit: &'static str, goal: f64) -> Self {
+        let goals = Goals { ours: goal, ratio: None };
+        let ours = rounded(ours);
+        Self { name, ours, peer: None, ratio: None, unit, peer_name: None, runs: 1, goals, measured: Value::Null }
+    }
+
+    pub(crate) fn beside(mut self, peer: f64, name: &'static str) -> Self {
+        self.peer = Some(rounded(peer));
+        self.ratio = Some(rounded(self.ours / peer));
+        self.peer_name = Some(name);
+        self
+    }
+
+    pub(crate) fn ratio_at_most(mut self, goal: f64) -> Self {
+        self.goals.ratio = Some(goal);
+        self
+    }
+
+    pub(crate) fn runs(mut self, runs: usize) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    pub(crate) fn measured(mut self, measured: Value) -> Self {
+        self.measured = measured;
+        self
+    }
+
+    fn met(&self) -> bool {
+        self.ours <= self.goals.ours && self.goals.ratio.is_none_or(|goal| self.ratio.is_some_and(|r| r <= goal))
+    }
+
+    fn goal(&self) -> String {
+        let ratio = self.goals.ratio.map(|goal| format!(", ratio {goal}")).unwrap_or_default();
+        format!("{}{ratio}", self.goals.ours)
+    }
+}
+
+/// Writes `results.json` into the folder.
+pub(crate) fn write(folder: &Path, figures: &[Figure]) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    Ok(std::fs::write(folder.join("results.json"), serde_json::to_vec_pretty(figures)?)?)
+}
+
+/// The same for people.
+pub(crate) fn table(figures: &[Figure]) -> String {
+    let or_dash = |number: Option<f64>| number.map_or("-".into(), |n| n.to_string());
+    let mut text = String::new();
+    let mut line = |cells: [&str; 8]| {
+        let [name, ours, peer, ratio, unit, goal, met, peer_name] = cells;
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:26} {ours:>9} {peer:>9} {ratio:>7}  {unit:12} {goal:>15}  {met:5} {peer_name}");
+    };
+    line(["", "ours", "peer", "ratio", "", "at most", "", "peer"]);
+    for f in figures {
+        line([
+            f.name,
+            &f.ours.to_string(),
+            &or_dash(f.peer),
+            &or_dash(f.ratio),
+            f.unit,
+            &f.goal(),
+            if f.met() { "ok" } else { "over" },
+            f.peer_name.unwrap_or_default(),
+        ]);
+    }
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// The middle one, or the mean of the two in the middle.
+pub(crate) fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[n / 2],
+        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
+    }
+}
+
+/// To three decimals: none of these is measured more closely.
+pub(crate) fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn the_file_has_the_agreed_keys_and_the_table_says_what_is_over() {
+        let rss = Figure::new("idle_rss", 13.0, "MB", 12.0).beside(26.0, "node_exporter").ratio_at_most(0.45);
+        let json = serde_json::to_value(&rss).unwrap();
+        let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["measured", "name", "ours", "peer", "peer_name", "ratio", "runs", "unit"]);
+        assert_eq!(json["ratio"], 0.5);
+        let alone = Figure::new("package_size", 3.5, "MB", 4.0);
+        assert!(serde_json::to_value(&alone).unwrap()["peer"].is_null());
+        let table = table(&[rss, alone]);
+        assert!(table.contains("12, ratio 0.45  over  node_exporter"), "{table}");
+        assert!(table.lines().nth(2).unwrap().ends_with(" 4  ok"), "{table}");
+    }
+}

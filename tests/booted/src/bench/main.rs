@@ -1,0 +1,72 @@
+//! `make bench`: the figures of BENCHMARKS.md, measured on booted machines, beside those of others where there are any.
+//!
+//! They land in `target/bench/results.json`, and as a table on standard output. Names of figures as arguments choose
+//! some of them.
+
+mod figure;
+mod install;
+mod node_exporter;
+mod settled;
+mod trace;
+
+use anyhow::{Result, bail};
+use bowline_booted::deb;
+use bowline_testbed::Bed;
+use figure::Figure;
+use settled::Settled;
+use std::io::Write;
+use std::path::Path;
+
+const NAMES: [&str; 5] =
+    ["install_to_ready_overhead", "settled_look_cpu", "settled_look_writes", "idle_rss", "package_size"];
+
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn main() -> Result<()> {
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = chosen.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("there is no figure {unknown}; there are: {}", NAMES.join(" "));
+    }
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|c| c == name);
+    let missing = Bed::check_host();
+    if !missing.is_empty() {
+        let list: String = missing.iter().map(|one| format!("\n  - {one}")).collect();
+        bail!("the figures are measured on booted machines, and this host can not boot them yet:{list}");
+    }
+    let package = deb()?;
+    tell(&format!("package: {}", package.display()));
+    if std::env::var("BOWLINE_PROFILE").is_ok_and(|profile| profile != "release") {
+        tell("BOWLINE_PROFILE is set: sizes and CPU times are not those of a release");
+    }
+    tell(&format!("load of this host before: {}", std::fs::read_to_string("/proc/loadavg")?.trim()));
+
+    let mut figures = Vec::new();
+    if wanted(NAMES[0]) {
+        tell("install_to_ready_overhead: pairs of new machines, Bowline on one, the script on the other");
+        figures.push(install::overhead()?);
+    }
+    if NAMES[1..4].iter().any(|name| wanted(name)) {
+        tell("a settled node");
+        let bed = Bed::new("bench-settled")?;
+        let settled = Settled::new(&bed).inspect_err(|error| bed.save_evidence(&format!("{error:#}")))?;
+        type Measure = fn(&Settled) -> Result<Figure>;
+        let measures: [(&str, Measure); 3] =
+            [(NAMES[3], Settled::idle_rss), (NAMES[1], Settled::look_cpu), (NAMES[2], Settled::look_writes)];
+        for (name, measure) in measures.into_iter().filter(|(name, _)| wanted(name)) {
+            tell(name);
+            figures.push(measure(&settled)?);
+        }
+    }
+    if wanted(NAMES[4]) {
+        let size = std::fs::metadata(&package)?.len() as f64 / 1e6;
+        figures.push(Figure::new(NAMES[4], size, "MB", 4.0));
+    }
+    figures.sort_by_key(|figure| NAMES.iter().position(|name| *name == figure.name));
+    let folder = Path::new("target/bench");
+    figure::write(folder, &figures)?;
+    tell(&format!("\n{}", figure::table(&figures)));
+    tell("with everything that they are made of: target/bench/results.json");
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! A settled node: what a look at it costs and changes, and what the idle daemon takes in memory.
+
+use crate::figure::{Figure, rounded};
+use crate::{node_exporter, tell, trace};
+use anyhow::{Context, Result, ensure};
+use bowline_booted::{VOLUME, bare, install_and_wait, pid, releases, settings};
+use bowline_testbed::{Bed, Machine};
+use serde_json::json;
+use std::time::Duration;
+
+const LOOKS: u64 = 40;
+const TRACED_LOOKS: u64 = 5;
+const SCRAPES: usize = 200;
+const PAGE: &str = "http://127.0.0.1:9787/metrics";
+const PEER_PAGE: &str = "http://127.0.0.1:9100/metrics";
+/// The labels look once a minute by themselves.
+const A_MINUTE: Duration = Duration::from_secs(65);
+
+/// A node that has long been Ready.
+pub(crate) struct Settled {
+    machine: Machine,
+}
+
+impl Settled {
+    /// Makes one.
+    pub(crate) fn new(bed: &Bed) -> Result<Self> {
+        let releases = releases(bed)?;
+        let disk = bed.disk(VOLUME, "20G")?;
+        let machine = bare(bed, &releases, Some(&disk))?;
+        install_and_wait(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
+        // K3s goes on starting its controllers for a while after it is Ready.
+        std::thread::sleep(Duration::from_secs(10));
+        Ok(Self { machine })
+    }
+
+    /// The CPU time of one look at everything, children included.
+    pub(crate) fn look_cpu(&self) -> Result<Figure> {
+        let (looks, cpu) = (self.looks()?, self.cpu_ms()?);
+        for _ in 0..LOOKS {
+            self.machine.ok("systemctl reload bowline && sleep 0.3")?;
+        }
+        let (spent, looked) = (self.cpu_ms()? - cpu, self.looks()? - looks);
+        ensure!(looked >= LOOKS, "{LOOKS} reloads made only {looked} looks");
+        // By the reloads and not by the looks: the other ones are looks at a part.
+        let each = spent / LOOKS as f64;
+        let measured = json!({ "reloads": LOOKS, "looks": looked, "cpu_ms": rounded(spent) });
+        Ok(Figure::new("settled_look_cpu", each, "ms", 50.0).runs(LOOKS as usize).measured(measured))
+    }
+
+    /// What looks write and touch: bytes, changed names, and calls to systemd that change something.
+    pub(crate) fn look_writes(&self) -> Result<Figure> {
+        let (main, folder) = (pid(&self.machine, "bowline")?, "/run/bench/trace");
+        self.machine.ok(&format!(
+            "mkdir -p /run/bench && rm -f {folder} && systemd-run --quiet --collect --unit=bench-trace -- \
+             strace -f -q -y -s 65536 -o {folder} -e trace={} -p {main}",
+            trace::CALLS.join(",")
+        ))?;
+        let traced = format!("grep -q '^TracerPid:[[:space:]]*[1-9]' /proc/{main}/status");
+        self.machine
+            .wait_for("strace to be attached", Duration::from_secs(10), || Ok(self.machine.run(&traced)?.success()))?;
+        let looks = self.looks()?;
+        // A change of a device makes a look at everything, and no line in the journal as a reload does.
+        let disk = format!("$(basename $(readlink -f /dev/disk/by-id/scsi-0HC_Volume_{VOLUME}))");
+        for _ in 0..TRACED_LOOKS {
+            self.machine.ok(&format!("udevadm trigger --settle --action=change /sys/class/block/{disk}; sleep 1.5"))?;
+        }
+        tell("    looks under strace; the timers have a minute");
+        std::thread::sleep(A_MINUTE);
+        let looked = self.looks()? - looks;
+        self.machine.ok("systemctl stop bench-trace")?;
+        ensure!(looked > TRACED_LOOKS, "only {looked} looks while it was traced");
+        let seen = trace::read(&self.machine.read(folder)?);
+        ensure!(seen.lines > 0, "strace saw nothing at all");
+        let figure = Figure::new("settled_look_writes", seen.total() as f64, "bytes+units", 0.0);
+        Ok(figure.runs(looked as usize).measured(serde_json::to_value(seen)?))
+    }
+
+    /// Memory after as many scrapes, beside node_exporter with only its filesystem collector.
+    pub(crate) fn idle_rss(&self) -> Result<Figure> {
+        let program = node_exporter::build()?;
+        self.machine.put("/usr/local/bin/node_exporter", std::fs::read(program)?, 0o755)?;
+        self.machine.ok("systemd-run --quiet --collect --unit=bench-node-exporter -- /usr/local/bin/node_exporter \
+             --collector.disable-defaults --collector.filesystem --web.listen-address=127.0.0.1:9100")?;
+        self.machine.wait_for("node_exporter to answer", Duration::from_secs(20), || {
+            Ok(self.machine.run(&format!("curl -sf -o /dev/null {PEER_PAGE}"))?.success())
+        })?;
+        let before = (self.rss("bowline")?, self.rss("bench-node-exporter")?);
+        let scrape = format!("curl -sf -o /dev/null {PAGE} && curl -sf -o /dev/null {PEER_PAGE} && sleep 0.01");
+        self.machine.ok(&format!("for i in $(seq {SCRAPES}); do {scrape} || exit 1; done"))?;
+        std::thread::sleep(Duration::from_secs(5));
+        let (ours, peer) = (self.rss("bowline")?, self.rss("bench-node-exporter")?);
+        let version = self.machine.ok("/usr/local/bin/node_exporter --version 2>&1 | tail -n +2")?;
+        self.machine.ok("systemctl stop bench-node-exporter")?;
+        let shown = |rss: &Rss| json!({ "rss": rounded(rss.all), "anonymous": rounded(rss.anonymous) });
+        let measured = json!({
+            "scrapes": SCRAPES,
+            "ours": shown(&ours), "ours_before": shown(&before.0), "ours_threads": ours.threads,
+            "peer": shown(&peer), "peer_before": shown(&before.1), "peer_build": version.trim(),
+        });
+        Ok(Figure::new("idle_rss", ours.all, "MB", 12.0)
+            .beside(peer.all, node_exporter::NAME)
+            .ratio_at_most(0.45)
+            .measured(measured))
+    }
+
+    /// How often the daemon has looked.
+    fn looks(&self) -> Result<u64> {
+        let count = format!("curl -sSf {PAGE} | sed -n 's/^bowline_look_seconds_count //p'");
+        Ok(self.machine.ok(&count)?.trim().parse::<f64>().context("no count of looks in the metrics")? as u64)
+    }
+
+    /// CPU time of the daemon and of the children that it has waited for.
+    fn cpu_ms(&self) -> Result<f64> {
+        let stat = self.machine.read(&format!("/proc/{}/stat", pid(&self.machine, "bowline")?))?;
+        let tick: f64 = self.machine.ok("getconf CLK_TCK")?.trim().parse()?;
+        Ok(ticks(&stat).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
+    }
+
+    fn rss(&self, unit: &str) -> Result<Rss> {
+        let main = pid(&self.machine, unit)?;
+        let rollup = self.machine.read(&format!("/proc/{main}/smaps_rollup"))?;
+        let threads = self.machine.ok(&format!("ls /proc/{main}/task | wc -l"))?.trim().parse()?;
+        let all = megabytes(&rollup, "Rss:").context("no Rss in smaps_rollup")?;
+        Ok(Rss { all, anonymous: megabytes(&rollup, "Anonymous:").unwrap_or_default(), threads })
+    }
+}
+
+struct Rss {
+    all: f64,
+    anonymous: f64,
+    threads: u32,
+}
+
+/// A line of `smaps_rollup` in units of a million bytes.
+fn megabytes(rollup: &str, name: &str) -> Option<f64> {
+    let value = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0 / 1e6)
+}
+
+/// utime, stime, cutime and cstime: the 14th to the 17th field, counted behind the name, which may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_proc() {
+        assert_eq!(ticks("12 (a (b) c) S 1 12 12 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1"), Some(100));
+        let rollup = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:               10000 kB\nAnonymous:   500 kB\n";
+        assert_eq!(megabytes(rollup, "Rss:"), Some(10.24));
+        assert_eq!(megabytes(rollup, "Anonymous:"), Some(0.512));
+    }
+}
