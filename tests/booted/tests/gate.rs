@@ -1,0 +1,67 @@
+//! Kubernetes and its volume: never on the bare directory, never an obstacle for the boot, and not held where it is told.
+
+use anyhow::Result;
+use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
+use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, report, settings};
+use bowline_testbed::{Machine, case};
+
+#[test]
+fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
+    case("gate", |bed| {
+        let releases = releases(bed)?;
+        let disk = bed.disk(VOLUME, "2G")?;
+        let machine = bare(bed, &releases, None)?;
+        let settings = |more: &str| {
+            format!("{}{}", settings::server(&releases), settings::volume_with(&format!("{BLANK_ONLY}\n{more}")))
+        };
+        let gate = "/etc/systemd/system/k3s.service.d/50-bowline-volume-data.conf";
+
+        // A volume that Kubernetes does not need: it starts without.
+        install(&machine, &settings("gate = false"))?;
+        node_is_ready(&machine)?;
+        until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        machine.ok(&format!("test ! -e {gate} && test ! -e /mnt/data"))?;
+
+        // Needed from now on: the gate is set, and a K3s that runs goes on.
+        let k3s = pid(&machine, "k3s")?;
+        configure(&machine, &settings(""))?;
+        machine.wait_for("the gate", SOON, || Ok(machine.run(&format!("test -e {gate}"))?.success()))?;
+        machine.attach(&disk)?;
+        ready(&machine)?;
+        assert_eq!(pid(&machine, "k3s")?, k3s);
+        machine.ok("echo precious > /mnt/data/file")?;
+
+        // The gate edited by hand is put back.
+        let ours = machine.read(gate)?;
+        machine.ok(&format!("printf '[Unit]\\n' > {gate}; systemctl daemon-reload; bowline apply --wait 10s"))?;
+        assert_eq!(machine.read(gate)?, ours);
+
+        // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the bare directory.
+        machine.shut_down()?;
+        machine.detach(&disk)?;
+        machine.start()?;
+        until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        machine.ok("systemctl is-active systemd-logind.service basic.target network.target bowline.service")?;
+        machine.ok("test ! -e /run/nologin && test -z \"$(systemctl --failed --no-legend)\"")?;
+        // systemd itself waits 90 s for the disk before it calls the boot done; a timeout is this, sooner.
+        machine.ok("systemctl cancel $(systemctl list-jobs --no-legend 'dev-disk-*.device' | awk '{print $1}')")?;
+        machine.wait_booted()?;
+        assert!(!machine.run("systemctl is-active k3s")?.success());
+        assert!(!machine.run("systemctl start --job-mode=ignore-dependencies k3s")?.success(), "an assertion holds it");
+        assert_eq!(machine.ok("ls -A /mnt/data")?, "");
+        assert_eq!(machine.run("pgrep -x k3s")?.stdout, "");
+
+        machine.attach(&disk)?;
+        until_ready(&machine, "data")?;
+        ready(&machine)?;
+        assert_eq!(machine.read("/mnt/data/file")?, "precious\n");
+        Ok(())
+    })
+}
+
+fn node_is_ready(machine: &Machine) -> Result<()> {
+    machine.wait_for("the node to be Ready", FIRST_BOOT, || {
+        let conditions = &report(machine)?["conditions"];
+        Ok(conditions["node"] == "ready" && conditions["labels"] == "applied")
+    })
+}
