@@ -48,6 +48,8 @@ pub(crate) trait Manager {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     /// Enables units.
     fn enable_unit_files(&self, files: &[&str], runtime: bool, force: bool) -> zbus::Result<(bool, Vec<LinkChange>)>;
+    /// Whether a unit is enabled, read from the links on disk: a unit's own property is as old as its last reload.
+    fn get_unit_file_state(&self, name: &str) -> zbus::Result<String>;
     /// Units in given states with names that match.
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
     /// A job ended.

@@ -39,7 +39,12 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
         let value = bus.property(&what, SYSTEMD, &path, interface, property).await?;
         special.insert((*property).to_owned(), value);
     }
-    Ok(from_properties(&common, &special))
+    let mut unit = from_properties(&common, &special);
+    // What has been enabled since systemd read the unit is told by the links only, and no reason to read all anew.
+    if unit.file_state == "disabled" {
+        unit.file_state = limited(&what, CALL, manager.get_unit_file_state(name)).await.unwrap_or(unit.file_state);
+    }
+    Ok(unit)
 }
 
 fn from_properties(common: &Properties, special: &Properties) -> Unit {
@@ -186,7 +191,8 @@ pub(crate) async fn reload(bus: &Bus) -> Result<(), PortError> {
     limited("reloading systemd's unit files", RELOAD, manager.reload()).await
 }
 
-/// Enables a unit; systemd shows its new state only after a reload.
+/// Enables a unit. For a service systemd reads its files again: what nothing wants is forgotten as soon as it is down,
+/// and with it that somebody stopped it. For a mount the next boot does, which saves a quarter of a second in the first.
 pub(crate) async fn enable(bus: &Bus, name: &str) -> Result<(), PortError> {
     let what = format!("enabling {name}");
     let manager = bus.manager().await?;
@@ -194,7 +200,10 @@ pub(crate) async fn enable(bus: &Bus, name: &str) -> Result<(), PortError> {
     if !installable {
         return Err(PortError::new(ErrorKind::Invalid, format!("{what}: its unit file has no [Install] section")));
     }
-    if changes.is_empty() { Ok(()) } else { limited(&what, RELOAD, manager.reload()).await }
+    if changes.is_empty() || name.ends_with(".mount") {
+        return Ok(());
+    }
+    limited(&what, RELOAD, manager.reload()).await
 }
 
 /// The devices of active swap units: `/proc/swaps` is out of sight in the sandbox.
