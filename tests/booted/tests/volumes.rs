@@ -171,6 +171,7 @@ fn what_others_use_is_left_to_them() -> Result<()> {
         refused("unit", format!("{theirs} was made by somebody else, and does not mount this disk now"))?;
         refused("taken", "tmpfs is already mounted there".into())?;
         refused("ro", format!("{} at /mnt/ro is mounted read-only", node(&read_only)?))?;
+        look_again(&machine)?;
         let after = blank.iter().map(|d| d.sha256()).collect::<Result<Vec<_>>>()?;
         assert_eq!(before, after, "nothing was written");
         assert_eq!(machine.ok("cat /srv/old/file /mnt/filled/file")?, "kept\ntheirs\n");

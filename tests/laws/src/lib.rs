@@ -133,7 +133,11 @@ pub fn cases() -> impl Strategy<Value = Case> {
         Just("serial = \"same\""),
     ];
     let format = prop_oneof![3 => Just("blank-only"), 1 => Just("never")];
-    let file = prop_oneof![4 => Just(None), 1 => Just(Some("/var/lib/kafka/stray"))];
+    let file = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some("/var/lib/kafka/stray")),
+        1 => Just(Some("/etc/systemd/system/var-lib-kafka.mount")),
+    ];
     let network = prop_oneof![4 => Just("eth1 10.0.1.10"), 1 => Just("eth1 192.168.0.9")];
     let k3s = prop_oneof![5 => Just("fine"), 1 => Just("dies"), 1 => Just("unknown-version")];
     (disks, source, format, file, network, k3s).prop_map(|(disks, source, format, file, network, k3s)| {

@@ -1,5 +1,6 @@
 //! Law `explains`: every step, wait and refusal says why; a refusal says what to do.
 
+use bowline_engine::Risk;
 use bowline_host::sim::SimHost;
 use bowline_laws::{cases, law, run, simulate};
 use proptest::prelude::*;
@@ -22,6 +23,8 @@ proptest! {
             }
             for refusal in &capability.refusals {
                 prop_assert!(!refusal.why.is_empty() && !refusal.hint.is_empty(), "{:?}", refusal);
+                let erased = capability.steps.iter().find(|s| s.item == refusal.item && s.risk == Risk::Erase);
+                prop_assert!(erased.is_none(), "refused, and formatted all the same: {:?} {:?}", refusal, erased);
                 prop_assert!(!refusal.why.ends_with('.'), "the surfaces put the sentence together: {:?}", refusal);
             }
         }

@@ -19,6 +19,9 @@ pub(super) fn unmounted(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
+    if let Some((why, hint)) = claimed(volume, seen) {
+        return plan.refuse(item, format!("write {}", mount_unit_path(&volume.mount).display()), why, hint);
+    }
     let planned = planned_uuid(&device.id, &volume.name);
     let intent = match &seen.intent {
         Some(Ok(intent)) => Some(intent),
@@ -169,36 +172,35 @@ fn format(
     bring_up(volume, seen, &uuid, item, plan);
 }
 
+/// Somebody else says what is mounted there: nothing may be begun, formatting least of all.
+fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)> {
+    let path = mount_unit_path(&volume.mount);
+    match &seen.unit_file {
+        Some(text) if text.starts_with(MARK) => None,
+        Some(_) => {
+            let why = format!("{} was made by somebody else, and does not mount this disk now", path.display());
+            Some((why, "remove it, or remove the volume from the settings"))
+        }
+        // Ours, removed by hand, is still loaded until systemd reads its files again.
+        None if seen.unit.load == "loaded" && seen.unit.fragment.as_ref() != Some(&path) => {
+            let by = made_by(&seen.unit)?;
+            let why = format!("{} belongs to {by}, and is not mounted now", volume.mount.display());
+            Some((why, "remove that line or unit, or remove the volume from the settings"))
+        }
+        None => None,
+    }
+}
+
 /// Unit, reload, enable, mount.
 fn bring_up(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut Plan<Action>) {
     let wanted = mount_unit_text(volume, filesystem(volume), uuid);
-    let path = mount_unit_path(&volume.mount);
     match &seen.unit_file {
         Some(text) if *text == wanted => {
             if seen.unit.needs_reload || seen.unit.load == "not-found" {
                 plan.step(item, Action::Reload, "systemd has not read the mount unit yet");
             }
         }
-        Some(text) if !text.starts_with(MARK) => {
-            return plan.refuse(
-                item,
-                format!("write {}", path.display()),
-                format!("{} was made by somebody else, and does not mount this disk now", path.display()),
-                "remove it, or remove the volume from the settings",
-            );
-        }
         other => {
-            if other.is_none()
-                && seen.unit.load == "loaded"
-                && let Some(by) = made_by(&seen.unit)
-            {
-                return plan.refuse(
-                    item,
-                    format!("write {}", path.display()),
-                    format!("{} belongs to {by}, and is not mounted now", volume.mount.display()),
-                    "remove that line or unit, or remove the volume from the settings",
-                );
-            }
             let why = match other {
                 Some(_) => "it differs from the settings: they changed, or it was edited by hand",
                 None => "systemd mounts the volume, also when Bowline does not run",
