@@ -89,7 +89,8 @@ impl Engine {
                 since: since(&r.item, &r.what).1,
             })
             .collect();
-        let error = slot.facts.as_ref().and_then(|f| f.as_ref().err()).map(|e| e.message.clone());
+        let error = slot.facts.as_ref().and_then(|f| f.as_ref().err());
+        let error = error.map(|e| e.hint.as_ref().map_or_else(|| e.message.clone(), |hint| format!("{e}; {hint}")));
         let state = if error.is_some() {
             CapabilityState::Unknown
         } else if !refusals.is_empty() {
