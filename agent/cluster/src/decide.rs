@@ -245,7 +245,12 @@ fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     if facts.unit.active == ActiveState::Inactive && facts.unit.started {
         plan.waits.push(
             Wait::new(ITEM, "K3s to be started again by hand", "somebody stopped it (`systemctl stop`)")
-                .deadline(Duration::ZERO, format!("K3s was stopped on purpose: `systemctl start {SERVICE}` starts it")),
+                // Between the two halves of a restart it looks the same for a moment.
+                .deadline(
+                    Duration::from_secs(5),
+                    format!("K3s was stopped on purpose: `systemctl start {SERVICE}` starts it"),
+                )
+                .poll(Duration::from_secs(1)),
         );
         return;
     }
