@@ -56,7 +56,7 @@ fn main() -> Result<()> {
             [(NAMES[3], Settled::idle_rss), (NAMES[1], Settled::look_cpu), (NAMES[2], Settled::look_writes)];
         for (name, measure) in measures.into_iter().filter(|(name, _)| wanted(name)) {
             tell(name);
-            figures.push(measure(&settled)?);
+            figures.push(measure(&settled).inspect_err(|error| bed.save_evidence(&format!("{error:#}")))?);
         }
     }
     if wanted(NAMES[4]) {

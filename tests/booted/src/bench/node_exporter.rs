@@ -16,7 +16,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     // Go's own cache makes this quick when nothing changed.
     let mut go = Command::new("go");
     go.current_dir(module).env("CGO_ENABLED", "0").args(["build", "-trimpath", "-buildvcs=false", "-o"]);
-    ok(go.arg(&program).arg("github.com/prometheus/node_exporter")).context("building node_exporter")?;
+    ok(go.arg(&program).arg("github.com/prometheus/node_exporter"))
+        .context("node_exporter could not be built (it takes Go 1.25 or newer)")?;
     Ok(program)
 }
 

@@ -73,6 +73,7 @@ const READING: &[&str] = &[
     "LoadUnit",
     "ListUnitsByPatterns",
     "Ping",
+    "GetUnitFileState",
     "Introspect",
 ];
 
