@@ -22,6 +22,12 @@ fn after(step: &str, volume: &str) -> String {
     format!("v={volume}; until {step}; do :; done")
 }
 
+/// `mkfs.ext4` that stops itself before it writes, as long as `/run/hold-mkfs` is there; a boot takes that away.
+const HELD_MKFS: &str = "#!/bin/bash
+[ ! -e /run/hold-mkfs ] || kill -STOP $$
+exec -a mkfs.ext4 /usr/sbin/mke2fs \"$@\"
+";
+
 /// Restarted at once, so that a case takes seconds.
 const RESTART: &str = "[Service]\nRestartSec=50ms\n";
 
@@ -87,13 +93,16 @@ fn a_mkfs_under_way_is_followed_by_whoever_comes_next() -> Result<()> {
         let (killed, cut) = (bed.disk("92000", "4G")?, bed.disk("92001", "4G")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&killed).disk(&cut);
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;
+        machine.put("/usr/local/sbin/held-mkfs", HELD_MKFS, 0o755)?;
+        machine.ok("ln -sf /usr/local/sbin/held-mkfs /usr/sbin/mkfs.ext4")?;
         install(&machine, "")?;
-        let stop = "until pkill -STOP -x mkfs.ext4; do :; done";
+        let held = "until pgrep -x --runstates T mkfs.ext4; do sleep 0.05; done";
         let working = |s: &Stand| matches!(s, Stand::Working(what) if what.starts_with("format "));
 
         // Killed and upgraded while it runs: the unit goes on, and the agent follows it.
+        machine.ok("touch /run/hold-mkfs")?;
         configure(&machine, &volume_on(&killed, "killed", BLANK_ONLY))?;
-        machine.run_with(stop, b"", SOON)?;
+        machine.run_with(held, b"", SOON)?;
         let mkfs = pid(&machine, "bowline-mkfs-killed")?;
         let agent = pid(&machine, "bowline")?;
         machine.kill("bowline")?;
@@ -110,7 +119,7 @@ fn a_mkfs_under_way_is_followed_by_whoever_comes_next() -> Result<()> {
         // Power cut in its midst: what is half-made is known as ours, and made again.
         let both = format!("{}{}", volume_on(&killed, "killed", BLANK_ONLY), volume_on(&cut, "cut", BLANK_ONLY));
         configure(&machine, &both)?;
-        machine.run_with(stop, b"", SOON)?;
+        machine.run_with(held, b"", SOON)?;
         machine.power_off()?;
         // As a cut leaves it: bytes, and no superblock yet.
         cut.fill(1 << 20, 4096, 0xaa)?;
