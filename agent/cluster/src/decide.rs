@@ -246,10 +246,7 @@ fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         plan.waits.push(
             Wait::new(ITEM, "K3s to be started again by hand", "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
-                .deadline(
-                    Duration::from_secs(5),
-                    format!("K3s was stopped on purpose: `systemctl start {SERVICE}` starts it"),
-                )
+                .deadline(Duration::from_secs(5), format!("`systemctl start {SERVICE}` starts it"))
                 .poll(Duration::from_secs(1)),
         );
         return;
@@ -276,15 +273,19 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     if facts.unit.sub == "auto-restart" || (facts.unit.restarts > 0 && facts.unit.active == ActiveState::Activating) {
         let said = last_words(&facts.last_lines);
         plan.waits.push(
-            Wait::new(ITEM, "K3s to stay up", format!("it has been restarted {} times", facts.unit.restarts))
-                .deadline(
-                    Duration::ZERO,
-                    format!(
-                        "K3s ended with status {} ({} restarts); it said: {said}",
-                        facts.unit.exit_status, facts.unit.restarts
-                    ),
-                )
-                .poll(Duration::from_secs(2)),
+            Wait::new(
+                ITEM,
+                "K3s to stay up",
+                format!(
+                    "it ended with status {} and was restarted {} times; it said: {said}",
+                    facts.unit.exit_status, facts.unit.restarts
+                ),
+            )
+            .deadline(
+                Duration::ZERO,
+                format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {SERVICE}`"),
+            )
+            .poll(Duration::from_secs(2)),
         );
         return;
     }
@@ -318,7 +319,7 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let poll = if now.waited(ITEM, "the Node to be Ready") > Duration::from_secs(300) { soon * 10 } else { soon };
     plan.waits.push(
         Wait::new(ITEM, "the Node to be Ready", why.clone())
-            .deadline(Duration::from_secs(600), format!("{why}; `journalctl -u {SERVICE}` has K3s's own words"))
+            .deadline(Duration::from_secs(600), format!("`journalctl -u {SERVICE}` has K3s's own words"))
             .poll(poll),
     );
 }

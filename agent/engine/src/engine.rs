@@ -6,6 +6,7 @@ use crate::report::{CapabilityReport, Outcome, Report, SettingsReport};
 use crate::{Conditions, Plan};
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
+use futures::future::{AbortHandle, Aborted, abortable};
 use futures::stream::FuturesUnordered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -42,11 +43,14 @@ struct Trouble {
 struct InFlight {
     action: Arc<ErasedAction>,
     progress: Progress,
+    /// Begun under settings that were replaced since.
+    outdated: bool,
+    abort: AbortHandle,
 }
 
 struct Finished {
     key: Key,
-    result: Result<(), PortError>,
+    result: Result<Result<(), PortError>, Aborted>,
 }
 
 /// The engine. It remembers what fails and since when things are waited for, and nothing else: the node itself
@@ -98,8 +102,10 @@ impl Engine {
         }
     }
 
-    /// Puts capabilities with other settings in place. Steps under way go on; failures are forgotten.
+    /// Puts capabilities with other settings in place. Steps under way go on, as long as their item is not to get
+    /// another one now; failures are forgotten.
     pub fn replace(&mut self, capabilities: Vec<Boxed>) {
+        self.in_flight.values_mut().for_each(|flight| flight.outdated = true);
         self.slots = capabilities.into_iter().map(Slot::new).collect();
         self.trouble.clear();
         self.without_effect.clear();
@@ -241,7 +247,14 @@ impl Engine {
             let mut seen = BTreeSet::new();
             for step in self.slots[index].plan.steps.clone() {
                 let key: Key = (name, step.item.clone());
-                if !seen.insert(step.item.clone()) || self.in_flight.contains_key(&key) {
+                if !seen.insert(step.item.clone()) {
+                    continue;
+                }
+                if let Some(flight) = self.in_flight.get(&key) {
+                    // A wrong download must not hold up the corrected one. Left off anywhere, every step is safe.
+                    if flight.outdated && flight.action.json != step.action.json {
+                        flight.abort.abort();
+                    }
                     continue;
                 }
                 let first = |after: &String| self.slots[index].plan.steps.iter().any(|s| s.item == *after);
@@ -261,13 +274,12 @@ impl Engine {
                 }
                 let progress = Progress::default();
                 let (host, action) = (Arc::clone(host), Arc::clone(&step.action));
-                self.in_flight
-                    .insert(key.clone(), InFlight { action: Arc::clone(&action), progress: progress.clone() });
-                let capability = capability.clone();
-                self.running.push(Box::pin(async move {
-                    let result = capability.0.apply(&action, host.as_ref(), &progress).await;
-                    Finished { key, result }
-                }));
+                let (flight, capability) = (progress.clone(), capability.clone());
+                let (work, abort) =
+                    abortable(async move { capability.0.apply(&action, host.as_ref(), &progress).await });
+                let action = Arc::clone(&step.action);
+                self.in_flight.insert(key.clone(), InFlight { action, progress: flight, outdated: false, abort });
+                self.running.push(Box::pin(async move { Finished { key, result: work.await } }));
             }
         }
         let at = self.report.at;
@@ -313,6 +325,7 @@ impl Engine {
         let Finished { key, result } = finished;
         let Some(flight) = self.in_flight.remove(&key) else { return };
         self.wake(Wake::Capability(key.0));
+        let Ok(result) = result else { return };
         self.ended.push((key.0, result.is_ok()));
         match result {
             Ok(()) => {

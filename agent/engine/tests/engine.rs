@@ -284,3 +284,43 @@ async fn a_step_without_effect_is_a_failure_and_no_hot_loop() {
     let failing = engine.report().capabilities[0].steps[0].failing.clone().unwrap();
     assert!(failing.error.contains("looking again shows no difference"), "{}", failing.error);
 }
+
+/// Its one step never ends, unless it is the right one.
+struct Fetcher(&'static str, Arc<AtomicU32>);
+impl Capability for Fetcher {
+    const NAME: &'static str = "fetcher";
+    type Facts = bool;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<bool, PortError> {
+        Ok(self.1.load(SeqCst) > 0)
+    }
+    fn plan(&self, done: &bool, _: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        if !done {
+            plan.step("x", self.0.into(), "it is not there");
+        }
+        plan
+    }
+    async fn apply(&self, action: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        if action == "wrong" {
+            std::future::pending::<()>().await;
+        }
+        self.1.fetch_add(1, SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_were_corrected_end_a_step_that_hangs() {
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let done = Arc::new(AtomicU32::new(0));
+    let mut engine = Engine::new(vec![boxed(Fetcher("wrong", done.clone()))], "test");
+    engine.turn(&host).await;
+    // The same settings again: it goes on.
+    engine.replace(vec![boxed(Fetcher("wrong", done.clone()))]);
+    let again = engine.converge(&host, Duration::ZERO, |_| {});
+    assert!(tokio::time::timeout(Duration::from_secs(60), again).await.is_err());
+    engine.replace(vec![boxed(Fetcher("right", done.clone()))]);
+    assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Converged);
+    assert_eq!(done.load(SeqCst), 1);
+}

@@ -143,9 +143,7 @@ impl Node {
                     Wait::new("address", wanted, format!("no interface has one yet; there are: {list}"))
                         .deadline(
                             Duration::from_secs(300),
-                            format!(
-                                "attach the machine to that network, or correct `[node] address`; there are: {list}"
-                            ),
+                            "attach the machine to that network, or correct `[node] address`",
                         )
                         .poll(Duration::from_secs(1)),
                 );
@@ -215,10 +213,7 @@ impl Node {
                     "a clock that is right",
                     format!("it is at least {days} days behind: K3s's certificates would not be valid"),
                 )
-                .deadline(
-                    Duration::from_secs(120),
-                    format!("the clock is at least {days} days behind: set it (`timedatectl set-ntp true`, or `date`)"),
-                )
+                .deadline(Duration::from_secs(120), "set the clock (`timedatectl set-ntp true`, or `date`)")
                 .poll(Duration::from_secs(2)),
             );
         } else if clock.synchronised {

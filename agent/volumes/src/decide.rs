@@ -2,13 +2,13 @@
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
 use crate::facts::{Facts, MountPoint, VolumeFacts};
-use crate::find::{describe, find, why_not};
+use crate::find::{describe, find, key, why_not};
 use crate::intent::{Intent, planned_uuid};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Filesystem, FormatOrder, Job, Unit};
-use bowline_settings::{Volume, VolumeSource};
+use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,13 +37,8 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             );
         }
     };
-    if let Some(reason) = why_not(device, volume) {
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            reason,
-            format!("correct `{}`, or free the disk; nothing was touched", key(volume)),
-        );
+    if let Some(not) = why_not(device, volume) {
+        return plan.refuse(item, format!("use {} for {}", device.path.display(), volume.name), not.reason, not.hint);
     }
     if let Some(mount) = facts.mounts.iter().rfind(|m| m.target == volume.mount) {
         return mounted(volume, seen, device, mount, &item, plan);
@@ -106,14 +101,6 @@ fn made_by(unit: &Unit) -> Option<String> {
     Some(if generated { "a line in /etc/fstab".to_string() } else { fragment.display().to_string() })
 }
 
-/// How the settings name the disk.
-fn key(volume: &Volume) -> &'static str {
-    match volume.source {
-        VolumeSource::Device(_) => "device",
-        VolumeSource::Serial(_) => "serial",
-    }
-}
-
 fn filesystem(volume: &Volume) -> Filesystem {
     match volume.filesystem {
         bowline_settings::Filesystem::Ext4 => Filesystem::Ext4,
@@ -138,10 +125,7 @@ fn missing(volume: &Volume, facts: &Facts, item: &str, plan: &mut Plan<Action>) 
     let others = if others.is_empty() { "no other disk".to_string() } else { others.join("; ") };
     plan.waits.push(
         Wait::new(item, format!("the disk {}", volume.source), format!("it is not attached; attached: {others}"))
-            .deadline(
-                ARRIVAL,
-                format!("attach the disk, or correct `{}` of volume {}; attached: {others}", key(volume), volume.name),
-            )
+            .deadline(ARRIVAL, format!("attach the disk, or correct `{}` of volume {}", key(volume), volume.name))
             .poll(Duration::from_secs(5)),
     );
 }

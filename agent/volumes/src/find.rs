@@ -34,31 +34,63 @@ pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice
     }
 }
 
+/// Why a device must not be touched, and what a person can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhyNot {
+    /// What the device is in use for.
+    pub reason: String,
+    /// What helps.
+    pub hint: String,
+    /// The command that frees the device and loses nothing, where there is one.
+    pub command: Option<String>,
+}
+
 /// Why a device that was found must not be touched, whatever it holds; `None` when it may be looked at.
-/// `mount` is the volume's own mount point: to be mounted there already is fine.
-pub fn why_not(device: &BlockDevice, volume: &Volume) -> Option<String> {
+/// To be mounted at the volume's own mount point is fine.
+pub fn why_not(device: &BlockDevice, volume: &Volume) -> Option<WhyNot> {
     let name = device.path.display();
+    let key = key(volume);
+    let elsewhere = device.mounted_at.iter().find(|at| **at != volume.mount);
+    let no = |reason: String, hint: String, command: Option<String>| Some(WhyNot { reason, hint, command });
     if device.root {
-        return Some(format!("{name} holds the running system"));
-    }
-    if !device.partitions.is_empty() {
+        no(format!("{name} holds the running system"), format!("correct `{key}`: name another disk"), None)
+    } else if !device.partitions.is_empty() {
         let all: Vec<_> = device.partitions.iter().map(|p| p.display().to_string()).collect();
-        return Some(format!("{name} is partitioned ({})", all.join(", ")));
+        no(
+            format!("{name} is partitioned ({})", all.join(", ")),
+            "`device` may name one of its partitions; else name another disk. Nothing was touched".to_string(),
+            None,
+        )
+    } else if !device.holders.is_empty() {
+        no(
+            format!("{name} is part of {}", device.holders.join(", ")),
+            format!("take it out of that first, or correct `{key}`; nothing was touched"),
+            None,
+        )
+    } else if device.swap {
+        let command = format!("swapoff {name}");
+        no(format!("{name} is in use as swap"), format!("`{command}`, or correct `{key}`"), Some(command))
+    } else if let Some(at) = elsewhere {
+        let command = format!("umount {}", at.display());
+        no(format!("{name} is mounted at {}", at.display()), format!("`{command}`, or correct `{key}`"), Some(command))
+    } else if device.read_only {
+        let command = format!("blockdev --setrw {name}");
+        no(
+            format!("{name} is read-only"),
+            format!("attach it writable (`{command}` where only Linux holds it so), or correct `{key}`"),
+            Some(command),
+        )
+    } else {
+        None
     }
-    if !device.holders.is_empty() {
-        return Some(format!("{name} is part of {}", device.holders.join(", ")));
+}
+
+/// How the settings name the disk.
+pub(crate) fn key(volume: &Volume) -> &'static str {
+    match volume.source {
+        VolumeSource::Device(_) => "device",
+        VolumeSource::Serial(_) => "serial",
     }
-    if device.swap {
-        return Some(format!("{name} is in use as swap"));
-    }
-    let elsewhere: Vec<_> = device.mounted_at.iter().filter(|at| **at != volume.mount).collect();
-    if let [first, ..] = elsewhere.as_slice() {
-        return Some(format!("{name} is mounted at {}", first.display()));
-    }
-    if device.read_only {
-        return Some(format!("{name} is read-only"));
-    }
-    None
 }
 
 /// A device in a few words: `/dev/sdb (20.0 GiB, HC Volume, serial 12345678)`.

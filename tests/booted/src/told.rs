@@ -34,7 +34,7 @@ pub fn lines(report: &Value) -> Vec<String> {
             let (what, why) = (text(&wait, "what"), text(&wait, "why"));
             all.push(match wait["overdue"].as_str() {
                 None => format!("waiting for {what}: {why}"),
-                Some(overdue) => format!("still waiting for {what}: {overdue}"),
+                Some(overdue) => format!("still waiting for {what}: {why}; to do: {overdue}"),
             });
         }
         all.extend(list(&capability, "notes").iter().map(|note| text(note, "text")));

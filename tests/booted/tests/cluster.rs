@@ -47,11 +47,11 @@ fn k3s_is_restarted_for_a_changed_option_once_and_for_nothing_else() -> Result<(
 
         // An administrator's stop is respected, whatever happens to Bowline.
         machine.ok("systemctl stop k3s")?;
-        let stopped = "K3s was stopped on purpose: `systemctl start k3s.service` starts it";
-        tells(&machine, &["still waiting for K3s to be started again by hand", stopped])?;
+        let stopped = ["K3s to be started again by hand", "`systemctl start k3s.service` starts it"];
+        tells(&machine, &stopped)?;
         machine.ok("systemctl restart bowline")?;
         machine.run("bowline apply --wait 2s")?;
-        tells(&machine, &[stopped])?;
+        tells(&machine, &stopped)?;
         assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
         machine.ok("systemctl start k3s")?;
         ready(&machine)
@@ -101,7 +101,7 @@ fn a_bad_option_is_told_in_k3ss_own_words_and_corrected() -> Result<()> {
             |option: &str| format!("{}[cluster.config]\nkubelet-arg = [\"{option}\"]\n", settings::server(&releases));
         configure(&machine, &with("no-such-flag=1"))?;
         machine.install(&deb()?)?;
-        tells(&machine, &["still waiting for K3s to stay up: K3s ended with status 1", "it said:", "no-such-flag"])?;
+        tells(&machine, &["still waiting for K3s to stay up: it ended with status 1", "it said:", "no-such-flag"])?;
         let line = tells(&machine, &["K3s to stay up"])?;
         ensure!(!line.contains("level="), "its words, not its log's form: {line}");
         assert_eq!(machine.run("bowline status")?.code, 1);

@@ -86,6 +86,26 @@ fn a_download_that_hangs_is_told_given_up_and_begun_again() -> Result<()> {
 }
 
 #[test]
+fn corrected_settings_end_a_download_that_is_under_way() -> Result<()> {
+    case("download-corrected", |bed| {
+        let site = Site::new(bed)?;
+        let old = "v1.34.0+k3s1";
+        site.releases.publish(old, &site.program)?;
+        site.releases.fault(old, "k3s", Fault::Slow(64 << 10));
+        let machine = bare(bed, &site.releases, None)?;
+        configure(&machine, &site.settings("").replace(K3S_VERSION, old))?;
+        machine.install(&deb()?)?;
+        machine.wait_for("the download to be under way", Duration::from_secs(20), || {
+            Ok(site.releases.count(old, "k3s").bytes >= 64 << 10)
+        })?;
+        configure(&machine, &site.settings(""))?;
+        installed(&machine, &site)?;
+        ensure!(site.releases.count(old, "k3s").bytes < SIZE as u64, "the slow one was waited for");
+        Ok(())
+    })
+}
+
+#[test]
 fn whom_a_mirror_is_and_what_is_pinned_decide_what_is_installed() -> Result<()> {
     case("download-mirrors", |bed| {
         let site = Site::new(bed)?;

@@ -161,7 +161,7 @@ fn what_others_use_is_left_to_them() -> Result<()> {
         let hint = refused("never", format!("{} is blank, and `format` is \"never\"", node(&never)?))?;
         assert_eq!(hint, "set `format = \"blank-only\"` on the volume, or format the disk yourself");
         let hint = refused("elsewhere", format!("{} is mounted at /srv/old", node(&elsewhere)?))?;
-        assert_eq!(hint, "correct `device`, or free the disk; nothing was touched");
+        assert_eq!(hint, "`umount /srv/old`, or correct `device`");
         let hint = refused("filled", "/mnt/filled is not empty: it holds file".into())?;
         assert_eq!(hint, "a mount would hide these files: move them away, or choose another `mount`");
         refused("file", "/mnt/file is not a directory".into())?;

@@ -63,7 +63,7 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
             Found::None => "no device fits: waiting for it".to_string(),
             Found::Several(all) => format!("refused: {} devices fit", all.len()),
             Found::One(one) => match why_not(one, volume) {
-                Some(reason) => format!("refused: {reason}"),
+                Some(not) => format!("refused: {}", not.reason),
                 None => format!("{} is the one", one.path.display()),
             },
         };

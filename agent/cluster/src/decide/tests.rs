@@ -174,7 +174,9 @@ fn a_crash_loop_is_told_with_its_own_last_words() {
     facts.node = None;
     facts.last_lines = vec!["starting".into(), "time=\"…\" level=fatal msg=\"invalid cluster-cidr \\\"x\\\"\"".into()];
     let plan = plan(&spec(""), &facts, &all());
-    assert_eq!(plan.waits[0].overdue, "K3s ended with status 1 (4 restarts); it said: invalid cluster-cidr \"x\"");
+    let why = "it ended with status 1 and was restarted 4 times; it said: invalid cluster-cidr \"x\"";
+    assert_eq!(plan.waits[0].why, why);
+    assert!(plan.waits[0].overdue.contains("journalctl -u k3s.service"), "{}", plan.waits[0].overdue);
 }
 
 #[test]

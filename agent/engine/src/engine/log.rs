@@ -56,7 +56,7 @@ fn lines(report: &Report) -> Vec<Line<'_>> {
         for w in &c.waits {
             let (id, text) = match &w.overdue {
                 None => (WAITING, format!("waiting for {}: {}", w.what, w.why)),
-                Some(overdue) => (OVERDUE, format!("still waiting for {}: {overdue}", w.what)),
+                Some(overdue) => (OVERDUE, format!("still waiting for {}: {}; to do: {overdue}", w.what, w.why)),
             };
             all.push(Line { key: (id, name, &w.item, &w.what), id, capability: name, item: &w.item, text });
         }

@@ -51,6 +51,8 @@ pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
     fn description(&self) -> String;
     /// Whether an order that is being carried out is this one.
     fn same(&self, other: &Self) -> bool;
+    /// Whether another order ends the work on an earlier one.
+    const REPLACED: bool;
     /// What the unit may do besides writing files as root.
     fn capabilities() -> Option<u64>;
     /// Does it.
@@ -59,6 +61,8 @@ pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
 
 impl Order for FormatOrder {
     const VERB: &'static str = "format";
+    /// Half a filesystem is finished first.
+    const REPLACED: bool = false;
 
     fn job(&self) -> String {
         format!("mkfs-{}", self.volume)
@@ -83,6 +87,7 @@ impl Order for FormatOrder {
 
 impl Order for FetchOrder {
     const VERB: &'static str = "fetch";
+    const REPLACED: bool = true;
 
     fn job(&self) -> String {
         format!("fetch-{}", self.name)
@@ -121,13 +126,15 @@ impl Jobs {
     /// Carries out an order, or follows the work on it that is under way.
     pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
         let job = order.job();
-        if self.running(bus, &job).await? {
-            let other = self.desk.order::<O>(&job)?;
-            if !other.is_some_and(|other| order.same(&other)) {
+        let mut running = self.running(bus, &job).await?;
+        if running && !self.desk.order::<O>(&job)?.is_some_and(|other| order.same(&other)) {
+            running = !(O::REPLACED && self.stop(bus, &job).await?);
+            if running {
                 return Err(PortError::new(ErrorKind::Busy, format!("{job} is at work on another order"))
                     .hint(format!("wait for it, or end it: systemctl stop {}", unit_name(&job))));
             }
-        } else {
+        }
+        if !running {
             let path = self.desk.begin(&job, order)?;
             self.start(bus, order, path).await?;
         }
@@ -160,6 +167,22 @@ impl Jobs {
                 Ok(!matches!(unit.active, ActiveState::Inactive | ActiveState::Failed))
             }
         }
+    }
+
+    /// Ends the work on a job; whether it is over.
+    async fn stop(&self, bus: &Bus, job: &str) -> Result<bool, PortError> {
+        if let Launch::Units(_) = &self.launch {
+            let unit = unit_name(job);
+            let manager = bus.manager().await?;
+            limited(&format!("stopping {unit}"), CALL, manager.stop_unit(&unit, "replace")).await?;
+        }
+        for _ in 0..20 {
+            if !self.running(bus, job).await? {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(false)
     }
 
     async fn start<O: Order>(&self, bus: &Bus, order: &O, path: PathBuf) -> Result<(), PortError> {

@@ -95,12 +95,8 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check]) -> Che
     if facts.unit.active == ActiveState::Active {
         return Check::ok("K3s", "it runs");
     }
-    if troubled && let Some(said) = wait.and_then(|w| w.overdue.as_ref()) {
-        let remedy = format!(
-            "mend what it names: options are in `[cluster.config]`, and {SERVICE} tries again by itself; \
-             `journalctl -u {SERVICE}` has more"
-        );
-        return Check::finding("K3s", said, remedy).explains(subject);
+    if troubled && let Some((why, remedy)) = wait.and_then(|w| Some((&w.why, w.overdue.as_ref()?))) {
+        return Check::finding("K3s", format!("it does not stay up: {why}"), remedy).explains(subject);
     }
     if facts.unit.active == ActiveState::Inactive && facts.unit.started {
         return Check::finding(

@@ -2,9 +2,9 @@
 
 use super::check::{Check, Subject, explained};
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{BlockDevice, Inspect, PortError};
+use bowline_ports::{Inspect, PortError};
 use bowline_settings::Volume;
-use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, mount_unit_name, mount_unit_path};
+use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, mount_unit_name, mount_unit_path, why_not};
 use std::path::Path;
 
 pub(super) async fn gather(host: &dyn Inspect, volumes: &Volumes) -> Result<Facts, PortError> {
@@ -44,7 +44,7 @@ fn disk(volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &Plan<Action>)
     };
     if let Some(refusal) = plan.refusals.iter().find(|r| r.item == item) {
         let check = Check::finding(name, &*refusal.why, &*refusal.hint).explains(subject);
-        return match device.and_then(|device| freeing(device, volume)) {
+        return match device.and_then(|device| why_not(device, volume)).and_then(|not| not.command) {
             Some(command) => check.command(command),
             None => check,
         };
@@ -53,25 +53,15 @@ fn disk(volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &Plan<Action>)
         let found = format!("{} is not there: {}", wait.what, wait.why);
         return Check::finding(name, found, &*wait.overdue).explains(subject);
     }
+    if let Some(wait) = plan.waits.iter().find(|w| w.item == item) {
+        return Check::note(name, format!("waits for {}: {}", wait.what, wait.why)).explains(subject);
+    }
     let path = device.map(|d| d.path.display().to_string()).unwrap_or_default();
     if facts.mounts.iter().any(|m| m.target == volume.mount) {
         return Check::ok(name, format!("{path} is mounted at {}", volume.mount.display()));
     }
     let steps: Vec<_> = plan.steps.iter().filter(|s| s.item == item).map(|s| s.action.to_string()).collect();
     Check::ok(name, format!("{path} is its disk; still to do: {}", steps.join(", ")))
-}
-
-/// The command that frees a disk which somebody else uses, where there is one that loses nothing.
-fn freeing(device: &BlockDevice, volume: &Volume) -> Option<String> {
-    let path = device.path.display();
-    if device.root || !device.partitions.is_empty() || !device.holders.is_empty() {
-        return None;
-    }
-    if device.swap {
-        return Some(format!("swapoff {path}"));
-    }
-    let elsewhere = device.mounted_at.iter().find(|at| **at != volume.mount);
-    elsewhere.map(|at| format!("umount {}", at.display()))
 }
 
 /// The mount unit and the gates, as far as they are there.

@@ -67,9 +67,9 @@ async fn attempt(order: &FetchOrder, client: &mut Client, report: Report<'_>) ->
     let mut answer = client.get(&order.url).await?;
     let directory = order.to.parent().unwrap_or(Path::new("/")).to_path_buf();
     files::make_directories(&directory)?;
-    check_space(&order.to, &directory, answer.length)?;
+    check_space(order, &directory, answer.length)?;
 
-    let part = Part::create(&order.to)?;
+    let part = Part::create(order)?;
     let digest = receive(&mut answer, &part.file, &part.path, &say).await?;
     if digest != wanted {
         return Err(PortError::new(
@@ -192,12 +192,12 @@ async fn patiently<T>(something: impl Future<Output = T>, pace: Duration, tell: 
     }
 }
 
-fn check_space(to: &Path, directory: &Path, length: Option<u64>) -> Result<(), PortError> {
+fn check_space(order: &FetchOrder, directory: &Path, length: Option<u64>) -> Result<(), PortError> {
     let Some(length) = length else { return Ok(()) };
     let what = || format!("asking the filesystem of {}", directory.display());
     let free = space::ask(directory).map_err(|e| PortError::io(what(), &e))?.available;
     // What the part of an earlier attempt holds will be free again.
-    let part = std::fs::metadata(part_path(to)).map(|m| m.len()).unwrap_or_default();
+    let part = std::fs::metadata(part_path(order)).map(|m| m.len()).unwrap_or_default();
     if free.saturating_add(part) >= length + MARGIN {
         return Ok(());
     }
@@ -218,10 +218,9 @@ fn room(place: &Path, length: u64) -> String {
     format!("make {needed} MiB of room on the filesystem of {}", place.display())
 }
 
-fn part_path(to: &Path) -> PathBuf {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    to.with_file_name(name)
+/// One for each kind of download, whatever its version: what a stopped one left, the next one replaces.
+fn part_path(order: &FetchOrder) -> PathBuf {
+    order.to.with_file_name(format!("{}.bowline-part", order.name))
 }
 
 /// The file while it is not verified; gone when dropped.
@@ -233,8 +232,8 @@ struct Part {
 }
 
 impl Part {
-    fn create(to: &Path) -> Result<Self, PortError> {
-        let path = part_path(to);
+    fn create(order: &FetchOrder) -> Result<Self, PortError> {
+        let path = part_path(order);
         files::remove(&path)?;
         let file = File::options()
             .write(true)
