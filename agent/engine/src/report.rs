@@ -255,7 +255,7 @@ impl Outcome {
             Self::Busy
         } else if any(&[S::Refused, S::Failing, S::Unknown]) {
             Self::Blocked
-        } else if any(&[S::Waiting, S::Overdue]) {
+        } else if report.settings.absent || any(&[S::Waiting, S::Overdue]) {
             Self::Waiting
         } else if any(&[S::Working]) {
             Self::Busy
