@@ -32,7 +32,7 @@ impl Bench {
 
     async fn fetch(&self, order: &FetchOrder) -> Result<(), PortError> {
         let result = fetch(order, LIMITS, &|value| self.said.lock().unwrap().push(value)).await;
-        assert!(!part_path(&order.to).exists(), "no part is left behind");
+        assert!(!part_path(order).exists(), "no part is left behind");
         assert_eq!(order.to.exists(), result.is_ok(), "a file is there exactly when it is right");
         result
     }
