@@ -46,11 +46,12 @@ pub struct WhyNot {
 }
 
 /// Why a device that was found must not be touched, whatever it holds; `None` when it may be looked at.
-/// To be mounted at the volume's own mount point is fine.
+/// To be mounted at the volume's own mount point is fine, and so are further mounts then: the kubelet binds directories
+/// of a volume into its pods.
 pub fn why_not(device: &BlockDevice, volume: &Volume) -> Option<WhyNot> {
     let name = device.path.display();
     let key = key(volume);
-    let elsewhere = device.mounted_at.iter().find(|at| **at != volume.mount);
+    let elsewhere = device.mounted_at.first().filter(|_| !device.mounted_at.contains(&volume.mount));
     let no = |reason: String, hint: String, command: Option<String>| Some(WhyNot { reason, hint, command });
     if device.root {
         no(format!("{name} holds the running system"), format!("correct `{key}`: name another disk"), None)

@@ -110,6 +110,7 @@ impl Story {
                 self.engine.converge(&self.change, Duration::from_secs(*seconds), |_| {}).await;
             }
             Event::Attach { disk } => self.host.attach(disk),
+            Event::Bind { from, at } => self.host.bind(from, at),
             Event::Put { path, text } => self.host.put(path, text),
             Event::Edit { path, old, new } => {
                 let text = self.host.text(path).filter(|text| text.contains(old.as_str()));

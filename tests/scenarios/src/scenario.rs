@@ -53,6 +53,13 @@ pub enum Event {
         /// The disk.
         disk: WorldDisk,
     },
+    /// A directory of something mounted is mounted at another place as well.
+    Bind {
+        /// The directory.
+        from: PathBuf,
+        /// Where.
+        at: PathBuf,
+    },
     /// Somebody writes a file.
     Put {
         /// Where.
@@ -104,6 +111,7 @@ impl Event {
             Self::RunAgain => "Bowline is started again".into(),
             Self::Wait { seconds } => format!("{seconds} seconds pass"),
             Self::Attach { disk } => format!("the disk {} is attached", disk.path.display()),
+            Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
             Self::Put { path, .. } => format!("somebody writes {}", path.display()),
             Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),
             Self::Delete { path } => format!("somebody removes {}", path.display()),

@@ -75,6 +75,11 @@ impl SimHost {
         self.lock().attach(disk);
     }
 
+    /// Mounts a directory of something mounted at another place as well, as the kubelet does.
+    pub fn bind(&self, from: impl AsRef<Path>, at: impl AsRef<Path>) {
+        self.lock().bind(from.as_ref(), at.as_ref());
+    }
+
     /// Writes a file as a person would.
     pub fn put(&self, path: impl AsRef<Path>, text: &str) {
         self.lock().put(path.as_ref(), text.as_bytes().to_vec(), 0o644);

@@ -148,6 +148,19 @@ impl State {
         });
     }
 
+    /// Mounts a directory of something mounted at another place as well.
+    pub(super) fn bind(&mut self, from: &Path, at: &Path) {
+        let fits = |m: &&Mount| from.starts_with(&m.target);
+        let Some(mount) = self.mounts.iter().filter(fits).max_by_key(|m| m.target.components().count()).cloned() else {
+            return;
+        };
+        if let Some(disk) = self.disks.iter_mut().find(|d| d.device.number == mount.number) {
+            disk.device.mounted_at.push(at.to_path_buf());
+        }
+        let below = from.strip_prefix(&mount.target).unwrap_or(from);
+        self.mounts.push(Mount { target: at.to_path_buf(), root: mount.root.join(below), ..mount });
+    }
+
     fn start_service(&mut self, name: &str) -> Result<(), PortError> {
         let folder = Path::new(UNITS).join(format!("{name}.d"));
         let drop_ins: Vec<String> =

@@ -5,8 +5,9 @@ use crate::Action;
 use crate::facts::VolumeFacts;
 use crate::units::{MARK, mount_unit_path, mount_unit_text};
 use bowline_engine::Plan;
-use bowline_ports::{BlockDevice, Mount};
+use bowline_ports::{BlockDevice, Filesystem, Mount};
 use bowline_settings::Volume;
+use std::path::Path;
 
 /// Something is mounted where the volume belongs.
 pub(super) fn mounted(
@@ -24,6 +25,16 @@ pub(super) fn mounted(
             format!("mount {} on {}", device.path.display(), volume.mount.display()),
             format!("{} is already mounted there", mount.source),
             "unmount it and remove what mounts it, or choose another `mount`",
+        );
+    }
+    // A bound directory. For btrfs a subvolume looks the same, and is a filesystem that somebody may want there.
+    if mount.root != Path::new("/") && mount.fstype != Filesystem::Btrfs.name() {
+        let part = mount.root.display();
+        return plan.refuse(
+            item,
+            format!("call {} ready", volume.name),
+            format!("only {part} of {} is mounted at {}, not all of it", device.path.display(), volume.mount.display()),
+            format!("`umount {}` and remove what binds it there; Bowline mounts the volume", volume.mount.display()),
         );
     }
     if mount.read_only {
