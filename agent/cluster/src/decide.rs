@@ -61,7 +61,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         return plan;
     }
     configure(spec, facts, now, &mut plan);
-    run(facts, now, &mut plan);
+    run(spec, facts, now, &mut plan);
     plan
 }
 
@@ -227,7 +227,7 @@ fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Ac
 }
 
 /// Starts K3s unless somebody stopped it, then watches it.
-fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let down = matches!(facts.unit.active, ActiveState::Inactive | ActiveState::Failed);
     if !down {
         return watch(facts, now, plan);
@@ -242,7 +242,8 @@ fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         );
         return;
     }
-    if facts.unit.active == ActiveState::Inactive && facts.unit.started {
+    let taken_down = went_with(spec, facts, now);
+    if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() {
         plan.waits.push(
             Wait::new(ITEM, "K3s to be started again by hand", "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
@@ -251,12 +252,24 @@ fn run(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         );
         return;
     }
-    let why = match facts.unit.active {
-        ActiveState::Failed => format!("it failed ({})", facts.unit.result),
+    let why = match (facts.unit.active, taken_down) {
+        (ActiveState::Failed, _) => format!("it failed ({})", facts.unit.result),
+        (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
         _ => "it is not running".to_string(),
     };
     plan.step(ITEM, Action::Start, why);
     plan.after(BINARY_ITEM);
+}
+
+/// The volume that took K3s down: it went away while K3s ran, and came back after K3s was down. Who stops K3s and
+/// then takes the disk away does it in the other order.
+fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
+    let (began, ended) = (facts.unit.began, facts.unit.ended);
+    spec.volumes.iter().map(String::as_str).find(|volume| {
+        let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
+        let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
+        numbers.is_some_and(|(left, back)| began <= left && left <= ended && ended <= back)
+    })
 }
 
 /// States how K3s stands, and waits for what is still to come.

@@ -45,6 +45,10 @@ pub struct Unit {
     /// A main process was started since boot: a unit that is down with this set was stopped, one without it was
     /// never let up.
     pub started: bool,
+    /// When it last began to come up, in microseconds since boot; 0 for never.
+    pub began: u64,
+    /// When it was last down for good, in microseconds since boot; 0 for never after it was up.
+    pub ended: u64,
     /// Exit status of the main process's last end.
     pub exit_status: i32,
     /// systemd has not read the unit's changed files yet.
@@ -65,6 +69,8 @@ impl Unit {
             main_pid: 0,
             restarts: 0,
             started: false,
+            began: 0,
+            ended: 0,
             exit_status: 0,
             needs_reload: false,
         }

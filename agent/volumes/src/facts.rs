@@ -1,7 +1,7 @@
 //! Everything that is read before a volume's plan is made.
 
 use crate::intent::Intent;
-use crate::units::{gate_path, mount_unit_name, mount_unit_path};
+use crate::units::{disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
 use crate::{Found, Volumes, find, why_not};
 use bowline_ports::{BlockDevice, FileKind, Inspect, Job, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
@@ -34,6 +34,8 @@ pub struct VolumeFacts {
     pub job: Option<Job>,
     /// The mount unit as systemd knows it.
     pub unit: Unit,
+    /// When its disk last went away, in microseconds since boot; 0 for never. Read only after it was unmounted once.
+    pub disk_left: u64,
     /// The text of the mount unit's file in /etc.
     pub unit_file: Option<String>,
     /// Service -> text of its gate.
@@ -121,13 +123,20 @@ async fn observe_volume(
         let text = host.read(&gate_path(service, &volume.name)).await?.map(|f| f.text());
         gates.insert(service.clone(), text);
     }
+    let unit = host.unit(&mount_unit_name(&volume.mount)).await?;
+    let unit_file = host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text());
+    let disk_left = match unit_file.as_deref().and_then(disk_unit_name).filter(|_| unit.ended > 0) {
+        Some(disk) => host.unit(&disk).await?.ended,
+        None => 0,
+    };
     Ok(VolumeFacts {
         number,
         probe,
         intent,
         job,
-        unit: host.unit(&mount_unit_name(&volume.mount)).await?,
-        unit_file: host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text()),
+        unit,
+        disk_left,
+        unit_file,
         gates,
         mount_point: mount_point(&volume.mount, mounted, host).await?,
     })

@@ -11,7 +11,17 @@ pub(crate) const MARK: &str = "# Written by Bowline";
 
 /// The name that systemd demands of the mount unit of a path: `systemd-escape --path --suffix=mount`.
 pub fn mount_unit_name(mount: &Path) -> String {
-    let text = mount.to_string_lossy();
+    unit_name(mount, "mount")
+}
+
+/// The device unit that a mount unit of ours waits for.
+pub(crate) fn disk_unit_name(mount_unit: &str) -> Option<String> {
+    let what = mount_unit.lines().find_map(|l| l.strip_prefix("What="))?;
+    Some(unit_name(Path::new(what), "device"))
+}
+
+fn unit_name(path: &Path, suffix: &str) -> String {
+    let text = path.to_string_lossy();
     let inner = text.trim_matches('/');
     let mut name = String::with_capacity(inner.len() + 6);
     for (index, byte) in inner.bytes().enumerate() {
@@ -22,7 +32,7 @@ pub fn mount_unit_name(mount: &Path) -> String {
             other => name.push_str(&format!("\\x{other:02x}")),
         }
     }
-    format!("{name}.mount")
+    format!("{name}.{suffix}")
 }
 
 /// Where the mount unit of a volume lies.
@@ -92,5 +102,7 @@ mod tests {
         ] {
             assert_eq!(mount_unit_name(Path::new(path)), unit, "{path}");
         }
+        let disk = "dev-disk-by\\x2duuid-b0\\x2d17.device";
+        assert_eq!(disk_unit_name("[Mount]\nWhat=/dev/disk/by-uuid/b0-17\n").as_deref(), Some(disk));
     }
 }

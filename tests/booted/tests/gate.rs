@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
-use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, report, settings};
-use bowline_testbed::{Machine, case};
+use bowline_booted::told::tells;
+use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, releases_with, report, settings};
+use bowline_testbed::{K3S_VERSION, Machine, case};
+use std::fs;
 
 #[test]
 fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
@@ -55,6 +57,44 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         until_ready(&machine, "data")?;
         ready(&machine)?;
         assert_eq!(machine.read("/mnt/data/file")?, "precious\n");
+        Ok(())
+    })
+}
+
+/// With a stub in K3s's place: what starts and stops it is systemd.
+#[test]
+fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> {
+    case("gate-disk-goes", |bed| {
+        let program = bed.dir().join("k3s-stub");
+        let text = format!("#!/bin/sh\n[ \"$1\" = server ] && exec sleep 999\necho 'k3s version {K3S_VERSION} (0)'\n");
+        fs::write(&program, text)?;
+        let (releases, _) = releases_with(bed, &program)?;
+        let disk = bed.disk(VOLUME, "64M")?;
+        let machine = bare(bed, &releases, Some(&disk))?;
+        install(&machine, &format!("{}{}", settings::server(&releases), settings::volume_with(BLANK_ONLY)))?;
+        let runs = |what: &str| {
+            machine
+                .wait_for(what, SOON, || Ok(machine.run("test \"$(systemctl show -P MainPID k3s)\" != 0")?.success()))
+        };
+        runs("K3s to run")?;
+
+        machine.detach(&disk)?;
+        machine.wait_for("systemd to stop K3s and to unmount", SOON, || {
+            Ok(machine.run("[ \"$(systemctl is-active k3s mnt-data.mount | sort -u)\" = inactive ]")?.success())
+        })?;
+        until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        machine.attach(&disk)?;
+        until_ready(&machine, "data")?;
+        runs("K3s to run again")?;
+
+        // Who stops it first means it.
+        machine.ok("systemctl stop k3s")?;
+        machine.detach(&disk)?;
+        until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        machine.attach(&disk)?;
+        until_ready(&machine, "data")?;
+        tells(&machine, &["K3s to be started again by hand", "somebody stopped it (`systemctl stop`)"])?;
+        assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
         Ok(())
     })
 }

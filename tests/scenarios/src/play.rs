@@ -110,6 +110,8 @@ impl Story {
                 self.engine.converge(&self.change, Duration::from_secs(*seconds), |_| {}).await;
             }
             Event::Attach { disk } => self.host.attach(disk),
+            Event::Detach { disk } => self.host.detach(disk),
+            Event::PutBack { disk } => self.host.put_back(disk),
             Event::Bind { from, at } => self.host.bind(from, at),
             Event::Put { path, text } => self.host.put(path, text),
             Event::Edit { path, old, new } => {

@@ -53,6 +53,16 @@ pub enum Event {
         /// The disk.
         disk: WorldDisk,
     },
+    /// A disk is taken out while the machine runs.
+    Detach {
+        /// Its node.
+        disk: PathBuf,
+    },
+    /// A disk that was taken out is back.
+    PutBack {
+        /// Its node.
+        disk: PathBuf,
+    },
     /// A directory of something mounted is mounted at another place as well.
     Bind {
         /// The directory.
@@ -111,6 +121,8 @@ impl Event {
             Self::RunAgain => "Bowline is started again".into(),
             Self::Wait { seconds } => format!("{seconds} seconds pass"),
             Self::Attach { disk } => format!("the disk {} is attached", disk.path.display()),
+            Self::Detach { disk } => format!("the disk {} is taken out", disk.display()),
+            Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
             Self::Put { path, .. } => format!("somebody writes {}", path.display()),
             Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),

@@ -201,6 +201,28 @@ fn a_k3s_that_somebody_stopped_stays_stopped() {
 }
 
 #[test]
+fn a_k3s_that_went_down_with_its_volume_is_started_again_when_that_is_back() {
+    let mut facts = up();
+    (facts.unit.active, facts.unit.began, facts.unit.ended) = (ActiveState::Inactive, 100, 250);
+    facts.node = None;
+    let absent = |absence: &str| {
+        let mut pairs = vec![("absence/data", absence)];
+        for (key, value) in [("name", "n1"), ("address", "10.0.1.10"), ("interface", "eth1"), ("clock", "ok")] {
+            pairs.push((key, value));
+        }
+        pairs.extend([("default-route", "ok"), ("volume/data", "ready"), ("gate/data", "set")]);
+        Conditions::from_pairs(<[_; 8]>::try_from(pairs).unwrap())
+    };
+    let again = plan(&spec(""), &facts, &absent("200-300"));
+    assert_eq!(said(&again), ["start K3s"]);
+    assert_eq!(again.steps[0].why, "systemd stopped it when volume data went away, which is back");
+    // Stopped by somebody: before the disk went, after it was back, or in an earlier life of K3s.
+    for other in ["251-300", "200-240", "50-80"] {
+        assert!(said(&plan(&spec(""), &facts, &absent(other))).is_empty(), "{other}");
+    }
+}
+
+#[test]
 fn a_pinned_sum_is_demanded_of_an_installed_binary_too() {
     let pin = format!("sha256 = {{ amd64 = \"{}\" }}\n", "a".repeat(64));
     let mut facts = up();

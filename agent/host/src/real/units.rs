@@ -75,6 +75,7 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
             result = "condition".into();
         }
     }
+    let time = |key: &str| common.get(key).and_then(|v| u64::try_from(v).ok()).unwrap_or_default();
     let drop_ins = common
         .get("DropInPaths")
         .and_then(|v| v.try_clone().ok())
@@ -91,6 +92,8 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         main_pid: special.get("MainPID").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
         restarts: special.get("NRestarts").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
         started: special.get("ExecMainStartTimestamp").and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0),
+        began: time("InactiveExitTimestampMonotonic"),
+        ended: time("InactiveEnterTimestampMonotonic"),
         exit_status: special.get("ExecMainStatus").and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
         needs_reload: common.get("NeedDaemonReload").and_then(|v| bool::try_from(v).ok()).unwrap_or_default(),
     }
@@ -262,7 +265,11 @@ mod tests {
                 ("FragmentPath", "/etc/systemd/system/k3s.service"),
             ],
             &[("NeedDaemonReload", true), ("AssertResult", true)],
-            &[("AssertTimestamp", 1_763_710_800_000_000)],
+            &[
+                ("AssertTimestamp", 1_763_710_800_000_000),
+                ("InactiveExitTimestampMonotonic", 20_000_000),
+                ("InactiveEnterTimestampMonotonic", 10_000_000),
+            ],
         );
         let drop_in = "/etc/systemd/system/k3s.service.d/50-bowline.conf".to_owned();
         common.insert("DropInPaths".into(), OwnedVariant::try_from(zbus::wire::Variant::from(vec![drop_in])).unwrap());
@@ -276,6 +283,7 @@ mod tests {
         assert_eq!((unit.result.as_str(), unit.restarts, unit.exit_status), ("exit-code", 7, 1));
         assert_eq!(unit.drop_ins, [PathBuf::from("/etc/systemd/system/k3s.service.d/50-bowline.conf")]);
         assert!(unit.needs_reload && unit.started);
+        assert_eq!((unit.began, unit.ended), (20_000_000, 10_000_000));
     }
 
     #[test]

@@ -75,6 +75,16 @@ impl SimHost {
         self.lock().attach(disk);
     }
 
+    /// Takes a disk out while the machine runs.
+    pub fn detach(&self, device: impl AsRef<Path>) {
+        self.lock().detach(device.as_ref());
+    }
+
+    /// Puts a disk back that was taken out.
+    pub fn put_back(&self, device: impl AsRef<Path>) {
+        self.lock().put_back(device.as_ref());
+    }
+
     /// Mounts a directory of something mounted at another place as well, as the kubelet does.
     pub fn bind(&self, from: impl AsRef<Path>, at: impl AsRef<Path>) {
         self.lock().bind(from.as_ref(), at.as_ref());

@@ -47,6 +47,7 @@ pub(super) struct SimUnit {
     pub(super) started: bool,
     pub(super) failed: Option<String>,
     pub(super) since: Instant,
+    pub(super) ended: Option<Instant>,
 }
 
 pub(super) struct State {
@@ -60,6 +61,10 @@ pub(super) struct State {
     pub(super) foreign_labels: Vec<WorldLabel>,
     pub(super) files: BTreeMap<PathBuf, File>,
     pub(super) disks: Vec<Disk>,
+    /// Taken out.
+    pub(super) away: Vec<Disk>,
+    /// Device unit -> when its disk was last taken out.
+    pub(super) left: BTreeMap<String, Instant>,
     pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
     pub(super) mounts: Vec<Mount>,
     pub(super) loaded: BTreeMap<PathBuf, String>,
@@ -85,6 +90,8 @@ impl State {
             foreign_labels: world.labels.clone(),
             files: BTreeMap::new(),
             disks: Vec::new(),
+            away: Vec::new(),
+            left: BTreeMap::new(),
             foreign_mounts: Vec::new(),
             mounts: Vec::new(),
             loaded: BTreeMap::new(),

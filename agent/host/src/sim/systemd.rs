@@ -42,13 +42,14 @@ impl State {
         self.mounts.clear();
         self.jobs.clear();
         self.loaded.clear();
+        self.left.clear();
         self.files.retain(|path, _| !path.starts_with("/run"));
         self.units.retain(|_, unit| unit.enabled);
         for disk in &mut self.disks {
             disk.device.mounted_at.clear();
         }
         for unit in self.units.values_mut() {
-            (unit.active, unit.started, unit.failed) = (false, false, None);
+            (unit.active, unit.started, unit.failed, unit.ended) = (false, false, None, None);
         }
         if let Some(node) = &mut self.node {
             node.ready = Ready::Unknown;
@@ -71,6 +72,7 @@ impl State {
             started: false,
             failed: None,
             since: Instant::now(),
+            ended: None,
         })
     }
 
@@ -83,7 +85,10 @@ impl State {
     }
 
     pub(super) fn stop(&mut self, name: &str) {
-        self.state_of(name).active = false;
+        let unit = self.state_of(name);
+        if std::mem::take(&mut unit.active) {
+            unit.ended = Some(Instant::now());
+        }
         if name == K3S
             && let Some(node) = &mut self.node
         {
@@ -193,9 +198,50 @@ impl State {
         }
     }
 
+    /// Takes a disk out: systemd stops what needs its mounts, then unmounts.
+    pub(super) fn detach(&mut self, device: &Path) {
+        let Some(index) = self.disks.iter().position(|d| d.device.path == device) else { return };
+        let mut disk = self.disks.remove(index);
+        if let Content::Filesystem { uuid, .. } = &disk.content {
+            let unit = format!("dev-disk-by\\x2duuid-{}.device", uuid.replace('-', "\\x2d"));
+            self.left.insert(unit, Instant::now());
+        }
+        for at in std::mem::take(&mut disk.device.mounted_at) {
+            let folder = Path::new(UNITS).join(format!("{K3S}.d"));
+            let gate = format!("RequiresMountsFor={}", at.display());
+            let gates = |(path, text): (&PathBuf, &String)| path.starts_with(&folder) && text.contains(&gate);
+            if self.loaded.iter().any(gates) {
+                self.stop(K3S);
+            }
+            let line = format!("Where={}", at.display());
+            let unit = self.loaded.iter().find(|(_, text)| text.lines().any(|l| l == line)).map(|(path, _)| path);
+            if let Some(name) = unit.and_then(|path| path.file_name()).map(|n| n.to_string_lossy().into_owned()) {
+                self.stop(&name);
+            }
+            self.mounts.retain(|m| m.target != at);
+        }
+        self.away.push(disk);
+    }
+
+    /// Puts a disk back that was taken out, with what it holds.
+    pub(super) fn put_back(&mut self, device: &Path) {
+        if let Some(index) = self.away.iter().position(|d| d.device.path == device) {
+            let disk = self.away.remove(index);
+            self.disks.push(disk);
+        }
+    }
+
+    /// A time in microseconds since boot, never 0.
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.booted).as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     pub(super) fn unit(&self, name: &str) -> Unit {
         let path = Path::new(UNITS).join(name);
         let mut unit = Unit::not_found();
+        if let Some(left) = self.left.get(name) {
+            unit.ended = self.micros(*left);
+        }
         let on_disk = self.files.get(&path).map(|f| f.text());
         if let Some(text) = self.loaded.get(&path) {
             unit.load = "loaded".into();
@@ -214,6 +260,10 @@ impl State {
             unit.file_state = "enabled".into();
         }
         unit.started = state.started;
+        if state.active || state.ended.is_some() {
+            unit.began = self.micros(state.since);
+        }
+        unit.ended = state.ended.map_or(0, |at| self.micros(at));
         (unit.active, unit.sub) = match (state.active, &state.failed) {
             (true, _) if name == K3S => self.k3s_state(state),
             (true, _) => (ActiveState::Active, "mounted".into()),

@@ -87,7 +87,19 @@ pub(super) fn mounted(
             plan.note(item, text);
         }
     }
+    if let Some((left, back)) = absence(seen) {
+        plan.state(format!("absence/{}", volume.name), format!("{left}-{back}"));
+    }
     if plan.settled(item) {
         plan.state(item, "ready");
     }
+}
+
+/// From when until when the volume was away, the last time since boot that it was, in microseconds since then.
+///
+/// Where the disk itself went, it went first: systemd stops what needs it, and unmounts after that.
+fn absence(seen: &VolumeFacts) -> Option<(u64, u64)> {
+    let (unmounted, back) = (seen.unit.ended, seen.unit.began);
+    let left = if (1..=unmounted).contains(&seen.disk_left) { seen.disk_left } else { unmounted };
+    (0 < unmounted && unmounted <= back).then_some((left, back))
 }
