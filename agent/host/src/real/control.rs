@@ -3,7 +3,7 @@
 use bowline_ports::{ErrorKind, PortError};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
@@ -32,13 +32,22 @@ impl Lock {
         })
     }
 
-    /// Whether a process holds the lock.
+    /// Whether a process holds the lock: read from the kernel's list, which everybody may, and without taking the lock
+    /// for a moment in somebody's way.
     pub fn is_held(path: &Path) -> bool {
-        match File::open(path) {
-            Ok(file) => Flock::lock(file, FlockArg::LockSharedNonblock).is_err(),
-            Err(_) => false,
-        }
+        let Ok(meta) = std::fs::metadata(path) else { return false };
+        std::fs::read_to_string("/proc/locks").is_ok_and(|locks| lists(&locks, meta.dev(), meta.ino()))
     }
+}
+
+/// Whether `/proc/locks` has a writing flock on a file (`1: FLOCK  ADVISORY  WRITE 812 00:19:1234 0 EOF`).
+fn lists(locks: &str, device: u64, inode: u64) -> bool {
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), [_, "FLOCK", _, "WRITE", _, locked, ..] if *locked == file)
+    })
 }
 
 /// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report, one
@@ -144,6 +153,21 @@ mod tests {
         assert_eq!(Lock::take(&path).err().unwrap().kind, ErrorKind::Busy);
         drop(lock);
         assert!(!Lock::is_held(&path));
+    }
+
+    #[test]
+    fn only_a_writing_flock_on_that_very_file_counts() {
+        let device = nix::sys::stat::makedev(0x103, 0x19);
+        let held = |line: &str| lists(line, device, 1234);
+        assert!(held("3: POSIX  ADVISORY  READ 7 00:19:9 0 EOF\n1: FLOCK  ADVISORY  WRITE 812 103:19:1234 0 EOF\n"));
+        assert!(held("1: FLOCK  ADVISORY  WRITE 812 103:19:1234 0 EOF"));
+        for other in
+            ["1: FLOCK  ADVISORY  READ 812", "1: -> FLOCK  ADVISORY  WRITE 812", "1: POSIX  ADVISORY  WRITE 812"]
+        {
+            assert!(!held(&format!("{other} 103:19:1234 0 EOF")), "{other}");
+        }
+        assert!(!held("1: FLOCK  ADVISORY  WRITE 812 103:19:12345 0 EOF"));
+        assert!(!held("1: FLOCK  ADVISORY  WRITE 812 03:19:1234 0 EOF"));
     }
 
     #[tokio::test]
