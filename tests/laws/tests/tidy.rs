@@ -139,6 +139,12 @@ fn the_document_of_the_readme_is_the_shipped_one() {
     }
     assert!(wanted.len() > 30, "{wanted:?}");
     let readme = read("README.md");
+    for text in [&shipped, &readme] {
+        assert!(
+            text.contains("by six spaces"),
+            "a key of several lines pasted without indentation is no YAML any more"
+        );
+    }
     let block = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(block.lines().collect::<Vec<_>>(), wanted);
 }
