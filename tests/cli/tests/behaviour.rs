@@ -141,6 +141,23 @@ fn a_closed_pipe_ends_the_output_and_not_the_world() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+#[test]
+fn a_full_disk_under_the_output_is_said() {
+    let folder = good();
+    for command in ["check", "config", "metrics", "volumes"] {
+        let output = Command::new(program())
+            .args([command, "--settings", "config.d"])
+            .current_dir(folder.path())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+            .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("writing to standard output: No space left on device"), "{command}: {said}");
+    }
+}
+
 /// More than a pipe holds.
 fn labels() -> String {
     (0..2000).map(|n| format!("label-number-{n} = \"{n}\"")).collect::<Vec<_>>().join(", ")

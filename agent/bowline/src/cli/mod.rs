@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(run(args));
     // A hung filesystem may hold a thread for ever; the process does not wait for it.
     runtime.shutdown_background();
-    code
+    if output::lost() { ExitCode::FAILURE } else { code }
 }
 
 async fn run(args: Args) -> ExitCode {

@@ -1,17 +1,31 @@
-//! Standard output and standard error. A closed pipe (`bowline status | head -1`) ends the output, not the world.
+//! Standard output and standard error. A closed pipe (`bowline status | head -1`) ends the output, not the world; any
+//! other failure is said, and ends the program with 1: half a list must not pass for the whole one.
 
 use bowline_host::real::RealHost;
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Something that was printed did not arrive.
+static LOST: AtomicBool = AtomicBool::new(false);
 
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    if !text.ends_with('\n') {
-        let _ = out.write_all(b"\n");
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
+    if let Err(error) = written.as_ref()
+        && error.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        complain(&format!("writing to standard output: {error}; what was printed is not complete"));
     }
-    let _ = out.flush();
+}
+
+/// Whether something that was printed did not arrive.
+pub(crate) fn lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Writes a value as indented JSON to standard output.
