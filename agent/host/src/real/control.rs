@@ -5,6 +5,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -50,6 +51,9 @@ fn lists(locks: &str, device: u64, inode: u64) -> bool {
     })
 }
 
+/// Between two attempts to take a connection, when one failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
 /// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report, one
 /// a line, until it hangs up.
 pub fn listen(
@@ -68,7 +72,16 @@ pub fn listen(
     Ok(tokio::spawn(async move {
         // A handful of commands at a time is all there can sensibly be.
         let places = std::sync::Arc::new(tokio::sync::Semaphore::new(8));
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                // Too many open files, or whoever asked is gone again: that passes, and the daemon must stay to be asked.
+                Err(error) => {
+                    tracing::warn!("the control socket: {error}");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
             let (asked, reports) = (asked.clone(), reports.clone());
             let Ok(place) = places.clone().try_acquire_owned() else { continue };
             tokio::spawn(async move {
