@@ -88,6 +88,9 @@ pub(crate) enum Internal {
     Papers { folder: PathBuf },
 }
 
+/// A year, in seconds: beyond it clocks overflow, and nobody waits.
+const LONGEST: u64 = 365 * 24 * 3600;
+
 /// `90s`, `10m`, `1h`, or seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -98,7 +101,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600,
         _ => return Err(format!("“{text}” is no time: write 90s, 10m or 1h")),
     };
-    number.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| format!("“{text}” is too long"))
+    number
+        .checked_mul(factor)
+        .filter(|seconds| *seconds <= LONGEST)
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("“{text}” is too long: a year (8760h) is the most"))
 }
 
 #[cfg(test)]
@@ -116,6 +123,8 @@ mod tests {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert_eq!(duration("8760h"), Ok(Duration::from_secs(LONGEST)));
+        assert!(duration("8761h").is_err() && duration("18446744073709551615s").is_err());
         assert!(duration("soon").is_err() && duration("5d").is_err());
     }
 }
