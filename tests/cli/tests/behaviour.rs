@@ -45,6 +45,40 @@ fn without_settings() {
     }
 }
 
+/// A mistyped folder must not pass for one that is empty.
+#[test]
+fn settings_that_are_not_where_they_are_said_to_be() {
+    let folder = settings(&[("50-node.toml", GOOD, 0o644), ("60-empty.toml", "", 0o644)]);
+    let file = "config.d/50-node.toml";
+    for command in [&["check"][..], &["config"], &["apply"], &["plan"], &["volumes"]] {
+        for (place, text) in [
+            ("confg.d", "confg.d does not exist"),
+            (file, "config.d/50-node.toml is not a folder"),
+            ("config.d/50-node.toml/x", "config.d/50-node.toml/x does not exist"),
+        ] {
+            let said = bowline(folder.path(), &[command, &["--settings", place]].concat());
+            assert_eq!((said.code, said.out.as_str()), (2, ""), "{command:?} {said:?}");
+            assert!(said.err.starts_with(text) && said.err.contains("help: "), "{command:?} {said:?}");
+        }
+    }
+    let said = bowline(folder.path(), &["check", "config.d/60-empty.toml"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "no settings in config.d/60-empty.toml\n"));
+    assert_eq!(bowline(folder.path(), &["check", file]).code, 0);
+
+    std::os::unix::fs::symlink("nowhere", folder.path().join("config.d/70.toml")).unwrap();
+    let said = bowline(folder.path(), &["check", "--settings", "config.d"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.starts_with("config.d/70.toml is a link to what does not exist"), "{said:?}");
+    fs::remove_file(folder.path().join("config.d/70.toml")).unwrap();
+
+    fs::write(folder.path().join("config.d/70.toml"), "# long\n".repeat(40_000)).unwrap();
+    for arguments in [&["check", "--settings", "config.d"][..], &["check", "config.d/70.toml"]] {
+        let said = bowline(folder.path(), arguments);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.starts_with("config.d/70.toml: larger than 256 KiB"), "{said:?}");
+    }
+}
+
 /// D-Bus gone: said on every surface, and never taken for an empty plan.
 #[test]
 fn without_systemd() {

@@ -4,8 +4,8 @@ use super::{INVALID, load, output};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(super) async fn run(folder: &Path, files: &[PathBuf]) -> ExitCode {
-    let loaded = if files.is_empty() { load::folder(folder) } else { load::files(files).await };
+pub(super) fn run(folder: &Path, files: &[PathBuf]) -> ExitCode {
+    let loaded = if files.is_empty() { load::folder(folder) } else { load::files(files) };
     match loaded {
         Err(trouble) => {
             output::complain(&trouble.to_string());
@@ -16,7 +16,11 @@ pub(super) async fn run(folder: &Path, files: &[PathBuf]) -> ExitCode {
                 output::complain(&format!("warning: {warning}"));
             }
             let what = if loaded.settings.is_empty() {
-                format!("no settings yet in {}", folder.display())
+                let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+                match files.is_empty() {
+                    true => format!("no settings yet in {}", folder.display()),
+                    false => format!("no settings in {}", files.join(", ")),
+                }
             } else {
                 "the settings are valid".to_string()
             };

@@ -1,8 +1,9 @@
 //! Settings from their folder or from files.
 
 use super::output;
-use bowline_host::real::{RealHost, read_settings_dir};
-use bowline_ports::{ErrorKind, Inspect, PortError};
+use crate::paths;
+use bowline_host::real::{SettingsFile, read_settings_dir, read_settings_file};
+use bowline_ports::{ErrorKind, PortError};
 use bowline_settings::{Errors, Loaded, SourceFile};
 use std::path::{Path, PathBuf};
 
@@ -39,29 +40,41 @@ impl Trouble {
     }
 }
 
-/// The files of the settings folder.
+/// The files of the settings folder. Only the usual one may still be missing: another was named by somebody.
 pub(crate) fn sources(folder: &Path) -> Result<Vec<SourceFile>, Trouble> {
+    if folder != Path::new(paths::SETTINGS) && !folder.exists() {
+        let missing = PortError::new(ErrorKind::NotFound, format!("{} does not exist", folder.display()));
+        return Err(Trouble::Unreadable(
+            missing.hint("`--settings` names the folder of the settings: correct or make it"),
+        ));
+    }
     let files = read_settings_dir(folder).map_err(Trouble::Unreadable)?;
-    Ok(files.into_iter().map(|f| SourceFile { path: f.path, text: f.text, mode: f.mode, uid: f.uid }).collect())
+    Ok(files.into_iter().map(source).collect())
+}
+
+fn source(f: SettingsFile) -> SourceFile {
+    SourceFile { path: f.path, text: f.text, mode: f.mode, uid: f.uid }
+}
+
+/// The settings in files that were read.
+pub(crate) fn validated(sources: &[SourceFile]) -> Result<Loaded, Trouble> {
+    bowline_settings::load(sources).map_err(Trouble::Invalid)
 }
 
 /// The settings of the folder.
 pub(crate) fn folder(folder: &Path) -> Result<Loaded, Trouble> {
-    bowline_settings::load(&sources(folder)?).map_err(Trouble::Invalid)
+    validated(&sources(folder)?)
 }
 
 /// The settings of some files, as if they were alone in the folder.
-pub(crate) async fn files(paths: &[PathBuf]) -> Result<Loaded, Trouble> {
+pub(crate) fn files(paths: &[PathBuf]) -> Result<Loaded, Trouble> {
     let mut all = Vec::new();
-    let host = RealHost::new().map_err(Trouble::Unreadable)?;
     for path in paths {
         let missing = || PortError::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
-        let file = host.read(path).await.and_then(|f| f.ok_or_else(missing)).map_err(Trouble::Unreadable)?;
-        let utf8 = |_| PortError::new(ErrorKind::Invalid, format!("{} is not UTF-8 text", path.display()));
-        let text = String::from_utf8(file.content).map_err(utf8).map_err(Trouble::Unreadable)?;
-        all.push(SourceFile { path: path.clone(), text, mode: file.mode, uid: file.uid });
+        let file = read_settings_file(path).and_then(|f| f.ok_or_else(missing)).map_err(Trouble::Unreadable)?;
+        all.push(source(file));
     }
-    bowline_settings::load(&all).map_err(Trouble::Invalid)
+    validated(&all)
 }
 
 /// The settings of the folder, or the complaint on standard error.

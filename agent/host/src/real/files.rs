@@ -232,22 +232,53 @@ pub struct SettingsFile {
     pub uid: u32,
 }
 
+/// More than anybody writes; reading settings takes time by the square of their length.
+const LARGEST_SETTINGS: u64 = 256 << 10;
+
 /// The settings files of a directory (`*.toml`, no dotfiles), sorted by name; none where there is no directory.
 pub fn read_settings_dir(directory: &Path) -> Result<Vec<SettingsFile>, PortError> {
     let mut files = Vec::new();
+    // A path below a file has no metadata either, and that is no folder that may still come.
+    let folder = match fs::metadata(directory) {
+        Ok(meta) => meta.is_dir(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotADirectory,
+    };
+    if !folder {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{} is not a folder", directory.display()))
+            .hint("settings are read from a folder of files NAME.toml; `bowline check FILE` checks a single file"));
+    }
     for name in list(directory)?.unwrap_or_default() {
         if name.starts_with('.') || !name.ends_with(".toml") {
             continue;
         }
         let path = directory.join(&name);
-        // Removed since the listing: as if it had never been there.
-        let Some(file) = read(&path)? else { continue };
-        let text = String::from_utf8(file.content).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            PortError::new(ErrorKind::Invalid, format!("{}: not UTF-8 at byte {at}", path.display()))
-                .hint("save the file as UTF-8 text")
-        })?;
-        files.push(SettingsFile { path, text, mode: file.mode, uid: file.uid });
+        match read_settings_file(&path)? {
+            Some(file) => files.push(file),
+            None if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => {
+                return Err(PortError::new(
+                    ErrorKind::NotFound,
+                    format!("{} is a link to what does not exist", path.display()),
+                )
+                .hint("correct the link, or remove it"));
+            }
+            // Removed since the listing: as if it had never been there.
+            None => {}
+        }
     }
     Ok(files)
+}
+
+/// One settings file, wherever it is; `None` where nothing is.
+pub fn read_settings_file(path: &Path) -> Result<Option<SettingsFile>, PortError> {
+    let Some(file) = read(path)? else { return Ok(None) };
+    if file.content.len() as u64 > LARGEST_SETTINGS {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{}: larger than 256 KiB", path.display()))
+            .hint("settings are a few lines of text; is it the right file?"));
+    }
+    let text = String::from_utf8(file.content).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        PortError::new(ErrorKind::Invalid, format!("{}: not UTF-8 at byte {at}", path.display()))
+            .hint("save the file as UTF-8 text")
+    })?;
+    Ok(Some(SettingsFile { path: path.to_path_buf(), text, mode: file.mode, uid: file.uid }))
 }

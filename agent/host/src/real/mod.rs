@@ -25,7 +25,7 @@ mod space;
 mod tool;
 mod units;
 
-pub use files::{SettingsFile, read_settings_dir};
+pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::FIELD_MANAGER;
 
 use blocking::{QUICK, blocking};
