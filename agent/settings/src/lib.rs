@@ -48,7 +48,7 @@ use crate::source::{Sources, Spot};
 use crate::tree::Table;
 
 /// One settings file, as the host found it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its path; only its name matters for the order.
     pub path: PathBuf,

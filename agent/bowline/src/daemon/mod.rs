@@ -10,7 +10,8 @@ mod phases;
 mod scrape;
 mod surfaces;
 
-use crate::cli::{BAD_SETTINGS, load, settings_report};
+use crate::cli::load::{self, Trouble};
+use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
 use bowline_cluster::SERVICE;
@@ -22,7 +23,7 @@ use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_ports::Change;
-use bowline_settings::Settings;
+use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::mount_unit_name;
 use listen::Listeners;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,8 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     };
     let host: Arc<dyn Change> = machine.clone();
     let surfaces = Surfaces::new(&host).await;
-    let loaded = match load::folder(folder) {
-        Ok(loaded) => loaded,
+    let (loaded, files) = match load::sources(folder).and_then(|files| Ok((load::validated(&files)?, files))) {
+        Ok(both) => both,
         Err(trouble) => {
             for line in trouble.to_string().lines() {
                 tracing::error!("{line}");
@@ -82,7 +83,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     let daemon = Daemon {
         folder: folder.to_path_buf(),
         settings: loaded.settings,
-        files: settings_files(folder),
+        files: Ok(files),
         level,
         machine,
         host,
@@ -97,15 +98,11 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     code
 }
 
-/// What the settings files say, to tell a change from a mere touch.
-fn settings_files(folder: &Path) -> Vec<(PathBuf, String, u32)> {
-    load::sources(folder).map(|all| all.into_iter().map(|f| (f.path, f.text, f.mode)).collect()).unwrap_or_default()
-}
-
 struct Daemon {
     folder: PathBuf,
     settings: Settings,
-    files: Vec<(PathBuf, String, u32)>,
+    /// What the settings files said, or why they could not be read: to tell a change from a mere touch.
+    files: Result<Vec<SourceFile>, Vec<String>>,
     level: logging::Level,
     machine: Arc<RealHost>,
     host: Arc<dyn Change>,
@@ -162,7 +159,8 @@ impl Daemon {
                 event = events.recv() => match event {
                     Some(Event::Settings) => {
                         self.reload(false);
-                        units.send_replace(watched(&self.settings));
+                        let wanted = watched(&self.settings);
+                        units.send_if_modified(|units| std::mem::replace(units, wanted.clone()) != wanted);
                     }
                     Some(Event::Devices | Event::Units) => self.engine.wake(Wake::Look),
                     // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
@@ -191,12 +189,14 @@ impl Daemon {
 
     /// Takes changed settings into force, or keeps the earlier ones and says so everywhere.
     fn reload(&mut self, asked: bool) {
-        let files = settings_files(&self.folder);
+        // Read once: what is compared is what is taken into force.
+        let sources = load::sources(&self.folder);
+        let files = sources.as_ref().map(Clone::clone).map_err(Trouble::lines);
         if files == self.files && !asked {
             return;
         }
         self.files = files;
-        match load::folder(&self.folder) {
+        match sources.and_then(|files| load::validated(&files)) {
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     tracing::warn!("{warning}");
@@ -219,7 +219,7 @@ impl Daemon {
                 for line in trouble.to_string().lines() {
                     tracing::error!("{line}");
                 }
-                let files = self.files.iter().map(|(path, ..)| path.display().to_string()).collect();
+                let files = self.files.iter().flatten().map(|file| file.path.display().to_string()).collect();
                 self.engine.settings(SettingsReport { files, errors: trouble.lines(), absent: false });
             }
         }

@@ -16,7 +16,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Notifies of every change; never ends.
 pub(super) async fn watch(directory: &Path, signal: &Notify) {
-    let mut first = true;
     loop {
         let place = nearest(directory);
         let (sender, mut events) = mpsc::channel(1);
@@ -35,7 +34,8 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
             Ok(watcher) => watcher,
             Err(error) => {
                 tracing::warn!("watching {}: {error}; looking every {} s", place.display(), AGAIN.as_secs());
-                poll(directory, signal).await;
+                tokio::time::sleep(AGAIN).await;
+                signal.notify_one();
                 continue;
             }
         };
@@ -44,10 +44,8 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
         if nearest(directory) != place {
             continue;
         }
-        if !first {
-            signal.notify_one();
-        }
-        first = false;
+        // What was written before the watch began is seen now: whoever hears it compares.
+        signal.notify_one();
         while events.recv().await.is_some() {
             settle(&mut events).await;
             if place == directory {
@@ -82,26 +80,4 @@ fn nearest(directory: &Path) -> PathBuf {
 
 fn inode(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
-}
-
-/// Without inotify: one comparison, after a while.
-async fn poll(directory: &Path, signal: &Notify) {
-    let look = || {
-        let mut all: Vec<_> = std::fs::read_dir(directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| {
-                let meta = e.metadata().ok()?;
-                Some((e.file_name(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len()))
-            })
-            .collect();
-        all.sort();
-        all
-    };
-    let before = look();
-    tokio::time::sleep(AGAIN).await;
-    if look() != before {
-        signal.notify_one();
-    }
 }
