@@ -107,7 +107,11 @@ impl Capability for Labels {
             }
         }
         let dropped = node.labels.keys().filter(|key| owned(key) && !wanted.contains_key(*key));
-        changes.extend(dropped.map(|key| format!("{key} removed")));
+        changes.extend(dropped.map(|key| match node.managers.get(key).map_or(0, Vec::len) {
+            // Somebody else keeps it too: it stays on the Node.
+            2.. => format!("{key} no longer kept"),
+            _ => format!("{key} removed"),
+        }));
         if changes.is_empty() {
             if plan.refusals.is_empty() {
                 plan.state("labels", "applied");
@@ -159,6 +163,12 @@ mod tests {
         let plan = plan(&[("role", "kafka"), ("kept", "x")], &facts);
         assert_eq!(plan.steps[0].action.to_string(), "label Node n1: role=kafka, old removed");
         assert_eq!(plan.steps[0].action.labels.len(), 2);
+    }
+
+    #[test]
+    fn a_forgotten_label_that_somebody_else_keeps_too_stays() {
+        let plan = plan(&[], &node(&[("old", "1", MANAGER), ("old", "1", "kubectl-label")]));
+        assert_eq!(plan.steps[0].action.changes, ["old no longer kept"]);
     }
 
     #[test]
