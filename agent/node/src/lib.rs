@@ -127,12 +127,18 @@ impl Node {
 
     fn address(&self, facts: &Facts, plan: &mut Plan<Action>) {
         let usable = facts.addresses.iter().filter(|a| own_interface(&a.interface) && !link_local(a.address));
-        let (fitting, wanted): (Vec<_>, String) = match &self.spec.address {
-            Some(cidr) => (usable.filter(|a| cidr.contains(a.address)).collect(), format!("an address in {cidr}")),
+        let correct = "attach the machine to that network, or correct `[node] address`";
+        let (fitting, wanted, overdue): (Vec<_>, String, &str) = match &self.spec.address {
+            Some(cidr) => {
+                (usable.filter(|a| cidr.contains(a.address)).collect(), format!("an address in {cidr}"), correct)
+            }
             None => {
                 let interface = facts.default_route.as_deref();
                 let first = usable.filter(|a| Some(a.interface.as_str()) == interface && a.address.is_ipv4()).take(1);
-                (first.collect(), "an address on the interface of the default route".into())
+                // Which of several IPv6 addresses stays is not to be guessed.
+                let name = "name the network in `[node] address`; an IPv6 network too is only looked for when it is named \
+                            there (`address = \"fd00:1::/64\"`)";
+                (first.collect(), "an IPv4 address on the interface of the default route".into(), name)
             }
         };
         match fitting.as_slice() {
@@ -141,10 +147,7 @@ impl Node {
                 let list = list.join(", ");
                 plan.waits.push(
                     Wait::new("address", wanted, format!("no interface has one yet; there are: {list}"))
-                        .deadline(
-                            Duration::from_secs(300),
-                            "attach the machine to that network, or correct `[node] address`",
-                        )
+                        .deadline(Duration::from_secs(300), overdue)
                         .poll(Duration::from_secs(1)),
                 );
             }

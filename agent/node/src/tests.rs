@@ -43,6 +43,18 @@ fn without_a_network_the_default_route_decides() {
 }
 
 #[test]
+fn a_machine_with_ipv6_only_is_told_how_to_name_its_network() {
+    let mut facts = facts();
+    facts.addresses.retain(|a| a.interface != "eth0");
+    facts.addresses.push(Address { interface: "eth0".into(), address: "2001:db8::7".parse().unwrap() });
+    let plan = plan(&node(None), &facts);
+    assert_eq!(plan.waits[0].what, "an IPv4 address on the interface of the default route");
+    assert!(plan.waits[0].why.contains("eth0 2001:db8::7"), "{}", plan.waits[0].why);
+    assert!(plan.waits[0].overdue.contains("an IPv6 network too"), "{}", plan.waits[0].overdue);
+    assert_eq!(super::tests::plan(&node(Some("2001:db8::/64")), &facts).conditions["address"], "2001:db8::7");
+}
+
+#[test]
 fn an_address_that_is_not_there_is_waited_for_by_name_and_says_what_there_is() {
     let plan = plan(&node(Some("192.168.7.0/24")), &facts());
     assert_eq!(plan.waits[0].what, "an address in 192.168.7.0/24");
