@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// The largest checksum file that is read.
 const CHECKSUMS: usize = 1 << 20;
+/// Ten times what K3s has: who sends more sends something else, or without end.
+const LARGEST: u64 = 1 << 30;
 /// What must stay free besides the file.
 const MARGIN: u64 = 1 << 20;
 
@@ -30,18 +32,27 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     /// Without a single byte.
     pub(crate) stall: Duration,
+    /// For everything: a byte now and then would otherwise go on for ever.
+    pub(crate) total: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(15), stall: Duration::from_secs(30) }
+        Self { connect: Duration::from_secs(15), stall: Duration::from_secs(30), total: Duration::from_secs(3600) }
     }
 }
 
 /// Carries out the order.
 pub(crate) async fn fetch(order: &FetchOrder, limits: Limits, report: Report<'_>) -> Result<(), PortError> {
     let mut client = Client::new(order.ca_file.clone(), limits);
-    let result = attempt(order, &mut client, report).await;
+    let result = match tokio::time::timeout(limits.total, attempt(order, &mut client, report)).await {
+        Ok(result) => result,
+        Err(_) => Err(PortError::new(
+            ErrorKind::Timeout,
+            format!("{}: not complete after {} s", order.url, limits.total.as_secs()),
+        )
+        .hint("the connection is too slow, or the other side sends without end; a mirror nearby helps")),
+    };
     match client.skew() {
         Some(skew) => result.map_err(|error| {
             let hint = match &error.hint {
@@ -67,6 +78,9 @@ async fn attempt(order: &FetchOrder, client: &mut Client, report: Report<'_>) ->
     let mut answer = client.get(&order.url).await?;
     let directory = order.to.parent().unwrap_or(Path::new("/")).to_path_buf();
     files::make_directories(&directory)?;
+    if answer.length.is_some_and(|length| length > LARGEST) {
+        return Err(too_large(&answer.shown));
+    }
     check_space(order, &directory, answer.length)?;
 
     let part = Part::create(order)?;
@@ -166,6 +180,9 @@ async fn receive(
             _ => say(done, total, &format!("no data for {seconds} s")),
         };
         let Some(chunk) = patiently(answer.chunk(), Duration::from_secs(1), silence).await? else { break };
+        if done + chunk.len() as u64 > LARGEST {
+            return Err(too_large(&answer.shown));
+        }
         digest.update(&chunk);
         file.write_all(&chunk).map_err(|error| {
             let error = PortError::io(format_args!("writing {}", path.display()), &error);
@@ -175,6 +192,11 @@ async fn receive(
         say(done, total, "downloading");
     }
     Ok(hex(digest))
+}
+
+fn too_large(shown: &str) -> PortError {
+    PortError::new(ErrorKind::Invalid, format!("{shown}: more than {} MiB, so not K3s", LARGEST >> 20))
+        .hint("nothing was installed; is it the right address?")
 }
 
 /// Waits for something, and tells at this pace how many times it has told already.
