@@ -153,7 +153,37 @@ impl FromStr for Mirror {
         if host.is_empty() || host.starts_with(':') || !plain {
             return Err(Complaint::new(format!("this is no mirror: {form}")));
         }
+        check_host(host)?;
         Ok(if secure { Self::Https(format!("https://{rest}")) } else { Self::Http(format!("http://{rest}")) })
+    }
+}
+
+/// `name`, `name:port`, `192.0.2.1:port`, `[2001:db8::1]:port`, when something can be there.
+fn check_host(host: &str) -> Result<(), Complaint> {
+    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(Complaint::new(format!("a mirror can not be at {}: that is no IPv6 address", quote(host))));
+            }
+            (None, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) })
+        }
+        None => match host.split_once(':') {
+            Some((name, port)) => (Some(name), Some(port)),
+            None => (Some(host), None),
+        },
+    };
+    if port.is_some_and(|port| number::<u16>(port).is_none_or(|port| port == 0)) {
+        return Err(Complaint::new(format!("a mirror can not be at {}: a port is 1 to 65535", quote(host))));
+    }
+    let part = |part: &str| {
+        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        (1..=63).contains(&part.len()) && plain && !part.starts_with('-') && !part.ends_with('-')
+    };
+    match name {
+        Some(name) if name.len() > 253 || !name.strip_suffix('.').unwrap_or(name).split('.').all(part) => {
+            Err(Complaint::new(format!("a mirror can not be at {}: that is no host name", quote(host))))
+        }
+        _ => Ok(()),
     }
 }
 

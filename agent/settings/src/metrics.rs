@@ -24,7 +24,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
         }),
     });
     if let Some(listen) = &listen {
-        check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty));
+        let kubernetes = reader.whole && root.get("cluster").is_some();
+        check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty), kubernetes);
     }
     let values = |list: Vec<(Listen, Spot)>| list.into_iter().map(|(value, _)| value).collect();
     Metrics {
@@ -33,12 +34,27 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
     }
 }
 
-fn check_listen<'a>(reader: &mut Reader<'a>, section: &Section<'a>, listen: &[(Listen, Spot)], nobody: bool) {
+/// Ports that Kubernetes needs on every address.
+const KUBERNETES: [(u16, &str); 2] = [(6443, "its API server"), (10250, "the kubelet")];
+
+fn check_listen<'a>(
+    reader: &mut Reader<'a>,
+    section: &Section<'a>,
+    listen: &[(Listen, Spot)],
+    nobody: bool,
+    kubernetes: bool,
+) {
     let path = section.key("listen");
     for (index, (place, at)) in listen.iter().enumerate() {
         let earlier = listen.get(..index).unwrap_or_default();
         if earlier.iter().any(|(other, _)| other == place) {
             reader.complain(*at, &path, Complaint::new(format!("{place} is in the list twice")));
+        } else if let Some((other, _)) = earlier.iter().find(|(other, _)| other.overlaps(place)) {
+            let complaint = Complaint::new(format!("{place} and {other} are in each other's way"));
+            reader.complain(*at, &path, complaint.suggest("leave out the narrower one, or give it another port"));
+        } else if let Some((_, what)) = KUBERNETES.iter().find(|(port, _)| kubernetes && *port == place.port) {
+            let complaint = Complaint::new(format!("{place} is in the way of Kubernetes: {what} listens there"));
+            reader.complain(*at, &path, complaint.suggest("port 9787 is the usual one"));
         } else if reader.whole && nobody && section.get("allow").is_none_or(is_empty_list) && !place.is_loopback() {
             reader.complain(
                 *at,

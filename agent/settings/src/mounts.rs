@@ -98,6 +98,15 @@ pub(crate) fn check(text: &str) -> Result<PathBuf, Complaint> {
     if text.len() > 200 {
         return Err(Complaint::new("a mount point has at most 200 characters"));
     }
+    // The unit's name has `\\xNN` for some characters, and a file that is being written has a few more around it.
+    let escaped = |byte: u8| if byte.is_ascii_alphanumeric() || b"/:_.".contains(&byte) { 1 } else { 4 };
+    let name: usize = text.bytes().skip(1).map(escaped).sum();
+    if name + ".mount".len() > 255 - "..bowline-tmp".len() {
+        return Err(Complaint::new(
+            "a mount point is also the name of a systemd unit, with four characters for each `-`, `+`, `@`, `,` and `=`: \
+             this one is too long for that",
+        ));
+    }
     let system = TREES.iter().find(|tree| path.starts_with(tree));
     if let Some(place) = system.or_else(|| PLACES.iter().find(|place| **place == text)) {
         return Err(Complaint::new(format!(
@@ -192,6 +201,8 @@ mod tests {
         ] {
             assert!(check(path).is_err(), "{path}");
         }
+        let long = format!("/mnt/{}", "a-".repeat(60));
+        assert!(check(&long).is_err() && check(&long.replace('-', "_")).is_ok());
         let end = check("/mnt//data/").unwrap_err();
         assert_eq!(end.suggestion.as_deref(), Some("write \"/mnt/data\""));
     }

@@ -140,6 +140,21 @@ impl Listen {
         }
     }
 
+    /// Whether both can not be listened on: the same port, and one of the two addresses is all of that kind.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let all = |listen: &Self| match listen.host {
+            ListenHost::Ip(address) if address.is_unspecified() => Some(address),
+            _ => None,
+        };
+        let covers = |all: IpAddr, one: &Self| match one.host {
+            // `::` takes IPv4 along.
+            ListenHost::Ip(address) => all.is_ipv6() || address.is_ipv4(),
+            ListenHost::NodeAddress => true,
+        };
+        self.port == other.port
+            && (all(self).is_some_and(|all| covers(all, other)) || all(other).is_some_and(|all| covers(all, self)))
+    }
+
     /// The socket address, once the node's own address is known.
     pub fn resolve(&self, node_address: Option<IpAddr>) -> Option<SocketAddr> {
         let address = match self.host {

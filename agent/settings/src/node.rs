@@ -1,10 +1,11 @@
 //! Reads `[node]`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::complaint::{Complaint, quote};
 use crate::labels;
 use crate::model::{ExternalAddress, Node};
+use crate::net::Cidr;
 use crate::reader::{NOT_YET, Reader, Section};
 use crate::tree::Kind;
 
@@ -20,7 +21,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
     };
     reader.known(&section, &KEYS, &["taints"]);
     let name = reader.with(&section, "name", node_name);
-    let address = reader.parsed(&section, "address");
+    let address = reader.with(&section, "address", network);
     let external_address = reader.with(&section, "external-address", external);
     let mut node = Node { name, address, external_address, ..Node::default() };
     if let Some(table) = reader.section(&section, "labels") {
@@ -67,6 +68,22 @@ fn node_name(text: &str) -> Result<String, Complaint> {
         return Ok(text.to_owned());
     };
     Err(complaint)
+}
+
+/// A network in which a node can have its address.
+fn network(text: &str) -> Result<Cidr, Complaint> {
+    let network: Cidr = text.parse()?;
+    let reserved = [
+        (Ipv4Addr::new(127, 0, 0, 0), 8, "is this machine itself: no other node reaches it there"),
+        (Ipv4Addr::new(169, 254, 0, 0), 16, "is for a single link: such addresses are not looked at"),
+    ];
+    match reserved.into_iter().find(|(all, bits, _)| Cidr::around((*all).into(), *bits).contains(network.address())) {
+        Some((_, _, why)) => {
+            Err(Complaint::new(format!("{} {why}", quote(text)))
+                .suggest("the private network's, such as \"10.0.1.0/24\""))
+        }
+        None => Ok(network),
+    }
 }
 
 fn external(text: &str) -> Result<ExternalAddress, Complaint> {

@@ -244,3 +244,39 @@ fn errors_are_for_machines_too() {
     assert_eq!(json[0]["suggestion"], "did you mean \"info\"?");
     assert_eq!(json[0]["snippet"]["text"], "level = \"infos\"");
 }
+
+#[test]
+fn what_can_never_work_is_refused() {
+    let complains = |text: &str, words: &str| {
+        let wrong = wrong(text);
+        assert!(wrong.iter().any(|(_, message)| message.contains(words)), "{text}: {wrong:?}");
+    };
+    for host in ["mirror.example:99999", "mirror.example:0", "mirror.example:abc", "mirror.example:"] {
+        complains(&format!("{CLUSTER}mirror = \"https://{host}/k3s\"\n"), "a port is 1 to 65535");
+    }
+    for host in ["-mirror.example", "mirror..example", "mirror.exa%mple", "mir*ror"] {
+        complains(&format!("{CLUSTER}mirror = \"https://{host}/k3s\"\n"), "is no host name");
+    }
+    complains(&format!("{CLUSTER}mirror = \"https://[fd00::zz]/k3s\"\n"), "is no IPv6 address");
+    for host in ["mirror.example:8443", "mirror", "10.0.1.2:443", "[fd00::2]", "[fd00::2]:443", "my_mirror.example."] {
+        assert!(settings(&format!("{CLUSTER}mirror = \"https://{host}/k3s\"\n")).cluster.is_some(), "{host}");
+    }
+    let listen = |places: &str| format!("[metrics]\nlisten = [{places}]\nallow = [\"10.0.1.0/24\"]\n");
+    for places in [
+        "\"127.0.0.1:9787\", \"0.0.0.0:9787\"",
+        "\"[::]:9787\", \"127.0.0.1:9787\"",
+        "\"{address}:9787\", \"0.0.0.0:9787\"",
+        "\"0.0.0.0:9787\", \"[::]:9787\"",
+    ] {
+        complains(&listen(places), "are in each other's way");
+    }
+    settings(&listen("\"127.0.0.1:9787\", \"0.0.0.0:9788\", \"{address}:9787\", \"[::1]:9787\""));
+    for port in [6443, 10250] {
+        complains(&format!("{CLUSTER}{}", listen(&format!("\"{{address}}:{port}\""))), "is in the way of Kubernetes");
+        settings(&listen(&format!("\"{{address}}:{port}\"")));
+    }
+    for network in ["127.0.0.0/8", "127.0.0.1", "169.254.0.0/16", "169.254.7.0/24"] {
+        complains(&format!("[node]\naddress = \"{network}\"\n"), "is ");
+    }
+    settings("[node]\naddress = \"0.0.0.0/0\"\n");
+}
