@@ -221,8 +221,15 @@ fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Ac
         }
         None => plan.step(ITEM, configure, "K3s reads it at its start"),
     }
-    if let Some(restart) = &facts.restart {
-        plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
+    match &facts.restart {
+        Some(restart) if running => {
+            plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
+        }
+        // Stopped by somebody, and to be started by them: owed is then nothing any more.
+        Some(_) if facts.unit.active != ActiveState::Deactivating => {
+            plan.step(ITEM, Action::ForgetRestart, "K3s is down: its next start reads its configuration");
+        }
+        _ => {}
     }
 }
 

@@ -91,6 +91,8 @@ pub enum Action {
     Start,
     /// Restart K3s, then drop the record.
     Restart(Restart),
+    /// Drop the record of a restart.
+    ForgetRestart,
 }
 
 impl fmt::Display for Action {
@@ -105,6 +107,7 @@ impl fmt::Display for Action {
             Self::RecordRestart(_) => f.write_str("put on record that K3s has to be restarted"),
             Self::Configure { keys, .. } => write!(f, "write {CONFIG_FILE} ({})", keys.join(", ")),
             Self::Start => f.write_str("start K3s"),
+            Self::ForgetRestart => f.write_str("drop the record of a restart"),
             Self::Restart(restart) => write!(f, "restart K3s ({})", restart.reason),
         }
     }
@@ -142,6 +145,7 @@ impl Capability for Cluster {
             }
             Action::Configure { text, .. } => host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await,
             Action::Start => host.start_no_block(SERVICE).await,
+            Action::ForgetRestart => host.remove(Path::new(RESTART_RECORD)).await,
             Action::Restart(_) => {
                 host.restart_no_block(SERVICE).await?;
                 host.remove(Path::new(RESTART_RECORD)).await

@@ -143,6 +143,18 @@ fn an_owed_restart_is_paid_after_a_crash_in_between() {
 }
 
 #[test]
+fn an_owed_restart_starts_nothing_that_somebody_stopped() {
+    let mut facts = up();
+    facts.restart = Some(Restart { reason: "changed: disable".into() });
+    facts.unit.active = ActiveState::Inactive;
+    let stopped = plan(&spec(""), &facts, &all());
+    assert_eq!(said(&stopped), ["drop the record of a restart"]);
+    assert!(stopped.waits[0].why.contains("somebody stopped it"));
+    facts.unit.active = ActiveState::Deactivating;
+    assert!(said(&plan(&spec(""), &facts, &all())).is_empty());
+}
+
+#[test]
 fn another_version_than_the_one_bowline_installed_does_nothing_yet() {
     let mut facts = up();
     facts.installed = Some("v1.33.5+k3s1".into());
