@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::config::{config_text, differing_keys, keys};
-use crate::facts::{API_PORT, Facts, Restart};
+use crate::facts::{Facts, Restart, api_port};
 use crate::release::{Release, pinned, staged};
 use crate::{Action, BINARY, Cluster, MARK, SERVICE, UNIT_FILE, UNIT_TEXT};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
@@ -240,12 +240,13 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         return watch(facts, now, plan);
     }
     if let Some(listener) = &facts.listener {
+        let port = api_port(&spec.spec);
         let by = listener.process.as_deref().unwrap_or("another process");
         plan.refuse(
             ITEM,
             "start K3s",
-            format!("port {API_PORT} is in use by {by}"),
-            format!("stop what listens there (`ss -tlnp sport = :{API_PORT}`)"),
+            format!("port {port} is in use by {by}"),
+            format!("stop what listens there (`ss -tlnp sport = :{port}`)"),
         );
         return;
     }

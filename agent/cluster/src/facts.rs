@@ -5,6 +5,7 @@ use crate::{BINARY, CONFIG_FILE, Cluster, RESTART_RECORD, SERVICE, UNIT_FILE};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, Listener, NodeObject, PortError, Unit, k3s_admin_kubeconfig,
 };
+use bowline_settings::{ConfigScalar, ConfigValue};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,15 @@ pub struct Facts {
     pub api_error: Option<String>,
 }
 
-pub(crate) const API_PORT: u16 = 6443;
+/// The port of the API server: K3s's own, unless its options say another.
+pub fn api_port(spec: &bowline_settings::Cluster) -> u16 {
+    let said = match spec.config.get("https-listen-port") {
+        Some(ConfigValue::One(ConfigScalar::Integer(port))) => u16::try_from(*port).ok(),
+        Some(ConfigValue::One(ConfigScalar::Text(port))) => port.parse().ok(),
+        _ => None,
+    };
+    said.unwrap_or(6443)
+}
 
 pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts, PortError> {
     let arch = host.arch();
@@ -85,7 +94,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
             serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
         }),
         last_lines: if troubled { host.journal_tail(SERVICE, 40).await.unwrap_or_default() } else { Vec::new() },
-        listener: if down { host.listener(API_PORT).await? } else { None },
+        listener: if down { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,
         node,
         api_error,

@@ -5,6 +5,7 @@ use crate::model::{Allow, Log, LogLevel, Metrics};
 use crate::net::Listen;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
+use crate::tree::{Kind, Table};
 
 pub(crate) const KEYS: [&str; 2] = ["listen", "allow"];
 
@@ -24,8 +25,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
         }),
     });
     if let Some(listen) = &listen {
-        let kubernetes = reader.whole && root.get("cluster").is_some();
-        check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty), kubernetes);
+        let kubernetes = kubernetes(reader, root);
+        check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty), &kubernetes);
     }
     let values = |list: Vec<(Listen, Spot)>| list.into_iter().map(|(value, _)| value).collect();
     Metrics {
@@ -34,15 +35,29 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
     }
 }
 
-/// Ports that Kubernetes needs on every address.
-const KUBERNETES: [(u16, &str); 2] = [(6443, "its API server"), (10250, "the kubelet")];
+/// Ports that Kubernetes needs on every address, where there is `[cluster]`.
+fn kubernetes<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<(u16, &'static str)> {
+    if !reader.whole || root.get("cluster").is_none() {
+        return Vec::new();
+    }
+    let own = |table: &'a Table, key: &str| match table.get(key).map(|item| &item.kind) {
+        Some(Kind::Table(table)) => Some(table),
+        _ => None,
+    };
+    let options = own(root.table, "cluster").and_then(|cluster| own(cluster, "config"));
+    let api = match options.and_then(|options| options.get("https-listen-port")).map(|item| &item.kind) {
+        Some(Kind::Integer(Some(port))) => u16::try_from(*port).unwrap_or(6443),
+        _ => 6443,
+    };
+    vec![(api, "its API server"), (10250, "the kubelet")]
+}
 
 fn check_listen<'a>(
     reader: &mut Reader<'a>,
     section: &Section<'a>,
     listen: &[(Listen, Spot)],
     nobody: bool,
-    kubernetes: bool,
+    kubernetes: &[(u16, &str)],
 ) {
     let path = section.key("listen");
     for (index, (place, at)) in listen.iter().enumerate() {
@@ -52,7 +67,7 @@ fn check_listen<'a>(
         } else if let Some((other, _)) = earlier.iter().find(|(other, _)| other.overlaps(place)) {
             let complaint = Complaint::new(format!("{place} and {other} are in each other's way"));
             reader.complain(*at, &path, complaint.suggest("leave out the narrower one, or give it another port"));
-        } else if let Some((_, what)) = KUBERNETES.iter().find(|(port, _)| kubernetes && *port == place.port) {
+        } else if let Some((_, what)) = kubernetes.iter().find(|(port, _)| *port == place.port) {
             let complaint = Complaint::new(format!("{place} is in the way of Kubernetes: {what} listens there"));
             reader.complain(*at, &path, complaint.suggest("port 9787 is the usual one"));
         } else if reader.whole && nobody && section.get("allow").is_none_or(is_empty_list) && !place.is_loopback() {
@@ -70,7 +85,7 @@ fn check_listen<'a>(
 }
 
 fn is_empty_list(item: &crate::tree::Item) -> bool {
-    matches!(&item.kind, crate::tree::Kind::List(items) if items.is_empty())
+    matches!(&item.kind, Kind::List(items) if items.is_empty())
 }
 
 /// Reads `[log]`.

@@ -235,6 +235,18 @@ fn a_k3s_that_went_down_with_its_volume_is_started_again_when_that_is_back() {
 }
 
 #[test]
+fn the_port_that_must_be_free_is_the_one_of_the_options() {
+    let spec = spec("[cluster.config]\nhttps-listen-port = 7443\n");
+    assert_eq!(api_port(&spec.spec), 7443);
+    let mut facts = up();
+    (facts.unit.active, facts.unit.started, facts.node) = (ActiveState::Inactive, false, None);
+    facts.listener = Some(bowline_ports::Listener { port: 7443, process: Some("nginx".into()) });
+    let plan = plan(&spec, &facts, &all());
+    assert_eq!(plan.refusals[0].why, "port 7443 is in use by nginx");
+    assert!(plan.refusals[0].hint.contains("sport = :7443"));
+}
+
+#[test]
 fn a_pinned_sum_is_demanded_of_an_installed_binary_too() {
     let pin = format!("sha256 = {{ amd64 = \"{}\" }}\n", "a".repeat(64));
     let mut facts = up();

@@ -2,14 +2,13 @@
 
 use super::check::{Check, Subject};
 use crate::wiring;
-use bowline_cluster::{BINARY, RELEASES, Release, SERVICE};
+use bowline_cluster::{BINARY, RELEASES, Release, SERVICE, api_port};
 use bowline_engine::{Capability, Conditions};
 use bowline_node::Node;
 use bowline_ports::{ActiveState, ErrorKind, Inspect, Listener, PortError};
 use bowline_settings::{Mirror, Settings};
 use std::path::Path;
 
-const API_PORT: u16 = 6443;
 /// The item whose steps download K3s.
 const DOWNLOAD: &str = "k3s/binary";
 
@@ -54,7 +53,7 @@ pub(super) async fn gather(
     let mut numbers: Vec<_> = settings.metrics.listen.iter().map(|l| (l.port, User::Metrics)).collect();
     numbers.sort_by_key(|(number, _)| *number);
     numbers.dedup();
-    numbers.extend(settings.cluster.iter().map(|_| (API_PORT, User::Kubernetes)));
+    numbers.extend(settings.cluster.iter().map(|cluster| (api_port(cluster), User::Kubernetes)));
     let k3s = host.unit(SERVICE).await;
     let k3s_up = k3s.is_ok_and(|unit| unit.active == ActiveState::Active);
     let mut ports = Vec::new();
