@@ -37,6 +37,14 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             );
         }
     };
+    if let Some((other, path)) = rival(spec, volume, device, facts) {
+        return plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!("volumes {} and {} lead to one disk: {} and {}", volume.name, other, device.path.display(), path),
+            "correct `device` or `serial` of one of the two, or remove it from the settings; nothing was touched",
+        );
+    }
     if let Some(not) = why_not(device, volume) {
         return plan.refuse(item, format!("use {} for {}", device.path.display(), volume.name), not.reason, not.hint);
     }
@@ -85,6 +93,18 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
                 .poll(Duration::from_secs(1)),
         ),
     }
+}
+
+/// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of; and the
+/// node that it leads to.
+fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &Facts) -> Option<(&'a str, String)> {
+    let others = spec.volumes.iter().zip(&facts.volumes).filter(|(other, _)| other.name != volume.name);
+    others.into_iter().find_map(|(other, seen)| {
+        let Found::One(one) = find(other, seen.number.as_deref(), &facts.devices) else { return None };
+        let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
+        let same = one.path == device.path || part(one, device) || part(device, one);
+        same.then(|| (other.name.as_str(), one.path.display().to_string()))
+    })
 }
 
 /// The volume beneath whose mount point this one is mounted, as long as it is not there.
