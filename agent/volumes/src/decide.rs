@@ -7,7 +7,7 @@ use crate::intent::{Intent, planned_uuid};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Filesystem, FormatOrder, Job, Unit};
+use bowline_ports::{BlockDevice, Filesystem, FormatOrder, Job, PortError, Unit};
 use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
@@ -95,12 +95,26 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
     }
 }
 
+/// A volume that could not be looked at; the others go on.
+pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>) {
+    let hint = error.hint.clone().unwrap_or_else(|| "look at `dmesg`: the disk may be failing".into());
+    plan.waits.push(
+        Wait::new(
+            format!("volume/{}", volume.name),
+            format!("a look at volume {}", volume.name),
+            error.message.clone(),
+        )
+        .deadline(Duration::ZERO, hint)
+        .poll(Duration::from_secs(10)),
+    );
+}
+
 /// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of; and the
 /// node that it leads to.
 fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &Facts) -> Option<(&'a str, String)> {
     let others = spec.volumes.iter().zip(&facts.volumes).filter(|(other, _)| other.name != volume.name);
     others.into_iter().find_map(|(other, seen)| {
-        let Found::One(one) = find(other, seen.number.as_deref(), &facts.devices) else { return None };
+        let Found::One(one) = find(other, seen.as_ref().ok()?.number.as_deref(), &facts.devices) else { return None };
         let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
         let same = one.path == device.path || part(one, device) || part(device, one);
         same.then(|| (other.name.as_str(), one.path.display().to_string()))

@@ -15,8 +15,8 @@ pub struct Facts {
     pub devices: Vec<BlockDevice>,
     /// PID 1's mount table.
     pub mounts: Vec<Mount>,
-    /// One for each volume of the settings, in their order.
-    pub volumes: Vec<VolumeFacts>,
+    /// One for each volume of the settings, in their order; a disk that fails must not hide the others.
+    pub volumes: Vec<Result<VolumeFacts, PortError>>,
     /// Names of volumes whose gate is still there though the settings have forgotten them.
     pub left_behind: Vec<String>,
 }
@@ -80,7 +80,13 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         let devices = host.block_devices().await?;
         // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
         let all = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &devices, &mounts, host));
-        let volumes = futures::future::try_join_all(all).await?;
+        let volumes = futures::future::join_all(all).await;
+        // All of them at once: what failed is the machine (systemd does not answer), not a disk.
+        if volumes.iter().all(Result::is_err)
+            && let Some(Err(error)) = volumes.first()
+        {
+            return Err(error.clone());
+        }
         looks += 1;
         // What was mounted meanwhile would look like files beneath its mount point.
         if looks == LOOKS || spec.same_mounts(&mounts, &host.mounts().await?) {

@@ -105,7 +105,10 @@ impl Capability for Volumes {
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         for (volume, seen) in self.volumes.iter().zip(&facts.volumes) {
-            decide::volume(self, volume, seen, facts, &mut plan);
+            match seen {
+                Ok(seen) => decide::volume(self, volume, seen, facts, &mut plan),
+                Err(error) => decide::blind(volume, error, &mut plan),
+            }
         }
         for name in &facts.left_behind {
             let text = "is no longer in the settings; its mount, gate and data are left as they are";

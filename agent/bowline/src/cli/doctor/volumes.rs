@@ -23,8 +23,15 @@ pub(super) fn diagnose(volumes: &Volumes, facts: &Result<Facts, PortError>, befo
     };
     let plan = volumes.plan(facts, &Conditions::default());
     let each = volumes.volumes.iter().zip(&facts.volumes);
-    let mut checks: Vec<Check> =
-        each.flat_map(|(volume, seen)| [disk(volume, seen, facts, &plan), units(volume, seen, &plan)]).collect();
+    let mut checks: Vec<Check> = each
+        .flat_map(|(volume, seen)| match seen {
+            Ok(seen) => vec![disk(volume, seen, facts, &plan), units(volume, seen, &plan)],
+            Err(error) => {
+                let subject = Subject::Item(Volumes::NAME, item(volume));
+                vec![Check::blind(format!("volume {}", volume.name), error).explains(subject)]
+            }
+        })
+        .collect();
     let notes = plan.notes.iter().filter(|n| !volumes.volumes.iter().any(|v| n.item == item(v)));
     checks.extend(notes.map(|note| Check::note(note.item.replace('/', " "), &*note.text)));
     checks
