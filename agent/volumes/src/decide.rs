@@ -24,6 +24,7 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, &item, plan);
+    retire(volume, seen, &item, plan);
     let device = match find(volume, seen.number.as_deref(), &facts.devices) {
         Found::One(device) => device,
         Found::None => return missing(volume, facts, &item, plan),
@@ -184,6 +185,23 @@ fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, item: &str, plan: 
     }
     if volume.gate && set {
         plan.state(format!("gate/{}", volume.name), "set");
+    }
+}
+
+/// Mount units for an earlier `mount`: at the next boot they would mount the volume there again.
+fn retire(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
+    for former in &seen.former {
+        let (unit, at) = (&former.unit, former.at.display());
+        if former.mounted {
+            let text = format!(
+                "{unit} still mounts at {at}, as the settings said earlier; when nothing uses that any more, \
+                 `systemctl disable --now {unit}` ends it"
+            );
+            plan.note(item, text);
+        } else {
+            let why = format!("the settings said {at} earlier, and now {}", volume.mount.display());
+            plan.step(item, Action::Retire { unit: unit.clone() }, why);
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Everything that is read before a volume's plan is made.
 
 use crate::intent::Intent;
-use crate::units::{disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
+use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
 use crate::{Found, Volumes, find, why_not};
 use bowline_ports::{BlockDevice, FileKind, Inspect, Job, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What was read of the machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +38,23 @@ pub struct VolumeFacts {
     pub disk_left: u64,
     /// The text of the mount unit's file in /etc.
     pub unit_file: Option<String>,
+    /// Mount units of ours for earlier mount points.
+    pub former: Vec<Former>,
     /// Service -> text of its gate.
     pub gates: BTreeMap<String, Option<String>>,
     /// What the mount point is.
     pub mount_point: MountPoint,
+}
+
+/// A mount unit that Bowline wrote for an earlier `mount` of the volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Its name.
+    pub unit: String,
+    /// Where it mounts.
+    pub at: PathBuf,
+    /// Something is mounted there.
+    pub mounted: bool,
 }
 
 /// What stands at a mount point, beneath any mount.
@@ -74,12 +87,13 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     if spec.volumes.is_empty() && spec.services.is_empty() {
         return Ok(Facts { devices: Vec::new(), mounts: Vec::new(), volumes: Vec::new(), left_behind: Vec::new() });
     }
+    let own = own_mounts(host).await?;
     let mut looks = 0;
     let (devices, mounts, volumes) = loop {
         let mounts = host.mounts().await?;
         let devices = host.block_devices().await?;
         // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
-        let all = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &devices, &mounts, host));
+        let all = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &own, &devices, &mounts, host));
         let volumes = futures::future::join_all(all).await;
         // All of them at once: what failed is the machine (systemd does not answer), not a disk.
         if volumes.iter().all(Result::is_err)
@@ -100,6 +114,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
 async fn observe_volume(
     spec: &Volumes,
     volume: &Volume,
+    own: &[(String, String)],
     devices: &[BlockDevice],
     mounts: &[Mount],
     host: &dyn Inspect,
@@ -143,6 +158,7 @@ async fn observe_volume(
         unit,
         disk_left,
         unit_file,
+        former: former(spec, volume, own, mounts),
         gates,
         mount_point: mount_point(&volume.mount, mounted, host).await?,
     })
@@ -179,4 +195,33 @@ async fn left_behind(spec: &Volumes, host: &dyn Inspect) -> Result<Vec<String>, 
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Mount units that Bowline wrote: names and texts.
+async fn own_mounts(host: &dyn Inspect) -> Result<Vec<(String, String)>, PortError> {
+    let folder = Path::new(UNITS);
+    let mut own = Vec::new();
+    for name in host.list(folder).await?.unwrap_or_default() {
+        if name.ends_with(".mount")
+            && let Some(file) = host.read(&folder.join(&name)).await?
+            && file.text().starts_with(MARK)
+        {
+            own.push((name, file.text()));
+        }
+    }
+    Ok(own)
+}
+
+/// Those of this volume for another mount point. One that is another volume's by now is written over, not removed.
+fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], mounts: &[Mount]) -> Vec<Former> {
+    let ours = format!("{MARK} from [[volume]] name = \"{}\"", volume.name);
+    let mut found = Vec::new();
+    for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
+        let Some(at) = text.lines().find_map(|l| l.strip_prefix("Where=")).map(PathBuf::from) else { continue };
+        if spec.volumes.iter().all(|v| mount_unit_name(&v.mount) != *unit) {
+            let mounted = mounts.iter().any(|m| m.target == at);
+            found.push(Former { unit: unit.clone(), at, mounted });
+        }
+    }
+    found
 }

@@ -15,7 +15,7 @@ mod find;
 mod intent;
 mod units;
 
-pub use facts::{Facts, MountPoint, VolumeFacts};
+pub use facts::{Facts, Former, MountPoint, VolumeFacts};
 pub use find::{Found, WhyNot, find, why_not};
 pub use intent::{Intent, planned_uuid};
 pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
@@ -62,6 +62,11 @@ pub enum Action {
         /// The file.
         path: PathBuf,
     },
+    /// Disable and remove a mount unit of ours that mounts nothing any more.
+    Retire {
+        /// The mount unit.
+        unit: String,
+    },
     /// Have systemd read its unit files again.
     Reload,
     /// Mount at every boot.
@@ -86,6 +91,7 @@ impl fmt::Display for Action {
             Self::Forget { volume, .. } => write!(f, "drop the record of formatting {volume}"),
             Self::Write { path, .. } => write!(f, "write {}", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
+            Self::Retire { unit } => write!(f, "disable and remove {unit}"),
             Self::Reload => f.write_str("have systemd read its unit files again"),
             Self::Enable { unit } => write!(f, "enable {unit} for every boot"),
             Self::Mount { at, .. } => write!(f, "mount {}", at.display()),
@@ -131,6 +137,12 @@ impl Capability for Volumes {
             }
             Action::Remove { path } => {
                 host.remove(path).await?;
+                host.reload_units().await
+            }
+            Action::Retire { unit } => {
+                for path in units::files_of_mount_unit(unit) {
+                    host.remove(&path).await?;
+                }
                 host.reload_units().await
             }
             Action::Reload => host.reload_units().await,

@@ -4,7 +4,8 @@ use bowline_ports::Filesystem;
 use bowline_settings::Volume;
 use std::path::{Path, PathBuf};
 
-const UNITS: &str = "/etc/systemd/system";
+/// Where units of this machine lie.
+pub(crate) const UNITS: &str = "/etc/systemd/system";
 
 /// The first line of every file that Bowline writes begins like this.
 pub(crate) const MARK: &str = "# Written by Bowline";
@@ -12,6 +13,11 @@ pub(crate) const MARK: &str = "# Written by Bowline";
 /// The name that systemd demands of the mount unit of a path: `systemd-escape --path --suffix=mount`.
 pub fn mount_unit_name(mount: &Path) -> String {
     unit_name(mount, "mount")
+}
+
+/// What [`retire`](crate::Action::Retire) removes: what enables the unit, then the unit.
+pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 2] {
+    [Path::new(UNITS).join("multi-user.target.wants").join(unit), Path::new(UNITS).join(unit)]
 }
 
 /// The device unit that a mount unit of ours waits for.

@@ -89,6 +89,13 @@ impl State {
         if std::mem::take(&mut unit.active) {
             unit.ended = Some(Instant::now());
         }
+        let text = self.loaded.get(&Path::new(UNITS).join(name)).filter(|_| name.ends_with(".mount"));
+        if let Some(at) = text.and_then(|text| setting(text, "Where")).map(PathBuf::from) {
+            self.mounts.retain(|m| m.target != at);
+            for disk in &mut self.disks {
+                disk.device.mounted_at.retain(|there| *there != at);
+            }
+        }
         if name == K3S
             && let Some(node) = &mut self.node
         {
