@@ -13,6 +13,8 @@ use std::time::Duration;
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
 const BINARY_ITEM: &str = "k3s/binary";
+/// What is waited for when somebody stopped K3s.
+pub const BY_HAND: &str = "K3s to be started again by hand";
 const READ_AT_START: &str = "K3s reads its configuration at its start only";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
@@ -253,7 +255,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let taken_down = went_with(spec, facts, now);
     if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() {
         plan.waits.push(
-            Wait::new(ITEM, "K3s to be started again by hand", "somebody stopped it (`systemctl stop`)")
+            Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
                 .deadline(Duration::from_secs(5), format!("`systemctl start {SERVICE}` starts it"))
                 .poll(Duration::from_secs(1)),
@@ -269,14 +271,15 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     plan.after(BINARY_ITEM);
 }
 
-/// The volume that took K3s down: it went away while K3s ran, and came back after K3s was down. Who stops K3s and
-/// then takes the disk away does it in the other order.
+/// The volume that took K3s down: systemd stops K3s and then unmounts, in one go, when the disk went away. Who stops
+/// K3s and takes the disk away later leaves a gap between the two.
 fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
-    let (began, ended) = (facts.unit.began, facts.unit.ended);
+    const IN_ONE_GO: u64 = 1_000_000;
+    let ended = facts.unit.ended;
     spec.volumes.iter().map(String::as_str).find(|volume| {
         let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
         let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
-        numbers.is_some_and(|(left, back)| began <= left && left <= ended && ended <= back)
+        numbers.is_some_and(|(left, back)| (ended..=ended.saturating_add(IN_ONE_GO)).contains(&left) && left <= back)
     })
 }
 

@@ -15,6 +15,7 @@ mod release;
 mod unit;
 
 pub use config::{config_text, differing_keys};
+pub use decide::BY_HAND;
 pub use facts::{Facts, Restart, api_port};
 pub use release::{RELEASES, Release};
 pub use unit::UNIT_TEXT;

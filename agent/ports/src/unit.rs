@@ -47,6 +47,8 @@ pub struct Unit {
     pub started: bool,
     /// When it last began to come up, in microseconds since boot; 0 for never.
     pub began: u64,
+    /// When it last ceased to be up, in microseconds since boot; 0 for never.
+    pub left: u64,
     /// When it was last down for good, in microseconds since boot; 0 for never after it was up.
     pub ended: u64,
     /// Exit status of the main process's last end.
@@ -70,6 +72,7 @@ impl Unit {
             restarts: 0,
             started: false,
             began: 0,
+            left: 0,
             ended: 0,
             exit_status: 0,
             needs_reload: false,

@@ -38,11 +38,12 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             );
         }
     };
-    if let Some((other, path)) = rival(spec, volume, device, facts) {
+    if let Some(other) = rival(spec, volume, device, facts) {
+        let (path, one, two) = (device.path.display(), &volume.name, &other.name);
         return plan.refuse(
             item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            format!("volumes {} and {} lead to one disk: {} and {}", volume.name, other, device.path.display(), path),
+            format!("use {path} for {one}"),
+            format!("volumes {one} ({}) and {two} ({}) lead to one disk, {path}", volume.source, other.source),
             "correct `device` or `serial` of one of the two, or remove it from the settings; nothing was touched",
         );
     }
@@ -110,15 +111,14 @@ pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>)
     );
 }
 
-/// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of; and the
-/// node that it leads to.
-fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &Facts) -> Option<(&'a str, String)> {
-    let others = spec.volumes.iter().zip(&facts.volumes).filter(|(other, _)| other.name != volume.name);
-    others.into_iter().find_map(|(other, seen)| {
-        let Found::One(one) = find(other, seen.as_ref().ok()?.number.as_deref(), &facts.devices) else { return None };
-        let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
-        let same = one.path == device.path || part(one, device) || part(device, one);
-        same.then(|| (other.name.as_str(), one.path.display().to_string()))
+/// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of.
+fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &Facts) -> Option<&'a Volume> {
+    let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
+    let same = |one: &BlockDevice| one.path == device.path || part(one, device) || part(device, one);
+    let mut others = spec.volumes.iter().zip(&facts.volumes).filter(|(other, _)| other.name != volume.name);
+    others.find_map(|(other, seen)| {
+        let number = seen.as_ref().ok()?.number.as_deref();
+        matches!(find(other, number, &facts.devices), Found::One(one) if same(one)).then_some(other)
     })
 }
 

@@ -34,8 +34,8 @@ pub struct VolumeFacts {
     pub job: Option<Job>,
     /// The mount unit as systemd knows it.
     pub unit: Unit,
-    /// When its disk last went away, in microseconds since boot; 0 for never. Read only after it was unmounted once.
-    pub disk_left: u64,
+    /// When its disk last appeared, in microseconds since boot; 0 for never. Read only after it was unmounted once.
+    pub disk_came: u64,
     /// The text of the mount unit's file in /etc.
     pub unit_file: Option<String>,
     /// Mount units of ours for earlier mount points.
@@ -146,8 +146,8 @@ async fn observe_volume(
     }
     let unit = host.unit(&mount_unit_name(&volume.mount)).await?;
     let unit_file = host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text());
-    let disk_left = match unit_file.as_deref().and_then(disk_unit_name).filter(|_| unit.ended > 0) {
-        Some(disk) => host.unit(&disk).await?.ended,
+    let disk_came = match unit_file.as_deref().and_then(disk_unit_name).filter(|_| unit.ended > 0) {
+        Some(disk) => host.unit(&disk).await?.began,
         None => 0,
     };
     Ok(VolumeFacts {
@@ -156,7 +156,7 @@ async fn observe_volume(
         intent,
         job,
         unit,
-        disk_left,
+        disk_came,
         unit_file,
         former: former(spec, volume, own, mounts),
         gates,

@@ -151,3 +151,6 @@ impl Capability for Volumes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,7 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         restarts: special.get("NRestarts").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
         started: special.get("ExecMainStartTimestamp").and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0),
         began: time("InactiveExitTimestampMonotonic"),
+        left: time("ActiveExitTimestampMonotonic"),
         ended: time("InactiveEnterTimestampMonotonic"),
         exit_status: special.get("ExecMainStatus").and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
         needs_reload: common.get("NeedDaemonReload").and_then(|v| bool::try_from(v).ok()).unwrap_or_default(),
@@ -268,6 +269,7 @@ mod tests {
             &[
                 ("AssertTimestamp", 1_763_710_800_000_000),
                 ("InactiveExitTimestampMonotonic", 20_000_000),
+                ("ActiveExitTimestampMonotonic", 9_000_000),
                 ("InactiveEnterTimestampMonotonic", 10_000_000),
             ],
         );
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!((unit.result.as_str(), unit.restarts, unit.exit_status), ("exit-code", 7, 1));
         assert_eq!(unit.drop_ins, [PathBuf::from("/etc/systemd/system/k3s.service.d/50-bowline.conf")]);
         assert!(unit.needs_reload && unit.started);
-        assert_eq!((unit.began, unit.ended), (20_000_000, 10_000_000));
+        assert_eq!((unit.began, unit.left, unit.ended), (20_000_000, 9_000_000, 10_000_000));
     }
 
     #[test]

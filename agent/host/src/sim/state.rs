@@ -63,8 +63,8 @@ pub(super) struct State {
     pub(super) disks: Vec<Disk>,
     /// Taken out.
     pub(super) away: Vec<Disk>,
-    /// Device unit -> when its disk was last taken out.
-    pub(super) left: BTreeMap<String, Instant>,
+    /// Device unit -> when its disk came back.
+    pub(super) came: BTreeMap<String, Instant>,
     pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
     pub(super) mounts: Vec<Mount>,
     pub(super) loaded: BTreeMap<PathBuf, String>,
@@ -91,7 +91,7 @@ impl State {
             files: BTreeMap::new(),
             disks: Vec::new(),
             away: Vec::new(),
-            left: BTreeMap::new(),
+            came: BTreeMap::new(),
             foreign_mounts: Vec::new(),
             mounts: Vec::new(),
             loaded: BTreeMap::new(),

@@ -42,7 +42,7 @@ impl State {
         self.mounts.clear();
         self.jobs.clear();
         self.loaded.clear();
-        self.left.clear();
+        self.came.clear();
         self.files.retain(|path, _| !path.starts_with("/run"));
         self.units.retain(|_, unit| unit.enabled);
         for disk in &mut self.disks {
@@ -209,10 +209,6 @@ impl State {
     pub(super) fn detach(&mut self, device: &Path) {
         let Some(index) = self.disks.iter().position(|d| d.device.path == device) else { return };
         let mut disk = self.disks.remove(index);
-        if let Content::Filesystem { uuid, .. } = &disk.content {
-            let unit = format!("dev-disk-by\\x2duuid-{}.device", uuid.replace('-', "\\x2d"));
-            self.left.insert(unit, Instant::now());
-        }
         for at in std::mem::take(&mut disk.device.mounted_at) {
             let folder = Path::new(UNITS).join(format!("{K3S}.d"));
             let gate = format!("RequiresMountsFor={}", at.display());
@@ -234,6 +230,10 @@ impl State {
     pub(super) fn put_back(&mut self, device: &Path) {
         if let Some(index) = self.away.iter().position(|d| d.device.path == device) {
             let disk = self.away.remove(index);
+            if let Content::Filesystem { uuid, .. } = &disk.content {
+                let unit = format!("dev-disk-by\\x2duuid-{}.device", uuid.replace('-', "\\x2d"));
+                self.came.insert(unit, Instant::now());
+            }
             self.disks.push(disk);
         }
     }
@@ -246,8 +246,8 @@ impl State {
     pub(super) fn unit(&self, name: &str) -> Unit {
         let path = Path::new(UNITS).join(name);
         let mut unit = Unit::not_found();
-        if let Some(left) = self.left.get(name) {
-            unit.ended = self.micros(*left);
+        if let Some(came) = self.came.get(name) {
+            unit.began = self.micros(*came);
         }
         let on_disk = self.files.get(&path).map(|f| f.text());
         if let Some(text) = self.loaded.get(&path) {
@@ -270,7 +270,9 @@ impl State {
         if state.active || state.ended.is_some() {
             unit.began = self.micros(state.since);
         }
-        unit.ended = state.ended.map_or(0, |at| self.micros(at));
+        unit.left = state.ended.map_or(0, |at| self.micros(at));
+        // A mount is unmounting for a moment.
+        unit.ended = unit.left + u64::from(unit.left > 0 && name.ends_with(".mount"));
         (unit.active, unit.sub) = match (state.active, &state.failed) {
             (true, _) if name == K3S => self.k3s_state(state),
             (true, _) => (ActiveState::Active, "mounted".into()),

@@ -95,11 +95,12 @@ pub(super) fn mounted(
     }
 }
 
-/// From when until when the volume was away, the last time since boot that it was, in microseconds since then.
+/// From when until when the volume was away with its disk, the last time since boot, in microseconds since then.
 ///
-/// Where the disk itself went, it went first: systemd stops what needs it, and unmounts after that.
+/// systemd unmounts in two steps, a person's `umount` is seen as one; and only a disk that went can come anew. (When it
+/// went is not to be had: systemd forgets its unit meanwhile.)
 fn absence(seen: &VolumeFacts) -> Option<(u64, u64)> {
-    let (unmounted, back) = (seen.unit.ended, seen.unit.began);
-    let left = if (1..=unmounted).contains(&seen.disk_left) { seen.disk_left } else { unmounted };
-    (0 < unmounted && unmounted <= back).then_some((left, back))
+    let (left, unmounted, back) = (seen.unit.left, seen.unit.ended, seen.unit.began);
+    let by_systemd = 0 < left && left < unmounted && unmounted <= back;
+    (by_systemd && left < seen.disk_came).then_some((left, back))
 }

@@ -7,7 +7,8 @@ use server::{Reply, Server};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 
-const LIMITS: Limits = Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300) };
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300), total: Duration::from_secs(60) };
 
 struct Bench {
     server: Server,
@@ -212,6 +213,22 @@ async fn an_authority_that_is_not_trusted_and_a_bad_ca_file() {
 }
 
 #[tokio::test]
+async fn what_is_far_too_large_or_never_ends_is_given_up() {
+    let replies = [("/k3s", Reply::Truncated(b"begin".to_vec(), 2 << 30)), ("/slow", Reply::Hanging(Vec::new(), 100))];
+    let bench = Bench::new(&replies).await;
+    let error = bench.error("/k3s").await;
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.message.ends_with("/k3s: more than 1024 MiB, so not K3s"), "{error}");
+
+    let order = bench.order("/slow", pinned(b"whatever"));
+    let limits = Limits { total: Duration::from_millis(100), ..LIMITS };
+    let error = fetch(&order, limits, &|_| {}).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout);
+    assert!(error.message.contains("/slow: not complete after"), "{error}");
+    assert!(!part_path(&order).exists());
+}
+
+#[tokio::test]
 async fn a_clock_far_from_the_servers_is_told() {
     let date = "Thu, 01 Jan 2004 00:00:00 GMT";
     let replies = [("/k3s", Reply::Dated(b"content".to_vec(), date)), ("/no", Reply::Dated(b"no".to_vec(), date))];
@@ -240,8 +257,9 @@ async fn files_of_this_machine_are_copied_and_verified_alike() {
 
 #[tokio::test]
 async fn more_than_fits_is_refused_before_it_is_downloaded() {
-    let bench = Bench::new(&[("/k3s", Reply::Truncated(Vec::new(), 1 << 50))]).await;
-    let error = bench.error("/k3s").await;
+    let bench = Bench::new(&[]).await;
+    let order = bench.order("/k3s", pinned(b""));
+    let error = check_space(&order, bench.directory.path(), Some(1 << 50)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSpace);
     assert!(error.message.contains("has no room") && error.message.contains("1073741825 MiB needed"), "{error}");
 }
