@@ -19,6 +19,7 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
 	"bowline.test/k3s/internal/logline"
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/options"
 	"bowline.test/k3s/internal/server"
 	"bowline.test/k3s/internal/version"
@@ -28,8 +29,8 @@ import (
 var notBuilt = []string{"agent", "token", "crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "check-config", "completion"}
 
 func main() {
-	if name := os.Getenv(server.ComponentEnv); name != "" {
-		_ = os.Unsetenv(server.ComponentEnv)
+	if name := os.Getenv(node.ComponentEnv); name != "" {
+		_ = os.Unsetenv(node.ComponentEnv)
 		os.Exit(component(name))
 	}
 	name, args := filepath.Base(os.Args[0]), os.Args[1:]

@@ -22,7 +22,7 @@ type datastore struct {
 // in for K3s's SQLite: on a unix socket where K3s has Kine's.
 func (s *Settings) startDatastore(ctx context.Context) (*datastore, error) {
 	c := embed.NewConfig()
-	c.Name, c.LogLevel, c.UnsafeNoFsync = s.NodeName, "dpanic", true
+	c.Name, c.LogLevel, c.UnsafeNoFsync = s.Name, "dpanic", true
 	c.TickMs, c.ElectionMs = 50, 500
 	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "1h"
 	d := &datastore{}
@@ -58,7 +58,7 @@ func (s *Settings) startDatastore(ctx context.Context) (*datastore, error) {
 
 // etcdUrls sets K3s's embedded etcd: TLS on 2379 and 2380.
 func (s *Settings) etcdUrls(c *embed.Config, d *datastore) {
-	ip := s.NodeIPs[0].String()
+	ip := s.IPs[0].String()
 	client, peer := url.URL{Scheme: "https", Host: ip + ":2379"}, url.URL{Scheme: "https", Host: ip + ":2380"}
 	local := url.URL{Scheme: "https", Host: "127.0.0.1:2379"}
 	c.Dir = s.server("db", "etcd")

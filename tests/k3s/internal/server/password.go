@@ -70,7 +70,7 @@ func checkPassword(stored, password string) error {
 // ensurePassword makes or checks the node password Secret of this machine. A
 // server goes on when it does not match and says so by an Event.
 func (s *Settings) ensurePassword(ctx context.Context, client kubernetes.Interface, password string) error {
-	name := strings.ToLower(s.NodeName) + ".node-password.k3s"
+	name := strings.ToLower(s.Name) + ".node-password.k3s"
 	secrets := client.CoreV1().Secrets("kube-system")
 	have, err := secrets.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -89,19 +89,19 @@ func (s *Settings) ensurePassword(ctx context.Context, client kubernetes.Interfa
 		return err
 	}
 	if err := checkPassword(string(have.Data["hash"]), password); err != nil {
-		s.event(ctx, client, "NodePasswordValidationFailed", fmt.Sprintf("Deferred node password secret validation failed: unable to verify hash for node '%s': %v", s.NodeName, err))
+		s.event(ctx, client, "NodePasswordValidationFailed", fmt.Sprintf("Deferred node password secret validation failed: unable to verify hash for node '%s': %v", s.Name, err))
 	}
 	return nil
 }
 
 // ownPassword makes the Node the owner of its password Secret.
 func (s *Settings) ownPassword(ctx context.Context, client kubernetes.Interface) error {
-	n, err := client.CoreV1().Nodes().Get(ctx, s.NodeName, metav1.GetOptions{})
+	n, err := client.CoreV1().Nodes().Get(ctx, s.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	secrets := client.CoreV1().Secrets("kube-system")
-	have, err := secrets.Get(ctx, strings.ToLower(s.NodeName)+".node-password.k3s", metav1.GetOptions{})
+	have, err := secrets.Get(ctx, strings.ToLower(s.Name)+".node-password.k3s", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}

@@ -1,21 +1,12 @@
 package server
 
 import (
-	"errors"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 
 	"bowline.test/k3s/internal/token"
 )
-
-func TestArguments(t *testing.T) {
-	got := arguments(map[string]string{"b": "1", "a": "1"}, []string{"b=2", "c", "--d=x=y", "e=1", "e=2"})
-	if want := []string{"--a=1", "--b=2", "--c=true", "--d=x=y", "--e=1", "--e=2"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
 
 func TestNodePasswordHash(t *testing.T) {
 	stored, err := hashPassword("secret")
@@ -60,20 +51,6 @@ func TestPassword(t *testing.T) {
 	}
 	if got, err := (&Settings{}).password("", "server", hash, "", false); err != nil || len(got) != 32 {
 		t.Errorf("%q %v", got, err)
-	}
-}
-
-func TestExitError(t *testing.T) {
-	failed := errors.New("exit status 1")
-	for entry, want := range map[string]string{
-		"E1121 08:10:12.5  1 run.go:72] \"command failed\" err=\"failed to \\\"x\\\"\"\n":    `kubelet exited: failed to "x"`,
-		"E1121 08:10:12.5  1 run.go:72] \"command failed\" err=<\n\tone: [a]\n\t--two\n >\n": "kubelet exited: one: [a] --two",
-		"Killed\n": "kubelet exited: exit status 1: Killed",
-		"":         "kubelet exited: exit status 1: ",
-	} {
-		if got := exitError("kubelet", failed, entry).Error(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
 	}
 }
 
