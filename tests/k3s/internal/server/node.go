@@ -29,13 +29,11 @@ func (s *Settings) roles(ctx context.Context, admin kubernetes.Interface) {
 }
 
 // runCloud runs the cloud node controller of k8s.io/cloud-provider.
-func runCloud(ctx context.Context, client kubernetes.Interface) error {
-	factory := informers.NewSharedInformerFactory(client, 0)
+func runCloud(ctx context.Context, client kubernetes.Interface, factory informers.SharedInformerFactory) error {
 	c, err := nodecontroller.NewCloudNodeController(factory.Core().V1().Nodes(), client, cloud.Provider{}, time.Minute, 1)
 	if err != nil {
 		return err
 	}
-	factory.Start(ctx.Done())
 	go c.RunWithContext(ctx, controllers.NewControllerManagerMetrics("cloud-controller-manager"))
 	return nil
 }

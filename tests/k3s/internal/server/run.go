@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/grpclog"
 
+	"k8s.io/client-go/informers"
+
 	"bowline.test/k3s/internal/logline"
 	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/options"
@@ -76,10 +78,12 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
 	}
-	v := &supervisor{ca: cas.server.PEM}
-	if v.accounts, err = s.writeTokens(cas.server.PEM, cas.custom); err != nil {
+	v := &supervisor{settings: s, ca: cas, flight: newFlight()}
+	accounts, err := s.writeTokens(cas.server.PEM, cas.custom)
+	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
 	}
+	v.accounts.Store(&accounts)
 	password, err := node.Password()
 	if err != nil {
 		return err
@@ -131,13 +135,13 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 // whenServed starts what needs the API server, and tells systemd when the core
 // is ready. The kubelet comes after that, as in K3s.
 func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervisor, password string, began time.Time) error {
-	core, cancel := context.WithTimeout(ctx, coreDeadline)
+	starting, cancel := context.WithTimeout(ctx, coreDeadline)
 	defer cancel()
 	admin, adminREST, err := node.Client(s.server("cred", "supervisor.kubeconfig"))
 	if err != nil {
 		return err
 	}
-	if err := node.WaitFor(core, adminREST, s.url()+"/readyz"); err != nil {
+	if err := node.WaitFor(starting, adminREST, s.url()+"/readyz"); err != nil {
 		return err
 	}
 	logrus.Infof("Kube API server is now running (after %s)", time.Since(began).Round(time.Millisecond))
@@ -146,23 +150,28 @@ func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervis
 			return err
 		}
 	}
-	if err := s.ensurePassword(ctx, admin, password); err != nil {
+	if err := s.ensureOwnPassword(ctx, admin, password); err != nil {
 		return fmt.Errorf("node password: %w", err)
 	}
 	if err := ensureRoles(ctx, admin); err != nil {
 		return fmt.Errorf("roles: %w", err)
 	}
-	v.ready.Store(true)
+	factory := informers.NewSharedInformerFactory(admin, 0)
+	if err := keepPasswords(ctx, admin, factory); err != nil {
+		return err
+	}
+	v.core.Store(&core{admin})
 	logrus.Info("k3s is up and running")
 	if err := node.Notify(s.NotifySocket, "READY=1\n"); err != nil {
 		return err
 	}
 	if s.Values.Bool("disable-cloud-controller") {
 		logrus.Info("The cloud controller is disabled: Nodes keep the uninitialized taint until another one comes")
-	} else if err := runCloud(ctx, admin); err != nil {
+	} else if err := runCloud(ctx, admin, factory); err != nil {
 		return err
 	}
-	if err := s.WaitContainerd(core); err != nil {
+	factory.Start(ctx.Done())
+	if err := s.WaitContainerd(starting); err != nil {
 		return err
 	}
 	if _, err := s.StartKubelet(sp); err != nil {
@@ -175,7 +184,6 @@ func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervis
 	s.Describe(ctx, kubelet)
 	s.roles(ctx, admin)
 	s.Network(ctx, admin)
-	s.UntilDone(ctx, "own the password of", func() error { return s.ownPassword(ctx, admin) })
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"bowline.test/k3s/internal/options"
 	"bowline.test/k3s/internal/token"
 )
 
@@ -62,4 +63,15 @@ func TestNth(t *testing.T) {
 	if nth(n, 1).String() != "10.43.0.1" || nth(n, 10).String() != "10.43.0.10" || n.IP.String() != "10.43.0.0" {
 		t.Error(nth(n, 1), nth(n, 10), n)
 	}
+}
+
+// parsed are the values of `k3s server ARGS` without files.
+func parsed(t *testing.T, args ...string) *options.Values {
+	t.Helper()
+	t.Setenv("K3S_CONFIG_FILE", "")
+	v, err := options.Parse(options.ServerFlags, args, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

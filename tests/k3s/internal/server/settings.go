@@ -174,3 +174,13 @@ func nth(n *net.IPNet, number byte) net.IP {
 	ip[3] += number
 	return ip
 }
+
+func one(n *net.IPNet) []*net.IPNet { return []*net.IPNet{n} }
+
+// clusterDNSs are all of --cluster-dns, or the derived one.
+func (s *Settings) clusterDNSs() []net.IP {
+	if ips, err := node.ParseIPs("cluster-dns", s.Values.Slice("cluster-dns")); err == nil && len(ips) > 0 {
+		return ips
+	}
+	return []net.IP{s.ClusterDNS}
+}
