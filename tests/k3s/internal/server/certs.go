@@ -65,7 +65,7 @@ func (s *Settings) certificates() (*authorities, error) {
 	if err := pki.ServiceKey(s.tls("service.key"), s.tls("service.current.key")); err != nil {
 		return nil, err
 	}
-	if s.ClusterInit {
+	if s.Etcd {
 		if err := s.etcdCertificates(); err != nil {
 			return nil, err
 		}

@@ -21,10 +21,12 @@ import (
 func (s *Settings) roles(ctx context.Context, admin kubernetes.Interface) {
 	s.UntilDone(ctx, "set the control plane's role labels on", func() error {
 		labels := map[string]string{"node-role.kubernetes.io/control-plane": "true", "node-role.kubernetes.io/master": "true"}
-		if s.ClusterInit {
-			labels["node-role.kubernetes.io/etcd"] = "true"
+		var annotations map[string]string
+		if s.Etcd {
+			labels[etcdRole] = "true"
+			annotations = map[string]string{memberName: s.store.Load().name, memberAddress: s.IPs[0].String()}
 		}
-		return node.Patch(ctx, admin, s.Name, labels, nil)
+		return node.Patch(ctx, admin, s.Name, labels, annotations)
 	})
 }
 

@@ -134,6 +134,8 @@ func (v *supervisor) serverRoute(w http.ResponseWriter, r *http.Request, route s
 		v.serverBootstrap(w, r)
 	case "token":
 		v.rotate(w, r)
+	case "db/info":
+		v.info(w, r)
 	default:
 		plain(w, http.StatusNotImplemented, "not built in this stand-in: "+r.URL.Path)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -61,8 +62,8 @@ func Run(args []string) error {
 	final, done := context.WithTimeout(context.Background(), 2*time.Second)
 	defer done()
 	sp.Stop(final)
-	if s.datastore != nil {
-		s.datastore.close()
+	if d := s.store.Load(); d != nil {
+		d.close()
 	}
 	return err
 }
@@ -73,6 +74,10 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 	began := time.Now()
 	if err := s.tree(); err != nil {
 		return err
+	}
+	cluster, err := s.fetchCluster(ctx)
+	if err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
 	}
 	cas, err := s.certificates()
 	if err != nil {
@@ -100,11 +105,13 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 	if err := s.StartContainerd(sp); err != nil {
 		return err
 	}
-	if s.datastore, err = s.startDatastore(ctx); err != nil {
+	d, err := s.startDatastore(ctx, cluster)
+	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: start managed database: %w", err)
 	}
+	s.store.Store(d)
 	logrus.Infof("Datastore is ready after %s", time.Since(began).Round(time.Millisecond))
-	api, err := s.newAPIServer(ctx, s.datastore)
+	api, err := s.newAPIServer(ctx, d)
 	if err != nil {
 		return fmt.Errorf("starting kubernetes: apiserver: %w", err)
 	}
@@ -127,8 +134,10 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 		return err
 	case err := <-sp.Failed:
 		return err
-	case err := <-s.datastore.etcd.Err():
-		return err
+	case err := <-d.etcd.Err():
+		return s.stopped(ctx, d, err)
+	case <-d.etcd.Server.StopNotify():
+		return s.stopped(ctx, d, nil)
 	}
 }
 
@@ -159,6 +168,13 @@ func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervis
 	factory := informers.NewSharedInformerFactory(admin, 0)
 	if err := keepPasswords(ctx, admin, factory); err != nil {
 		return err
+	}
+	if s.Etcd {
+		d := s.store.Load()
+		go d.promote(ctx)
+		if err := s.watchMembers(ctx, admin, factory.Core().V1().Nodes().Informer(), d); err != nil {
+			return err
+		}
 	}
 	v.core.Store(&core{admin})
 	logrus.Info("k3s is up and running")
@@ -204,7 +220,7 @@ func (s *Settings) controllerArgs() []string {
 		"cluster-signing-legacy-unknown-key-file":         s.tls("server-ca.key"),
 		"configure-cloud-routes":                          "false",
 		"controllers":                                     "*,tokencleaner,-service,-route,-cloud-node-lifecycle",
-		"leader-elect":                                    "false",
+		"leader-elect":                                    strconv.FormatBool(s.Etcd),
 		"profiling":                                       "false",
 		"root-ca-file":                                    s.tls("server-ca.crt"),
 		"service-account-private-key-file":                s.tls("service.current.key"),
@@ -217,6 +233,6 @@ func (s *Settings) schedulerArgs() []string {
 	k := s.server("cred", "scheduler.kubeconfig")
 	return node.Arguments(map[string]string{
 		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
-		"bind-address": "127.0.0.1", "leader-elect": "false", "profiling": "false",
+		"bind-address": "127.0.0.1", "leader-elect": strconv.FormatBool(s.Etcd), "profiling": "false",
 	}, s.Values.Slice("kube-scheduler-arg"))
 }

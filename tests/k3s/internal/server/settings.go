@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -29,8 +30,12 @@ type Settings struct {
 	Kubeconfig  string
 	KubeMode    fs.FileMode
 	ClusterInit bool
+	// JoinURL is --server: the cluster of this server.
+	JoinURL string
+	// Etcd: the datastore is K3s's embedded etcd.
+	Etcd bool
 
-	datastore *datastore
+	store atomic.Pointer[datastore]
 }
 
 var (
@@ -46,10 +51,10 @@ func NewSettings(v *options.Values) (*Settings, error) {
 	}
 	n.Backend, n.ClusterDomain = v.String("flannel-backend"), v.String("cluster-domain")
 	s := &Settings{
-		Node: n, ListenPort: v.Int("https-listen-port"), ClusterInit: v.Bool("cluster-init"),
+		Node: n, ListenPort: v.Int("https-listen-port"), ClusterInit: v.Bool("cluster-init"), JoinURL: v.String("server"),
 		Kubeconfig: "/etc/rancher/k3s/k3s.yaml", KubeMode: 0o600,
 	}
-	for _, step := range []func() error{s.advertised, s.ranges, s.modes, s.tokens, s.absent} {
+	for _, step := range []func() error{s.advertised, s.ranges, s.modes, s.tokens, s.datastore, s.absent} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -134,6 +139,13 @@ func (s *Settings) tokens() error {
 	}
 	s.AgentToken, err = node.Secret(s.Values, "agent-token")
 	return err
+}
+
+// datastore says which one it is: etcd by --cluster-init or --server, or since
+// it was there before.
+func (s *Settings) datastore() error {
+	s.Etcd = s.ClusterInit || s.JoinURL != "" || s.initialized()
+	return s.noOldStore()
 }
 
 // absent is loud about files that K3s would act on and the stand-in can not.
