@@ -27,11 +27,11 @@ func (b *box) until(t *testing.T, what string, ok func(out string, err error) bo
 	})
 }
 
-// server is a joining server, ready when it returns.
+// server is a joining server; its start goes on.
 func (b *box) server(args ...string) *service {
 	b.t.Helper()
 	s := b.k3s("server", append([]string{"--server=https://" + nodeIP(b.t) + ":6443"}, args...)...)
-	s.again()
+	s.blocked()
 	return s
 }
 
@@ -45,6 +45,9 @@ func TestServers(t *testing.T) {
 	t.Run("Refused", func(t *testing.T) { joinsRefused(t, two, full) })
 	second := two.server("--token="+full, "--secrets-encryption")
 	third := three.server("--token="+full, "--secrets-encryption")
+	for _, s := range []*service{second, third} {
+		eventually(t, readyIn, "READY=1", func() (string, bool) { return tail(s.log(), 3), s.state() == "active" })
+	}
 	t.Run("Joined", func(t *testing.T) {
 		for _, b := range []*box{two, three} {
 			nodeIs(t, b.name, readyPath, "True")
