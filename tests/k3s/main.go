@@ -18,18 +18,21 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	"bowline.test/k3s/internal/agent"
+	"bowline.test/k3s/internal/bootstrap"
 	"bowline.test/k3s/internal/logline"
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/options"
 	"bowline.test/k3s/internal/server"
 	"bowline.test/k3s/internal/version"
 )
 
 // notBuilt are K3s's commands that the stand-in has not.
-var notBuilt = []string{"agent", "token", "crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "check-config", "completion"}
+var notBuilt = []string{"crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "check-config", "completion"}
 
 func main() {
-	if name := os.Getenv(server.ComponentEnv); name != "" {
-		_ = os.Unsetenv(server.ComponentEnv)
+	if name := os.Getenv(node.ComponentEnv); name != "" {
+		_ = os.Unsetenv(node.ComponentEnv)
 		os.Exit(component(name))
 	}
 	name, args := filepath.Base(os.Args[0]), os.Args[1:]
@@ -75,7 +78,11 @@ func dispatch(args []string) int {
 		os.Args = args
 		return kubectl(args[1:])
 	case "server":
-		return runServer(args[1:])
+		return run("server", "Run management server", options.ServerFlags, server.Run, args[1:])
+	case "agent":
+		return run("agent", "Run node agent", options.AgentFlags, agent.Run, args[1:])
+	case "token":
+		return end(bootstrap.Run(args[1:]))
 	}
 	for _, n := range notBuilt {
 		if args[0] == n {
@@ -86,24 +93,30 @@ func dispatch(args []string) int {
 	return 3
 }
 
-func runServer(args []string) int {
-	err := server.Run(args)
+// run is `k3s server` or `k3s agent`.
+func run(name, what string, flags []options.Flag, body func([]string) error, args []string) int {
+	err := body(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Printf("NAME:\n   k3s server - Run management server\n   %s\n\n", version.StandIn)
-		options.Usage(os.Stdout, options.ServerFlags)
+		fmt.Printf("NAME:\n   k3s %s - %s\n   %s\n\n", name, what, version.StandIn)
+		options.Usage(os.Stdout, flags)
 		return 0
 	}
-	if err != nil {
-		logline.Setup(false)
-		text := err.Error()
-		if strings.HasPrefix(text, "flag provided but not defined") {
-			fmt.Fprintf(os.Stderr, "Incorrect Usage: %s\n\n", text)
-		}
-		logrus.StandardLogger().ExitFunc = func(int) {}
-		logrus.Fatal(text)
-		return 1
+	return end(err)
+}
+
+// end says why a command failed, in K3s's fatal line.
+func end(err error) int {
+	if err == nil {
+		return 0
 	}
-	return 0
+	logline.Setup(false)
+	text := err.Error()
+	if strings.HasPrefix(text, "flag provided but not defined") {
+		fmt.Fprintf(os.Stderr, "Incorrect Usage: %s\n\n", text)
+	}
+	logrus.StandardLogger().ExitFunc = func(int) {}
+	logrus.Fatal(text)
+	return 1
 }
 
 // kubectl is the real one; without KUBECONFIG it takes K3s's admin file.
@@ -139,6 +152,8 @@ VERSION:
 
 COMMANDS:
    server   Run management server
+   agent    Run node agent
+   token    Manage tokens
    kubectl  Run kubectl
    (not built in this stand-in: %s)
 

@@ -33,6 +33,7 @@ func clean() {
 		}
 	}
 	_ = exec.Command("ip", "link", "delete", "cni0").Run()
+	_ = exec.Command("ip", "link", "delete", boxBridge).Run()
 	for _, d := range []string{dataDir, "/var/lib/kubelet", "/run/k3s", "/var/lib/cni", configDir, nodeDir} {
 		entries, _ := os.ReadDir(d)
 		for _, e := range entries {

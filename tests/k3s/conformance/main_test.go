@@ -72,53 +72,88 @@ func fit() error {
 	return nil
 }
 
-// server is one `k3s server` in a transient unit like K3s's own.
-type server struct {
-	t     *testing.T
-	args  []string
-	since time.Time
+// service is one `k3s server` or `k3s agent` in a transient unit like K3s's own.
+type service struct {
+	t       *testing.T
+	unit    string
+	command string
+	// properties are further ones of the unit.
+	properties []string
+	args       []string
+	since      time.Time
 }
 
 // start runs `k3s server ARGS` and returns when systemd has READY=1.
-func start(t *testing.T, args ...string) *server {
+func start(t *testing.T, args ...string) *service {
 	t.Helper()
-	s := &server{t: t, args: args}
+	s := &service{t: t, unit: unit, command: "server", args: args}
 	t.Cleanup(clean)
 	s.again()
 	return s
 }
 
 // again starts the same command once more, on what is there.
-func (s *server) again() {
+func (s *service) again() {
 	s.t.Helper()
-	s.since = time.Now()
-	eventually(s.t, 30*time.Second, "the end of the unit before", func() (string, bool) {
-		_ = exec.Command("systemctl", "reset-failed", unit).Run()
-		out, _ := exec.Command("systemctl", "show", "-P", "LoadState", unit).Output()
-		state := strings.TrimSpace(string(out))
-		return state, state == "not-found"
-	})
-	args := append([]string{"--quiet", "--unit=" + unit, "--service-type=notify", "-pKillMode=process", "-pDelegate=yes", "-pLimitNOFILE=1048576",
-		"-pTasksMax=infinity", "-pTimeoutStartSec=90", "-pStandardError=journal", "--", k3s, "server"}, s.args...)
-	if out, err := exec.Command("systemd-run", args...).CombinedOutput(); err != nil {
-		s.t.Fatalf("k3s server %v did not become ready: %v\n%s\n%s", s.args, err, out, tail(s.log(), 30))
+	if out, err := s.run(); err != nil {
+		s.t.Fatalf("k3s %s %v did not become ready: %v\n%s\n%s", s.command, s.args, err, out, tail(s.log(), 30))
 	}
 }
 
+// blocked starts it and does not wait: its start is not going to end.
+func (s *service) blocked() {
+	s.t.Helper()
+	if out, err := s.run("--no-block"); err != nil {
+		s.t.Fatalf("%v %s", err, out)
+	}
+}
+
+func (s *service) run(options ...string) ([]byte, error) {
+	s.t.Helper()
+	s.since = time.Now()
+	eventually(s.t, 30*time.Second, "the end of the unit before", func() (string, bool) {
+		_ = exec.Command("systemctl", "reset-failed", s.unit).Run()
+		out, _ := exec.Command("systemctl", "show", "-P", "LoadState", s.unit).Output()
+		state := strings.TrimSpace(string(out))
+		return state, state == "not-found"
+	})
+	args := append([]string{"--quiet", "--unit=" + s.unit, "--service-type=notify", "-pKillMode=process", "-pDelegate=yes", "-pLimitNOFILE=1048576",
+		"-pTasksMax=infinity", "-pTimeoutStartSec=90", "-pStandardError=journal"}, options...)
+	for _, p := range s.properties {
+		args = append(args, "-p"+p)
+	}
+	return exec.Command("systemd-run", append(append(args, "--", k3s, s.command), s.args...)...).CombinedOutput()
+}
+
+// state is systemd's word for it.
+func (s *service) state() string {
+	out, _ := exec.Command("systemctl", "show", "-P", "ActiveState", s.unit).Output()
+	return strings.TrimSpace(string(out))
+}
+
 // stop ends it with SIGTERM and says how long that took.
-func (s *server) stop() time.Duration {
+func (s *service) stop() time.Duration {
 	s.t.Helper()
 	began := time.Now()
-	if out, err := exec.Command("systemctl", "stop", unit).CombinedOutput(); err != nil {
+	if out, err := exec.Command("systemctl", "stop", s.unit).CombinedOutput(); err != nil {
 		s.t.Fatalf("stop: %v %s", err, out)
 	}
 	return time.Since(began)
 }
 
 // log is what it wrote since its last start.
-func (s *server) log() string {
-	out, _ := exec.Command("journalctl", "-u", unit, "-o", "cat", "--no-pager", fmt.Sprintf("--since=@%d", s.since.Unix())).CombinedOutput()
+func (s *service) log() string {
+	out, _ := exec.Command("journalctl", "-u", s.unit, "-o", "cat", "--no-pager", fmt.Sprintf("--since=@%d", s.since.Unix())).CombinedOutput()
 	return string(out)
+}
+
+// says waits for words in its log.
+func (s *service) says(words string) {
+	s.t.Helper()
+	eventually(s.t, readyIn, fmt.Sprintf("%q in the log of %s", words, s.unit), func() (string, bool) {
+		log := s.log()
+		return tail(log, 5), strings.Contains(log, words)
+	})
 }
 
 // kubectl runs `k3s kubectl` and wants it to succeed.

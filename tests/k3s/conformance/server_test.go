@@ -37,7 +37,7 @@ func TestStandInSaysSo(t *testing.T) {
 	if !isStandIn(t) {
 		t.Skip("this is not the stand-in")
 	}
-	for _, args := range [][]string{{"--version"}, {"--help"}, {"server", "--help"}, {"server", "--no-such-flag"}, {"agent"}, {"token", "list"}} {
+	for _, args := range [][]string{{"--version"}, {"--help"}, {"server", "--help"}, {"server", "--no-such-flag"}, {"agent", "--no-such-flag"}, {"agent", "--help"}, {"token", "list"}, {"token", "--help"}, {"etcd-snapshot", "ls"}} {
 		out, err := exec.Command(k3s, args...).CombinedOutput()
 		if !strings.Contains(tail(string(out), 1000), "stand-in for tests") {
 			t.Errorf("k3s %v does not say that this is a stand-in", args)
@@ -186,7 +186,7 @@ func supervisor(t *testing.T) {
 	for _, c := range []struct {
 		user, password string
 		want           int
-	}{{"", "", 401}, {"node", "wrong", 401}, {"server", password, 403}, {"node", password, 200}} {
+	}{{"", "", 403}, {"node", "wrong", 401}, {"server", password, 403}, {"node", password, 200}} {
 		if code, body := get(t, "/v1-k3s/readyz", c.user, c.password); code != c.want {
 			t.Errorf("/v1-k3s/readyz as %q: %d %q, want %d", c.user, code, body, c.want)
 		}

@@ -109,3 +109,22 @@ func TestUnknownInFile(t *testing.T) {
 		t.Errorf("%q", v.Warnings)
 	}
 }
+
+// TestAgentFlags: one file may serve server and agent; the agent skips what is
+// the server's.
+func TestAgentFlags(t *testing.T) {
+	f := files(t, map[string]string{"config.yaml": "cluster-init: true\nserver: https://10.0.1.10:6443\ntoken-file: /t\nnode-label: [a=1]", "config.yaml.d/1.yaml": "node-label+: b=1"})
+	v, err := Parse(AgentFlags, []string{"--config=" + f, "-t", "x"}, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.String("server") != "https://10.0.1.10:6443" || v.String("token-file") != "/t" || v.String("token") != "x" || !slices.Equal(v.Slice("node-label"), []string{"a=1", "b=1"}) {
+		t.Errorf("%v", v.set)
+	}
+	if len(v.Warnings) != 1 || v.Warnings[0] != "Unknown flag --cluster-init found in config.yaml, skipping" {
+		t.Errorf("%q", v.Warnings)
+	}
+	if _, err := Parse(AgentFlags, []string{"--cluster-init"}, none); err == nil {
+		t.Error("a flag of the server on the agent's command line")
+	}
+}

@@ -1,4 +1,4 @@
-// Package options reads the flags of `k3s server` the way K3s does: files
+// Package options reads the flags of `k3s server` and `k3s agent` the way K3s does: files
 // first, then the command line, then the environment for what is still unset.
 package options
 
@@ -56,7 +56,7 @@ func (c collector) Set(s string) error {
 	return nil
 }
 
-// Parse reads the arguments after `k3s server`, the configuration files that
+// Parse reads the arguments after `k3s server` or `k3s agent`, the configuration files that
 // they or the environment name, and the environment.
 func Parse(table []Flag, args []string, getenv func(string) string) (*Values, error) {
 	cli := &Values{table: table, set: map[string][]string{}}
@@ -65,7 +65,7 @@ func Parse(table []Flag, args []string, getenv func(string) string) (*Values, er
 		return nil, err
 	}
 	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q after the flags of k3s server", fs.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q after the flags", fs.Arg(0))
 	}
 	config, explicit := cli.String("config"), cli.IsSet("config")
 	if e := getenv("K3S_CONFIG_FILE"); !explicit && e != "" {
@@ -173,7 +173,7 @@ func (v *Values) must(name string) Flag {
 	return f
 }
 
-// Usage is the text of `k3s server --help`.
+// Usage is the text of `--help`.
 func Usage(w io.Writer, table []Flag) {
 	fmt.Fprintln(w, "OPTIONS:")
 	for _, f := range table {

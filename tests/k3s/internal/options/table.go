@@ -71,7 +71,7 @@ var ServerFlags = []Flag{
 	{Name: "token-file", Env: "K3S_TOKEN_FILE"},
 	{Name: "agent-token", Env: "K3S_AGENT_TOKEN"},
 	{Name: "agent-token-file", Env: "K3S_AGENT_TOKEN_FILE"},
-	{Name: "server", Short: "s", Env: "K3S_URL", Support: Refused},
+	{Name: "server", Short: "s", Env: "K3S_URL"},
 	{Name: "cluster-init", Env: "K3S_CLUSTER_INIT", Kind: Bool},
 	{Name: "cluster-reset", Env: "K3S_CLUSTER_RESET", Kind: Bool, Support: Refused},
 	{Name: "cluster-reset-restore-path", Support: Refused},

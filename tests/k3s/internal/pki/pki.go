@@ -115,16 +115,7 @@ func (a *Authority) leaf(crtFile, keyFile, commonName string, organizations []st
 	if a.keeps(crtFile, keyFile, commonName, organizations, names) {
 		return nil
 	}
-	keyPEM, err := os.ReadFile(keyFile)
-	var key crypto.Signer
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if key, keyPEM, err = newKey(); err == nil {
-			err = Write(keyFile, keyPEM, 0o600)
-		}
-	case err == nil:
-		key, err = parseKey(keyPEM)
-	}
+	key, _, err := EnsureKey(keyFile)
 	if err != nil {
 		return err
 	}
@@ -133,6 +124,26 @@ func (a *Authority) leaf(crtFile, keyFile, commonName string, organizations []st
 		return err
 	}
 	return Write(crtFile, crt, 0o644)
+}
+
+// EnsureKey reads the private key in a file, or makes it.
+func EnsureKey(file string) (crypto.Signer, []byte, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, data, err := newKey()
+		if err != nil {
+			return nil, nil, err
+		}
+		return key, data, Write(file, data, 0o600)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, data, nil
 }
 
 // Sign gives the PEM of a new leaf followed by the CA's certificates.

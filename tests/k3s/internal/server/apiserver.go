@@ -23,6 +23,7 @@ import (
 
 	basecompatibility "k8s.io/component-base/compatibility"
 
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/pki"
 )
 
@@ -148,7 +149,7 @@ func (s *Settings) apiserverArgs(d *datastore) ([]string, error) {
 		"service-account-key-file":           s.tls("service.key"),
 		"service-account-signing-key-file":   s.tls("service.current.key"),
 		"service-cluster-ip-range":           s.ServiceCIDR.String(),
-		"service-node-port-range":            s.values.String("service-node-port-range"),
+		"service-node-port-range":            s.Values.String("service-node-port-range"),
 		"shutdown-delay-duration":            "0s",
 		"storage-backend":                    "etcd3",
 		"tls-cert-file":                      s.tls("serving-kube-apiserver.crt"),
@@ -157,14 +158,14 @@ func (s *Settings) apiserverArgs(d *datastore) ([]string, error) {
 	if d.ca != "" {
 		a["etcd-cafile"], a["etcd-certfile"], a["etcd-keyfile"] = d.ca, d.cert, d.key
 	}
-	if s.values.Bool("secrets-encryption") {
+	if s.Values.Bool("secrets-encryption") {
 		file := s.server("cred", "encryption-config.json")
 		if err := encryptionConfig(file); err != nil {
 			return nil, err
 		}
 		a["encryption-provider-config"] = file
 	}
-	return arguments(a, s.values.Slice("kube-apiserver-arg")), nil
+	return node.Arguments(a, s.Values.Slice("kube-apiserver-arg")), nil
 }
 
 // encryptionConfig makes the key for --secrets-encryption once.

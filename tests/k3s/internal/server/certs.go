@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/pki"
 )
 
@@ -64,7 +65,7 @@ func (s *Settings) certificates() (*authorities, error) {
 	if err := pki.ServiceKey(s.tls("service.key"), s.tls("service.current.key")); err != nil {
 		return nil, err
 	}
-	if s.ClusterInit {
+	if s.Etcd {
 		if err := s.etcdCertificates(); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func (s *Settings) etcdCertificates() error {
 	if err != nil {
 		return err
 	}
-	names := pki.Names{DNS: []string{"localhost", s.NodeName}, IPs: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, s.NodeIPs...)}
+	names := pki.Names{DNS: []string{"localhost", s.Name}, IPs: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, s.IPs...)}
 	if err := server.Serving(filepath.Join(dir, "server-client.crt"), filepath.Join(dir, "server-client.key"), "etcd-server", names, true); err != nil {
 		return err
 	}
@@ -96,15 +97,15 @@ func (s *Settings) etcdCertificates() error {
 // agentCertificates are those of this machine's own agent.
 func (s *Settings) agentCertificates(a *authorities) error {
 	for name, ca := range map[string]*pki.Authority{"server-ca.crt": a.server, "client-ca.crt": a.client} {
-		if err := pki.Write(s.agent(name), ca.PEM, 0o644); err != nil {
+		if err := pki.Write(s.Agent(name), ca.PEM, 0o644); err != nil {
 			return err
 		}
 	}
-	if err := a.client.Client(s.agent("client-kubelet.crt"), s.agent("client-kubelet.key"), "system:node:"+s.NodeName, "system:nodes"); err != nil {
+	if err := a.client.Client(s.Agent("client-kubelet.crt"), s.Agent("client-kubelet.key"), "system:node:"+s.Name, "system:nodes"); err != nil {
 		return err
 	}
-	names := pki.Names{DNS: []string{s.NodeName, "localhost"}, IPs: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, s.NodeIPs...)}
-	if err := a.server.Serving(s.agent("serving-kubelet.crt"), s.agent("serving-kubelet.key"), s.NodeName, names, false); err != nil {
+	names := pki.Names{DNS: []string{s.Name, "localhost"}, IPs: append([]net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, s.IPs...)}
+	if err := a.server.Serving(s.Agent("serving-kubelet.crt"), s.Agent("serving-kubelet.key"), s.Name, names, false); err != nil {
 		return err
 	}
 	for _, name := range []string{"client-kube-proxy", "client-k3s-controller"} {
@@ -117,7 +118,7 @@ func (s *Settings) agentCertificates(a *authorities) error {
 			if ext == ".key" {
 				mode = 0o600
 			}
-			if err := pki.Write(s.agent(name+ext), data, mode); err != nil {
+			if err := pki.Write(s.Agent(name+ext), data, mode); err != nil {
 				return err
 			}
 		}
@@ -128,23 +129,23 @@ func (s *Settings) agentCertificates(a *authorities) error {
 // kubeconfigs writes the admin's, the components' and the agent's kubeconfigs.
 func (s *Settings) kubeconfigs() error {
 	for name, crt := range map[string]string{"controller": "client-controller", "scheduler": "client-scheduler", "supervisor": "client-supervisor", "cloud-controller": "client-k3s-cloud-controller"} {
-		if err := kubeconfig(s.server("cred", name+".kubeconfig"), s.url(), s.tls("server-ca.crt"), s.tls(crt+".crt"), s.tls(crt+".key"), false, 0o600); err != nil {
+		if err := node.Kubeconfig(s.server("cred", name+".kubeconfig"), s.url(), s.tls("server-ca.crt"), s.tls(crt+".crt"), s.tls(crt+".key"), false, 0o600); err != nil {
 			return err
 		}
 	}
 	for name, crt := range map[string]string{"kubelet": "client-kubelet", "kubeproxy": "client-kube-proxy", "k3scontroller": "client-k3s-controller"} {
-		if err := kubeconfig(s.agent(name+".kubeconfig"), s.url(), s.agent("server-ca.crt"), s.agent(crt+".crt"), s.agent(crt+".key"), false, 0o600); err != nil {
+		if err := node.Kubeconfig(s.Agent(name+".kubeconfig"), s.url(), s.Agent("server-ca.crt"), s.Agent(crt+".crt"), s.Agent(crt+".key"), false, 0o600); err != nil {
 			return err
 		}
 	}
-	if err := kubeconfig(s.server("cred", "admin.kubeconfig"), s.url(), s.tls("server-ca.crt"), s.tls("client-admin.crt"), s.tls("client-admin.key"), false, 0o600); err != nil {
+	if err := node.Kubeconfig(s.server("cred", "admin.kubeconfig"), s.url(), s.tls("server-ca.crt"), s.tls("client-admin.crt"), s.tls("client-admin.key"), false, 0o600); err != nil {
 		return err
 	}
-	return kubeconfig(s.Kubeconfig, s.url(), s.tls("server-ca.crt"), s.tls("client-admin.crt"), s.tls("client-admin.key"), true, s.KubeMode)
+	return node.Kubeconfig(s.Kubeconfig, s.url(), s.tls("server-ca.crt"), s.tls("client-admin.crt"), s.tls("client-admin.key"), true, s.KubeMode)
 }
 
 func (s *Settings) url() string { return fmt.Sprintf("https://127.0.0.1:%d", s.ListenPort) }
 
 func (s *Settings) identity() pki.Identity {
-	return pki.Identity{NodeName: s.NodeName, NodeIPs: s.NodeIPs, AdvertiseIP: s.AdvertiseIP, ServiceIP: s.ServiceIP, ClusterDomain: s.ClusterDomain, TLSSANs: s.values.Slice("tls-san")}
+	return pki.Identity{NodeName: s.Name, NodeIPs: s.IPs, AdvertiseIP: s.AdvertiseIP, ServiceIP: s.ServiceIP, ClusterDomain: s.ClusterDomain, TLSSANs: s.Values.Slice("tls-san")}
 }

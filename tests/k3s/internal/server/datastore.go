@@ -8,6 +8,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"bowline.test/k3s/internal/access"
 )
 
 // datastore is the etcd inside, and how the API server reaches it.
@@ -16,34 +18,30 @@ type datastore struct {
 	endpoint  string
 	cert, key string
 	ca        string
+	// name is this member's, when etcd is K3s's embedded one.
+	name string
 }
 
-// startDatastore runs etcd in this process. Without --cluster-init it stands
-// in for K3s's SQLite: on a unix socket where K3s has Kine's.
-func (s *Settings) startDatastore(ctx context.Context) (*datastore, error) {
-	c := embed.NewConfig()
-	c.Name, c.LogLevel, c.UnsafeNoFsync = s.NodeName, "dpanic", true
-	c.TickMs, c.ElectionMs = 50, 500
-	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "1h"
-	d := &datastore{}
-	if s.ClusterInit {
-		s.etcdUrls(c, d)
-	} else {
-		logrus.Info("stand-in: the default datastore here is etcd behind kine.sock, K3s has SQLite in server/db/state.db")
-		c.Dir = s.server("db", "stand-in")
-		socket := s.server("kine.sock")
-		c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: socket}}
-		c.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:2379"}}
-		c.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: s.server("peer.sock")}}
-		c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
-		d.endpoint = "unix://" + socket
+// startDatastore runs etcd in this process: K3s's embedded one, or what stands
+// in for K3s's SQLite, on a unix socket where K3s has Kine's.
+func (s *Settings) startDatastore(ctx context.Context, cluster *access.Info) (*datastore, error) {
+	if s.Etcd {
+		return s.startMember(ctx, cluster)
 	}
+	logrus.Info("stand-in: the default datastore here is etcd behind kine.sock, K3s has SQLite in server/db/state.db")
+	c, socket := etcdConfig(s.Name), s.server("kine.sock")
+	c.TickMs, c.ElectionMs = 50, 500
+	c.Dir = s.server("db", standInStore)
+	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: socket}}
+	c.AdvertiseClientUrls = []url.URL{{Scheme: "http", Host: "localhost:2379"}}
+	c.ListenPeerUrls = []url.URL{{Scheme: "unix", Path: s.server("peer.sock")}}
+	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		return nil, err
 	}
-	d.etcd = e
+	d := &datastore{etcd: e, endpoint: "unix://" + socket}
 	select {
 	case <-e.Server.ReadyNotify():
 		return d, nil
@@ -56,22 +54,15 @@ func (s *Settings) startDatastore(ctx context.Context) (*datastore, error) {
 	}
 }
 
-// etcdUrls sets K3s's embedded etcd: TLS on 2379 and 2380.
-func (s *Settings) etcdUrls(c *embed.Config, d *datastore) {
-	ip := s.NodeIPs[0].String()
-	client, peer := url.URL{Scheme: "https", Host: ip + ":2379"}, url.URL{Scheme: "https", Host: ip + ":2380"}
-	local := url.URL{Scheme: "https", Host: "127.0.0.1:2379"}
-	c.Dir = s.server("db", "etcd")
-	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{local, client}, []url.URL{client}
-	c.ListenPeerUrls = []url.URL{{Scheme: "https", Host: "127.0.0.1:2380"}, peer}
-	c.AdvertisePeerUrls = []url.URL{peer}
-	c.ListenMetricsUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:2381"}}
-	dir := s.tls("etcd")
-	c.ClientTLSInfo.CertFile, c.ClientTLSInfo.KeyFile = dir+"/server-client.crt", dir+"/server-client.key"
-	c.ClientTLSInfo.TrustedCAFile, c.ClientTLSInfo.ClientCertAuth = dir+"/server-ca.crt", true
-	c.PeerTLSInfo.CertFile, c.PeerTLSInfo.KeyFile = dir+"/peer-server-client.crt", dir+"/peer-server-client.key"
-	c.PeerTLSInfo.TrustedCAFile, c.PeerTLSInfo.ClientCertAuth = dir+"/peer-ca.crt", true
-	d.endpoint, d.ca, d.cert, d.key = "https://127.0.0.1:2379", dir+"/server-ca.crt", dir+"/client.crt", dir+"/client.key"
+// standInStore is the folder below server/db of what K3s has in state.db.
+const standInStore = "stand-in"
+
+// etcdConfig is what both have in common.
+func etcdConfig(name string) *embed.Config {
+	c := embed.NewConfig()
+	c.Name, c.LogLevel, c.UnsafeNoFsync = name, "dpanic", true
+	c.AutoCompactionMode, c.AutoCompactionRetention = "periodic", "1h"
+	return c
 }
 
 // close ends etcd, but does not wait long: it runs without fsync anyway.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/base64"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/pki"
 	"bowline.test/k3s/internal/token"
 )
@@ -22,8 +22,8 @@ func (s *Settings) tree() error {
 	}{
 		{s.DataDir, 0o755}, {s.server(), 0o700}, {s.server("tls", "etcd"), 0o755}, {s.server("tls", "temporary-certs"), 0o755},
 		{s.server("cred"), 0o700}, {s.server("db"), 0o700}, {s.server("manifests"), 0o700}, {s.server("etc"), 0o700},
-		{s.agent(), 0o755}, {s.agent("etc", "containerd"), 0o755}, {s.agent("etc", "cni", "net.d"), 0o755}, {s.agent("etc", "kubelet.conf.d"), 0o700},
-		{s.agent("containerd"), 0o755}, {s.agent("images"), 0o755}, {filepath.Dir(s.Kubeconfig), 0o755}, {nodeDir, 0o755},
+		{s.Agent(), 0o755}, {s.Agent("etc", "containerd"), 0o755}, {s.Agent("etc", "cni", "net.d"), 0o755}, {s.Agent("etc", "kubelet.conf.d"), 0o700},
+		{s.Agent("containerd"), 0o755}, {s.Agent("images"), 0o755}, {filepath.Dir(s.Kubeconfig), 0o755}, {node.Dir, 0o755},
 	} {
 		if err := os.MkdirAll(d.path, d.mode); err != nil {
 			return err
@@ -34,10 +34,6 @@ func (s *Settings) tree() error {
 
 func (s *Settings) server(parts ...string) string {
 	return filepath.Join(append([]string{s.DataDir, "server"}, parts...)...)
-}
-
-func (s *Settings) agent(parts ...string) string {
-	return filepath.Join(append([]string{s.DataDir, "agent"}, parts...)...)
 }
 
 func (s *Settings) tls(parts ...string) string {
@@ -61,31 +57,31 @@ func (s *Settings) writeTokens(body []byte, customCA bool) ([]account, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := server
+	agent := server
 	if s.AgentToken != "" {
-		if node, err = s.password(s.AgentToken, "node", hash, "", customCA); err != nil {
+		if agent, err = s.password(s.AgentToken, "node", hash, "", customCA); err != nil {
 			return nil, err
 		}
 	}
-	accounts := []account{{"node", node, "k3s:agent"}, {"server", server, "k3s:server"}}
+	accounts := []account{{"node", agent, "k3s:agent"}, {"server", server, "k3s:server"}}
 	if err := writePasswd(s.server("cred", "passwd"), accounts); err != nil {
 		return nil, err
 	}
 	if err := pki.Write(s.server("token"), []byte(token.Format(hash, "server", server)+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	if err := link(s.server("token"), s.server("node-token")); err != nil {
+	if err := node.Link(s.server("token"), s.server("node-token")); err != nil {
 		return nil, err
 	}
 	if s.AgentToken == "" {
-		return accounts, link(s.server("token"), s.server("agent-token"))
+		return accounts, node.Link(s.server("token"), s.server("agent-token"))
 	}
 	if fi, err := os.Lstat(s.server("agent-token")); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 		if err := os.Remove(s.server("agent-token")); err != nil {
 			return nil, err
 		}
 	}
-	return accounts, pki.Write(s.server("agent-token"), []byte(token.Format(hash, "node", node)+"\n"), 0o600)
+	return accounts, pki.Write(s.server("agent-token"), []byte(token.Format(hash, "node", agent)+"\n"), 0o600)
 }
 
 // password gives the password that a setting means. A first server takes the
@@ -151,57 +147,4 @@ func writePasswd(file string, accounts []account) error {
 	}
 	w.Flush()
 	return pki.Write(file, []byte(b.String()), 0o600)
-}
-
-// link makes a symbolic link, replacing what is there.
-func link(target, name string) error {
-	if have, err := os.Readlink(name); err == nil && have == target {
-		return nil
-	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(target, name)
-}
-
-// kubeconfig writes a kubeconfig whose credentials stand in it (embed) or are
-// named as files, as K3s has it for admin and for components.
-func kubeconfig(file, server, ca, crt, key string, embed bool, mode fs.FileMode) error {
-	caLine, crtLine, keyLine := "certificate-authority: "+ca, "client-certificate: "+crt, "client-key: "+key
-	if embed {
-		var lines [3]string
-		for i, f := range []string{ca, crt, key} {
-			data, err := os.ReadFile(f)
-			if err != nil {
-				return err
-			}
-			lines[i] = base64.StdEncoding.EncodeToString(data)
-		}
-		caLine, crtLine, keyLine = "certificate-authority-data: "+lines[0], "client-certificate-data: "+lines[1], "client-key-data: "+lines[2]
-	}
-	const form = `apiVersion: v1
-clusters:
-- cluster:
-    %s
-    server: %s
-  name: %s
-contexts:
-- context:
-    cluster: %s
-    user: %s
-  name: %s
-current-context: %s
-kind: Config
-preferences: {}
-users:
-- name: %s
-  user:
-    %s
-    %s
-`
-	cluster, user, context := "local", "user", "Default"
-	if embed {
-		cluster, user, context = "default", "default", "default"
-	}
-	return pki.Write(file, fmt.Appendf(nil, form, caLine, server, cluster, cluster, user, context, context, user, crtLine, keyLine), mode)
 }

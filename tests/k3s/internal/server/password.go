@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,12 +68,17 @@ func checkPassword(stored, password string) error {
 	return nil
 }
 
-// ensurePassword makes or checks the node password Secret of this machine. A
-// server goes on when it does not match and says so by an Event.
-func (s *Settings) ensurePassword(ctx context.Context, client kubernetes.Interface, password string) error {
-	name := strings.ToLower(s.NodeName) + ".node-password.k3s"
+// errVerify says that a password is not the one that was there first.
+var errVerify = errors.New("unable to verify hash")
+
+// passwordSecret is the name of a node's Secret.
+func passwordSecret(node string) string { return strings.ToLower(node) + ".node-password.k3s" }
+
+// ensurePassword makes the Secret of a node's password, or checks the password
+// against the one that is there, which is never replaced.
+func ensurePassword(ctx context.Context, client kubernetes.Interface, node, password string) error {
 	secrets := client.CoreV1().Secrets("kube-system")
-	have, err := secrets.Get(ctx, name, metav1.GetOptions{})
+	have, err := secrets.Get(ctx, passwordSecret(node), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		hash, err := hashPassword(password)
 		if err != nil {
@@ -80,37 +86,35 @@ func (s *Settings) ensurePassword(ctx context.Context, client kubernetes.Interfa
 		}
 		immutable := true
 		_, err = secrets.Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "kube-system"}, Immutable: &immutable,
-			Type: "k3s.cattle.io/node-password", Data: map[string][]byte{"hash": []byte(hash)},
+			ObjectMeta: metav1.ObjectMeta{Name: passwordSecret(node), Namespace: "kube-system"}, Immutable: &immutable,
+			Type: passwordType, Data: map[string][]byte{"hash": []byte(hash)},
 		}, metav1.CreateOptions{})
-		return err
-	}
-	if err != nil {
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		have, err = secrets.Get(ctx, passwordSecret(node), metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	if err := checkPassword(string(have.Data["hash"]), password); err != nil {
-		s.event(ctx, client, "NodePasswordValidationFailed", fmt.Sprintf("Deferred node password secret validation failed: unable to verify hash for node '%s': %v", s.NodeName, err))
+		return fmt.Errorf("%w for node '%s': %w", errVerify, node, err)
 	}
 	return nil
 }
 
-// ownPassword makes the Node the owner of its password Secret.
-func (s *Settings) ownPassword(ctx context.Context, client kubernetes.Interface) error {
-	n, err := client.CoreV1().Nodes().Get(ctx, s.NodeName, metav1.GetOptions{})
-	if err != nil {
-		return err
+// passwordType is the type of these Secrets.
+const passwordType = "k3s.cattle.io/node-password"
+
+// ensureOwnPassword does that for this machine. A server goes on when its
+// password does not match, and says so by an Event.
+func (s *Settings) ensureOwnPassword(ctx context.Context, client kubernetes.Interface, password string) error {
+	err := ensurePassword(ctx, client, s.Name, password)
+	if errors.Is(err, errVerify) {
+		s.event(ctx, client, "NodePasswordValidationFailed", "Deferred node password secret validation failed: "+err.Error())
+		return nil
 	}
-	secrets := client.CoreV1().Secrets("kube-system")
-	have, err := secrets.Get(ctx, strings.ToLower(s.NodeName)+".node-password.k3s", metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	for _, o := range have.OwnerReferences {
-		if o.UID == n.UID {
-			return nil
-		}
-	}
-	have.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID}}
-	_, err = secrets.Update(ctx, have, metav1.UpdateOptions{})
 	return err
 }

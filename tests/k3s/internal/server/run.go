@@ -7,20 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/grpclog"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
+
+	"k8s.io/client-go/informers"
 
 	"bowline.test/k3s/internal/logline"
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/options"
 	"bowline.test/k3s/internal/version"
 )
@@ -48,13 +47,13 @@ func Run(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := reexec(s.DataDir); err != nil {
+	if err := node.Reexec(s.DataDir); err != nil {
 		return err
 	}
-	s.notifySocket = takeNotify()
+	s.NotifySocket = node.TakeNotify()
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	sp := newSpawner()
+	sp := node.NewSpawner()
 	err = s.start(ctx, sp)
 	if ctx.Err() != nil {
 		err = nil
@@ -62,29 +61,35 @@ func Run(args []string) error {
 	logrus.Info("Shutting down")
 	final, done := context.WithTimeout(context.Background(), 2*time.Second)
 	defer done()
-	sp.stop(final)
-	if s.datastore != nil {
-		s.datastore.close()
+	sp.Stop(final)
+	if d := s.store.Load(); d != nil {
+		d.close()
 	}
 	return err
 }
 
 // start brings everything up in K3s's order and waits for the end.
-func (s *Settings) start(ctx context.Context, sp *spawner) error {
+func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 	logrus.Infof("Starting k3s %s (%s)", version.Version, version.Commit)
 	began := time.Now()
 	if err := s.tree(); err != nil {
 		return err
 	}
+	cluster, err := s.fetchCluster(ctx)
+	if err != nil {
+		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
+	}
 	cas, err := s.certificates()
 	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
 	}
-	v := &supervisor{ca: cas.server.PEM}
-	if v.accounts, err = s.writeTokens(cas.server.PEM, cas.custom); err != nil {
+	v := &supervisor{settings: s, ca: cas, flight: newFlight()}
+	accounts, err := s.writeTokens(cas.server.PEM, cas.custom)
+	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
 	}
-	password, err := nodePassword()
+	v.accounts.Store(&accounts)
+	password, err := node.Password()
 	if err != nil {
 		return err
 	}
@@ -97,18 +102,22 @@ func (s *Settings) start(ctx context.Context, sp *spawner) error {
 	}
 	serving := make(chan error, 2)
 	go func() { serving <- v.serve(l) }()
-	if err := s.startContainerd(sp); err != nil {
+	if err := s.StartContainerd(sp); err != nil {
 		return err
 	}
-	if s.datastore, err = s.startDatastore(ctx); err != nil {
+	d, err := s.startDatastore(ctx, cluster)
+	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: start managed database: %w", err)
 	}
+	s.store.Store(d)
 	logrus.Infof("Datastore is ready after %s", time.Since(began).Round(time.Millisecond))
-	api, err := s.newAPIServer(ctx, s.datastore)
+	api, err := s.newAPIServer(ctx, d)
 	if err != nil {
 		return fmt.Errorf("starting kubernetes: apiserver: %w", err)
 	}
-	go func() { serving <- fmt.Errorf("apiserver exited: %w", orSuccess(api.run(context.WithoutCancel(ctx)))) }()
+	go func() {
+		serving <- fmt.Errorf("apiserver exited: %w", node.OrSuccess(api.run(context.WithoutCancel(ctx))))
+	}()
 	v.api.Store(api)
 	background := make(chan error, 1)
 	go func() {
@@ -123,65 +132,80 @@ func (s *Settings) start(ctx context.Context, sp *spawner) error {
 		return err
 	case err := <-background:
 		return err
-	case err := <-sp.failed:
+	case err := <-sp.Failed:
 		return err
-	case err := <-s.datastore.etcd.Err():
-		return err
+	case err := <-d.etcd.Err():
+		return s.stopped(ctx, d, err)
+	case <-d.etcd.Server.StopNotify():
+		return s.stopped(ctx, d, nil)
 	}
 }
 
 // whenServed starts what needs the API server, and tells systemd when the core
 // is ready. The kubelet comes after that, as in K3s.
-func (s *Settings) whenServed(ctx context.Context, sp *spawner, v *supervisor, password string, began time.Time) error {
-	core, cancel := context.WithTimeout(ctx, coreDeadline)
+func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervisor, password string, began time.Time) error {
+	starting, cancel := context.WithTimeout(ctx, coreDeadline)
 	defer cancel()
-	admin, adminREST, err := client(s.server("cred", "supervisor.kubeconfig"))
+	admin, adminREST, err := node.Client(s.server("cred", "supervisor.kubeconfig"))
 	if err != nil {
 		return err
 	}
-	if err := waitFor(core, adminREST, s.url()+"/readyz"); err != nil {
+	if err := node.WaitFor(starting, adminREST, s.url()+"/readyz"); err != nil {
 		return err
 	}
 	logrus.Infof("Kube API server is now running (after %s)", time.Since(began).Round(time.Millisecond))
 	for name, args := range map[string][]string{"kube-controller-manager": s.controllerArgs(), "kube-scheduler": s.schedulerArgs()} {
-		if _, err := sp.component(name, args); err != nil {
+		if _, err := sp.Component(name, args); err != nil {
 			return err
 		}
 	}
-	if err := s.ensurePassword(ctx, admin, password); err != nil {
+	if err := s.ensureOwnPassword(ctx, admin, password); err != nil {
 		return fmt.Errorf("node password: %w", err)
 	}
 	if err := ensureRoles(ctx, admin); err != nil {
 		return fmt.Errorf("roles: %w", err)
 	}
-	v.ready.Store(true)
+	factory := informers.NewSharedInformerFactory(admin, 0)
+	if err := keepPasswords(ctx, admin, factory); err != nil {
+		return err
+	}
+	if s.Etcd {
+		d := s.store.Load()
+		go d.promote(ctx)
+		if err := s.watchMembers(ctx, admin, factory.Core().V1().Nodes().Informer(), d); err != nil {
+			return err
+		}
+	}
+	v.core.Store(&core{admin})
 	logrus.Info("k3s is up and running")
-	if err := notify(s.notifySocket, "READY=1\n"); err != nil {
+	if err := node.Notify(s.NotifySocket, "READY=1\n"); err != nil {
 		return err
 	}
-	if s.values.Bool("disable-cloud-controller") {
+	if s.Values.Bool("disable-cloud-controller") {
 		logrus.Info("The cloud controller is disabled: Nodes keep the uninitialized taint until another one comes")
-	} else if err := runCloud(ctx, admin); err != nil {
+	} else if err := runCloud(ctx, admin, factory); err != nil {
 		return err
 	}
-	if err := s.waitContainerd(core); err != nil {
+	factory.Start(ctx.Done())
+	if err := s.WaitContainerd(starting); err != nil {
 		return err
 	}
-	if _, err := s.startKubelet(sp); err != nil {
+	if _, err := s.StartKubelet(sp); err != nil {
 		return err
 	}
-	kubelet, _, err := client(s.agent("kubelet.kubeconfig"))
+	kubelet, _, err := node.Client(s.Agent("kubelet.kubeconfig"))
 	if err != nil {
 		return err
 	}
-	s.watchNode(ctx, admin, kubelet)
-	s.untilDone(ctx, "own the password of", func() error { return s.ownPassword(ctx, admin) })
+	s.Describe(ctx, kubelet)
+	s.roles(ctx, admin)
+	s.Network(ctx, admin)
 	return nil
 }
 
 func (s *Settings) controllerArgs() []string {
 	k := s.server("cred", "controller.kubeconfig")
-	return arguments(map[string]string{
+	return node.Arguments(map[string]string{
 		"allocate-node-cidrs":       "true",
 		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
 		"bind-address": "127.0.0.1",
@@ -196,61 +220,19 @@ func (s *Settings) controllerArgs() []string {
 		"cluster-signing-legacy-unknown-key-file":         s.tls("server-ca.key"),
 		"configure-cloud-routes":                          "false",
 		"controllers":                                     "*,tokencleaner,-service,-route,-cloud-node-lifecycle",
-		"leader-elect":                                    "false",
+		"leader-elect":                                    strconv.FormatBool(s.Etcd),
 		"profiling":                                       "false",
 		"root-ca-file":                                    s.tls("server-ca.crt"),
 		"service-account-private-key-file":                s.tls("service.current.key"),
 		"service-cluster-ip-range":                        s.ServiceCIDR.String(),
 		"use-service-account-credentials":                 "true",
-	}, s.values.Slice("kube-controller-manager-arg"))
+	}, s.Values.Slice("kube-controller-manager-arg"))
 }
 
 func (s *Settings) schedulerArgs() []string {
 	k := s.server("cred", "scheduler.kubeconfig")
-	return arguments(map[string]string{
+	return node.Arguments(map[string]string{
 		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
-		"bind-address": "127.0.0.1", "leader-elect": "false", "profiling": "false",
-	}, s.values.Slice("kube-scheduler-arg"))
-}
-
-// client reads a kubeconfig; its requests are not throttled.
-func client(file string) (kubernetes.Interface, *rest.Config, error) {
-	c, err := clientcmd.BuildConfigFromFlags("", file)
-	if err != nil {
-		return nil, nil, err
-	}
-	c.QPS, c.Burst, c.UserAgent = 50, 100, "k3s/"+version.Version+" ("+runtime.GOOS+"/"+runtime.GOARCH+") stand-in"
-	k, err := kubernetes.NewForConfig(c)
-	return k, c, err
-}
-
-// waitFor polls an address of the API server until it answers 200.
-func waitFor(ctx context.Context, c *rest.Config, url string) error {
-	h, err := rest.HTTPClientFor(c)
-	if err != nil {
-		return err
-	}
-	last := errors.New("not asked yet")
-	for {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		answer, err := h.Do(r)
-		if err == nil {
-			_ = answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
-				return nil
-			}
-			err = errors.New(answer.Status)
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w (last: %w)", url, ctx.Err(), last)
-		case <-time.After(poll):
-		}
-	}
+		"bind-address": "127.0.0.1", "leader-elect": strconv.FormatBool(s.Etcd), "profiling": "false",
+	}, s.Values.Slice("kube-scheduler-arg"))
 }

@@ -1,21 +1,13 @@
 package server
 
 import (
-	"errors"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 
+	"bowline.test/k3s/internal/options"
 	"bowline.test/k3s/internal/token"
 )
-
-func TestArguments(t *testing.T) {
-	got := arguments(map[string]string{"b": "1", "a": "1"}, []string{"b=2", "c", "--d=x=y", "e=1", "e=2"})
-	if want := []string{"--a=1", "--b=2", "--c=true", "--d=x=y", "--e=1", "--e=2"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
 
 func TestNodePasswordHash(t *testing.T) {
 	stored, err := hashPassword("secret")
@@ -63,20 +55,6 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-func TestExitError(t *testing.T) {
-	failed := errors.New("exit status 1")
-	for entry, want := range map[string]string{
-		"E1121 08:10:12.5  1 run.go:72] \"command failed\" err=\"failed to \\\"x\\\"\"\n":    `kubelet exited: failed to "x"`,
-		"E1121 08:10:12.5  1 run.go:72] \"command failed\" err=<\n\tone: [a]\n\t--two\n >\n": "kubelet exited: one: [a] --two",
-		"Killed\n": "kubelet exited: exit status 1: Killed",
-		"":         "kubelet exited: exit status 1: ",
-	} {
-		if got := exitError("kubelet", failed, entry).Error(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 func TestNth(t *testing.T) {
 	_, n, err := net.ParseCIDR("10.43.0.0/16")
 	if err != nil {
@@ -85,4 +63,15 @@ func TestNth(t *testing.T) {
 	if nth(n, 1).String() != "10.43.0.1" || nth(n, 10).String() != "10.43.0.10" || n.IP.String() != "10.43.0.0" {
 		t.Error(nth(n, 1), nth(n, 10), n)
 	}
+}
+
+// parsed are the values of `k3s server ARGS` without files.
+func parsed(t *testing.T, args ...string) *options.Values {
+	t.Helper()
+	t.Setenv("K3S_CONFIG_FILE", "")
+	v, err := options.Parse(options.ServerFlags, args, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

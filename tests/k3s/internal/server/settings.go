@@ -5,41 +5,37 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"bowline.test/k3s/internal/node"
 	"bowline.test/k3s/internal/options"
 )
 
 // Settings are the validated flags of `k3s server` on this machine.
 type Settings struct {
-	values *options.Values
+	*node.Node
 
-	DataDir       string
-	NodeName      string
-	NodeIPs       []net.IP
-	ExternalIPs   []net.IP
-	AdvertiseIP   net.IP
-	ListenPort    int
-	ClusterCIDR   *net.IPNet
-	ServiceCIDR   *net.IPNet
-	ServiceIP     net.IP
-	ClusterDNS    net.IP
-	ClusterDomain string
-	Backend       string
-	Token         string
-	AgentToken    string
-	Kubeconfig    string
-	KubeMode      fs.FileMode
-	ClusterInit   bool
+	AdvertiseIP net.IP
+	ListenPort  int
+	ClusterCIDR *net.IPNet
+	ServiceCIDR *net.IPNet
+	ServiceIP   net.IP
+	Token       string
+	AgentToken  string
+	Kubeconfig  string
+	KubeMode    fs.FileMode
+	ClusterInit bool
+	// JoinURL is --server: the cluster of this server.
+	JoinURL string
+	// Etcd: the datastore is K3s's embedded etcd.
+	Etcd bool
 
-	datastore    *datastore
-	notifySocket string
+	store atomic.Pointer[datastore]
 }
 
 var (
@@ -49,12 +45,16 @@ var (
 
 // NewSettings checks every value; what K3s refuses is an error.
 func NewSettings(v *options.Values) (*Settings, error) {
+	n, err := node.New(v)
+	if err != nil {
+		return nil, err
+	}
+	n.Backend, n.ClusterDomain = v.String("flannel-backend"), v.String("cluster-domain")
 	s := &Settings{
-		values: v, DataDir: v.String("data-dir"), ListenPort: v.Int("https-listen-port"),
-		Backend: v.String("flannel-backend"), ClusterDomain: v.String("cluster-domain"), ClusterInit: v.Bool("cluster-init"),
+		Node: n, ListenPort: v.Int("https-listen-port"), ClusterInit: v.Bool("cluster-init"), JoinURL: v.String("server"),
 		Kubeconfig: "/etc/rancher/k3s/k3s.yaml", KubeMode: 0o600,
 	}
-	for _, step := range []func() error{s.names, s.addresses, s.ranges, s.modes, s.tokens, s.absent} {
+	for _, step := range []func() error{s.advertised, s.ranges, s.modes, s.tokens, s.datastore, s.absent} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -62,67 +62,18 @@ func NewSettings(v *options.Values) (*Settings, error) {
 	return s, nil
 }
 
-// names sets the node's name.
-func (s *Settings) names() error {
-	s.NodeName = s.values.String("node-name")
-	if s.NodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return err
-		}
-		s.NodeName, _, _ = strings.Cut(host, ".")
-	}
-	s.NodeName = strings.ToLower(s.NodeName)
-	if s.values.Bool("with-node-id") {
-		id, err := nodeID()
-		if err != nil {
-			return err
-		}
-		s.NodeName += "-" + id
-	}
-	if problems := validation.IsDNS1123Subdomain(s.NodeName); len(problems) > 0 {
-		return fmt.Errorf("invalid node name %q: %s", s.NodeName, problems[0])
-	}
-	return nil
-}
-
-// addresses sets node, external and advertised addresses.
-func (s *Settings) addresses() error {
-	defaultIP, err := defaultRouteIP()
-	if err != nil {
-		return err
-	}
-	if s.NodeIPs, err = parseIPs("node-ip", s.values.Slice("node-ip")); err != nil {
-		return err
-	}
-	if s.ExternalIPs, err = parseIPs("node-external-ip", s.values.Slice("node-external-ip")); err != nil {
-		return err
-	}
-	if iface := s.values.String("flannel-iface"); iface != "" {
-		ip, err := interfaceIP(iface)
-		if err != nil {
-			return err
-		}
-		if len(s.NodeIPs) == 0 {
-			s.NodeIPs = []net.IP{ip}
-		}
-	}
-	if len(s.NodeIPs) == 0 {
-		s.NodeIPs = []net.IP{defaultIP}
-	}
-	if len(s.NodeIPs) > 1 || len(s.ExternalIPs) > 1 || s.NodeIPs[0].To4() == nil {
-		return errors.New("more than one address, or IPv6, is not built in this stand-in")
-	}
-	s.AdvertiseIP = s.NodeIPs[0]
+// advertised sets what the API server calls itself.
+func (s *Settings) advertised() error {
+	s.AdvertiseIP = s.IPs[0]
 	if len(s.ExternalIPs) > 0 {
 		s.AdvertiseIP = s.ExternalIPs[0]
 	}
-	if a := s.values.String("advertise-address"); a != "" {
+	if a := s.Values.String("advertise-address"); a != "" {
 		if s.AdvertiseIP = net.ParseIP(a); s.AdvertiseIP == nil {
 			return fmt.Errorf("invalid advertise-address: invalid ip format '%s'", a)
 		}
 	}
-	for _, san := range s.values.Slice("tls-san") {
+	for _, san := range s.Values.Slice("tls-san") {
 		if net.ParseIP(san) == nil && len(validation.IsDNS1123Subdomain(san)) > 0 && len(validation.IsWildcardDNS1123Subdomain(san)) > 0 {
 			return fmt.Errorf("invalid tls-san %q: neither an address nor a name", san)
 		}
@@ -133,18 +84,18 @@ func (s *Settings) addresses() error {
 // ranges sets the cluster's networks.
 func (s *Settings) ranges() error {
 	var err error
-	if s.ClusterCIDR, err = oneCIDR("cluster-cidr", s.values.Slice("cluster-cidr")); err != nil {
+	if s.ClusterCIDR, err = oneCIDR("cluster-cidr", s.Values.Slice("cluster-cidr")); err != nil {
 		return err
 	}
-	if s.ServiceCIDR, err = oneCIDR("service-cidr", s.values.Slice("service-cidr")); err != nil {
+	if s.ServiceCIDR, err = oneCIDR("service-cidr", s.Values.Slice("service-cidr")); err != nil {
 		return err
 	}
 	if s.ClusterCIDR.Contains(s.ServiceCIDR.IP) || s.ServiceCIDR.Contains(s.ClusterCIDR.IP) {
 		return fmt.Errorf("cluster-cidr %s and service-cidr %s overlap (stand-in refuses)", s.ClusterCIDR, s.ServiceCIDR)
 	}
 	s.ServiceIP, s.ClusterDNS = nth(s.ServiceCIDR, 1), nth(s.ServiceCIDR, 10)
-	if dns := s.values.Slice("cluster-dns"); len(dns) > 0 {
-		ips, err := parseIPs("cluster-dns", dns)
+	if dns := s.Values.Slice("cluster-dns"); len(dns) > 0 {
+		ips, err := node.ParseIPs("cluster-dns", dns)
 		if err != nil {
 			return err
 		}
@@ -161,63 +112,44 @@ func (s *Settings) modes() error {
 	if !slices.Contains(backends, s.Backend) {
 		return fmt.Errorf("unknown flannel backend '%s'", s.Backend)
 	}
-	if m := s.values.String("egress-selector-mode"); !slices.Contains(egressModes, m) {
+	if m := s.Values.String("egress-selector-mode"); !slices.Contains(egressModes, m) {
 		return fmt.Errorf("invalid egress-selector-mode %s", m)
 	}
-	if o := s.values.String("write-kubeconfig"); o != "" {
+	if o := s.Values.String("write-kubeconfig"); o != "" {
 		s.Kubeconfig = o
 	}
-	if m := s.values.String("write-kubeconfig-mode"); m != "" {
+	if m := s.Values.String("write-kubeconfig-mode"); m != "" {
 		mode, err := strconv.ParseUint(m, 8, 32)
 		if err != nil || mode > 0o777 {
 			return fmt.Errorf("invalid write-kubeconfig-mode %q: not an octal file mode", m)
 		}
 		s.KubeMode = fs.FileMode(mode)
 	}
-	if s.values.String("snapshotter") != "overlayfs" {
-		return fmt.Errorf("--snapshotter other than overlayfs is not built in this stand-in")
-	}
-	if !s.values.Bool("tls-san-security") {
+	if !s.Values.Bool("tls-san-security") {
 		return fmt.Errorf("--tls-san-security=false is not built in this stand-in")
 	}
 	return nil
 }
 
-// tokens reads the token settings; a file is waited for by systemd's restarts.
+// tokens reads the token settings; a file is waited for.
 func (s *Settings) tokens() error {
 	var err error
-	if s.Token, err = s.secret("token"); err != nil {
+	if s.Token, err = node.Secret(s.Values, "token"); err != nil {
 		return err
 	}
-	s.AgentToken, err = s.secret("agent-token")
+	s.AgentToken, err = node.Secret(s.Values, "agent-token")
 	return err
 }
 
-func (s *Settings) secret(name string) (string, error) {
-	file := s.values.String(name + "-file")
-	if file == "" {
-		return s.values.String(name), nil
-	}
-	if s.values.String(name) != "" {
-		return "", fmt.Errorf("--%s and --%s-file are both set (stand-in refuses)", name, name)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	text := strings.TrimSpace(string(data))
-	if text == "" {
-		return "", fmt.Errorf("%s is empty", file)
-	}
-	return text, nil
+// datastore says which one it is: etcd by --cluster-init or --server, or since
+// it was there before.
+func (s *Settings) datastore() error {
+	s.Etcd = s.ClusterInit || s.JoinURL != "" || s.initialized()
+	return s.noOldStore()
 }
 
 // absent is loud about files that K3s would act on and the stand-in can not.
 func (s *Settings) absent() error {
-	registries := s.values.String("private-registry")
-	if _, err := os.Stat(registries); err == nil {
-		return fmt.Errorf("%s exists: private registries are not built in this stand-in", registries)
-	}
 	manifests := filepath.Join(s.DataDir, "server", "manifests")
 	return filepath.WalkDir(manifests, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -232,18 +164,6 @@ func (s *Settings) absent() error {
 		}
 		return nil
 	})
-}
-
-func parseIPs(flag string, values []string) ([]net.IP, error) {
-	var out []net.IP
-	for _, v := range values {
-		ip := net.ParseIP(v)
-		if ip == nil {
-			return nil, fmt.Errorf("invalid %s: invalid ip format '%s'", flag, v)
-		}
-		out = append(out, ip)
-	}
-	return out, nil
 }
 
 func oneCIDR(flag string, values []string) (*net.IPNet, error) {
@@ -265,4 +185,14 @@ func nth(n *net.IPNet, number byte) net.IP {
 	ip := slices.Clone(n.IP.To4())
 	ip[3] += number
 	return ip
+}
+
+func one(n *net.IPNet) []*net.IPNet { return []*net.IPNet{n} }
+
+// clusterDNSs are all of --cluster-dns, or the derived one.
+func (s *Settings) clusterDNSs() []net.IP {
+	if ips, err := node.ParseIPs("cluster-dns", s.Values.Slice("cluster-dns")); err == nil && len(ips) > 0 {
+		return ips
+	}
+	return []net.IP{s.ClusterDNS}
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -9,13 +8,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"bowline.test/k3s/internal/pki"
 )
@@ -23,80 +21,17 @@ import (
 // supervisor serves the public port: K3s's own routes first, all else goes to
 // the API server's handler once that is there.
 type supervisor struct {
-	ca       []byte
-	accounts []account
+	settings *Settings
+	ca       *authorities
+	accounts atomic.Pointer[[]account]
 	api      atomic.Pointer[apiserver]
-	ready    atomic.Bool
+	// core is there once agents may join.
+	core   atomic.Pointer[core]
+	flight flight
 }
 
-// agentRoutes are what joining agents ask for; they come with `k3s agent`.
-var agentRoutes = []string{"config", "apiservers", "client-ca.crt", "server-ca.crt", "serving-kubelet.crt", "client-kubelet.crt",
-	"client-kube-proxy.crt", "client-k3s-controller.crt", "connect", "server-bootstrap", "token"}
-
-// ServeHTTP sends a request to the supervisor's routes or to the API server.
-func (v *supervisor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch p := r.URL.Path; {
-	case p == "/ping":
-		plain(w, http.StatusOK, "pong")
-	case p == "/cacerts":
-		w.Header().Set("Content-Type", "text/plain")
-		_, _ = w.Write(v.ca)
-	case p == "/v1-k3s/readyz":
-		v.readyz(w, r)
-	case strings.HasPrefix(p, "/v1-k3s/"):
-		name := strings.TrimPrefix(p, "/v1-k3s/")
-		if slices.Contains(agentRoutes, name) || strings.HasPrefix(name, "encrypt/") || strings.HasPrefix(name, "cert/") {
-			plain(w, http.StatusNotImplemented, "not built in this stand-in: "+p)
-			return
-		}
-		failure(w, http.StatusNotFound, v1.StatusReasonNotFound, "the server could not find the requested resource")
-	default:
-		api := v.api.Load()
-		if api == nil {
-			failure(w, http.StatusServiceUnavailable, v1.StatusReasonServiceUnavailable, "apiserver not ready")
-			return
-		}
-		api.handler.ServeHTTP(w, r)
-	}
-}
-
-// readyz answers agents: 401 without good credentials, 403 in another role,
-// 503 until the core is ready.
-func (v *supervisor) readyz(w http.ResponseWriter, r *http.Request) {
-	groups := v.groups(r)
-	switch {
-	case groups == nil:
-		failure(w, http.StatusUnauthorized, v1.StatusReasonUnauthorized, "not authorized")
-	case !slices.Contains(groups, "k3s:agent") && !slices.Contains(groups, "system:nodes") && !slices.Contains(groups, "system:bootstrappers"):
-		failure(w, http.StatusForbidden, v1.StatusReasonForbidden, "forbidden")
-	case !v.ready.Load():
-		failure(w, http.StatusServiceUnavailable, v1.StatusReasonServiceUnavailable, "runtime core not ready")
-	default:
-		plain(w, http.StatusOK, "ok")
-	}
-}
-
-// groups are the caller's, nil for nobody: by password, else by what the API
-// server's own authenticators say (client certificates, bootstrap tokens).
-func (v *supervisor) groups(r *http.Request) []string {
-	if user, password, ok := r.BasicAuth(); ok {
-		for _, a := range v.accounts {
-			if a.name == user && subtle.ConstantTimeCompare([]byte(a.password), []byte(password)) == 1 {
-				return []string{a.group}
-			}
-		}
-		return nil
-	}
-	api := v.api.Load()
-	if api == nil {
-		return nil
-	}
-	answer, ok, err := api.auth.AuthenticateRequest(r)
-	if err != nil || !ok {
-		return nil
-	}
-	return answer.User.GetGroups()
-}
+// core is what the routes need of the running cluster.
+type core struct{ client kubernetes.Interface }
 
 // listen opens the public port with a certificate of K3s's names.
 func (s *Settings) listen(a *authorities) (net.Listener, error) {

@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"context"
@@ -43,8 +43,8 @@ version = 2
         SystemdCgroup = %t
 `
 
-// startContainerd runs the machine's containerd as K3s runs its own.
-func (s *Settings) startContainerd(sp *spawner) error {
+// StartContainerd runs the machine's containerd as K3s runs its own.
+func (n *Node) StartContainerd(sp *Spawner) error {
 	for _, program := range []string{"containerd", "containerd-shim-runc-v2", "runc"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("stand-in: the machine must provide %s: %w", program, err)
@@ -60,27 +60,27 @@ func (s *Settings) startContainerd(sp *spawner) error {
 	if bin == "" {
 		return fmt.Errorf("stand-in: the machine must provide the CNI plugins in one of %v", cniBin)
 	}
-	config := s.agent("etc", "containerd", "config.toml")
-	text := fmt.Appendf(nil, containerdConfig, s.values.String("pause-image"), bin, s.agent("etc", "cni", "net.d"), systemdCgroups())
+	config := n.Agent("etc", "containerd", "config.toml")
+	text := fmt.Appendf(nil, containerdConfig, n.Values.String("pause-image"), bin, n.Agent("etc", "cni", "net.d"), systemdCgroups())
 	if err := pki.Write(config, text, 0o600); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(containerdState, 0o711); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(s.agent("containerd", "containerd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(n.Agent("containerd", "containerd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	logrus.Infof("Logging containerd to %s", log.Name())
-	cmd := exec.Command("containerd", "-c", config, "-a", containerdSocket, "--state", containerdState, "--root", s.agent("containerd"))
+	cmd := exec.Command("containerd", "-c", config, "-a", containerdSocket, "--state", containerdState, "--root", n.Agent("containerd"))
 	logrus.Infof("Running containerd %v", cmd.Args[1:])
-	_, err = sp.start("containerd", cmd, log)
+	_, err = sp.Start("containerd", cmd, log)
 	return err
 }
 
-// waitContainerd waits for the socket and imports the images that lie ready.
-func (s *Settings) waitContainerd(ctx context.Context) error {
+// WaitContainerd waits for the socket and imports the images that lie ready.
+func (n *Node) WaitContainerd(ctx context.Context) error {
 	for {
 		c, err := net.Dial("unix", containerdSocket)
 		if err == nil {
@@ -94,7 +94,7 @@ func (s *Settings) waitContainerd(ctx context.Context) error {
 		}
 	}
 	logrus.Info("containerd is now running")
-	images, err := filepath.Glob(s.agent("images", "*.tar"))
+	images, err := filepath.Glob(n.Agent("images", "*.tar"))
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"crypto/rand"
@@ -14,8 +14,6 @@ import (
 
 	"bowline.test/k3s/internal/pki"
 )
-
-const nodeDir = "/etc/rancher/node"
 
 // defaultRouteIP is the address of the interface with the default route,
 // without which K3s does not start.
@@ -40,10 +38,10 @@ func interfaceIP(name string) (net.IP, error) {
 }
 
 // nodeID is the machine's random suffix for --with-node-id.
-func nodeID() (string, error) { return keep(nodeDir+"/id", 4, "", 0o644) }
+func nodeID() (string, error) { return keep(Dir+"/id", 4, "", 0o644) }
 
-// nodePassword is the machine's password; it survives an uninstallation.
-func nodePassword() (string, error) { return keep(nodeDir+"/password", 16, "\n", 0o600) }
+// Password is the machine's password; it survives an uninstallation.
+func Password() (string, error) { return keep(Dir+"/password", 16, "\n", 0o600) }
 
 // keep reads a file, or makes it from random bytes in hex.
 func keep(file string, bytes int, end string, mode fs.FileMode) (string, error) {
@@ -63,16 +61,16 @@ func keep(file string, bytes int, end string, mode fs.FileMode) (string, error) 
 	return text, pki.Write(file, []byte(text+end), mode)
 }
 
-// takeNotify takes systemd's socket out of the environment: the API server
+// TakeNotify takes systemd's socket out of the environment: the API server
 // inside would say READY=1 on it as soon as it listens.
-func takeNotify() string {
+func TakeNotify() string {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	_ = os.Unsetenv("NOTIFY_SOCKET")
 	return socket
 }
 
-// notify tells systemd, when it listens.
-func notify(socket, state string) error {
+// Notify tells systemd, when it listens.
+func Notify(socket, state string) error {
 	if socket == "" {
 		return nil
 	}

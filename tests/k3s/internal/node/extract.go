@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"crypto/sha256"
@@ -20,10 +20,10 @@ import (
 // extractedEnv marks the copy that runs from below the data folder.
 const extractedEnv = "K3S_STAND_IN_EXTRACTED"
 
-// reexec does K3s's self-extraction: a copy of the binary below
+// Reexec does K3s's self-extraction: a copy of the binary below
 // DATA/data/HASH/bin, the links `current` and `previous`, and exec from there.
 // So a data folder on a `noexec` volume fails here as it does with K3s.
-func reexec(dataDir string) error {
+func Reexec(dataDir string) error {
 	if os.Getenv(extractedEnv) == version.Version {
 		return os.Unsetenv(extractedEnv)
 	}
@@ -47,11 +47,11 @@ func reexec(dataDir string) error {
 	}
 	current, previous := filepath.Join(base, "current"), filepath.Join(base, "previous")
 	if have, err := os.Readlink(current); err == nil && have != dir {
-		if err := link(have, previous); err != nil {
+		if err := Link(have, previous); err != nil {
 			return err
 		}
 	}
-	if err := link(dir, current); err != nil {
+	if err := Link(dir, current); err != nil {
 		return err
 	}
 	if err := os.Setenv(extractedEnv, version.Version); err != nil {
@@ -91,4 +91,15 @@ func extract(self, bin string) error {
 		return err
 	}
 	return os.Rename(tmp, filepath.Dir(bin))
+}
+
+// Link makes a symbolic link, replacing what is there.
+func Link(target, name string) error {
+	if have, err := os.Readlink(name); err == nil && have == target {
+		return nil
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, name)
 }

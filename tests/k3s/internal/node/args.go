@@ -1,13 +1,13 @@
-package server
+package node
 
 import (
 	"slices"
 	"strings"
 )
 
-// arguments merges `name=value` extras over defaults and gives sorted flags.
+// Arguments merges `name=value` extras over defaults and gives sorted flags.
 // A name without a value means true, as in K3s.
-func arguments(defaults map[string]string, extra []string) []string {
+func Arguments(defaults map[string]string, extra []string) []string {
 	merged := map[string][]string{}
 	for k, v := range defaults {
 		merged[k] = []string{v}

@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"bufio"
@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// child is a process that lives and dies with this one: its parent death
+// Child is a process that lives and dies with this one: its parent death
 // signal is SIGKILL, and its end is this process's end.
-type child struct {
+type Child struct {
 	name string
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -27,18 +27,18 @@ type child struct {
 	err  error
 }
 
-// spawner starts all children from one locked thread that never ends, since
+// Spawner starts all children from one locked thread that never ends, since
 // the parent death signal follows the thread that forked.
-type spawner struct {
+type Spawner struct {
 	requests chan func()
 	mu       sync.Mutex
-	children []*child
-	// failed gets the first unexpected end of a child.
-	failed chan error
+	children []*Child
+	// Failed gets the first unexpected end of a child.
+	Failed chan error
 }
 
-func newSpawner() *spawner {
-	s := &spawner{requests: make(chan func()), failed: make(chan error, 16)}
+func NewSpawner() *Spawner {
+	s := &Spawner{requests: make(chan func()), Failed: make(chan error, 16)}
 	go func() {
 		runtime.LockOSThread()
 		for f := range s.requests {
@@ -48,8 +48,8 @@ func newSpawner() *spawner {
 	return s
 }
 
-// component runs one of the components of this binary in a process of its own.
-func (s *spawner) component(name string, args []string) (*child, error) {
+// Component runs one of the components of this binary in a process of its own.
+func (s *Spawner) Component(name string, args []string) (*Child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -57,15 +57,15 @@ func (s *spawner) component(name string, args []string) (*child, error) {
 	cmd := exec.Command(self)
 	cmd.Args = append([]string{name}, args...)
 	cmd.Env = append(os.Environ(), ComponentEnv+"="+name)
-	return s.start(name, cmd, os.Stderr)
+	return s.Start(name, cmd, os.Stderr)
 }
 
 // ComponentEnv tells a copy of this binary which component to be.
 const ComponentEnv = "K3S_STAND_IN_COMPONENT"
 
-// start runs a command, copies its output and remembers its last log entry.
-func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, error) {
-	c := &child{name: name, cmd: cmd, done: make(chan struct{})}
+// Start runs a command, copies its output and remembers its last log entry.
+func (s *Spawner) Start(name string, cmd *exec.Cmd, out io.Writer) (*Child, error) {
+	c := &Child{name: name, cmd: cmd, done: make(chan struct{})}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Env = withoutNotify(cmd.Env)
 	r, w, err := os.Pipe()
@@ -111,10 +111,10 @@ func (s *spawner) start(name string, cmd *exec.Cmd, out io.Writer) (*child, erro
 		case <-time.After(time.Second):
 		}
 		c.mu.Lock()
-		c.err = exitError(name, orSuccess(err), c.last)
+		c.err = exitError(name, OrSuccess(err), c.last)
 		c.mu.Unlock()
 		close(c.done)
-		s.failed <- c.err
+		s.Failed <- c.err
 	}()
 	return c, nil
 }
@@ -137,7 +137,7 @@ func exitError(name string, err error, entry string) error {
 	return fmt.Errorf("%s exited: %s", name, text)
 }
 
-func orSuccess(err error) error {
+func OrSuccess(err error) error {
 	if err == nil {
 		return fmt.Errorf("exit status 0")
 	}
@@ -158,10 +158,10 @@ func withoutNotify(env []string) []string {
 	return out
 }
 
-// stop ends all children, politely first, newest first; containers go on.
-func (s *spawner) stop(ctx context.Context) {
+// Stop ends all children, politely first, newest first; containers go on.
+func (s *Spawner) Stop(ctx context.Context) {
 	s.mu.Lock()
-	all := append([]*child(nil), s.children...)
+	all := append([]*Child(nil), s.children...)
 	s.mu.Unlock()
 	for i := len(all) - 1; i >= 0; i-- {
 		_ = all[i].cmd.Process.Signal(syscall.SIGTERM)

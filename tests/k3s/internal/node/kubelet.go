@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"fmt"
@@ -35,46 +35,46 @@ tlsCertFile: %q
 tlsPrivateKeyFile: %q
 `
 
-// startKubelet writes the kubelet's files and runs it.
-func (s *Settings) startKubelet(sp *spawner) (*child, error) {
+// StartKubelet writes the kubelet's files and runs it.
+func (n *Node) StartKubelet(sp *Spawner) (*Child, error) {
 	driver := "cgroupfs"
 	if systemdCgroups() {
 		driver = "systemd"
 	}
-	resolv, err := s.resolvConf()
+	resolv, err := n.resolvConf()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.agent("pod-manifests"), 0o700); err != nil {
+	if err := os.MkdirAll(n.Agent("pod-manifests"), 0o700); err != nil {
 		return nil, err
 	}
-	protect := s.values.Bool("protect-kernel-defaults")
-	text := fmt.Appendf(nil, kubeletDefaults, s.agent("client-ca.crt"), driver, s.ClusterDNS.String(), s.ClusterDomain, containerdSocket,
-		!protect, protect, resolv, s.agent("pod-manifests"), s.agent("serving-kubelet.crt"), s.agent("serving-kubelet.key"))
-	if err := pki.Write(s.agent("etc", "kubelet.conf.d", "00-k3s-defaults.conf"), text, 0o600); err != nil {
+	protect := n.Values.Bool("protect-kernel-defaults")
+	text := fmt.Appendf(nil, kubeletDefaults, n.Agent("client-ca.crt"), driver, n.ClusterDNS.String(), n.ClusterDomain, containerdSocket,
+		!protect, protect, resolv, n.Agent("pod-manifests"), n.Agent("serving-kubelet.crt"), n.Agent("serving-kubelet.key"))
+	if err := pki.Write(n.Agent("etc", "kubelet.conf.d", "00-k3s-defaults.conf"), text, 0o600); err != nil {
 		return nil, err
 	}
 	flags := map[string]string{
 		"cloud-provider":    "external",
-		"config-dir":        s.agent("etc", "kubelet.conf.d"),
-		"hostname-override": s.NodeName,
-		"kubeconfig":        s.agent("kubelet.kubeconfig"),
-		"node-ip":           s.NodeIPs[0].String(),
+		"config-dir":        n.Agent("etc", "kubelet.conf.d"),
+		"hostname-override": n.Name,
+		"kubeconfig":        n.Agent("kubelet.kubeconfig"),
+		"node-ip":           n.IPs[0].String(),
 		"read-only-port":    "0",
 	}
-	if labels := s.values.Slice("node-label"); len(labels) > 0 {
+	if labels := n.Values.Slice("node-label"); len(labels) > 0 {
 		flags["node-labels"] = strings.Join(labels, ",")
 	}
-	if taints := s.values.Slice("node-taint"); len(taints) > 0 {
+	if taints := n.Values.Slice("node-taint"); len(taints) > 0 {
 		flags["register-with-taints"] = strings.Join(taints, ",")
 	}
-	return sp.component("kubelet", arguments(flags, s.values.Slice("kubelet-arg")))
+	return sp.Component("kubelet", Arguments(flags, n.Values.Slice("kubelet-arg")))
 }
 
 // resolvConf is the file for pods: the setting, the machine's own, or one that
 // names none when the machine's only names loopback (K3s: a public resolver).
-func (s *Settings) resolvConf() (string, error) {
-	if f := s.values.String("resolv-conf"); f != "" {
+func (n *Node) resolvConf() (string, error) {
+	if f := n.Values.String("resolv-conf"); f != "" {
 		if _, err := os.Stat(f); err != nil {
 			return "", err
 		}
@@ -92,6 +92,6 @@ func (s *Settings) resolvConf() (string, error) {
 			}
 		}
 	}
-	f := s.agent("etc", "resolv.conf")
+	f := n.Agent("etc", "resolv.conf")
 	return f, pki.Write(f, []byte("# stand-in: this machine's only resolver is on loopback\n"), 0o644)
 }
