@@ -52,7 +52,7 @@ pub enum Decision<T> {
         /// Whether to go on watching the Lease of this node: time makes the difference.
         watch: bool,
         /// The attempt, to be written into the claim; when that fails, nothing is lost.
-        note: Option<Act>,
+        note: Option<Box<Act>>,
     },
     /// Do these, in order; then answer with the refusal: what was begun takes time, and all is looked at again when
     /// the same machine asks again.
@@ -119,7 +119,7 @@ impl No {
         let attempt = Refused { at: facts.now, from: order.peer.to_canonical(), code, machine: key.short() };
         let note = facts.claim.as_ref().filter(|_| noted).and_then(|claim| {
             let resource_version = claim.resource_version.clone();
-            claim.value.with_refused(attempt).map(|claim| Act::UpdateClaim { claim, resource_version })
+            claim.value.with_refused(attempt).map(|claim| Box::new(Act::UpdateClaim { claim, resource_version }))
         });
         Decision::Refuse { refusal: self.refusal, watch: self.watch, note }
     }

@@ -108,7 +108,7 @@ fn gone_is_15_seconds_from_its_own_address_and_the_whole_grace_from_elsewhere() 
             assert_eq!(refused(&decision), Code::NodeIsAlive, "{case}");
             let Decision::Refuse { watch, note, .. } = decision else { panic!() };
             assert!(watch, "{case}");
-            let Some(Act::UpdateClaim { claim, .. }) = note else { panic!("{case}") };
+            let Some(Act::UpdateClaim { claim, .. }) = note.as_deref() else { panic!("{case}") };
             assert_eq!(claim.machine_key, machine(1).public(), "{case}: the holder is the same");
             assert_eq!(claim.refused.len(), 1);
         }

@@ -99,6 +99,8 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
     let holds = claim.is_some_and(|claim| claim.is_held_by(&request.machine_key, request.role));
     if let Some(claim) = claim
         && !holds
+        // With a Node of its own it only was not written down yet: then the Node tells whether it lives.
+        && (facts.node.is_none() || claim.replaces.is_some())
         && let Some(end) = claim.expires()
         && !claim.is_expired(facts.now)
     {
