@@ -4,38 +4,48 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::complaint::{Complaint, quote};
+use crate::join::{self, Datastore, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 use crate::k3s::Mirror;
 use crate::model::{Arch, Cluster, Distribution, Role, is_normal};
 use crate::options;
 use crate::reader::{Reader, Section};
+use crate::source::Spot;
 
-pub(crate) const KEYS: [&str; 7] = ["distribution", "version", "role", "sha256", "mirror", "ca-file", "config"];
-
-const LATER: [&str; 12] = [
+pub(crate) const KEYS: [&str; 15] = [
+    "distribution",
+    "version",
+    "role",
     "servers",
     "ticket",
     "ticket-file",
     "key-file",
-    "channel",
-    "addons",
-    "kubeconfig",
-    "services",
     "datastore",
     "init",
     "init-wait",
     "startup-taint",
+    "sha256",
+    "mirror",
+    "ca-file",
+    "config",
 ];
+
+const LATER: [&str; 4] = ["channel", "addons", "kubeconfig", "services"];
 
 /// Reads the table. None when it is not there or can not be used.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<Cluster> {
     let section = reader.section(root, "cluster")?;
     reader.known(&section, &KEYS, &LATER);
     reader.missing(&section, "distribution", "distribution = \"k3s\"");
-    reader.missing(&section, "version", "version = \"v1.34.1+k3s1\"");
     reader.missing(&section, "role", "role = \"server\"");
     let distribution = reader.choice(&section, "distribution", &[("k3s", Distribution::K3s)], &["microk8s", "none"]);
-    let version = reader.parsed(&section, "version");
-    let role = reader.choice(&section, "role", &[("server", Role::Server)], &["agent"]);
+    let role = reader.choice(&section, "role", &[("server", Role::Server), ("agent", Role::Agent)], &[]);
+    if role != Some(Role::Agent) {
+        reader.missing(&section, "version", "version = \"v1.34.1+k3s1\"");
+    }
+    let version = match section.get("version") {
+        None => (role == Some(Role::Agent)).then_some(Version::OfServers),
+        Some(_) => reader.parsed(&section, "version").map(Version::Exact),
+    };
     let sha256 = sums(reader, &section);
     let mirror: Option<Mirror> = reader.parsed(&section, "mirror");
     let ca_file = reader.with(&section, "ca-file", absolute);
@@ -46,7 +56,40 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<Cl
         Some(table) => options::read(reader, &table),
         None => BTreeMap::new(),
     };
-    Some(Cluster { distribution: distribution?, version: version?, role: role?, sha256, mirror, ca_file, config })
+    let join = joining(reader, &section, role);
+    let (distribution, version, role) = (distribution?, version?, role?);
+    Some(Cluster { distribution, version, role, sha256, mirror, ca_file, config, join })
+}
+
+/// The keys about coming into a cluster; what they are together is for `together`.
+fn joining<'a>(reader: &mut Reader<'a>, section: &Section<'a>, role: Option<Role>) -> Join {
+    let list: Option<Vec<(ServerAddress, Spot)>> = reader.texts(section, "servers", str::parse);
+    let list = list.unwrap_or_default();
+    for (index, (server, at)) in list.iter().enumerate() {
+        if list.iter().take(index).any(|(other, _)| other == server) {
+            let complaint = Complaint::new(format!("the server {server} is in the list twice"));
+            reader.complain(*at, &section.key("servers"), complaint);
+        }
+    }
+    let servers: Vec<ServerAddress> = list.into_iter().map(|(server, _)| server).collect();
+    let inline = reader.with(section, "ticket", join::ticket).map(TicketSource::Inline);
+    // Also one that is no ticket may be a secret, such as the key itself.
+    if let Some(item) = section.get("ticket") {
+        options::check_readers(reader, &section.key("ticket"), item);
+    }
+    let file = reader.with(section, "ticket-file", join::secret_file).map(TicketSource::File);
+    let stores = [Datastore::Sqlite, Datastore::Etcd].map(|store| (store.as_str(), store));
+    let datastore = reader.choice(section, "datastore", &stores, &[]).unwrap_or_default();
+    let init = reader.boolean(section, "init").unwrap_or_default();
+    let wait = reader.parsed(section, "init-wait").unwrap_or(INIT_WAIT);
+    Join {
+        ticket: inline.or(file),
+        key_file: reader.with(section, "key-file", join::secret_file),
+        datastore: if servers.is_empty() { datastore } else { Datastore::Etcd },
+        init: init.then_some(wait),
+        startup_taint: reader.boolean(section, "startup-taint").unwrap_or(role == Some(Role::Agent)),
+        servers,
+    }
 }
 
 fn sums<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeMap<Arch, crate::k3s::Sha256> {

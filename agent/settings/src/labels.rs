@@ -1,9 +1,12 @@
 //! Kubernetes's rules for labels, and whose labels Bowline leaves alone.
 
+use std::collections::BTreeMap;
+
 use crate::complaint::{Complaint, excerpt, quote};
-use crate::reader::NOT_YET;
+use crate::reader::{NOT_YET, Reader, Section};
 use crate::secret::HIDDEN;
 use crate::shield;
+use crate::tree::Kind;
 
 /// Labels that someone else sets, and who.
 const TAKEN: [(&str, &str); 12] = [
@@ -20,6 +23,32 @@ const TAKEN: [(&str, &str); 12] = [
     ("p2p.k3s.cattle.io/enabled", "K3s sets it"),
     ("plan.upgrade.cattle.io/k3s", "K3s sets it"),
 ];
+
+/// Reads a table of labels. What is wrong is noted and left out.
+pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    let Some(table) = reader.section(section, key) else {
+        return labels;
+    };
+    for (key, item) in table.table {
+        let path = table.key(key);
+        if reader.made(check_key(key), item.key, &path).is_none() {
+            continue;
+        }
+        let value = match &item.kind {
+            Kind::Text(text) => check_value(key, text),
+            kind => {
+                let complaint = Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()));
+                let scalar = matches!(kind, Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_));
+                Err(if scalar { complaint.suggest("put it in quotes") } else { complaint })
+            }
+        };
+        if let Some(value) = reader.made(value, item.at, &path) {
+            labels.insert(key.clone(), value);
+        }
+    }
+    labels
+}
 
 /// Whether a label of this key may be set.
 pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
@@ -84,6 +113,21 @@ pub(crate) fn check_value(key: &str, value: &str) -> Result<String, Complaint> {
     Err(if plain.is_empty() || secret { complaint } else { complaint.suggest(quote(plain)) })
 }
 
+/// Whether a text is the key of a label or taint by Kubernetes's rules, whoever it
+/// belongs to.
+pub fn is_key(key: &str) -> bool {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    is_name(name) && name.len() <= 63 && prefix.is_none_or(|prefix| prefix.len() <= 253 && is_subdomain(prefix))
+}
+
+/// Whether a text is the value of a label or taint by Kubernetes's rules.
+pub fn is_value(value: &str) -> bool {
+    value.is_empty() || (value.len() <= 63 && is_name(value))
+}
+
 /// Letters, digits, `-`, `_`, `.`; a letter or digit first and last.
 fn is_name(text: &str) -> bool {
     let ends = [text.bytes().next(), text.bytes().next_back()];
@@ -105,7 +149,7 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_key, check_value};
+    use super::{check_key, check_value, is_key, is_value};
 
     #[test]
     fn keys() {
@@ -120,6 +164,7 @@ mod tests {
             &format!("example.com/{}", "x".repeat(63)),
         ] {
             assert_eq!(check_key(key), Ok(()), "{key}");
+            assert!(is_key(key), "{key}");
         }
         for key in [
             "",
@@ -139,6 +184,7 @@ mod tests {
             &format!("{}/x", "a.".repeat(130)),
         ] {
             assert!(check_key(key).is_err(), "{key}");
+            assert!(!is_key(key) || key.contains("kubernetes.io/"), "{key}");
         }
     }
 
@@ -146,9 +192,11 @@ mod tests {
     fn values() {
         for value in ["", "true", "a", "A_b.c-9", &"x".repeat(63)] {
             assert_eq!(check_value("pool", value).as_deref(), Ok(value));
+            assert!(is_value(value), "{value}");
         }
         for value in ["-", "a b", "{zone}", "a/b", "a-", "ü", &"x".repeat(64)] {
             assert!(check_value("pool", value).is_err(), "{value}");
+            assert!(!is_value(value), "{value}");
         }
         let spaces = check_value("pool", "high memory").unwrap_err();
         assert_eq!(spaces.suggestion.as_deref(), Some("write \"high-memory\""));

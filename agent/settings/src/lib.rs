@@ -11,7 +11,10 @@
 
 mod cluster;
 mod complaint;
+mod duration;
+mod enroll;
 mod error;
+mod join;
 mod k3s;
 mod labels;
 mod merge;
@@ -22,26 +25,36 @@ mod net;
 mod node;
 mod options;
 mod origins;
+mod pattern;
 mod reader;
 mod secret;
 mod shield;
 mod source;
 mod suggest;
+mod taint;
+mod together;
 mod tree;
 mod volume;
 
 use std::path::PathBuf;
 
 pub use crate::complaint::Complaint;
+pub use crate::duration::Span;
+pub use crate::enroll::{Enroll, EnrollRule};
 pub use crate::error::{Error, Errors, Place, Snippet};
+pub use crate::join::{Datastore, ENROLL_PORT, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
+pub use crate::labels::{is_key as is_label_key, is_value as is_label_value};
 pub use crate::model::{
     Allow, Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Log, LogLevel, METRICS_PORT, Metrics,
     Node, Role, Settings, Volume, VolumeSource,
 };
 pub use crate::net::{Cidr, Listen, ListenHost};
+pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
+pub use crate::pattern::Pattern;
 pub use crate::secret::{HIDDEN, Secret};
+pub use crate::taint::{Effect, STARTUP_TAINT, Taint};
 
 use crate::reader::{Reader, Section};
 use crate::source::{Sources, Spot};
@@ -134,25 +147,18 @@ fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de:
 /// Reads one tree. What can not be used is noted and left at its default.
 fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let root = Section { path: String::new(), at: Spot::new(0, 0..0), table: tree };
-    let known = ["cluster", "node", "volume", "metrics", "log"];
-    let later = [
-        "enroll",
-        "directory",
-        "usage",
-        "pressure",
-        "reclaim",
-        "registry",
-        "secret",
-        "manifest",
-        "upgrade",
-        "notify",
-        "host",
-    ];
+    let known = ["cluster", "node", "volume", "enroll", "metrics", "log"];
+    let later =
+        ["directory", "usage", "pressure", "reclaim", "registry", "secret", "manifest", "upgrade", "notify", "host"];
     reader.known(&root, &known, &later);
+    let cluster = cluster::read(reader, &root);
+    let enroll = enroll::read(reader, &root);
+    let enroll = together::check(reader, &root, cluster.as_ref(), enroll);
     Settings {
-        cluster: cluster::read(reader, &root),
+        cluster,
         node: node::read(reader, &root),
         volumes: volume::read(reader, &root),
+        enroll,
         metrics: metrics::read(reader, &root),
         log: metrics::read_log(reader, &root),
     }

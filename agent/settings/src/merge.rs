@@ -1,6 +1,6 @@
 //! Laying one file over another.
 //!
-//! Tables merge, `[[volume]]` merges by name, everything else is replaced by the
+//! Tables merge, `[[volume]]` and `[[enroll.allow]]` merge by name, everything else is replaced by the
 //! later file, and remembers what it replaced. In `[cluster.config]` a key `x+`
 //! adds to `x`, as K3s itself does with its own files. It does not matter which
 //! two neighbours are laid over each other first.
@@ -13,6 +13,7 @@ enum Rule {
     Root,
     Cluster,
     Options,
+    Enroll,
     Plain,
 }
 
@@ -34,17 +35,23 @@ fn tables(mut base: Table, later: Table, rule: Rule) -> Table {
         }
         let inner = match (rule, key.as_str()) {
             (Rule::Root, "cluster") => Rule::Cluster,
+            (Rule::Root, "enroll") => Rule::Enroll,
             (Rule::Cluster, "config") => Rule::Options,
             _ => Rule::Plain,
         };
         let merged = match base.remove(&key) {
-            Some(old) if rule == Rule::Root && key == "volume" => by_name(old, item),
+            Some(old) if named(rule, &key) => by_name(old, item),
             Some(old) => over(old, item, inner),
             None => fresh(item, inner),
         };
         base.insert(key, merged);
     }
     base
+}
+
+/// Whether a list is one of tables that are laid over each other by their names.
+fn named(rule: Rule, key: &str) -> bool {
+    matches!((rule, key), (Rule::Root, "volume") | (Rule::Enroll, "allow"))
 }
 
 /// An item that nothing was there before.
@@ -107,7 +114,7 @@ fn by_name(mut old: Item, mut new: Item) -> Item {
         let place = name(&item).and_then(|wanted| items.iter().position(|other| name(other) == Some(wanted)));
         match place {
             Some(place) => {
-                // The name is where the volume is first mentioned.
+                // The name is where the volume or rule is first mentioned.
                 if let Kind::Table(table) = &mut item.kind {
                     table.remove("name");
                 }
@@ -186,6 +193,9 @@ mod tests {
         )
             .prop_map(|(options, names, volume, head)| {
                 let mut text = format!("{head}[cluster.config]\n{}\n", options.join("\n"));
+                for name in &names {
+                    text.push_str(&format!("[[enroll.allow]]\nname = \"{name}\"\n{}\n", volume.join("\n")));
+                }
                 if !head.starts_with("volume") {
                     for name in names {
                         text.push_str(&format!("[[volume]]\nname = \"{name}\"\n{}\n", volume.join("\n")));

@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::k3s::{ConfigValue, K3sVersion, Mirror, Sha256};
+use crate::enroll::Enroll;
+use crate::join::{Join, Version};
+use crate::k3s::{ConfigValue, Mirror, Sha256};
 use crate::net::{Cidr, Listen, ListenHost};
+use crate::taint::Taint;
 
 /// The port that metrics are served on unless the settings say otherwise.
 pub const METRICS_PORT: u16 = 9787;
@@ -24,6 +27,9 @@ pub struct Settings {
     /// `[[volume]]`, in the order of their first mention. Names, mount points
     /// and devices are unique.
     pub volumes: Vec<Volume>,
+    /// `[enroll]`: whom this server lets into its cluster. None where it lets in
+    /// nobody: an agent, or a server without a cluster key.
+    pub enroll: Option<Enroll>,
     /// `[metrics]`: where they are served, and to whom.
     pub metrics: Metrics,
     /// `[log]`: how much is logged.
@@ -48,8 +54,8 @@ impl Settings {
 pub struct Cluster {
     /// Whose Kubernetes it is.
     pub distribution: Distribution,
-    /// The exact release.
-    pub version: K3sVersion,
+    /// The release.
+    pub version: Version,
     /// What this node does in the cluster.
     pub role: Role,
     /// SHA-256 sums of the K3s binary, for architectures that have one pinned.
@@ -62,6 +68,9 @@ pub struct Cluster {
     /// `[cluster.config]`: K3s options by their long name without dashes. A name
     /// that ends in `+` adds to what K3s's other configuration files have.
     pub config: BTreeMap<String, ConfigValue>,
+    /// `servers`, `ticket`, `key-file`, `datastore`, `init`: how the node comes in.
+    #[serde(flatten)]
+    pub join: Join,
 }
 
 /// A Kubernetes distribution.
@@ -73,11 +82,29 @@ pub enum Distribution {
 }
 
 /// What a node does in its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It has the API and the data, and runs pods.
     Server,
+    /// It runs pods.
+    Agent,
+}
+
+impl Role {
+    /// The name as written in the settings, in tickets and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A processor architecture, by Kubernetes's name for it.
@@ -119,6 +146,8 @@ pub struct Node {
     pub external_address: Option<ExternalAddress>,
     /// Labels of the node, valid by Kubernetes's rules.
     pub labels: BTreeMap<String, String>,
+    /// Taints of the node; no two have both key and effect in common.
+    pub taints: Vec<Taint>,
 }
 
 /// An address, or the fact that it is taken from.

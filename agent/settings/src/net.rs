@@ -1,4 +1,4 @@
-//! IP networks and the addresses that the metrics listen on.
+//! IP networks and the addresses that metrics and enrolment listen on.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::complaint::{Complaint, excerpt, quote};
+use crate::model::METRICS_PORT;
 
 /// An IPv4 or IPv6 network in CIDR form, such as `10.0.1.0/24`.
 ///
@@ -122,7 +123,7 @@ pub enum ListenHost {
     NodeAddress,
 }
 
-/// One place where the metrics are served: `IP:port` or `{address}:port`.
+/// One place where something is served: `IP:port` or `{address}:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listen {
     /// The address.
@@ -165,14 +166,13 @@ impl Listen {
     }
 }
 
-impl FromStr for Listen {
-    type Err = Complaint;
-
-    fn from_str(text: &str) -> Result<Self, Complaint> {
+impl Listen {
+    /// Reads one; `usual` is the port that messages give as an example.
+    pub(crate) fn parse(text: &str, usual: u16) -> Result<Self, Complaint> {
         let bad = || {
             Complaint::new(format!(
                 "{} is not a place to listen on: expected an address and a \
-                 port, such as \"127.0.0.1:9787\", \"[::1]:9787\" or \"{{address}}:9787\"",
+                 port, such as \"127.0.0.1:{usual}\", \"[::1]:{usual}\" or \"{{address}}:{usual}\"",
                 quote(text)
             ))
         };
@@ -183,15 +183,25 @@ impl FromStr for Listen {
                 "`{{{}}}` can not be used here: only `{{address}}`, the node's own address",
                 excerpt(name)
             ))
-            .suggest("\"{address}:9787\""));
+            .suggest(format!("\"{{address}}:{usual}\"")));
         } else {
             let socket: SocketAddr = text.parse().map_err(|_| bad())?;
             (ListenHost::Ip(socket.ip()), socket.port())
         };
         if port == 0 {
-            return Err(Complaint::new("port 0 is no port to listen on").suggest("write port 9787, the usual one"));
+            return Err(
+                Complaint::new("port 0 is no port to listen on").suggest(format!("write port {usual}, the usual one"))
+            );
         }
         Ok(Self { host, port })
+    }
+}
+
+impl FromStr for Listen {
+    type Err = Complaint;
+
+    fn from_str(text: &str) -> Result<Self, Complaint> {
+        Self::parse(text, METRICS_PORT)
     }
 }
 

@@ -7,48 +7,54 @@ use crate::labels;
 use crate::model::{ExternalAddress, Node};
 use crate::net::Cidr;
 use crate::reader::{NOT_YET, Reader, Section};
-use crate::tree::Kind;
+use crate::taint::{self, Taint};
 
 /// Facts in braces that later versions know.
 const LATER_FACTS: [&str; 6] = ["address", "region", "zone", "instance-id", "instance-type", "gpu"];
 
-pub(crate) const KEYS: [&str; 4] = ["name", "address", "external-address", "labels"];
+pub(crate) const KEYS: [&str; 5] = ["name", "address", "external-address", "labels", "taints"];
 
 /// Reads the table; without one, nothing is set.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
     let Some(section) = reader.section(root, "node") else {
         return Node::default();
     };
-    reader.known(&section, &KEYS, &["taints"]);
+    reader.known(&section, &KEYS, &[]);
     let name = reader.with(&section, "name", node_name);
     let address = reader.with(&section, "address", network);
     let external_address = reader.with(&section, "external-address", external);
     let mut node = Node { name, address, external_address, ..Node::default() };
-    if let Some(table) = reader.section(&section, "labels") {
-        for (key, item) in table.table {
-            let path = table.key(key);
-            if reader.made(labels::check_key(key), item.key, &path).is_none() {
-                continue;
-            }
-            let value = match &item.kind {
-                Kind::Text(text) => labels::check_value(key, text),
-                kind @ (Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_)) => {
-                    Err(Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()))
-                        .suggest("put it in quotes"))
-                }
-                kind => Err(Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()))),
+    node.labels = labels::read(reader, &section, "labels");
+    node.taints = read_taints(reader, &section, "taints");
+    node
+}
+
+/// A list of taints. Two of one key and effect can not both be on a node.
+pub(crate) fn read_taints<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str) -> Vec<Taint> {
+    let list = reader.texts(section, key, taint::check).unwrap_or_default();
+    let path = section.key(key);
+    for (index, (taint, at)) in list.iter().enumerate() {
+        let mut earlier = list.iter().take(index);
+        if let Some((other, first)) = earlier.find(|(t, _)| t.key == taint.key && t.effect == taint.effect) {
+            let message = if other == taint {
+                format!("the taint {} is there twice", quote(&taint.to_string()))
+            } else {
+                format!("{} and {} can not both be on a node", quote(&other.to_string()), quote(&taint.to_string()))
             };
-            if let Some(value) = reader.made(value, item.at, &path) {
-                node.labels.insert(key.clone(), value);
-            }
+            reader.contradiction(*at, *first, &path, Complaint::new(message));
         }
     }
-    node
+    list.into_iter().map(|(taint, _)| taint).collect()
+}
+
+/// Whether a text is a name for a node, as [`crate::Node::name`] wants it.
+pub fn is_node_name(text: &str) -> bool {
+    text.len() <= 63 && labels::is_subdomain(text)
 }
 
 /// A node name: a DNS name that is also good as the value of the node's label
 /// `kubernetes.io/hostname`, which is where its 63 characters come from.
-fn node_name(text: &str) -> Result<String, Complaint> {
+pub(crate) fn node_name(text: &str) -> Result<String, Complaint> {
     let length = text.chars().count();
     let complaint = if text.is_empty() {
         Complaint::new("a node's name can not be empty").suggest("remove the line, and the host name is used")

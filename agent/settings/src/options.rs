@@ -18,12 +18,12 @@ const DECIDED: [(&str, &str); 20] = [
     ("node-name", "set `name` in [node]"),
     ("with-node-id", "set `name` in [node]"),
     ("node-label", "set `labels` in [node]: a wrong label here stops the kubelet"),
-    ("node-taint", "taints are not known to this version of Bowline"),
+    ("node-taint", "set `taints` in [node]"),
     ("advertise-address", "set `address` in [node]: the API is advertised there"),
     ("flannel-iface", "set `address` in [node]: flannel uses the interface that has it"),
     ("data-dir", "mount a [[volume]] at /var/lib/rancher instead"),
     ("config", "write the options themselves here"),
-    ("server", "joining servers is not known to this version of Bowline"),
+    ("server", "set `servers` in [cluster]"),
     ("cluster-reset", "run `k3s server --cluster-reset` by hand: from here each start would do it"),
     ("cluster-reset-restore-path", "run `k3s server --cluster-reset` by hand"),
     ("rootless", "remove it: Bowline runs K3s as a system service"),
@@ -40,7 +40,7 @@ const KUBELET: [(&str, &str); 6] = [
     ("node-labels", "set `labels` in [node]: a wrong label here stops the kubelet"),
     ("node-ip", "set `address` in [node]"),
     ("hostname-override", "set `name` in [node]"),
-    ("register-with-taints", "taints are not known to this version of Bowline"),
+    ("register-with-taints", "set `taints` in [node]"),
     ("kubeconfig", "remove it: K3s writes it"),
     ("root-dir", "mount a [[volume]] at /var/lib/kubelet instead"),
 ];
@@ -170,18 +170,25 @@ fn scalar<'a>(reader: &mut Reader<'a>, path: &str, name: &str, item: &'a Item, w
     None
 }
 
-/// Refuses a secret in a file that others can read.
+/// The same for an option that holds a secret.
 fn check_secret<'a>(reader: &mut Reader<'a>, path: &str, value: &ConfigValue, item: &'a Item) {
     let secret = |scalar: &ConfigScalar| matches!(scalar, ConfigScalar::Secret(_));
     let holds = match value {
         ConfigValue::One(scalar) => secret(scalar),
         ConfigValue::Many(scalars) => scalars.iter().any(secret),
     };
+    if holds {
+        check_readers(reader, path, item);
+    }
+}
+
+/// Refuses a secret that is in a file that others can read.
+pub(crate) fn check_readers<'a>(reader: &mut Reader<'a>, path: &str, item: &'a Item) {
     let Some(file) = reader.sources().file(item.key) else {
         return;
     };
     let open = file.mode & 0o077 != 0;
-    if !holds || (!open && file.uid == 0) {
+    if !open && file.uid == 0 {
         return;
     }
     let shown = file.path.display();

@@ -15,7 +15,7 @@ use crate::tree::{Item, Kind, Table};
 #[serde(rename_all = "kebab-case")]
 pub struct Origin {
     /// The dotted key: `cluster.version`, `volume.data.mount`,
-    /// `node.labels."example.com/pool"`.
+    /// `node.labels."example.com/pool"`, `enroll.allow.kafka.nodes`.
     pub key: String,
     /// The value as TOML; `(hidden)` for a secret.
     pub value: String,
@@ -37,7 +37,7 @@ pub struct Origin {
 pub struct Origins(Vec<Origin>);
 
 /// The order in which sections are shown.
-const SECTIONS: [&str; 5] = ["cluster", "node", "volume", "metrics", "log"];
+const SECTIONS: [&str; 6] = ["cluster", "node", "volume", "enroll", "metrics", "log"];
 
 impl Origins {
     /// All of them.
@@ -85,18 +85,20 @@ fn collect(sources: &Sources<'_>, path: &str, key: &str, item: &Item, into: &mut
         }
         return;
     }
-    if path == "volume"
-        && let Kind::List(volumes) = &item.kind
+    if matches!(path, "volume" | "enroll.allow")
+        && let Kind::List(items) = &item.kind
     {
-        for volume in volumes {
-            let name = volume.table().and_then(|table| table.get("name"));
+        for item in items {
+            let name = item.table().and_then(|table| table.get("name"));
             let name = name.and_then(Item::text).unwrap_or_default();
-            collect(sources, &dotted(path, name), name, volume, into);
+            collect(sources, &dotted(path, name), name, item, into);
         }
         return;
     }
     let option = path.starts_with("cluster.config.");
-    let secret = if option { holds_secret(key, item) } else { item.text().is_some_and(shield::is_secret_value) };
+    let ticket = path == "cluster.ticket";
+    let secret =
+        ticket || if option { holds_secret(key, item) } else { item.text().is_some_and(shield::is_secret_value) };
     let places = |spots: &[Spot]| spots.iter().map(|spot| sources.place(*spot)).collect();
     into.push(Origin {
         key: path.to_owned(),

@@ -50,6 +50,10 @@ fn home(key: &str) -> Option<&'static str> {
         Some("a [[volume]]")
     } else if crate::metrics::KEYS.contains(&key) {
         Some("[metrics]")
+    } else if crate::enroll::KEYS.contains(&key) {
+        Some("[enroll]")
+    } else if crate::enroll::RULE_KEYS.contains(&key) && key != "name" {
+        Some("an [[enroll.allow]]")
     } else if crate::options::is_option(key.trim_end_matches('+')) {
         Some("[cluster.config]")
     } else {
@@ -113,7 +117,9 @@ impl<'a> Reader<'a> {
         let complaint = match &item.kind {
             Kind::Text(_) if wanted.starts_with("a list") => complaint.suggest("put it in brackets: [\"…\"]"),
             Kind::List(_) if wanted == "a table" => complaint.suggest(format!("write [{key}]")),
-            Kind::Table(_) if key == "volume" => complaint.suggest("write [[volume]]"),
+            Kind::Table(_) if ["volume", "enroll.allow"].contains(&key) => {
+                complaint.suggest(format!("write [[{key}]]"))
+            }
             _ if quotable && wanted.contains("string") => complaint.suggest("put it in quotes"),
             _ => complaint,
         };
@@ -148,9 +154,11 @@ impl<'a> Reader<'a> {
                 let inside = match section.path.as_str() {
                     "" => "at the top of a file".to_owned(),
                     "volume" => "in a [[volume]]".to_owned(),
-                    path => match path.strip_prefix("volume.") {
-                        Some(name) => format!("in the [[volume]] {name}"),
-                        None => format!("in [{path}]"),
+                    "enroll.allow" => "in an [[enroll.allow]]".to_owned(),
+                    path => match (path.strip_prefix("volume."), path.strip_prefix("enroll.allow.")) {
+                        (Some(name), _) => format!("in the [[volume]] {name}"),
+                        (_, Some(name)) => format!("in the [[enroll.allow]] {name}"),
+                        _ => format!("in [{path}]"),
                     },
                 };
                 let near = suggest::nearest(key, known.iter().copied());

@@ -122,9 +122,17 @@ fn is_statement(line: &str) -> bool {
 
 fn mentions_secret(line: &str) -> bool {
     is_secret_value(line)
+        || is_key_instead_of_its_file(line)
         || line
             .split(|letter: char| !(letter.is_ascii_alphanumeric() || "-_+".contains(letter)))
             .any(|word| !word.is_empty() && is_secret_name(word))
+}
+
+/// Whether a line names the file of a key or ticket, and has what may be the key
+/// or ticket itself: 32 hexadecimal digits in a row, or more.
+fn is_key_instead_of_its_file(line: &str) -> bool {
+    let digits = line.split(|letter: char| !letter.is_ascii_hexdigit()).any(|run| run.len() >= 32);
+    digits && ["key", "ticket"].iter().any(|word| line.contains(word))
 }
 
 /// The mark of the multi-line string that is open at the end of a line.

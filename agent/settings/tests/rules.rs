@@ -7,8 +7,8 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use bowline_settings::{
-    Allow, Arch, ConfigScalar, ConfigValue, Distribution, ExternalAddress, Filesystem, Format, LogLevel, Mirror, Role,
-    Secret, Settings, VolumeSource, load,
+    Allow, Arch, ConfigScalar, ConfigValue, Datastore, Distribution, Enroll, ExternalAddress, Filesystem, Format,
+    INIT_WAIT, Join, LogLevel, Mirror, Role, Secret, Settings, Span, Version, VolumeSource, load,
 };
 use common::{file, one};
 
@@ -62,7 +62,7 @@ fn everything_at_once() {
     let cluster = all.cluster.as_ref().unwrap();
     assert_eq!(cluster.distribution, Distribution::K3s);
     assert_eq!(cluster.role, Role::Server);
-    assert_eq!(cluster.version.to_string(), "v1.34.1+k3s1");
+    assert_eq!(cluster.version.exact().unwrap().to_string(), "v1.34.1+k3s1");
     assert_eq!(cluster.sha256[&Arch::Amd64].as_str(), sum.to_lowercase());
     assert_eq!(cluster.mirror, Some(Mirror::Https("https://mirror.example/k3s".into())));
     assert_eq!(cluster.ca_file.as_deref(), Some(Path::new("/etc/ssl/mirror.pem")));
@@ -96,6 +96,66 @@ fn versions() {
     for bad in ["", "1.34.1", "v1.34+k3s1", "v1.34.1", "v1.34.1-rc1+k3s1", "v1.34.1+k3s", "v1.34.1+k3s01", "latest"] {
         assert_eq!(wrong(&CLUSTER.replace("v1.34.1+k3s1", bad))[0].0, "cluster.version", "{bad}");
     }
+}
+
+#[test]
+fn agents() {
+    let agent = settings(
+        "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.10\", \"fd00::1\"]\n\
+         ticket-file = \"/run/credentials/bowline.service/ticket\"\n[node]\ntaints = [\"a=b:NoExecute\", \"a:NoSchedule\"]\n",
+    );
+    let cluster = agent.cluster.unwrap();
+    assert_eq!((cluster.role, cluster.version), (Role::Agent, Version::OfServers));
+    assert_eq!(cluster.join.servers[1].to_string(), "[fd00::1]:7470");
+    assert!(cluster.join.startup_taint, "on by default");
+    assert_eq!(agent.enroll, None);
+    assert_eq!(
+        agent.node.taints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["a=b:NoExecute", "a:NoSchedule"]
+    );
+}
+
+#[test]
+fn servers() {
+    let single = settings(CLUSTER);
+    assert_eq!(single.cluster.unwrap().join, Join::default(), "as it was before there were others");
+    assert_eq!(single.enroll, None);
+    let first = settings(&format!("{CLUSTER}key-file = \"/etc/k\"\n[cluster.config]\ntoken = \"abc\"\n"));
+    assert_eq!(first.enroll, Some(Enroll::default()), "it lets others in by itself, and has no rule for any");
+    assert_eq!(first.enroll.unwrap().listen[0].to_string(), "{address}:7470");
+    let more = "key-file = \"/etc/k\"\nservers = [\"control-2.example\"]\n";
+    let second = settings(&format!("{CLUSTER}{more}")).cluster.unwrap().join;
+    assert_eq!((second.datastore, second.init, second.startup_taint), (Datastore::Etcd, None, false));
+    let init = settings(&format!("{CLUSTER}{more}init = true\n")).cluster.unwrap().join;
+    assert_eq!(init.init, Some(INIT_WAIT));
+    let waits = settings(&format!("{CLUSTER}{more}init = true\ninit-wait = \"5m\"\n")).cluster.unwrap().join;
+    assert_eq!(waits.init, Some(Span::from_secs(300)));
+}
+
+#[test]
+fn rules_merge_by_name() {
+    let files = [
+        file("10.toml", &format!("{CLUSTER}key-file = \"/etc/k\"\n[enroll]\ngrace = \"2m\"\n")),
+        file(
+            "20.toml",
+            "[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\nrole = \"agent\"\nfrom = \"10.0.1.0/24\"\n\
+             grant = { a = \"1\" }\n[[enroll.allow]]\nname = \"control-2\"\nnodes = \"control-2\"\n\
+             role = \"server\"\nfrom = [\"10.0.1.11\", \"fd00::11\"]\n",
+        ),
+        file("30.toml", "[[enroll.allow]]\nname = \"kafka\"\nfrom = [\"10.0.2.0/24\"]\ngrant = { b = \"2\" }\n"),
+    ];
+    let loaded = load(&files).unwrap();
+    let enroll = loaded.settings.enroll.unwrap();
+    assert_eq!(enroll.grace, Span::from_secs(120));
+    let names: Vec<_> = enroll.allow.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["kafka", "control-2"]);
+    let kafka = &enroll.allow[0];
+    assert_eq!(kafka.from, ["10.0.2.0/24".parse().unwrap()]);
+    assert_eq!(kafka.grant.len(), 2, "tables in a rule merge, too");
+    assert!(kafka.nodes.matches("kafka-0") && !kafka.nodes.matches("kafka"));
+    let from = loaded.origins.get("enroll.allow.kafka.from").unwrap();
+    assert_eq!(from.replaced.len(), 1);
+    assert!(loaded.origins.get("enroll.allow.kafka.grant.b").is_some());
 }
 
 #[test]

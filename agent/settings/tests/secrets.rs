@@ -4,7 +4,7 @@
 
 mod common;
 
-use bowline_settings::{ConfigScalar, ConfigValue, SourceFile, load};
+use bowline_settings::{ConfigScalar, ConfigValue, SourceFile, TicketSource, load};
 use common::{file, one};
 
 const CLUSTER: &str =
@@ -44,6 +44,8 @@ fn whatever_is_wrong_with_it() {
         "vpn-auth = \"name=tailscale,joinKey=hunter2\"",
         "token = \"hunter2\" hunter2",
         "[cluster]\nticket = \"hunter2\"",
+        "[cluster]\nticket = [\"hunter2\"]",
+        "[cluster]\ntickte = \"hunter2\"",
         "[cluster]\ntoken = \"hunter2\"",
         "[node]\nname = \"K10abc::server:hunter2\"",
         "[node]\nlabels = { token = \"hunter2 hunter2\" }",
@@ -94,6 +96,27 @@ fn the_file_has_to_be_roots_alone() {
             if let Err(errors) = result {
                 let remedy = errors.iter().next().unwrap().suggestion.clone().unwrap();
                 assert!(remedy.ends_with("chmod 600 /etc/bowline/config.d/10-a.toml"), "{remedy}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tickets_and_keys() {
+    let digits = "7840e4e008cb2e1bc109fff29791ad0f7a7a6cd5ecae2791af89491befb06a84";
+    let agent = "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.10\"]\n";
+    let good = one(&format!("{agent}ticket = \"{digits}\"\n")).unwrap();
+    let ticket = good.origins.get("cluster.ticket").unwrap();
+    assert!(ticket.secret && ticket.value == "(hidden)");
+    let Some(TicketSource::Inline(ticket)) = good.settings.cluster.unwrap().join.ticket else { panic!("no ticket") };
+    assert_eq!(ticket.expose(), digits);
+    for line in ["ticket", "ticket-file", "key-file", "key", "cluster-key", "ticket-fiel", "servers", "token"] {
+        for value in [format!("\"{digits}\""), format!("[\"{digits}\"]"), digits.to_owned()] {
+            for mode in [0o600, 0o644] {
+                let mut only = file("10-a.toml", &format!("{agent}{line} = {value}\n"));
+                only.mode = mode;
+                let shown = outputs(&[only]);
+                assert!(!shown.contains(digits) || line == "servers", "{line} = {value}\n{shown}");
             }
         }
     }

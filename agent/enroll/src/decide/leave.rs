@@ -1,0 +1,56 @@
+//! `POST /v1/leave`: the holder gives its name back.
+
+use super::{Decision, No, Order, has_quorum_without, held, is_who_it_says, no_quorum};
+use crate::Role;
+use crate::act::Act;
+use crate::code::{Code, Refusal};
+use crate::facts::Facts;
+use crate::wire::{LeaveAnswer, LeaveRequest, VERSION};
+use std::time::Duration;
+
+/// Decides about a machine that leaves. Its Kubernetes has stopped; what it has in the cluster goes, the claim last,
+/// so that one who was interrupted can ask again.
+pub fn leave(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Decision<LeaveAnswer> {
+    match decide(order, request, facts) {
+        Ok(decision) => decision,
+        Err(no) => no.decision(order, &request.machine_key, facts),
+    }
+}
+
+fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<Decision<LeaveAnswer>, No> {
+    let name = &request.name;
+    is_who_it_says(order.proven, request.role, name, &request.machine_key)?;
+    let answer = Box::new(LeaveAnswer { version: VERSION });
+    // The answer to an earlier request got lost.
+    if facts.claim.is_none() && facts.node.is_none() {
+        return Ok(Decision::Answer { acts: Vec::new(), answer });
+    }
+    let claim = held(order.proven, &request.machine_key, facts)?;
+    // Until its predecessor's Node is gone, the Node of this name is not the one that leaves.
+    let own = facts.node.as_ref().filter(|_| claim.value.replaces.is_none());
+    let mut acts = Vec::new();
+    let password = facts.password.as_ref().filter(|_| claim.value.replaces.is_none());
+    if let Some(node) = own {
+        if request.role == Role::Server && !has_quorum_without(&facts.cluster, name) {
+            return Err(no_quorum(&facts.cluster, name).into());
+        }
+        if !node.value.deleting {
+            acts.push(Act::delete_node(name, node));
+        }
+        let message = format!("the Node {name} is being removed");
+        let refusal = Refusal::new(Code::NotReady, message).retry(Duration::from_secs(1));
+        return Ok(Decision::Again { acts, refusal });
+    }
+    acts.extend(password.map(|password| Act::delete_password(name, password)));
+    acts.extend(
+        facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
+    );
+    let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
+    acts.extend(turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() }));
+    acts.push(Act::DeleteClaim {
+        name: name.clone(),
+        uid: claim.uid.clone(),
+        resource_version: claim.resource_version.clone(),
+    });
+    Ok(Decision::Answer { acts, answer })
+}

@@ -1,0 +1,94 @@
+//! `POST /v1/node`: what a node asks for itself, and only for itself.
+
+use super::{Decision, JOIN_LASTS, No, Order, held, is_who_it_says};
+use crate::Role;
+use crate::act::Act;
+use crate::claim::Claim;
+use crate::code::{Code, Refusal};
+use crate::facts::{Facts, Read, Ready};
+use crate::keep;
+use crate::rules::{Wished, admit};
+use crate::wire::{Labels, NodeAnswer, NodeRequest, Phase, VERSION};
+use std::time::Duration;
+
+/// Decides about a node's labels and taints, its place in the queue of servers, and its startup taint. A settled node
+/// that has what it should have makes no write.
+pub fn node(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Decision<NodeAnswer> {
+    match decide(order, request, facts) {
+        Ok(decision) => decision,
+        Err(no) => no.decision(order, &request.machine_key, facts),
+    }
+}
+
+fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Decision<NodeAnswer>, No> {
+    let (role, name) = (request.role, &request.name);
+    is_who_it_says(order.proven, role, name, &request.machine_key)?;
+    let claim = held(order.proven, &request.machine_key, facts)?;
+    let wished = Wished { labels: request.labels.0.clone(), taints: request.taints.clone() };
+    let admission = admit(order.rules, role, name, order.peer, &wished)?;
+    if claim.value.replaces.is_some() {
+        let message = format!("{name} was not let in yet: its predecessor's Node has to go first");
+        return Err(Refusal::new(Code::NotReady, message).retry(Duration::from_secs(1)).into());
+    }
+    let mut cut = admission.cut;
+    let mut acts = Vec::new();
+    let node = facts.node.as_ref().filter(|node| !node.value.deleting);
+    if let Some(node) = node {
+        acts.extend(becomes_node(claim, &node.uid, facts));
+    }
+    acts.extend(turn(request, facts));
+    if let Some(node) = node {
+        let labels = keep::labels(&admission.labels, &node.value);
+        cut.extend(labels.conflicts);
+        if let Some(labels) = labels.apply {
+            acts.push(Act::SetLabels { name: name.clone(), uid: node.uid.clone(), labels });
+        }
+        // After the labels: workloads come when the startup taint goes.
+        let taints = keep::taints(&admission.taints, &node.value, request.phase == Phase::Settled);
+        cut.extend(taints.conflicts);
+        if let Some((taints, owned)) = taints.set {
+            let (uid, resource_version) = (node.uid.clone(), node.resource_version.clone());
+            acts.push(Act::SetTaints { name: name.clone(), uid, resource_version, taints, owned });
+        }
+    }
+    let answer = NodeAnswer {
+        version: VERSION,
+        labels: Labels(admission.labels),
+        taints: admission.taints,
+        cut,
+        registered: node.is_some(),
+        issuers: facts.cluster.issuers.clone(),
+        now: facts.now,
+    };
+    Ok(Decision::Answer { acts, answer: Box::new(answer) })
+}
+
+/// The claim remembers its Node, and tokens have served.
+pub(crate) fn becomes_node(claim: &Read<Claim>, uid: &str, facts: &Facts) -> Vec<Act> {
+    let mut acts = Vec::new();
+    if claim.value.node_uid.as_deref() != Some(uid) {
+        let resource_version = claim.resource_version.clone();
+        let claim = Claim { node_uid: Some(uid.to_owned()), ..claim.value.clone() };
+        acts.push(Act::UpdateClaim { claim, resource_version });
+    }
+    acts.extend(
+        facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
+    );
+    acts
+}
+
+/// A server's place in the queue: kept while it joins, given back when it is a healthy member.
+fn turn(request: &NodeRequest, facts: &Facts) -> Option<Act> {
+    let join = facts.join.as_ref()?;
+    if request.role != Role::Server || join.value.holder.as_ref() != Some(&request.name) {
+        return None;
+    }
+    let resource_version = join.resource_version.clone();
+    let member = facts.cluster.members.iter().any(|member| member.node == request.name.as_str() && member.healthy);
+    let ready = facts.node.as_ref().is_some_and(|node| node.value.ready == Ready::True && !node.value.deleting);
+    if member && ready {
+        return Some(Act::ReleaseJoin { resource_version });
+    }
+    let name = request.name.clone();
+    Some(Act::TakeJoin { holder: name, lasts: JOIN_LASTS, resource_version: Some(resource_version) })
+}

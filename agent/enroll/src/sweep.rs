@@ -1,0 +1,100 @@
+//! What an issuer does without being asked: claims that never became a Node end, tokens that have served go, and the
+//! Nodes of machines that are gone for long, where the settings say so.
+
+use crate::act::Act;
+use crate::claim::Claim;
+use crate::decide::has_quorum_without;
+use crate::facts::{Facts, Ready};
+use crate::key::PublicKey;
+use crate::{NodeName, Role};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What is to be cleaned up about one name. `facts` are those of a request about it.
+///
+/// - `remove_gone_after`: `enroll.remove-gone-after`.
+/// - `keys`: the names of all cluster keys now ([`crate::key::ClusterKey::id`]).
+pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>, keys: &[String]) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let delete =
+        |token: &crate::facts::Token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() };
+    let Some(claim) = &facts.claim else {
+        // A token outlives its claim only by a crash between two acts.
+        return facts.tokens.iter().filter(|token| token.expires <= facts.now).map(delete).collect();
+    };
+    let end = Act::DeleteClaim {
+        name: name.clone(),
+        uid: claim.uid.clone(),
+        resource_version: claim.resource_version.clone(),
+    };
+    let password = || facts.password.as_ref().map(|password| Act::delete_password(name, password));
+    if let Some(revoked) = &claim.value.revoked {
+        acts.extend(facts.tokens.iter().map(delete));
+        if !revoked.keys.iter().any(|key| keys.contains(key)) {
+            acts.push(end);
+        }
+        return acts;
+    }
+    if claim.value.is_expired(facts.now) && (facts.node.is_none() || claim.value.replaces.is_some()) {
+        // With a Node there, its password is that of the machine that was to be replaced.
+        acts.extend(password().filter(|_| facts.node.is_none()));
+        acts.extend(facts.tokens.iter().map(delete));
+        let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
+        acts.extend(turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() }));
+        acts.push(end);
+        return acts;
+    }
+    if is_gone_for_long(name, claim.value.role, facts, remove_gone_after) && claim.value.node_uid.is_some() {
+        match &facts.node {
+            Some(node) if node.value.deleting => {}
+            Some(node) => acts.push(Act::delete_node(name, node)),
+            None => {
+                acts.extend(password());
+                acts.extend(facts.tokens.iter().map(delete));
+                acts.push(end);
+            }
+        }
+        return acts;
+    }
+    match facts.node.as_ref().filter(|node| !node.value.deleting && claim.value.replaces.is_none()) {
+        Some(node) => acts.extend(crate::decide::becomes_node(claim, &node.uid, facts)),
+        None => acts.extend(facts.tokens.iter().filter(|token| token.expires <= facts.now).map(delete)),
+    }
+    acts
+}
+
+fn is_gone_for_long(name: &NodeName, role: Role, facts: &Facts, after: Option<Duration>) -> bool {
+    let still = after.is_some_and(|after| facts.lease_still_for >= after);
+    let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
+    let quorum = role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
+    still && silent && quorum
+}
+
+/// The claim of this server itself, which nobody let in: it founded the cluster, or had it before it had a cluster
+/// key. None when there is nothing to write: also when another machine holds the name.
+pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> Option<Act> {
+    let node = facts.node.as_ref()?;
+    match &facts.claim {
+        None => Some(Act::CreateClaim(Claim {
+            name: name.clone(),
+            role: Role::Server,
+            machine_key: *key,
+            since: facts.now,
+            issued: facts.now,
+            from: address.to_canonical(),
+            addresses: vec![address.to_canonical()],
+            node_uid: Some(node.uid.clone()),
+            replaces: None,
+            revoked: None,
+            refused: Vec::new(),
+        })),
+        Some(claim) if claim.value.is_held_by(key, Role::Server) && claim.value.replaces.is_none() => {
+            let stale = claim.value.node_uid.as_deref() != Some(node.uid.as_str());
+            stale.then(|| Act::UpdateClaim {
+                claim: Claim { node_uid: Some(node.uid.clone()), ..claim.value.clone() },
+                resource_version: claim.resource_version.clone(),
+            })
+        }
+        Some(_) => None,
+    }
+}

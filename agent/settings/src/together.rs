@@ -1,0 +1,152 @@
+//! What `[cluster]` and `[enroll]` say together: which combinations can not work.
+
+use crate::complaint::Complaint;
+use crate::enroll::Enroll;
+use crate::model::{Cluster, Role};
+use crate::reader::{Reader, Section};
+use crate::source::Spot;
+
+/// K3s's own options that decide where the data is.
+const STORES: [&str; 3] = ["cluster-init", "datastore-endpoint", "disable-etcd"];
+
+/// K3s's own options for the token, which a node that joins is given.
+const TOKENS: [&str; 3] = ["token", "token-file", "agent-token"];
+
+const KEY_FILE: &str = "add key-file = \"/etc/bowline/cluster.key\"";
+
+/// Notes what can not be, and gives `[enroll]` back as it counts: with its defaults
+/// on every server that has the cluster key, and nowhere else.
+pub(crate) fn check<'a>(
+    reader: &mut Reader<'a>,
+    root: &Section<'a>,
+    cluster: Option<&Cluster>,
+    enroll: Option<Enroll>,
+) -> Option<Enroll> {
+    if reader.whole {
+        let section = reader.section(root, "cluster");
+        // By what is written, so that a wrong value elsewhere hides nothing here.
+        let role = section.as_ref().and_then(|section| section.get("role")?.text());
+        match (&section, role) {
+            (Some(section), Some("agent")) => agent(reader, section),
+            (Some(section), Some("server")) => server(reader, section),
+            _ => {}
+        }
+        if let Some(item) = root.get("enroll") {
+            enrolment(reader, section.as_ref(), role, item.key);
+        }
+    }
+    let cluster = cluster.filter(|cluster| cluster.role == Role::Server)?;
+    cluster.join.key_file.as_ref()?;
+    Some(enroll.unwrap_or_default())
+}
+
+fn enrolment<'a>(reader: &mut Reader<'a>, cluster: Option<&Section<'a>>, role: Option<&str>, at: Spot) {
+    let complaint = match (cluster, role) {
+        (None, _) => Complaint::new("`enroll` is for servers, and there is no [cluster] here")
+            .suggest("remove it, or add [cluster]"),
+        (_, Some("agent")) => Complaint::new("`enroll` is for servers, and this node is an agent").suggest("remove it"),
+        (Some(section), Some("server")) if section.get("key-file").is_none() => {
+            Complaint::new("nobody can be let in without the cluster key: `cluster.key-file` is missing")
+                .suggest(KEY_FILE)
+        }
+        _ => return,
+    };
+    reader.complain(at, "enroll", complaint);
+}
+
+fn agent<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
+    reader.missing(section, "servers", "servers = [\"10.0.1.10\"], any server node");
+    empty_servers(reader, section, "an agent has to ask a server");
+    match (section.get("ticket"), section.get("ticket-file")) {
+        (None, None) => {
+            let complaint = Complaint::new("`cluster.ticket` is missing: without one no server lets this agent in");
+            let help = "`bowline ticket --role agent NAME` on a server prints it; ticket-file names a file with it";
+            reader.complain(section.at, &section.key("ticket"), complaint.suggest(help));
+        }
+        (Some(inline), Some(file)) => {
+            let complaint = Complaint::new("an agent has one ticket: `ticket` or `ticket-file`, and here are both");
+            let (at, other) = in_order(inline.key, file.key);
+            reader.contradiction(at, other, &section.key("ticket-file"), complaint.suggest("remove one of them"));
+        }
+        _ => {}
+    }
+    for (key, why) in [
+        ("key-file", "no agent has the cluster key: it would let in anybody"),
+        ("datastore", "the cluster's data is on servers"),
+        ("init", "agents found no cluster"),
+        ("init-wait", "agents found no cluster"),
+    ] {
+        refuse(reader, section, key, &format!("is for servers: {why}"), "remove it");
+    }
+    if let Some(config) = reader.section(section, "config") {
+        for key in STORES {
+            refuse(reader, &config, key, "is for servers", "remove it");
+        }
+        for key in TOKENS {
+            refuse(reader, &config, key, "can not be set on an agent: its token comes from the servers", "remove it");
+        }
+    }
+}
+
+fn server<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
+    for key in ["ticket", "ticket-file"] {
+        let why = "is for agents: a server's own ticket follows from the cluster key";
+        refuse(reader, section, key, why, "remove it, and set key-file");
+    }
+    empty_servers(reader, section, "a server that starts a cluster has no `servers`");
+    let servers = section.get("servers");
+    if let (Some(servers), None) = (servers, section.get("key-file")) {
+        let complaint = Complaint::new("no server lets this one in without the cluster key: `key-file` is missing");
+        reader.complain(servers.key, &section.key("servers"), complaint.suggest(KEY_FILE));
+    }
+    if servers.is_none() {
+        let why = "is for a server that asks others first, and there are no `servers`";
+        refuse(reader, section, "init", why, "remove it: without `servers` it starts a cluster by itself");
+    }
+    let init = section.get("init").is_some_and(|item| matches!(item.kind, crate::tree::Kind::Bool(true)));
+    if !init {
+        refuse(reader, section, "init-wait", "has no meaning without init = true", "remove it, or add init = true");
+    }
+    let datastore = section.get("datastore");
+    if let (Some(servers), Some(item)) = (servers, datastore)
+        && item.text() == Some("sqlite")
+    {
+        let complaint = Complaint::new("a server that joins others has its data in etcd, as they have")
+            .suggest("remove `datastore`, or write \"etcd\"");
+        let (at, other) = in_order(servers.key, item.key);
+        reader.contradiction(at, other, &section.key("datastore"), complaint);
+    }
+    let Some(config) = reader.section(section, "config") else { return };
+    let Some(decided) = servers.or(datastore) else { return };
+    let what = if servers.is_some() { "servers" } else { "datastore" };
+    let tokens = TOKENS.iter().filter(|_| servers.is_some());
+    for key in STORES.iter().chain(tokens) {
+        let Some(item) = config.get(key) else { continue };
+        let complaint =
+            Complaint::new(format!("the K3s option `{key}` can not be set here: `{what}` in [cluster] decides that"));
+        let (at, other) = in_order(decided.key, item.key);
+        reader.contradiction(at, other, &config.key(key), complaint.suggest("remove one of them"));
+    }
+}
+
+fn empty_servers<'a>(reader: &mut Reader<'a>, section: &Section<'a>, why: &str) {
+    if let Some(item) = section.get("servers")
+        && matches!(&item.kind, crate::tree::Kind::List(items) if items.is_empty())
+    {
+        let complaint = Complaint::new(format!("`cluster.servers` is an empty list: {why}"));
+        let help = "name a server, or remove the line on the node that starts the cluster";
+        reader.complain(item.at, &section.key("servers"), complaint.suggest(help));
+    }
+}
+
+fn refuse<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str, why: &str, instead: &str) {
+    if let Some(item) = section.get(key) {
+        let path = section.key(key);
+        reader.complain_of_key(item.key, &path, Complaint::new(format!("`{path}` {why}")).suggest(instead));
+    }
+}
+
+/// The later of two places first.
+fn in_order(one: Spot, other: Spot) -> (Spot, Spot) {
+    if (one.file, one.start) > (other.file, other.start) { (one, other) } else { (other, one) }
+}
