@@ -205,7 +205,7 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     admit(&shared, stream, peer.ip().to_canonical(), &mut connections);
-                    // Whoever was let in speaks first: otherwise a burst would find all of its own mute, and push them out.
+                    // Who was let in speaks first: a burst would find all of its own mute otherwise, and push them out.
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
