@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+mod ask;
 mod block;
 mod error;
 mod file;
@@ -14,6 +15,7 @@ mod kubernetes;
 mod machine;
 mod unit;
 
+pub use ask::{Answered, Ask, Proofs};
 pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKind};
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
@@ -107,6 +109,14 @@ pub trait Change: Inspect {
         node: &'a str,
         labels: &'a BTreeMap<String, String>,
     ) -> Fut<'a, ()>;
+    /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`.
+    /// The answer has no valid proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
+    fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
+        Box::pin(async move {
+            let message = format!("{}: this host can not ask other machines", ask.server);
+            Err(PortError::new(ErrorKind::Unreachable, message))
+        })
+    }
 }
 
 /// The kubeconfig of K3s's administrator, on servers.

@@ -1,8 +1,8 @@
 //! Changing the real machine.
 
 use super::blocking::{DURABLE, blocking};
-use super::{RealHost, files, units};
-use bowline_ports::{Change, FetchOrder, FormatOrder, Fut, Progress};
+use super::{RealHost, door, files, units};
+use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, Progress, Proofs};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -65,5 +65,9 @@ impl Change for RealHost {
         labels: &'a BTreeMap<String, String>,
     ) -> Fut<'a, ()> {
         Box::pin(self.clusters.apply_labels(kubeconfig, node, labels))
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {
+        Box::pin(door::client::ask(ask, proofs, door::client::Deadlines::default()))
     }
 }

@@ -159,7 +159,8 @@ impl Server {
     }
 }
 
-async fn bind_error(address: SocketAddr, error: &std::io::Error) -> PortError {
+/// Why an address can not be listened on, and by whom it is used.
+pub(super) async fn bind_error(address: SocketAddr, error: &std::io::Error) -> PortError {
     let mut failure = PortError::io(format_args!("listening on {address}"), error);
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {

@@ -9,6 +9,7 @@ mod bus;
 mod change;
 mod clock;
 pub mod control;
+pub mod door;
 pub mod events;
 mod files;
 pub mod filesystems;

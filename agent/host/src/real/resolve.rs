@@ -2,6 +2,7 @@
 
 use super::blocking::within;
 use bowline_ports::{ErrorKind, PortError};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(6);
@@ -11,17 +12,25 @@ const DEADLINE: Duration = Duration::from_secs(6);
 /// # Errors
 /// When it does not, or nobody answers within a few seconds.
 pub async fn resolves(host: &str) -> Result<(), PortError> {
+    // The port has no meaning here, and the call wants one.
+    addresses(host, 443).await.map(|_| ())
+}
+
+/// The addresses that a host's name leads to, with this port; at least one.
+pub(crate) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, PortError> {
     let what = format!("resolving {host}");
     let hint = "look with: resolvectl status; cat /etc/resolv.conf";
     let answer = within(&what, DEADLINE, async {
-        // The port has no meaning here, and the call wants one.
-        let mut found = tokio::net::lookup_host((host, 443)).await.map_err(|error| {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
             let cause = error.to_string();
             let cause = cause.strip_prefix("failed to lookup address information: ").unwrap_or(&cause);
             PortError::new(ErrorKind::Unreachable, format!("{what}: {cause}"))
         })?;
-        let none = || PortError::new(ErrorKind::Unreachable, format!("{what}: the name has no address"));
-        found.next().map(|_| ()).ok_or_else(none)
+        let found: Vec<_> = found.collect();
+        if found.is_empty() {
+            return Err(PortError::new(ErrorKind::Unreachable, format!("{what}: the name has no address")));
+        }
+        Ok(found)
     });
     answer.await.map_err(|error| error.hint(hint))
 }

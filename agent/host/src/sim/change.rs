@@ -4,14 +4,17 @@ use super::SimHost;
 use super::fault::{FaultMode, failure};
 use super::inspect::sha256;
 use super::state::{Content, State};
-use bowline_ports::{Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue};
+use bowline_ports::{
+    Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue,
+    Proofs,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 impl SimHost {
     /// One change with all faults: `half` is what a crash in its middle leaves behind.
-    fn change<'a, T: Send + 'a>(
+    pub(super) fn change<'a, T: Send + 'a>(
         &'a self,
         half: impl FnOnce(&mut State) + Send + 'a,
         whole: impl FnOnce(&mut State) -> Result<T, PortError> + Send + 'a,
@@ -174,6 +177,10 @@ impl Change for SimHost {
 
     fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| apply(state, node, labels))
+    }
+
+    fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {
+        self.exchange(ask, proofs)
     }
 }
 

@@ -3,10 +3,11 @@
 //!
 //! - `world`: what a scenario describes.
 //! - `state`: the machine itself.
-//! - `inspect`, `change`: the ports.
+//! - `inspect`, `change`: the ports; `ask`: servers of the cluster.
 //! - `systemd`: units, mounts, gates and K3s's life.
 //! - `fault`: failures and crashes at any call.
 
+mod ask;
 mod change;
 mod fault;
 mod inspect;
@@ -16,8 +17,9 @@ mod world;
 
 pub use fault::{Fault, FaultMode};
 pub use state::Content;
-pub use world::{World, WorldDisk, WorldK3s, WorldLabel};
+pub use world::{World, WorldAnswer, WorldDisk, WorldK3s, WorldLabel};
 
+use bowline_ports::Ask;
 use fault::Faults;
 use state::State;
 use std::path::{Path, PathBuf};
@@ -118,6 +120,16 @@ impl SimHost {
     /// What a disk holds.
     pub fn content(&self, device: impl AsRef<Path>) -> Option<Content> {
         self.lock().disks.iter().find(|d| d.device.path == device.as_ref()).map(|d| d.content.clone())
+    }
+
+    /// What a server answers from now on.
+    pub fn answers(&self, server: &str, answers: Vec<WorldAnswer>) {
+        self.lock().answers.insert(server.to_owned(), answers);
+    }
+
+    /// What was asked so far, of whomever it reached, oldest first.
+    pub fn asked(&self) -> Vec<Ask> {
+        self.lock().asked.clone()
     }
 
     /// Everything that must never happen and did: data written over, K3s on a bare directory.

@@ -1,8 +1,8 @@
 //! The simulated machine itself.
 
-use super::world::{World, WorldDisk, WorldK3s, WorldLabel};
+use super::world::{World, WorldAnswer, WorldDisk, WorldK3s, WorldLabel};
 use bowline_ports::{
-    Address, BlockDevice, DeviceId, File, FileKind, Job, Meta, Mount, NodeObject, Probe, Signature, SignatureKind,
+    Address, Ask, BlockDevice, DeviceId, File, FileKind, Job, Meta, Mount, NodeObject, Probe, Signature, SignatureKind,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) units: BTreeMap<String, SimUnit>,
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) node: Option<NodeObject>,
+    pub(super) answers: BTreeMap<String, Vec<WorldAnswer>>,
+    pub(super) asked: Vec<Ask>,
     pub(super) violations: Vec<String>,
     pub(super) k3s_starts: u32,
     pub(super) began: Instant,
@@ -98,6 +100,8 @@ impl State {
             units: BTreeMap::new(),
             jobs: BTreeMap::new(),
             node: None,
+            answers: world.answers.clone(),
+            asked: Vec::new(),
             violations: Vec::new(),
             k3s_starts: 0,
             began: Instant::now(),

@@ -28,6 +28,9 @@ pub struct World {
     pub k3s: WorldK3s,
     /// Labels that others set on the Node as soon as it exists.
     pub labels: Vec<WorldLabel>,
+    /// Servers that can be asked (`host:port`), and what they answer, one after the other; the last one again and
+    /// again. Any other server is unreachable.
+    pub answers: BTreeMap<String, Vec<WorldAnswer>>,
 }
 
 impl Default for World {
@@ -43,6 +46,7 @@ impl Default for World {
             busy_port: None,
             k3s: WorldK3s::default(),
             labels: Vec::new(),
+            answers: BTreeMap::new(),
         }
     }
 }
@@ -128,4 +132,23 @@ pub struct WorldLabel {
     pub value: String,
     /// Field manager.
     pub manager: String,
+}
+
+/// What a server answers, or why nothing comes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WorldAnswer {
+    /// A proven answer.
+    Says {
+        /// HTTP status.
+        status: u16,
+        /// Its body.
+        body: String,
+    },
+    /// There is no connection to it.
+    Unreachable,
+    /// It takes the connection and says nothing.
+    Silent,
+    /// It answers, and the proof is wrong.
+    Unproven,
 }

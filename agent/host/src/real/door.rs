@@ -1,0 +1,33 @@
+//! The door between a joining machine and the servers of its cluster: one proven exchange over TLS.
+//!
+//! The enrolment contract ("One exchange", "Limits") says what goes over the wire. Here is the transport only: both
+//! ends compute the same channel binding of the connection and hand it to whoever makes and checks the proofs. No
+//! certificate is trusted, so that without a proof nothing that was heard may be used.
+//!
+//! - `client`: asks. - `server`: listens; `request`: what a request has to look like.
+//! - `seats`: who may stay when there are too many. - `delays`: how long a wrong proof waits for its answer.
+//! - `counters`: how connections ended. - `meter`: what a connection may send.
+//! - `tls`, `certificate`: TLS with nothing left to choose.
+
+mod certificate;
+pub(crate) mod client;
+mod counters;
+mod delays;
+mod meter;
+mod request;
+mod seats;
+mod server;
+mod tls;
+
+pub use counters::Counters;
+pub use server::{Answerer, Asked, Door, Held, Limits, Reply, listen};
+
+/// What a body may have at most, either way, in bytes.
+const BODY: usize = 16 << 10;
+/// What a head may have at most, in bytes.
+const HEAD: usize = 16 << 10;
+const PROOF: &str = "bowline-proof";
+const SIGNATURE: &str = "bowline-signature";
+
+#[cfg(test)]
+mod tests;

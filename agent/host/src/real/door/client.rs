@@ -1,0 +1,192 @@
+//! The asking end: one connection, one request, one answer, which is used only when it is proven.
+
+use super::super::resolve;
+use super::{BODY, HEAD, PROOF, tls};
+use bowline_ports::{Answered, Ask, ErrorKind, PortError, Proofs};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long each part may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    /// Until one of the server's addresses takes the connection.
+    pub(crate) connect: Duration,
+    /// For the handshake.
+    pub(crate) handshake: Duration,
+    /// From the request to the whole answer: an issuer talks to Kubernetes meanwhile.
+    pub(crate) answer: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(3), handshake: seconds(5), answer: seconds(15) }
+    }
+}
+
+/// Asks, and gives back a proven answer.
+pub(crate) async fn ask(ask: &Ask, proofs: &dyn Proofs, deadlines: Deadlines) -> Result<Answered, PortError> {
+    let stream = connect(&ask.server, deadlines.connect).await?;
+    over(stream, ask, proofs, deadlines).await
+}
+
+/// The same over a connection that is there.
+pub(super) async fn over(
+    stream: TcpStream,
+    ask: &Ask,
+    proofs: &dyn Proofs,
+    deadlines: Deadlines,
+) -> Result<Answered, PortError> {
+    let server = &ask.server;
+    let stream = late(server, "no TLS handshake", deadlines.handshake, handshake(server, stream)).await?;
+    late(server, "no answer", deadlines.answer, exchange(ask, proofs, stream)).await
+}
+
+/// The result, or an error of kind `Timeout` that says what did not come.
+async fn late<T>(
+    server: &str,
+    what: &str,
+    deadline: Duration,
+    work: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    timeout(deadline, work).await.unwrap_or_else(|_| {
+        Err(PortError::new(ErrorKind::Timeout, format!("{server}: {what} within {} s", deadline.as_secs_f32()))
+            .hint("is that server overloaded, or is something between that lets no data through?"))
+    })
+}
+
+/// Something is there that can not prove what it says.
+fn not_proven(server: &str, cause: impl std::fmt::Display) -> PortError {
+    PortError::new(
+        ErrorKind::Denied,
+        format!(
+            "the answer of {server} is not proven: something else answers there, or the cluster key differs ({cause})"
+        ),
+    )
+    .hint("is that address a server of this cluster? Was the cluster key changed? Compare this machine's ticket")
+}
+
+fn broken(server: &str, error: impl std::fmt::Display) -> PortError {
+    PortError::new(ErrorKind::Unreachable, format!("{server}: the connection broke before an answer: {error}"))
+}
+
+async fn addresses(server: &str) -> Result<Vec<SocketAddr>, PortError> {
+    if let Ok(address) = server.parse() {
+        return Ok(vec![address]);
+    }
+    let parts = server.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts.filter(|(host, _)| !host.is_empty() && !host.contains(':')) else {
+        return Err(PortError::new(ErrorKind::Invalid, format!("{server}: not a host and a port"))
+            .hint("write host:port; an IPv6 address in brackets: [2001:db8::1]:7470"));
+    };
+    resolve::addresses(host, port).await
+}
+
+async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortError> {
+    let addresses = addresses(server).await?;
+    let each = deadline / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
+    let mut refused = None;
+    let all = async {
+        for address in addresses {
+            match timeout(each, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Some(stream),
+                Ok(Err(error)) => refused = Some(error),
+                Err(_) => {}
+            }
+        }
+        None
+    };
+    let connected = timeout(deadline, all).await.ok().flatten();
+    connected.ok_or_else(|| match refused {
+        Some(error) => PortError::new(ErrorKind::Unreachable, format!("no connection to {server}: {error}")),
+        None => {
+            let message = format!("no connection to {server} within {} s", deadline.as_secs_f32());
+            PortError::new(ErrorKind::Timeout, message).hint("is there a route to it, or a firewall between?")
+        }
+    })
+}
+
+async fn handshake(server: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, PortError> {
+    let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().map_err(|error| broken(server, error))?;
+    // No certificate is looked at, so that the name in it does not matter.
+    let name = ServerName::IpAddress(peer.ip().into());
+    let tls = TlsConnector::from(tls::client()?).connect(name, stream).await.map_err(|error| {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(spoken) => not_proven(server, spoken),
+            None => broken(server, &error),
+        }
+    })?;
+    if tls.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+        return Err(not_proven(server, "it does not speak bowline/1"));
+    }
+    Ok(tls)
+}
+
+async fn exchange(ask: &Ask, proofs: &dyn Proofs, tls: TlsStream<TcpStream>) -> Result<Answered, PortError> {
+    let server = &ask.server;
+    let binding = tls::binding(tls.get_ref().1).ok_or_else(|| broken(server, "TLS gives no channel binding"))?;
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(HEAD);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(tls)).await.map_err(|error| broken(server, error))?;
+    // Ends with this call, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let request = request(ask, proofs.request(&binding, &ask.body))?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| if error.is_parse() { not_proven(server, error) } else { broken(server, error) })?;
+    let status = answer.status().as_u16();
+    let proof = proof(&answer).map_err(|cause| not_proven(server, format_args!("HTTP {status}, {cause}")))?;
+    let body = Limited::new(answer.into_body(), BODY).collect().await.map_err(|error| broken(server, error))?;
+    let body = body.to_bytes().to_vec();
+    if !proofs.answer(&binding, status, &ask.body, &body, &proof) {
+        return Err(not_proven(server, format_args!("HTTP {status} with a wrong proof")));
+    }
+    Ok(Answered { status, body })
+}
+
+fn request(ask: &Ask, headers: Vec<(&'static str, String)>) -> Result<Request<Full<Bytes>>, PortError> {
+    let invalid = |error: hyper::http::Error| {
+        PortError::new(ErrorKind::Invalid, format!("{}{} can not be asked: {error}", ask.server, ask.path))
+    };
+    let mut request = Request::post(&ask.path)
+        .header(HOST, &ask.server)
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(CONTENT_LENGTH, ask.body.len())
+        .header(CONNECTION, HeaderValue::from_static("close"));
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request.body(Full::new(Bytes::from(ask.body.clone()))).map_err(invalid)
+}
+
+/// The one proof of an answer that has the form of one.
+fn proof(answer: &Response<Incoming>) -> Result<String, &'static str> {
+    let headers = answer.headers();
+    let length = answer.body().size_hint().exact();
+    if headers.contains_key(TRANSFER_ENCODING) || length.is_none() {
+        return Err("without a length");
+    }
+    if length.is_some_and(|length| length > BODY as u64) {
+        return Err("larger than an answer may be");
+    }
+    let mut proofs = headers.get_all(PROOF).iter();
+    let proof = proofs.next().ok_or("without a proof")?;
+    if proofs.next().is_some() {
+        return Err("with two proofs");
+    }
+    proof.to_str().map(str::to_owned).map_err(|_| "with a proof that is no text")
+}

@@ -1,0 +1,261 @@
+//! Who may stay when there are too many: each connection has a seat until its answer is on its way.
+//!
+//! A seat is taken away only for a newcomer, from whoever gives the least reason to keep it: has been answered, never
+//! spoke, fell silent. Whose request is there whole keeps its seat. So idle connections never keep a good one out, and
+//! who comes from one address with many of them competes with itself first.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Stage {
+    /// It has not said a byte.
+    Mute = 0,
+    /// Handshake, head or body are on their way.
+    Speaking = 1,
+    /// All of its request is there.
+    Working = 2,
+    /// It has its answer.
+    Leaving = 3,
+}
+
+/// The signs of life of one connection; times are milliseconds since `born`.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    born: Instant,
+    heard: AtomicU64,
+    stage: AtomicU8,
+    hold: AtomicBool,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { born: Instant::now(), heard: AtomicU64::new(0), stage: AtomicU8::new(0), hold: AtomicBool::new(false) }
+    }
+
+    /// Bytes came.
+    pub(super) fn beat(&self) {
+        self.heard.store(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.stage.fetch_max(Stage::Speaking as u8, Relaxed);
+    }
+
+    /// It has come so far.
+    pub(super) fn reached(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Relaxed);
+    }
+
+    /// What is written from now on is kept and not sent.
+    pub(super) fn hold_back(&self) {
+        self.hold.store(true, Relaxed);
+    }
+
+    pub(super) fn held_back(&self) -> bool {
+        self.hold.load(Relaxed)
+    }
+
+    fn silent(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Relaxed)))
+    }
+
+    /// How little would be lost with it; `None` for a seat that is kept in any case, 0 for one that is kept unless its
+    /// source has more than the newcomer's.
+    fn reason(&self, stale: Duration) -> Option<u8> {
+        match self.stage.load(Relaxed) {
+            stage if stage == Stage::Leaving as u8 => Some(3),
+            stage if stage == Stage::Mute as u8 => Some(2),
+            stage if stage == Stage::Working as u8 => None,
+            _ => Some(u8::from(self.silent() >= stale)),
+        }
+    }
+}
+
+/// All seats of a door.
+#[derive(Debug)]
+pub(super) struct Seats {
+    total: usize,
+    each: usize,
+    stale: Duration,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    taken: HashMap<u64, Taken>,
+    sources: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    source: IpAddr,
+    pulse: Arc<Pulse>,
+    task: Option<AbortHandle>,
+}
+
+/// A taken seat; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    id: u64,
+    seats: Arc<Seats>,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+/// Whom an address counts as: of IPv6 the /64, since a machine has all of it.
+pub(super) fn source(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
+}
+
+impl Seats {
+    /// So many in all and for each source; who says nothing for `stale` may lose its seat.
+    pub(super) fn new(total: usize, each: usize, stale: Duration) -> Arc<Self> {
+        Arc::new(Self { total, each, stale, table: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat, when one is free or can be had, and whether somebody lost it.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> (Option<Seat>, bool) {
+        let source = source(peer);
+        let mut table = self.lock();
+        let own = table.sources.get(&source).copied().unwrap_or(0);
+        let full = own >= self.each;
+        let mut lost = false;
+        if full || table.taken.len() >= self.total {
+            lost = table.make_room(self.stale, own, full.then_some(source));
+            if !lost {
+                return (None, false);
+            }
+        }
+        table.next += 1;
+        let id = table.next;
+        let pulse = Arc::new(Pulse::new());
+        table.taken.insert(id, Taken { source, pulse: Arc::clone(&pulse), task: None });
+        *table.sources.entry(source).or_default() += 1;
+        (Some(Seat { id, seats: Arc::clone(self), pulse }), lost)
+    }
+
+    /// Takes one seat away, where that is possible, because something else has run out.
+    pub(super) fn shed(&self) -> bool {
+        self.lock().make_room(self.stale, 0, None)
+    }
+
+    /// Which task has to end when the seat is taken away.
+    pub(super) fn occupied(&self, id: u64, task: AbortHandle) {
+        if let Some(taken) = self.lock().taken.get_mut(&id) {
+            taken.task = Some(task);
+        }
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.lock().taken.len()
+    }
+}
+
+impl Table {
+    /// Takes the seat of whoever gives the least reason to keep it, of one source or of all. A source that would still
+    /// have more than the newcomer's gives one up also when all of its connections are lively.
+    fn make_room(&mut self, stale: Duration, own: usize, only: Option<IpAddr>) -> bool {
+        let candidates = self.taken.iter().filter(|(_, taken)| only.is_none_or(|source| taken.source == source));
+        let ranked = candidates.filter_map(|(id, taken)| {
+            let reason = taken.pulse.reason(stale)?;
+            let count = self.sources.get(&taken.source).copied().unwrap_or(0);
+            let allowed = reason > 0 || (only.is_none() && count > own + 1);
+            // A source with many before one with few: ten thousand idle ones do not push out a slow good one.
+            allowed.then(|| ((reason > 0, count, reason, taken.pulse.silent()), *id))
+        });
+        let Some((_, id)) = ranked.max_by_key(|(rank, _)| *rank) else { return false };
+        if let Some(task) = self.leave(id) {
+            task.abort();
+        }
+        true
+    }
+
+    fn leave(&mut self, id: u64) -> Option<AbortHandle> {
+        let taken = self.taken.remove(&id)?;
+        if let Some(count) = self.sources.get_mut(&taken.source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&taken.source);
+            }
+        }
+        taken.task
+    }
+}
+
+impl Seat {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let _ = self.seats.lock().leave(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_machine_has_one_source() {
+        assert_eq!(source(ip("::ffff:10.0.0.1")), ip("10.0.0.1"));
+        assert_eq!(source(ip("2001:db8:1:2:3:4:5:6")), source(ip("2001:db8:1:2::1")));
+        assert_ne!(source(ip("2001:db8:1:2::1")), source(ip("2001:db8:1:3::1")));
+    }
+
+    #[test]
+    fn the_mute_make_room_and_the_working_do_not() {
+        let seats = Seats::new(2, 2, Duration::from_secs(60));
+        let (one, _) = seats.take(ip("10.0.0.1"));
+        let (two, _) = seats.take(ip("10.0.0.2"));
+        two.as_ref().unwrap().pulse.reached(Stage::Working);
+        let (three, lost) = seats.take(ip("10.0.0.3"));
+        assert!(lost && three.is_some());
+        three.as_ref().unwrap().pulse.beat();
+        assert!(seats.take(ip("10.0.0.4")).0.is_none(), "nobody is idle");
+        drop((one, three));
+        assert_eq!(seats.taken(), 1, "the seat that was lost is not given back twice");
+        assert!(seats.take(ip("10.0.0.4")).0.is_some());
+    }
+
+    #[test]
+    fn who_has_many_gives_one_up() {
+        let seats = Seats::new(4, 4, Duration::from_secs(60));
+        let many: Vec<_> = (0..4).map(|_| seats.take(ip("10.0.0.1")).0.unwrap()).collect();
+        many.iter().for_each(|seat| seat.pulse.beat());
+        assert!(seats.take(ip("10.0.0.1")).0.is_none(), "not for one of its own");
+        assert!(seats.take(ip("10.0.0.2")).0.is_some(), "for somebody else");
+    }
+
+    #[test]
+    fn a_source_has_its_own_limit() {
+        let seats = Seats::new(10, 2, Duration::ZERO);
+        let (one, two) = (seats.take(ip("10.0.0.1")).0.unwrap(), seats.take(ip("10.0.0.1")).0.unwrap());
+        let other = seats.take(ip("10.0.0.2")).0.unwrap();
+        two.pulse.beat();
+        one.pulse.reached(Stage::Working);
+        let (three, lost) = seats.take(ip("10.0.0.1"));
+        assert!(three.is_some() && lost, "the silent one of the same source");
+        assert_eq!(seats.taken(), 3);
+        drop(other);
+        assert_eq!(seats.taken(), 2);
+    }
+}
