@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod due;
 mod log;
 mod reporting;
 mod slot;
@@ -257,8 +258,7 @@ impl Engine {
                     }
                     continue;
                 }
-                let first = |after: &String| self.slots[index].plan.steps.iter().any(|s| s.item == *after);
-                if step.after.as_ref().is_some_and(first) {
+                if self.slots[index].holds_back(&step) {
                     continue;
                 }
                 if self.trouble.get(&key).is_some_and(|t| t.next > now) {
@@ -302,23 +302,6 @@ impl Engine {
         while let Some(Some(finished)) = futures::FutureExt::now_or_never(self.running.next()) {
             self.finished(finished);
         }
-    }
-
-    fn due(&self) -> Instant {
-        let looks = self.slots.iter().map(|s| s.looked + s.poll().unwrap_or(s.every()).min(s.every()));
-        // A try that is under way ends by itself; its old moment would make this a busy loop.
-        let tries = self.trouble.iter().filter(|(key, _)| !self.in_flight.contains_key(*key)).map(|(_, t)| t.next);
-        let deadlines = self.slots.iter().flat_map(|s| {
-            let name = s.capability.0.name();
-            s.plan.waits.iter().filter_map(move |w| {
-                let (begun, _) = self.since.get(&(name.to_string(), w.item.clone(), w.what.clone()))?;
-                let due = *begun + w.deadline?;
-                (due > Instant::now()).then_some(due)
-            })
-        });
-        // A report tells how far a step is: while one is under way, the loop turns for that alone.
-        let far = Instant::now() + Duration::from_secs(if self.in_flight.is_empty() { 3600 } else { 1 });
-        looks.chain(tries).chain(deadlines).min().unwrap_or(far).min(far)
     }
 
     fn finished(&mut self, finished: Finished) {

@@ -135,6 +135,9 @@ impl Inspect for ClockOnly {
     }
 }
 impl Change for ClockOnly {
+    fn random<'a>(&'a self, _: &'a mut [u8]) -> Fut<'a, ()> {
+        unreachable!()
+    }
     fn write<'a>(&'a self, _: &'a Path, _: &'a [u8], _: u32) -> Fut<'a, ()> {
         none()
     }
@@ -159,6 +162,9 @@ impl Change for ClockOnly {
     fn restart_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
         none()
     }
+    fn stop_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
     fn enable<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
         none()
     }
@@ -169,6 +175,9 @@ impl Change for ClockOnly {
         none()
     }
     fn apply_labels<'a>(&'a self, _: &'a Path, _: &'a str, _: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
+        none()
+    }
+    fn set_taints<'a>(&'a self, _: &'a Path, _: &'a str, _: &'a TaintChange) -> Fut<'a, ()> {
         none()
     }
 }
@@ -323,4 +332,44 @@ async fn settings_that_were_corrected_end_a_step_that_hangs() {
     engine.replace(vec![boxed(Fetcher("right", done.clone()))]);
     assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Converged);
     assert_eq!(done.load(SeqCst), 1);
+}
+
+/// Its second item fails once alone, and is then held back by the first, which fails on and on.
+struct HeldBack(World);
+impl Capability for HeldBack {
+    const NAME: &'static str = "held-back";
+    type Facts = bool;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<bool, PortError> {
+        Ok(self.0.a.load(SeqCst) > 0)
+    }
+    fn plan(&self, tried: &bool, _: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        if *tried {
+            plan.step("first", "first".into(), "the second needs it");
+        }
+        plan.step("second", "second".into(), "it is to be");
+        if *tried {
+            plan.after("first");
+        }
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        self.0.a.fetch_add(1, SeqCst);
+        Err(PortError::new(ErrorKind::Timeout, "no luck"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_step_that_is_held_back_is_no_reason_to_turn_without_rest() {
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let mut engine = Engine::new(vec![boxed(HeldBack(World::default()))], "test");
+    let (begun, mut turns) = (tokio::time::Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(300) {
+        engine.look(host.as_ref()).await;
+        engine.start(&host);
+        engine.next().await;
+        turns += 1;
+        assert!(turns < 500, "{turns} turns in {:?}", begun.elapsed());
+    }
 }

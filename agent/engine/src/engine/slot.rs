@@ -1,10 +1,11 @@
 //! A capability in the engine: its last facts and plan, and when it looks again.
 
-use crate::Plan;
-use crate::capability::{Boxed, ErasedPlan};
+use crate::capability::{Boxed, ErasedAction, ErasedPlan};
+use crate::{Plan, Step};
 use bowline_ports::PortError;
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +28,11 @@ impl Slot {
             dirty: true,
             looked: Instant::now(),
         }
+    }
+
+    /// Whether a step has to wait for the steps of another item.
+    pub(super) fn holds_back(&self, step: &Step<Arc<ErasedAction>>) -> bool {
+        step.after.as_ref().is_some_and(|after| self.plan.steps.iter().any(|other| other.item == *after))
     }
 
     pub(super) fn every(&self) -> Duration {
