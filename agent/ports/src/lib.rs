@@ -13,6 +13,7 @@ mod file;
 mod job;
 mod kubernetes;
 mod machine;
+mod objects;
 mod unit;
 
 pub use ask::{Answered, Ask, Proofs};
@@ -20,8 +21,9 @@ pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKi
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
 pub use job::{Digest, FetchOrder, FormatOrder, Job, Progress, ProgressValue};
-pub use kubernetes::{NodeObject, Ready};
+pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
+pub use objects::{Objects, Write};
 pub use unit::{ActiveState, Unit};
 
 use std::collections::BTreeMap;
@@ -76,6 +78,8 @@ pub trait Inspect: Send + Sync {
 
 /// Everything that may be done to the machine. Each call is one change; all are safe to repeat.
 pub trait Change: Inspect {
+    /// Fills a buffer with bytes that nobody can guess.
+    fn random<'a>(&'a self, into: &'a mut [u8]) -> Fut<'a, ()>;
     /// Writes a file atomically and durably (temporary file, fsync, rename, fsync of the directory), making
     /// missing directories with mode 0755.
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()>;
@@ -93,6 +97,8 @@ pub trait Change: Inspect {
     fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Queues a restart and does not wait.
     fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Queues a stop and does not wait. A unit that is down is fine.
+    fn stop_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Enables units for the next boot.
     fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Makes a filesystem on a device that is proven blank under the same lock, as a unit of PID 1; or follows
@@ -109,6 +115,9 @@ pub trait Change: Inspect {
         node: &'a str,
         labels: &'a BTreeMap<String, String>,
     ) -> Fut<'a, ()>;
+    /// Changes a Node's taints and the annotation [`OWN_TAINTS`] in one write, with uid and resourceVersion as
+    /// preconditions. Refused as `Changed` when they are not any more what was looked at.
+    fn set_taints<'a>(&'a self, kubeconfig: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()>;
     /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`.
     /// The answer has no valid proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
     fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
@@ -117,6 +126,11 @@ pub trait Change: Inspect {
             Err(PortError::new(ErrorKind::Unreachable, message))
         })
     }
+}
+
+/// The kubeconfig of a K3s node's kubelet: it may read its own Node and set labels on it that are not reserved.
+pub fn k3s_kubelet_kubeconfig() -> PathBuf {
+    PathBuf::from("/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
 }
 
 /// The kubeconfig of K3s's administrator, on servers.

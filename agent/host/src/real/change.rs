@@ -2,11 +2,20 @@
 
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
-use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, Progress, Proofs};
+use bowline_ports::{
+    Answered, Ask, Change, ErrorKind, FetchOrder, FormatOrder, Fut, PortError, Progress, Proofs, TaintChange,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Change for RealHost {
+    fn random<'a>(&'a self, into: &'a mut [u8]) -> Fut<'a, ()> {
+        Box::pin(async move {
+            let source = rustls::crypto::ring::default_provider().secure_random;
+            source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
+        })
+    }
+
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
         let (owned, content) = (path.to_path_buf(), content.to_vec());
         let what = format!("writing {}", path.display());
@@ -46,6 +55,10 @@ impl Change for RealHost {
         Box::pin(units::restart_no_block(&self.bus, unit))
     }
 
+    fn stop_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::stop_no_block(&self.bus, unit))
+    }
+
     fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         Box::pin(units::enable(&self.bus, unit))
     }
@@ -65,6 +78,10 @@ impl Change for RealHost {
         labels: &'a BTreeMap<String, String>,
     ) -> Fut<'a, ()> {
         Box::pin(self.clusters.apply_labels(kubeconfig, node, labels))
+    }
+
+    fn set_taints<'a>(&'a self, kubeconfig: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()> {
+        Box::pin(self.clusters.set_taints(kubeconfig, node, change))
     }
 
     fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {

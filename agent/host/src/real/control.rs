@@ -37,9 +37,19 @@ impl Lock {
     /// for a moment in somebody's way.
     pub fn is_held(path: &Path) -> bool {
         let Ok(meta) = std::fs::metadata(path) else { return false };
-        std::fs::read_to_string("/proc/locks").is_ok_and(|locks| lists(&locks, meta.dev(), meta.ino()))
+        let seen = || std::fs::read_to_string("/proc/locks").is_ok_and(|locks| lists(&locks, meta.dev(), meta.ino()));
+        // The kernel hands the list out page by page: a lock that goes meanwhile can hide another one from one reading.
+        (0..READINGS).any(|reading| {
+            if reading > 0 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            seen()
+        })
     }
 }
+
+/// How often the list of locks is read until a lock is taken for absent.
+const READINGS: u32 = 5;
 
 /// Whether `/proc/locks` has a writing flock on a file (`1: FLOCK  ADVISORY  WRITE 812 00:19:1234 0 EOF`).
 fn lists(locks: &str, device: u64, inode: u64) -> bool {

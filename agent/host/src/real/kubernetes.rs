@@ -1,6 +1,11 @@
-//! The Kubernetes API: reading a Node and applying its labels. No other module knows the `kube` crate.
+//! The Kubernetes API: reading a Node, applying its labels, changing its taints. No other module knows the `kube` crate.
 
-use bowline_ports::{ErrorKind, NodeObject, PortError, Ready};
+mod objects;
+mod taints;
+
+pub use objects::ObjectApi;
+
+use bowline_ports::{ErrorKind, NodeObject, OWN_TAINTS, PortError, Ready};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -131,7 +136,8 @@ fn refused(what: &str, status: &Status) -> PortError {
     let text = if status.message.is_empty() { &status.reason } else { &status.message };
     let kind = match status.code {
         401 | 403 => ErrorKind::Denied,
-        404 | 409 => ErrorKind::Changed,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Changed,
         408 | 504 => ErrorKind::Timeout,
         429 | 500 | 502 | 503 => ErrorKind::Unreachable,
         400..=499 => ErrorKind::Invalid,
@@ -167,6 +173,7 @@ fn describe(name: &str, node: Node) -> NodeObject {
     }
     let status = node.status.unwrap_or_default();
     let condition = status.conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
+    let mut annotations = node.metadata.annotations.unwrap_or_default();
     let taints = node.spec.and_then(|s| s.taints).into_iter().flatten();
     NodeObject {
         name: name.to_owned(),
@@ -186,7 +193,8 @@ fn describe(name: &str, node: Node) -> NodeObject {
             .filter(|a| a.type_ == "InternalIP")
             .filter_map(|a| a.address.parse().ok())
             .collect(),
-        taints: taints.map(|t| format!("{}={}:{}", t.key, t.value.unwrap_or_default(), t.effect)).collect(),
+        taints: taints.map(|taint| taints::text(&taint)).collect(),
+        own_taints: annotations.remove(OWN_TAINTS),
         kubelet_version: status.node_info.map(|i| i.kubelet_version).unwrap_or_default(),
     }
 }

@@ -21,13 +21,14 @@ mod mounts;
 mod net;
 pub mod notify_socket;
 mod probe;
+pub mod reach;
 pub mod resolve;
 mod space;
 mod tool;
 mod units;
 
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
-pub use kubernetes::FIELD_MANAGER;
+pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 
 use blocking::{QUICK, blocking};
 use bowline_ports::{
@@ -57,7 +58,7 @@ pub struct RealHost {
     clock: clock::Seen,
     versions: Memory<String>,
     hashes: Memory<String>,
-    clusters: kubernetes::Clients,
+    clusters: Arc<kubernetes::Clients>,
 }
 
 impl RealHost {
@@ -79,8 +80,13 @@ impl RealHost {
             clock: clock::Seen::default(),
             versions: Memory::default(),
             hashes: Memory::default(),
-            clusters: kubernetes::Clients::default(),
+            clusters: Arc::default(),
         }
+    }
+
+    /// The API of the cluster that a kubeconfig file leads to.
+    pub fn objects(&self, kubeconfig: PathBuf) -> ObjectApi {
+        ObjectApi::new(Arc::clone(&self.clusters), kubeconfig)
     }
 
     /// Starts watching for what should wake the daemon; within an event loop.

@@ -30,7 +30,31 @@ pub(crate) struct Evidence {
 }
 
 /// Probes the device at a path.
+///
+/// Where systemd keeps devices from services by cgroup v1, it takes all of them away and gives the allowed ones back
+/// whenever it reads its unit files again: what was denied is asked again before it counts.
 pub(crate) async fn at(path: &Path) -> Result<Probe, PortError> {
+    let mut tries = 1;
+    loop {
+        match once(path).await {
+            Err(error) if tries < TRIES && is_denied(&error) => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// EPERM, from a system call or in the words of a tool.
+fn is_denied(error: &PortError) -> bool {
+    error.message.contains("Operation not permitted")
+}
+
+async fn once(path: &Path) -> Result<Probe, PortError> {
     let shown = path.display().to_string();
     let owned = path.to_path_buf();
     let device = super::blocking::blocking(format!("opening {shown}"), READS, move || open(&owned)).await?;
@@ -61,7 +85,8 @@ pub(crate) async fn of(device: &File, shown: &str) -> Result<Evidence, PortError
     let blkid = Tool::Blkid.run(Some(handle()?), TOOLS).await?;
     let (mut signatures, ambivalent) = match blkid.status.code() {
         Some(0) => (parse::blkid(&String::from_utf8_lossy(&blkid.stdout)), false),
-        Some(2) => (Vec::new(), false),
+        // Nothing found; the same status with words is a device that it could not open.
+        Some(2) if blkid.stderr.trim_ascii().is_empty() => (Vec::new(), false),
         Some(8) => (Vec::new(), true),
         _ => return Err(Tool::Blkid.failed(&blkid)),
     };

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use zbus::wire::{ObjectPath, OwnedVariant};
+use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant};
 
 const START: Duration = Duration::from_secs(100);
 const RELOAD: Duration = Duration::from_secs(60);
@@ -56,6 +56,8 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         "reloading" | "refreshing" => ActiveState::Reloading,
         "activating" => ActiveState::Activating,
         "deactivating" | "maintenance" => ActiveState::Deactivating,
+        // A start that systemd has not got to yet: the unit is on its way.
+        _ if is_queued(common) => ActiveState::Activating,
         "failed" => ActiveState::Failed,
         _ => ActiveState::Inactive,
     };
@@ -98,6 +100,12 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         exit_status: special.get("ExecMainStatus").and_then(|v| i32::try_from(v).ok()).unwrap_or_default(),
         needs_reload: common.get("NeedDaemonReload").and_then(|v| bool::try_from(v).ok()).unwrap_or_default(),
     }
+}
+
+/// Whether a job of the unit waits or runs: what is down has jobs only to come up.
+fn is_queued(common: &Properties) -> bool {
+    let job = common.get("Job").and_then(|job| job.try_clone().ok());
+    job.and_then(|job| <(u32, OwnedObjectPath)>::try_from(job).ok()).is_some_and(|(id, _)| id != 0)
 }
 
 /// Starts a unit and waits until its job has ended.
@@ -187,6 +195,12 @@ pub(crate) async fn start_no_block(bus: &Bus, name: &str) -> Result<(), PortErro
 pub(crate) async fn restart_no_block(bus: &Bus, name: &str) -> Result<(), PortError> {
     let manager = bus.manager().await?;
     limited(&format!("restarting {name}"), CALL, manager.restart_unit(name, "replace")).await.map(drop)
+}
+
+/// Queues a stop.
+pub(crate) async fn stop_no_block(bus: &Bus, name: &str) -> Result<(), PortError> {
+    let manager = bus.manager().await?;
+    limited(&format!("stopping {name}"), CALL, manager.stop_unit(name, "replace")).await.map(drop)
 }
 
 /// Has systemd read its unit files again.
@@ -286,6 +300,21 @@ mod tests {
         assert_eq!(unit.drop_ins, [PathBuf::from("/etc/systemd/system/k3s.service.d/50-bowline.conf")]);
         assert!(unit.needs_reload && unit.started);
         assert_eq!((unit.began, unit.left, unit.ended), (20_000_000, 9_000_000, 10_000_000));
+    }
+
+    #[test]
+    fn a_unit_whose_start_is_queued_is_on_its_way() {
+        let queued = |state: &str, id: u32| {
+            let mut common = properties(&[("LoadState", "loaded"), ("ActiveState", state)], &[], &[]);
+            let path = ObjectPath::try_from("/org/freedesktop/systemd1/job/1").unwrap();
+            let job = zbus::wire::Variant::from((id, path));
+            common.insert("Job".into(), OwnedVariant::try_from(job).unwrap());
+            from_properties(&common, &Properties::new()).active
+        };
+        assert_eq!(queued("inactive", 7), ActiveState::Activating);
+        assert_eq!(queued("failed", 7), ActiveState::Activating);
+        assert_eq!(queued("inactive", 0), ActiveState::Inactive);
+        assert_eq!(queued("deactivating", 7), ActiveState::Deactivating);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
     Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue,
-    Proofs,
+    Proofs, TaintChange,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +47,17 @@ impl SimHost {
 }
 
 impl Change for SimHost {
+    fn random<'a>(&'a self, into: &'a mut [u8]) -> Fut<'a, ()> {
+        self.change(
+            |_| {},
+            move |state| {
+                state.random += 1;
+                into.iter_mut().zip(1u8..).for_each(|(byte, at)| *byte = at.wrapping_mul(state.random));
+                Ok(())
+            },
+        )
+    }
+
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
         self.change(
             |_| {}, // atomic: a cut leaves the old file
@@ -131,6 +142,16 @@ impl Change for SimHost {
         )
     }
 
+    fn stop_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        self.change(
+            |_| {},
+            move |state| {
+                state.stop(unit);
+                Ok(())
+            },
+        )
+    }
+
     fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| state.enable(unit))
     }
@@ -177,6 +198,10 @@ impl Change for SimHost {
 
     fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| apply(state, node, labels))
+    }
+
+    fn set_taints<'a>(&'a self, _: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()> {
+        self.change(|_| {}, move |state| taint(state, node, change))
     }
 
     fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {
@@ -273,5 +298,16 @@ fn apply(state: &mut State, name: &str, labels: &BTreeMap<String, String>) -> Re
             node.managers.entry(key.clone()).or_default().push(MANAGER.into());
         }
     }
+    Ok(())
+}
+
+/// The Node's taints, where they are still what was looked at.
+fn taint(state: &mut State, name: &str, change: &TaintChange) -> Result<(), PortError> {
+    let changed = |why: &str| PortError::new(ErrorKind::Changed, format!("tainting the Node {name}: {why}"));
+    let there = state.node(name)?.and(state.node.as_mut()).filter(|node| node.uid == change.uid);
+    let node = there.ok_or_else(|| changed("there is another Node now"))?;
+    let taints = change.of(node.taints.clone(), node.own_taints.as_deref(), String::clone, |text| Some(text.into()));
+    node.taints = taints.ok_or_else(|| changed("its taints are not any more what was looked at"))?;
+    node.own_taints = Some(change.after.clone()).filter(|record| !record.is_empty());
     Ok(())
 }

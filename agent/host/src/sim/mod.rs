@@ -147,6 +147,13 @@ impl SimHost {
         self.lock().files.iter().map(|(path, file)| (path.clone(), file.text(), file.mode)).collect()
     }
 
+    /// The Node's labels and taints, as far as there is a Node.
+    pub fn marks(&self) -> Vec<String> {
+        let state = self.lock();
+        let labels = state.node.iter().flat_map(|node| node.labels.iter().map(|(key, value)| format!("{key}={value}")));
+        labels.chain(state.node.iter().flat_map(|node| node.taints.clone())).collect()
+    }
+
     /// How many times K3s's main process was started since the world began.
     pub fn k3s_starts(&self) -> u32 {
         self.lock().k3s_starts

@@ -51,6 +51,8 @@ pub(super) struct SimUnit {
 }
 
 pub(super) struct State {
+    /// How often random bytes were asked for: each time others come.
+    pub(super) random: u8,
     pub(super) host_name: String,
     pub(super) addresses: Vec<Address>,
     pub(super) default_route: Option<String>,
@@ -59,6 +61,7 @@ pub(super) struct State {
     pub(super) busy_port: Option<u16>,
     pub(super) k3s: WorldK3s,
     pub(super) foreign_labels: Vec<WorldLabel>,
+    pub(super) foreign_taints: Vec<String>,
     pub(super) files: BTreeMap<PathBuf, File>,
     pub(super) disks: Vec<Disk>,
     /// Taken out.
@@ -82,6 +85,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(world: &World) -> Self {
         let mut state = Self {
+            random: 0,
             host_name: world.host_name.clone(),
             addresses: world.addresses.iter().filter_map(|a| address(a)).collect(),
             default_route: world.default_route.clone(),
@@ -90,6 +94,7 @@ impl State {
             busy_port: world.busy_port,
             k3s: world.k3s.clone(),
             foreign_labels: world.labels.clone(),
+            foreign_taints: world.taints.clone(),
             files: BTreeMap::new(),
             disks: Vec::new(),
             away: Vec::new(),

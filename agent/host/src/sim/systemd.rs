@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 const UNITS: &str = "/etc/systemd/system";
 const K3S: &str = "k3s.service";
+const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
 const UP_AFTER: Duration = Duration::from_secs(3);
 const REGISTERED_AFTER: Duration = Duration::from_secs(4);
@@ -323,7 +324,8 @@ impl State {
             ready: Ready::False,
             ready_message: String::new(),
             internal_ips: Vec::new(),
-            taints: Vec::new(),
+            taints: self.foreign_taints.iter().cloned().chain(self.told_taints()).collect(),
+            own_taints: None,
             kubelet_version: "v1.34.1+k3s1".into(),
         };
         for label in &self.foreign_labels {
@@ -331,6 +333,13 @@ impl State {
             node.managers.entry(label.key.clone()).or_default().push(label.manager.clone());
         }
         node
+    }
+
+    /// Taints of K3s's configuration: given at registration, and never again.
+    fn told_taints(&self) -> Vec<String> {
+        let text = self.files.get(Path::new(K3S_CONFIG)).map(|file| file.text()).unwrap_or_default();
+        let told = text.lines().find_map(|line| line.strip_prefix("\"node-taint+\": "));
+        told.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct World {
     pub k3s: WorldK3s,
     /// Labels that others set on the Node as soon as it exists.
     pub labels: Vec<WorldLabel>,
+    /// Taints that others set on the Node as soon as it exists (`key=value:effect`).
+    pub taints: Vec<String>,
     /// Servers that can be asked (`host:port`), and what they answer, one after the other; the last one again and
     /// again. Any other server is unreachable.
     pub answers: BTreeMap<String, Vec<WorldAnswer>>,
@@ -46,6 +48,7 @@ impl Default for World {
             busy_port: None,
             k3s: WorldK3s::default(),
             labels: Vec::new(),
+            taints: Vec::new(),
             answers: BTreeMap::new(),
         }
     }

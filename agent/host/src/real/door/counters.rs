@@ -10,9 +10,22 @@ macro_rules! outcomes {
             $($(#[$doc])* pub $name: u64,)+
         }
 
+        impl Counters {
+            /// The names of all the ways in which a connection can end.
+            pub const ENDS: &[&str] = &[$(stringify!($name),)+];
+        }
+
         #[derive(Debug, Clone, Copy)]
         pub(super) enum Outcome {
             $($outcome,)+
+        }
+
+        impl Outcome {
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$outcome => stringify!($name),)+
+                }
+            }
         }
 
         #[derive(Debug, Default)]

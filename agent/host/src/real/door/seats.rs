@@ -63,8 +63,8 @@ impl Pulse {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Relaxed)))
     }
 
-    /// How little would be lost with it; `None` for a seat that is kept in any case, 0 for one that is kept unless its
-    /// source has more than the newcomer's.
+    /// How little would be lost with it: nothing for a seat that has to be kept, `Reason(0)` for one that is kept unless
+    /// its source has many more than the newcomer's.
     fn reason(&self, stale: Duration) -> Option<u8> {
         match self.stage.load(Relaxed) {
             stage if stage == Stage::Leaving as u8 => Some(3),

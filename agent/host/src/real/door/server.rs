@@ -83,6 +83,8 @@ pub trait Answerer: Send + Sync {
     fn serves(&self, path: &str) -> bool;
     /// The answer. When it takes longer than [`Limits::answer`], the connection is closed without one.
     fn answer(&self, asked: Asked) -> BoxFuture<'_, Reply>;
+    /// A connection ended; one of [`Counters::ENDS`]. It has to return at once.
+    fn ended(&self, _end: &'static str) {}
 }
 
 /// Limits that nobody can get beyond.
@@ -155,6 +157,13 @@ struct Shared {
     tally: Tally,
 }
 
+impl Shared {
+    fn count(&self, outcome: Outcome) {
+        self.tally.count(outcome);
+        self.answerer.ended(outcome.name());
+    }
+}
+
 impl Door {
     /// Where it listens, port filled in.
     pub fn address(&self) -> SocketAddr {
@@ -205,14 +214,14 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     admit(&shared, stream, peer.ip().to_canonical(), &mut connections);
-                    // Who was let in speaks first: a burst would find all of its own mute otherwise, and push them out.
+                    // Whoever was let in speaks first: otherwise a burst would find all of its own mute, and push them out.
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
                     // Out of file descriptors: an idle connection has one to give.
                     if shared.seats.shed() {
-                        shared.tally.count(Outcome::Evicted);
+                        shared.count(Outcome::Evicted);
                     }
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -230,10 +239,10 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
 fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr, connections: &mut JoinSet<Option<Later>>) {
     let (seat, lost) = shared.seats.take(peer);
     if lost {
-        shared.tally.count(Outcome::Evicted);
+        shared.count(Outcome::Evicted);
     }
     let Some(seat) = seat else {
-        shared.tally.count(Outcome::Full);
+        shared.count(Outcome::Full);
         return;
     };
     let id = seat.id();
@@ -262,23 +271,23 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, seat: Seat)
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             let spoke = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            shared.tally.count(if spoke { Outcome::Handshake } else { Outcome::Broken });
+            shared.count(if spoke { Outcome::Handshake } else { Outcome::Broken });
             return None;
         }
         Err(_) => {
-            shared.tally.count(Outcome::Slow);
+            shared.count(Outcome::Slow);
             return None;
         }
     };
     let session = tls.get_ref().1;
     let binding = tls::binding(session).filter(|_| session.alpn_protocol() == Some(tls::ALPN));
     let Some(binding) = binding else {
-        shared.tally.count(Outcome::Handshake);
+        shared.count(Outcome::Handshake);
         return None;
     };
     let exchange = Exchange { shared: &shared, seat: &seat, peer, binding, end: OnceLock::new() };
     let (outcome, waiting, tls) = exchange.run(tls).await;
-    shared.tally.count(outcome);
+    shared.count(outcome);
     let mut tls = tls?;
     seat.pulse.reached(Stage::Leaving);
     let _ = timeout(LINGER, tls.shutdown()).await;

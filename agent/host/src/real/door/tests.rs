@@ -14,8 +14,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -61,11 +61,16 @@ impl Proofs for Toy {
 #[derive(Default)]
 pub(super) struct Echo {
     pub(super) asked: AtomicUsize,
+    pub(super) ended: Mutex<Vec<&'static str>>,
 }
 
 impl Answerer for Echo {
     fn serves(&self, path: &str) -> bool {
         path == "/v1/enroll"
+    }
+
+    fn ended(&self, end: &'static str) {
+        self.ended.lock().unwrap().push(end);
     }
 
     fn answer(&self, asked: Asked) -> BoxFuture<'_, Reply> {

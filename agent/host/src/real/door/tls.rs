@@ -32,7 +32,7 @@ fn setup(error: impl std::fmt::Display) -> PortError {
 pub(super) fn server() -> Result<Arc<ServerConfig>, PortError> {
     let provider = provider();
     let (certificate, key) =
-        certificate::fresh(&provider).ok_or_else(|| setup("no certificate could be made (is there randomness?)"))?;
+        certificate::fresh().ok_or_else(|| setup("no certificate could be made (is there randomness?)"))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(setup)?

@@ -1,13 +1,15 @@
 //! Answers as a real API server 1.34 gives them, from a small one in this process.
 
 use super::*;
+use bowline_ports::TaintChange;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const NODE: &str = r#"{
   "apiVersion": "v1", "kind": "Node",
   "metadata": {
-    "name": "n1", "uid": "3f0c2a52-8a57-4d1c-9d3c-2f4c5d6e7f80",
+    "name": "n1", "uid": "3f0c2a52-8a57-4d1c-9d3c-2f4c5d6e7f80", "resourceVersion": "77",
+    "annotations": {"bowline/own-taints": "dedicated=db:NoSchedule", "k3s.io/x": "y"},
     "labels": {"role": "db", "kubernetes.io/hostname": "n1"},
     "managedFields": [
       {"manager": "k3s", "operation": "Update", "apiVersion": "v1", "time": "2026-11-21T07:00:00Z", "fieldsType": "FieldsV1",
@@ -19,7 +21,8 @@ const NODE: &str = r#"{
     ]
   },
   "spec": {"taints": [{"key": "dedicated", "value": "db", "effect": "NoSchedule"},
-                      {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]},
+                      {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute",
+                       "timeAdded": "2026-11-21T07:00:00Z"}]},
   "status": {
     "addresses": [{"type": "InternalIP", "address": "10.0.1.10"}, {"type": "Hostname", "address": "n1"}],
     "conditions": [{"type": "MemoryPressure", "status": "False"},
@@ -115,6 +118,7 @@ async fn a_node_with_its_managers() {
     assert_eq!((node.ready, node.ready_message.as_str()), (Ready::False, "cni plugin not initialized"));
     assert_eq!(node.internal_ips, ["10.0.1.10".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(node.taints, ["dedicated=db:NoSchedule", "node.kubernetes.io/not-ready=:NoExecute"]);
+    assert_eq!(node.own_taints.as_deref(), Some("dedicated=db:NoSchedule"));
     assert_eq!(node.kubelet_version, "v1.34.1+k3s1");
 }
 
@@ -156,6 +160,60 @@ async fn a_conflict_names_the_key_and_its_manager() {
         error.message,
         "labelling the Node n1: another manager owns a label: node-role.kubernetes.io/db belongs to \"kubectl-label\""
     );
+}
+
+fn change() -> TaintChange {
+    TaintChange {
+        uid: "3f0c2a52-8a57-4d1c-9d3c-2f4c5d6e7f80".into(),
+        remove: vec!["dedicated=db:NoSchedule".into()],
+        add: vec!["dedicated=kafka:NoSchedule".into(), "slow=:PreferNoSchedule".into()],
+        before: Some("dedicated=db:NoSchedule".into()),
+        after: "dedicated=kafka:NoSchedule,slow:PreferNoSchedule".into(),
+    }
+}
+
+#[tokio::test]
+async fn taints_are_written_on_the_condition_of_what_was_read_and_others_stay_whole() {
+    let api = Api::new((200, NODE), (200, NODE)).await;
+    Clients::default().set_taints(api.kubeconfig.path(), "n1", &change()).await.unwrap();
+    let asked = api.asked.lock().unwrap();
+    let patch = asked.iter().find(|r| r.starts_with("PATCH")).unwrap();
+    assert!(patch.to_ascii_lowercase().contains("application/merge-patch+json"));
+    let body: serde_json::Value = serde_json::from_str(patch.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({
+            "metadata": {
+                "uid": "3f0c2a52-8a57-4d1c-9d3c-2f4c5d6e7f80", "resourceVersion": "77",
+                "annotations": {"bowline/own-taints": "dedicated=kafka:NoSchedule,slow:PreferNoSchedule"}},
+            "spec": {"taints": [
+                {"key": "node.kubernetes.io/not-ready", "effect": "NoExecute", "timeAdded": "2026-11-21T07:00:00Z"},
+                {"key": "dedicated", "value": "kafka", "effect": "NoSchedule"},
+                {"key": "slow", "effect": "PreferNoSchedule"}]}})
+    );
+}
+
+#[tokio::test]
+async fn taints_that_moved_since_the_look_are_not_written() {
+    let api = Api::new((200, NODE), (200, NODE)).await;
+    let other = TaintChange { uid: "another".into(), ..change() };
+    let gone = TaintChange { remove: vec!["dedicated=x:NoSchedule".into()], ..change() };
+    let record = TaintChange { before: None, ..change() };
+    for change in [other, gone, record] {
+        let error = Clients::default().set_taints(api.kubeconfig.path(), "n1", &change).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+    }
+    assert!(api.asked.lock().unwrap().iter().all(|r| r.starts_with("GET")));
+}
+
+#[tokio::test]
+async fn a_node_that_moves_all_the_time_is_looked_at_again() {
+    const MOVED: &str = r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "the object has been modified", "reason": "Conflict", "code": 409}"#;
+    let api = Api::new((200, NODE), (409, MOVED)).await;
+    let error = Clients::default().set_taints(api.kubeconfig.path(), "n1", &change()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Changed);
+    assert_eq!(api.asked.lock().unwrap().iter().filter(|r| r.starts_with("PATCH")).count(), 4);
 }
 
 #[tokio::test]

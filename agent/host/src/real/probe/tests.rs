@@ -80,3 +80,15 @@ fn copies_of_superblocks_survive_a_wiped_beginning() {
         assert!(bytes.remains.iter().any(|r| r.name == name && r.uuid == UUID), "{command:?}: {:?}", bytes.remains);
     }
 }
+
+#[test]
+fn what_the_device_policy_denies_is_told_from_a_bad_disk() {
+    let denied = PortError::io("opening /dev/sdb", &std::io::Error::from_raw_os_error(1));
+    assert!(is_denied(&denied), "{denied}");
+    let words = "wipefs failed (exit status: 1): wipefs: error: /proc/self/fd/0: probing initialization failed: \
+                 Operation not permitted";
+    assert!(is_denied(&PortError::new(ErrorKind::Other, words)));
+    for other in [5, 6, 13] {
+        assert!(!is_denied(&PortError::io("opening /dev/sdb", &std::io::Error::from_raw_os_error(other))));
+    }
+}

@@ -45,6 +45,7 @@ async fn booted() -> Option<Real> {
         real.host.start("x.service").await.unwrap_err(),
         real.host.start_no_block("x.service").await.unwrap_err(),
         real.host.restart_no_block("x.service").await.unwrap_err(),
+        real.host.stop_no_block("x.service").await.unwrap_err(),
         real.host.enable("x.service").await.unwrap_err(),
     ] {
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
@@ -73,6 +74,11 @@ async fn a_unit_is_seen_started_and_enabled() {
     real.host.enable(name).await.unwrap();
     real.host.enable(name).await.unwrap();
     assert_eq!(real.host.unit(name).await.unwrap().file_state, "enabled");
+    real.host.stop_no_block(name).await.unwrap();
+    while real.host.unit(name).await.unwrap().active != ActiveState::Inactive {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    real.host.start(name).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     real.host.write(&file.0, format!("{text}\n#\n").as_bytes(), 0o644).await.unwrap();
     assert!(real.host.unit(name).await.unwrap().needs_reload);

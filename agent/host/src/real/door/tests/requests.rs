@@ -49,6 +49,8 @@ async fn a_request_without_a_proof_is_a_wrong_one() {
     let text = "POST /v1/enroll HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
     assert!(say(raw(door.address()).await.0, text).await.starts_with("HTTP/1.1 401 "));
     assert_eq!((echo.asked.load(Relaxed), door.counters().wrong), (1, 1));
+    assert_eq!(*echo.ended.lock().unwrap(), ["wrong"]);
+    assert!(Counters::ENDS.contains(&"wrong") && Counters::ENDS.len() == 10, "{:?}", Counters::ENDS);
 }
 
 #[tokio::test]
