@@ -1,15 +1,16 @@
 //! Facts of the node that other capabilities rely on: its name, its address, a default route, a clock that may be
-//! trusted, and what the cloud says of it. Each is waited for by name.
+//! trusted, what the cloud says of it, and the facts that its labels are made of. Each is waited for by name.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
 mod cloud;
+mod fact;
 
 pub use cloud::CloudFacts;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress};
-use bowline_settings::{Cidr, ExternalAddress, Node as Spec};
+use bowline_settings::{Cidr, ExternalAddress, Fact, Node as Spec};
 use serde::Serialize;
 use std::fmt;
 use std::net::IpAddr;
@@ -46,6 +47,16 @@ pub struct Facts {
     pub cloud: Option<CloudFacts>,
     /// What was kept of it at an earlier boot.
     pub cached: Option<CloudFacts>,
+    /// The graphics card, where a label is made of it.
+    pub gpu: Option<String>,
+}
+
+impl Facts {
+    /// What is known of the cloud: what it says now, and what was kept.
+    fn known(&self) -> Option<CloudFacts> {
+        let now = self.cloud.clone().map(|now| now.with_kept(self.cached.as_ref()));
+        now.or_else(|| self.cached.clone())
+    }
 }
 
 /// The one change this capability makes.
@@ -79,19 +90,21 @@ impl Capability for Node {
             clock: host.clock().await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),
             cached: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
+            gpu: if self.uses(Fact::Gpu) { fact::gpu(host).await? } else { None },
         })
     }
 
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        if let Some(cloud) = facts.cloud.as_ref().filter(|cloud| facts.cached.as_ref() != Some(cloud)) {
-            plan.step("cloud", Action::Keep(cloud.clone()), "metadata is not relied on after the first boot");
+        if let Some(cloud) = facts.known().filter(|cloud| facts.cached.as_ref() != Some(cloud)) {
+            plan.step("cloud", Action::Keep(cloud), "metadata is not relied on after the first boot");
         }
         self.name(facts, &mut plan);
         self.address(facts, &mut plan);
         self.external_address(facts, &mut plan);
         self.default_route(facts, &mut plan);
         self.clock(facts, &mut plan);
+        self.facts(facts, &mut plan);
         plan
     }
 
@@ -171,24 +184,21 @@ impl Node {
         match self.spec.external_address {
             None => {}
             Some(ExternalAddress::Ip(address)) => plan.state("external-address", address.to_string()),
-            Some(ExternalAddress::PublicIpv4) => {
-                let known = facts.cloud.as_ref().or(facts.cached.as_ref()).and_then(|c| c.public_ipv4);
-                match known {
-                    Some(address) => plan.state("external-address", address.to_string()),
-                    None => plan.waits.push(
-                        Wait::new(
-                            "external-address",
-                            "the cloud's {public-ipv4}",
-                            format!("{INSTANCE_DATA} does not tell it (yet)"),
-                        )
-                        .deadline(
-                            Duration::from_secs(300),
-                            "write the address itself into `[node] external-address`, or remove that line",
-                        )
-                        .poll(Duration::from_secs(2)),
-                    ),
-                }
-            }
+            Some(ExternalAddress::PublicIpv4) => match fact::public_ipv4(facts) {
+                Some(address) => plan.state("external-address", address.to_string()),
+                None => plan.waits.push(
+                    Wait::new(
+                        "external-address",
+                        "the cloud's {public-ipv4}",
+                        format!("{INSTANCE_DATA} does not tell it (yet), and no interface has one"),
+                    )
+                    .deadline(
+                        Duration::from_secs(300),
+                        "write the address itself into `[node] external-address`, or remove that line",
+                    )
+                    .poll(Duration::from_secs(2)),
+                ),
+            },
         }
     }
 

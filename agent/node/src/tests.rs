@@ -17,6 +17,7 @@ fn facts() -> Facts {
         clock: Clock { unix: 2_000_000_000, synchronised: true, uptime: 5 },
         cloud: None,
         cached: None,
+        gpu: None,
     }
 }
 
@@ -94,20 +95,26 @@ fn an_unsynchronised_clock_is_waited_for_and_then_noted() {
 fn the_public_address_comes_from_the_cloud_and_is_kept() {
     let data =
         br#"{"v1":{"cloud_name":"hetzner","instance_id":"42","region":"eu-central","availability_zone":"fsn1-dc14"},
-        "ds":{"meta_data":{"public-ipv4":"203.0.113.7"}}}"#;
+        "ds":{"meta_data":{"public-ipv4":"203.0.113.9"}}}"#;
     let cloud = CloudFacts::from_cloud_init(data).unwrap();
     assert_eq!(cloud.zone.as_deref(), Some("fsn1-dc14"));
     let mut node = node(None);
     node.spec.external_address = Some(ExternalAddress::PublicIpv4);
     let mut facts = facts();
-    assert_eq!(plan(&node, &facts).waits[0].what, "the cloud's {public-ipv4}");
+    // Where no cloud tells it, the machine's own is it, when there is one and no other.
+    assert_eq!(plan(&node, &facts).conditions["external-address"], "203.0.113.7");
+    let public = facts.addresses.iter().position(|address| address.interface == "eth0").unwrap();
+    for private in ["10.0.0.3", "172.16.0.3", "192.168.1.3", "100.64.0.3"] {
+        facts.addresses[public].address = private.parse().unwrap();
+        assert_eq!(plan(&node, &facts).waits[0].what, "the cloud's {public-ipv4}", "{private}");
+    }
     facts.cloud = Some(cloud.clone());
     let first = plan(&node, &facts);
-    assert_eq!(first.conditions["external-address"], "203.0.113.7");
+    assert_eq!(first.conditions["external-address"], "203.0.113.9");
     assert_eq!(first.steps.len(), 1);
     facts.cached = facts.cloud.take();
     let later = plan(&node, &facts);
-    assert_eq!(later.conditions["external-address"], "203.0.113.7");
+    assert_eq!(later.conditions["external-address"], "203.0.113.9");
     assert!(later.steps.is_empty());
 }
 
@@ -116,4 +123,57 @@ fn localhost_is_no_name() {
     let mut facts = facts();
     facts.host_name = "localhost".into();
     assert_eq!(plan(&node(None), &facts).refusals[0].item, "name");
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Node {
+    let mut node = node(None);
+    node.spec.labels = labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    node
+}
+
+#[test]
+fn facts_that_labels_are_made_of_are_stated_and_others_are_not() {
+    let mut facts = facts();
+    facts.cached = Some(CloudFacts {
+        cloud: "hetzner".into(),
+        instance_id: "42".into(),
+        zone: Some("fsn1-dc14".into()),
+        region: Some("fsn1".into()),
+        ..CloudFacts::default()
+    });
+    facts.gpu = Some("10de-20b5".into());
+    let all = [("z", "{zone}"), ("i", "id-{instance-id}"), ("a", "{address}"), ("g", "{gpu}")];
+    let plan = plan(&labelled(&all), &facts);
+    let stated: Vec<_> = plan.conditions.iter().filter(|(key, _)| key.starts_with("fact/")).collect();
+    let pairs: Vec<_> = stated.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(pairs, ["fact/address=203.0.113.7", "fact/gpu=10de-20b5", "fact/instance-id=42", "fact/zone=fsn1-dc14"]);
+    assert!(plan.waits.is_empty() && plan.steps.is_empty());
+}
+
+#[test]
+fn a_fact_that_the_machine_does_not_have_is_waited_for_by_name() {
+    let node = labelled(&[("z", "{zone}"), ("g", "{gpu}")]);
+    let mut facts = facts();
+    let first = plan(&node, &facts);
+    let whats: Vec<_> = first.waits.iter().map(|wait| wait.what.as_str()).collect();
+    assert_eq!(whats, ["the fact {zone}", "the fact {gpu}"]);
+    assert!(first.waits[0].why.contains(INSTANCE_DATA) && first.waits[0].poll.is_some());
+    assert!(first.waits[0].overdue.contains("[node] labels") && first.waits[0].deadline.is_some());
+    // A cloud that does not say it will not say it in two seconds either.
+    facts.cloud = Some(CloudFacts { cloud: "nocloud".into(), ..CloudFacts::default() });
+    let later = plan(&node, &facts);
+    assert_eq!(later.waits[0].why, "what cloud-init says of this machine (nocloud) does not have it");
+    assert!(later.waits[0].poll.is_none());
+}
+
+#[test]
+fn what_cloud_init_forgets_is_remembered_and_the_memory_stays() {
+    let mut facts = facts();
+    let kept =
+        CloudFacts { cloud: "aws".into(), instance_id: "i-1".into(), zone: Some("a".into()), ..CloudFacts::default() };
+    facts.cloud = Some(CloudFacts { zone: None, ..kept.clone() });
+    facts.cached = Some(kept);
+    let plan = plan(&labelled(&[("z", "{zone}")]), &facts);
+    assert_eq!(plan.conditions["fact/zone"], "a");
+    assert!(plan.steps.is_empty());
 }

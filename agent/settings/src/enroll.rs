@@ -175,7 +175,7 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
     let nodes = reader.with(rule, "nodes", Pattern::of_nodes);
     let role = reader.choice(rule, "role", &[("server", Role::Server), ("agent", Role::Agent)], &[]);
     let from = networks(reader, rule);
-    let grant = labels::read(reader, rule, "grant");
+    let grant = labels::read(reader, rule, "grant", labels::Facts::Others);
     let permit = reader.texts(rule, "permit", |text| {
         let pattern: Pattern = text.parse()?;
         if pattern.is_exact() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::complaint::{Complaint, excerpt, quote};
+use crate::fact;
 use crate::reader::{NOT_YET, Reader, Section};
 use crate::secret::HIDDEN;
 use crate::shield;
@@ -24,8 +25,22 @@ const TAKEN: [(&str, &str); 12] = [
     ("plan.upgrade.cattle.io/k3s", "K3s sets it"),
 ];
 
+/// Whether values may have facts in braces in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Facts {
+    /// They are this machine's labels.
+    Its,
+    /// They are other machines' labels, of which this one knows nothing.
+    Others,
+}
+
 /// Reads a table of labels. What is wrong is noted and left out.
-pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str) -> BTreeMap<String, String> {
+pub(crate) fn read<'a>(
+    reader: &mut Reader<'a>,
+    section: &Section<'a>,
+    key: &str,
+    facts: Facts,
+) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     let Some(table) = reader.section(section, key) else {
         return labels;
@@ -36,7 +51,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str
             continue;
         }
         let value = match &item.kind {
-            Kind::Text(text) => check_value(key, text),
+            Kind::Text(text) => check_value(key, text, facts),
             kind => {
                 let complaint = Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()));
                 let scalar = matches!(kind, Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_));
@@ -83,21 +98,25 @@ pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
     }
 }
 
-/// The value of a label, when it is one. A refused one is not repeated where the
-/// label's name sounds as if a secret came to be there.
-pub(crate) fn check_value(key: &str, value: &str) -> Result<String, Complaint> {
-    let secret = shield::is_secret_name(key);
+/// The value of a label, when it is one; facts stay in it as they are. A refused one is not
+/// repeated where the label's name sounds as if a secret came to be there.
+pub(crate) fn check_value(key: &str, value: &str, facts: Facts) -> Result<String, Complaint> {
+    let secret = shield::is_secret_pair(key, value);
     let shown = if secret { HIDDEN.to_owned() } else { quote(value) };
-    let fact = value.split_once('{').is_some_and(|(_, rest)| rest.contains('}'));
-    if fact {
-        return Err(Complaint::new(format!("a fact in braces in a label ({}) {NOT_YET}", shown))
-            .suggest("write the value itself"));
+    let braces = fact::has_braces(value);
+    if braces && facts == Facts::Others {
+        let why = "facts in braces are those of the machine whose settings these are";
+        return Err(Complaint::new(format!("{shown} can not be used here: {why}")).suggest("write the value itself"));
     }
-    let length = value.chars().count();
+    let plain = fact::outline(value).map_err(|complaint| match secret {
+        true => Complaint::new(format!("the fact in braces in {shown} {NOT_YET}")),
+        false => complaint,
+    })?;
+    let length = plain.chars().count();
     if length > 63 {
         return Err(Complaint::new(format!("the value of a label has at most 63 characters, this has {length}")));
     }
-    if value.is_empty() || is_name(value) {
+    if plain.is_empty() || is_name(&plain) {
         return Ok(value.to_owned());
     }
     let complaint = Complaint::new(format!(
@@ -105,12 +124,15 @@ pub(crate) fn check_value(key: &str, value: &str) -> Result<String, Complaint> {
          or digit at both ends",
         shown
     ));
+    if !braces && value.contains(['{', '}']) && !secret {
+        return Err(complaint.suggest("facts stand in a pair of braces: \"{zone}\""));
+    }
     let plain: String = value
         .chars()
         .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
         .collect();
     let plain = plain.trim_matches(['-', '_', '.']);
-    Err(if plain.is_empty() || secret { complaint } else { complaint.suggest(quote(plain)) })
+    Err(if plain.is_empty() || secret || braces { complaint } else { complaint.suggest(quote(plain)) })
 }
 
 /// Whether a text is the key of a label or taint by Kubernetes's rules, whoever it
@@ -149,7 +171,7 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_key, check_value, is_key, is_value};
+    use super::{Facts, check_key, check_value, is_key, is_value};
 
     #[test]
     fn keys() {
@@ -190,15 +212,28 @@ mod tests {
 
     #[test]
     fn values() {
+        let check = |value: &str| check_value("pool", value, Facts::Its);
         for value in ["", "true", "a", "A_b.c-9", &"x".repeat(63)] {
-            assert_eq!(check_value("pool", value).as_deref(), Ok(value));
+            assert_eq!(check(value).as_deref(), Ok(value));
             assert!(is_value(value), "{value}");
         }
-        for value in ["-", "a b", "{zone}", "a/b", "a-", "ü", &"x".repeat(64)] {
-            assert!(check_value("pool", value).is_err(), "{value}");
+        for value in ["-", "a b", "{zone", "a/b", "a-", "ü", &"x".repeat(64)] {
+            assert!(check(value).is_err(), "{value}");
             assert!(!is_value(value), "{value}");
         }
-        let spaces = check_value("pool", "high memory").unwrap_err();
-        assert_eq!(spaces.suggestion.as_deref(), Some("write \"high-memory\""));
+        let key = check_value("key-file", "hunter2 7840e4e008cb2e1bc109fff29791ad0f7a7a6cd5", Facts::Its).unwrap_err();
+        assert!(!key.to_string().contains("hunter2"), "{key}");
+        assert_eq!(check("high memory").unwrap_err().suggestion.as_deref(), Some("write \"high-memory\""));
+    }
+
+    #[test]
+    fn facts() {
+        for value in ["{zone}", "a-{zone}", "{region}.{zone}"] {
+            assert_eq!(check_value("pool", value, Facts::Its).as_deref(), Ok(value));
+            assert!(check_value("pool", value, Facts::Others).is_err(), "{value}");
+        }
+        for value in ["{zone}-", "{zone} {gpu}", "{x}", "{}", "{{zone}}"] {
+            assert!(check_value("pool", value, Facts::Its).is_err(), "{value}");
+        }
     }
 }

@@ -144,7 +144,7 @@ pub struct Node {
     pub address: Option<Cidr>,
     /// The address that the outside world knows the node by.
     pub external_address: Option<ExternalAddress>,
-    /// Labels of the node, valid by Kubernetes's rules.
+    /// Labels of the node, valid by Kubernetes's rules; values may have [facts](crate::Fact) in braces in them.
     pub labels: BTreeMap<String, String>,
     /// Taints of the node; no two have both key and effect in common.
     pub taints: Vec<Taint>,

@@ -3,14 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::complaint::{Complaint, quote};
+use crate::fact::Fact;
 use crate::labels;
 use crate::model::{ExternalAddress, Node};
 use crate::net::Cidr;
 use crate::reader::{NOT_YET, Reader, Section};
 use crate::taint::{self, Taint};
-
-/// Facts in braces that later versions know.
-const LATER_FACTS: [&str; 6] = ["address", "region", "zone", "instance-id", "instance-type", "gpu"];
 
 pub(crate) const KEYS: [&str; 5] = ["name", "address", "external-address", "labels", "taints"];
 
@@ -24,7 +22,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
     let address = reader.with(&section, "address", network);
     let external_address = reader.with(&section, "external-address", external);
     let mut node = Node { name, address, external_address, ..Node::default() };
-    node.labels = labels::read(reader, &section, "labels");
+    node.labels = labels::read(reader, &section, "labels", labels::Facts::Its);
     node.taints = read_taints(reader, &section, "taints");
     node
 }
@@ -98,7 +96,7 @@ fn external(text: &str) -> Result<ExternalAddress, Complaint> {
             return Ok(ExternalAddress::PublicIpv4);
         }
         let what = format!("the fact `{{{}}}`", crate::complaint::excerpt(fact));
-        return Err(if LATER_FACTS.contains(&fact) {
+        return Err(if Fact::named(fact).is_some() {
             Complaint::new(format!("{what} is no external address")).suggest("\"{public-ipv4}\"")
         } else {
             let complaint = Complaint::new(format!("{what} {NOT_YET}"));

@@ -120,6 +120,11 @@ fn is_statement(line: &str) -> bool {
     first == '#' || (first == '[' && line.ends_with(']') && !line.contains('"')) || key
 }
 
+/// Whether a name and its value are not to be shown together, as no line with them is.
+pub(crate) fn is_secret_pair(name: &str, value: &str) -> bool {
+    is_secret_name(name) || is_key_instead_of_its_file(&format!("{name} = {value}"))
+}
+
 fn mentions_secret(line: &str) -> bool {
     is_secret_value(line)
         || is_key_instead_of_its_file(line)

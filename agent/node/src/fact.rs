@@ -1,0 +1,104 @@
+//! The facts that labels are made of, as conditions for those who set the labels.
+
+use crate::{Action, Facts, INSTANCE_DATA, Node};
+use bowline_engine::{Plan, Wait};
+use bowline_ports::{Inspect, PortError};
+use bowline_settings::{Fact, facts_of};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+/// PCI's devices, by their addresses.
+const PCI: &str = "/sys/bus/pci/devices";
+/// For this much uptime cloud-init may still be about to tell something.
+const FIRST_BOOT: u64 = 600;
+
+impl Node {
+    /// Whether a label is made of this fact.
+    pub(crate) fn uses(&self, fact: Fact) -> bool {
+        facts_of(&self.spec.labels).contains(&fact)
+    }
+
+    /// States each fact that a label is made of, or waits for it.
+    pub(crate) fn facts(&self, facts: &Facts, plan: &mut Plan<Action>) {
+        let cloud = facts.known();
+        for fact in facts_of(&self.spec.labels) {
+            let cloud = cloud.as_ref();
+            let value = match fact {
+                Fact::Address => plan.conditions.get("address").cloned(),
+                Fact::PublicIpv4 => public_ipv4(facts).map(|address| address.to_string()),
+                Fact::Region => cloud.and_then(|cloud| cloud.region.clone()),
+                Fact::Zone => cloud.and_then(|cloud| cloud.zone.clone()),
+                Fact::InstanceId => cloud.map(|cloud| cloud.instance_id.clone()).filter(|id| !id.is_empty()),
+                Fact::InstanceType => cloud.and_then(|cloud| cloud.instance_type.clone()),
+                Fact::Gpu => facts.gpu.clone(),
+            };
+            if let Some(value) = value {
+                plan.state(fact.condition(), value);
+                continue;
+            }
+            let why = match (fact, cloud) {
+                // Waited for by itself.
+                (Fact::Address, _) => continue,
+                (Fact::Gpu, _) => "there is no display or 3D controller on PCI".to_string(),
+                (_, Some(cloud)) => format!("what cloud-init says of this machine ({}) does not have it", cloud.cloud),
+                (_, None) => format!("there is nothing of a cloud in {INSTANCE_DATA} (yet)"),
+            };
+            let wait = Wait::new(fact.condition(), format!("the fact {fact}"), why).deadline(
+                Duration::from_secs(300),
+                format!("in [node] labels, write the value itself in place of {fact}, or remove that label"),
+            );
+            let soon = fact != Fact::Gpu && cloud.is_none() && facts.clock.uptime < FIRST_BOOT;
+            plan.waits.push(if soon { wait.poll(Duration::from_secs(2)) } else { wait });
+        }
+    }
+}
+
+/// The public address: as the cloud tells it, else the only one of the interface with the default route that is public
+/// (Hetzner's instance data does not tell it, and its machines have it themselves).
+pub(crate) fn public_ipv4(facts: &Facts) -> Option<Ipv4Addr> {
+    let told = facts.known().and_then(|cloud| cloud.public_ipv4);
+    let way_out = |interface: &str| facts.default_route.as_deref() == Some(interface);
+    let here = facts.addresses.iter().filter(|address| way_out(&address.interface));
+    let mut own = here.filter_map(|address| match address.address {
+        IpAddr::V4(address) => Some(address).filter(is_public),
+        IpAddr::V6(_) => None,
+    });
+    told.or_else(|| own.next().filter(|_| own.next().is_none()))
+}
+
+/// Neither private (RFC 1918), shared by a carrier (RFC 6598), nor of this machine or network alone.
+fn is_public(address: &Ipv4Addr) -> bool {
+    let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+    let here = address.is_loopback() || address.is_link_local() || address.is_unspecified();
+    !(address.is_private() || shared || here || address.is_multicast() || address.is_broadcast())
+}
+
+/// Vendor and device of the first 3D controller, or else of the first display controller: `10de-20b5`. A card that
+/// only computes is the one that is meant, beside what shows the console.
+pub(crate) async fn gpu(host: &dyn Inspect) -> Result<Option<String>, PortError> {
+    let mut display = None;
+    for name in host.list(Path::new(PCI)).await?.unwrap_or_default() {
+        let device = Path::new(PCI).join(name);
+        let class = hex(host, &device.join("class")).await?.unwrap_or_default();
+        let wanted = class.starts_with("0302") || (class.starts_with("03") && display.is_none());
+        if !wanted {
+            continue;
+        }
+        let numbers = (hex(host, &device.join("vendor")).await?, hex(host, &device.join("device")).await?);
+        if let (Some(vendor), Some(number)) = numbers {
+            display = Some(format!("{vendor}-{number}"));
+            if class.starts_with("0302") {
+                break;
+            }
+        }
+    }
+    Ok(display)
+}
+
+/// A number as sysfs writes it, without `0x`.
+async fn hex(host: &dyn Inspect, path: &Path) -> Result<Option<String>, PortError> {
+    let text = host.read(path).await?.map(|file| file.text().trim().to_lowercase());
+    let digits = text.as_deref().and_then(|text| text.strip_prefix("0x"));
+    Ok(digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())).map(String::from))
+}
