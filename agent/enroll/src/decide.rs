@@ -1,8 +1,8 @@
 //! What is done about a request: pure functions of the rules, the proven request, and what was read.
 //!
-//! The order of acts is the contract's: first the claim, then deletions, then the node password, then tokens.
-//! Everything is checked before the first of them, and a refusal creates, deletes and consumes nothing; it may write
-//! the attempt down in the claim.
+//! The order of acts is the contract's: first the claim, then deletions (unused tokens before the Node that they could
+//! make anew), then the node password, then the token. Everything is checked before the first of them, and a refusal
+//! creates, deletes and consumes nothing; it may write the attempt down in the claim.
 //!
 //! Decisions are made again from a new look after every deletion, so that a crash between two acts, or two issuers
 //! at once, end the same way: the claim says who is coming ([`Claim::replaces`]) until the old Node is really gone.

@@ -1,14 +1,17 @@
 //! Labels and taints that the servers keep on a Node: what is theirs is known, what is not theirs is left alone.
 
+use crate::claim::Claim;
 use crate::facts::Node;
+use crate::rules::{Wished, admit};
 use crate::wire::Cut;
-use bowline_settings::{STARTUP_TAINT, Taint};
+use bowline_settings::{EnrollRule, STARTUP_TAINT, Taint};
 use std::collections::BTreeMap;
 
 /// The field manager of labels that issuers apply. Not the `bowline` of the nodes themselves: an apply drops what its
 /// manager had and does not name again.
 pub const MANAGER: &str = "bowline-issuer";
-/// The annotation of a Node with the taints that Bowline set, with commas between them.
+/// The annotation of a Node with the taints that issuers set, with commas between them. Not that of the nodes themselves
+/// (`bowline_ports::OWN_TAINTS`), for the same reason: a rule that does not know a server's own taints would end them.
 pub const TAINTS_ANNOTATION: &str = "bowline/taints";
 
 /// What is to become of a Node's labels.
@@ -45,6 +48,31 @@ pub fn labels(wanted: &BTreeMap<String, String>, node: &Node) -> LabelPlan {
     LabelPlan { apply: changed.then_some(theirs), conflicts }
 }
 
+/// What the rules make of a Node that asks for nothing: grants follow the rules, wishes that were given before stay
+/// where they are still permitted. None: no rule lets it in any more, which takes nothing away from it.
+pub fn follow(rules: &[EnrollRule], claim: &Claim, node: &Node) -> Option<(LabelPlan, TaintPlan)> {
+    let owned = |key: &String| node.managers.get(key).is_some_and(|all| all.iter().any(|manager| manager == MANAGER));
+    let wished = Wished {
+        labels: node
+            .labels
+            .iter()
+            .filter(|(key, _)| owned(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        taints: recorded(node.owned_taints.as_deref())
+            .into_iter()
+            .filter(|taint| node.taints.contains(taint))
+            .collect(),
+    };
+    let admission = admit(rules, claim.role, &claim.name, claim.from, &wished).ok()?;
+    Some((labels(&admission.labels, node), of_issuers(&admission.taints, node, false)))
+}
+
+/// The taints on record as Bowline's.
+fn recorded(record: Option<&str>) -> Vec<Taint> {
+    record.unwrap_or_default().split(',').filter_map(|text| text.parse().ok()).collect()
+}
+
 /// What is to become of a Node's taints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaintPlan {
@@ -54,17 +82,20 @@ pub struct TaintPlan {
     pub conflicts: Vec<Cut>,
 }
 
-/// Compares wanted taints with a Node's. Only those on record as Bowline's are changed or removed, and the startup
-/// taint when `started`. A taint is told from others by key and effect.
-pub fn taints(wanted: &[Taint], node: &Node, started: bool) -> TaintPlan {
-    let record = node.owned_taints.as_deref().unwrap_or_default();
-    let owned: Vec<Taint> = record.split(',').filter_map(|text| text.parse().ok()).collect();
+/// [`taints`], by the record of the issuers.
+pub fn of_issuers(wanted: &[Taint], node: &Node, started: bool) -> TaintPlan {
+    taints(wanted, &node.taints, node.owned_taints.as_deref(), started)
+}
+
+/// Compares wanted taints with those that are `there`. Only those on `record` as Bowline's are changed or removed, and
+/// the startup taint when `started`. A taint is told from others by key and effect.
+pub fn taints(wanted: &[Taint], there: &[Taint], record: Option<&str>, started: bool) -> TaintPlan {
+    let owned = recorded(record);
     let same = |one: &Taint, other: &Taint| one.key == other.key && one.effect == other.effect;
     let mut conflicts = Vec::new();
     let mut ours: Vec<Taint> = Vec::new();
     for taint in wanted {
-        let there = node.taints.iter().find(|other| same(other, taint));
-        match there {
+        match there.iter().find(|other| same(other, taint)) {
             // On record, and since changed by somebody: theirs now.
             Some(there) if there != taint && !owned.contains(there) => {
                 conflicts.push(Cut { what: taint.to_string(), why: format!("{there} is kept by somebody else") });
@@ -77,7 +108,7 @@ pub fn taints(wanted: &[Taint], node: &Node, started: bool) -> TaintPlan {
     let goes = |taint: &Taint| owned.contains(taint) || (started && taint.key == STARTUP_TAINT);
     // In the order in which they are, so that nothing changes where nothing has to.
     let mut all: Vec<Taint> = Vec::new();
-    for taint in &node.taints {
+    for taint in there {
         let kept = ours.iter().find(|other| same(other, taint));
         match kept {
             Some(kept) => all.push(kept.clone()),
@@ -93,6 +124,6 @@ pub fn taints(wanted: &[Taint], node: &Node, started: bool) -> TaintPlan {
     let mut names: Vec<String> = ours.iter().map(ToString::to_string).collect();
     names.sort();
     let names = names.join(",");
-    let changed = all != node.taints || names != record;
+    let changed = all != there || names != record.unwrap_or_default();
     TaintPlan { set: changed.then_some((all, names)), conflicts }
 }

@@ -44,6 +44,15 @@ impl Purpose {
         }
     }
 
+    /// The word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enroll => "enroll",
+            Self::Node => "node",
+            Self::Leave => "leave",
+        }
+    }
+
     /// The purpose of a path, compared as it is.
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.path() == path)

@@ -1,12 +1,13 @@
 //! What an issuer does without being asked: claims that never became a Node end, tokens that have served go, and the
-//! Nodes of machines that are gone for long, where the settings say so.
+//! Nodes of machines that are gone for long, where the settings say so; what rules grant follows the settings.
 
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::decide::has_quorum_without;
 use crate::facts::{Facts, Ready};
 use crate::key::PublicKey;
-use crate::{NodeName, Role};
+use crate::{NodeName, Role, keep};
+use bowline_settings::EnrollRule;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -63,6 +64,35 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>,
     acts
 }
 
+/// What the rules grant a registered Node now, when that is not what it has. A Node that asks for something is answered
+/// by [`crate::decide::node`].
+pub fn granted(name: &NodeName, facts: &Facts, rules: &[EnrollRule]) -> Vec<Act> {
+    let mut acts = Vec::new();
+    let claim = facts.claim.as_ref().map(|claim| &claim.value).filter(|claim| claim.revoked.is_none());
+    let (Some(claim), Some(node)) = (claim, &facts.node) else { return acts };
+    // The Node is that of the claim, and not its predecessor's.
+    if node.value.deleting || claim.node_uid.as_deref() != Some(node.uid.as_str()) || claim.replaces.is_some() {
+        return acts;
+    }
+    let Some((labels, taints)) = keep::follow(rules, claim, &node.value) else { return acts };
+    let uid = node.uid.clone();
+    if let Some(labels) = labels.apply {
+        acts.push(Act::SetLabels { name: name.clone(), uid: uid.clone(), labels });
+    }
+    if let Some((taints, owned)) = taints.set {
+        let resource_version = node.resource_version.clone();
+        acts.push(Act::SetTaints { name: name.clone(), uid, resource_version, taints, owned });
+    }
+    acts
+}
+
+/// A server's turn to join, given back by itself: it has joined.
+pub fn turn(own: &NodeName, facts: &Facts) -> Option<Act> {
+    let join = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(own))?;
+    let member = facts.cluster.members.iter().any(|member| member.node == own.as_str() && member.healthy);
+    member.then(|| Act::ReleaseJoin { resource_version: join.resource_version.clone() })
+}
+
 fn is_gone_for_long(name: &NodeName, role: Role, facts: &Facts, after: Option<Duration>) -> bool {
     let still = after.is_some_and(|after| facts.lease_still_for >= after);
     let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
@@ -92,6 +122,25 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
             let stale = claim.value.node_uid.as_deref() != Some(node.uid.as_str());
             stale.then(|| Act::UpdateClaim {
                 claim: Claim { node_uid: Some(node.uid.clone()), ..claim.value.clone() },
+                resource_version: claim.resource_version.clone(),
+            })
+        }
+        // Recreated with the cluster's data on a volume that was kept: the Node is the one of the claim, and runs here.
+        Some(claim)
+            if claim.value.role == Role::Server
+                && claim.value.revoked.is_none()
+                && claim.value.replaces.is_none()
+                && claim.value.node_uid.as_deref() == Some(node.uid.as_str()) =>
+        {
+            Some(Act::UpdateClaim {
+                claim: Claim {
+                    machine_key: *key,
+                    since: facts.now,
+                    issued: facts.now,
+                    from: address.to_canonical(),
+                    addresses: vec![address.to_canonical()],
+                    ..claim.value.clone()
+                },
                 resource_version: claim.resource_version.clone(),
             })
         }

@@ -125,7 +125,7 @@ fn taints_of_others_stay() {
         .map(taint)
         .to_vec();
     node.owned_taints = Some("gone=1:NoSchedule,own=1:NoSchedule".into());
-    let plan = keep::taints(&["own=2:NoSchedule", "x=2:NoExecute", "new:NoSchedule"].map(taint), &node, false);
+    let plan = keep::of_issuers(&["own=2:NoSchedule", "x=2:NoExecute", "new:NoSchedule"].map(taint), &node, false);
     let (all, owned) = plan.set.unwrap();
     assert_eq!(
         all,
@@ -134,10 +134,10 @@ fn taints_of_others_stay() {
     assert_eq!(owned, "new:NoSchedule,own=2:NoSchedule");
     assert_eq!(plan.conflicts[0].what, "x=2:NoExecute");
     (node.taints, node.owned_taints) = (all, Some(owned));
-    let settled = keep::taints(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set.unwrap();
+    let settled = keep::of_issuers(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set.unwrap();
     assert!(!settled.0.iter().any(|taint| taint.key == "bowline/initializing"));
     (node.taints, node.owned_taints) = (settled.0, Some(settled.1));
-    assert_eq!(keep::taints(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set, None);
+    assert_eq!(keep::of_issuers(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set, None);
 }
 
 fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: &Facts) -> Decision<NodeAnswer> {
@@ -270,7 +270,82 @@ fn sweeping() {
     assert!(own(&facts()).is_none(), "no Node yet");
     let founder = Facts { node: Some(read(a_node("10.0.1.10", Ready::True), "u1")), ..facts() };
     let Some(Act::CreateClaim(claim)) = own(&founder) else { panic!() };
-    assert!(own(&Facts { claim: Some(read(claim, "c")), ..founder }).is_none());
+    let again = Facts { claim: Some(read(claim, "c")), ..founder };
+    assert!(own(&again).is_none());
+    // Another machine's, and another Node: a server that was taken for gone does not take its name back.
+    let mut others = again.clone();
+    others.claim.as_mut().unwrap().value = a_claim("control", Role::Server, &machine(2), Some("u2"));
+    assert!(own(&others).is_none());
+    // Another key, and this very Node: the machine was recreated with its data on a volume.
+    others.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
+    let Some(Act::UpdateClaim { claim, .. }) = own(&others) else { panic!() };
+    assert!(claim.is_held_by(&machine(1).public(), Role::Server));
+}
+
+#[test]
+fn grants_follow_the_rules_without_the_node_asking() {
+    let mut facts = settled();
+    facts.tokens.clear();
+    facts.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
+    let granted = |facts: &Facts, rules: &[_]| sweep::granted(&name("kafka-0"), facts, rules);
+    let wanted = rules();
+    let [Act::SetLabels { labels, .. }, Act::SetTaints { taints, owned, .. }] = &granted(&facts, &wanted)[..] else {
+        panic!()
+    };
+    assert_eq!(labels, &pairs(&[("role", "kafka")]), "no agent has a server's role");
+    assert!(taints.contains(&taint("dedicated=kafka:NoSchedule")));
+    let (labels, taints, owned) = (labels.clone(), taints.clone(), owned.clone());
+    let node = &mut facts.node.as_mut().unwrap().value;
+    (node.labels, node.taints, node.owned_taints) = (labels, taints, Some(owned));
+    // A wish that was permitted before, and a label of its own.
+    node.labels.extend(pairs(&[("node-role.kubernetes.io/x", "1"), ("pool", "a")]));
+    let issuers = ["role", "node-role.kubernetes.io/x"];
+    node.managers = issuers.iter().map(|key| ((*key).to_owned(), vec![keep::MANAGER.to_owned()])).collect();
+    assert!(granted(&facts, &wanted).is_empty(), "nothing to write when nothing changed");
+
+    // Another value, another label, and the wish no longer permitted.
+    let mut changed = rules();
+    changed[0].grant = pairs(&[("role", "broker"), ("tier", "1")]);
+    changed[0].permit.clear();
+    changed[0].taints.clear();
+    let [Act::SetLabels { labels, .. }, Act::SetTaints { taints, .. }] = &granted(&facts, &changed)[..] else {
+        panic!()
+    };
+    assert_eq!(labels, &pairs(&[("role", "broker"), ("tier", "1")]));
+    assert!(!taints.contains(&taint("dedicated=kafka:NoSchedule")));
+    // A name that no rule has any more keeps what it has; so does the Node of a predecessor.
+    assert!(granted(&facts, &[]).is_empty());
+    facts.claim.as_mut().unwrap().value.node_uid = Some("u2".into());
+    assert!(granted(&facts, &changed).is_empty());
+}
+
+#[test]
+fn what_a_server_keeps_of_its_own_taints_no_rule_ends() {
+    let mut facts = Facts {
+        claim: Some(read(a_claim("control-2", Role::Server, &machine(1), Some("u")), "c")),
+        node: Some(read(a_node("10.0.1.11", Ready::True), "u")),
+        ..facts()
+    };
+    facts.claim.as_mut().unwrap().value.from = ip("10.0.1.11");
+    // Set by the node itself, as the step of its plan does: not on the record of the issuers.
+    let own = keep::taints(&[taint("dedicated=ingress:NoSchedule")], &[], None, true).set.unwrap();
+    facts.node.as_mut().unwrap().value.taints = own.0.clone();
+    assert!(sweep::granted(&name("control-2"), &facts, &rules()).is_empty());
+    // And a rule that gives the same, or another value, does not take it over.
+    for given in ["dedicated=ingress:NoSchedule", "dedicated=other:NoSchedule"] {
+        let mut wanted = rules();
+        wanted[1].taints = vec![taint(given)];
+        assert!(sweep::granted(&name("control-2"), &facts, &wanted).is_empty(), "{given}");
+    }
+}
+
+#[test]
+fn a_server_gives_its_turn_back_when_it_is_a_member() {
+    let mut facts = Facts { join: Some(join("control", 3)), ..facts() };
+    assert_eq!(words(&sweep::turn(&name("control"), &facts).into_iter().collect::<Vec<_>>()), ["joined"]);
+    assert!(sweep::turn(&name("control-2"), &facts).is_none());
+    facts.cluster.members[0].healthy = false;
+    assert!(sweep::turn(&name("control"), &facts).is_none());
 }
 
 proptest! {

@@ -77,7 +77,7 @@ fn the_same_machine_gets_a_new_credential() {
     let token = |object: &str| Token { object: object.into(), uid: "t".into(), node: "kafka-0".into(), expires: 1 };
     facts.tokens = vec![token("bootstrap-token-aaaaaa")];
     let (acts, _) = granted(kafka(1, "10.0.1.20", &facts));
-    assert_eq!(words(&acts), ["reclaim", "-password", "password", "-token", "token"]);
+    assert_eq!(words(&acts), ["reclaim", "-token", "-password", "password", "token"]);
     facts.password = Some(read(hash("b").as_str().to_owned(), "p"));
     assert_eq!(words(&granted(kafka(1, "10.0.1.20", &facts)).0), ["reclaim", "-token", "token"]);
     let Act::UpdateClaim { claim, .. } = &granted(kafka(1, "10.0.1.20", &facts)).0[0] else { panic!() };

@@ -133,7 +133,7 @@ impl World {
             assert!(matches!(*first, "claim" | "reclaim"), "{words:?}");
         }
         let place = |word: &str| words.iter().rposition(|other| *other == word);
-        let order = ["-node", "-password", "password", "-token", "token"].map(place);
+        let order = ["-token", "-node", "-password", "password", "token"].map(place);
         let there: Vec<usize> = order.into_iter().flatten().collect();
         assert!(there.is_sorted(), "{words:?}");
         if place("-node").is_some() {

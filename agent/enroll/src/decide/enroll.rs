@@ -57,6 +57,10 @@ fn decide(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, random: &[u
         let resource_version = facts.join.as_ref().map(|join| join.resource_version.clone());
         acts.push(Act::TakeJoin { holder: name.clone(), lasts: JOIN_LASTS, resource_version });
     }
+    // Before the old Node: with a token that still lives its machine could make the Node anew.
+    acts.extend(
+        facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
+    );
     if let Some(old) = standing.old {
         if !old.value.deleting {
             acts.push(Act::delete_node(name, old));
@@ -69,9 +73,6 @@ fn decide(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, random: &[u
         return Ok(again(acts, format!("K3s is taking the old etcd member of {name} out")));
     }
     password(&mut acts, name, facts, hash);
-    acts.extend(
-        facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
-    );
     let token = match role {
         Role::Server => facts.cluster.server_token.clone(),
         Role::Agent => {

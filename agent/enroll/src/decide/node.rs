@@ -44,7 +44,7 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
             acts.push(Act::SetLabels { name: name.clone(), uid: node.uid.clone(), labels });
         }
         // After the labels: workloads come when the startup taint goes.
-        let taints = keep::taints(&admission.taints, &node.value, request.phase == Phase::Settled);
+        let taints = keep::of_issuers(&admission.taints, &node.value, request.phase == Phase::Settled);
         cut.extend(taints.conflicts);
         if let Some((taints, owned)) = taints.set {
             let (uid, resource_version) = (node.uid.clone(), node.resource_version.clone());

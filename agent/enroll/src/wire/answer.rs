@@ -4,6 +4,7 @@ use super::{Labels, VERSION, WireError, read_quietly, version, write};
 use crate::code::{Code, Refusal};
 use bowline_settings::{Secret, Taint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What was asked for and not given.
@@ -32,6 +33,9 @@ pub struct Agreed {
     pub disable: Vec<String>,
     /// `flannel-backend`.
     pub flannel_backend: String,
+    /// Further options that all servers must have alike, as K3s names them; those that are set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// How a joining server keeps its place: only one joins at a time.
