@@ -1,0 +1,98 @@
+//! One act of a decision, as a change of the API.
+
+use crate::object;
+use crate::read::JOIN_LEASE;
+use bowline_enroll::Act;
+use bowline_enroll::claim::{Claim, NAMESPACE};
+use bowline_enroll::keep::{MANAGER, TAINTS_ANNOTATION};
+use bowline_ports::{ErrorKind, Objects, PortError, Write};
+use serde_json::json;
+
+/// Where K3s has its Secrets.
+pub(crate) const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+
+pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortError> {
+    let claims = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+    let claim_of = |name| format!("{claims}/{}", Claim::object_name(name));
+    match act {
+        Act::CreateClaim(claim) => {
+            let object = object::claim(claim, None);
+            match objects.write(&claims, Write::Create(&object)).await {
+                // The first claim of all: nobody made the namespace yet.
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await?;
+                    objects.write(&claims, Write::Create(&object)).await
+                }
+                other => other,
+            }
+        }
+        Act::UpdateClaim { claim, resource_version } => {
+            let object = object::claim(claim, Some(resource_version));
+            objects.write(&claim_of(&claim.name), Write::Replace(&object)).await
+        }
+        Act::DeleteClaim { name, uid, resource_version } => {
+            objects.write(&claim_of(name), Write::Delete(uid, Some(resource_version))).await
+        }
+        Act::DeleteNode { name, uid, resource_version } => {
+            objects.write(&format!("/api/v1/nodes/{name}"), Write::Delete(uid, Some(resource_version))).await
+        }
+        Act::DeletePassword { name, uid, resource_version } => {
+            let path = format!("{SECRETS}/{}", object::password_name(name));
+            objects.write(&path, Write::Delete(uid, Some(resource_version))).await
+        }
+        Act::StorePassword { name, hash } => objects.write(SECRETS, Write::Create(&object::password(name, hash))).await,
+        Act::DeleteToken { object, uid } => {
+            objects.write(&format!("{SECRETS}/{object}"), Write::Delete(uid, None)).await
+        }
+        Act::MintToken { token, name, expires } => {
+            objects.write(SECRETS, Write::Create(&object::token(token, name, *expires)?)).await
+        }
+        Act::SetLabels { name, uid, labels } => {
+            let patch = json!({
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": { "name": name.as_str(), "uid": uid, "labels": labels },
+            });
+            objects.write(&format!("/api/v1/nodes/{name}"), Write::Apply(MANAGER, &patch)).await
+        }
+        Act::SetTaints { name, uid, resource_version, taints, owned } => {
+            let taints: Vec<_> = taints.iter().map(object::taint).collect();
+            // An empty record is none.
+            let record = if owned.is_empty() { json!(null) } else { json!(owned) };
+            let patch = json!({
+                "metadata": {
+                    "uid": uid,
+                    "resourceVersion": resource_version,
+                    "annotations": { TAINTS_ANNOTATION: record },
+                },
+                "spec": { "taints": taints },
+            });
+            objects.write(&format!("/api/v1/nodes/{name}"), Write::Merge(&patch)).await
+        }
+        Act::TakeJoin { holder, lasts, resource_version } => {
+            let mut lease = json!({
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": { "name": "server-join", "namespace": NAMESPACE },
+                "spec": { "holderIdentity": holder.as_str(), "leaseDurationSeconds": lasts.as_secs() },
+            });
+            match resource_version {
+                Some(version) => {
+                    lease["metadata"]["resourceVersion"] = json!(version);
+                    objects.write(JOIN_LEASE, Write::Replace(&lease)).await
+                }
+                None => {
+                    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
+                    objects.write(&leases, Write::Create(&lease)).await
+                }
+            }
+        }
+        Act::ReleaseJoin { resource_version } => {
+            let patch = json!({
+                "metadata": { "resourceVersion": resource_version },
+                "spec": { "holderIdentity": null },
+            });
+            objects.write(JOIN_LEASE, Write::Merge(&patch)).await
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What a server answers to machines that come in. Each request is its own bounded look, decision and act.
+//!
+//! - `read`: what the Kubernetes API knows of a name.
+//! - `acts`: the decisions of `bowline-enroll`, carried out.
+//! - `object`: claims, tokens and the like as API objects.
+//! - `events`: what `kubectl describe node` tells of it.
+//! - `leases`: how long a Lease has stood still, by this issuer's own clock.
+//! - [`nodes`]: who holds which name, and `revoke`.
+
+mod acts;
+mod events;
+mod leases;
+pub mod nodes;
+mod object;
+mod read;
+
+use bowline_enroll::decide::{self, Decision, Order};
+use bowline_enroll::facts::Facts;
+use bowline_enroll::key::ClusterKeys;
+use bowline_enroll::proof::{self, Headers, Proven, Purpose};
+use bowline_enroll::wire::{self, Agreed, EnrollRequest, LeaveRequest, NodeRequest, RefusalBody, WireError};
+use bowline_enroll::{Act, Code, NodeName, Refusal, Secret, sweep};
+use bowline_ports::{ErrorKind, Objects, PortError, Write};
+use bowline_settings::Enroll;
+use events::{About, Events, Reason};
+use leases::Leases;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The journal's message id of a machine that was let in.
+pub const GRANTED: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b01";
+/// The journal's message id of a machine that was refused.
+pub const REFUSED: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b02";
+
+/// Every path and result that there can be, for metrics: what is done there, or the word of a refusal.
+pub fn results() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let results = |purpose| std::iter::once(done(purpose)).chain(Code::ALL.map(Code::as_str));
+    Purpose::ALL.into_iter().flat_map(move |purpose| results(purpose).map(move |result| (purpose.as_str(), result)))
+}
+
+/// What is done for who is not refused.
+fn done(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Enroll => "granted",
+        Purpose::Node => "kept",
+        Purpose::Leave => "left",
+    }
+}
+
+/// What this server knows of its own cluster without the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The name of this server.
+    pub name: NodeName,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port on which it answers.
+    pub port: u16,
+    /// The port of its API server.
+    pub api_port: u16,
+    /// SHA-256 of the cluster's CA, 64 hexadecimal digits.
+    pub ca_hash: String,
+    /// The server token in its full form.
+    pub server_token: Secret,
+    /// Its data is in embedded etcd, which further servers can join.
+    pub etcd: bool,
+    /// The settings to agree on.
+    pub agreed: Agreed,
+    /// The release that it runs.
+    pub kubernetes: String,
+}
+
+/// A request as it came in.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// From where.
+    pub peer: IpAddr,
+    /// The channel binding of the connection.
+    pub binding: [u8; 32],
+    /// The path.
+    pub path: &'a str,
+    /// The two headers; empty where they are missing.
+    pub headers: Headers,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What goes back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON; may have a token in it.
+    pub body: Vec<u8>,
+    /// The proof; `None` where there is no ticket to prove with.
+    pub proof: Option<String>,
+    /// The proof of the request was wrong.
+    pub wrong: bool,
+    /// What it was, for metrics: `granted`, `kept`, `left`, or the word of the refusal.
+    pub result: &'static str,
+}
+
+/// Answers machines that come in.
+pub struct Issuer<O> {
+    settings: Enroll,
+    keys: ClusterKeys,
+    own: Own,
+    objects: O,
+    leases: Mutex<Leases>,
+    events: Mutex<Events>,
+    untold: Notify,
+}
+
+/// How often one request looks at most, when what it decided by has moved before it could act.
+const LOOKS: usize = 3;
+
+/// Why a request gets no answer but a refusal.
+enum Stop {
+    Refused(Refusal),
+    /// What was looked at has moved: another look tells.
+    Moved,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<O: Objects> Issuer<O> {
+    /// An issuer over the API of its cluster.
+    pub fn new(settings: Enroll, keys: ClusterKeys, own: Own, objects: O) -> Self {
+        let (leases, events) = (Mutex::default(), Mutex::default());
+        Self { settings, keys, own, objects, leases, events, untold: Notify::new() }
+    }
+
+    /// Makes what all claims need: their namespace.
+    ///
+    /// # Errors
+    /// The API does not answer, or says no.
+    pub async fn prepare(&self) -> Result<(), PortError> {
+        match self.objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await {
+            Err(error) if error.kind == ErrorKind::Changed => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Answers one request. `unix` is this server's clock, `random` unguessable bytes for a token.
+    pub async fn answer(&self, asked: Asked<'_>, unix: u64, random: &[u8; 24]) -> Answer {
+        let bare = |status| Answer { status, body: Vec::new(), proof: None, wrong: false, result: "bad-request" };
+        let Some(purpose) = Purpose::of_path(asked.path) else { return bare(404) };
+        // Without a role and a name there is no ticket to prove an answer with.
+        let Ok(who) = wire::peek(asked.body) else { return bare(400) };
+        let of = (who.role, &who.name);
+        let proven = proof::verify(&self.keys, purpose, &asked.binding, asked.body, of, &asked.headers);
+        let Some(proven) = proven else {
+            let (status, body) = RefusalBody::of(&Refusal::not_let_in(), unix);
+            // The same for names that nobody knows: every name has a ticket.
+            let ticket = self.keys.ticket(who.role, &who.name);
+            let proof = ticket.map(|t| proof::answer(purpose, &asked.binding, status, asked.body, &body, &t));
+            return Answer { status, body, proof, wrong: true, result: Code::NotLetIn.as_str() };
+        };
+        let (status, body, result) = match self.decide(purpose, &proven, &asked, unix, random).await {
+            Ok(body) => (200, body, done(purpose)),
+            Err(refusal) => {
+                let (status, body) = RefusalBody::of(&refusal, unix);
+                (status, body, refusal.code.as_str())
+            }
+        };
+        let proof = proof::answer(purpose, &asked.binding, status, asked.body, &body, proven.ticket());
+        Answer { status, body, proof: Some(proof), wrong: false, result }
+    }
+
+    /// Looks, decides and acts; again from a new look when something moved in between, be it by this very decision:
+    /// labels that were set give a Node another version than its taints were decided by.
+    async fn decide(
+        &self,
+        purpose: Purpose,
+        proven: &Proven,
+        asked: &Asked<'_>,
+        unix: u64,
+        random: &[u8; 24],
+    ) -> Result<Vec<u8>, Refusal> {
+        let mut result = Err(Stop::Moved);
+        for _ in 0..LOOKS {
+            result = self.once(purpose, proven, asked, unix, random).await;
+            if !matches!(result, Err(Stop::Moved)) {
+                break;
+            }
+        }
+        result.map_err(|stop| {
+            let refusal = match stop {
+                Stop::Refused(refusal) => refusal,
+                Stop::Moved => decide::failed(),
+            };
+            let (role, name, peer) = (proven.role(), proven.name(), asked.peer);
+            tracing::info!(message_id = REFUSED, node = %name, "{}: {role} {name} from {peer}: {refusal}", asked.path);
+            refusal
+        })
+    }
+
+    async fn once(
+        &self,
+        purpose: Purpose,
+        proven: &Proven,
+        asked: &Asked<'_>,
+        unix: u64,
+        random: &[u8; 24],
+    ) -> Result<Vec<u8>, Stop> {
+        let malformed = |error: WireError| Refusal::new(Code::BadRequest, error.to_string());
+        let grace = self.settings.grace.duration();
+        let order = Order { rules: &self.settings.allow, grace, proven, peer: asked.peer };
+        let name = proven.name();
+        let about = About { proven, purpose, peer: asked.peer, unix };
+        match purpose {
+            Purpose::Enroll => {
+                let request = EnrollRequest::parse(asked.body).map_err(malformed)?;
+                let facts = self.facts(name, unix).await?;
+                let decision = decide::enroll(&order, &request, &facts, random);
+                let grant = self.carry_out(&about, &facts, decision).await?;
+                Ok(grant.to_body())
+            }
+            Purpose::Node => {
+                let request = NodeRequest::parse(asked.body).map_err(malformed)?;
+                let facts = self.facts(name, unix).await?;
+                let answer = self.carry_out(&about, &facts, decide::node(&order, &request, &facts)).await?;
+                Ok(answer.to_body())
+            }
+            Purpose::Leave => {
+                let request = LeaveRequest::parse(asked.body).map_err(malformed)?;
+                let facts = self.facts(name, unix).await?;
+                let answer = self.carry_out(&about, &facts, decide::leave(&order, &request, &facts)).await?;
+                Ok(answer.to_body())
+            }
+        }
+    }
+
+    async fn carry_out<T>(&self, about: &About<'_>, facts: &Facts, decision: Decision<T>) -> Result<T, Stop> {
+        let queue = |reason, refusal| {
+            let Some(node) = &facts.node else { return };
+            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.add(&self.own, about, node, (reason, refusal), Instant::now().into_std());
+            self.untold.notify_one();
+        };
+        match decision {
+            Decision::Refuse { refusal, note, .. } => {
+                if let Some(note) = note {
+                    // To have it written down is worth a try, and no more.
+                    let _ = self.act(&note).await;
+                }
+                queue(Reason::Refused, Some(&refusal));
+                Err(refusal.into())
+            }
+            Decision::Again { acts, refusal } => match self.all(&acts).await {
+                Err(error) if error.kind == ErrorKind::Changed => Err(Stop::Moved),
+                Err(_) => Err(refusal.into()),
+                Ok(()) => {
+                    queue(Reason::of_removal(about.purpose), None);
+                    Err(refusal.into())
+                }
+            },
+            Decision::Answer { acts, answer } => {
+                self.all(&acts).await.map_err(|error| match error.kind {
+                    ErrorKind::Changed => Stop::Moved,
+                    _ => decide::failed().into(),
+                })?;
+                if !acts.is_empty() {
+                    queue(Reason::of(about.purpose), None);
+                    let (proven, peer, path) = (about.proven, about.peer, about.purpose.path());
+                    let (role, name) = (proven.role(), proven.name());
+                    tracing::info!(message_id = GRANTED, node = %name, "{path}: {role} {name} from {peer}: granted");
+                }
+                Ok(*answer)
+            }
+        }
+    }
+
+    /// Does acts in their order, up to the first that fails.
+    async fn all(&self, acts: &[Act]) -> Result<(), PortError> {
+        for act in acts {
+            self.act(act).await.inspect_err(|error| tracing::warn!("could not {act}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    async fn act(&self, act: &Act) -> Result<(), PortError> {
+        acts::act(&self.objects, act).await
+    }
+
+    /// Returns when there is something to [`tell`](Self::tell).
+    pub async fn untold(&self) {
+        self.untold.notified().await;
+    }
+
+    /// Writes Events about what was answered: apart from the requests, which wait for none of it. One that can not
+    /// be written is dropped.
+    pub async fn tell(&self) {
+        let next = || self.events.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some(event) = next() {
+            if let Err(error) = self.objects.write(events::EVENTS, Write::Create(&event)).await {
+                tracing::debug!("an Event is not written: {error}");
+            }
+        }
+    }
+
+    /// Everything about a name, read now.
+    async fn facts(&self, name: &NodeName, unix: u64) -> Result<Facts, Refusal> {
+        read::facts(&self.objects, &self.own, &self.leases, name, unix).await.map_err(|error| {
+            tracing::warn!("can not decide about {name}: {error}");
+            decide::failed()
+        })
+    }
+
+    /// Writes the claim of this server itself, and cleans up what is over. `key` is this machine's public key.
+    ///
+    /// # Errors
+    /// The first that went wrong; the next sweep does what is left.
+    pub async fn sweep(&self, key: &bowline_enroll::key::PublicKey, unix: u64) -> Result<(), PortError> {
+        self.prepare().await?;
+        let own = &self.own.name;
+        let facts = read::facts(&self.objects, &self.own, &self.leases, own, unix).await?;
+        if let Some(act) = sweep::own(own, key, self.own.address, &facts) {
+            self.act(&act).await?;
+        }
+        if let Some(act) = sweep::turn(own, &facts) {
+            self.act(&act).await?;
+        }
+        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
+        for name in read::claimed(&self.objects).await? {
+            self.sweep_one(&name, &keys, unix).await?;
+        }
+        Ok(())
+    }
+
+    /// Cleans up about one name; again from a new look when something moved in between, be it by its own acts.
+    async fn sweep_one(&self, name: &NodeName, keys: &[String], unix: u64) -> Result<(), PortError> {
+        let after = self.settings.remove_gone_after.map(|span| span.duration());
+        let mut result = Ok(());
+        for _ in 0..LOOKS {
+            let facts = read::facts(&self.objects, &self.own, &self.leases, name, unix).await?;
+            let mut acts = sweep::name(name, &facts, after, keys);
+            if acts.is_empty() {
+                acts = sweep::granted(name, &facts, &self.settings.allow);
+            }
+            result = self.all(&acts).await;
+            if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
+                break;
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,304 @@
+//! The Kubernetes API as far as an issuer sees it, in memory: versions, preconditions, field managers, and faults.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bowline_ports::{ErrorKind, Fut, Objects, PortError, Write};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What goes wrong, at which call of all, counted from 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// The call is not carried out.
+    Refused(usize),
+    /// It is carried out, and nobody hears of it.
+    AnswerLost(usize),
+}
+
+/// One store; a clone is another client of the same.
+#[derive(Clone, Default)]
+pub(crate) struct Store(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    calls: usize,
+    fault: Option<Fault>,
+    writes: Vec<String>,
+}
+
+fn error(kind: ErrorKind, path: &str) -> PortError {
+    PortError::new(kind, format!("{path}: {kind:?}"))
+}
+
+impl Store {
+    /// A cluster that has been started, with nothing of Bowline's in it.
+    pub(crate) fn new() -> Self {
+        let store = Self::default();
+        for namespace in ["kube-system", "kube-node-lease"] {
+            store.put(&format!("/api/v1/namespaces/{namespace}"), json!({ "metadata": { "name": namespace } }));
+        }
+        store
+    }
+
+    /// The next calls, counted from now, go wrong in this way.
+    pub(crate) fn fail(&self, fault: Option<Fault>) {
+        let mut inner = self.0.lock().unwrap();
+        (inner.calls, inner.fault) = (0, fault);
+    }
+
+    /// How many calls there were since [`Self::fail`] or the beginning.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls
+    }
+
+    /// The writes since the last time that this was asked, as `VERB PATH`.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().writes)
+    }
+
+    pub(crate) fn at(&self, path: &str) -> Option<Value> {
+        self.0.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// The paths of all objects that begin so.
+    pub(crate) fn paths(&self, prefix: &str) -> Vec<String> {
+        let inner = self.0.lock().unwrap();
+        inner.objects.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
+    }
+
+    /// Everything that is there.
+    pub(crate) fn all(&self) -> BTreeMap<String, Value> {
+        self.0.lock().unwrap().objects.clone()
+    }
+
+    /// Somebody else writes an object.
+    pub(crate) fn put(&self, path: &str, object: Value) {
+        self.0.lock().unwrap().store(path, object);
+    }
+
+    /// Somebody else changes one.
+    pub(crate) fn change(&self, path: &str, with: impl FnOnce(&mut Value)) {
+        let mut object = self.at(path).unwrap();
+        with(&mut object);
+        self.put(path, object);
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path);
+    }
+
+    /// A kubelet comes up under this name, as K3s's agent starts it: with the startup taint, and Ready.
+    pub(crate) fn kubelet(&self, name: &str, address: &str) {
+        let node = json!({
+            "metadata": {
+                "name": name,
+                "labels": { "kubernetes.io/hostname": name },
+                "managedFields": [{
+                    "manager": "k3s",
+                    "operation": "Update",
+                    "fieldsV1": { "f:metadata": { "f:labels": { "f:kubernetes.io/hostname": {} } } },
+                }],
+            },
+            "spec": { "taints": [{ "key": bowline_settings::STARTUP_TAINT, "effect": "NoSchedule" }] },
+            "status": {
+                "addresses": [{ "type": "InternalIP", "address": address }],
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        });
+        self.put(&format!("/api/v1/nodes/{name}"), node);
+        self.renew(name);
+    }
+
+    /// The kubelet says that it lives.
+    pub(crate) fn renew(&self, name: &str) {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
+        let beat = self.0.lock().unwrap().version;
+        let mut lease = self.at(&path).unwrap_or_else(|| json!({ "metadata": { "name": name } }));
+        lease["spec"]["renewTime"] = json!(beat);
+        self.put(&path, lease);
+    }
+
+    /// The control plane has heard nothing for long.
+    pub(crate) fn silent(&self, name: &str) {
+        self.change(&format!("/api/v1/nodes/{name}"), |node| {
+            node["status"]["conditions"][0]["status"] = json!("Unknown");
+        });
+    }
+
+    /// One call, which may go wrong.
+    async fn call<T>(&self, act: impl FnOnce(&mut Inner) -> Result<T, PortError>) -> Result<T, PortError> {
+        // Others get their turn between any two calls, as on the network.
+        tokio::task::yield_now().await;
+        let mut inner = self.0.lock().unwrap();
+        inner.calls += 1;
+        let calls = inner.calls;
+        match inner.fault {
+            Some(Fault::Refused(at)) if at == calls => Err(error(ErrorKind::Unreachable, "the API is away")),
+            Some(Fault::AnswerLost(at)) if at == calls => {
+                act(&mut inner)?;
+                Err(error(ErrorKind::Timeout, "no answer"))
+            }
+            _ => act(&mut inner),
+        }
+    }
+}
+
+impl Objects for Store {
+    fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
+        Box::pin(self.call(|inner| Ok(inner.get(path))))
+    }
+
+    fn write<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
+        Box::pin(self.call(move |inner| inner.write(path, write)))
+    }
+}
+
+impl Inner {
+    fn get(&self, path: &str) -> Option<Value> {
+        let Some((collection, selector)) = path.split_once("?labelSelector=") else {
+            return self.objects.get(path).cloned();
+        };
+        let (key, value) = selector.split_once("%3D").unwrap();
+        let within = format!("{collection}/");
+        let of = |path: &&String| path.strip_prefix(&within).is_some_and(|name| !name.contains('/'));
+        let fits = |object: &&Value| object["metadata"]["labels"][key] == value;
+        let here = self.objects.iter().filter(|(path, _)| of(path)).map(|(_, object)| object);
+        Some(json!({ "items": here.filter(fits).collect::<Vec<_>>() }))
+    }
+
+    /// Keeps an object; a write that changes nothing has no version of its own.
+    fn store(&mut self, path: &str, mut object: Value) {
+        let before = self.objects.get(path);
+        let metadata = |key: &str| before.map(|before| before["metadata"][key].clone());
+        let next = self.version + 1;
+        object["metadata"]["uid"] = metadata("uid").unwrap_or_else(|| json!(format!("uid-{next}")));
+        object["metadata"]["resourceVersion"] = metadata("resourceVersion").unwrap_or_default();
+        if let Some(strings) = object["stringData"].as_object().cloned() {
+            for (key, value) in strings {
+                object["data"][key] = json!(STANDARD.encode(value.as_str().unwrap()));
+            }
+        }
+        object.as_object_mut().unwrap().remove("stringData");
+        if before != Some(&object) {
+            self.version = next;
+            object["metadata"]["resourceVersion"] = json!(next.to_string());
+            self.objects.insert(path.into(), object);
+        }
+    }
+
+    /// The object, if it still is the one that is meant.
+    fn meant(&self, path: &str, uid: &Value, version: &Value) -> Result<Value, PortError> {
+        let there = self.objects.get(path).ok_or_else(|| error(ErrorKind::NotFound, path))?;
+        let same = |key: &str, wanted: &Value| wanted.is_null() || there["metadata"][key] == *wanted;
+        if same("uid", uid) && same("resourceVersion", version) {
+            return Ok(there.clone());
+        }
+        Err(error(ErrorKind::Changed, path))
+    }
+
+    fn write(&mut self, path: &str, write: Write<'_>) -> Result<(), PortError> {
+        let verb = match write {
+            Write::Create(_) => "POST",
+            Write::Replace(_) => "PUT",
+            Write::Merge(_) | Write::Apply(..) => "PATCH",
+            Write::Delete(..) => "DELETE",
+        };
+        let note = |name: &str| format!("{verb} {path}{name}");
+        match write {
+            Write::Create(object) => {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                self.writes.push(note(&format!("/{name}")));
+                let namespace = object["metadata"]["namespace"].as_str();
+                if namespace.is_some_and(|it| !self.objects.contains_key(&format!("/api/v1/namespaces/{it}"))) {
+                    return Err(error(ErrorKind::NotFound, path));
+                }
+                let path = format!("{path}/{name}");
+                if self.objects.contains_key(&path) {
+                    return Err(error(ErrorKind::Changed, &path));
+                }
+                self.store(&path, object.clone());
+            }
+            Write::Replace(object) => {
+                self.writes.push(note(""));
+                self.meant(path, &Value::Null, &object["metadata"]["resourceVersion"])?;
+                self.store(path, object.clone());
+            }
+            Write::Merge(patch) => {
+                self.writes.push(note(""));
+                let mut object = self.meant(path, &patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"])?;
+                merge(&mut object, patch);
+                self.store(path, object);
+            }
+            Write::Apply(manager, patch) => {
+                self.writes.push(note(""));
+                let mut object = match self.meant(path, &patch["metadata"]["uid"], &Value::Null) {
+                    // What names a uid can not be created.
+                    Err(missing) if missing.kind == ErrorKind::NotFound => Err(error(ErrorKind::Changed, path)),
+                    other => other,
+                }?;
+                apply(&mut object, manager, patch).map_err(|()| error(ErrorKind::Changed, path))?;
+                self.store(path, object);
+            }
+            Write::Delete(uid, version) => {
+                self.writes.push(note(""));
+                match self.meant(path, &json!(uid), &version.map_or(Value::Null, |version| json!(version))) {
+                    Ok(_) => drop(self.objects.remove(path)),
+                    // Gone already is fine.
+                    Err(missing) if missing.kind == ErrorKind::NotFound => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// RFC 7386.
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    for (key, value) in fields {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut object[key], value);
+        }
+    }
+}
+
+/// Server-side apply of labels, never forced.
+fn apply(object: &mut Value, manager: &str, patch: &Value) -> Result<(), ()> {
+    let wanted = patch["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    let mut fields = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let owns = |field: &Value, key: &str| !field["fieldsV1"]["f:metadata"]["f:labels"][format!("f:{key}")].is_null();
+    let others = |key: &str| fields.iter().any(|field| field["manager"] != manager && owns(field, key));
+    let mut labels = object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    if wanted.iter().any(|(key, value)| others(key) && labels.get(key).is_some_and(|there| there != value)) {
+        return Err(());
+    }
+    let mine = fields.iter().position(|field| field["manager"] == manager);
+    labels
+        .retain(|key, _| wanted.contains_key(key) || others(key) || !mine.is_some_and(|mine| owns(&fields[mine], key)));
+    labels.extend(wanted.clone());
+    let owned: BTreeMap<String, Value> = wanted.keys().map(|key| (format!("f:{key}"), json!({}))).collect();
+    let field = json!({
+        "manager": manager,
+        "operation": "Apply",
+        "fieldsV1": { "f:metadata": { "f:labels": owned } },
+    });
+    match mine {
+        Some(mine) => fields[mine] = field,
+        None => fields.push(field),
+    }
+    object["metadata"]["labels"] = json!(labels);
+    object["metadata"]["managedFields"] = json!(fields);
+    Ok(())
+}
