@@ -1,0 +1,255 @@
+//! The conversations with the servers. What they refuse is written down, and shown as a wait: to be refused is no
+//! failure of this machine.
+
+use crate::exchange::{Exchange, password_hash};
+use crate::facts::{fingerprint, read_ticket};
+use crate::files::{ENROLLED, ETCD_DATA, Enrolled, LAST, Last, MACHINE_KEY, PASSWORD, SAID, Said, TOKEN};
+use crate::{Join, service};
+use bowline_enroll::key::{MachineKey, Ticket};
+use bowline_enroll::proof::Purpose;
+use bowline_enroll::wire::{
+    EnrollAnswer, EnrollRequest, Grant, Labels, LeaveRequest, NodeRequest, Phase, RefusalBody, Versions,
+    parse_enroll_answer, parse_leave_answer, parse_node_answer,
+};
+use bowline_enroll::{Code, NodeName};
+use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, PortError};
+use bowline_settings::Role;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The word for nobody having given a proven answer.
+pub(crate) const NO_ANSWER: &str = "no-answer";
+
+pub(crate) async fn make_key(host: &dyn Change) -> Result<(), PortError> {
+    let mut seed = [0; 32];
+    host.random(&mut seed).await?;
+    host.write(Path::new(MACHINE_KEY), MachineKey::from_seed(&seed).expose().as_bytes(), 0o600).await
+}
+
+pub(crate) async fn make_password(host: &dyn Change) -> Result<(), PortError> {
+    let mut bytes = [0; 16];
+    host.random(&mut bytes).await?;
+    host.write(Path::new(PASSWORD), format!("{}\n", hex::encode(bytes)).as_bytes(), 0o600).await
+}
+
+/// Asks each server in turn until one gives a proven answer.
+pub(crate) async fn enroll(
+    spec: &Join,
+    host: &dyn Change,
+    name: &str,
+    address: &str,
+    issuers: &[String],
+    labels: &BTreeMap<String, String>,
+) -> Result<(), PortError> {
+    let (ticket, key) = secrets(spec, host, name).await?;
+    let used = fingerprint(&ticket);
+    let password = text(host, PASSWORD).await?;
+    let mut salt = [0; 8];
+    host.random(&mut salt).await?;
+    let request = EnrollRequest {
+        version: bowline_enroll::wire::VERSION,
+        role: spec.role,
+        name: node_name(name)?,
+        machine_key: key.public(),
+        addresses: address.parse().into_iter().collect(),
+        // Looked at now: a volume with the data may have been mounted since the plan was made.
+        fresh: spec.role == Role::Agent || host.meta(Path::new(ETCD_DATA)).await?.is_none(),
+        labels: Labels(labels.clone()),
+        taints: spec.taints.clone(),
+        versions: versions(spec),
+        node_password_hash: Some(password_hash(password.trim(), salt)?),
+    };
+    let exchange = Exchange { purpose: Purpose::Enroll, ticket, key };
+    let last = match ask(host, issuers, request.to_body(), &exchange).await? {
+        Err(silence) => silence,
+        Ok((server, answer)) => match parse_enroll_answer(answer.status, &answer.body) {
+            Ok(EnrollAnswer::Granted(grant)) => return keep(spec, host, name, &used, *grant).await,
+            Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
+            Err(error) => {
+                let message = format!("{server}: {error}");
+                Last { code: "bad-answer".into(), message, at: 0, again: 10, silent_since: None }
+            }
+        },
+    };
+    let at = host.clock().await?.uptime;
+    let before: Option<Last> =
+        host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
+    // Who was answered once knows that there is a cluster.
+    let silent_since = match (last.code.as_str(), before) {
+        (NO_ANSWER, Some(before)) => before.silent_since,
+        (NO_ANSWER, None) => Some(at),
+        _ => None,
+    };
+    let last = Last { at, silent_since, ..last };
+    write(host, LAST, &last, 0o600).await
+}
+
+/// Keeps a grant: the token last, so that what is there is whole.
+async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: Grant) -> Result<(), PortError> {
+    let lasts = grant.token_lasts.and_then(|seconds| i64::try_from(seconds).ok());
+    let enrolled = Enrolled {
+        name: name.into(),
+        role: spec.role.as_str().into(),
+        ticket: ticket.into(),
+        expires: match lasts {
+            Some(lasts) => Some(host.clock().await?.unix.saturating_add(lasts)),
+            None => None,
+        },
+        ca: grant.ca_hash().unwrap_or_default().to_string(),
+        issuers: grant.issuers,
+        servers: grant.servers,
+        kubernetes: grant.kubernetes,
+        agreed: grant.agreed,
+    };
+    host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
+    write(host, ENROLLED, &enrolled, 0o600).await?;
+    host.remove(Path::new(LAST)).await?;
+    // K3s reads the token at its start only.
+    if host.unit(service(spec.role)).await?.active == ActiveState::Activating {
+        host.restart_no_block(service(spec.role)).await?;
+    }
+    Ok(())
+}
+
+/// Asks for what only servers may do to this Node.
+pub(crate) async fn ask_for_node(
+    spec: &Join,
+    host: &dyn Change,
+    name: &str,
+    issuers: &[String],
+    labels: &BTreeMap<String, String>,
+    asked: &str,
+    settled: bool,
+) -> Result<(), PortError> {
+    let (ticket, key) = secrets(spec, host, name).await?;
+    let request = NodeRequest {
+        version: bowline_enroll::wire::VERSION,
+        role: spec.role,
+        name: node_name(name)?,
+        machine_key: key.public(),
+        phase: if settled { Phase::Settled } else { Phase::Initializing },
+        labels: Labels(labels.clone()),
+        taints: spec.taints.clone(),
+        versions: versions(spec),
+    };
+    let exchange = Exchange { purpose: Purpose::Node, ticket, key };
+    let answered = ask(host, issuers, request.to_body(), &exchange).await?;
+    let mut said = Said {
+        asked: asked.into(),
+        labels: Default::default(),
+        taints: Vec::new(),
+        cut: Vec::new(),
+        at: host.clock().await?.uptime,
+        refused: None,
+    };
+    match answered {
+        Err(silence) => return Err(PortError::new(ErrorKind::Unreachable, silence.message)),
+        Ok((server, answer)) => match parse_node_answer(answer.status, &answer.body) {
+            Ok(Ok(answer)) => {
+                said.labels = answer.labels.0;
+                said.taints = answer.taints;
+                said.cut = answer.cut;
+            }
+            Ok(Err(refusal)) if refusal.retry_after.is_some() => {
+                return Err(PortError::new(ErrorKind::Busy, format!("{server}: {}", refusal.message)));
+            }
+            Ok(Err(refusal)) => said.refused = Some((refusal.code.to_string(), refusal.message)),
+            Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
+        },
+    }
+    write(host, SAID, &said, 0o600).await
+}
+
+/// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.
+pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
+    let service = service(spec.role);
+    host.remove(&Path::new("/etc/systemd/system/multi-user.target.wants").join(service)).await?;
+    host.stop_no_block(service).await
+}
+
+/// Gives the name back. What the servers gave is forgotten last: until then it is asked again.
+pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &[String]) -> Result<(), PortError> {
+    let (ticket, key) = secrets(spec, host, name).await?;
+    let request = LeaveRequest {
+        version: bowline_enroll::wire::VERSION,
+        role: spec.role,
+        name: node_name(name)?,
+        machine_key: key.public(),
+    };
+    let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
+    match ask(host, issuers, request.to_body(), &exchange).await? {
+        Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
+        Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
+            Ok(Ok(_)) => {
+                host.remove(Path::new(TOKEN)).await?;
+                host.remove(Path::new(SAID)).await?;
+                host.remove(Path::new(LAST)).await?;
+                host.remove(Path::new(ENROLLED)).await
+            }
+            Ok(Err(refusal)) => {
+                let error = PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message));
+                Err(if refusal.code == Code::ClaimedElsewhere {
+                    error.hint("the name is another machine's by now: `rm /var/lib/bowline/enrolled.json` ends this")
+                } else {
+                    error
+                })
+            }
+            Err(error) => Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
+        },
+    }
+}
+
+/// The first proven answer, with who gave it; or why there is none.
+async fn ask(
+    host: &dyn Change,
+    issuers: &[String],
+    body: Vec<u8>,
+    exchange: &Exchange,
+) -> Result<Result<(String, Answered), Last>, PortError> {
+    let mut silent = Vec::new();
+    for server in issuers {
+        let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
+        match host.ask(&ask, exchange).await {
+            Ok(answer) => return Ok(Ok((server.clone(), answer))),
+            Err(error) => silent.push(error.message),
+        }
+    }
+    let message = silent.join("; ");
+    Ok(Err(Last { code: NO_ANSWER.into(), message, at: 0, again: 1, silent_since: None }))
+}
+
+fn last(server: &str, refusal: &RefusalBody) -> Last {
+    Last {
+        code: refusal.code.to_string(),
+        message: format!("{server} says: {}", refusal.message),
+        at: 0,
+        again: refusal.retry_after.unwrap_or(15).clamp(1, 60),
+        silent_since: None,
+    }
+}
+
+async fn secrets(spec: &Join, host: &dyn Change, name: &str) -> Result<(Ticket, MachineKey), PortError> {
+    let invalid = |why: String| PortError::new(ErrorKind::Invalid, why);
+    let ticket = read_ticket(spec, host, name).await?.map_err(|(why, hint)| invalid(why).hint(hint))?;
+    let key =
+        MachineKey::parse(&text(host, MACHINE_KEY).await?).map_err(|why| invalid(format!("{MACHINE_KEY}: {why}")))?;
+    Ok((ticket, key))
+}
+
+async fn text(host: &dyn Change, path: &str) -> Result<String, PortError> {
+    let gone = || PortError::new(ErrorKind::Changed, format!("{path} is gone"));
+    Ok(host.read(Path::new(path)).await?.ok_or_else(gone)?.text())
+}
+
+fn node_name(name: &str) -> Result<NodeName, PortError> {
+    NodeName::new(name).map_err(|why| PortError::new(ErrorKind::Invalid, format!("{name}: {why}")))
+}
+
+fn versions(spec: &Join) -> Versions {
+    Versions { bowline: spec.version.clone(), kubernetes: spec.kubernetes.clone() }
+}
+
+async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
+    host.write(Path::new(path), &serde_json::to_vec_pretty(value).unwrap_or_default(), mode).await
+}

@@ -1,0 +1,195 @@
+//! The options of K3s on which all servers of a cluster must agree. The first server has them; who joins takes them
+//! over where its own settings say nothing, and is refused where they say something else.
+//!
+//! K3s compares most of them itself and ends with "critical configuration value mismatch" (contract A8).
+
+use bowline_enroll::wire::Agreed;
+use bowline_settings::{ConfigScalar, ConfigValue};
+use std::collections::BTreeMap;
+
+/// `[cluster.config]`.
+type Config = BTreeMap<String, ConfigValue>;
+
+/// Options with a default of K3s's own.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("cluster-cidr", "10.42.0.0/16"),
+    ("service-cidr", "10.43.0.0/16"),
+    ("cluster-dns", "10.43.0.10"),
+    ("cluster-domain", "cluster.local"),
+    ("flannel-backend", "vxlan"),
+];
+
+/// Options that are false, or nothing, unless somebody sets them.
+const FURTHER: [&str; 8] = [
+    "disable-cloud-controller",
+    "disable-helm-controller",
+    "disable-network-policy",
+    "egress-selector-mode",
+    "embedded-registry",
+    "flannel-external-ip",
+    "flannel-ipv6-masq",
+    "secrets-encryption",
+];
+
+const DISABLE: &str = "disable";
+
+/// What a server with these options asks of others, with K3s's own defaults.
+pub fn agreed(config: &Config) -> Agreed {
+    let text = |key: &str| {
+        let default = DEFAULTS.iter().find(|(name, _)| *name == key).map_or("", |(_, default)| default);
+        own(config, key).unwrap_or_else(|| default.to_owned())
+    };
+    Agreed {
+        cluster_cidr: text("cluster-cidr"),
+        service_cidr: text("service-cidr"),
+        cluster_dns: text("cluster-dns"),
+        cluster_domain: text("cluster-domain"),
+        disable: own(config, DISABLE).map(|all| all.split(',').map(String::from).collect()).unwrap_or_default(),
+        flannel_backend: text("flannel-backend"),
+        options: FURTHER.iter().filter_map(|key| Some(((*key).to_owned(), own(config, key)?))).collect(),
+    }
+}
+
+/// An option on which these settings and the cluster differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The option.
+    pub option: String,
+    /// What the settings say.
+    pub ours: String,
+    /// What the cluster has.
+    pub theirs: String,
+}
+
+/// What is set here and is otherwise in the cluster.
+pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
+    let mut all = Vec::new();
+    for (option, theirs) in spread(told) {
+        if let Some(ours) = own(config, &option).filter(|ours| *ours != theirs) {
+            all.push(Difference { option, ours, theirs });
+        }
+    }
+    for option in FURTHER {
+        let unset = !told.options.contains_key(option);
+        if let Some(ours) = own(config, option).filter(|ours| unset && ours != "false" && !ours.is_empty()) {
+            all.push(Difference { option: option.into(), ours, theirs: "not set".into() });
+        }
+    }
+    all
+}
+
+/// What the cluster has otherwise than K3s by itself and the settings do not mention: to be set as well.
+pub fn taken_over(config: &Config, told: &Agreed) -> Config {
+    let mut all = Config::new();
+    for (option, theirs) in spread(told) {
+        let default = DEFAULTS.iter().find(|(name, _)| *name == option).map_or("", |(_, default)| default);
+        if config.contains_key(&option) || theirs == default {
+            continue;
+        }
+        let value = match (option.as_str(), theirs.as_str()) {
+            (DISABLE, list) => ConfigValue::Many(list.split(',').map(|part| ConfigScalar::Text(part.into())).collect()),
+            (_, "true") => ConfigValue::One(ConfigScalar::Bool(true)),
+            (_, "false") => ConfigValue::One(ConfigScalar::Bool(false)),
+            (_, text) => ConfigValue::One(ConfigScalar::Text(text.into())),
+        };
+        all.insert(option, value);
+    }
+    all
+}
+
+/// Option and value; lists with commas.
+fn spread(agreed: &Agreed) -> Vec<(String, String)> {
+    let named = [
+        ("cluster-cidr", agreed.cluster_cidr.clone()),
+        ("service-cidr", agreed.service_cidr.clone()),
+        ("cluster-dns", agreed.cluster_dns.clone()),
+        ("cluster-domain", agreed.cluster_domain.clone()),
+        ("flannel-backend", agreed.flannel_backend.clone()),
+        (DISABLE, agreed.disable.join(",")),
+    ];
+    let named = named.into_iter().map(|(key, value)| (key.to_owned(), value));
+    named.chain(agreed.options.clone()).collect()
+}
+
+/// What the settings say of an option; lists with commas, `disable` sorted.
+fn own(config: &Config, key: &str) -> Option<String> {
+    let one = |value: &ConfigScalar| match value {
+        ConfigScalar::Text(text) => text.clone(),
+        ConfigScalar::Bool(yes) => yes.to_string(),
+        ConfigScalar::Integer(number) => number.to_string(),
+        // None of these is a secret, and none may become known by being compared.
+        ConfigScalar::Secret(_) => String::new(),
+    };
+    let mut all: Vec<String> = match config.get(key)? {
+        ConfigValue::One(value) => one(value).split(',').map(|part| part.trim().to_owned()).collect(),
+        ConfigValue::Many(values) => values.iter().map(one).collect(),
+    };
+    if key == DISABLE {
+        all.sort();
+        all.dedup();
+    }
+    Some(all.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(entries: &[(&str, ConfigValue)]) -> Config {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
+    }
+
+    fn text(text: &str) -> ConfigValue {
+        ConfigValue::One(ConfigScalar::Text(text.into()))
+    }
+
+    fn list(all: &[&str]) -> ConfigValue {
+        ConfigValue::Many(all.iter().map(|text| ConfigScalar::Text((*text).into())).collect())
+    }
+
+    #[test]
+    fn what_k3s_does_by_itself_is_agreed_on_without_being_set() {
+        let told = agreed(&Config::new());
+        assert_eq!(told.cluster_cidr, "10.42.0.0/16");
+        assert!(differences(&Config::new(), &told).is_empty() && taken_over(&Config::new(), &told).is_empty());
+        let same = config(&[("cluster-cidr", text("10.42.0.0/16")), ("disable", list(&[]))]);
+        assert!(differences(&same, &told).is_empty() && taken_over(&same, &told).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_set_here_is_taken_over() {
+        let first = config(&[
+            ("cluster-cidr", text("10.52.0.0/16")),
+            ("disable", list(&["traefik", "servicelb"])),
+            ("secrets-encryption", ConfigValue::One(ConfigScalar::Bool(true))),
+        ]);
+        let told = agreed(&first);
+        let taken = taken_over(&Config::new(), &told);
+        assert_eq!(
+            serde_json::json!(taken),
+            serde_json::json!({ "cluster-cidr": "10.52.0.0/16", "disable": ["servicelb", "traefik"], "secrets-encryption": true })
+        );
+        // In another order, or as one text, it is the same.
+        let other = config(&[("disable", text("servicelb, traefik"))]);
+        assert!(differences(&other, &told).is_empty());
+        assert_eq!(taken_over(&other, &told).len(), 2);
+    }
+
+    #[test]
+    fn what_differs_is_named_with_both_values() {
+        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]));
+        let ours = config(&[
+            ("service-cidr", text("10.99.0.0/16")),
+            ("disable", list(&["traefik"])),
+            ("embedded-registry", ConfigValue::One(ConfigScalar::Bool(true))),
+            ("disable-helm-controller", ConfigValue::One(ConfigScalar::Bool(false))),
+        ]);
+        let said: Vec<_> = differences(&ours, &told).into_iter().map(|d| (d.option, d.ours, d.theirs)).collect();
+        let wanted = [
+            ("service-cidr", "10.99.0.0/16", "10.53.0.0/16"),
+            ("disable", "traefik", ""),
+            ("embedded-registry", "true", "not set"),
+        ];
+        assert_eq!(said, wanted.map(|(a, b, c)| (a.into(), b.into(), c.into())));
+    }
+}

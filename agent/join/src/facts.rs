@@ -1,0 +1,157 @@
+//! What is read before the plan is made.
+
+use crate::files::{
+    ENROLLED, ETCD_DATA, Enrolled, KUBELET_CERTIFICATE, LAST, LEFT, Last, MACHINE_KEY, PASSWORD, SAID, Said, TOKEN,
+};
+use crate::{Join, service};
+use bowline_enroll::NodeName;
+use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
+use bowline_ports::{
+    ActiveState, ErrorKind, Inspect, NodeObject, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+};
+use bowline_settings::{Role, TicketSource};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// How the machine key stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// There is none yet.
+    Absent,
+    /// There is a file, and it is no key.
+    Broken(String),
+    /// It is there.
+    There,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The machine key.
+    pub key: Key,
+    /// A hash of the ticket that tells nothing about it, or why there is no ticket and what to do.
+    pub ticket: Result<String, (String, String)>,
+    /// K3s's node password is there.
+    pub password: bool,
+    /// What the servers said when they let this machine in.
+    pub enrolled: Option<Enrolled>,
+    /// The token file is there.
+    pub token: bool,
+    /// What came of the last try.
+    pub last: Option<Last>,
+    /// What the servers said of labels and taints.
+    pub said: Option<Said>,
+    /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data.
+    pub joined: bool,
+    /// It was told to leave.
+    pub leaving: bool,
+    /// K3s does not run.
+    pub down: bool,
+    /// This Node, by the kubelet's own credentials, on a server by the administrator's.
+    pub node: Option<NodeObject>,
+    /// The host name.
+    pub host_name: String,
+    /// Seconds since 1970.
+    pub unix: i64,
+    /// Seconds since boot.
+    pub uptime: u64,
+}
+
+pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, PortError> {
+    let clock = host.clock().await?;
+    let host_name = host.host_name().await?.to_lowercase();
+    let name = spec.name.clone().unwrap_or_else(|| host_name.clone());
+    let key = match host.read(Path::new(MACHINE_KEY)).await? {
+        None => Key::Absent,
+        Some(file) => match MachineKey::parse(&file.text()) {
+            Ok(_) => Key::There,
+            Err(why) => Key::Broken(why.to_string()),
+        },
+    };
+    let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    let (joined, kubeconfig) = match spec.role {
+        Role::Agent => (there(KUBELET_CERTIFICATE).await?, k3s_kubelet_kubeconfig()),
+        Role::Server => (there(ETCD_DATA).await?, k3s_admin_kubeconfig()),
+    };
+    let unit = host.unit(service(spec.role)).await?;
+    let node = match host.meta(&kubeconfig).await? {
+        Some(_) if joined && unit.active == ActiveState::Active => match host.node(&kubeconfig, &name).await {
+            Ok(node) => node,
+            Err(error) if error.kind == ErrorKind::Denied => None,
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => None,
+            Err(error) => return Err(error),
+        },
+        _ => None,
+    };
+    Ok(Facts {
+        key,
+        ticket,
+        password: there(PASSWORD).await?,
+        enrolled: read(host, ENROLLED).await?,
+        token: there(TOKEN).await?,
+        last: read(host, LAST).await?,
+        said: read(host, SAID).await?,
+        joined,
+        leaving: there(LEFT).await?,
+        down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
+        node,
+        host_name,
+        unix: clock.unix,
+        uptime: clock.uptime,
+    })
+}
+
+/// A file of Bowline's own; one that makes no sense is as none: asking again makes it anew.
+async fn read<T: DeserializeOwned>(host: &dyn Inspect, path: &str) -> Result<Option<T>, PortError> {
+    Ok(host.read(Path::new(path)).await?.and_then(|file| serde_json::from_slice(&file.content).ok()))
+}
+
+/// The ticket of this name: from the settings, from a file, or from the cluster key of a server. The inner error is
+/// why there is none, and what to do.
+///
+/// # Errors
+/// A machine that can not be read.
+pub async fn read_ticket(
+    spec: &Join,
+    host: &dyn Inspect,
+    name: &str,
+) -> Result<Result<Ticket, (String, String)>, PortError> {
+    let path = match (&spec.spec.ticket, &spec.spec.key_file) {
+        (Some(TicketSource::Inline(text)), _) => {
+            return Ok(Ticket::parse(text.expose())
+                .map_err(|why| (format!("`cluster.ticket`: {why}"), "`bowline ticket` on a server prints it".into())));
+        }
+        (Some(TicketSource::File(path)), _) | (None, Some(path)) => path,
+        (None, None) => {
+            let hint = "set `cluster.ticket`, or on a server `cluster.key-file`";
+            return Ok(Err(("there is no ticket in the settings".into(), hint.into())));
+        }
+    };
+    let shown = path.display();
+    let Some(meta) = host.meta(path).await? else {
+        return Ok(Err((format!("{shown} is not there"), format!("write the ticket into {shown}, mode 0600"))));
+    };
+    if meta.mode & 0o077 != 0 {
+        let why = format!("{shown} has mode {:04o}: others than root can read it", meta.mode & 0o7777);
+        return Ok(Err((why, format!("`chmod 600 {shown}`; whoever may have read it can come in by that name"))));
+    }
+    let text = host.read(path).await?.map(|file| file.text()).unwrap_or_default();
+    if spec.role == Role::Server {
+        let keys = ClusterKeys::parse(&text).map_err(|why| (format!("{shown}: {why}"), KEY_HINT.to_string()));
+        return Ok(keys.and_then(|keys| {
+            let name = NodeName::new(name).map_err(|why| (format!("{name}: {why}"), "set `node.name`".into()))?;
+            keys.ticket(Role::Server, &name).ok_or_else(|| (format!("{shown} has no key"), KEY_HINT.into()))
+        }));
+    }
+    Ok(Ticket::parse(&text).map_err(|why| (format!("{shown}: {why}"), "`bowline ticket` on a server prints it".into())))
+}
+
+const KEY_HINT: &str = "the same key on every server: `openssl rand -hex 32` makes one";
+
+/// A name for a ticket, to see that it changed.
+pub(crate) fn fingerprint(ticket: &Ticket) -> String {
+    let digest = Sha256::digest(format!("bowline-ticket-fingerprint:{}", ticket.expose()));
+    hex::encode(digest).chars().take(16).collect()
+}

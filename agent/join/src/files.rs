@@ -1,0 +1,88 @@
+//! The files of a machine that comes in.
+
+use bowline_enroll::wire::{Agreed, Cut};
+use bowline_settings::Taint;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The machine key: who this machine is. Made once, 0600, never leaves the machine.
+pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
+/// The token that K3s comes in with. It stays there when it has served: its `K10HASH` pins the cluster's CA.
+pub const TOKEN: &str = "/var/lib/bowline/k3s-token";
+/// What the servers said when they let this machine in, without the token.
+pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
+/// That this machine was told to leave: since when, seconds since 1970.
+pub const LEFT: &str = "/var/lib/bowline/left";
+/// What came of the last try, until the next boot.
+pub const LAST: &str = "/run/bowline/enroll.json";
+/// What the servers said of this node's own labels and taints, until the next boot.
+pub const SAID: &str = "/run/bowline/node.json";
+/// K3s's own node password.
+pub const PASSWORD: &str = "/etc/rancher/node/password";
+/// The kubelet's certificate: K3s makes it when it has come in.
+pub const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
+
+/// Embedded etcd's data: a server that has it is a member of its cluster.
+pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
+/// K3s's own token file on servers: it has come up.
+pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
+
+/// What a server said when it let this machine in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Enrolled {
+    /// The name that it came in under.
+    pub name: String,
+    /// In which role (`agent`, `server`).
+    pub role: String,
+    /// Which ticket, by a hash that tells nothing about it.
+    pub ticket: String,
+    /// Seconds since 1970, by this machine's clock, when the token is worth nothing but its hash; `None`: never.
+    pub expires: Option<i64>,
+    /// Where issuers answer, `ADDRESS:PORT`.
+    pub issuers: Vec<String>,
+    /// K3s's servers, `https://ADDRESS:6443`.
+    pub servers: Vec<String>,
+    /// The release that the servers run.
+    pub kubernetes: String,
+    /// SHA-256 of the cluster's CA.
+    pub ca: String,
+    /// The settings to agree on.
+    pub agreed: Agreed,
+}
+
+/// What came of asking, when it was not to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Last {
+    /// The word of the refusal; `no-answer` when nobody gave a proven one.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
+    /// Seconds since boot when it was.
+    pub at: u64,
+    /// Seconds until the next try.
+    pub again: u64,
+    /// Seconds since boot when asking began without an answer since; `None` when somebody has answered, which a server
+    /// that would found a cluster remembers for as long as it has not come in.
+    #[serde(default)]
+    pub silent_since: Option<u64>,
+}
+
+/// What the servers said of this node's labels and taints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Said {
+    /// What was asked for, and of which Node, as a hash.
+    pub asked: String,
+    /// Labels that the servers see to.
+    pub labels: BTreeMap<String, String>,
+    /// Taints that the servers see to.
+    pub taints: Vec<Taint>,
+    /// What they do not give.
+    pub cut: Vec<Cut>,
+    /// Seconds since boot.
+    pub at: u64,
+    /// A refusal of the whole: its word and its sentence.
+    pub refused: Option<(String, String)>,
+}

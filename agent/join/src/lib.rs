@@ -1,0 +1,153 @@
+//! How this machine comes into its cluster: it asks the servers that it knows, and keeps what it is given.
+//!
+//! Nobody carries a token here. The machine proves its ticket, signs with its own key, and gets a credential for this
+//! one name and role; the contract is `enrolment.md` of the project's design. A refusal is a wait with its reason.
+//!
+//! - `facts`: what is read.
+//! - `decide`: the plan.
+//! - `act`: the conversations.
+//! - `exchange`: proofs and hashes.
+//! - [`agree`]: the options that all servers have alike.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
+mod act;
+pub mod agree;
+mod decide;
+mod exchange;
+mod facts;
+pub mod files;
+
+pub use exchange::Exchange;
+pub use facts::{Facts, Key, read_ticket};
+
+use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::{Change, Inspect, PortError, Progress};
+use bowline_settings::{ConfigValue, Join as Spec, Role, Taint};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The service of a K3s agent.
+pub const AGENT_SERVICE: &str = "k3s-agent.service";
+
+/// K3s's service, as K3s's own installer names it.
+pub(crate) fn service(role: Role) -> &'static str {
+    match role {
+        Role::Agent => AGENT_SERVICE,
+        Role::Server => "k3s.service",
+    }
+}
+
+/// `servers`, the ticket, and what the node would have.
+pub struct Join {
+    /// The settings.
+    pub spec: Spec,
+    /// As what.
+    pub role: Role,
+    /// The node's name, where the settings give one.
+    pub name: Option<String>,
+    /// The program's version, for the servers' records.
+    pub version: String,
+    /// The release in the settings, if there is one.
+    pub kubernetes: Option<String>,
+    /// Labels that the node would have and can not set itself; values may have facts in braces in them.
+    pub labels: BTreeMap<String, String>,
+    /// Taints that the node would have.
+    pub taints: Vec<Taint>,
+    /// Names of the volumes that gate Kubernetes: the startup taint stays until they are there, and the data of a server
+    /// may be on one.
+    pub volumes: Vec<String>,
+    /// `[cluster.config]`: on some of it all servers have to agree.
+    pub config: BTreeMap<String, ConfigValue>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Make the machine key.
+    MakeKey,
+    /// Make K3s's node password.
+    MakePassword,
+    /// Ask the servers to be let in.
+    Enroll {
+        /// Under which name.
+        name: String,
+        /// The node's address.
+        address: String,
+        /// Whom to ask, in this order.
+        issuers: Vec<String>,
+        /// The labels that it would have, as far as their facts are known.
+        labels: BTreeMap<String, String>,
+    },
+    /// Ask the servers for what the kubelet may not do itself.
+    AskForNode {
+        /// Its name.
+        name: String,
+        /// Whom to ask.
+        issuers: Vec<String>,
+        /// The labels that are asked for.
+        labels: BTreeMap<String, String>,
+        /// What is asked for, as a hash.
+        asked: String,
+        /// Everything of its own is in place.
+        settled: bool,
+        /// For people: what it is about.
+        about: String,
+    },
+    /// Stop K3s, now and at every boot.
+    Stop,
+    /// Give the name back, then forget what the servers gave.
+    Leave {
+        /// The name.
+        name: String,
+        /// Whom to ask.
+        issuers: Vec<String>,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeKey => f.write_str("make the key of this machine"),
+            Self::MakePassword => f.write_str("make K3s's node password"),
+            Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
+            Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
+            Self::Stop => f.write_str("stop K3s, now and at every boot"),
+            Self::Leave { name, .. } => write!(f, "give the name {name} back"),
+        }
+    }
+}
+
+impl Capability for Join {
+    const NAME: &'static str = "join";
+    // What the servers keep is theirs to keep; this is for what they were not told.
+    const EVERY: Duration = Duration::from_secs(3600);
+    type Facts = Facts;
+    type Action = Action;
+
+    async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
+        facts::observe(self, host).await
+    }
+
+    fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
+        decide::plan(self, facts, now)
+    }
+
+    async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        match action {
+            Action::MakeKey => act::make_key(host).await,
+            Action::MakePassword => act::make_password(host).await,
+            Action::Enroll { name, address, issuers, labels } => {
+                act::enroll(self, host, name, address, issuers, labels).await
+            }
+            Action::AskForNode { name, issuers, labels, asked, settled, .. } => {
+                act::ask_for_node(self, host, name, issuers, labels, asked, *settled).await
+            }
+            Action::Stop => act::stop(self, host).await,
+            Action::Leave { name, issuers } => act::leave(self, host, name, issuers).await,
+        }
+    }
+}
