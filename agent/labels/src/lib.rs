@@ -1,25 +1,37 @@
-//! The labels of this Node: applied by the Kubernetes API as field manager `bowline`, and kept.
+//! The labels of this Node: applied by the Kubernetes API as field manager `bowline`, and kept. On servers its taints too,
+//! and the end of the startup taint; on agents the servers see to those.
 //!
 //! Never through K3s's own options: a reserved one there stops the kubelet, and the kubelet would own them.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+mod taints;
+
+pub use taints::Taints;
+
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, k3s_admin_kubeconfig};
+use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, Ready, TaintChange};
+use bowline_settings::{Filled, fill};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The field manager under which Bowline owns labels.
 pub const MANAGER: &str = "bowline";
 
-/// The labels of the settings.
+/// The labels and taints of the settings.
 pub struct Labels {
-    /// Key and value.
+    /// Key and value, which may have facts in braces in it.
     pub labels: BTreeMap<String, String>,
+    /// What this node sees to itself of its taints; `None` on agents.
+    pub taints: Option<Taints>,
     /// The node's name, where the settings give one.
     pub name: Option<String>,
+    /// Whose credentials set them: the administrator's on a server, the kubelet's own on an agent.
+    pub kubeconfig: PathBuf,
 }
 
 /// What was read.
@@ -29,21 +41,36 @@ pub struct Facts {
     pub node: Option<NodeObject>,
 }
 
-/// The one change.
+/// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Action {
-    /// The Node.
-    pub node: String,
-    /// All labels that Bowline owns afterwards.
-    pub labels: BTreeMap<String, String>,
-    /// What changes, for people.
-    pub changes: Vec<String>,
+pub enum Action {
+    /// Apply the labels.
+    Label {
+        /// The Node.
+        node: String,
+        /// All labels that Bowline owns afterwards.
+        labels: BTreeMap<String, String>,
+        /// What changes, for people.
+        changes: Vec<String>,
+    },
+    /// Change the taints.
+    Taint {
+        /// The Node.
+        node: String,
+        /// Those that come and go.
+        change: TaintChange,
+        /// What changes, for people.
+        changes: Vec<String>,
+    },
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "label Node {}: {}", self.node, self.changes.join(", "))
+        match self {
+            Self::Label { node, changes, .. } => write!(f, "label Node {node}: {}", changes.join(", ")),
+            Self::Taint { node, changes, .. } => write!(f, "taint Node {node}: {}", changes.join(", ")),
+        }
     }
 }
 
@@ -58,11 +85,10 @@ impl Capability for Labels {
             Some(name) => name.clone(),
             None => host.host_name().await?.to_lowercase(),
         };
-        let kubeconfig = k3s_admin_kubeconfig();
-        if host.meta(&kubeconfig).await?.is_none() {
+        if host.meta(&self.kubeconfig).await?.is_none() {
             return Ok(Facts { node: None });
         }
-        match host.node(&kubeconfig, &name).await {
+        match host.node(&self.kubeconfig, &name).await {
             Ok(node) => Ok(Facts { node }),
             Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, .. }) => Ok(Facts { node: None }),
             Err(error) => Err(error),
@@ -71,6 +97,9 @@ impl Capability for Labels {
 
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
+        if now.is("leaving", "yes") {
+            return plan;
+        }
         // Stated for a K3s that is ours or adopted only: the Node of one that is refused is not ours to label.
         let registered = now.get("node").is_some();
         let Some(node) = facts.node.as_ref().filter(|_| registered) else {
@@ -80,10 +109,18 @@ impl Capability for Labels {
             );
             return plan;
         };
+        plan.state("node-seen", seen(node));
         let owned = |key: &String| node.managers.get(key).is_some_and(|m| m.iter().any(|m| m == MANAGER));
         let mut wanted = BTreeMap::new();
         let mut changes = Vec::new();
-        for (key, value) in &self.labels {
+        let filled = fill(&self.labels, |fact| now.get(&fact.condition()).map(String::from));
+        for key in self.held(&filled, &mut plan) {
+            // What is on the Node already stays meanwhile.
+            if let Some(there) = node.labels.get(key).filter(|_| owned(key)) {
+                wanted.insert(key.clone(), there.clone());
+            }
+        }
+        for (key, value) in &filled.labels {
             let there = node.labels.get(key);
             let others: Vec<_> =
                 node.managers.get(key).into_iter().flatten().filter(|m| *m != MANAGER).cloned().collect();
@@ -112,20 +149,52 @@ impl Capability for Labels {
             2.. => format!("{key} no longer kept"),
             _ => format!("{key} removed"),
         }));
-        if changes.is_empty() {
-            if plan.refusals.is_empty() {
-                plan.state("labels", "applied");
-            }
-        } else {
-            let action = Action { node: node.name.clone(), labels: wanted, changes };
+        let labelled = changes.is_empty() && plan.refusals.is_empty() && plan.waits.is_empty();
+        if labelled {
+            plan.state("labels", "applied");
+        }
+        if !changes.is_empty() {
+            let action = Action::Label { node: node.name.clone(), labels: wanted, changes };
             plan.step("labels", action, "the settings say so");
+        }
+        if let Some(taints) = &self.taints {
+            taints.plan(node, labelled, now, &mut plan);
         }
         plan
     }
 
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
-        host.apply_labels(&k3s_admin_kubeconfig(), &action.node, &action.labels).await
+        match action {
+            Action::Label { node, labels, .. } => host.apply_labels(&self.kubeconfig, node, labels).await,
+            Action::Taint { node, change, .. } => host.set_taints(&self.kubeconfig, node, change).await,
+        }
     }
+}
+
+impl Labels {
+    /// Waits for the facts that labels lack, refuses what is no value of one; gives the keys of both.
+    fn held<'a>(&self, filled: &'a Filled, plan: &mut Plan<Action>) -> Vec<&'a String> {
+        for (key, fact) in &filled.missing {
+            let wait = Wait::new(format!("labels/{key}"), format!("the fact {fact}"), "the label is made of it");
+            plan.waits.push(wait);
+        }
+        for (key, value) in &filled.wrong {
+            plan.refuse(
+                format!("labels/{key}"),
+                format!("set {key}={}", self.labels.get(key).unwrap_or(value)),
+                format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`"),
+                format!("write a value of your own for {key} in [node] labels, or remove it"),
+            );
+        }
+        filled.missing.iter().map(|(key, _)| key).chain(filled.wrong.iter().map(|(key, _)| key)).collect()
+    }
+}
+
+/// A word that changes when the Node's labels, taints or readiness do, for whoever reads the Node seldom.
+fn seen(node: &NodeObject) -> String {
+    let mut hasher = DefaultHasher::new();
+    (&node.uid, &node.labels, &node.taints, node.ready == Ready::True).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 #[cfg(test)]
@@ -133,7 +202,7 @@ mod tests {
     use super::*;
     use bowline_ports::Ready;
 
-    fn node(labels: &[(&str, &str, &str)]) -> Facts {
+    pub(crate) fn node(labels: &[(&str, &str, &str)]) -> Facts {
         let mut managers = BTreeMap::<String, Vec<String>>::new();
         for (key, _, manager) in labels {
             managers.entry(key.to_string()).or_default().push(manager.to_string());
@@ -147,6 +216,7 @@ mod tests {
             ready_message: String::new(),
             internal_ips: Vec::new(),
             taints: Vec::new(),
+            own_taints: None,
             kubelet_version: "v1.34.1+k3s1".into(),
         };
         Facts { node: Some(node) }
@@ -154,7 +224,13 @@ mod tests {
 
     fn plan(settings: &[(&str, &str)], facts: &Facts) -> Plan<Action> {
         let labels = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Labels { labels, name: None }.plan(facts, &Conditions::from_pairs([("node", "ready")]))
+        Labels { labels, taints: None, name: None, kubeconfig: PathBuf::new() }
+            .plan(facts, &Conditions::from_pairs([("node", "ready")]))
+    }
+
+    fn applied(plan: &Plan<Action>) -> (&BTreeMap<String, String>, &[String]) {
+        let Action::Label { labels, changes, .. } = &plan.steps[0].action else { panic!("{plan:?}") };
+        (labels, changes)
     }
 
     #[test]
@@ -162,34 +238,53 @@ mod tests {
         let facts = node(&[("old", "1", MANAGER), ("kept", "x", MANAGER), ("foreign", "y", "kubectl-label")]);
         let plan = plan(&[("role", "kafka"), ("kept", "x")], &facts);
         assert_eq!(plan.steps[0].action.to_string(), "label Node n1: role=kafka, old removed");
-        assert_eq!(plan.steps[0].action.labels.len(), 2);
+        assert_eq!(applied(&plan).0.len(), 2);
     }
 
     #[test]
     fn a_forgotten_label_that_somebody_else_keeps_too_stays() {
         let plan = plan(&[], &node(&[("old", "1", MANAGER), ("old", "1", "kubectl-label")]));
-        assert_eq!(plan.steps[0].action.changes, ["old no longer kept"]);
+        assert_eq!(applied(&plan).1, ["old no longer kept"]);
     }
 
     #[test]
     fn what_somebody_else_keeps_differently_is_left_alone_and_said_and_holds_nothing_back() {
         let plan = plan(&[("role", "kafka"), ("zone", "a")], &node(&[("zone", "b", "kubelet")]));
         assert_eq!(plan.refusals[0].why, "zone=b is kept by kubelet");
-        assert_eq!(plan.steps[0].action.labels.keys().collect::<Vec<_>>(), ["role"]);
+        assert_eq!(applied(&plan).0.keys().collect::<Vec<_>>(), ["role"]);
     }
 
     #[test]
     fn an_equal_label_is_owned_too_so_that_it_stays() {
         let plan = plan(&[("role", "kafka")], &node(&[("role", "kafka", "kubectl-label")]));
-        assert_eq!(plan.steps[0].action.changes, ["role=kafka (taken over)"]);
+        assert_eq!(applied(&plan).1, ["role=kafka (taken over)"]);
     }
 
     #[test]
     fn a_node_of_a_k3s_that_is_not_ours_is_left_alone() {
         let labels = BTreeMap::from([("role".to_string(), "kafka".to_string())]);
-        let plan = Labels { labels, name: None }.plan(&node(&[]), &Conditions::default());
+        let spec = Labels { labels, taints: None, name: None, kubeconfig: PathBuf::new() };
+        let plan = spec.plan(&node(&[]), &Conditions::default());
         assert!(plan.steps.is_empty());
         assert_eq!(plan.waits[0].what, "the Node");
+    }
+
+    #[test]
+    fn a_label_whose_fact_is_missing_or_no_value_is_held_back_alone() {
+        let labels = [("zone", "{zone}"), ("gpu", "{gpu}"), ("at", "{address}"), ("role", "kafka")]
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        let labels = Labels { labels: BTreeMap::from(labels), taints: None, name: None, kubeconfig: PathBuf::new() };
+        let now = [("node", "ready"), ("fact/zone", "a"), ("fact/address", "fd00::7")];
+        let plan = labels.plan(&node(&[("gpu", "old", MANAGER)]), &Conditions::from_pairs(now));
+        let Action::Label { labels: wanted, changes, .. } = &plan.steps[0].action else { panic!("{:?}", plan.steps) };
+        assert_eq!(changes, &["role=kafka", "zone=a"]);
+        assert_eq!(wanted["gpu"], "old");
+        assert_eq!((plan.waits[0].item.as_str(), plan.waits[0].what.as_str()), ("labels/gpu", "the fact {gpu}"));
+        assert_eq!((plan.waits.len(), plan.refusals.len()), (1, 1));
+        assert!(plan.refusals[0].why.starts_with("“fd00::7” is no value of a label"), "{}", plan.refusals[0].why);
+        let there = [("gpu", "old", MANAGER), ("role", "kafka", MANAGER), ("zone", "a", MANAGER)];
+        let after = labels.plan(&node(&there), &Conditions::from_pairs(now));
+        assert!(after.steps.is_empty() && !after.conditions.contains_key("labels"));
     }
 
     #[test]
