@@ -4,25 +4,59 @@
 //! can be compared by key.
 
 use crate::MARK;
-use bowline_settings::{Cluster, ConfigScalar, ConfigValue};
+use bowline_settings::{Cluster, ConfigScalar, ConfigValue, Datastore, Role, STARTUP_TAINT};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
-/// The configuration for this node. `address` is always the private one: K3s advertises the external address
-/// otherwise, and then the external address goes into the certificate by `tls-san` only.
-pub fn config_text(spec: &Cluster, name: &str, address: &str, interface: &str, external: Option<&str>) -> String {
-    let mut keys: BTreeMap<String, Value> =
-        spec.config.iter().map(|(key, value)| (key.clone(), to_json(value))).collect();
+/// What this node is called and where it is.
+pub struct OwnNode<'a> {
+    /// The node's name.
+    pub name: &'a str,
+    /// Its private address, which is always the one that is advertised: K3s advertises the external one otherwise.
+    pub address: &'a str,
+    /// The interface that has it.
+    pub interface: &'a str,
+    /// An address of it outside, which goes into the certificate by `tls-san`.
+    pub external: Option<&'a str>,
+}
+
+/// The configuration for this node. `join` is the token file, and K3s's server whom to join; `told` are options that
+/// other servers have and the settings do not mention.
+pub fn config_text(
+    spec: &Cluster,
+    node: &OwnNode<'_>,
+    join: Option<(&Path, &str)>,
+    told: BTreeMap<String, Value>,
+) -> String {
+    let OwnNode { name, address, interface, external } = *node;
+    let mut keys = told;
+    keys.extend(spec.config.iter().map(|(key, value)| (key.clone(), to_json(value))));
     keys.insert("node-name".into(), json!(name));
     keys.insert("node-ip".into(), json!(address));
-    keys.insert("advertise-address".into(), json!(address));
+    let server = spec.role == Role::Server;
+    if server {
+        keys.insert("advertise-address".into(), json!(address));
+    }
+    if let Some((token, first)) = join {
+        keys.insert("server".into(), json!(first));
+        keys.insert("token-file".into(), json!(token));
+    } else if server && spec.join.datastore == Datastore::Etcd {
+        keys.insert("cluster-init".into(), json!(true));
+    }
+    if spec.join.startup_taint {
+        // At registration only: workloads wait until volumes, roles and labels are in place.
+        keys.insert("node-taint+".into(), json!([format!("{STARTUP_TAINT}=:NoSchedule")]));
+    }
     let flannel = keys.get("flannel-backend").and_then(Value::as_str).unwrap_or("vxlan");
     if flannel != "none" {
         keys.insert("flannel-iface".into(), json!(interface));
     }
     if let Some(external) = external {
         keys.insert("node-external-ip".into(), json!(external));
-        add_san(&mut keys, external);
+        if server {
+            add_san(&mut keys, external);
+        }
     }
     let mut text = format!("{MARK} from [cluster] and [node]; change the settings, not this file.\n");
     for (key, value) in keys {

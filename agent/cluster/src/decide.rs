@@ -1,14 +1,20 @@
 //! The plan for K3s. It is never restarted without a changed reason, and one that somebody else installed is
 //! adopted as it is or refused.
 
-use crate::config::{config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, api_port};
+use crate::config::{OwnNode, config_text, differing_keys, keys};
+use crate::facts::{Facts, Restart, api_port, other};
 use crate::release::{Release, pinned, staged};
-use crate::{Action, BINARY, Cluster, MARK, SERVICE, UNIT_FILE, UNIT_TEXT};
+use crate::{Action, BINARY, Cluster, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::{ActiveState, Job, Ready};
-use bowline_settings::Mirror;
+use bowline_settings::{Cluster as Spec, Mirror, Role, Version};
 use std::time::Duration;
+
+mod adopted;
+mod words;
+
+use adopted::adopted;
+use words::{last_words, not_taken};
 
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
@@ -19,20 +25,45 @@ const READ_AT_START: &str = "K3s reads its configuration at its start only";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
-    let version = spec.spec.version.to_string();
-    if facts.agent_unit {
+    let role = spec.spec.role;
+    for (key, what) in &spec.later {
+        let why = "this version of Bowline does not do that yet";
+        plan.refuse(format!("{ITEM}/{key}"), *what, why, format!("take `{key}` out of the settings"));
+    }
+    if now.is("leaving", "yes") {
+        return plan;
+    }
+    if facts.other_role {
+        let other = other(role);
+        let remover = if other == Role::Agent { "k3s-agent-uninstall.sh" } else { "k3s-uninstall.sh" };
         plan.refuse(
             ITEM,
-            "run K3s as a server",
-            "K3s is installed on this machine as an agent (k3s-agent.service)",
-            "remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server",
+            format!("run K3s as {}", a(role)),
+            format!("K3s is installed on this machine as {} ({})", a(other), service(other)),
+            format!("remove it (`{remover}`) if this machine is to be {}", a(role)),
         );
         return plan;
     }
+    // An agent may leave the release to the servers.
+    let told = now.get("k3s-version").and_then(|text| text.parse().ok());
+    let Some(exact) = spec.spec.version.exact().or(told) else {
+        plan.waits.push(Wait::new(ITEM, "the servers to say which release they run", "the settings have no `version`"));
+        return plan;
+    };
+    let whole = Spec { version: Version::Exact(exact), ..spec.spec.clone() };
+    let spec = &Cluster {
+        spec: whole,
+        name: spec.name.clone(),
+        volumes: spec.volumes.clone(),
+        token: spec.token.clone(),
+        later: Vec::new(),
+        external: spec.external,
+    };
+    let version = exact.to_string();
     let foreign = facts.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK));
     if foreign {
         if adopted(spec, facts, &version, &mut plan) {
-            watch(facts, now, &mut plan);
+            watch(spec, facts, now, &mut plan);
         }
         return plan;
     }
@@ -43,20 +74,24 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         plan.step(ITEM, Action::Link { path: path.clone() }, "as K3s's own installer does");
     }
     match &facts.unit_file {
-        Some(text) if text == UNIT_TEXT => {
+        Some(text) if *text == unit_text(role) => {
             if facts.unit.needs_reload || facts.unit.load == "not-found" {
                 plan.step(ITEM, Action::Reload, "systemd has not read K3s's unit yet");
             }
         }
         Some(_) => plan.step(
             ITEM,
-            Action::WriteUnit,
+            Action::WriteUnit { path: unit_file(role) },
             "it was edited by hand, or an earlier Bowline wrote it; K3s goes on running as it is",
         ),
-        None => plan.step(ITEM, Action::WriteUnit, "systemd runs K3s, also when Bowline does not run"),
+        None => plan.step(
+            ITEM,
+            Action::WriteUnit { path: unit_file(role) },
+            "systemd runs K3s, also when Bowline does not run",
+        ),
     }
     if facts.unit.file_state != "enabled" {
-        plan.step(ITEM, Action::Enable, "the next boot must start it");
+        plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");
     }
     // From here on the node itself has to be known.
     if !conditions(spec, facts, now, &mut plan) {
@@ -67,39 +102,12 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     plan
 }
 
-/// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
-fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
-    let hint = "change the settings to what is installed, or uninstall that K3s (`k3s-uninstall.sh`)";
-    let text = facts.unit_file.as_deref().unwrap_or_default();
-    let server = text.lines().any(|l| {
-        !l.trim_start().starts_with('#') && l.split_whitespace().any(|w| w.trim_matches(['\'', '"']) == "server")
-    });
-    match &facts.installed {
-        None => plan.refuse(ITEM, "adopt K3s", format!("{UNIT_FILE} exists, but {BINARY} does not run"), hint),
-        Some(installed) if installed != version => plan.refuse(
-            ITEM,
-            "adopt K3s",
-            format!("K3s {installed} is installed here by somebody else, and the settings say {version}"),
-            hint,
-        ),
-        Some(_) if !server => {
-            plan.refuse(ITEM, "adopt K3s", format!("{UNIT_FILE} does not run it as a server"), hint);
-        }
-        Some(_) if differs_from_pin(spec, facts) => plan.refuse(
-            ITEM,
-            "adopt K3s",
-            format!("{BINARY} has another SHA-256 than `sha256` in the settings"),
-            "find out where that file came from before you trust it",
-        ),
-        Some(installed) => {
-            plan.note(
-                ITEM,
-                format!("K3s {installed} was installed by somebody else: adopted without a restart, its unit and configuration are left as they are"),
-            );
-            return true;
-        }
+/// `a server` or `an agent`.
+fn a(role: Role) -> &'static str {
+    match role {
+        Role::Server => "a server",
+        Role::Agent => "an agent",
     }
-    false
 }
 
 fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
@@ -146,7 +154,7 @@ fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>)
                 );
                 return false;
             }
-            if !facts.staged {
+            if !facts.staged.iter().any(|staged| staged == version) {
                 let order = Release::new(&spec.spec, facts.arch).order(&spec.spec, facts.arch);
                 let why = match &facts.job {
                     Some(Job::Running(_)) => "it is under way".to_string(),
@@ -177,6 +185,9 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
     if spec.external && now.get("external-address").is_none() {
         missing.push("the external address".into());
     }
+    if spec.token.is_some() && now.get("enrolled").is_none() && !now.is("k3s-founds", "yes") {
+        missing.push("a credential of the cluster".into());
+    }
     for volume in &spec.volumes {
         if !now.is(&format!("volume/{volume}"), "ready") {
             missing.push(format!("volume {volume}"));
@@ -190,7 +201,7 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
     let up = matches!(facts.unit.active, ActiveState::Active | ActiveState::Reloading);
     if up {
         plan.note(ITEM, format!("K3s runs, though it would not be started now: missing {}", missing.join(", ")));
-        watch(facts, now, plan);
+        watch(spec, facts, now, plan);
     } else {
         // The capability that states each condition says why it is not there; the names are enough here.
         plan.waits.push(Wait::new(ITEM, missing.join(" and "), "K3s is not started without"));
@@ -204,7 +215,11 @@ fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Ac
         return;
     };
     let external = now.get("external-address").filter(|_| spec.external);
-    let wanted = config_text(&spec.spec, name, address, interface, external);
+    let servers = now.get("k3s-servers").unwrap_or_default();
+    let join = spec.token.as_deref().zip(servers.split(',').next().filter(|first| !first.is_empty()));
+    let told = now.get("k3s-options").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let node = OwnNode { name, address, interface, external };
+    let wanted = config_text(&spec.spec, &node, join, told);
     let running = matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading);
     let configure = Action::Configure { keys: keys(&wanted), text: wanted.clone() };
     match &facts.config {
@@ -239,7 +254,7 @@ fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Ac
 fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let down = matches!(facts.unit.active, ActiveState::Inactive | ActiveState::Failed);
     if !down {
-        return watch(facts, now, plan);
+        return watch(spec, facts, now, plan);
     }
     if let Some(listener) = &facts.listener {
         let port = api_port(&spec.spec);
@@ -252,12 +267,13 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         );
         return;
     }
+    let service = spec.service();
     let taken_down = went_with(spec, facts, now);
     if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() {
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
-                .deadline(Duration::from_secs(5), format!("`systemctl start {SERVICE}` starts it"))
+                .deadline(Duration::from_secs(5), format!("`systemctl start {service}` starts it"))
                 .poll(Duration::from_secs(1)),
         );
         return;
@@ -272,9 +288,9 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
 }
 
 /// The volume that took K3s down: systemd stops K3s and then unmounts, in one go, when the disk went away. Who stops
-/// K3s and takes the disk away later leaves a gap between the two.
+/// K3s and takes the disk away later leaves a longer gap between the two.
 fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
-    const IN_ONE_GO: u64 = 1_000_000;
+    const IN_ONE_GO: u64 = 300_000;
     let ended = facts.unit.ended;
     spec.volumes.iter().map(String::as_str).find(|volume| {
         let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
@@ -284,7 +300,8 @@ fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&
 }
 
 /// States how K3s stands, and waits for what is still to come.
-fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+    let service = spec.service();
     plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     if let Some(node) = &facts.node {
         plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
@@ -293,6 +310,12 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let ready = facts.node.as_ref().is_some_and(|n| n.ready == Ready::True);
     if facts.unit.active == ActiveState::Active && ready {
         return;
+    }
+    if spec.token.is_some()
+        && facts.unit.active != ActiveState::Active
+        && let Some(words) = not_taken(&facts.last_lines)
+    {
+        plan.state("k3s-join", words);
     }
     if facts.unit.sub == "auto-restart" || (facts.unit.restarts > 0 && facts.unit.active == ActiveState::Activating) {
         let said = last_words(&facts.last_lines);
@@ -307,7 +330,7 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
             )
             .deadline(
                 Duration::ZERO,
-                format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {SERVICE}`"),
+                format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {service}`"),
             )
             .poll(Duration::from_secs(2)),
         );
@@ -318,7 +341,7 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
             Wait::new(ITEM, "K3s to have stopped", "it is on its way down")
                 .deadline(
                     Duration::from_secs(120),
-                    format!("it does not stop; `systemctl status {SERVICE}` shows what is left of it"),
+                    format!("it does not stop; `systemctl status {service}` shows what is left of it"),
                 )
                 .poll(Duration::from_secs(1)),
         );
@@ -326,8 +349,8 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     }
     if !matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading) {
         plan.waits.push(
-            Wait::new(ITEM, "K3s to be started", format!("{SERVICE} is {}", facts.unit.sub))
-                .deadline(Duration::ZERO, format!("`systemctl start {SERVICE}` starts it"))
+            Wait::new(ITEM, "K3s to be started", format!("{service} is {}", facts.unit.sub))
+                .deadline(Duration::ZERO, format!("`systemctl start {service}` starts it"))
                 .poll(Duration::from_secs(5)),
         );
         return;
@@ -337,37 +360,18 @@ fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         (Some(_), _) => "its kubelet has not reported yet".into(),
         (None, Some(error)) => error.clone(),
         (None, None) if facts.unit.active == ActiveState::Active => "the Node is not registered yet".into(),
+        (None, None) if spec.token.is_some() && !facts.last_lines.is_empty() => {
+            format!("K3s is coming in; it says: {}", last_words(&facts.last_lines))
+        }
         (None, None) => "K3s is starting".into(),
     };
     // Once it was seen up for good, a look every few seconds is enough.
     let poll = if now.waited(ITEM, "the Node to be Ready") > Duration::from_secs(300) { soon * 10 } else { soon };
     plan.waits.push(
         Wait::new(ITEM, "the Node to be Ready", why.clone())
-            .deadline(Duration::from_secs(600), format!("`journalctl -u {SERVICE}` has K3s's own words"))
+            .deadline(Duration::from_secs(600), format!("`journalctl -u {service}` has K3s's own words"))
             .poll(poll),
     );
-}
-
-/// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.
-fn last_words(lines: &[String]) -> String {
-    let grave: Vec<_> = lines
-        .iter()
-        .filter(|l| l.contains("level=fatal") || l.contains("level=error") || l.contains("Error:"))
-        .collect();
-    let mut chosen: Vec<String> = if grave.is_empty() {
-        lines.iter().rev().take(2).rev().cloned().collect()
-    } else {
-        grave.into_iter().rev().take(2).rev().map(|l| message(l)).collect()
-    };
-    chosen.dedup();
-    if chosen.is_empty() { "nothing".into() } else { chosen.join(" | ") }
-}
-
-/// The message of a line in logrus's form (`time="…" level=fatal msg="…"`), or the line itself.
-fn message(line: &str) -> String {
-    line.split_once("msg=\"")
-        .and_then(|(_, rest)| rest.rsplit_once('"'))
-        .map_or_else(|| line.to_string(), |(message, _)| message.replace("\\\"", "\""))
 }
 
 #[cfg(test)]

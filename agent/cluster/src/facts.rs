@@ -1,11 +1,12 @@
 //! What is read before the plan is made.
 
-use crate::release::{pinned, staged};
-use crate::{BINARY, CONFIG_FILE, Cluster, RESTART_RECORD, SERVICE, UNIT_FILE};
+use crate::release::{STAGED, pinned};
+use crate::{BINARY, CONFIG_FILE, Cluster, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, Listener, NodeObject, PortError, Unit, k3s_admin_kubeconfig,
+    k3s_kubelet_kubeconfig,
 };
-use bowline_settings::{ConfigScalar, ConfigValue};
+use bowline_settings::{ConfigScalar, ConfigValue, Role};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,8 @@ pub struct Facts {
     pub installed: Option<String>,
     /// SHA-256 of the installed binary; read only where the settings pin one.
     pub installed_sha256: Option<String>,
-    /// A verified download waits to be installed.
-    pub staged: bool,
+    /// The versions of verified downloads that wait to be installed.
+    pub staged: Vec<String>,
     /// The download under way or ended.
     pub job: Option<Job>,
     /// Which of the links are missing.
@@ -35,8 +36,8 @@ pub struct Facts {
     pub unit: Unit,
     /// The text of its unit file.
     pub unit_file: Option<String>,
-    /// A K3s agent is installed on this machine.
-    pub agent_unit: bool,
+    /// K3s is installed on this machine in the other role.
+    pub other_role: bool,
     /// Bowline's configuration file.
     pub config: Option<String>,
     /// A restart that is owed.
@@ -63,14 +64,18 @@ pub fn api_port(spec: &bowline_settings::Cluster) -> u16 {
 
 pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts, PortError> {
     let arch = host.arch();
-    let unit = host.unit(SERVICE).await?;
+    let role = spec.spec.role;
+    let unit = host.unit(service(role)).await?;
     let down = matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) || unit.sub == "auto-restart";
-    let troubled = unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
+    // An agent that is not let in stays "activating", and says why.
+    let waits = role == Role::Agent && unit.active == ActiveState::Activating;
+    let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
     // By their names: until the binary is there they lead nowhere, and would count as absent.
     let mut commands = Vec::new();
     for folder in ["/usr/local/bin", "/usr/bin", "/bin"] {
         commands.extend(host.list(Path::new(folder)).await?.unwrap_or_default());
     }
+    let staged = commands.iter().filter_map(|name| name.strip_prefix(STAGED)).map(String::from).collect();
     let missing_links = ["kubectl", "crictl", "ctr"]
         .into_iter()
         .filter(|name| !commands.iter().any(|there| there == name))
@@ -84,17 +89,17 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
             Some(_) => host.sha256(Path::new(BINARY)).await?,
             None => None,
         },
-        staged: host.meta(&staged(&spec.spec.version.to_string())).await?.is_some(),
+        staged,
         job: host.job("fetch-k3s").await?,
         missing_links,
-        unit_file: host.read(Path::new(UNIT_FILE)).await?.map(|f| f.text()),
-        agent_unit: host.unit("k3s-agent.service").await?.load == "loaded",
+        unit_file: host.read(&unit_file(role)).await?.map(|f| f.text()),
+        other_role: host.unit(service(other(role))).await?.load == "loaded",
         config: host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text()),
         restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
             serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
         }),
-        last_lines: if troubled { host.journal_tail(SERVICE, 40).await.unwrap_or_default() } else { Vec::new() },
-        listener: if down { host.listener(api_port(&spec.spec)).await? } else { None },
+        last_lines: if troubled { host.journal_tail(service(role), 40).await.unwrap_or_default() } else { Vec::new() },
+        listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,
         node,
         api_error,
@@ -102,7 +107,10 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
 }
 
 async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
-    let kubeconfig = k3s_admin_kubeconfig();
+    let kubeconfig = match spec.spec.role {
+        Role::Server => k3s_admin_kubeconfig(),
+        Role::Agent => k3s_kubelet_kubeconfig(),
+    };
     if host.meta(&kubeconfig).await?.is_none() {
         return Ok((None, None));
     }
@@ -114,5 +122,12 @@ async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>,
         Ok(node) => Ok((node, None)),
         Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, message, .. }) => Ok((None, Some(message))),
         Err(error) => Ok((None, Some(error.message))),
+    }
+}
+
+pub(crate) fn other(role: Role) -> Role {
+    match role {
+        Role::Server => Role::Agent,
+        Role::Agent => Role::Server,
     }
 }

@@ -14,11 +14,11 @@ mod facts;
 mod release;
 mod unit;
 
-pub use config::{config_text, differing_keys};
+pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
 pub use facts::{Facts, Restart, api_port};
 pub use release::{RELEASES, Release};
-pub use unit::UNIT_TEXT;
+pub use unit::{service, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress};
@@ -28,12 +28,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The service of a K3s server.
-pub const SERVICE: &str = "k3s.service";
 /// Where K3s's installer puts the binary.
 pub const BINARY: &str = "/usr/local/bin/k3s";
-/// The unit file, where K3s's installer writes it.
-pub const UNIT_FILE: &str = "/etc/systemd/system/k3s.service";
 /// Bowline's own file among K3s's configuration.
 pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 /// The record that K3s has to be restarted, and why.
@@ -52,6 +48,16 @@ pub struct Cluster {
     pub external: bool,
     /// Names of the volumes that gate Kubernetes.
     pub volumes: Vec<String>,
+    /// Settings that are understood and that this version does not carry out yet: the key, and what it is about.
+    pub later: Vec<(&'static str, &'static str)>,
+    /// It comes into a cluster that is there, with the token in this file.
+    pub token: Option<PathBuf>,
+}
+
+impl Cluster {
+    fn service(&self) -> &'static str {
+        service(self.spec.role)
+    }
 }
 
 /// One change.
@@ -73,11 +79,17 @@ pub enum Action {
         path: PathBuf,
     },
     /// Write the service.
-    WriteUnit,
+    WriteUnit {
+        /// The unit file.
+        path: PathBuf,
+    },
     /// Have systemd read its unit files again.
     Reload,
     /// Start at every boot.
-    Enable,
+    Enable {
+        /// The service.
+        service: &'static str,
+    },
     /// Put on record that K3s has to be restarted.
     RecordRestart(Restart),
     /// Write the configuration.
@@ -102,9 +114,9 @@ impl fmt::Display for Action {
             Self::Fetch(order) => write!(f, "download {}", order.url),
             Self::Install { version, .. } => write!(f, "install {BINARY} ({version})"),
             Self::Link { path } => write!(f, "link {} to k3s", path.display()),
-            Self::WriteUnit => write!(f, "write {UNIT_FILE}"),
+            Self::WriteUnit { path } => write!(f, "write {}", path.display()),
             Self::Reload => f.write_str("have systemd read its unit files again"),
-            Self::Enable => write!(f, "enable {SERVICE} for every boot"),
+            Self::Enable { service } => write!(f, "enable {service} for every boot"),
             Self::RecordRestart(_) => f.write_str("put on record that K3s has to be restarted"),
             Self::Configure { keys, .. } => write!(f, "write {CONFIG_FILE} ({})", keys.join(", ")),
             Self::Start => f.write_str("start K3s"),
@@ -134,21 +146,21 @@ impl Capability for Cluster {
             Action::Fetch(order) => host.fetch(order, progress).await,
             Action::Install { from, .. } => host.rename(from, Path::new(BINARY), 0o755).await,
             Action::Link { path } => host.link(Path::new("k3s"), path).await,
-            Action::WriteUnit => {
-                host.write(Path::new(UNIT_FILE), UNIT_TEXT.as_bytes(), 0o644).await?;
+            Action::WriteUnit { path } => {
+                host.write(path, unit_text(self.spec.role).as_bytes(), 0o644).await?;
                 host.reload_units().await
             }
             Action::Reload => host.reload_units().await,
-            Action::Enable => host.enable(SERVICE).await,
+            Action::Enable { service } => host.enable(service).await,
             Action::RecordRestart(record) => {
                 let text = serde_json::to_vec_pretty(record).unwrap_or_default();
                 host.write(Path::new(RESTART_RECORD), &text, 0o600).await
             }
             Action::Configure { text, .. } => host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await,
-            Action::Start => host.start_no_block(SERVICE).await,
+            Action::Start => host.start_no_block(self.service()).await,
             Action::ForgetRestart => host.remove(Path::new(RESTART_RECORD)).await,
             Action::Restart(_) => {
-                host.restart_no_block(SERVICE).await?;
+                host.restart_no_block(self.service()).await?;
                 host.remove(Path::new(RESTART_RECORD)).await
             }
         }

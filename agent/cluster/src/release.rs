@@ -3,7 +3,7 @@
 use crate::BINARY;
 use bowline_ports::{Arch, Digest, FetchOrder};
 use bowline_settings::{Cluster, Mirror};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// K3s's own release page; a mirror has the same layout below its base.
 pub const RELEASES: &str = "https://github.com/k3s-io/k3s/releases/download";
@@ -60,7 +60,10 @@ pub(crate) fn pinned(spec: &Cluster, arch: Arch) -> Option<String> {
     spec.sha256.get(&key).map(|sum| sum.as_str().to_string())
 }
 
+/// How the names of verified downloads begin; the version follows.
+pub(crate) const STAGED: &str = "k3s.bowline-";
+
 /// Where a verified download waits: beside its final place, so that installing it is one rename.
 pub(crate) fn staged(version: &str) -> PathBuf {
-    PathBuf::from(format!("{BINARY}.bowline-{version}"))
+    Path::new(BINARY).with_file_name(format!("{STAGED}{version}"))
 }

@@ -1,10 +1,29 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
-/// The whole text of `/etc/systemd/system/k3s.service`.
+use bowline_settings::Role;
+use std::path::{Path, PathBuf};
+
+/// The service of K3s in a role.
+pub fn service(role: Role) -> &'static str {
+    match role {
+        Role::Server => "k3s.service",
+        Role::Agent => "k3s-agent.service",
+    }
+}
+
+/// The unit file, where K3s's installer writes it.
+pub fn unit_file(role: Role) -> PathBuf {
+    Path::new("/etc/systemd/system").join(service(role))
+}
+
+/// The whole text of the unit file.
 ///
 /// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s can not
 /// come up: it is always queued. `KillMode=process` leaves pods running across restarts.
-pub const UNIT_TEXT: &str = "\
+pub fn unit_text(role: Role) -> String {
+    let (service, verb) = (service(role), role.as_str());
+    format!(
+        "\
 # Written by Bowline from [cluster]; change the settings, or add a drop-in of your own.
 [Unit]
 Description=Lightweight Kubernetes
@@ -19,7 +38,7 @@ WantedBy=multi-user.target
 Type=notify
 EnvironmentFile=-/etc/default/%N
 EnvironmentFile=-/etc/sysconfig/%N
-EnvironmentFile=-/etc/systemd/system/k3s.service.env
+EnvironmentFile=-/etc/systemd/system/{service}.env
 KillMode=process
 Delegate=yes
 User=root
@@ -32,5 +51,7 @@ Restart=always
 RestartSec=5s
 ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
-ExecStart=/usr/local/bin/k3s server
-";
+ExecStart=/usr/local/bin/k3s {verb}
+"
+    )
+}

@@ -12,7 +12,14 @@ fn spec(toml: &str) -> Cluster {
         uid: 0,
     };
     let settings = bowline_settings::load(&[file]).unwrap().settings;
-    Cluster { spec: settings.cluster.unwrap(), name: None, external: false, volumes: vec!["data".into()] }
+    Cluster {
+        spec: settings.cluster.unwrap(),
+        name: None,
+        external: false,
+        volumes: vec!["data".into()],
+        token: None,
+        later: Vec::new(),
+    }
 }
 
 fn fresh() -> Facts {
@@ -20,12 +27,12 @@ fn fresh() -> Facts {
         arch: Arch::Amd64,
         installed: None,
         installed_sha256: None,
-        staged: false,
+        staged: Vec::new(),
         job: None,
         missing_links: vec!["/usr/local/bin/kubectl".into()],
         unit: Unit::not_found(),
         unit_file: None,
-        agent_unit: false,
+        other_role: false,
         config: None,
         restart: None,
         last_lines: Vec::new(),
@@ -47,8 +54,12 @@ fn all() -> Conditions {
     ])
 }
 
+fn own(external: Option<&str>) -> OwnNode<'_> {
+    OwnNode { name: "n1", address: "10.0.1.10", interface: "eth1", external }
+}
+
 fn config() -> String {
-    config_text(&spec("").spec, "n1", "10.0.1.10", "eth1", None)
+    config_text(&spec("").spec, &own(None), None, BTreeMap::new())
 }
 
 fn up() -> Facts {
@@ -64,13 +75,14 @@ fn up() -> Facts {
         ready_message: String::new(),
         internal_ips: Vec::new(),
         taints: Vec::new(),
+        own_taints: None,
         kubelet_version: "v1.34.1+k3s1".into(),
     };
     Facts {
         installed: Some("v1.34.1+k3s1".into()),
         missing_links: Vec::new(),
         unit,
-        unit_file: Some(UNIT_TEXT.into()),
+        unit_file: Some(unit_text(Role::Server)),
         config: Some(config()),
         node: Some(node),
         ..fresh()
@@ -257,7 +269,7 @@ fn a_pinned_sum_is_demanded_of_an_installed_binary_too() {
 #[test]
 fn the_external_address_goes_into_the_certificate_and_is_never_advertised() {
     let with = spec("[cluster.config]\ntls-san = [\"k.example\"]\n");
-    let text = config_text(&with.spec, "n1", "10.0.1.10", "eth1", Some("203.0.113.7"));
+    let text = config_text(&with.spec, &own(Some("203.0.113.7")), None, BTreeMap::new());
     assert!(text.contains("\"advertise-address\": \"10.0.1.10\"\n"), "{text}");
     assert!(text.contains("\"node-external-ip\": \"203.0.113.7\"\n"), "{text}");
     assert!(text.contains("\"tls-san\": [\"k.example\",\"203.0.113.7\"]\n"), "{text}");

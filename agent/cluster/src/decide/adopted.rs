@@ -1,0 +1,43 @@
+//! A K3s that is there already.
+
+use super::{ITEM, a, differs_from_pin};
+use crate::facts::Facts;
+use crate::{Action, BINARY, Cluster, unit_file};
+use bowline_engine::Plan;
+
+/// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
+pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
+    let hint = "change the settings to what is installed, or uninstall that K3s (`k3s-uninstall.sh`)";
+    let text = facts.unit_file.as_deref().unwrap_or_default();
+    let (role, path) = (spec.spec.role, unit_file(spec.spec.role));
+    let path = path.display();
+    let same = text.lines().any(|l| {
+        !l.trim_start().starts_with('#') && l.split_whitespace().any(|w| w.trim_matches(['\'', '"']) == role.as_str())
+    });
+    match &facts.installed {
+        None => plan.refuse(ITEM, "adopt K3s", format!("{path} exists, but {BINARY} does not run"), hint),
+        Some(installed) if installed != version => plan.refuse(
+            ITEM,
+            "adopt K3s",
+            format!("K3s {installed} is installed here by somebody else, and the settings say {version}"),
+            hint,
+        ),
+        Some(_) if !same => {
+            plan.refuse(ITEM, "adopt K3s", format!("{path} does not run it as {}", a(role)), hint);
+        }
+        Some(_) if differs_from_pin(spec, facts) => plan.refuse(
+            ITEM,
+            "adopt K3s",
+            format!("{BINARY} has another SHA-256 than `sha256` in the settings"),
+            "find out where that file came from before you trust it",
+        ),
+        Some(installed) => {
+            plan.note(
+                ITEM,
+                format!("K3s {installed} was installed by somebody else: adopted without a restart, its unit and configuration are left as they are"),
+            );
+            return true;
+        }
+    }
+    false
+}

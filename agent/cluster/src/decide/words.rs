@@ -1,0 +1,36 @@
+//! What K3s says itself, in its log.
+
+/// What K3s says of a cluster that does not take it: its token, password, certificate or authority is refused.
+pub(super) fn not_taken(lines: &[String]) -> Option<String> {
+    const SIGNS: [&str; 6] = [
+        "Node password rejected",
+        "token CA hash does not match",
+        "401 Unauthorized",
+        "403 Forbidden",
+        "certificate signed by unknown authority",
+        "invalid bearer token",
+    ];
+    lines.iter().rev().take(10).find(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(|line| message(line))
+}
+
+/// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.
+pub(super) fn last_words(lines: &[String]) -> String {
+    let grave: Vec<_> = lines
+        .iter()
+        .filter(|l| l.contains("level=fatal") || l.contains("level=error") || l.contains("Error:"))
+        .collect();
+    let mut chosen: Vec<String> = if grave.is_empty() {
+        lines.iter().rev().take(2).rev().cloned().collect()
+    } else {
+        grave.into_iter().rev().take(2).rev().map(|l| message(l)).collect()
+    };
+    chosen.dedup();
+    if chosen.is_empty() { "nothing".into() } else { chosen.join(" | ") }
+}
+
+/// The message of a line in logrus's form (`time="…" level=fatal msg="…"`), or the line itself.
+fn message(line: &str) -> String {
+    line.split_once("msg=\"")
+        .and_then(|(_, rest)| rest.rsplit_once('"'))
+        .map_or_else(|| line.to_string(), |(message, _)| message.replace("\\\"", "\""))
+}
