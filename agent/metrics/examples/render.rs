@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         k3s_restarts: Some(0),
         process: None,
         counters: Some(&counters),
+        enrolments: None,
     };
     let mut times: Vec<u128> = Vec::new();
     let mut series = 0;

@@ -88,10 +88,15 @@ impl Counters {
     }
 
     pub(crate) fn render(&self, text: &mut String) {
-        let before = text.len();
-        if TextEncoder::new().encode_utf8(&self.registry.gather(), text).is_err() {
-            // Half a family would spoil the whole scrape.
-            text.truncate(before);
-        }
+        encode(&self.registry, text);
+    }
+}
+
+/// Everything of a registry, or nothing.
+pub(crate) fn encode(registry: &Registry, text: &mut String) {
+    let before = text.len();
+    if TextEncoder::new().encode_utf8(&registry.gather(), text).is_err() {
+        // Half a family would spoil the whole scrape.
+        text.truncate(before);
     }
 }

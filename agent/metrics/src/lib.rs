@@ -1,7 +1,7 @@
 //! The exposition for Prometheus (text format 0.0.4) and the small pages beside it.
 //!
 //! Pure rendering: everything comes from a [`Sample`], nothing is read from the machine, nothing is global.
-//! Counters and histograms live in [`Counters`] and are rendered by the `prometheus` crate; the many gauges a
+//! Counters and histograms live in [`Counters`] and [`Enrolments`] and are rendered by the `prometheus` crate; the many gauges a
 //! mount are written directly, because that crate's encoder would be the largest part of a scrape.
 //!
 //! Label values are bounded: capabilities, states, phases and volumes are named by the program or the settings;
@@ -12,6 +12,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
 mod counters;
+mod enrolments;
 mod exposition;
 mod filesystem;
 mod mounts;
@@ -20,6 +21,7 @@ mod sample;
 mod state;
 
 pub use counters::{Counters, StepResult};
+pub use enrolments::Enrolments;
 pub use mounts::real_mounts;
 pub use page::{Page, Route, healthz, index, metrics, readyz};
 pub use prometheus::Error;

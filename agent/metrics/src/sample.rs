@@ -1,7 +1,7 @@
 //! What a scrape is made of.
 
 use crate::exposition::{Exposition, Kind, labels};
-use crate::{Counters, filesystem, state};
+use crate::{Counters, Enrolments, filesystem, state};
 use bowline_engine::Report;
 use bowline_ports::{Arch, Mount, Space};
 
@@ -26,6 +26,8 @@ pub struct Sample<'a> {
     pub process: Option<Process>,
     /// The daemon's counters; `None` in a command.
     pub counters: Option<&'a Counters>,
+    /// What its issuer counted; `None` in a command, and where the settings make no issuer.
+    pub enrolments: Option<&'a Enrolments>,
 }
 
 /// A mount and how full it is.
@@ -141,6 +143,9 @@ impl Sample<'_> {
         }
         if let Some(counters) = self.counters {
             counters.render(out.text());
+        }
+        if let Some(enrolments) = self.enrolments {
+            enrolments.render(out.text());
         }
         out.into_text()
     }

@@ -6,7 +6,7 @@ use bowline_engine::{
     WaitReport,
 };
 use bowline_metrics::{
-    Counters, FilesystemSample, Phase, Process, Route, Sample, StepResult, healthz, index, metrics, readyz,
+    Counters, Enrolments, FilesystemSample, Phase, Process, Route, Sample, StepResult, healthz, index, metrics, readyz,
 };
 use bowline_ports::{Arch, ErrorKind, Mount, Space};
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +112,10 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
     counters.step("volumes", StepResult::Failed);
     counters.scraped();
     counters.reloaded(false);
+    let requests = [("enroll", "granted"), ("enroll", "not-let-in"), ("leave", "left")];
+    let enrolments = Enrolments::new(requests, &["answered", "full"]).unwrap();
+    enrolments.answered("enroll", "granted");
+    enrolments.ended("full");
     let volumes = ["data".to_string(), "scratch".to_string()];
     f(&Sample {
         report,
@@ -128,6 +132,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
             started: NOW as f64 - 100.0,
         }),
         counters: Some(&counters),
+        enrolments: Some(&enrolments),
     })
 }
 
@@ -229,6 +234,9 @@ fn it_reads_back() {
     assert_eq!(one("filesystem_readonly", &[("mountpoint", "/mnt/nas")]), Some(1.0));
     assert_eq!(one("steps_total", &[("capability", "volumes"), ("result", "failed")]), Some(1.0));
     assert_eq!(one("settings_reloads_total", &[("result", "applied")]), Some(0.0));
+    assert_eq!(one("enroll_requests_total", &[("path", "enroll"), ("result", "granted")]), Some(1.0));
+    assert_eq!(one("enroll_requests_total", &[("path", "leave"), ("result", "left")]), Some(0.0));
+    assert_eq!(one("enroll_connections_total", &[("end", "full")]), Some(1.0));
     assert_eq!(one("look_seconds_bucket", &[("le", "0.005")]), Some(1.0));
     assert_eq!(one("look_seconds_count", &[]), Some(2.0));
     assert_eq!(one("boot_phase_seconds", &[("phase", "download")]), Some(12.5));
@@ -255,10 +263,11 @@ fn a_command_has_no_counters_and_no_process() {
         k3s_restarts: None,
         process: None,
         counters: None,
+        enrolments: None,
     };
     let series = parse(&sample.render());
     assert_eq!(value(&series, "bowline_build_info", &[("arch", "arm64"), ("version", "0.1.0")]), Some(1.0));
-    assert!(!series.keys().any(|name| name.contains("process") || name.contains("scrapes")));
+    assert!(!series.keys().any(|name| ["process", "scrapes", "enroll"].iter().any(|it| name.contains(it))));
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! What an issuer counts: requests and connections. Lives as long as the daemon, also while the doors are closed.
+
+use crate::counters;
+use prometheus::{IntCounterVec, Opts, Registry};
+
+/// The counters of an issuer, with a registry of their own. Clones count into the same ones.
+#[derive(Debug, Clone)]
+pub struct Enrolments {
+    registry: Registry,
+    requests: IntCounterVec,
+    connections: IntCounterVec,
+}
+
+impl Enrolments {
+    /// All counters at zero, with the series of these paths and results, and of these ends of connections, there from
+    /// the start. Words of a program's own only: nothing that a request says may become a label.
+    pub fn new(
+        requests: impl IntoIterator<Item = (&'static str, &'static str)>,
+        ends: &[&'static str],
+    ) -> Result<Self, prometheus::Error> {
+        let counters = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "bowline_enroll_requests_total",
+                    "Requests of nodes that the issuer answered, by path and result: what was done, or why not.",
+                ),
+                &["path", "result"],
+            )?,
+            connections: IntCounterVec::new(
+                Opts::new("bowline_enroll_connections_total", "Connections to the issuer that ended, by how they did."),
+                &["end"],
+            )?,
+        };
+        counters.registry.register(Box::new(counters.requests.clone()))?;
+        counters.registry.register(Box::new(counters.connections.clone()))?;
+        for (path, result) in requests {
+            counters.requests.with_label_values(&[path, result]);
+        }
+        for end in ends {
+            counters.connections.with_label_values(&[*end]);
+        }
+        Ok(counters)
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, path: &'static str, result: &'static str) {
+        self.requests.with_label_values(&[path, result]).inc();
+    }
+
+    /// A connection ended.
+    pub fn ended(&self, end: &'static str) {
+        self.connections.with_label_values(&[end]).inc();
+    }
+
+    pub(crate) fn render(&self, text: &mut String) {
+        counters::encode(&self.registry, text);
+    }
+}
