@@ -7,6 +7,7 @@
 
 mod cli;
 mod daemon;
+mod key;
 mod paths;
 pub mod show;
 pub mod wiring;

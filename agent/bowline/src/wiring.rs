@@ -1,10 +1,14 @@
 //! The only list of the capabilities: from settings to what the engine runs.
 
-use bowline_cluster::{Cluster, SERVICE};
+use bowline_cluster::{Cluster, service};
 use bowline_engine::{Boxed, boxed};
-use bowline_labels::Labels;
+use bowline_enroll::rules::is_reserved;
+use bowline_join::Join;
+use bowline_join::files::TOKEN;
+use bowline_labels::{Labels, Taints};
 use bowline_node::Node;
-use bowline_settings::Settings;
+use bowline_ports::{k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use bowline_settings::{Role, Settings};
 use bowline_volumes::Volumes;
 
 /// The program's version.
@@ -21,18 +25,55 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
     if settings.is_empty() {
         return all;
     }
-    all.push(boxed(Node { spec: settings.node.clone(), built }));
-    let services = settings.cluster.iter().map(|_| SERVICE.to_string()).collect();
+    let mut node = settings.node.clone();
+    if settings.cluster.is_none() {
+        // Nobody sets them, so that nothing is to be known for them.
+        node.labels.clear();
+    }
+    all.push(boxed(Node { spec: node, built }));
+    let services = services(settings);
     all.push(boxed(Volumes { volumes: settings.volumes.clone(), services }));
     if let Some(cluster) = &settings.cluster {
-        let gated = settings.volumes.iter().filter(|v| v.gate).map(|v| v.name.clone()).collect();
+        let gated: Vec<String> = settings.volumes.iter().filter(|v| v.gate).map(|v| v.name.clone()).collect();
+        let agent = cluster.role == Role::Agent;
+        // What a kubelet may not set on its own Node is asked of the servers.
+        let (reserved, own) = settings.node.labels.clone().into_iter().partition(|(key, _)| agent && is_reserved(key));
+        let joins = !cluster.join.servers.is_empty();
+        if joins {
+            all.push(boxed(Join {
+                spec: cluster.join.clone(),
+                role: cluster.role,
+                name: settings.node.name.clone(),
+                version: VERSION.into(),
+                kubernetes: cluster.version.exact().map(|version| version.to_string()),
+                labels: reserved,
+                taints: if agent { settings.node.taints.clone() } else { Vec::new() },
+                volumes: gated.clone(),
+                config: cluster.config.clone(),
+            }));
+        }
         all.push(boxed(Cluster {
             spec: cluster.clone(),
             name: settings.node.name.clone(),
             external: settings.node.external_address.is_some(),
-            volumes: gated,
+            volumes: gated.clone(),
+            token: joins.then(|| TOKEN.into()),
+            later: later(settings),
         }));
-        all.push(boxed(Labels { labels: settings.node.labels.clone(), name: settings.node.name.clone() }));
+        let kubeconfig = if agent { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
+        let taints = (!agent).then(|| Taints { wanted: settings.node.taints.clone(), volumes: gated });
+        all.push(boxed(Labels { labels: own, taints, name: settings.node.name.clone(), kubeconfig }));
     }
     all
+}
+
+/// What the settings know and this version does not do.
+fn later(settings: &Settings) -> Vec<(&'static str, &'static str)> {
+    let only_claimed = settings.enroll.as_ref().is_some_and(|enroll| enroll.only_claimed);
+    only_claimed.then_some(("enroll.only-claimed", "let only claimed nodes register")).into_iter().collect()
+}
+
+/// The services of Kubernetes that these settings are about.
+pub fn services(settings: &Settings) -> Vec<String> {
+    settings.cluster.iter().map(|cluster| service(cluster.role).to_string()).collect()
 }

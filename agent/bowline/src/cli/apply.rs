@@ -5,6 +5,7 @@ use crate::{paths, show, wiring};
 use bowline_engine::{Engine, Outcome, Report};
 use bowline_host::real::control::{self, Lock, Reports};
 use bowline_ports::{Change, ErrorKind, PortError};
+use bowline_settings::Loaded;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,14 +18,24 @@ pub(super) async fn run(folder: &Path, wait: Duration) -> ExitCode {
         output::print(&format!("nothing to do: no settings yet in {}", folder.display()));
         return ExitCode::from(WAITING);
     }
+    let Some((outcome, report)) = converge(folder, &loaded, wait).await else { return ExitCode::FAILURE };
+    output::print(&show::plan(&report, output::colour()));
+    match outcome {
+        Outcome::Converged => ExitCode::SUCCESS,
+        Outcome::Waiting | Outcome::Busy => ExitCode::from(WAITING),
+        Outcome::Blocked => ExitCode::FAILURE,
+    }
+}
+
+/// Does what the plan says, by itself or by the daemon, with progress on standard error. `None`: it has said why not.
+pub(super) async fn converge(folder: &Path, loaded: &Loaded, wait: Duration) -> Option<(Outcome, Report)> {
     let mut progress = show::Progress::new(std::io::stderr().is_terminal());
     let mut show = |report: &Report| progress.show(report, &mut std::io::stderr().lock());
-    let (outcome, report) = match Lock::take(Path::new(paths::LOCK)) {
+    let answer = match Lock::take(Path::new(paths::LOCK)) {
         Ok(_lock) => {
-            let Some(host) = output::machine() else { return ExitCode::FAILURE };
-            let host: Arc<dyn Change> = Arc::new(host);
+            let host: Arc<dyn Change> = Arc::new(output::machine()?);
             let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
-            engine.settings(plan::settings_report(&loaded));
+            engine.settings(plan::settings_report(loaded));
             let outcome = engine.converge(&host, wait, &mut show).await;
             (outcome, engine.report().clone())
         }
@@ -32,17 +43,12 @@ pub(super) async fn run(folder: &Path, wait: Duration) -> ExitCode {
             Ok(answer) => answer,
             Err(error) => {
                 output::complain(&format!("{}\n{}", busy.message, error.message));
-                return ExitCode::FAILURE;
+                return None;
             }
         },
     };
     progress.end(&mut std::io::stderr().lock());
-    output::print(&show::plan(&report, output::colour()));
-    match outcome {
-        Outcome::Converged => ExitCode::SUCCESS,
-        Outcome::Waiting | Outcome::Busy => ExitCode::from(WAITING),
-        Outcome::Blocked => ExitCode::FAILURE,
-    }
+    Some(answer)
 }
 
 /// Has the daemon look again at once, and follows its reports.

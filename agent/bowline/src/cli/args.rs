@@ -1,6 +1,7 @@
 //! What can be typed.
 
-use clap::{Parser, Subcommand};
+use bowline_enroll::{NodeName, Role};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,42 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the ticket that lets one machine in under this name; needs the cluster key only, and works anywhere
+    Ticket {
+        /// The node's name
+        #[arg(value_parser = NodeName::new)]
+        name: NodeName,
+        /// As what the machine comes in
+        #[arg(long, value_enum, default_value_t = TicketRole::Agent)]
+        role: TicketRole,
+        /// The file with the cluster key [default: `cluster.key-file` of the settings]
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// As a cloud-init document with the settings of such an agent
+        #[arg(long)]
+        cloud_init: bool,
+    },
+    /// On a server: who holds which name, since when and from where, and who was refused
+    Nodes {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        command: Option<Nodes>,
+    },
+    /// Take this agent out of its cluster: K3s stops, the Node goes, the name is free (exit 3: not yet). Volumes and
+    /// settings stay
+    Leave {
+        /// Move its pods to other nodes first, within their disruption budgets
+        #[arg(long)]
+        drain: bool,
+        /// Ask to be let in again
+        #[arg(long, conflicts_with = "drain")]
+        undo: bool,
+        /// How long it may take, each of moving the pods and leaving
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
+        timeout: Duration,
+    },
     /// The metrics, once, to standard output
     Metrics,
     /// Parts of Bowline that it calls itself
@@ -75,6 +112,32 @@ pub(crate) enum Command {
     Internal {
         #[command(subcommand)]
         command: Internal,
+    },
+}
+
+/// As what a ticket lets a machine in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TicketRole {
+    Agent,
+    Server,
+}
+
+impl From<TicketRole> for Role {
+    fn from(role: TicketRole) -> Self {
+        match role {
+            TicketRole::Agent => Self::Agent,
+            TicketRole::Server => Self::Server,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Nodes {
+    /// End the claim of a name: its ticket is refused until the cluster key changes
+    Revoke {
+        /// The node's name
+        #[arg(value_parser = NodeName::new)]
+        name: NodeName,
     },
 }
 

@@ -4,7 +4,7 @@
 //! A group of checks is a file: what is read for it, and the pure `diagnose` that makes checks of it.
 //!
 //! - `check`: what a check is.
-//! - `settings`, `daemon`, `machine`, `network`, `volumes`, `cluster`: the groups, in the order in which one needs
+//! - `settings`, `daemon`, `machine`, `network`, `servers`, `volumes`, `cluster`: the groups, in the order in which one needs
 //!   another.
 //! - `report`: what Bowline itself complains of and no check explained better.
 
@@ -14,6 +14,7 @@ mod daemon;
 mod machine;
 mod network;
 mod report;
+mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,9 @@ mod volumes;
 use super::load::{self, Trouble};
 use super::{output, plan};
 use crate::{paths, show, wiring};
-use bowline_cluster::SERVICE;
 use bowline_engine::Engine;
 use bowline_host::real::control::Lock;
+use bowline_host::real::reach::{Reach, reach};
 use bowline_host::real::resolve::resolves;
 use bowline_ports::{Inspect, PortError};
 use bowline_settings::Loaded;
@@ -32,6 +33,7 @@ use check::{Check, Verdict};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
@@ -48,7 +50,11 @@ pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
             memory: memory(),
             processors: std::thread::available_parallelism().map_or(0, usize::from),
         };
-        examine(&host, outside, async |name: &str| resolves(name).await, &mut shown).await
+        let ask = Ask {
+            resolve: async |name: &str| resolves(name).await,
+            reach: async |host: &str, port: u16, deadline: Duration| reach(host, port, deadline).await,
+        };
+        examine(&host, outside, ask, &mut shown).await
     } else {
         let check =
             Check::finding("rights", "this is not root, and most of the machine is out of sight", "run it as root")
@@ -75,11 +81,19 @@ struct Outside<'a> {
     processors: usize,
 }
 
+/// How the network is asked.
+struct Ask<Resolve, Reached> {
+    /// Whether a name has an address.
+    resolve: Resolve,
+    /// Whether a port of a host can be reached.
+    reach: Reached,
+}
+
 /// Makes all checks, one group after the other.
 async fn examine(
     host: &dyn Inspect,
     outside: Outside<'_>,
-    resolve: impl AsyncFn(&str) -> Result<(), PortError>,
+    ask: Ask<impl AsyncFn(&str) -> Result<(), PortError>, impl AsyncFn(&str, u16, Duration) -> Reach>,
     shown: &mut impl FnMut(&Check),
 ) -> Vec<Check> {
     let mut all = Vec::new();
@@ -95,10 +109,13 @@ async fn examine(
     add(&mut all, daemon::diagnose(&daemon::gather(host, outside.daemon).await));
     let machine = machine::gather(host, wanted, outside.memory, outside.processors).await;
     add(&mut all, machine::diagnose(&machine));
-    let network = network::gather(host, wanted, &resolve).await;
+    let network = network::gather(host, wanted, &ask.resolve).await;
     add(&mut all, network::diagnose(&network, wanted, outside.daemon));
+    if let Some(servers) = servers::gather(host, wanted, &ask.reach).await {
+        add(&mut all, servers::diagnose(&servers));
+    }
 
-    let services: Vec<String> = wanted.cluster.iter().map(|_| SERVICE.to_string()).collect();
+    let services = crate::wiring::services(wanted);
     let volumes = bowline_volumes::Volumes { volumes: wanted.volumes.clone(), services };
     let group = volumes::diagnose(&volumes, &volumes::gather(host, &volumes).await, &all);
     add(&mut all, group);

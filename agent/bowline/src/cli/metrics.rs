@@ -1,7 +1,6 @@
 //! `bowline metrics`: the exposition, once. What the daemon alone counts is not in it.
 
 use super::{INVALID, load, output, plan};
-use bowline_cluster::SERVICE;
 use bowline_host::real::filesystems::Sampler;
 use bowline_metrics::{FilesystemSample, Sample, real_mounts};
 use bowline_ports::Inspect;
@@ -17,7 +16,10 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
     let filesystems: Vec<_> =
         mounts.into_iter().zip(spaces).map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
     let volumes: Vec<_> = loaded.settings.volumes.iter().map(|v| v.name.clone()).collect();
-    let k3s = host.unit(SERVICE).await.ok().filter(|u| u.load == "loaded");
+    let k3s = match crate::wiring::services(&loaded.settings).first() {
+        Some(service) => host.unit(service).await.ok().filter(|u| u.load == "loaded"),
+        None => None,
+    };
     let sample = Sample {
         report: &report,
         now: host.clock().await.map_or(report.at, |c| c.unix),
@@ -28,6 +30,7 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         k3s_restarts: k3s.map(|u| u64::from(u.restarts)),
         process: None,
         counters: None,
+        enrolments: None,
     };
     output::print(&sample.render());
     ExitCode::SUCCESS

@@ -6,11 +6,14 @@ mod check;
 mod config;
 mod doctor;
 mod internal;
+mod leave;
 pub(crate) mod load;
 mod metrics;
+mod nodes;
 mod output;
 mod plan;
 mod status;
+mod ticket;
 mod volumes;
 
 pub(crate) use plan::{earlier, settings_report};
@@ -61,6 +64,11 @@ async fn run(args: Args) -> ExitCode {
         Command::Status { json, wait_ready } => status::run(json, wait_ready).await,
         Command::Doctor { json } => doctor::run(&settings, json).await,
         Command::Volumes { json } => volumes::run(&settings, json).await,
+        Command::Ticket { name, role, key_file, cloud_init } => {
+            ticket::run(&settings, &name, role.into(), key_file, cloud_init).await
+        }
+        Command::Nodes { json, command } => nodes::run(&settings, json, command).await,
+        Command::Leave { drain, undo, timeout } => leave::run(&settings, drain, undo, timeout).await,
         Command::Metrics => metrics::run(&settings).await,
         Command::Internal { command } => internal::run(command),
     }

@@ -1,7 +1,9 @@
 //! Standard output and standard error. A closed pipe (`bowline status | head -1`) ends the output, not the world; any
 //! other failure is said, and ends the program with 1: half a list must not pass for the whole one.
 
+use crate::show::folded;
 use bowline_host::real::RealHost;
+use bowline_ports::PortError;
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,16 @@ pub(crate) fn print_json(value: &impl Serialize) {
 /// Writes an error to standard error.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Writes an error with what to do about it to standard error.
+pub(crate) fn complain_of(error: &PortError) {
+    match &error.hint {
+        Some(hint) => {
+            complain(&format!("{}\n{}", folded(&error.to_string(), 0, 4), folded(&format!("help: {hint}"), 2, 8)));
+        }
+        None => complain(&folded(&error.to_string(), 0, 4)),
+    }
 }
 
 /// Whether colour is wanted: only on a terminal, and never against NO_COLOR.

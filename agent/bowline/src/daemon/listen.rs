@@ -27,6 +27,7 @@ struct Served {
     metrics: Metrics,
     pods: Vec<Cidr>,
     volumes: Vec<String>,
+    issuer: bool,
 }
 
 struct Missing {
@@ -41,7 +42,12 @@ impl Listeners {
     /// Binds what is wanted and not bound yet; does nothing when all is as it should be.
     pub(crate) async fn adjust(&mut self, settings: &Settings, address: Option<IpAddr>, pages: Pages) {
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served = Served { metrics: settings.metrics.clone(), pods: pods(settings), volumes: pages.volumes.clone() };
+        let served = Served {
+            metrics: settings.metrics.clone(),
+            pods: pods(settings),
+            volumes: pages.volumes.clone(),
+            issuer: pages.enrolments.is_some(),
+        };
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {

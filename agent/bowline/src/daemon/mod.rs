@@ -4,6 +4,7 @@
 //! due. Nothing it is in the middle of depends on it: mounting and long work are units of PID 1.
 
 mod alive;
+mod issuing;
 mod listen;
 mod logging;
 mod phases;
@@ -14,7 +15,6 @@ use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
-use bowline_cluster::SERVICE;
 use bowline_engine::{Engine, SettingsReport, Wake};
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
@@ -73,8 +73,10 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
         engine.resume(&earlier, clock.unix);
     }
-    let counters = match Counters::new(&["node", "volumes", "cluster", "labels"]) {
-        Ok(counters) => counters,
+    let counted = Counters::new(&["node", "volumes", "join", "cluster", "labels"])
+        .and_then(|counters| Ok((counters, issuing::enrolments()?)));
+    let (counters, enrolments) = match counted {
+        Ok(counted) => counted,
         Err(error) => {
             tracing::error!("metrics: {error}");
             return ExitCode::FAILURE;
@@ -92,6 +94,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         counters,
         listeners: Listeners::default(),
         sampler: Sampler::default(),
+        issuing: issuing::Issuing::new(enrolments),
     };
     let code = daemon.turn_for_ever().await;
     drop(lock);
@@ -111,6 +114,7 @@ struct Daemon {
     counters: Counters,
     listeners: Listeners,
     sampler: Sampler,
+    issuing: issuing::Issuing,
 }
 
 impl Daemon {
@@ -142,6 +146,8 @@ impl Daemon {
             alive.looking(false);
             self.counters.looked(began.elapsed().as_secs_f64());
             self.listen().await;
+            let conditions = &self.engine.report().conditions;
+            self.issuing.adjust(&self.settings, conditions, &self.machine).await;
             self.engine.start(&host);
             let report = self.engine.report().clone();
             self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
@@ -149,7 +155,7 @@ impl Daemon {
                 ready = true;
                 self.surfaces.tell(Notice::Ready);
             }
-            let retry = self.listeners.due();
+            let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();
             tokio::select! {
                 () = self.engine.next() => {
                     for (capability, well) in self.engine.take_ended() {
@@ -233,7 +239,9 @@ impl Daemon {
             report: self.surfaces.latest.subscribe(),
             phases: self.surfaces.phases.subscribe(),
             counters: self.counters.clone(),
+            enrolments: self.issuing.counted(&self.settings),
             volumes: self.settings.volumes.iter().map(|v| v.name.clone()).collect(),
+            services: wiring::services(&self.settings),
             sampler: self.sampler.clone(),
         };
         self.listeners.adjust(&self.settings, address, pages).await;
@@ -244,7 +252,7 @@ impl Daemon {
 /// The units whose changes are worth a look.
 fn watched(settings: &Settings) -> Vec<String> {
     let mounts = settings.volumes.iter().map(|v| mount_unit_name(&v.mount));
-    mounts.chain(settings.cluster.iter().map(|_| SERVICE.to_string())).collect()
+    mounts.chain(wiring::services(settings)).collect()
 }
 
 async fn sleep_maybe(time: Option<Duration>) {

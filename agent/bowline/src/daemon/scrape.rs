@@ -1,11 +1,10 @@
 //! The pages: what a scrape reads, put together when it comes.
 
 use super::phases::Phases;
-use bowline_cluster::SERVICE;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::http::{Handler, Request, Response};
-use bowline_metrics::{Counters, FilesystemSample, Page, Phase, Process, Route, Sample, real_mounts};
+use bowline_metrics::{Counters, Enrolments, FilesystemSample, Page, Phase, Process, Route, Sample, real_mounts};
 use bowline_ports::Change;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +21,11 @@ pub(crate) struct Pages {
     pub(crate) report: watch::Receiver<Arc<Report>>,
     pub(crate) phases: watch::Receiver<Phases>,
     pub(crate) counters: Counters,
+    /// Where the settings make an issuer.
+    pub(crate) enrolments: Option<Enrolments>,
     pub(crate) volumes: Vec<String>,
+    /// The services of Kubernetes.
+    pub(crate) services: Vec<String>,
     pub(crate) sampler: Sampler,
 }
 
@@ -60,9 +63,11 @@ impl Pages {
     async fn metrics(&self, report: &Report) -> Page {
         self.counters.scraped();
         // A bus that hangs costs one series, not the scrape.
-        let k3s = tokio::time::timeout(Duration::from_secs(1), self.host.unit(SERVICE));
+        let k3s = async {
+            let unit = self.host.unit(self.services.first()?);
+            tokio::time::timeout(Duration::from_secs(1), unit).await.ok()?.ok()
+        };
         let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), k3s);
-        let k3s = k3s.ok().and_then(Result::ok);
         let mounts = real_mounts(&mounts.unwrap_or_default());
         let spaces = self.sampler.sample(&mounts).await;
         let filesystems: Vec<_> = mounts
@@ -84,6 +89,7 @@ impl Pages {
             k3s_restarts: k3s.filter(|u| u.load == "loaded").map(|u| u64::from(u.restarts)),
             process: self.process().await,
             counters: Some(&self.counters),
+            enrolments: self.enrolments.as_ref(),
         })
     }
 

@@ -11,6 +11,7 @@ mod status;
 mod time;
 
 pub(crate) use check::{Mark, check};
+pub(crate) use paper::folded;
 pub use plan::plan;
 pub(crate) use progress::Progress;
 pub use status::status;

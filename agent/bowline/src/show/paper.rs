@@ -105,6 +105,12 @@ fn indent_after(columns: usize) -> impl Fn((usize, &String)) -> String {
     move |(at, line)| if at == 0 { line.clone() } else { format!("{:columns$}{line}", "") }
 }
 
+/// The text in lines of at most 80 columns, the first and later ones indented by so many.
+pub(crate) fn folded(text: &str, first: usize, rest: usize) -> String {
+    let lines = wrap(text, 80 - first, 80 - rest);
+    format!("{:first$}{}", "", lines.iter().enumerate().map(indent_after(rest)).collect::<Vec<_>>().join("\n"))
+}
+
 /// The text without what commands a terminal or turns the direction of writing. Line ends stay.
 pub(super) fn clean(text: &str) -> String {
     let allowed = |c: char| match c {

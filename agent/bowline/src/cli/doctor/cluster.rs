@@ -1,10 +1,10 @@
 //! K3s: its version, its service, its files, its Node.
 
 use super::check::{Check, Subject, explained};
-use bowline_cluster::{CONFIG_FILE, Cluster, Facts, SERVICE, UNIT_FILE, UNIT_TEXT};
+use bowline_cluster::{CONFIG_FILE, Cluster, Facts, service, unit_file as path_of, unit_text};
 use bowline_engine::{Capability, CapabilityReport, Report};
 use bowline_ports::{ActiveState, Inspect, PortError, Ready};
-use bowline_settings::{Cluster as Spec, Settings};
+use bowline_settings::{Cluster as Spec, Role, Settings};
 
 const ITEM: &str = "k3s";
 /// A first line like this is of a file of Bowline's own.
@@ -18,6 +18,8 @@ pub(super) async fn gather(host: &dyn Inspect, settings: &Settings, spec: &Spec)
         name: settings.node.name.clone(),
         external: settings.node.external_address.is_some(),
         volumes: Vec::new(),
+        token: None,
+        later: Vec::new(),
     };
     cluster.observe(host).await
 }
@@ -34,17 +36,18 @@ pub(super) fn diagnose(facts: &Result<Facts, PortError>, spec: &Spec, report: &R
     let said = report.capabilities.iter().find(|c| c.name == Cluster::NAME);
     let mut checks = Vec::new();
     checks.extend(version(facts, spec));
-    checks.extend(unit_file(facts));
+    checks.extend(unit_file(facts, spec.role));
     checks.extend(said.and_then(|said| configuration(facts, said)));
-    let life = life(facts, said, before);
+    let life = life(facts, said, before, spec.role);
     let down = life.is_finding();
     checks.push(life);
-    checks.extend(node(facts, said, report.at).filter(|_| !down));
+    checks.extend(node(facts, said, report.at, spec.role).filter(|_| !down));
     checks
 }
 
 fn version(facts: &Facts, spec: &Spec) -> Option<Check> {
-    let (installed, wanted) = (facts.installed.as_ref()?, spec.version.to_string());
+    // Without one of its own it is as the servers say.
+    let (installed, wanted) = (facts.installed.as_ref()?, spec.version.exact()?.to_string());
     if *installed == wanted {
         return Some(Check::ok("K3s's version", wanted));
     }
@@ -53,18 +56,19 @@ fn version(facts: &Facts, spec: &Spec) -> Option<Check> {
     Some(Check::finding("K3s's version", found, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
 }
 
-fn unit_file(facts: &Facts) -> Option<Check> {
+fn unit_file(facts: &Facts, role: Role) -> Option<Check> {
+    let (service, path) = (service(role), path_of(role));
     let text = facts.unit_file.as_ref()?;
     if !text.starts_with(MARK) {
         return Some(Check::ok("K3s's unit", "of somebody else, left as it is"));
     }
-    if text != UNIT_TEXT {
-        let found = format!("{UNIT_FILE} is not as Bowline writes it: it was edited by hand");
-        let remedy = format!("let Bowline write it again; what is your own belongs into `systemctl edit {SERVICE}`");
+    if *text != unit_text(role) {
+        let found = format!("{} is not as Bowline writes it: it was edited by hand", path.display());
+        let remedy = format!("let Bowline write it again; what is your own belongs into `systemctl edit {service}`");
         return Some(Check::finding("K3s's unit", found, remedy).command("bowline apply"));
     }
     if facts.unit.needs_reload {
-        let found = format!("systemd has not read the changed {SERVICE} yet");
+        let found = format!("systemd has not read the changed {service} yet");
         let remedy = "have it read its unit files";
         return Some(Check::finding("K3s's unit", found, remedy).command("systemctl daemon-reload"));
     }
@@ -81,7 +85,8 @@ fn configuration(facts: &Facts, said: &CapabilityReport) -> Option<Check> {
 }
 
 /// Whether it runs, and why not.
-fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check]) -> Check {
+fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: Role) -> Check {
+    let service = service(role);
     let subject = Subject::Item(Cluster::NAME, ITEM.into());
     let refusal = said.and_then(|said| said.refusals.iter().find(|r| r.item == ITEM));
     let wait = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM));
@@ -107,7 +112,7 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check]) -> Che
             "somebody stopped it, and Bowline does not start it against that",
             "start it again",
         )
-        .command(format!("systemctl start {SERVICE}"))
+        .command(format!("systemctl start {service}"))
         .explains(subject);
     }
     match (facts.unit.active, wait) {
@@ -118,7 +123,8 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check]) -> Che
 }
 
 /// The Node, once K3s has come up.
-fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64) -> Option<Check> {
+fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, role: Role) -> Option<Check> {
+    let service = service(role);
     if facts.unit.active != ActiveState::Active {
         return None;
     }
@@ -135,6 +141,6 @@ fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64) -> Option<Chec
     if now - since < PATIENCE && since != now {
         return Some(Check::note("Node", format!("{why}; K3s was started a short while ago")));
     }
-    let remedy = format!("K3s says why in `journalctl -u {SERVICE}`, Kubernetes in `kubectl describe node`");
+    let remedy = format!("K3s says why in `journalctl -u {service}`, Kubernetes in `kubectl describe node`");
     Some(Check::finding("Node", why, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
 }

@@ -2,11 +2,11 @@
 
 use super::check::{Check, Subject};
 use crate::wiring;
-use bowline_cluster::{BINARY, RELEASES, Release, SERVICE, api_port};
+use bowline_cluster::{BINARY, RELEASES, Release, api_port, service};
 use bowline_engine::{Capability, Conditions};
 use bowline_node::Node;
 use bowline_ports::{ActiveState, ErrorKind, Inspect, Listener, PortError};
-use bowline_settings::{Mirror, Settings};
+use bowline_settings::{Mirror, Role, Settings};
 use std::path::Path;
 
 /// The item whose steps download K3s.
@@ -53,9 +53,12 @@ pub(super) async fn gather(
     let mut numbers: Vec<_> = settings.metrics.listen.iter().map(|l| (l.port, User::Metrics)).collect();
     numbers.sort_by_key(|(number, _)| *number);
     numbers.dedup();
-    numbers.extend(settings.cluster.iter().map(|cluster| (api_port(cluster), User::Kubernetes)));
-    let k3s = host.unit(SERVICE).await;
-    let k3s_up = k3s.is_ok_and(|unit| unit.active == ActiveState::Active);
+    let servers = settings.cluster.iter().filter(|cluster| cluster.role == Role::Server);
+    numbers.extend(servers.map(|cluster| (api_port(cluster), User::Kubernetes)));
+    let k3s_up = match &settings.cluster {
+        Some(cluster) => host.unit(service(cluster.role)).await.is_ok_and(|unit| unit.active == ActiveState::Active),
+        None => false,
+    };
     let mut ports = Vec::new();
     for (number, user) in numbers {
         let listener = host.listener(number).await;

@@ -1,8 +1,9 @@
 //! The whole list on the simulated machine.
 
 use super::check::{Check, Verdict};
-use super::{Outside, examine, text};
+use super::{Ask, Outside, examine, text};
 use crate::cli::load::Trouble;
+use bowline_host::real::reach::Reach;
 use bowline_host::sim::{SimHost, World, WorldDisk};
 use bowline_ports::{Change, ErrorKind, PortError};
 use bowline_settings::{Loaded, SourceFile};
@@ -44,11 +45,17 @@ fn world() -> World {
     world
 }
 
+/// A network in which nothing answers.
+async fn reach(_: &str, _: u16, _: Duration) -> Reach {
+    Reach::Silent
+}
+
 async fn checks(host: &SimHost, settings: Result<Loaded, Trouble>) -> Vec<Check> {
     let outside =
         Outside { settings, folder: Path::new("/etc/bowline/config.d"), daemon: true, memory: 4 << 30, processors: 2 };
     let mut shown = Vec::new();
-    let checks = examine(host, outside, async |_: &str| Ok(()), &mut |check: &Check| shown.push(check.clone())).await;
+    let ask = Ask { resolve: async |_: &str| Ok(()), reach };
+    let checks = examine(host, outside, ask, &mut |check: &Check| shown.push(check.clone())).await;
     assert_eq!(shown, checks, "each is shown as it comes, and once");
     for line in checks.iter().map(|check| text(check, false)).collect::<String>().lines() {
         assert!(line.chars().count() <= 80, "{line}");
@@ -91,6 +98,16 @@ async fn settings_that_are_wrong_or_missing() {
     assert!(findings(&wrong)[0].1.starts_with("/etc/bowline/config.d/50.toml:1:"), "{wrong:#?}");
     let none = checks(&host, Ok(Loaded::default())).await;
     assert_eq!(findings(&none), [("settings", "there are none in /etc/bowline/config.d", None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_server_does_not_answer() {
+    let ticket = "a".repeat(64);
+    let settings = format!(
+        "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.99\"]\nticket = \"{ticket}\"\n"
+    );
+    let checks = checks(&SimHost::new(&world()), loaded(&settings)).await;
+    assert_eq!(findings(&checks), [("server 10.0.1.99", "TCP 6443 and 7470: no answer within 3 s", None)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,6 +201,6 @@ async fn a_mirror_whose_name_is_unknown() {
     let outside =
         Outside { settings: loaded(SETTINGS), folder: Path::new("/x"), daemon: true, memory: 4 << 30, processors: 2 };
     let resolve = async |name: &str| Err(PortError::new(ErrorKind::Unreachable, format!("resolving {name}: no")));
-    let checks = examine(&host, outside, resolve, &mut |_: &Check| {}).await;
+    let checks = examine(&host, outside, Ask { resolve, reach }, &mut |_: &Check| {}).await;
     assert_eq!(findings(&checks), [("release source", "resolving github.com: no", None)]);
 }

@@ -1,0 +1,181 @@
+//! Moves the pods of this node to others, as `kubectl drain` does: by evictions, which keep to the disruption budgets.
+//!
+//! The kubelet's own credentials may do that to its own node, and no more.
+
+use crate::cli::output;
+use bowline_ports::{ErrorKind, Objects, PortError, Write};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself.
+///
+/// # Errors
+/// The API says no, or pods are left when the time is over: which ones, and what keeps them.
+pub(super) async fn drain(objects: &dyn Objects, node: &str, timeout: Duration) -> Result<(), PortError> {
+    let cordon = json!({ "spec": { "unschedulable": true } });
+    objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&cordon)).await?;
+    output::complain(&format!("{node} takes no more pods"));
+    let end = Instant::now() + timeout;
+    let mut told = BTreeMap::new();
+    loop {
+        let list = objects.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")).await?;
+        let pods: Vec<Pod> = pods(list.as_ref());
+        if pods.is_empty() {
+            output::complain(&format!("no pod is left on {node} that could run elsewhere"));
+            return Ok(());
+        }
+        let mut kept = Vec::new();
+        for pod in &pods {
+            let why = match pod.going {
+                true => "it is shutting down".to_owned(),
+                false => match evict(objects, pod).await {
+                    Ok(()) => "it was asked to go".to_owned(),
+                    Err(error) if error.kind == ErrorKind::NotFound => continue,
+                    Err(error) => error.message,
+                },
+            };
+            if told.insert(pod.name(), why.clone()).as_ref() != Some(&why) {
+                output::complain(&format!("{}: {why}", pod.name()));
+            }
+            kept.push(format!("{}: {why}", pod.name()));
+        }
+        if Instant::now() >= end {
+            let text = format!("pods are left on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
+            let hint = format!(
+                "nothing was left yet, and {node} takes no more pods: `kubectl uncordon {node}` lets it, \
+                 `bowline leave` without --drain does not wait for them"
+            );
+            return Err(PortError::new(ErrorKind::Timeout, text).hint(hint));
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+struct Pod {
+    namespace: String,
+    name: String,
+    /// It was told to end.
+    going: bool,
+}
+
+impl Pod {
+    fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The pods that can run elsewhere: not those of DaemonSets, which ignore cordons, of the kubelet's own files, or ended.
+fn pods(list: Option<&Value>) -> Vec<Pod> {
+    let stays = |pod: &Value| {
+        let mut owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        owners.any(|owner| owner["kind"] == "DaemonSet")
+            || !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null()
+            || ["Succeeded", "Failed"].iter().any(|phase| pod["status"]["phase"] == *phase)
+    };
+    let text = |value: &Value| value.as_str().map(String::from);
+    let items = list.and_then(|list| list["items"].as_array()).into_iter().flatten();
+    items
+        .filter(|pod| !stays(pod))
+        .filter_map(|pod| {
+            Some(Pod {
+                namespace: text(&pod["metadata"]["namespace"])?,
+                name: text(&pod["metadata"]["name"])?,
+                going: !pod["metadata"]["deletionTimestamp"].is_null(),
+            })
+        })
+        .collect()
+}
+
+/// The API refuses (429) what a disruption budget forbids for now.
+async fn evict(objects: &dyn Objects, pod: &Pod) -> Result<(), PortError> {
+    let Pod { namespace, name, .. } = pod;
+    let eviction = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": { "name": name, "namespace": namespace },
+    });
+    objects.write(&format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction"), Write::Create(&eviction)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::Fut;
+    use std::sync::Mutex;
+
+    /// A node with pods; those named `budget-…` are kept by a disruption budget for the first look.
+    #[derive(Default)]
+    struct Node {
+        pods: Mutex<Vec<Value>>,
+        looks: Mutex<u32>,
+        written: Mutex<Vec<String>>,
+    }
+
+    impl Objects for Node {
+        fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
+            assert_eq!(path, "/api/v1/pods?fieldSelector=spec.nodeName%3Dkafka-0");
+            *self.looks.lock().unwrap() += 1;
+            let list = json!({ "items": *self.pods.lock().unwrap() });
+            Box::pin(async move { Ok(Some(list)) })
+        }
+
+        fn write<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
+            self.written.lock().unwrap().push(path.to_owned());
+            let result = match write {
+                Write::Create(eviction) => {
+                    let name = eviction["metadata"]["name"].as_str().unwrap().to_owned();
+                    if name.starts_with("budget-") && *self.looks.lock().unwrap() < 2 {
+                        Err(PortError::new(ErrorKind::Unreachable, "it would violate the pod's disruption budget"))
+                    } else {
+                        self.pods.lock().unwrap().retain(|pod| pod["metadata"]["name"] != *name);
+                        Ok(())
+                    }
+                }
+                _ => Ok(()),
+            };
+            Box::pin(async move { result })
+        }
+    }
+
+    fn pod(name: &str, more: Value) -> Value {
+        let mut pod = json!({ "metadata": { "namespace": "default", "name": name } });
+        pod.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["namespace"] = json!("default");
+        pod
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_go_within_their_budgets_and_what_belongs_to_the_node_stays() {
+        let daemon = json!({ "metadata": { "ownerReferences": [{ "kind": "DaemonSet" }] } });
+        let mirror = json!({ "metadata": { "annotations": { "kubernetes.io/config.mirror": "x" } } });
+        let ended = json!({ "status": { "phase": "Succeeded" } });
+        let all = vec![
+            pod("web", json!({})),
+            pod("budget-kafka", json!({})),
+            pod("logs", daemon),
+            pod("own", mirror),
+            pod("job", ended),
+        ];
+        let node = Node { pods: Mutex::new(all), ..Node::default() };
+        drain(&node, "kafka-0", Duration::from_secs(60)).await.unwrap();
+        let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
+        assert_eq!(left, ["logs", "own", "job"]);
+        assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stands_in_the_way_is_told_when_the_time_is_over() {
+        let going = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        let mut stuck = pod("stuck", json!({}));
+        stuck["metadata"]["deletionTimestamp"] = going["metadata"]["deletionTimestamp"].clone();
+        let node = Node { pods: Mutex::new(vec![stuck]), ..Node::default() };
+        let error = drain(&node, "kafka-0", Duration::from_secs(10)).await.unwrap_err();
+        assert!(error.message.contains("default/stuck: it is shutting down"), "{error}");
+        assert!(error.hint.unwrap().contains("kubectl uncordon kafka-0"));
+    }
+}

@@ -1,0 +1,246 @@
+//! The list of claims, as text of at most 80 columns and as JSON.
+
+use bowline_enroll::claim::Refused;
+use bowline_enroll::key::PublicKey;
+use bowline_enroll::{NodeName, Role};
+use bowline_issuer::nodes::{Holder, Holders};
+use serde::Serialize;
+use std::net::IpAddr;
+
+const WIDTH: usize = 80;
+
+/// The list as JSON. All times are seconds since 1970.
+#[derive(Serialize)]
+pub(super) struct Table<'a> {
+    nodes: Vec<Row<'a>>,
+    /// Sentences about claims that can not be read.
+    unreadable: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a NodeName,
+    role: Role,
+    /// The machine's public key.
+    machine: PublicKey,
+    /// Since when it holds the name.
+    since: u64,
+    /// When it got its last credential.
+    issued: u64,
+    from: IpAddr,
+    addresses: &'a [IpAddr],
+    /// `registered`, `pending`, `missing` or `revoked`.
+    node: &'static str,
+    /// When the name was revoked.
+    revoked: Option<u64>,
+    refused: &'a [Refused],
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn of(holders: &'a Holders) -> Self {
+        let row = |holder: &'a Holder| {
+            let claim = &holder.claim;
+            Row {
+                name: &claim.name,
+                role: claim.role,
+                machine: claim.machine_key,
+                since: claim.since,
+                issued: claim.issued,
+                from: claim.from,
+                addresses: &claim.addresses,
+                node: holder.standing.as_str(),
+                revoked: claim.revoked.as_ref().map(|revoked| revoked.at),
+                refused: &claim.refused,
+            }
+        };
+        Self { nodes: holders.all.iter().map(row).collect(), unreadable: &holders.unreadable }
+    }
+}
+
+/// The list for people: who holds which name, and beneath who was refused because of that, the newest first.
+pub(super) fn text(holders: &Holders, now: u64) -> String {
+    let mut rows = Vec::new();
+    let mut refused = Vec::new();
+    for Holder { claim, standing } in &holders.all {
+        let role = claim.role.to_string();
+        let since = age(now.saturating_sub(claim.since));
+        let from = claim.from.to_string();
+        rows.push(vec![claim.name.to_string(), role, claim.machine_key.short(), since, from, standing.to_string()]);
+        refused.extend(claim.refused.iter().map(|attempt| (&claim.name, attempt)));
+    }
+    refused.sort_by_key(|(_, attempt)| std::cmp::Reverse(attempt.at));
+    let attempts = refused.into_iter().map(|(name, attempt)| {
+        // It is the text of an object that others may have written.
+        let machine = attempt.machine.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+        let when = age(now.saturating_sub(attempt.at));
+        vec![name.to_string(), when, attempt.from.to_string(), machine, attempt.code.to_string()]
+    });
+    let attempts: Vec<_> = attempts.collect();
+
+    let mut out = if rows.is_empty() {
+        "nobody holds a name yet\n".to_owned()
+    } else {
+        lines(&["NAME", "ROLE", "MACHINE", "SINCE", "FROM", "NODE"], &rows)
+    };
+    if !attempts.is_empty() {
+        out.push_str("\nrefused:\n");
+        out.push_str(&lines(&["NAME", "AGO", "FROM", "MACHINE", "WHY"], &attempts));
+    }
+    for sentence in &holders.unreadable {
+        out.push_str(&format!("\nnot listed: {sentence}\n"));
+    }
+    out
+}
+
+/// Columns as wide as they need to be. Where a line would be too wide for the page, names have lines of their own.
+fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = head.iter().map(ToString::to_string).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .collect();
+    let fits = |gap: usize| widths.iter().sum::<usize>() + gap * head.len().saturating_sub(1) <= WIDTH;
+    let stacked = !fits(2);
+    let gap = if stacked { " " } else { "  " };
+    let mut out = String::new();
+    for row in all {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            if column == 0 && stacked {
+                out.push_str(&format!("{cell}\n"));
+                line.push_str("  ");
+                continue;
+            }
+            line.push_str(&format!("{cell:<width$}{gap}"));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// `12s`, `3m`, `2h5m`, `3d4h`, `140d`.
+fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |big: u64, unit: &str, small: u64, smaller: &str| match small {
+        0 => format!("{big}{unit}"),
+        _ => format!("{big}{unit}{small}{smaller}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m"),
+        3600..86_400 => two(hours, "h", minutes % 60, "m"),
+        _ if days < 100 => two(days, "d", hours % 24, "h"),
+        _ => format!("{days}d"),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use bowline_enroll::key::MachineKey;
+    use bowline_enroll::{Claim, Code};
+    use bowline_issuer::nodes::Standing;
+
+    pub(in crate::cli::nodes) fn claim(name: &str) -> Claim {
+        Claim {
+            name: NodeName::new(name).unwrap(),
+            role: Role::Agent,
+            machine_key: MachineKey::from_seed(&[0x42; 32]).public(),
+            since: 1000,
+            issued: 1000,
+            from: "10.0.1.7".parse().unwrap(),
+            addresses: vec!["10.0.1.7".parse().unwrap()],
+            node_uid: None,
+            replaces: None,
+            revoked: None,
+            refused: Vec::new(),
+        }
+    }
+
+    fn refused(at: u64, from: &str) -> Refused {
+        let machine = "0a1b2c3d4e5f\x1b[2J".to_owned();
+        Refused { at, from: from.parse().unwrap(), code: Code::ClaimedElsewhere, machine }
+    }
+
+    fn holders(from: &str) -> Holders {
+        let first = Claim { role: Role::Server, since: 0, ..claim("k3s-trading-dev-control") };
+        let second = Claim {
+            from: from.parse().unwrap(),
+            refused: vec![refused(900_000, from), refused(990_000, from)],
+            ..claim("k3s-trading-dev-kafka-0")
+        };
+        let all = vec![
+            Holder { claim: first, standing: Standing::Registered },
+            Holder { claim: second, standing: Standing::Pending },
+        ];
+        Holders { all, unreadable: Vec::new() }
+    }
+
+    #[test]
+    fn who_holds_what_and_who_was_refused() {
+        let wanted = "\
+NAME                     ROLE    MACHINE       SINCE   FROM      NODE
+k3s-trading-dev-control  server  2152f8d19b79  11d13h  10.0.1.7  registered
+k3s-trading-dev-kafka-0  agent   2152f8d19b79  11d13h  10.0.1.7  pending
+
+refused:
+NAME                     AGO    FROM      MACHINE       WHY
+k3s-trading-dev-kafka-0  2h46m  10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
+k3s-trading-dev-kafka-0  1d3h   10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
+";
+        assert_eq!(text(&holders("10.0.1.7"), 1_000_000), wanted);
+    }
+
+    #[test]
+    fn the_longest_names_and_addresses_fit_the_page() {
+        let long = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff";
+        let mut holders = holders(long);
+        holders.all[0].claim.name = NodeName::new(&"n".repeat(63)).unwrap();
+        let text = text(&holders, 1_000_000);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(text.matches(long).count(), 3, "{text}");
+        assert!(text.contains(&format!("\n{}\n  server ", "n".repeat(63))), "{text}");
+    }
+
+    #[test]
+    fn nobody_and_what_can_not_be_read() {
+        let holders = Holders { all: Vec::new(), unreadable: vec!["ConfigMap bowline/claim.a: newer".into()] };
+        assert_eq!(text(&holders, 1), "nobody holds a name yet\n\nnot listed: ConfigMap bowline/claim.a: newer\n");
+    }
+
+    #[test]
+    fn json_has_the_whole_key_and_times() {
+        let mut holders = holders("10.0.1.7");
+        holders.all.remove(0);
+        holders.all[0].claim.refused.truncate(1);
+        holders.all[0].claim.refused[0].machine = "0a1b2c3d4e5f".into();
+        let wanted = serde_json::json!({
+            "nodes": [{
+                "name": "k3s-trading-dev-kafka-0",
+                "role": "agent",
+                "machine": "2152f8d19b791d24453242e15f2eab6cb7cffa7b6a5ed30097960e069881db12",
+                "since": 1000,
+                "issued": 1000,
+                "from": "10.0.1.7",
+                "addresses": ["10.0.1.7"],
+                "node": "pending",
+                "revoked": null,
+                "refused": [{
+                    "at": 900_000, "from": "10.0.1.7", "code": "claimed-elsewhere", "machine": "0a1b2c3d4e5f"
+                }],
+            }],
+            "unreadable": [],
+        });
+        assert_eq!(serde_json::to_value(Table::of(&holders)).unwrap(), wanted);
+    }
+
+    #[test]
+    fn ages() {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (7500, "2h5m"), (3600, "1h"), (273_600, "3d4h"), (8_640_000, "100d")]
+        {
+            assert_eq!(age(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so.
+
+use bowline_cluster::{BINARY, api_port};
+use bowline_enroll::key::{ClusterKeys, MachineKey};
+use bowline_enroll::proof::{Headers, Purpose};
+use bowline_enroll::{NodeName, Secret, token};
+use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
+use bowline_host::real::{ObjectApi, RealHost};
+use bowline_issuer::{Issuer, Own};
+use bowline_join::agree::{agreed, taken_over};
+use bowline_join::files::{ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
+use bowline_metrics::Enrolments;
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig};
+use bowline_settings::{Cluster, ConfigValue, Enroll, Role, Settings};
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+/// Between two sweeps when nobody asks anything.
+const SWEEP: Duration = Duration::from_secs(900);
+/// After an answer, until what it left is cleaned up.
+const AFTER: Duration = Duration::from_secs(20);
+const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
+
+/// The issuer, when this node has one.
+pub(crate) struct Issuing {
+    enrolments: Enrolments,
+    served: Option<Served>,
+    doors: Vec<Door>,
+    /// Who cleans up, and who writes Events.
+    helpers: Vec<JoinHandle<()>>,
+    failed: Option<(Instant, String)>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Served {
+    enroll: Enroll,
+    cluster: Cluster,
+    name: String,
+    address: IpAddr,
+}
+
+/// All that can be counted, at zero.
+pub(crate) fn enrolments() -> Result<Enrolments, bowline_metrics::Error> {
+    Enrolments::new(bowline_issuer::results(), Counters::ENDS)
+}
+
+impl Issuing {
+    /// No doors yet. They are counted for as long as the daemon lives, however often they open.
+    pub(crate) fn new(enrolments: Enrolments) -> Self {
+        Self { enrolments, served: None, doors: Vec::new(), helpers: Vec::new(), failed: None }
+    }
+
+    /// The counters, where the settings make an issuer.
+    pub(crate) fn counted(&self, settings: &Settings) -> Option<Enrolments> {
+        issues(settings).map(|_| self.enrolments.clone())
+    }
+
+    /// Opens or closes the doors as the settings and the node stand.
+    pub(crate) async fn adjust(
+        &mut self,
+        settings: &Settings,
+        conditions: &BTreeMap<String, String>,
+        host: &Arc<RealHost>,
+    ) {
+        let wanted = wanted(settings, conditions);
+        if wanted == self.served || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
+            return;
+        }
+        self.close().await;
+        let Some(wanted) = wanted else { return };
+        match self.open(&wanted, host).await {
+            Ok(()) => {
+                self.failed = None;
+                self.served = Some(wanted);
+            }
+            Err(error) => {
+                let hint = error.hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
+                let text = format!("nobody can be let in: {}{hint}", error.message);
+                if self.failed.as_ref().is_none_or(|(_, last)| *last != text) {
+                    tracing::warn!("{text}");
+                }
+                self.failed = Some((Instant::now(), text));
+            }
+        }
+    }
+
+    /// When the next try is due.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.failed.as_ref().map(|(at, _)| TRY_AGAIN.saturating_sub(at.elapsed()))
+    }
+
+    async fn close(&mut self) {
+        for helper in self.helpers.drain(..) {
+            helper.abort();
+        }
+        for door in self.doors.drain(..) {
+            door.close().await;
+        }
+        self.served = None;
+    }
+
+    async fn open(&mut self, wanted: &Served, host: &Arc<RealHost>) -> Result<(), PortError> {
+        let keys = keys(wanted, host).await?;
+        let machine = machine_key(host).await?;
+        let own = own(wanted, host).await?;
+        let (name, address) = (own.name.clone(), own.address);
+        let issuer = Issuer::new(wanted.enroll.clone(), keys, own, host.objects(k3s_admin_kubeconfig()));
+        let enrolments = self.enrolments.clone();
+        let desk = Arc::new(Desk { issuer, host: Arc::clone(host), enrolments, asked: Notify::new() });
+        for listen_at in &wanted.enroll.listen {
+            let Some(at) = listen_at.resolve(Some(address)) else { continue };
+            let door = listen(at, Arc::clone(&desk) as Arc<dyn Answerer>, Limits::default()).await?;
+            tracing::info!("{name} lets nodes in at {}", door.address());
+            self.doors.push(door);
+        }
+        self.helpers = vec![tokio::spawn(tell(Arc::clone(&desk))), tokio::spawn(sweep(desk, machine))];
+        Ok(())
+    }
+}
+
+/// What makes an issuer of a node.
+fn issues(settings: &Settings) -> Option<(&Cluster, &Enroll)> {
+    let cluster = settings.cluster.as_ref().filter(|cluster| cluster.role == Role::Server)?;
+    Some((cluster, settings.enroll.as_ref()?))
+}
+
+fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>) -> Option<Served> {
+    let (cluster, enroll) = issues(settings)?;
+    // The API has answered: it told about this server's own Node.
+    conditions.get("node")?;
+    Some(Served {
+        enroll: enroll.clone(),
+        cluster: cluster.clone(),
+        name: conditions.get("name")?.clone(),
+        address: conditions.get("address")?.parse().ok()?,
+    })
+}
+
+async fn keys(wanted: &Served, host: &RealHost) -> Result<ClusterKeys, PortError> {
+    let nowhere = || PortError::new(ErrorKind::Invalid, "no `cluster.key-file`");
+    crate::key::read(host, wanted.cluster.join.key_file.as_deref().ok_or_else(nowhere)?).await
+}
+
+async fn machine_key(host: &RealHost) -> Result<MachineKey, PortError> {
+    let path = Path::new(MACHINE_KEY);
+    if let Some(file) = host.read(path).await? {
+        let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("{MACHINE_KEY}: {why}"));
+        return MachineKey::parse(&file.text()).map_err(invalid);
+    }
+    let mut seed = [0; 32];
+    host.random(&mut seed).await?;
+    let key = MachineKey::from_seed(&seed);
+    host.write(path, key.expose().as_bytes(), 0o600).await?;
+    Ok(key)
+}
+
+/// K3s's options: of the settings, and what was taken over from the server that let this one in.
+async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
+    let mut config = cluster.config.clone();
+    if let Some(file) = host.read(Path::new(ENROLLED)).await?
+        && let Ok(enrolled) = serde_json::from_slice::<Enrolled>(&file.content)
+    {
+        config.extend(taken_over(&cluster.config, &enrolled.agreed));
+    }
+    Ok(config)
+}
+
+async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {
+    let early = |what: &str| PortError::new(ErrorKind::NotFound, format!("{what} is not there yet"));
+    let file = host.read(Path::new(SERVER_TOKEN)).await?.ok_or_else(|| early(SERVER_TOKEN))?;
+    let server_token = file.text().trim().to_owned();
+    let ca_hash = token::ca_hash(&server_token).ok_or_else(|| early("the hash of the cluster's CA"))?.to_owned();
+    let kubernetes = host.k3s_version(Path::new(BINARY)).await?.ok_or_else(|| early(BINARY))?;
+    Ok(Own {
+        name: NodeName::new(&wanted.name).map_err(|why| PortError::new(ErrorKind::Invalid, why))?,
+        address: wanted.address,
+        port: wanted.enroll.listen.first().map_or(bowline_settings::ENROLL_PORT, |listen| listen.port),
+        ca_hash,
+        server_token: Secret::new(server_token),
+        api_port: api_port(&wanted.cluster),
+        etcd: host.meta(Path::new(ETCD_DATA)).await?.is_some(),
+        agreed: agreed(&config(&wanted.cluster, host).await?),
+        kubernetes,
+    })
+}
+
+/// Who answers at the doors.
+struct Desk {
+    issuer: Issuer<ObjectApi>,
+    host: Arc<RealHost>,
+    enrolments: Enrolments,
+    asked: Notify,
+}
+
+impl Answerer for Desk {
+    fn serves(&self, path: &str) -> bool {
+        Purpose::of_path(path).is_some()
+    }
+
+    fn answer(&self, asked: Asked) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
+        Box::pin(async move {
+            let mut random = [0; 24];
+            let (clock, filled) = tokio::join!(self.host.clock(), self.host.random(&mut random));
+            let (Ok(clock), Ok(())) = (clock, filled) else {
+                return Reply { status: 500, proof: None, body: Vec::new(), wrong: false };
+            };
+            let headers =
+                Headers { proof: asked.proof.unwrap_or_default(), signature: asked.signature.unwrap_or_default() };
+            let (peer, binding) = (asked.peer, asked.binding);
+            let purpose = Purpose::of_path(&asked.path);
+            let asked = bowline_issuer::Asked { peer, binding, path: &asked.path, headers, body: &asked.body };
+            let unix = u64::try_from(clock.unix).unwrap_or_default();
+            let answer = self.issuer.answer(asked, unix, &random).await;
+            if let Some(purpose) = purpose {
+                self.enrolments.answered(purpose.as_str(), answer.result);
+            }
+            if !answer.wrong {
+                self.asked.notify_one();
+            }
+            Reply { status: answer.status, proof: answer.proof, body: answer.body, wrong: answer.wrong }
+        })
+    }
+
+    fn ended(&self, end: &'static str) {
+        self.enrolments.ended(end);
+    }
+}
+
+/// Writes Events as they come up.
+async fn tell(desk: Arc<Desk>) {
+    loop {
+        desk.issuer.untold().await;
+        desk.issuer.tell().await;
+    }
+}
+
+/// Cleans up now and then, and a while after somebody asked.
+async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
+    let key = machine.public();
+    loop {
+        let unix = desk.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default());
+        if let Err(error) = desk.issuer.sweep(&key, unix).await {
+            tracing::warn!("cleaning up after those who were let in: {error}");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = desk.asked.notified() => tokio::time::sleep(AFTER).await,
+        }
+    }
+}
