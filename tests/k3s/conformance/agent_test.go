@@ -284,7 +284,7 @@ func TestOrphans(t *testing.T) {
 	r.SetBasicAuth("node", "secret")
 	r.Header.Set("k3s-Node-Name", "Ghost")
 	r.Header.Set("k3s-Node-Password", "boo")
-	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	c := http.Client{Timeout: 60 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	answer, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -151,7 +151,7 @@ func TestRestart(t *testing.T) {
 	if out, err := exec.Command("systemctl", "kill", "-s", "KILL", "--kill-who=main", unit).CombinedOutput(); err != nil {
 		t.Fatal(string(out))
 	}
-	eventually(t, 10*time.Second, "the end of all its processes", func() (string, bool) {
+	eventually(t, 60*time.Second, "the end of all its processes", func() (string, bool) {
 		left := len(processes("/run/k3s/containerd/containerd.sock --state")) + len(processes("kubelet --cloud-provider"))
 		return "some are left", left == 0
 	})

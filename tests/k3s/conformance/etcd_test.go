@@ -136,7 +136,7 @@ func failover(t *testing.T, first *service, two, agent *box) {
 	}
 	two.until(t, "the API on another server", func(_ string, err error) bool { return err == nil }, "get", "nodes")
 	dir := agent.path(dataDir, "agent")
-	eventually(t, 20*time.Second, "the agent's own way to the API", func() (string, bool) {
+	eventually(t, 120*time.Second, "the agent's own way to the API", func() (string, bool) {
 		out, err := exec.Command("nsenter", "--net=/run/netns/"+agent.name, k3s, "kubectl", "--kubeconfig=/dev/null", "--server=https://127.0.0.1:6444", "--request-timeout=5s",
 			"--certificate-authority="+dir+"/server-ca.crt", "--client-certificate="+dir+"/client-kubelet.crt", "--client-key="+dir+"/client-kubelet.key", "get", "node", agent.name).CombinedOutput()
 		return string(out), err == nil

@@ -19,7 +19,7 @@ const (
 	configDir  = "/etc/rancher/k3s"
 	nodeDir    = "/etc/rancher/node"
 	unit       = "k3s-conformance.service"
-	readyIn    = 90 * time.Second
+	readyIn    = 300 * time.Second
 	selfImage  = "docker.io/conformance/self:1"
 	pauseImage = "docker.io/conformance/pause:1"
 )
@@ -111,7 +111,7 @@ func (s *service) blocked() {
 func (s *service) run(options ...string) ([]byte, error) {
 	s.t.Helper()
 	s.since = time.Now()
-	eventually(s.t, 30*time.Second, "the end of the unit before", func() (string, bool) {
+	eventually(s.t, 120*time.Second, "the end of the unit before", func() (string, bool) {
 		_ = exec.Command("systemctl", "reset-failed", s.unit).Run()
 		out, _ := exec.Command("systemctl", "show", "-P", "LoadState", s.unit).Output()
 		state := strings.TrimSpace(string(out))
