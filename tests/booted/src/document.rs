@@ -27,6 +27,15 @@ pub fn fill_in(repository: &Repository, releases: &Releases) -> String {
     out
 }
 
+/// The same document with other settings: what an agent is given.
+pub fn with_settings(filled: &str, settings: &str) -> String {
+    const HEAD: &str = "10-node.toml\n    permissions: \"0600\"\n    content: |\n";
+    let (before, after) = filled.split_once(HEAD).unwrap_or((filled, ""));
+    let old: usize = after.split_inclusive('\n').take_while(|line| line.starts_with("      ")).map(str::len).sum();
+    let new: String = settings.lines().map(|line| format!("      {line}\n")).collect();
+    format!("{before}{HEAD}{new}{}", after.get(old..).unwrap_or_default())
+}
+
 /// What was filled in, as the lines that differ.
 pub fn diff(filled: &str) -> Vec<String> {
     let shipped: Vec<_> = SHIPPED.lines().collect();

@@ -2,6 +2,7 @@
 //! machines with Bowline on them.
 
 pub mod document;
+pub mod hetzner;
 pub mod looks;
 pub mod settings;
 pub mod told;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 /// The serial of the data volume, as Hetzner numbers them.
 pub const VOLUME: &str = "12345678";
+/// The cluster key of enrolment's own test vector.
+pub const KEY: &str = "7840e4e008cb2e1bc109fff29791ad0f7a7a6cd5ecae2791af89491befb06a84";
 /// The node's name.
 pub const NODE: &str = "k3s-control";
 /// Its address.
@@ -20,9 +23,9 @@ pub const ADDRESS: &str = "10.0.1.10";
 /// How long a whole first boot may take on a busy machine.
 pub const FIRST_BOOT: Duration = Duration::from_secs(180);
 
-/// Tells the machine that its clock is synchronised: stands in for a time service, which a bed does not have (the clock
+/// A file that tells the machine that its clock is synchronised: stands in for a time service, which a bed does not have (the clock
 /// is the host's, and no machine may touch it).
-const CLOCK: &str = "f /run/systemd/timesync/synchronized 0644 root root - -\n";
+pub const CLOCK: &str = "f /run/systemd/timesync/synchronized 0644 root root - -\n";
 
 /// The package under test: what `make test` built, or what the cache has for this source.
 pub fn deb() -> Result<PathBuf> {
@@ -48,7 +51,12 @@ pub fn releases_with(bed: &Bed, program: &Path) -> Result<(Releases, String)> {
 
 /// A machine with the authority of the release page, an address, the clock's stand-in and perhaps a disk: not started.
 pub fn bare(bed: &Bed, releases: &Releases, disk: Option<&Disk>) -> Result<Machine> {
-    let mut machine = bed.machine(NODE).address(ADDRESS).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
+    bare_as(bed, releases, NODE, ADDRESS, disk)
+}
+
+/// The same under another name, at another address.
+pub fn bare_as(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> Result<Machine> {
+    let mut machine = bed.machine(name).address(address).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
         "/etc/bowline/mirror-ca.pem",
         releases.ca_pem(),
         0o644,

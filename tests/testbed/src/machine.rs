@@ -226,9 +226,10 @@ impl Machine {
         Ok(bytes)
     }
 
-    /// The journal of a unit, over all boots.
+    /// The journal of a unit, over all boots, with all that was said until now.
     pub fn journal(&self, unit: &str) -> Result<String> {
-        self.ok(&format!("journalctl --no-pager --output=short-precise --unit='{unit}'"))
+        let read = format!("journalctl --no-pager --output=short-precise --unit='{unit}'");
+        self.ok(&format!("journalctl --sync && {read}"))
     }
 
     /// Everything that was written to its console, over all boots.

@@ -3,6 +3,7 @@
 //! They land in `target/bench/results.json`, and as a table on standard output. Names of figures as arguments choose
 //! some of them.
 
+mod cluster;
 mod figure;
 mod install;
 mod node_exporter;
@@ -17,8 +18,15 @@ use settled::Settled;
 use std::io::Write;
 use std::path::Path;
 
-const NAMES: [&str; 5] =
-    ["install_to_ready_overhead", "settled_look_cpu", "settled_look_writes", "idle_rss", "package_size"];
+const NAMES: [&str; 7] = [
+    "install_to_ready_overhead",
+    "settled_look_cpu",
+    "settled_look_writes",
+    "idle_rss",
+    "package_size",
+    "five_machines_ready",
+    "recreated_agent_overhead",
+];
 
 fn tell(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -62,6 +70,10 @@ fn main() -> Result<()> {
     if wanted(NAMES[4]) {
         let size = std::fs::metadata(&package)?.len() as f64 / 1e6;
         figures.push(Figure::new(NAMES[4], size, "MB", 4.0));
+    }
+    if NAMES[5..].iter().any(|name| wanted(name)) {
+        tell("five_machines_ready, recreated_agent_overhead: the cluster of the demo");
+        figures.extend(cluster::figures()?.into_iter().filter(|figure| wanted(figure.name)));
     }
     figures.sort_by_key(|figure| NAMES.iter().position(|name| *name == figure.name));
     let folder = Path::new("target/bench");

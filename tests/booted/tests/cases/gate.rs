@@ -6,6 +6,8 @@ use bowline_booted::told::tells;
 use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, releases_with, report, settings};
 use bowline_testbed::{K3S_VERSION, Machine, case};
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 #[test]
 fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
@@ -90,8 +92,9 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         until_ready(&machine, "data")?;
         runs("K3s to run again")?;
 
-        // Who stops it first means it.
+        // Who stops it first, and not in one go with the disk, means it.
         machine.ok("systemctl stop k3s")?;
+        thread::sleep(Duration::from_secs(1));
         machine.detach(&disk)?;
         until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
         machine.attach(&disk)?;

@@ -1,73 +1,24 @@
-//! `make demo`: a blank machine gets the shipped cloud-init document and becomes a Ready, labelled node with its volume,
-//! scraped by a local Prometheus; then it is rebooted, and its agent killed, and all is as before.
+//! `make demo`: five blank machines get the shipped cloud-init document, each with its own small settings, and become a
+//! cluster: a control node, scraped by a local Prometheus, and four agents that come in with nothing but a ticket. Some are
+//! destroyed and recreated under the same names, the control node is rebooted, its agent killed, and all is as before.
+//!
+//! - `checks`: what is checked, told and written down.
+//! - `cluster`: the agents.
 //!
 //! Everything is real but what it names as a stand-in. Every check lands in `target/demo/report.json`.
 
 use anyhow::{Context, Result, bail};
-use bowline_booted::{ADDRESS, FIRST_BOOT, NODE, VOLUME, deb, document, node, pid, ready, releases};
+use bowline_booted::{FIRST_BOOT, VOLUME, deb, document, hetzner, node, pid, ready, releases};
 use bowline_testbed::{Bed, Machine};
-use serde::Serialize;
-use std::io::Write;
-use std::path::Path;
+use checks::{Demo, indent, tell, title};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+mod checks;
+mod cluster;
+
 /// The scrape configuration that the package ships.
 const SCRAPE: &str = "/usr/share/bowline/prometheus/scrape.yml";
-
-#[derive(Serialize)]
-struct Check {
-    name: String,
-    passed: bool,
-    seconds: f64,
-    evidence: String,
-}
-
-/// The checks so far, told as they end.
-#[derive(Default)]
-struct Demo {
-    checks: Vec<Check>,
-}
-
-impl Demo {
-    /// Carries a check out. What it returns is its evidence, and an error its failure.
-    fn check(&mut self, name: &str, work: impl FnOnce() -> Result<String>) {
-        let begun = Instant::now();
-        let (passed, evidence) = match work() {
-            Ok(evidence) => (true, evidence),
-            Err(error) => (false, format!("{error:#}")),
-        };
-        let seconds = begun.elapsed().as_secs_f64();
-        tell(&format!("[{}] {name} ({seconds:.1} s)", if passed { "ok" } else { "FAILED" }));
-        if !passed {
-            tell(&indent(&evidence));
-        }
-        self.checks.push(Check { name: name.into(), passed, seconds, evidence });
-    }
-
-    fn finish(&self) -> Result<ExitCode> {
-        let folder = Path::new("target/demo");
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&self.checks)?)?;
-        let passed = self.checks.iter().filter(|c| c.passed).count();
-        let failed = self.checks.len() - passed;
-        tell("every check with its evidence: target/demo/report.json");
-        tell(&format!("demo: {passed} passed, {failed} failed"));
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-}
-
-fn tell(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
-}
-
-fn title(text: &str) {
-    tell(&format!("\n== {text}"));
-}
-
-fn indent(text: &str) -> String {
-    text.trim_end().lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
-}
 
 fn main() -> Result<ExitCode> {
     match std::env::var("K3S").ok().filter(|v| !v.is_empty()) {
@@ -82,7 +33,7 @@ fn main() -> Result<ExitCode> {
         for one in &missing {
             tell(&format!("this host lacks {}: {}", one.what, one.remedy));
         }
-        bail!("the demo boots a machine of its own, and needs what is named above");
+        bail!("the demo boots machines of its own, and needs what is named above");
     }
     let bed = Bed::new("demo")?;
     let mut demo = Demo::default();
@@ -93,8 +44,8 @@ fn main() -> Result<ExitCode> {
     }
     if let (true, Ok(enter)) = (keep(), &story) {
         let end = bed.keep()?;
-        tell("\nThe machine is left running (its release page and apt repository end with this program).");
-        tell(&format!("Enter it:\n    {enter}\nEnd it:\n    {end}\n"));
+        tell("\nThe machines are left running (their release page and apt repository end with this program).");
+        tell(&format!("Enter the control node:\n    {enter}\nEnd them:\n    {end}\n"));
     }
     demo.finish()
 }
@@ -109,7 +60,7 @@ fn is_key_body(line: &str) -> bool {
     text.is_empty() || text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
 }
 
-/// The whole story; returns the command by which the machine is entered.
+/// The whole story; returns the command by which the control node is entered.
 fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
     title("The package is built, and put into a signed apt repository beside a release page of K3s");
     let package = deb()?;
@@ -123,32 +74,36 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
     tell(&indent(&diff.join("\n")));
     tell(&indent(&format!("  (and {} lines of the two keys' own text)", bodies.len())));
 
-    title("A blank machine boots with it, and a blank disk; nobody logs in");
+    title("The control node has more, in files: a cluster key, and whom it lets in");
+    tell(&indent(hetzner::CONTROL));
+    title("An agent has these settings in the same document, and no token: a ticket for its name alone");
+    let (name, ..) = hetzner::AGENTS[0];
+    tell(&indent(&hetzner::agent_settings(&releases, name, None)));
+
+    title("Five blank machines boot, with blank disks; nobody logs in");
     let disk = bed.disk(VOLUME, "20G")?;
     let begun = Instant::now();
-    let machine = bed
-        .machine(NODE)
-        .address(ADDRESS)
-        .disk(&disk)
-        // Stands in for a time service, which this closed network does not have.
-        .file("/etc/tmpfiles.d/bed-clock.conf", "f /run/systemd/timesync/synchronized\n", 0o644)
-        .cloud_init(&filled)
-        .start()?;
+    let machine = hetzner::control(bed, &filled, &disk)?;
+    let boot = |agent| hetzner::agent(bed, &releases, &filled, agent);
+    let agents = hetzner::AGENTS.into_iter().map(boot).collect::<Result<Vec<_>>>()?;
     demo.check("the package installs itself by cloud-init", || {
         machine.wait_for("bowline to be active", FIRST_BOOT, || {
             Ok(machine.run("systemctl is-active --quiet bowline")?.success())
         })?;
         machine.ok("dpkg-query --show bowline")
     });
-    demo.check("the node becomes Ready by itself", || {
+    demo.check("the control node becomes Ready by itself", || {
         follow(&machine, begun)?;
         ready(&machine)?;
         Ok(format!("{:.1} s after the machine began to boot", begun.elapsed().as_secs_f64()))
     });
+    cluster::tied(&machine, &agents, begun, demo);
+    cluster::recreated(&machine, &agents, demo)?;
+    title("The control node itself");
     show(&machine, demo)?;
     scrape(&machine, demo);
 
-    title("It is rebooted");
+    title("The control node is rebooted");
     machine.ok("echo precious > /mnt/data/file && sync")?;
     let uid = || -> Result<String> { Ok(node(&machine)?["metadata"]["uid"].to_string()) };
     let (before, starts) = (uid()?, machine.ok("blkid -s UUID -o value $(findmnt -no SOURCE /mnt/data)")?);
@@ -161,7 +116,7 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
         nothing_to_do(&machine)
     });
 
-    title("The agent is killed");
+    title("Its agent is killed");
     let k3s = pid(&machine, "k3s")?;
     machine.kill("bowline")?;
     demo.check("after the kill all is as before, and K3s did not notice", || {

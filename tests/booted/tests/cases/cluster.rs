@@ -93,6 +93,35 @@ fn labels_are_kept_and_those_of_others_left_alone() -> Result<()> {
 }
 
 #[test]
+fn a_server_keeps_its_taints_and_leaves_those_of_others_alone() -> Result<()> {
+    case("server-taints", |bed| {
+        let releases = releases(bed)?;
+        let machine = bare(bed, &releases, None)?;
+        let server =
+            settings::server(&releases).replace("role = \"server\"\n", "role = \"server\"\nstartup-taint = true\n");
+        let with = |taints: &str| format!("{server}taints = [{taints}]\n");
+        install_and_wait(&machine, &with("\"dedicated=db:NoSchedule\", \"slow:PreferNoSchedule\""))?;
+        let has = |taint: &str| Ok(taints(&machine)?.iter().any(|one| one == taint));
+        ensure!(has("dedicated=db:NoSchedule")? && has("slow=:PreferNoSchedule")?, "{:?}", taints(&machine)?);
+        ensure!(!has("bowline/initializing=:NoSchedule")?, "a Ready server has no startup taint");
+        let journal = machine.journal("bowline")?;
+        ensure!(journal.contains("bowline/initializing:NoSchedule removed"), "it had none before:\n{journal}");
+
+        // Somebody else's stays, one that left the settings goes, another one changes.
+        machine.ok(&format!("k3s kubectl taint node {NODE} theirs=x:NoSchedule"))?;
+        configure(&machine, &with("\"dedicated=web:NoSchedule\", \"theirs=y:NoSchedule\""))?;
+        tells(&machine, &["refused: set the taint theirs=y:NoSchedule: theirs=x:NoSchedule is kept by somebody else"])?;
+        machine.wait_for("the changed taint", Duration::from_secs(10), || has("dedicated=web:NoSchedule"))?;
+        ensure!(has("theirs=x:NoSchedule")? && !has("slow=:PreferNoSchedule")?, "{:?}", taints(&machine)?);
+        configure(&machine, &server)?;
+        ready(&machine)?;
+        assert_eq!(taints(&machine)?, ["theirs=x:NoSchedule"]);
+        assert_eq!(restarts(&machine)?, 0, "no restart for taints");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_bad_option_is_told_in_k3ss_own_words_and_corrected() -> Result<()> {
     case("bad-option", |bed| {
         let releases = releases(bed)?;
@@ -198,6 +227,14 @@ ExecStart=/usr/local/bin/k3s \\
 
 fn label(machine: &Machine, key: &str) -> Result<Value> {
     Ok(node(machine)?["metadata"]["labels"][key].clone())
+}
+
+/// The Node's taints, as `key=value:effect`.
+fn taints(machine: &Machine) -> Result<Vec<String>> {
+    let node = node(machine)?;
+    let all = node["spec"]["taints"].as_array().into_iter().flatten();
+    let text = |taint: &Value, key: &str| taint[key].as_str().unwrap_or_default().to_owned();
+    Ok(all.map(|t| format!("{}={}:{}", text(t, "key"), text(t, "value"), text(t, "effect"))).collect())
 }
 
 /// How often Bowline has restarted K3s.

@@ -34,7 +34,7 @@ fn what_every_boot_relies_on_is_as_k3s_has_it() -> Result<()> {
     conformance("conformance", QUICK)
 }
 
-/// Three minutes, so not again as long as neither the stand-in nor the tests change; `make soak` does not ask.
+/// Five minutes, so not again as long as neither the stand-in nor the tests change; `make soak` does not ask.
 #[test]
 fn every_line_of_the_contract_is_kept() -> Result<()> {
     let ran = unless_passed("k3s-conforms", || conformance("conformance-all", "."))?;
@@ -45,7 +45,7 @@ fn every_line_of_the_contract_is_kept() -> Result<()> {
 }
 
 #[test]
-#[ignore = "three minutes: make soak"]
+#[ignore = "five minutes: make soak"]
 fn every_line_of_the_contract_is_kept_here_and_now() -> Result<()> {
     conformance("conformance-soak", ".")
 }

@@ -1,0 +1,147 @@
+//! Agents come into the cluster by themselves: a ticket, no token, nobody who logs in.
+
+use anyhow::{Context, Result, ensure};
+use bowline_booted::{
+    ADDRESS, FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, install_and_wait, ready, releases, report, settings,
+};
+use bowline_testbed::{Bed, Disk, Machine, Releases, case};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// The contract's own test vector: the ticket of `k3s-trading-dev-kafka-0` as an agent, by [`KEY`].
+const TICKET: &str = "bafdb87168aa0ef8680e58f2ba7126918b636d540226b2d365caeef8c9fbcd7e";
+const KAFKA: &str = "k3s-trading-dev-kafka-0";
+const KAFKA_ADDRESS: &str = "10.0.1.20";
+const SERIAL: &str = "4711";
+
+/// Whom the server lets in, and as what.
+const RULE: &str = "[[enroll.allow]]\nname = \"kafka\"\nnodes = \"k3s-trading-dev-kafka-*\"\nrole = \"agent\"\n\
+     from = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/kafka\" = \"true\" }\n\
+     permit = [\"topology.kubernetes.io/*\"]\ntaints = [\"dedicated=kafka:NoSchedule\"]\n";
+
+fn server(bed: &Bed, releases: &Releases) -> Result<Machine> {
+    let machine = bare(bed, releases, None)?;
+    machine.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
+    let settings = settings::server(releases)
+        .replace("role = \"server\"\n", "role = \"server\"\nkey-file = \"/etc/bowline/cluster.key\"\n");
+    install_and_wait(&machine, &format!("{settings}{RULE}"))?;
+    Ok(machine)
+}
+
+fn agent_settings(releases: &Releases, ticket: &str, disk: Option<&Disk>) -> String {
+    let volume = disk.map(|disk| {
+        format!(
+            "[[volume]]\nname = \"kafka\"\ndevice = \"{}\"\nmount = \"/var/lib/kafka\"\nformat = \"blank-only\"\n",
+            disk.link()
+        )
+    });
+    format!(
+        "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"{ADDRESS}\"]\nticket = \"{ticket}\"\n\
+         mirror = \"{}\"\nca-file = \"/etc/bowline/mirror-ca.pem\"\n[node]\naddress = \"10.0.1.0/24\"\n\
+         labels = {{ role = \"kafka\", \"node-role.kubernetes.io/forbidden\" = \"true\" }}\n{}",
+        releases.url(),
+        volume.unwrap_or_default()
+    )
+}
+
+fn agent(bed: &Bed, releases: &Releases, ticket: &str, disk: Option<&Disk>) -> Result<Machine> {
+    let machine = bare_as(bed, releases, KAFKA, KAFKA_ADDRESS, disk)?;
+    begin(&machine, releases, ticket, disk)?;
+    Ok(machine)
+}
+
+fn begin(machine: &Machine, releases: &Releases, ticket: &str, disk: Option<&Disk>) -> Result<()> {
+    configure(machine, &agent_settings(releases, ticket, disk))?;
+    machine.install(&deb()?)?;
+    Ok(())
+}
+
+/// The Node of the agent, as the server has it.
+fn kafka(server: &Machine) -> Result<Option<Value>> {
+    let found = server.run(&format!("k3s kubectl get node {KAFKA} -o json --ignore-not-found"))?;
+    ensure!(found.success(), "{found}");
+    Ok(if found.stdout.trim().is_empty() { None } else { Some(serde_json::from_str(&found.stdout)?) })
+}
+
+/// Waits until the agent's Node is Ready with all that it should have, and another than the old one; returns it.
+fn in_place(server: &Machine, agent: &Machine, old: Option<&Value>) -> Result<Value> {
+    let mut last = Value::Null;
+    server
+        .wait_for("the agent's Node to be as it should", FIRST_BOOT, || {
+            let Some(node) = kafka(server)? else { return Ok(false) };
+            let ready = node["status"]["conditions"].as_array().into_iter().flatten();
+            let ready = ready.clone().any(|c| c["type"] == "Ready" && c["status"] == "True");
+            let label = |key: &str| node["metadata"]["labels"][key].as_str().map(String::from);
+            let keys: Vec<_> =
+                node["spec"]["taints"].as_array().into_iter().flatten().map(|t| t["key"].clone()).collect();
+            let fits = ready
+                && old.is_none_or(|old| old["metadata"]["uid"] != node["metadata"]["uid"])
+                && label("role").as_deref() == Some("kafka")
+                && label("node-role.kubernetes.io/kafka").as_deref() == Some("true")
+                && keys.iter().any(|key| key == "dedicated")
+                && !keys.iter().any(|key| key == "bowline/initializing");
+            last = node;
+            Ok(fits)
+        })
+        .with_context(|| {
+            let said = agent.run("bowline status").map(|o| o.stdout).unwrap_or_default();
+            format!("{said}\n{}", serde_json::json!([last["metadata"]["labels"], last["spec"]["taints"]]))
+        })?;
+    Ok(last)
+}
+
+#[test]
+fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Result<()> {
+    case("agents", |bed| {
+        let releases = releases(bed)?;
+        let server = server(bed, &releases)?;
+        let disk = bed.disk(SERIAL, "1G")?;
+        let agent = agent(bed, &releases, TICKET, Some(&disk))?;
+        let node = in_place(&server, &agent, None)?;
+        // One forbidden label holds nothing back, and is told.
+        assert!(node["metadata"]["labels"]["node-role.kubernetes.io/forbidden"].is_null());
+        let said = agent.run("bowline status")?.stdout;
+        ensure!(said.contains("node-role.kubernetes.io/forbidden"), "{said}");
+        // The token has served and is gone; its hash goes on pinning the cluster.
+        server.wait_for("the token to be gone", Duration::from_secs(60), || {
+            let list = "k3s kubectl -n kube-system get secrets -l bowline/node -o name";
+            Ok(server.ok(list)?.trim().is_empty())
+        })?;
+        assert!(agent.read("/var/lib/bowline/k3s-token")?.starts_with("K10"));
+
+        // In the morning: the same name and address, another machine, the same disk.
+        agent.ok("echo precious > /var/lib/kafka/file")?;
+        agent.recreate()?;
+        let begin_again = Instant::now();
+        begin(&agent, &releases, TICKET, Some(&disk))?;
+        in_place(&server, &agent, Some(&node))?;
+        assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
+        bowline_testbed::say(&format!("recreated and in place after {:?}", begin_again.elapsed()));
+        agent.reboot()?;
+        in_place(&server, &agent, None)?;
+        ready(&server)?;
+        agent.wait_for("the Node to be settled", FIRST_BOOT, || {
+            Ok(report(&agent).is_ok_and(|report| report["conditions"]["node-settled"] == "yes"))
+        })?;
+
+        // It leaves in good order, and comes back.
+        let leaves = Instant::now();
+        let said = agent.run("bowline leave --drain --timeout 120s")?;
+        bowline_testbed::say(&format!("left after {:?}", leaves.elapsed()));
+        ensure!(said.success() && said.stdout.contains("has left its cluster"), "{said}");
+        assert!(kafka(&server)?.is_none(), "its Node is gone");
+        ensure!(!server.ok("bowline nodes")?.contains(KAFKA), "its name is free");
+        assert_eq!(agent.run("systemctl is-active k3s-agent")?.stdout.trim(), "inactive");
+        agent.reboot()?;
+        agent.wait_for("it to know that it has left", FIRST_BOOT, || {
+            Ok(report(&agent).is_ok_and(|report| report["conditions"]["left"] == "yes"))
+        })?;
+        let back = Instant::now();
+        agent.ok("bowline leave --undo")?;
+        in_place(&server, &agent, None)?;
+        bowline_testbed::say(&format!("back after {:?}", back.elapsed()));
+        assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
+        ensure!(server.ok(&format!("k3s kubectl get node {NODE}"))?.contains(NODE), "the server is there");
+        Ok(())
+    })
+}
