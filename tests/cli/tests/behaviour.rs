@@ -202,10 +202,33 @@ fn every_command_has_its_man_page_and_completions() {
     let folder = settings(&[]);
     let said = bowline(folder.path(), &["internal", "papers", "papers"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    for command in ["run", "check", "config", "plan", "apply", "status", "doctor", "volumes", "metrics"] {
+    for command in ["run", "check", "config", "plan", "apply", "status", "doctor", "volumes", "ticket", "metrics"] {
         let page = folder.path().join(format!("papers/man/bowline-{command}.1"));
         assert!(fs::read_to_string(&page).unwrap().contains(".SH NAME"), "{page:?}");
     }
     assert!(folder.path().join("papers/man/bowline.1").exists());
     assert_eq!(fs::read_dir(folder.path().join("papers/completions")).unwrap().count(), 3);
+}
+
+#[test]
+fn only_a_server_knows_who_holds_which_name() {
+    let folder = settings(&[("10.toml", "[node]\nname = \"kafka-0\"\n", 0o644)]);
+    for arguments in [&["nodes"][..], &["nodes", "--json"], &["nodes", "revoke", "kafka-0"]] {
+        let said = bowline(folder.path(), &[&["--settings", "config.d"], arguments].concat());
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+        assert!(
+            said.err.contains("this machine is not a server") && said.err.contains("role = \"server\""),
+            "{said:?}"
+        );
+    }
+    let said = bowline(folder.path(), &["nodes", "revoke", "Kafka_0"]);
+    assert!(said.code == 2 && said.err.contains("at most 63 lower-case letters"), "{said:?}");
+}
+
+#[test]
+fn only_an_agent_leaves() {
+    let folder = settings(&[("10.toml", "[node]\nname = \"kafka-0\"\n", 0o644)]);
+    let said = bowline(folder.path(), &["--settings", "config.d", "leave"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    assert!(said.err.contains("this machine is no agent") && said.err.contains("kubectl delete node"), "{said:?}");
 }

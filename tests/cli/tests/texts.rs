@@ -6,7 +6,8 @@ use bowline_cli::{bowline, golden, settings};
 use std::fs;
 use std::path::Path;
 
-const COMMANDS: [&str; 9] = ["run", "check", "config", "plan", "apply", "status", "doctor", "volumes", "metrics"];
+const COMMANDS: [&str; 12] =
+    ["run", "check", "config", "plan", "apply", "status", "doctor", "volumes", "ticket", "nodes", "leave", "metrics"];
 
 #[test]
 fn help() {

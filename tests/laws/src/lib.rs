@@ -71,7 +71,7 @@ pub async fn run(case: &Case, host: &SimHost, reports: &mut Vec<Report>) -> Opti
     }
 }
 
-/// Everything that a run leaves behind: files of this boot aside.
+/// Everything that a run leaves behind, on the Node too: files of this boot aside.
 pub fn end(host: &SimHost) -> Vec<String> {
     let mut all: Vec<String> = host
         .files()
@@ -82,6 +82,9 @@ pub fn end(host: &SimHost) -> Vec<String> {
     for device in ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"] {
         all.push(format!("{device}: {:?}", host.content(device)));
     }
+    let mut marks = host.marks();
+    marks.sort();
+    all.extend(marks);
     all
 }
 
@@ -95,8 +98,11 @@ pub fn good_case() -> Case {
 fn good_settings(source: &str, format: &str) -> String {
     format!(
         "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+         startup-taint = true\n\
          [cluster.config]\ntoken = \"{SECRET}\"\n\
-         [node]\naddress = \"10.0.1.0/24\"\nlabels = {{ role = \"kafka\", \"node-role.kubernetes.io/kafka\" = \"true\" }}\n\
+         [node]\naddress = \"10.0.1.0/24\"\nlabels = {{ role = \"kafka\", at = \"{{address}}\", \
+         \"node-role.kubernetes.io/kafka\" = \"true\" }}\n\
+         taints = [\"dedicated=kafka:NoSchedule\", \"slow:PreferNoSchedule\"]\n\
          [[volume]]\nname = \"data\"\n{source}\nmount = \"/var/lib/kafka\"\nformat = \"{format}\"\n"
     )
 }

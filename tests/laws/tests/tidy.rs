@@ -7,7 +7,7 @@ mod sources;
 use sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
-const ONE_WAY: [(&str, &[&str]); 10] = [
+const ONE_WAY: [(&str, &[&str]); 13] = [
     ("ports", &[]),
     ("settings", &[]),
     ("engine", &["ports"]),
@@ -15,9 +15,18 @@ const ONE_WAY: [(&str, &[&str]); 10] = [
     ("node", &["engine", "ports", "settings"]),
     ("volumes", &["engine", "ports", "settings"]),
     ("cluster", &["engine", "ports", "settings"]),
-    ("labels", &["engine", "ports", "settings"]),
+    ("enroll", &["settings"]),
+    ("issuer", &["enroll", "ports", "settings"]),
+    ("join", &["engine", "enroll", "ports", "settings"]),
+    ("labels", &["engine", "enroll", "ports", "settings"]),
     ("metrics", &["engine", "ports"]),
-    ("bowline", &["cluster", "engine", "host", "labels", "metrics", "node", "ports", "settings", "volumes"]),
+    (
+        "bowline",
+        &[
+            "cluster", "engine", "enroll", "host", "issuer", "join", "labels", "metrics", "node", "ports", "settings",
+            "volumes",
+        ],
+    ),
 ];
 
 /// Crates of others that touch the machine: for `host` alone.
