@@ -127,6 +127,10 @@ impl Jobs {
     pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
         let job = order.job();
         let mut running = self.running(bus, &job).await?;
+        // Its result is there, and it is just ending: that is an earlier order's, not this one's.
+        if running && self.desk.result(&job)?.is_some() {
+            running = !self.ended(bus, &job).await?;
+        }
         if running && !self.desk.order::<O>(&job)?.is_some_and(|other| order.same(&other)) {
             running = !(O::REPLACED && self.stop(bus, &job).await?);
             if running {
@@ -176,6 +180,11 @@ impl Jobs {
             let manager = bus.manager().await?;
             limited(&format!("stopping {unit}"), CALL, manager.stop_unit(&unit, "replace")).await?;
         }
+        self.ended(bus, job).await
+    }
+
+    /// Waits for the end of a job that should come at once; whether it came.
+    async fn ended(&self, bus: &Bus, job: &str) -> Result<bool, PortError> {
         for _ in 0..20 {
             if !self.running(bus, job).await? {
                 return Ok(true);
