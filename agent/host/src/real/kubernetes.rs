@@ -1,18 +1,18 @@
 //! The Kubernetes API: reading a Node, applying its labels, changing its taints. No other module knows the `kube` crate.
 
+mod credentials;
 mod objects;
 mod taints;
 
 pub use objects::ObjectApi;
 
 use bowline_ports::{ErrorKind, NodeObject, OWN_TAINTS, PortError, Ready};
+use credentials::{Credentials, Files};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::response::Status;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use std::collections::{BTreeMap, HashMap};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -23,12 +23,9 @@ pub const FIELD_MANAGER: &str = "bowline";
 const CALL: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// What tells that a kubeconfig file is another one.
-type Stamp = (u64, i64, i64, u64);
-
-/// Clients by kubeconfig file; a file that changed gets a new one.
+/// Clients by kubeconfig file; one whose files changed is replaced.
 #[derive(Default)]
-pub(crate) struct Clients(Mutex<HashMap<PathBuf, (Stamp, Client)>>);
+pub(crate) struct Clients(Mutex<HashMap<PathBuf, (Files, Client)>>);
 
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -37,29 +34,15 @@ impl std::fmt::Debug for Clients {
 }
 
 impl Clients {
-    async fn client(&self, path: &Path) -> Result<Client, PortError> {
-        let what = || format!("reading {}", path.display());
-        let meta = std::fs::metadata(path).map_err(|e| PortError::io(what(), &e))?;
-        let stamp = (meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len());
-        if let Some((of, client)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path)
-            && *of == stamp
+    fn client(&self, path: &Path) -> Result<Client, PortError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((files, client)) = kept.get(path)
+            && files.same()
         {
             return Ok(client.clone());
         }
-        let unusable = |error: &dyn std::fmt::Display| {
-            PortError::new(ErrorKind::Invalid, format!("{} is not a usable kubeconfig: {error}", path.display()))
-        };
-        // Only the kind of error: its text could show a piece of the file.
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|_| unusable(&"it can not be read as one"))?;
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .map_err(|_| unusable(&"cluster, user or context do not fit together"))?;
-        config.connect_timeout = Some(CONNECT);
-        config.default_retry = false;
-        config.proxy_url = None;
-        let client = Client::try_from(config).map_err(|e| unusable(&e))?;
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(path.to_path_buf(), (stamp, client.clone()));
+        let (files, client) = Credentials::read(path)?.client(path)?;
+        kept.insert(path.to_path_buf(), (files, client.clone()));
         Ok(client)
     }
 
@@ -67,7 +50,7 @@ impl Clients {
     pub(crate) async fn node(&self, kubeconfig: &Path, name: &str) -> Result<Option<NodeObject>, PortError> {
         let what = format!("reading the Node {name}");
         super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig).await?);
+            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
             Ok(api.get_opt(name).await.map_err(|e| failed(&what, &e))?.map(|node| describe(name, node)))
         })
         .await
@@ -82,7 +65,7 @@ impl Clients {
     ) -> Result<(), PortError> {
         let what = format!("labelling the Node {name}");
         super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig).await?);
+            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
             let node = api.get_metadata_opt(name).await.map_err(|e| failed(&what, &e))?;
             let uid = node
                 .and_then(|n| n.metadata.uid)

@@ -28,7 +28,7 @@ impl ObjectApi {
         body: Vec<u8>,
     ) -> Result<Value, PortError> {
         super::super::blocking::within(what, CALL, async {
-            let client = self.clients.client(&self.kubeconfig).await?;
+            let client = self.clients.client(&self.kubeconfig)?;
             let request = Request::builder()
                 .method(method)
                 .uri(path)

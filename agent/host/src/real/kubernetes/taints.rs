@@ -21,7 +21,7 @@ impl Clients {
     ) -> Result<(), PortError> {
         let what = format!("tainting the Node {name}");
         super::super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig).await?);
+            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
             let mut moved = PortError::new(ErrorKind::Changed, format!("{what}: others write it all the time"));
             for _ in 0..TRIES {
                 let node = api.get_opt(name).await.map_err(|e| failed(&what, &e))?;
