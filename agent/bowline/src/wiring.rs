@@ -39,7 +39,8 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
         // What a kubelet may not set on its own Node is asked of the servers.
         let (reserved, own) = settings.node.labels.clone().into_iter().partition(|(key, _)| agent && is_reserved(key));
         let joins = !cluster.join.servers.is_empty();
-        if joins {
+        // A server that founded its cluster may leave it to the others.
+        if joins || cluster.join.key_file.is_some() {
             all.push(boxed(Join {
                 spec: cluster.join.clone(),
                 role: cluster.role,

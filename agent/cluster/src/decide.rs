@@ -11,6 +11,7 @@ use bowline_settings::{Cluster as Spec, Mirror, Role, Version};
 use std::time::Duration;
 
 mod adopted;
+mod lost;
 mod words;
 
 use adopted::adopted;
@@ -19,6 +20,8 @@ use words::{last_words, not_taken};
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
 const BINARY_ITEM: &str = "k3s/binary";
+/// What is waited for once K3s runs.
+const READY: &str = "the Node to be Ready";
 /// What is waited for when somebody stopped K3s.
 pub const BY_HAND: &str = "K3s to be started again by hand";
 const READ_AT_START: &str = "K3s reads its configuration at its start only";
@@ -182,6 +185,9 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
             missing.push(what.to_string());
         }
     }
+    if let Some(skew) = now.get("skew").filter(|_| now.get("clock").is_some()) {
+        missing.push(format!("a right clock ({skew})"));
+    }
     if spec.external && now.get("external-address").is_none() {
         missing.push("the external address".into());
     }
@@ -303,6 +309,9 @@ fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&
 fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let service = spec.service();
     plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
+    if lost::plan(spec, facts, now, plan) {
+        return;
+    }
     if let Some(node) = &facts.node {
         plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
     }
@@ -366,9 +375,9 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         (None, None) => "K3s is starting".into(),
     };
     // Once it was seen up for good, a look every few seconds is enough.
-    let poll = if now.waited(ITEM, "the Node to be Ready") > Duration::from_secs(300) { soon * 10 } else { soon };
+    let poll = if now.waited(ITEM, READY) > Duration::from_secs(300) { soon * 10 } else { soon };
     plan.waits.push(
-        Wait::new(ITEM, "the Node to be Ready", why.clone())
+        Wait::new(ITEM, READY, why.clone())
             .deadline(Duration::from_secs(600), format!("`journalctl -u {service}` has K3s's own words"))
             .poll(poll),
     );

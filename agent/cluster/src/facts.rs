@@ -1,10 +1,10 @@
 //! What is read before the plan is made.
 
 use crate::release::{STAGED, pinned};
-use crate::{BINARY, CONFIG_FILE, Cluster, RESTART_RECORD, service, unit_file};
+use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
-    ActiveState, Arch, ErrorKind, Inspect, Job, Listener, NodeObject, PortError, Unit, k3s_admin_kubeconfig,
-    k3s_kubelet_kubeconfig,
+    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Unit,
+    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, Role};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,10 @@ pub struct Facts {
     pub listener: Option<Listener>,
     /// This Node, once the API answers.
     pub node: Option<NodeObject>,
+    /// The uid of the Node that was there.
+    pub node_seen: Option<String>,
+    /// A server's member was taken out of etcd, and K3s waits to be started again.
+    pub removed: bool,
     /// Why the API does not answer.
     pub api_error: Option<String>,
 }
@@ -102,6 +106,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,
         node,
+        node_seen: host.read(Path::new(NODE_SEEN)).await?.map(|file| file.text().trim().to_owned()),
+        removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         api_error,
     })
 }

@@ -32,8 +32,10 @@ use std::time::Duration;
 pub const BINARY: &str = "/usr/local/bin/k3s";
 /// Bowline's own file among K3s's configuration.
 pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
-/// The record that K3s has to be restarted, and why.
-pub const RESTART_RECORD: &str = "/var/lib/bowline/intents/k3s-restart.json";
+pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
+
+/// The uid of this machine's Node, when it was seen; until K3s is restarted by Bowline.
+pub const NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
 
 /// The first line of every file that Bowline writes begins like this.
 pub(crate) const MARK: &str = "# Written by Bowline";
@@ -106,6 +108,11 @@ pub enum Action {
     Restart(Restart),
     /// Drop the record of a restart.
     ForgetRestart,
+    /// Put on record that the Node is there.
+    SeeNode {
+        /// Its uid.
+        uid: String,
+    },
 }
 
 impl fmt::Display for Action {
@@ -121,6 +128,7 @@ impl fmt::Display for Action {
             Self::Configure { keys, .. } => write!(f, "write {CONFIG_FILE} ({})", keys.join(", ")),
             Self::Start => f.write_str("start K3s"),
             Self::ForgetRestart => f.write_str("drop the record of a restart"),
+            Self::SeeNode { .. } => f.write_str("put on record that the Node is there"),
             Self::Restart(restart) => write!(f, "restart K3s ({})", restart.reason),
         }
     }
@@ -161,8 +169,10 @@ impl Capability for Cluster {
             Action::ForgetRestart => host.remove(Path::new(RESTART_RECORD)).await,
             Action::Restart(_) => {
                 host.restart_no_block(self.service()).await?;
+                host.remove(Path::new(NODE_SEEN)).await?;
                 host.remove(Path::new(RESTART_RECORD)).await
             }
+            Action::SeeNode { uid } => host.write(Path::new(NODE_SEEN), format!("{uid}\n").as_bytes(), 0o600).await,
         }
     }
 }

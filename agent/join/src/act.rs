@@ -3,7 +3,10 @@
 
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
-use crate::files::{ENROLLED, ETCD_DATA, Enrolled, LAST, Last, MACHINE_KEY, PASSWORD, SAID, Said, TOKEN};
+use crate::files::{
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said,
+    TOKEN, Told,
+};
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::proof::Purpose;
@@ -12,7 +15,7 @@ use bowline_enroll::wire::{
     parse_enroll_answer, parse_leave_answer, parse_node_answer,
 };
 use bowline_enroll::{Code, NodeName};
-use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, PortError};
+use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
 use bowline_settings::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -54,7 +57,9 @@ pub(crate) async fn enroll(
         machine_key: key.public(),
         addresses: address.parse().into_iter().collect(),
         // Looked at now: a volume with the data may have been mounted since the plan was made.
-        fresh: spec.role == Role::Agent || host.meta(Path::new(ETCD_DATA)).await?.is_none(),
+        fresh: spec.role == Role::Agent
+            || host.meta(Path::new(ETCD_DATA)).await?.is_none()
+            || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         labels: Labels(labels.clone()),
         taints: spec.taints.clone(),
         versions: versions(spec),
@@ -87,6 +92,15 @@ pub(crate) async fn enroll(
 
 /// Keeps a grant: the token last, so that what is there is whole.
 async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: Grant) -> Result<(), PortError> {
+    let now = grant.now;
+    let service = service(spec.role);
+    let unit = host.unit(service).await?;
+    let before = host.read(Path::new(ENROLLED)).await?;
+    let before: Option<Enrolled> = before.and_then(|file| serde_json::from_slice(&file.content).ok());
+    if unit.active == ActiveState::Active && before.is_some_and(|before| Some(before.ca.as_str()) != grant.ca_hash()) {
+        let restart = serde_json::json!({ "reason": "its cluster was made anew, with another CA" });
+        write(host, K3S_RESTART, &restart, 0o600).await?;
+    }
     let lasts = grant.token_lasts.and_then(|seconds| i64::try_from(seconds).ok());
     let enrolled = Enrolled {
         name: name.into(),
@@ -105,11 +119,29 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write(host, ENROLLED, &enrolled, 0o600).await?;
     host.remove(Path::new(LAST)).await?;
-    // K3s reads the token at its start only.
-    if host.unit(service(spec.role)).await?.active == ActiveState::Activating {
-        host.restart_no_block(service(spec.role)).await?;
+    host.remove(Path::new(SAID)).await?;
+    clock(host, now).await?;
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    match unit.active {
+        // K3s reads the token at its start only.
+        ActiveState::Activating => host.restart_no_block(service).await?,
+        // One that was taken out of etcd does nothing more, and joins anew at its next start.
+        ActiveState::Active if there(K3S_ETCD_TOMBSTONE).await? => host.restart_no_block(service).await?,
+        ActiveState::Inactive if there(GAVE_WAY).await? => host.start_no_block(service).await?,
+        _ => {}
     }
-    Ok(())
+    host.remove(Path::new(GAVE_WAY)).await
+}
+
+/// What is asked for a Node.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    /// All of it, as a hash.
+    pub(crate) asked: &'a str,
+    /// What the Node has of it, as a hash.
+    pub(crate) beside: &'a str,
+    /// Everything of its own is in place.
+    pub(crate) settled: bool,
 }
 
 /// Asks for what only servers may do to this Node.
@@ -119,8 +151,7 @@ pub(crate) async fn ask_for_node(
     name: &str,
     issuers: &[String],
     labels: &BTreeMap<String, String>,
-    asked: &str,
-    settled: bool,
+    about: About<'_>,
 ) -> Result<(), PortError> {
     let (ticket, key) = secrets(spec, host, name).await?;
     let request = NodeRequest {
@@ -128,7 +159,7 @@ pub(crate) async fn ask_for_node(
         role: spec.role,
         name: node_name(name)?,
         machine_key: key.public(),
-        phase: if settled { Phase::Settled } else { Phase::Initializing },
+        phase: if about.settled { Phase::Settled } else { Phase::Initializing },
         labels: Labels(labels.clone()),
         taints: spec.taints.clone(),
         versions: versions(spec),
@@ -136,7 +167,8 @@ pub(crate) async fn ask_for_node(
     let exchange = Exchange { purpose: Purpose::Node, ticket, key };
     let answered = ask(host, issuers, request.to_body(), &exchange).await?;
     let mut said = Said {
-        asked: asked.into(),
+        asked: about.asked.into(),
+        beside: about.beside.into(),
         labels: Default::default(),
         taints: Vec::new(),
         cut: Vec::new(),
@@ -147,6 +179,7 @@ pub(crate) async fn ask_for_node(
         Err(silence) => return Err(PortError::new(ErrorKind::Unreachable, silence.message)),
         Ok((server, answer)) => match parse_node_answer(answer.status, &answer.body) {
             Ok(Ok(answer)) => {
+                clock(host, answer.now).await?;
                 said.labels = answer.labels.0;
                 said.taints = answer.taints;
                 said.cut = answer.cut;
@@ -168,6 +201,19 @@ pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError
     host.stop_no_block(service).await
 }
 
+/// Stops K3s and forgets what the servers gave: another machine has the name, and two kubelets would fight over one
+/// Node. It asks again as a machine that comes in, and waits for as long as the other one lives.
+pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> Result<(), PortError> {
+    host.write(Path::new(GAVE_WAY), b"", 0o600).await?;
+    stop(spec, host).await?;
+    let at = host.clock().await?.uptime;
+    let code = Code::ClaimedElsewhere.to_string();
+    write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
+    host.remove(Path::new(TOKEN)).await?;
+    host.remove(Path::new(SAID)).await?;
+    host.remove(Path::new(ENROLLED)).await
+}
+
 /// Gives the name back. What the servers gave is forgotten last: until then it is asked again.
 pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &[String]) -> Result<(), PortError> {
     let (ticket, key) = secrets(spec, host, name).await?;
@@ -182,6 +228,12 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
         Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
         Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => {
+                if spec.role == Role::Server {
+                    let file = host.read(Path::new(LEFT)).await?;
+                    let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
+                    let given_back = Some(host.clock().await?.unix);
+                    write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
+                }
                 host.remove(Path::new(TOKEN)).await?;
                 host.remove(Path::new(SAID)).await?;
                 host.remove(Path::new(LAST)).await?;
@@ -248,6 +300,12 @@ fn node_name(name: &str) -> Result<NodeName, PortError> {
 
 fn versions(spec: &Join) -> Versions {
     Versions { bowline: spec.version.clone(), kubernetes: spec.kubernetes.clone() }
+}
+
+/// Keeps what a server's clock says: K3s's certificates do not forgive another one here.
+async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
+    let uptime = host.clock().await?.uptime;
+    write(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
 }
 
 async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {

@@ -1,21 +1,25 @@
 //! The plan: ask until let in, ask again when that is worth nothing any more, and ask for what only servers may do.
 
+mod leave;
+mod own;
+
 use crate::act::NO_ANSWER;
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key};
 use crate::files::{Enrolled, Last, MACHINE_KEY};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
+use bowline_enroll::Code;
 use bowline_enroll::decide::JOIN_RENEW;
-use bowline_ports::Ready;
-use bowline_settings::{Filled, Role, STARTUP_TAINT, fill};
-use sha2::{Digest, Sha256};
+use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const ITEM: &str = "join";
 const NODE_ITEM: &str = "join/node";
 const LET_IN: &str = "to be let into the cluster";
+/// How many seconds two clocks may differ.
+const SKEW: i64 = 300;
 /// A token that ends so soon is asked for again: K3s has to get through with it.
 const LEFT: i64 = 20;
 /// After how long without success a machine that was let in asks again.
@@ -23,6 +27,13 @@ const DOUBT: i64 = 30;
 
 pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
+    if let Some(left) = &facts.leaving {
+        leave::plan(spec, facts, left, now, &mut plan);
+        return plan;
+    }
+    if spec.founds() {
+        return plan;
+    }
     match &facts.key {
         Key::There => {}
         Key::Absent => plan.step(ITEM, Action::MakeKey, "it tells this machine from another of the same name"),
@@ -35,10 +46,6 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             );
             return plan;
         }
-    }
-    if facts.leaving {
-        leave(spec, facts, now, &mut plan);
-        return plan;
     }
     let ticket = match &facts.ticket {
         Ok(ticket) => ticket,
@@ -68,6 +75,15 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         plan.state("k3s-founds", "yes");
         return plan;
     }
+    // Another machine came in under its name while this one was cut off.
+    if !server
+        && enrolled.is_some()
+        && let Some((code, message)) = facts.said.as_ref().and_then(|said| said.refused.as_ref())
+        && code == Code::ClaimedElsewhere.as_str()
+    {
+        plan.step(ITEM, Action::GiveWay { message: message.clone() }, message.clone());
+        return plan;
+    }
     let issuers = issuers(spec, facts);
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
     let doubt = now.get("k3s-join");
@@ -94,33 +110,37 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             return plan;
         }
         plan.state("enrolled", enrolled.ca.clone());
+        clock(facts, &mut plan);
         plan.state("k3s-version", enrolled.kubernetes.clone());
         plan.state("k3s-servers", enrolled.servers.join(","));
         if server {
             turn(facts, name, &issuers, &mut plan);
         } else {
-            own_node(spec, facts, now, &Own { name, issuers: &issuers, filled: &filled }, &mut plan);
+            own::plan(spec, facts, now, &own::Own { name, issuers: &issuers, filled: &filled }, &mut plan);
         }
     }
     plan
 }
 
-/// Out of the cluster: K3s stops, then the name is given back. The volumes and the settings stay.
-fn leave(spec: &Join, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
-    plan.state("leaving", "yes");
-    let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
-    let name = name.or_else(|| now.get("name").map(String::from)).unwrap_or_else(|| facts.host_name.clone());
-    if !facts.down {
-        plan.step(ITEM, Action::Stop, "this machine was told to leave its cluster");
+/// A clock that is not the servers': K3s's certificates are made by theirs.
+fn clock(facts: &Facts, plan: &mut Plan<Action>) {
+    if facts.ahead.abs() <= SKEW {
+        return;
     }
-    if facts.enrolled.is_some() {
-        let action = Action::Leave { name, issuers: issuers(spec, facts) };
-        plan.step(ITEM, action, "another machine may have the name at once");
-    } else if facts.down {
-        plan.state("left", "yes");
-        let why = "this machine was told to leave its cluster, and has; its volumes stay as they are";
-        plan.waits.push(Wait::new(ITEM, "`bowline leave --undo`", why));
-    }
+    let off = facts.ahead.unsigned_abs();
+    let off = if off >= 2 * 86_400 { format!("{} days", off / 86_400) } else { format!("{off} seconds") };
+    let way = if facts.ahead > 0 { "ahead of" } else { "behind" };
+    let skew = format!("it is {off} {way} that of the servers");
+    plan.state("skew", skew.clone());
+    plan.waits.push(
+        Wait::new(
+            "join/clock",
+            "the clock of this machine to be right",
+            format!("{skew}, and so not in their certificates' time"),
+        )
+        .deadline(Duration::from_secs(60), "set the clock (`timedatectl set-ntp true`, or `date`)")
+        .poll(Duration::from_secs(2)),
+    );
 }
 
 /// Whether a server can tell if it has the cluster's data: that may be on a volume.
@@ -192,6 +212,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], plan: &mut Plan<Action>) 
                 issuers: issuers.to_vec(),
                 labels: BTreeMap::new(),
                 asked: String::new(),
+                beside: String::new(),
                 settled: false,
                 about: about.into(),
             };
@@ -208,6 +229,13 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
             Some(_) => "its name, role or ticket is another one now".into(),
         });
     };
+    if facts.removed {
+        return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
+    }
+    let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());
+    if refused.is_some_and(|(code, _)| code == Code::NotClaimed.as_str()) {
+        return Some("nobody holds its name any more".into());
+    }
     let left = enrolled.expires.map(|end| end - facts.unix);
     if !facts.joined && left.is_some_and(|left| left < LEFT) {
         return Some("the token that it was given has ended before K3s came up".into());
@@ -250,117 +278,6 @@ fn hint(code: &str, name: &str) -> String {
         }
         "no-answer" => "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into(),
         _ => "see `bowline status` and `bowline doctor` on the servers".into(),
-    }
-}
-
-/// What the servers are asked for, of whom.
-struct Own<'a> {
-    name: &'a str,
-    issuers: &'a [String],
-    filled: &'a Filled,
-}
-
-/// Waits for the facts that labels lack, and refuses what is no value of one: those labels are not asked for.
-fn held(filled: &Filled, plan: &mut Plan<Action>) {
-    for (key, fact) in &filled.missing {
-        let wait = Wait::new(format!("join/{key}"), format!("the fact {fact}"), "the label is made of it");
-        plan.waits.push(wait);
-    }
-    for (key, value) in &filled.wrong {
-        plan.refuse(
-            format!("join/{key}"),
-            format!("have {key}={value}"),
-            format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`"),
-            format!("write a value of your own for {key} in [node] labels, or remove it"),
-        );
-    }
-}
-
-/// What the servers are asked for this Node: labels that a kubelet may not set, taints, the end of the startup taint.
-fn own_node(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, plan: &mut Plan<Action>) {
-    let (name, issuers, filled) = (own.name, own.issuers, own.filled);
-    held(filled, plan);
-    // Changes of the Node that others see are worth another look.
-    let _ = now.get("node-seen");
-    let Some(node) = &facts.node else {
-        if facts.joined {
-            plan.waits.push(
-                Wait::new(NODE_ITEM, "this machine's Node", "its labels and taints are the servers' to set")
-                    .poll(Duration::from_secs(2)),
-            );
-        }
-        return;
-    };
-    let volumes = spec.volumes.iter().all(|volume| now.is(&format!("volume/{volume}"), "ready"));
-    let labels = now.get("labels") == Some("applied") && filled.missing.is_empty() && filled.wrong.is_empty();
-    let settled = volumes && labels && node.ready == Ready::True;
-    let held = node.taints.iter().any(|taint| taint.starts_with(STARTUP_TAINT));
-    let wishes = serde_json::json!([node.uid, filled.labels, spec.taints, facts.ticket.as_ref().ok()]).to_string();
-    let asked: String = hex::encode(Sha256::digest(wishes)).chars().take(16).collect();
-    let said = facts.said.as_ref().filter(|said| said.asked == asked);
-    let lost = said.is_some_and(|said| {
-        let label = |(key, value): (&String, &String)| node.labels.get(key) != Some(value) && !cut(said, key);
-        let taint = |taint: &bowline_settings::Taint| {
-            let text = format!("{}={}:{}", taint.key, taint.value, taint.effect);
-            !node.taints.contains(&text) && !cut(said, &taint.to_string())
-        };
-        said.labels.iter().any(label) || said.taints.iter().any(taint)
-    });
-    let free = settled && held;
-    let about = match (said, lost, free) {
-        (Some(_), false, false) => {
-            if let Some(said) = said {
-                told(said, plan);
-            }
-            if held {
-                let missing = match (volumes, labels) {
-                    (false, _) => "its volumes are not all there",
-                    (true, false) => "its labels are not all there",
-                    (true, true) => "the Node is not Ready",
-                };
-                plan.waits.push(Wait::new(NODE_ITEM, "the end of the startup taint", missing));
-            } else {
-                plan.state("node-settled", "yes");
-            }
-            return;
-        }
-        (None, ..) => "its labels, roles and taints",
-        (Some(_), true, _) => "what its Node has lost",
-        (Some(_), false, true) => "the end of the startup taint",
-    };
-    // Not more often than this, whatever they say.
-    if let Some(left) = said.and_then(|said| (said.at + 5).checked_sub(facts.uptime)).filter(|left| *left > 0) {
-        plan.waits
-            .push(Wait::new(NODE_ITEM, about, "the servers were asked a moment ago").poll(Duration::from_secs(left)));
-        return;
-    }
-    let action = Action::AskForNode {
-        name: name.into(),
-        issuers: issuers.to_vec(),
-        labels: filled.labels.clone(),
-        asked,
-        settled,
-        about: about.into(),
-    };
-    plan.step(NODE_ITEM, action, "a kubelet may not do it itself");
-}
-
-fn cut(said: &crate::files::Said, what: &str) -> bool {
-    said.cut.iter().any(|cut| cut.what == what || cut.what.starts_with(&format!("{what}=")))
-}
-
-/// What was not given, as a refusal of each.
-fn told(said: &crate::files::Said, plan: &mut Plan<Action>) {
-    for cut in &said.cut {
-        plan.refuse(
-            format!("join/{}", cut.what),
-            format!("have {}", cut.what),
-            cut.why.clone(),
-            "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings",
-        );
-    }
-    if let Some((code, message)) = &said.refused {
-        plan.refuse(NODE_ITEM, "have labels and taints of this Node set", format!("{code}: {message}"), hint(code, ""));
     }
 }
 

@@ -1,13 +1,15 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, KUBELET_CERTIFICATE, LAST, LEFT, Last, MACHINE_KEY, PASSWORD, SAID, Said, TOKEN,
+    ENROLLED, ETCD_DATA, Enrolled, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
+    SERVERS_CLOCK, Said, TOKEN, Told,
 };
 use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, Inspect, NodeObject, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+    ActiveState, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, NodeObject, PortError, k3s_admin_kubeconfig,
+    k3s_kubelet_kubeconfig,
 };
 use bowline_settings::{Role, TicketSource};
 use serde::de::DeserializeOwned;
@@ -42,10 +44,14 @@ pub struct Facts {
     pub last: Option<Last>,
     /// What the servers said of labels and taints.
     pub said: Option<Said>,
+    /// How many seconds this machine's clock is ahead of the servers', as far as they told.
+    pub ahead: i64,
     /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data.
     pub joined: bool,
     /// It was told to leave.
-    pub leaving: bool,
+    pub leaving: Option<Left>,
+    /// A server's member was taken out of etcd, and K3s has noticed.
+    pub removed: bool,
     /// K3s does not run.
     pub down: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
@@ -71,18 +77,22 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     };
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    let removed = there(K3S_ETCD_TOMBSTONE).await?;
     let (joined, kubeconfig) = match spec.role {
         Role::Agent => (there(KUBELET_CERTIFICATE).await?, k3s_kubelet_kubeconfig()),
-        Role::Server => (there(ETCD_DATA).await?, k3s_admin_kubeconfig()),
+        Role::Server => (there(ETCD_DATA).await? && !removed, k3s_admin_kubeconfig()),
     };
     let unit = host.unit(service(spec.role)).await?;
     let node = match host.meta(&kubeconfig).await? {
-        Some(_) if joined && unit.active == ActiveState::Active => match host.node(&kubeconfig, &name).await {
-            Ok(node) => node,
-            Err(error) if error.kind == ErrorKind::Denied => None,
-            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => None,
-            Err(error) => return Err(error),
-        },
+        // Who founded the cluster asks the servers for nothing.
+        Some(_) if joined && !spec.founds() && unit.active == ActiveState::Active => {
+            match host.node(&kubeconfig, &name).await {
+                Ok(node) => node,
+                Err(error) if error.kind == ErrorKind::Denied => None,
+                Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => None,
+                Err(error) => return Err(error),
+            }
+        }
         _ => None,
     };
     Ok(Facts {
@@ -93,8 +103,10 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         token: there(TOKEN).await?,
         last: read(host, LAST).await?,
         said: read(host, SAID).await?,
+        ahead: read::<Told>(host, SERVERS_CLOCK).await?.map_or(0, |told| told.ahead(&clock)),
         joined,
-        leaving: there(LEFT).await?,
+        leaving: leaving(host).await?,
+        removed,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
         node,
         host_name,
@@ -106,6 +118,12 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
 /// A file of Bowline's own; one that makes no sense is as none: asking again makes it anew.
 async fn read<T: DeserializeOwned>(host: &dyn Inspect, path: &str) -> Result<Option<T>, PortError> {
     Ok(host.read(Path::new(path)).await?.and_then(|file| serde_json::from_slice(&file.content).ok()))
+}
+
+/// That the file is there is what counts.
+async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
+    let file = host.read(Path::new(LEFT)).await?;
+    Ok(file.map(|file| serde_json::from_slice(&file.content).unwrap_or_default()))
 }
 
 /// The ticket of this name: from the settings, from a file, or from the cluster key of a server. The inner error is

@@ -11,12 +11,16 @@ pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
 pub const TOKEN: &str = "/var/lib/bowline/k3s-token";
 /// What the servers said when they let this machine in, without the token.
 pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
-/// That this machine was told to leave: since when, seconds since 1970.
+/// That this machine was told to leave ([`Left`]).
 pub const LEFT: &str = "/var/lib/bowline/left";
 /// What came of the last try, until the next boot.
 pub const LAST: &str = "/run/bowline/enroll.json";
 /// What the servers said of this node's own labels and taints, until the next boot.
 pub const SAID: &str = "/run/bowline/node.json";
+/// What the servers' clock said ([`Told`]), until the next boot.
+pub const SERVERS_CLOCK: &str = "/run/bowline/servers-clock.json";
+/// That Bowline stopped K3s because another machine has the name; until the next boot.
+pub const GAVE_WAY: &str = "/run/bowline/gave-way";
 /// K3s's own node password.
 pub const PASSWORD: &str = "/etc/rancher/node/password";
 /// The kubelet's certificate: K3s makes it when it has come in.
@@ -51,6 +55,36 @@ pub struct Enrolled {
     pub agreed: Agreed,
 }
 
+/// That this machine was told to leave, and how far it got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Left {
+    /// Seconds since 1970.
+    pub since: i64,
+    /// A server's: where the others answer, `ADDRESS:PORT`. Its own door closes.
+    pub issuers: Vec<String>,
+    /// A server's: seconds since 1970 when the others had taken it out of the cluster.
+    pub given_back: Option<i64>,
+}
+
+/// What a server's clock said, in a proven answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Seconds since 1970, by the server.
+    pub unix: u64,
+    /// Seconds since boot, here, when it was said.
+    pub uptime: u64,
+}
+
+impl Told {
+    /// How many seconds this machine's clock is ahead of the server's; negative when it is behind. Seconds since boot go
+    /// on alike, whoever sets the clock.
+    pub fn ahead(&self, clock: &bowline_ports::Clock) -> i64 {
+        let server = self.unix.saturating_add(clock.uptime.saturating_sub(self.uptime));
+        clock.unix.saturating_sub_unsigned(server)
+    }
+}
+
 /// What came of asking, when it was not to be let in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -75,6 +109,9 @@ pub struct Last {
 pub struct Said {
     /// What was asked for, and of which Node, as a hash.
     pub asked: String,
+    /// What the Node had of that when it was asked for, as a hash: what was not given may be free by now.
+    #[serde(default)]
+    pub beside: String,
     /// Labels that the servers see to.
     pub labels: BTreeMap<String, String>,
     /// Taints that the servers see to.
@@ -85,4 +122,20 @@ pub struct Said {
     pub at: u64,
     /// A refusal of the whole: its word and its sentence.
     pub refused: Option<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::Clock;
+
+    #[test]
+    fn a_clock_that_is_set_is_no_longer_off() {
+        let told = Told { unix: 1_000_000, uptime: 100 };
+        let clock = |unix, uptime| Clock { unix, synchronised: true, uptime };
+        assert_eq!(told.ahead(&clock(1_000_000 - 365, 100)), -365);
+        assert_eq!(told.ahead(&clock(1_000_060 - 365, 160)), -365, "a minute later as far off");
+        assert_eq!(told.ahead(&clock(1_000_060, 160)), 0, "set right");
+        assert_eq!(told.ahead(&clock(i64::MIN, 160)), i64::MIN);
+    }
 }

@@ -30,7 +30,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The service of a K3s agent.
-pub const AGENT_SERVICE: &str = "k3s-agent.service";
+const AGENT_SERVICE: &str = "k3s-agent.service";
 
 /// K3s's service, as K3s's own installer names it.
 pub(crate) fn service(role: Role) -> &'static str {
@@ -40,7 +40,8 @@ pub(crate) fn service(role: Role) -> &'static str {
     }
 }
 
-/// `servers`, the ticket, and what the node would have.
+/// `servers`, the ticket, and what the node would have. Without `servers` a server founds its cluster; it is here to be
+/// able to leave it.
 pub struct Join {
     /// The settings.
     pub spec: Spec,
@@ -92,6 +93,8 @@ pub enum Action {
         labels: BTreeMap<String, String>,
         /// What is asked for, as a hash.
         asked: String,
+        /// What the Node has of it, as a hash.
+        beside: String,
         /// Everything of its own is in place.
         settled: bool,
         /// For people: what it is about.
@@ -99,6 +102,11 @@ pub enum Action {
     },
     /// Stop K3s, now and at every boot.
     Stop,
+    /// Stop K3s, and forget what the servers gave: another machine has the name.
+    GiveWay {
+        /// What the servers said.
+        message: String,
+    },
     /// Give the name back, then forget what the servers gave.
     Leave {
         /// The name.
@@ -116,8 +124,16 @@ impl fmt::Display for Action {
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
+            Self::GiveWay { .. } => f.write_str("stop K3s: the name is another machine's"),
             Self::Leave { name, .. } => write!(f, "give the name {name} back"),
         }
+    }
+}
+
+impl Join {
+    /// Whether it is a server that has nobody to ask: it founds its cluster, and may leave it later.
+    pub(crate) fn founds(&self) -> bool {
+        self.spec.servers.is_empty()
     }
 }
 
@@ -143,10 +159,12 @@ impl Capability for Join {
             Action::Enroll { name, address, issuers, labels } => {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
-            Action::AskForNode { name, issuers, labels, asked, settled, .. } => {
-                act::ask_for_node(self, host, name, issuers, labels, asked, *settled).await
+            Action::AskForNode { name, issuers, labels, asked, beside, settled, .. } => {
+                let about = act::About { asked, beside, settled: *settled };
+                act::ask_for_node(self, host, name, issuers, labels, about).await
             }
             Action::Stop => act::stop(self, host).await,
+            Action::GiveWay { message } => act::give_way(self, host, message).await,
             Action::Leave { name, issuers } => act::leave(self, host, name, issuers).await,
         }
     }

@@ -137,3 +137,10 @@ pub fn k3s_kubelet_kubeconfig() -> PathBuf {
 pub fn k3s_admin_kubeconfig() -> PathBuf {
     PathBuf::from("/etc/rancher/k3s/k3s.yaml")
 }
+
+/// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, and drops the record.
+pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
+
+/// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
+/// nothing more; at its next start it sets the data aside and joins anew.
+pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";

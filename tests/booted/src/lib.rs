@@ -1,9 +1,11 @@
 //! What the booted cases, the demo and the benchmarks share: a site with a release page and an apt repository, and
 //! machines with Bowline on them.
 
+pub mod clock;
 pub mod document;
 pub mod hetzner;
 pub mod looks;
+pub mod pair;
 pub mod settings;
 pub mod told;
 

@@ -226,9 +226,9 @@ fn only_a_server_knows_who_holds_which_name() {
 }
 
 #[test]
-fn only_an_agent_leaves() {
+fn who_is_in_no_cluster_can_not_leave_one() {
     let folder = settings(&[("10.toml", "[node]\nname = \"kafka-0\"\n", 0o644)]);
     let said = bowline(folder.path(), &["--settings", "config.d", "leave"]);
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
-    assert!(said.err.contains("this machine is no agent") && said.err.contains("kubectl delete node"), "{said:?}");
+    assert!(said.err.contains("there is no [cluster] in the settings"), "{said:?}");
 }

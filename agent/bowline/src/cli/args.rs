@@ -92,8 +92,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Nodes>,
     },
-    /// Take this agent out of its cluster: K3s stops, the Node goes, the name is free (exit 3: not yet). Volumes and
-    /// settings stay
+    /// Take this machine out of its cluster: K3s stops, the Node goes, the name is free (exit 3: not yet). Volumes and
+    /// settings stay. The last server can not leave
     Leave {
         /// Move its pods to other nodes first, within their disruption budgets
         #[arg(long)]

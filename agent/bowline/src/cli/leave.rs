@@ -8,29 +8,27 @@
 mod drain;
 
 use super::{INVALID, WAITING, apply, load, output};
+use bowline_cluster::service;
 use bowline_host::real::RealHost;
-use bowline_join::AGENT_SERVICE;
-use bowline_join::files::LEFT;
-use bowline_ports::{Change, Inspect, PortError, k3s_kubelet_kubeconfig};
-use bowline_settings::{Loaded, Role};
+use bowline_issuer::nodes::{self, Standing};
+use bowline_join::files::{LEFT, Left};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duration) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
-    if loaded.settings.cluster.as_ref().is_none_or(|cluster| cluster.role != Role::Agent) {
-        output::complain("this machine is no agent: only agents leave by this command yet");
-        output::complain(
-            "  help: on another server, `kubectl delete node NAME` takes a server out of\n        \
-             etcd as well; then `k3s-uninstall.sh` here",
-        );
+    let Some(cluster) = &loaded.settings.cluster else {
+        output::complain("there is no [cluster] in the settings: this machine is in none that it could leave");
         return ExitCode::FAILURE;
-    }
+    };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let done = match undo {
-        true => come_back(&host).await,
-        false => leave(&host, folder, &loaded, drain, timeout).await,
+        true => come_back(&host, cluster).await,
+        false => leave(&host, folder, &loaded, cluster.role, drain, timeout).await,
     };
     done.unwrap_or_else(|error| {
         output::complain_of(&error);
@@ -42,20 +40,25 @@ async fn leave(
     host: &RealHost,
     folder: &Path,
     loaded: &Loaded,
+    role: Role,
     drain: bool,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
-    let marked = host.read(Path::new(LEFT)).await?.is_some();
-    if drain && !marked {
+    if host.read(Path::new(LEFT)).await?.is_none() {
         let name = match &loaded.settings.node.name {
             Some(name) => name.clone(),
             None => host.host_name().await?.to_lowercase(),
         };
-        drain::drain(&host.objects(k3s_kubelet_kubeconfig()), &name, timeout).await?;
-    }
-    if !marked {
-        let since = host.clock().await?.unix;
-        host.write(Path::new(LEFT), format!("{since}\n").as_bytes(), 0o600).await?;
+        let (kubeconfig, issuers) = match role {
+            Role::Agent => (k3s_kubelet_kubeconfig(), Vec::new()),
+            // Before anything is touched: somebody has to be there to take it out.
+            Role::Server => (k3s_admin_kubeconfig(), others(host, &loaded.settings, &name).await?),
+        };
+        if drain {
+            drain::drain(&host.objects(kubeconfig), &name, timeout).await?;
+        }
+        let left = Left { since: host.clock().await?.unix, issuers, given_back: None };
+        host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
     }
     // In short looks: when it has left, what it waits for is to be asked back.
     let end = Instant::now() + timeout;
@@ -75,21 +78,51 @@ async fn leave(
              is free. Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
              let in again. What its pods still run ends with the next reboot.",
         );
+        if role == Role::Server {
+            output::print("The other servers have taken it out of etcd, and go on without it.");
+        }
         return Ok(ExitCode::SUCCESS);
     }
     output::complain("it has not left yet, and goes on trying: `bowline status` says what is in the way");
     Ok(ExitCode::from(WAITING))
 }
 
-async fn come_back(host: &RealHost) -> Result<ExitCode, PortError> {
+/// Where the other servers let nodes in, one of which has to take this one out.
+async fn others(host: &RealHost, settings: &Settings, name: &str) -> Result<Vec<String>, PortError> {
+    let port = settings.enroll.iter().flat_map(|enroll| &enroll.listen).next().map_or(ENROLL_PORT, |at| at.port);
+    let holders = nodes::holders(&host.objects(k3s_admin_kubeconfig())).await?;
+    let others = holders.all.iter().filter(|holder| {
+        let claim = &holder.claim;
+        claim.role == Role::Server && claim.name.as_str() != name && holder.standing == Standing::Registered
+    });
+    let issuers: Vec<String> = others
+        .filter_map(|holder| holder.claim.addresses.first())
+        .map(|address| SocketAddr::new(*address, port).to_string())
+        .collect();
+    if issuers.is_empty() {
+        let text = format!("{name} is the only server that Bowline runs on: its cluster would end with it");
+        let hint =
+            "let another server join first; to end the cluster, run `k3s-uninstall.sh` (volumes stay as they are)";
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
+    }
+    Ok(issuers)
+}
+
+async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortError> {
     if host.read(Path::new(LEFT)).await?.is_none() {
         output::print("this machine was not told to leave: nothing was changed");
         return Ok(ExitCode::SUCCESS);
     }
+    if cluster.role == Role::Server && cluster.join.servers.is_empty() {
+        let text = "this server founded its cluster, and the settings name no other that would let it in again";
+        let hint = "set `servers` in [cluster] to those that are in the cluster, then `bowline leave --undo`";
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
+    }
     host.remove(Path::new(LEFT)).await?;
     // K3s waits for its token, which comes when the machine is let in.
-    host.enable(AGENT_SERVICE).await?;
-    host.start_no_block(AGENT_SERVICE).await?;
+    let service = service(cluster.role);
+    host.enable(service).await?;
+    host.start_no_block(service).await?;
     output::print("it asks to be let in again: `bowline status` follows it");
     Ok(ExitCode::SUCCESS)
 }

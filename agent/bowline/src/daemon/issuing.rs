@@ -136,6 +136,9 @@ fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>) -> Option<
     let (cluster, enroll) = issues(settings)?;
     // The API has answered: it told about this server's own Node.
     conditions.get("node")?;
+    if conditions.get("leaving").is_some_and(|leaving| leaving == "yes") {
+        return None;
+    }
     Some(Served {
         enroll: enroll.clone(),
         cluster: cluster.clone(),

@@ -38,6 +38,8 @@ fn fresh() -> Facts {
         last_lines: Vec::new(),
         listener: None,
         node: None,
+        node_seen: Some("u".into()),
+        removed: false,
         api_error: None,
     }
 }
@@ -273,4 +275,63 @@ fn the_external_address_goes_into_the_certificate_and_is_never_advertised() {
     assert!(text.contains("\"advertise-address\": \"10.0.1.10\"\n"), "{text}");
     assert!(text.contains("\"node-external-ip\": \"203.0.113.7\"\n"), "{text}");
     assert!(text.contains("\"tls-san\": [\"k.example\",\"203.0.113.7\"]\n"), "{text}");
+}
+
+#[test]
+fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
+    let lost = Facts { node: None, ..up() };
+    let told = plan(&spec(""), &lost, &all());
+    assert_eq!(
+        (told.waits[0].what.as_str(), told.conditions["node-lost"].as_str()),
+        ("the Node to be there again", "yes")
+    );
+    assert!(told.steps.is_empty() && !told.conditions.contains_key("node"), "{told:?}");
+    let later = all().after(ITEM, "the Node to be there again", Duration::from_secs(15));
+    let restarts = |facts: &Facts, spec: &Cluster, now: &Conditions| {
+        let steps = plan(spec, facts, now).steps;
+        steps.into_iter().any(|step| step.action == Action::Restart(Restart { reason: "its Node was deleted".into() }))
+    };
+    assert!(restarts(&lost, &spec(""), &later));
+    // Never seen since K3s was started: it is still to register, or can not.
+    assert!(!restarts(&Facts { node_seen: None, ..lost.clone() }, &spec(""), &later));
+    // The API does not say that there is none.
+    assert!(!restarts(&Facts { api_error: Some("connection refused".into()), ..lost.clone() }, &spec(""), &later));
+    let seen = plan(&spec(""), &Facts { node_seen: None, ..up() }, &all());
+    assert_eq!(seen.steps[0].action, Action::SeeNode { uid: "u".into() });
+}
+
+#[test]
+fn one_that_came_in_is_restarted_only_when_its_name_is_still_its_own() {
+    let mut joined = spec("");
+    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    let now = Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c")]);
+    let lost = Facts { node: None, ..up() };
+    let wait = "the Node to be there again";
+    let asks = plan(&joined, &lost, &now.after(ITEM, wait, Duration::from_secs(60)));
+    assert!(asks.waits.iter().any(|wait| wait.why.contains("asked first")), "{asks:?}");
+    assert!(!asks.steps.iter().any(|step| matches!(step.action, Action::Restart(_))));
+    let held = Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c"), ("claim", "held")]);
+    let mends = plan(&joined, &lost, &held.after(ITEM, wait, Duration::from_secs(60)));
+    assert!(mends.steps.iter().any(|step| matches!(step.action, Action::Restart(_))), "{mends:?}");
+}
+
+#[test]
+fn a_server_that_was_taken_out_of_etcd_says_so() {
+    let out = Facts { node: None, removed: true, api_error: Some("connection refused".into()), ..up() };
+    let alone = plan(&spec(""), &out, &all());
+    assert!(alone.refusals[0].why.contains("taken out of etcd"), "{alone:?}");
+    let mut joined = spec("");
+    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    assert_eq!(plan(&joined, &out, &all()).waits[0].what, "the other servers to let it join anew");
+}
+
+#[test]
+fn an_agent_whose_api_no_longer_answers_has_the_servers_asked_what_became_of_its_cluster() {
+    let mut joined = spec("");
+    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    let silent = Facts { node: None, api_error: Some("invalid peer certificate: UnknownIssuer".into()), ..up() };
+    assert!(!plan(&joined, &silent, &all()).conditions.contains_key("api-silent"), "it may be a moment");
+    let later = all().after(ITEM, READY, Duration::from_secs(15));
+    assert_eq!(plan(&joined, &silent, &later).conditions["api-silent"], "yes");
+    assert!(!plan(&spec(""), &silent, &later).conditions.contains_key("api-silent"), "it is its own cluster");
 }

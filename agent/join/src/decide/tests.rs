@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::agree::agreed;
+use crate::files::{Left, Said};
+use bowline_ports::Ready;
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
@@ -35,8 +37,10 @@ fn facts() -> Facts {
         token: false,
         last: None,
         said: None,
+        ahead: 0,
         joined: false,
-        leaving: false,
+        leaving: None,
+        removed: false,
         down: false,
         node: None,
         host_name: "control-2".into(),
@@ -80,6 +84,7 @@ fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
         Action::Enroll { .. } => "enroll",
         Action::AskForNode { .. } => "node",
         Action::Stop => "stop",
+        Action::GiveWay { .. } => "give way",
         Action::Leave { .. } => "leave",
     };
     plan.steps.iter().map(|step| word(&step.action)).collect()
@@ -144,8 +149,9 @@ fn what_servers_agree_on_is_taken_over_or_refused_by_name() {
 fn it_keeps_its_turn_while_it_comes_up() {
     let begins = plan(&spec(""), &let_in(facts()), &now());
     assert_eq!(steps(&begins), ["node"]);
-    let said = crate::files::Said {
+    let said = Said {
         asked: String::new(),
+        beside: String::new(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
         cut: Vec::new(),
@@ -158,8 +164,10 @@ fn it_keeps_its_turn_while_it_comes_up() {
 }
 
 #[test]
-fn who_leaves_stops_k3s_and_gives_the_name_back() {
-    let leaving = |facts: Facts| plan(&spec(""), &Facts { leaving: true, ..facts }, &now());
+fn an_agent_that_leaves_stops_k3s_and_gives_the_name_back() {
+    let mut spec = spec("");
+    spec.role = Role::Agent;
+    let leaving = |facts: Facts| plan(&spec, &Facts { leaving: Some(Left::default()), ..facts }, &now());
     let told = leaving(let_in(facts()));
     assert_eq!(steps(&told), ["stop", "leave"]);
     assert!(!told.conditions.contains_key("enrolled") && told.conditions["leaving"] == "yes");
@@ -167,6 +175,32 @@ fn who_leaves_stops_k3s_and_gives_the_name_back() {
     let left = leaving(Facts { down: true, ..facts() });
     assert!(left.steps.is_empty() && left.conditions["left"] == "yes");
     assert_eq!(left.waits[0].what, "`bowline leave --undo`");
+}
+
+#[test]
+fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
+    let others = Left { since: 900, issuers: vec!["10.0.1.12:7470".into()], given_back: None };
+    let out = Left { given_back: Some(990), ..others.clone() };
+    let leaving = |left: &Left, facts: Facts| plan(&spec(""), &Facts { leaving: Some(left.clone()), ..facts }, &now());
+    let told = leaving(&others, let_in(facts()));
+    assert_eq!(steps(&told), ["leave"]);
+    let Action::Leave { issuers, .. } = &told.steps[0].action else { panic!("{:?}", told.steps) };
+    assert_eq!(issuers, &others.issuers, "and not its own");
+    let unnoticed = leaving(&out, facts());
+    assert!(steps(&unnoticed).is_empty() && unnoticed.waits[0].what == "K3s to notice", "{unnoticed:?}");
+    assert_eq!(steps(&leaving(&out, Facts { removed: true, ..facts() })), ["stop"]);
+    assert_eq!(steps(&leaving(&out, Facts { unix: 1_030, ..facts() })), ["stop"], "it does not wait for ever");
+    assert_eq!(leaving(&out, Facts { down: true, ..facts() }).conditions["left"], "yes");
+}
+
+#[test]
+fn who_founded_the_cluster_asks_nobody_for_anything() {
+    let mut founder = spec("");
+    founder.spec.servers.clear();
+    let idle = plan(&founder, &Facts { key: Key::Absent, password: false, ..facts() }, &now());
+    assert!(idle.steps.is_empty() && idle.waits.is_empty() && idle.conditions.is_empty(), "{idle:?}");
+    let left = Left { issuers: vec!["10.0.1.11:7470".into()], ..Left::default() };
+    assert_eq!(steps(&plan(&founder, &Facts { leaving: Some(left), ..facts() }, &now())), ["leave"]);
 }
 
 #[test]
@@ -186,11 +220,7 @@ fn labels_made_of_facts_are_asked_for_when_they_are_known_and_wait_alone() {
     let Action::Enroll { labels, .. } = &enrolls.steps[0].action else { panic!("{:?}", enrolls.steps) };
     assert_eq!(labels, &known);
 
-    let mut inside = let_in(facts());
-    if let Some(enrolled) = &mut inside.enrolled {
-        (enrolled.name, enrolled.role) = ("kafka-0".into(), "agent".into());
-    }
-    inside.joined = true;
+    let mut inside = inside();
     inside.node = Some(bowline_ports::NodeObject {
         name: "kafka-0".into(),
         uid: "u".into(),
@@ -210,4 +240,105 @@ fn labels_made_of_facts_are_asked_for_when_they_are_known_and_wait_alone() {
     assert_eq!(asks.waits[0].what, "the fact {gpu}");
     assert_eq!(asks.refusals[0].item, "join/node-role.kubernetes.io/at");
     assert!(asks.refusals[0].why.starts_with("“fd00::7” is no value"), "{}", asks.refusals[0].why);
+}
+
+/// An agent that has long been in.
+fn inside() -> Facts {
+    let mut inside = let_in(facts());
+    if let Some(enrolled) = &mut inside.enrolled {
+        (enrolled.name, enrolled.role) = ("kafka-0".into(), "agent".into());
+    }
+    Facts { joined: true, ..inside }
+}
+
+/// What came of asking about its Node.
+fn said(asked: &str, refused: Option<(&str, &str)>) -> Option<Said> {
+    let refused = refused.map(|(code, message)| (code.to_string(), message.to_string()));
+    let (labels, taints, cut) = (BTreeMap::new(), Vec::new(), Vec::new());
+    Some(Said { asked: asked.into(), beside: String::new(), labels, taints, cut, at: 90, refused })
+}
+
+#[test]
+fn an_agent_whose_node_was_deleted_asks_whether_its_name_is_still_its_own() {
+    let mut agent = spec("");
+    agent.role = Role::Agent;
+    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20"), ("node-lost", "yes")]);
+    let asks = plan(&agent, &inside(), &now);
+    let Action::AskForNode { asked, .. } = &asks.steps[0].action else { panic!("{:?}", asks.steps) };
+    let held = plan(&agent, &Facts { said: said(asked, None), ..inside() }, &now);
+    assert!(held.steps.is_empty() && held.conditions["claim"] == "held", "{held:?}");
+    // What was said about the Node before it was deleted says nothing.
+    let stale = plan(&agent, &Facts { said: said("0123456789abcdef", None), ..inside() }, &now);
+    assert!(steps(&stale) == ["node"] && !stale.conditions.contains_key("claim"), "{stale:?}");
+    let long_ago = said(asked, None).map(|said| Said { at: 0, ..said });
+    assert_eq!(steps(&plan(&agent, &Facts { said: long_ago, ..inside() }, &now)), ["node"], "it may have changed");
+    let forgotten = said(asked, Some(("not-claimed", "nobody holds the name kafka-0: enrol again")));
+    let again = plan(&agent, &Facts { said: forgotten, ..inside() }, &now);
+    assert_eq!(steps(&again), ["enroll"]);
+    let revoked =
+        plan(&agent, &Facts { said: said(asked, Some(("revoked", "kafka-0 was revoked"))), ..inside() }, &now);
+    assert!(revoked.steps.is_empty() && !revoked.conditions.contains_key("claim"), "{revoked:?}");
+    assert!(revoked.refusals[0].why.contains("was revoked"), "{revoked:?}");
+}
+
+#[test]
+fn an_agent_whose_name_is_another_machines_gives_way() {
+    let mut agent = spec("");
+    agent.role = Role::Agent;
+    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
+    let words = "the name kafka-0 is held as agent by machine ab12 from 10.0.1.20, not by this one";
+    let cut_off = Facts { said: said("x", Some(("claimed-elsewhere", words))), ..inside() };
+    let gives_way = plan(&agent, &cut_off, &now);
+    assert_eq!(steps(&gives_way), ["give way"]);
+    assert_eq!(gives_way.steps[0].why, words);
+    assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
+}
+
+#[test]
+fn a_server_that_was_taken_out_of_etcd_asks_to_join_anew() {
+    let out = Facts { removed: true, ..let_in(facts()) };
+    let asks = plan(&spec(""), &out, &now());
+    assert_eq!(steps(&asks)[0], "enroll");
+    assert!(asks.steps[0].why.contains("taken out of etcd"), "{asks:?}");
+}
+
+#[test]
+fn a_clock_that_is_not_the_servers_is_named_and_holds_k3s_back() {
+    let off = |ahead| plan(&spec(""), &Facts { ahead, ..let_in(facts()) }, &now());
+    let year = off(365 * 86_400);
+    assert_eq!(year.conditions["skew"], "it is 365 days ahead of that of the servers");
+    assert!(year.conditions.contains_key("enrolled"), "it is let in all the same");
+    assert_eq!(year.waits[0].item, "join/clock");
+    assert!(off(-400).waits[0].why.starts_with("it is 400 seconds behind"), "{:?}", off(-400).waits);
+    assert!(!off(299).conditions.contains_key("skew"));
+}
+
+#[test]
+fn what_somebody_else_kept_is_asked_for_again_when_it_is_free() {
+    let mut agent = spec("");
+    agent.role = Role::Agent;
+    let key = "node-restriction.kubernetes.io/colour";
+    agent.labels = BTreeMap::from([(key.to_string(), "green".to_string())]);
+    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
+    let node = |managers: &[&str]| bowline_ports::NodeObject {
+        name: "kafka-0".into(),
+        uid: "u".into(),
+        labels: managers.iter().map(|_| (key.to_string(), "red".to_string())).collect(),
+        managers: BTreeMap::from([(key.to_string(), managers.iter().map(|name| (*name).into()).collect())]),
+        ready: Ready::True,
+        ready_message: String::new(),
+        internal_ips: Vec::new(),
+        taints: Vec::new(),
+        own_taints: None,
+        kubelet_version: "v1.34.1+k3s1".into(),
+    };
+    let look = |node, said| plan(&agent, &Facts { node: Some(node), said, ..inside() }, &now);
+    let first = look(node(&["rival"]), None);
+    let Action::AskForNode { asked, beside, .. } = &first.steps[0].action else { panic!("{:?}", first.steps) };
+    let why = "node-restriction.kubernetes.io/colour=red is kept by rival".to_string();
+    let cut = vec![bowline_enroll::wire::Cut { what: format!("{key}=green"), why }];
+    let told = said(asked, None).map(|said| Said { cut, beside: beside.clone(), ..said });
+    let kept = look(node(&["rival"]), told.clone());
+    assert!(kept.steps.is_empty() && kept.refusals[0].why.contains("kept by rival"), "{kept:?}");
+    assert_eq!(steps(&look(node(&[]), told)), ["node"]);
 }

@@ -5,8 +5,8 @@ use crate::tell;
 use anyhow::{Context, Result};
 use bowline_booted::hetzner::{self, AGENTS, Agent, in_place, node};
 use bowline_booted::{NODE, VOLUME, deb, document, releases};
-use bowline_testbed::Bed;
-use serde_json::json;
+use bowline_testbed::{Bed, Machine};
+use serde_json::{Map, Value, json};
 use std::time::Instant;
 
 /// One more agent, for a first join into a cluster that is at rest.
@@ -37,6 +37,11 @@ fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     let five = begun.elapsed().as_secs_f64();
     tell(&format!("    {NODE} ready after {control_ready:.1} s, all five in place after {five:.1} s"));
 
+    let mut machines = Map::from_iter([(NODE.to_string(), phases(&control)?)]);
+    for agent in &agents {
+        machines.insert(agent.name.into(), phases(&agent.machine)?);
+    }
+
     let begun = Instant::now();
     let late = boot(LATE)?;
     in_place(&control, &late, None)?;
@@ -50,9 +55,15 @@ fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("five_machines_ready", five, "s", 60.0)
             .runs(1)
-            .measured(json!({ "control_ready": rounded(control_ready) })),
+            .measured(json!({ "control_ready": rounded(control_ready), "phases": machines })),
         Figure::new("recreated_agent_overhead", again - first, "s", 20.0)
             .runs(1)
             .measured(json!({ "first_join": rounded(first), "recreated": rounded(again) })),
     ])
+}
+
+/// When Bowline was first started, as seconds since 1970, and how long each phase took from then: which machine the
+/// others waited for, and in what.
+fn phases(machine: &Machine) -> Result<Value> {
+    Ok(serde_json::from_str(&machine.read("/var/lib/bowline/first-boot.json")?)?)
 }

@@ -1,6 +1,7 @@
 //! Cases on really booted machines. They are one program, so that all of them share the slots that `--test-threads` gives.
 
 mod agents;
+mod anew;
 mod cloud_init;
 mod cluster;
 mod conformance;
@@ -10,6 +11,8 @@ mod downloads;
 mod first_boot;
 mod gate;
 mod host_faults;
+mod kept;
+mod names;
 mod network;
 mod package;
 mod refused_volumes;

@@ -1,12 +1,13 @@
 //! Addresses, routes, clocks and ports: what is not there yet is waited for by name, what is in the way is named, and
 //! nothing else is held up by it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bowline_booted::told::{no_longer_tells, now, tells};
 use bowline_booted::{
-    ADDRESS, NODE, VOLUME, bare, configure, deb, install_and_wait, ready, releases, releases_with, report, settings,
+    ADDRESS, NODE, VOLUME, bare, clock, configure, deb, install_and_wait, ready, releases, releases_with, report,
+    settings,
 };
-use bowline_testbed::{Bed, K3S_VERSION, Machine, case};
+use bowline_testbed::{Bed, K3S_VERSION, case};
 use std::fs;
 use std::time::Duration;
 
@@ -62,14 +63,10 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
         )?;
         let (releases, _) = releases_with(bed, &program)?;
         let machine = bare(bed, &releases, None)?;
-        let library =
-            fs::read("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1").context("apt-get install libfaketime")?;
-        machine.put("/opt/libfaketime.so", library, 0o755)?;
-        let download = "/etc/systemd/system/bowline-fetch-k3s.service.d/clock.conf";
         configure(&machine, &settings::server(&releases))?;
 
         // Behind: K3s's authorities would be made with a wrong date, and TLS says no already.
-        set_clock(&machine, "-365d")?;
+        clock::set_off(&machine, "-365d")?;
         machine.install(&deb()?)?;
         let line = tells(
             &machine,
@@ -87,7 +84,7 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
         tells(&machine, &["waiting for a right clock: K3s is not started without"])?;
 
         // Ahead: nothing on the machine knows it, the mirror's certificate does.
-        set_clock(&machine, "+365d")?;
+        clock::set_off(&machine, "+365d")?;
         machine.ok("systemctl restart bowline")?;
         let line = tells(
             &machine,
@@ -100,7 +97,7 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
         ensure!(machine.run("ls /usr/local/bin/k3s* /var/lib/rancher")?.stdout.is_empty(), "something is there");
 
         // Set right, it goes on by itself.
-        machine.ok(&format!("rm {download} /etc/systemd/system/bowline.service.d/clock.conf; systemctl daemon-reload; systemctl restart bowline"))?;
+        clock::set_right(&machine)?;
         machine.wait_for("K3s to be started", SOON, || {
             Ok(machine.run("systemctl show -p ActiveState --value k3s")?.stdout.trim() == "activating")
         })?;
@@ -174,16 +171,6 @@ fn an_external_address_is_in_the_certificate_and_not_advertised() -> Result<()> 
         ensure!(addresses.contains("\"203.0.113.10\",\"type\":\"ExternalIP\""), "{addresses}");
         Ok(())
     })
-}
-
-/// Gives Bowline and its downloads another clock than the machine has.
-fn set_clock(machine: &Machine, offset: &str) -> Result<()> {
-    let text =
-        format!("[Service]\nEnvironment=LD_PRELOAD=/opt/libfaketime.so DONT_FAKE_MONOTONIC=1 FAKETIME={offset}\n");
-    for unit in ["bowline", "bowline-fetch-k3s"] {
-        machine.put(&format!("/etc/systemd/system/{unit}.service.d/clock.conf"), &text, 0o644)?;
-    }
-    machine.ok("systemctl daemon-reload").map(drop)
 }
 
 /// The year in so many days.

@@ -130,6 +130,22 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         let held = all[0].ok("bowline nodes")?;
         ensure!(names.iter().all(|name| held.contains(name)) && held.contains(WORKER.0), "{held}");
         say(&held);
+
+        // One leaves in good order: it is out of etcd before it stops, and comes back as a new member.
+        let leaver = names[2];
+        let before = uid(&nodes(&all[1])?, leaver);
+        let said = all[2].run_with("bowline leave --timeout 120s", b"", CLUSTER)?;
+        ensure!(said.success() && said.stdout.contains("taken it out of etcd"), "{said}");
+        ensure!(all[2].run("systemctl is-active k3s")?.stdout.trim() == "inactive", "K3s has stopped");
+        let left = nodes(&all[1])?;
+        ensure!(left.len() == 3 && !left.iter().any(|(node, ..)| node == leaver), "{left:?}");
+        ensure!(!all[1].ok("bowline nodes")?.contains(leaver), "its name is free");
+        all_ready(&all[1], &[names[0], names[1], WORKER.0])?;
+        all[2].ok("bowline leave --undo")?;
+        let whole = all_ready(&all[1], &names)
+            .with_context(|| all[2].run("bowline status").map(|said| said.stdout).unwrap_or_default())?;
+        ensure!(uid(&whole, leaver) != before, "it is a new member");
+        say("a server left, and came back");
         Ok(())
     })
 }

@@ -1,0 +1,64 @@
+//! A Node that was deleted while K3s runs: a kubelet makes it at its start only, so that it does not come back by itself.
+
+use super::ITEM;
+use crate::facts::{Facts, Restart};
+use crate::{Action, Cluster};
+use bowline_engine::{Conditions, Plan, Risk, Wait};
+use bowline_ports::ActiveState;
+use std::time::Duration;
+
+/// For so long who deleted it may have something in mind: its machine is told by then that its name is another's, and
+/// a server's K3s has noticed that its member was taken out of etcd.
+const THINKING: Duration = Duration::from_secs(15);
+const WHAT: &str = "the Node to be there again";
+
+/// Remembers the Node that is there; explains one that is not there any more, and restarts K3s for it. True when it is
+/// lost.
+pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
+    if facts.removed && facts.unit.active == ActiveState::Active {
+        removed(spec, plan);
+        return true;
+    }
+    if let Some(node) = &facts.node {
+        if facts.node_seen.as_ref() != Some(&node.uid) {
+            plan.step(ITEM, Action::SeeNode { uid: node.uid.clone() }, "if it is deleted, K3s has to be restarted");
+        }
+        return false;
+    }
+    if spec.token.is_some() && facts.api_error.is_some() && now.waited(ITEM, super::READY) >= THINKING {
+        plan.state("api-silent", "yes");
+    }
+    let answered = facts.unit.active == ActiveState::Active && facts.api_error.is_none();
+    if !answered || facts.node_seen.is_none() {
+        return false;
+    }
+    plan.state("node-lost", "yes");
+    let why = "it was deleted while K3s runs, and a kubelet makes its Node at its start only";
+    let asked = spec.token.is_none() || now.is("claim", "held");
+    if asked && now.waited(ITEM, WHAT) >= THINKING {
+        let restart = Restart { reason: "its Node was deleted".into() };
+        plan.step_with(ITEM, Action::Restart(restart), why, Risk::Restart);
+    } else {
+        let why = match asked {
+            true => why.to_string(),
+            false => format!("{why}; the servers are asked first whether its name is still its own"),
+        };
+        plan.waits.push(Wait::new(ITEM, WHAT, why).poll(Duration::from_secs(1)));
+    }
+    true
+}
+
+/// A server whose Node was deleted is no member of etcd any more.
+fn removed(spec: &Cluster, plan: &mut Plan<Action>) {
+    let why = "its Node was deleted, and its member taken out of etcd with it";
+    match spec.token {
+        Some(_) => plan.waits.push(Wait::new(ITEM, "the other servers to let it join anew", why)),
+        None => plan.refuse(
+            ITEM,
+            "be a server of the cluster",
+            why,
+            "set `servers` in [cluster] to the others: it joins anew with them; or take it out for good: \
+             `k3s-uninstall.sh`",
+        ),
+    }
+}

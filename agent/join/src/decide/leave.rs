@@ -1,0 +1,60 @@
+//! Out of the cluster, in good order. The volumes and the settings stay.
+
+use super::{ITEM, issuers};
+use crate::facts::Facts;
+use crate::files::Left;
+use crate::{Action, Join};
+use bowline_engine::{Conditions, Plan, Wait};
+use bowline_settings::Role;
+use std::time::Duration;
+
+/// For so long K3s may take to notice that it is no member of etcd any more, in seconds.
+const NOTICES: i64 = 30;
+
+pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, plan: &mut Plan<Action>) {
+    plan.state("leaving", "yes");
+    let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
+    let name = name.or_else(|| now.get("name").map(String::from)).unwrap_or_else(|| facts.host_name.clone());
+    let done = match spec.role {
+        Role::Agent => agent(spec, facts, name, plan),
+        Role::Server => server(facts, left, name, plan),
+    };
+    if done {
+        plan.state("left", "yes");
+        let why = "this machine was told to leave its cluster, and has; its volumes stay as they are";
+        plan.waits.push(Wait::new(ITEM, "`bowline leave --undo`", why));
+    }
+}
+
+/// K3s stops, then the name is given back.
+fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> bool {
+    if !facts.down {
+        plan.step(ITEM, Action::Stop, "this machine was told to leave its cluster");
+    }
+    if facts.enrolled.is_some() {
+        let action = Action::Leave { name, issuers: issuers(spec, facts) };
+        plan.step(ITEM, action, "another machine may have the name at once");
+        return false;
+    }
+    facts.down
+}
+
+/// The other servers take it out of etcd while it runs, or two of them would be no quorum; then K3s stops, once it has
+/// noticed and left its mark for the next start.
+fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> bool {
+    let Some(at) = left.given_back else {
+        let action = Action::Leave { name, issuers: left.issuers.clone() };
+        plan.step(ITEM, action, "the other servers take it out of the cluster");
+        return false;
+    };
+    if facts.down {
+        return true;
+    }
+    if facts.removed || facts.unix - at >= NOTICES {
+        plan.step(ITEM, Action::Stop, "this machine was told to leave its cluster, which goes on without it");
+    } else {
+        let why = "it was taken out of etcd, and leaves a mark that it has to join anew";
+        plan.waits.push(Wait::new(ITEM, "K3s to notice", why).poll(Duration::from_secs(1)));
+    }
+    false
+}

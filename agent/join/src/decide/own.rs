@@ -1,0 +1,167 @@
+//! What an agent asks of the servers for its own Node, once it is in.
+
+use super::{NODE_ITEM, hint};
+use crate::facts::Facts;
+use crate::files::Said;
+use crate::{Action, Join};
+use bowline_engine::{Conditions, Plan, Wait};
+use bowline_ports::{NodeObject, Ready};
+use bowline_settings::{Filled, STARTUP_TAINT};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// After so many seconds what the servers said of the name is asked again.
+const AGAIN: u64 = 60;
+
+/// What the servers are asked for, of whom.
+pub(super) struct Own<'a> {
+    pub(super) name: &'a str,
+    pub(super) issuers: &'a [String],
+    pub(super) filled: &'a Filled,
+}
+
+/// Waits for the facts that labels lack, and refuses what is no value of one: those labels are not asked for.
+fn held(filled: &Filled, plan: &mut Plan<Action>) {
+    for (key, fact) in &filled.missing {
+        let wait = Wait::new(format!("join/{key}"), format!("the fact {fact}"), "the label is made of it");
+        plan.waits.push(wait);
+    }
+    for (key, value) in &filled.wrong {
+        plan.refuse(
+            format!("join/{key}"),
+            format!("have {key}={value}"),
+            format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`"),
+            format!("write a value of your own for {key} in [node] labels, or remove it"),
+        );
+    }
+}
+
+/// What the servers are asked for this Node: labels that a kubelet may not set, taints, the end of the startup taint.
+pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, plan: &mut Plan<Action>) {
+    let (name, issuers, filled) = (own.name, own.issuers, own.filled);
+    held(filled, plan);
+    // Changes of the Node that others see are worth another look.
+    let _ = now.get("node-seen");
+    let Some(node) = &facts.node else {
+        if now.is("node-lost", "yes") {
+            lost(spec, facts, own, "its Node was deleted", plan);
+        } else if now.is("api-silent", "yes") {
+            lost(spec, facts, own, "the API of its cluster does not answer as it did", plan);
+        } else if facts.joined {
+            plan.waits.push(
+                Wait::new(NODE_ITEM, "this machine's Node", "its labels and taints are the servers' to set")
+                    .poll(Duration::from_secs(2)),
+            );
+        }
+        return;
+    };
+    let volumes = spec.volumes.iter().all(|volume| now.is(&format!("volume/{volume}"), "ready"));
+    let labels = now.get("labels") == Some("applied") && filled.missing.is_empty() && filled.wrong.is_empty();
+    let settled = volumes && labels && node.ready == Ready::True;
+    let held = node.taints.iter().any(|taint| taint.starts_with(STARTUP_TAINT));
+    let asked = asked(spec, facts, own, &node.uid);
+    let said = facts.said.as_ref().filter(|said| said.asked == asked);
+    let lost = said.is_some_and(|said| {
+        let label = |(key, value): (&String, &String)| node.labels.get(key) != Some(value) && !cut(said, key);
+        let taint = |taint: &bowline_settings::Taint| {
+            let text = format!("{}={}:{}", taint.key, taint.value, taint.effect);
+            !node.taints.contains(&text) && !cut(said, &taint.to_string())
+        };
+        said.labels.iter().any(label) || said.taints.iter().any(taint)
+    });
+    let free = settled && held;
+    let beside = beside(spec, own, node);
+    // What somebody else kept may be free by now, or kept by another.
+    let lost = lost || said.is_some_and(|said| !said.cut.is_empty() && said.beside != beside);
+    let about = match (said, lost, free) {
+        (Some(_), false, false) => {
+            if let Some(said) = said {
+                told(said, plan);
+            }
+            if held {
+                let missing = match (volumes, labels) {
+                    (false, _) => "its volumes are not all there",
+                    (true, false) => "its labels are not all there",
+                    (true, true) => "the Node is not Ready",
+                };
+                plan.waits.push(Wait::new(NODE_ITEM, "the end of the startup taint", missing));
+            } else {
+                plan.state("node-settled", "yes");
+            }
+            return;
+        }
+        (None, ..) => "its labels, roles and taints",
+        (Some(_), true, _) => "what its Node lacks",
+        (Some(_), false, true) => "the end of the startup taint",
+    };
+    // Not more often than this, whatever they say.
+    if let Some(left) = said.and_then(|said| (said.at + 5).checked_sub(facts.uptime)).filter(|left| *left > 0) {
+        plan.waits
+            .push(Wait::new(NODE_ITEM, about, "the servers were asked a moment ago").poll(Duration::from_secs(left)));
+        return;
+    }
+    let action = Action::AskForNode {
+        name: name.into(),
+        issuers: issuers.to_vec(),
+        labels: filled.labels.clone(),
+        asked,
+        beside,
+        settled,
+        about: about.into(),
+    };
+    plan.step(NODE_ITEM, action, "a kubelet may not do it itself");
+}
+
+/// The Node was there, and is not any more, or can not be read. Whether the name is still this machine's, or the cluster
+/// another one, the servers say: they are asked every minute.
+fn lost(spec: &Join, facts: &Facts, own: &Own<'_>, why: &str, plan: &mut Plan<Action>) {
+    let asked = asked(spec, facts, own, "");
+    let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < AGAIN;
+    match facts.said.as_ref().filter(fresh) {
+        Some(said) if said.refused.is_none() => plan.state("claim", "held"),
+        Some(said) => told(said, plan),
+        None => {
+            let about = "whether its name is still its own".to_string();
+            let (name, issuers, labels) = (own.name.into(), own.issuers.to_vec(), own.filled.labels.clone());
+            let action =
+                Action::AskForNode { name, issuers, labels, asked, beside: String::new(), settled: false, about };
+            plan.step(NODE_ITEM, action, why);
+        }
+    }
+}
+
+/// What is asked for, and about which Node, as a hash.
+fn asked(spec: &Join, facts: &Facts, own: &Own<'_>, uid: &str) -> String {
+    short(&serde_json::json!([uid, own.filled.labels, spec.taints, facts.ticket.as_ref().ok()]))
+}
+
+/// What the Node has of what is asked for, as a hash.
+fn beside(spec: &Join, own: &Own<'_>, node: &NodeObject) -> String {
+    let labels: Vec<_> = own.filled.labels.keys().map(|key| (node.labels.get(key), node.managers.get(key))).collect();
+    let wished = |text: &&String| spec.taints.iter().any(|taint| text.starts_with(&format!("{}=", taint.key)));
+    let taints: Vec<_> = node.taints.iter().filter(wished).collect();
+    short(&serde_json::json!([labels, taints]))
+}
+
+fn short(value: &serde_json::Value) -> String {
+    hex::encode(Sha256::digest(value.to_string())).chars().take(16).collect()
+}
+
+fn cut(said: &Said, what: &str) -> bool {
+    said.cut.iter().any(|cut| cut.what == what || cut.what.starts_with(&format!("{what}=")))
+}
+
+/// What was not given, as a refusal of each.
+fn told(said: &Said, plan: &mut Plan<Action>) {
+    for cut in &said.cut {
+        plan.refuse(
+            format!("join/{}", cut.what),
+            format!("have {}", cut.what),
+            cut.why.clone(),
+            "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings",
+        );
+    }
+    if let Some((code, message)) = &said.refused {
+        plan.refuse(NODE_ITEM, "have labels and taints of this Node set", format!("{code}: {message}"), hint(code, ""));
+    }
+}

@@ -1,0 +1,28 @@
+//! Another clock for Bowline than the machine has: libfaketime stands in for a clock that is wrong, since the machines
+//! share the host's.
+
+use anyhow::Result;
+use bowline_testbed::Machine;
+
+const UNITS: [&str; 2] = ["bowline", "bowline-fetch-k3s"];
+
+/// Sets the clock of Bowline and of its downloads off, by `+365d`, from their next start.
+pub fn set_off(machine: &Machine, offset: &str) -> Result<()> {
+    let library = machine.ok("ls /usr/lib/*/faketime/libfaketimeMT.so.1")?;
+    let library = library.trim();
+    let text = format!("[Service]\nEnvironment=LD_PRELOAD={library} DONT_FAKE_MONOTONIC=1 FAKETIME={offset}\n");
+    for unit in UNITS {
+        machine.put(&drop_in(unit), &text, 0o644)?;
+    }
+    machine.ok("systemctl daemon-reload").map(drop)
+}
+
+/// Sets it right again, and starts Bowline with it.
+pub fn set_right(machine: &Machine) -> Result<()> {
+    let files = UNITS.map(drop_in).join(" ");
+    machine.ok(&format!("rm {files}; systemctl daemon-reload; systemctl restart bowline")).map(drop)
+}
+
+fn drop_in(unit: &str) -> String {
+    format!("/etc/systemd/system/{unit}.service.d/clock.conf")
+}

@@ -1,0 +1,72 @@
+//! The control node is destroyed: with its data on a kept volume the cluster goes on, without them there is another one.
+
+use anyhow::{Result, ensure};
+use bowline_booted::hetzner::node;
+use bowline_booted::pair::{KEY_FILE, agent, in_place, server_settings, uid};
+use bowline_booted::{KEY, NODE, bare, configure, deb, ready, releases};
+use bowline_testbed::{Disk, Machine, Releases, case, say};
+use std::time::Duration;
+
+const NAME: &str = "worker-0";
+const RULES: &str = "[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\nrole = \"agent\"\n\
+     from = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
+
+/// The control node, with all of K3s on a volume.
+fn begin(machine: &Machine, releases: &Releases, disk: &Disk) -> Result<()> {
+    machine.put(KEY_FILE, format!("{KEY}\n"), 0o600)?;
+    let volume = format!(
+        "[[volume]]\nname = \"k3s\"\ndevice = \"{}\"\nmount = \"/var/lib/rancher\"\nformat = \"blank-only\"\n",
+        disk.link()
+    );
+    configure(machine, &format!("{}{volume}", server_settings(releases, RULES)))?;
+    machine.install(&deb()?)?;
+    ready(machine)
+}
+
+fn is_worker(node: &serde_json::Value) -> bool {
+    node["metadata"]["labels"]["node-role.kubernetes.io/worker"] == "true"
+}
+
+#[test]
+fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_over() -> Result<()> {
+    case("anew", |bed| {
+        let releases = releases(bed)?;
+        let disk = bed.disk("31000000", "2G")?;
+        let control = bare(bed, &releases, Some(&disk))?;
+        begin(&control, &releases, &disk)?;
+        let data = bed.disk("30000000", "1G")?;
+        let worker = agent(bed, &releases, NAME, "10.0.1.30", Some(&data))?;
+        let before = in_place(&control, &worker, NAME, is_worker)?;
+        worker.ok("echo precious > /mnt/data/file")?;
+        control.ok("k3s kubectl create configmap kept --from-literal=a=b")?;
+
+        // Destroyed and created again, with the volume: the same cluster.
+        control.recreate()?;
+        begin(&control, &releases, &disk)?;
+        let after = in_place(&control, &worker, NAME, is_worker)?;
+        ensure!(uid(&after) == uid(&before), "the agent is the Node that it was");
+        ensure!(control.ok("k3s kubectl get configmap kept -o jsonpath={.data.a}")? == "b");
+        // It holds its own name again, and lets nodes in.
+        control.wait_for("its claim to be its own", Duration::from_secs(30), || {
+            let held = control.ok("bowline nodes")?;
+            Ok(held.lines().any(|line| line.starts_with(NODE) && line.contains("registered")))
+        })?;
+        say("the cluster went on");
+
+        // Destroyed with its volume: there is no such cluster any more. The agent is answered with a proof, and by another
+        // CA; it enrols anew, and keeps its volume.
+        let blank = bed.disk("32000000", "2G")?;
+        control.power_off()?;
+        control.detach(&disk)?;
+        control.attach(&blank)?;
+        control.recreate()?;
+        begin(&control, &releases, &blank)?;
+        ensure!(node(&control, NAME)?.is_none(), "another cluster");
+        let anew = in_place(&control, &worker, NAME, is_worker)?;
+        ensure!(uid(&anew) != uid(&before), "a Node of the other cluster");
+        ensure!(worker.read("/mnt/data/file")? == "precious\n", "its volume is as it was");
+        let journal = worker.journal("bowline")?;
+        ensure!(journal.contains("restart K3s (its cluster was made anew, with another CA)"), "it says so:\n{journal}");
+        Ok(())
+    })
+}

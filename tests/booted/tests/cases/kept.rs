@@ -1,0 +1,141 @@
+//! What an agent may not set on itself: it follows the settings of both sides, the cluster key, and right clocks.
+
+use anyhow::{Result, ensure};
+use bowline_booted::hetzner::{node, ticket};
+use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server, server_settings};
+use bowline_booted::told::{no_longer_tells, tells, tells_within};
+use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, NODE, bare_as, clock, configure, releases};
+use bowline_testbed::{Machine, case, say};
+use serde_json::Value;
+use std::time::Duration;
+
+const NAME: &str = "kafka-0";
+const ROLE: &str = "node-role.kubernetes.io/kafka";
+const COLOUR: &str = "node-restriction.kubernetes.io/colour";
+/// What somebody else changed is seen at the latest by the next look, a minute later.
+const MINUTE: Duration = Duration::from_secs(75);
+const NEW_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// The rule, with what it grants.
+fn rules(role: &str) -> String {
+    format!(
+        "[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\nrole = \"agent\"\nfrom = \"10.0.1.0/24\"\n\
+         grant = {{ \"{ROLE}\" = \"{role}\" }}\npermit = [\"node-restriction.kubernetes.io/*\"]\n\
+         permit-taints = [\"team\"]\n"
+    )
+}
+
+fn label<'a>(node: &'a Value, key: &str) -> Option<&'a str> {
+    node["metadata"]["labels"][key].as_str()
+}
+
+fn taints(node: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = node["spec"]["taints"].as_array().into_iter().flatten();
+    all.map(|taint| format!("{}={}:{}", text(&taint["key"]), text(&taint["value"]), text(&taint["effect"]))).collect()
+}
+
+fn becomes(server: &Machine, what: &str, fits: impl Fn(&Value) -> bool) -> Result<()> {
+    server.wait_for(what, MINUTE, || Ok(node(server, NAME)?.is_some_and(|node| fits(&node))))
+}
+
+#[test]
+fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -> Result<()> {
+    case("kept", |bed| {
+        let releases = releases(bed)?;
+        let server = server(bed, &releases, &rules("true"))?;
+        let agent = bare_as(bed, &releases, NAME, "10.0.1.20", None)?;
+        let settings = |ticket: &str, labels: &str, taints: &str| {
+            agent_settings(&releases, ticket, &format!("labels = {{ {labels} }}\ntaints = [{taints}]\n"), "")
+        };
+        let old_ticket = ticket(NAME);
+        let blue = format!("size = \"small\", \"{COLOUR}\" = \"blue\"");
+        begin(&agent, &settings(&old_ticket, &blue, "\"team=a:NoSchedule\""))?;
+        in_place(&server, &agent, NAME, |node| {
+            label(node, "size") == Some("small")
+                && label(node, COLOUR) == Some("blue")
+                && label(node, ROLE) == Some("true")
+                && taints(node) == ["team=a:NoSchedule"]
+        })?;
+
+        // Changed and removed on the node: one it may set itself, one that the servers set, a taint.
+        let green = format!("size = \"big\", \"{COLOUR}\" = \"green\"");
+        configure(&agent, &settings(&old_ticket, &green, "\"team=b:NoSchedule\""))?;
+        becomes(&server, "the changed labels and taint", |node| {
+            (label(node, "size"), label(node, COLOUR)) == (Some("big"), Some("green"))
+                && taints(node) == ["team=b:NoSchedule"]
+        })?;
+        configure(&agent, &settings(&old_ticket, &format!("\"{COLOUR}\" = \"green\""), ""))?;
+        becomes(&server, "label and taint to be gone", |node| {
+            label(node, "size").is_none() && taints(node).is_empty()
+        })?;
+
+        // Changed on the server alone: the node is not touched.
+        let before = agent.ok("stat -c %Y /etc/bowline/config.d/10-node.toml")?;
+        configure(&server, &server_settings(&releases, &rules("broker")))?;
+        becomes(&server, "what the changed rule grants", |node| label(node, ROLE) == Some("broker"))?;
+        ensure!(agent.ok("stat -c %Y /etc/bowline/config.d/10-node.toml")? == before);
+
+        // Another manager takes one over: it stays theirs, is told, and holds nothing back. What is only taken away
+        // comes back.
+        let kubectl = "k3s kubectl label --field-manager=rival --overwrite node";
+        server.ok(&format!("{kubectl} {NAME} {COLOUR}=red"))?;
+        server.ok(&format!("k3s kubectl label node {NAME} {ROLE}-"))?;
+        becomes(&server, "the role to be back", |node| label(node, ROLE) == Some("broker"))?;
+        tells_within(&agent, MINUTE, &["have node-restriction.kubernetes.io/colour=green", "is kept by rival"])?;
+        ensure!(node(&server, NAME)?.is_some_and(|node| label(&node, COLOUR) == Some("red")), "it was fought over");
+        server.ok(&format!("k3s kubectl label --field-manager=rival node {NAME} {COLOUR}-"))?;
+        becomes(&server, "the label to be Bowline's again", |node| label(node, COLOUR) == Some("green"))?;
+        no_longer_tells(&agent, "is kept by rival")?;
+        say("labels and taints follow");
+
+        // The cluster key is changed: first both count, then the new one alone.
+        server.put(KEY_FILE, format!("{NEW_KEY}\n{KEY}\n"), 0o600)?;
+        server.ok("systemctl restart bowline")?;
+        let purple = format!("\"{COLOUR}\" = \"purple\"");
+        configure(&agent, &settings(&old_ticket, &purple, ""))?;
+        becomes(&server, "what the old ticket asks for", |node| label(node, COLOUR) == Some("purple"))?;
+        let new_ticket = server.ok(&format!("bowline ticket {NAME}"))?;
+        let new_ticket = new_ticket.trim();
+        ensure!(new_ticket != old_ticket, "tickets are made by the first key");
+        server.put(KEY_FILE, format!("{NEW_KEY}\n"), 0o600)?;
+        server.ok("systemctl restart bowline")?;
+
+        // The machine comes again, with the old ticket, and with a clock that is a year ahead.
+        agent.recreate()?;
+        clock::set_off(&agent, "+365d")?;
+        begin(&agent, &settings(&old_ticket, &purple, ""))?;
+        tells(&agent, &["the answer of 10.0.1.10:7470 is not proven", "the cluster key differs"])?;
+        configure(&agent, &settings(new_ticket, &purple, ""))?;
+        // It is let in all the same, and told what its clock is.
+        tells_within(
+            &agent,
+            FIRST_BOOT,
+            &["the clock of this machine to be right: it is 36", "days ahead of that of the servers"],
+        )?;
+        tells_within(&agent, FIRST_BOOT, &["a right clock (it is 36", "K3s is not started without"])?;
+        only_its_own_name(&agent)?;
+        clock::set_right(&agent)?;
+        in_place(&server, &agent, NAME, |node| label(node, COLOUR) == Some("purple"))?;
+        Ok(())
+    })
+}
+
+/// K3s binds a bootstrap token to no name. That of this machine, which lives for three minutes, is good for none that
+/// is a Node, since Bowline has stored passwords for those.
+fn only_its_own_name(agent: &Machine) -> Result<()> {
+    let ask = |name: &str| {
+        agent.ok(&format!(
+            "token=$(sed 's/^K10[^:]*:://' /var/lib/bowline/k3s-token); id=${{token%%.*}}; \
+             openssl req -new -newkey rsa:2048 -nodes -keyout /tmp/k -subj /CN=x -outform DER -out /tmp/csr 2>/dev/null; \
+             printf 'header = \"Authorization: Bearer %s\"\\n' \"$token\" > /tmp/h; chmod 600 /tmp/h; \
+             curl -sk -o /dev/null -w '%{{http_code}}' -K /tmp/h -H 'K3s-Node-Name: {name}' \
+             -H \"K3s-Node-Password: $(cat /etc/rancher/node/password)\" --data-binary @/tmp/csr \
+             https://{ADDRESS}:6443/v1-k3s/client-kubelet.crt"
+        ))
+    };
+    let (own, other) = (ask(NAME)?, ask(NODE)?);
+    ensure!(own == "200", "its own name: {own}");
+    ensure!(other == "403", "the name of another Node: {other}");
+    Ok(())
+}

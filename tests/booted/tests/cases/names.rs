@@ -1,0 +1,74 @@
+//! One name, several machines: who holds it, who waits, and who gives way.
+
+use anyhow::{Result, ensure};
+use bowline_booted::hetzner::{node, ticket};
+use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
+use bowline_booted::told::{tells, tells_within};
+use bowline_booted::{bare_as, pid, releases};
+use bowline_testbed::{Machine, case, say};
+use std::time::Duration;
+
+const NAME: &str = "worker-0";
+const RULES: &str = "[enroll]\ngrace = \"40s\"\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\n\
+     role = \"agent\"\nfrom = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
+/// The Lease has to stand still, and the cluster to give the Node up, before a machine that is silent counts as gone.
+const GONE: Duration = Duration::from_secs(120);
+
+fn is_worker(node: &serde_json::Value) -> bool {
+    node["metadata"]["labels"]["node-role.kubernetes.io/worker"] == "true"
+}
+
+fn k3s(machine: &Machine) -> Result<String> {
+    Ok(machine.run("systemctl is-active k3s-agent")?.stdout.trim().to_string())
+}
+
+#[test]
+fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Result<()> {
+    case("names", |bed| {
+        let releases = releases(bed)?;
+        let server = server(bed, &releases, RULES)?;
+        let first = agent(bed, &releases, NAME, "10.0.1.30", None)?;
+        let old = in_place(&server, &first, NAME, is_worker)?;
+        let runs = pid(&first, "k3s-agent")?;
+
+        // Another machine with the same name and ticket, while the first lives.
+        let second = bare_as(bed, &releases, "twin", "10.0.1.31", None)?;
+        begin(&second, &agent_settings(&releases, &ticket(NAME), &format!("name = \"{NAME}\"\n"), ""))?;
+        tells(&second, &["10.0.1.10:7470 says: the node worker-0 may be alive: its Lease has to stand still"])?;
+        first.ok("systemctl restart k3s-agent")?;
+        std::thread::sleep(Duration::from_secs(10));
+        tells(&second, &["the node worker-0 may be alive"])?;
+        ensure!(k3s(&second)? != "active", "it runs");
+        let kept = in_place(&server, &first, NAME, is_worker)?;
+        ensure!(uid(&kept) == uid(&old) && pid(&first, "k3s-agent")? != runs, "the Node is another one");
+        let refused = server.ok("bowline nodes")?;
+        ensure!(refused.contains("node-is-alive"), "who was refused is told:\n{refused}");
+        let events = server.ok(&format!("k3s kubectl get events -A --field-selector involvedObject.name={NAME}"))?;
+        ensure!(events.contains("Refused") && events.contains("may be alive"), "{events}");
+
+        // The first is cut off for long enough: the other one is let in.
+        first.cut_link()?;
+        second.wait_for("the second machine to be let in", GONE, || {
+            Ok(node(&server, NAME)?.is_some_and(|node| uid(&node) != uid(&old)))
+        })?;
+        let new = in_place(&server, &second, NAME, is_worker)?;
+        say("a machine that was cut off was replaced");
+
+        // It comes back, finds its name given away, and stops: the Node stays the other's.
+        first.restore_link()?;
+        tells_within(&first, GONE, &["the name worker-0 is held as agent by machine", "not by this one"])?;
+        first.wait_for("K3s to have stopped", GONE, || Ok(k3s(&first)? == "inactive"))?;
+        let now = in_place(&server, &second, NAME, is_worker)?;
+        ensure!(uid(&now) == uid(&new), "the Node is that of the second machine");
+        ensure!(now["status"]["addresses"][0]["address"] == "10.0.1.31", "{}", now["status"]["addresses"]);
+
+        // Somebody deletes the Node: its kubelet would not make it again by itself.
+        server.ok(&format!("k3s kubectl delete node {NAME}"))?;
+        tells_within(&second, GONE, &["the Node to be there again", "it was deleted while K3s runs"])?;
+        let back = in_place(&server, &second, NAME, |node| is_worker(node) && uid(node) != uid(&new))?;
+        let journal = second.journal("bowline")?;
+        ensure!(journal.contains("restart K3s (its Node was deleted)"), "the reason is not told:\n{journal}");
+        ensure!(back["status"]["addresses"][0]["address"] == "10.0.1.31", "{}", back["status"]["addresses"]);
+        Ok(())
+    })
+}
