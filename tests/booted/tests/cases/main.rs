@@ -2,6 +2,7 @@
 
 mod agents;
 mod cloud_init;
+mod clouds;
 mod cluster;
 mod conformance;
 mod crashes;
