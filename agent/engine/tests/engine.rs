@@ -127,6 +127,9 @@ impl Inspect for ClockOnly {
     fn k3s_version<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<String>> {
         none()
     }
+    fn metadata<'a>(&'a self, _: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>> {
+        none()
+    }
     fn node<'a>(&'a self, _: &'a Path, _: &'a str) -> Fut<'a, Option<NodeObject>> {
         none()
     }

@@ -1,8 +1,24 @@
-//! What the cloud says of this machine, taken from cloud-init's instance data.
+//! What the cloud says of this machine.
+//!
+//! - `init`: in cloud-init's instance data.
+//! - `service`: at its metadata service, which `table` knows of each cloud.
+//! - `spell`: regions and zones as the cloud's own controller for Kubernetes writes them.
+
+mod init;
+mod service;
+mod spell;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use service::{ask, detect, machine};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Words for what is not known or not there.
+const NOTHING: [&str; 4] = ["", "None", "unknown", "default"];
 
 /// The parts that settings can refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +27,7 @@ pub struct CloudFacts {
     pub cloud: String,
     /// The cloud's name of this machine.
     pub instance_id: String,
-    /// The cloud's name of the machine's size, where cloud-init keeps it.
+    /// The cloud's name of the machine's size, where it tells it.
     #[serde(default)]
     pub instance_type: Option<String>,
     /// Region, where there is one.
@@ -22,88 +38,58 @@ pub struct CloudFacts {
     pub public_ipv4: Option<Ipv4Addr>,
 }
 
-/// Where the size stands: EC2, Azure; Oracle and Google, where their words for it are kept.
-const TYPES: [&str; 5] = ["/instance-type", "/instance_type", "/imds/compute/vmSize", "/shape", "/machine-type"];
-/// Where the region stands, when it is not in `v1`.
-const REGIONS: [&str; 3] = ["/region", "/imds/compute/location", "/canonicalRegionName"];
-/// Where the zone stands, when it is not in `v1`.
-const ZONES: [&str; 3] = ["/availability-zone", "/availability_zone", "/placement/availability-zone"];
-/// Where the public address stands: EC2 and those that follow it, Azure, DigitalOcean.
-const PUBLIC: [&str; 4] = [
-    "/public-ipv4",
-    "/public_ipv4",
-    "/imds/network/interface/0/ipv4/ipAddress/0/publicIpAddress",
-    "/interfaces/public/0/ipv4/ip_address",
-];
-/// Words of cloud-init for what it does not know.
-const NOTHING: [&str; 4] = ["", "None", "unknown", "default"];
-
 impl CloudFacts {
-    /// Reads `/run/cloud-init/instance-data.json` (its `v1` and `ds.meta_data`). `None` when it is not that, or when
-    /// cloud-init found no cloud.
-    pub fn from_cloud_init(content: &[u8]) -> Option<Self> {
-        let all: Value = serde_json::from_slice(content).ok()?;
-        let v1 = all.get("v1")?;
-        let text = |key: &str| v1.get(key).and_then(word);
-        let meta = all.pointer("/ds/meta_data");
-        let first = |places: &[&str]| places.iter().find_map(|place| word(meta?.pointer(place)?));
-        let cloud = text("cloud_name").unwrap_or_default();
-        if cloud == "none" {
-            return None;
-        }
-        let mut facts = Self {
-            instance_id: text("instance_id").unwrap_or_default(),
-            // Google's are paths.
-            instance_type: text("instance_type")
-                .or_else(|| first(&TYPES))
-                .and_then(|path| path.rsplit('/').next().map(String::from)),
-            region: text("region").or_else(|| first(&REGIONS)),
-            zone: text("availability_zone").or_else(|| first(&ZONES)),
-            public_ipv4: first(&PUBLIC).and_then(|address| address.parse().ok()),
-            cloud,
-        };
-        facts.spell(meta);
-        Some(facts)
-    }
-
-    /// Spells region and zone as the cloud's own controller for Kubernetes does in its labels.
-    fn spell(&mut self, meta: Option<&Value>) {
-        let zone = self.zone.as_deref().unwrap_or_default();
-        match self.cloud.as_str() {
-            // Its region is the place; what the metadata call so is the network zone.
-            "hetzner" => {
-                if let Some((place, _)) = zone.split_once("-dc") {
-                    self.region = Some(place.into());
-                }
-            }
-            // cloud-init keeps the name of the availability domain only.
-            "oracle" if self.region.is_none() => {
-                self.region = zone.rsplit_once("-ad-").map(|(region, _)| region.into());
-            }
-            // cloud-init's zone is the fault domain, which counts only where there are no zones.
-            "azure" => {
-                let number = meta.and_then(|meta| word(meta.pointer("/imds/compute/zone")?));
-                if let (Some(region), Some(number)) = (&self.region, number) {
-                    self.zone = Some(format!("{region}-{number}"));
-                }
-            }
-            // It has regions only, and cloud-init calls them zones.
-            "digitalocean" if self.region.is_none() => self.region.clone_from(&self.zone),
-            _ => {}
-        }
-    }
-
-    /// What is known in all: what is missing here is as it was kept of the same machine.
+    /// What is known in all: what is missing here is as another source says it of the same machine.
     #[must_use]
-    pub fn with_kept(mut self, kept: Option<&Self>) -> Self {
-        if let Some(kept) = kept.filter(|kept| kept.instance_id == self.instance_id) {
-            self.instance_type = self.instance_type.or_else(|| kept.instance_type.clone());
-            self.region = self.region.or_else(|| kept.region.clone());
-            self.zone = self.zone.or_else(|| kept.zone.clone());
-            self.public_ipv4 = self.public_ipv4.or(kept.public_ipv4);
+    pub fn or(mut self, other: Option<&Self>) -> Self {
+        if let Some(other) = other {
+            self.instance_type = self.instance_type.or_else(|| other.instance_type.clone());
+            self.region = self.region.or_else(|| other.region.clone());
+            self.zone = self.zone.or_else(|| other.zone.clone());
+            self.public_ipv4 = self.public_ipv4.or(other.public_ipv4);
         }
         self
     }
+}
+
+/// What was kept at an earlier look, and of which machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// As [`Facts::machine`](crate::Facts) was then: an image of that machine's disk is another machine.
+    #[serde(default)]
+    pub machine: Option<String>,
+    /// What was known.
+    #[serde(flatten)]
+    pub facts: CloudFacts,
+}
+
+/// What the metadata service said at one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What it says of the machine.
+    pub facts: CloudFacts,
+    /// The addresses that it has in private networks, whether an interface has them yet or not. Never kept: they come and go.
+    pub networks: Vec<Network>,
+}
+
+/// An address in a private network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The address.
+    pub address: IpAddr,
+    /// The network's name, where the cloud tells it.
+    pub name: Option<String>,
+    /// The MAC of the interface that is to have it, in lower case with colons, where the cloud tells it.
+    pub mac: Option<String>,
+}
+
+/// What came of asking the metadata service of the cloud that the machine is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The cloud.
+    pub cloud: &'static str,
+    /// What it said; nothing, when what is looked for is what it never says.
+    pub said: Result<Option<Said>, bowline_ports::PortError>,
 }
 
 /// A text or number that says something.
@@ -114,78 +100,4 @@ fn word(value: &Value) -> Option<String> {
         _ => return None,
     };
     Some(text).filter(|text| !NOTHING.contains(&text.as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(data: &str) -> CloudFacts {
-        CloudFacts::from_cloud_init(data.as_bytes()).unwrap()
-    }
-
-    /// Region, zone, instance id, instance type, public address.
-    fn said(data: &str) -> [String; 5] {
-        let facts = facts(data);
-        let or = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let public = facts.public_ipv4.map(|address| address.to_string());
-        [or(facts.region), or(facts.zone), facts.instance_id, or(facts.instance_type), or(public)]
-    }
-
-    #[test]
-    fn what_each_cloud_says() {
-        let hetzner = r#"{"v1":{"cloud_name":"hetzner","instance_id":"42","region":"eu-central",
-            "availability_zone":"fsn1-dc14"},"ds":{"meta_data":{"public-ipv4":"203.0.113.7"}}}"#;
-        assert_eq!(said(hetzner), ["fsn1", "fsn1-dc14", "42", "-", "203.0.113.7"]);
-        let oracle = r#"{"v1":{"cloud_name":"oracle","instance_id":"ocid1.instance.oc1..x","region":null,
-            "availability_zone":"uk-london-1-ad-2"},"ds":{"meta_data":{"instance-id":"ocid1.instance.oc1..x"}}}"#;
-        assert_eq!(said(oracle), ["uk-london-1", "uk-london-1-ad-2", "ocid1.instance.oc1..x", "-", "-"]);
-        let aws = r#"{"v1":{"cloud_name":"aws","instance_id":"i-0abc","region":"eu-central-1",
-            "availability_zone":"eu-central-1a"},
-            "ds":{"meta_data":{"instance-type":"t3.micro","public-ipv4":"203.0.113.8"}}}"#;
-        assert_eq!(said(aws), ["eu-central-1", "eu-central-1a", "i-0abc", "t3.micro", "203.0.113.8"]);
-        let gce = r#"{"v1":{"cloud_name":"gce","instance_id":"77","region":"europe-west1",
-            "availability_zone":"europe-west1-b"},
-            "ds":{"meta_data":{"machine-type":"projects/1/machineTypes/n2-standard-2"}}}"#;
-        assert_eq!(said(gce), ["europe-west1", "europe-west1-b", "77", "n2-standard-2", "-"]);
-        let azure = r#"{"v1":{"cloud_name":"azure","instance_id":"6d33","region":"westus2","availability_zone":"0"},
-            "ds":{"meta_data":{"imds":{"compute":{"location":"westus2","vmSize":"Standard_D2","zone":"1"},
-            "network":{"interface":[{"ipv4":{"ipAddress":[{"publicIpAddress":"203.0.113.9"}]}}]}}}}}"#;
-        assert_eq!(said(azure), ["westus2", "westus2-1", "6d33", "Standard_D2", "203.0.113.9"]);
-        assert_eq!(said(&azure.replace(r#""zone":"1""#, r#""zone":"""#))[1], "0");
-        let ocean = r#"{"v1":{"cloud_name":"digitalocean","instance_id":"99","region":null,
-            "availability_zone":"fra1"},"ds":{"meta_data":{
-            "interfaces":{"public":[{"ipv4":{"ip_address":"203.0.113.10"}}]}}}}"#;
-        assert_eq!(said(ocean), ["fra1", "fra1", "99", "-", "203.0.113.10"]);
-    }
-
-    #[test]
-    fn words_for_nothing_are_nothing() {
-        let data = r#"{"v1":{"cloud_name":"upcloud","instance_id":"a","region":"None","availability_zone":"default"}}"#;
-        assert_eq!(said(data), ["-", "-", "a", "-", "-"]);
-    }
-
-    #[test]
-    fn without_a_cloud_there_is_nothing() {
-        assert_eq!(
-            CloudFacts::from_cloud_init(br#"{"v1":{"cloud_name":"none","instance_id":"iid-datasource-none"}}"#),
-            None
-        );
-        assert_eq!(CloudFacts::from_cloud_init(b"{}"), None);
-        assert_eq!(CloudFacts::from_cloud_init(b"half"), None);
-    }
-
-    #[test]
-    fn what_was_kept_fills_gaps_of_the_same_machine_only() {
-        let kept = CloudFacts { instance_id: "42".into(), zone: Some("fsn1-dc14".into()), ..CloudFacts::default() };
-        let now = |id: &str| CloudFacts { instance_id: id.into(), ..CloudFacts::default() }.with_kept(Some(&kept));
-        assert_eq!(now("42").zone.as_deref(), Some("fsn1-dc14"));
-        assert_eq!(now("43").zone, None);
-    }
-
-    #[test]
-    fn what_an_older_bowline_kept_is_read() {
-        let old = br#"{"cloud":"hetzner","instance_id":"42","region":null,"zone":"fsn1-dc14","public_ipv4":null}"#;
-        assert_eq!(serde_json::from_slice::<CloudFacts>(old).unwrap().zone.as_deref(), Some("fsn1-dc14"));
-    }
 }

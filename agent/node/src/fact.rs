@@ -1,9 +1,9 @@
 //! The facts that labels are made of, as conditions for those who set the labels.
 
-use crate::{Action, Facts, INSTANCE_DATA, Node};
+use crate::{Action, Asked, CloudFacts, Facts, INSTANCE_DATA, Node, cloud};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{Inspect, PortError};
-use bowline_settings::{Fact, facts_of};
+use bowline_ports::{ErrorKind, Inspect, PortError};
+use bowline_settings::{ExternalAddress, Fact, facts_of};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -19,39 +19,90 @@ impl Node {
         facts_of(&self.spec.labels).contains(&fact)
     }
 
+    /// What the settings need of the cloud and nobody has told yet.
+    fn lacking(&self, facts: &Facts) -> Vec<Fact> {
+        let mut needed = facts_of(&self.spec.labels);
+        if self.spec.external_address == Some(ExternalAddress::PublicIpv4) {
+            needed.insert(Fact::PublicIpv4);
+        }
+        let known = facts.known();
+        let of_the_cloud = |fact: &Fact| !matches!(fact, Fact::Address | Fact::Gpu);
+        needed.into_iter().filter(|fact| of_the_cloud(fact) && told(*fact, facts, known.as_ref()).is_none()).collect()
+    }
+
+    /// Asks the metadata service, while something is not known that the settings need and that it may tell. Whatever it
+    /// answers, and that it does not, is no reason not to look at the rest.
+    pub(crate) async fn ask(&self, host: &dyn Inspect, facts: &Facts) -> Result<Option<Asked>, PortError> {
+        let (lacking, network) = (self.lacking(facts), self.awaited_network(facts).is_some());
+        if lacking.is_empty() && !network {
+            return Ok(None);
+        }
+        let Some(cloud) = cloud::detect(host).await? else { return Ok(None) };
+        let may_tell = network || lacking.iter().any(|fact| !cloud.never.contains(fact));
+        let said = if !may_tell {
+            Ok(None)
+        } else if facts.addresses.iter().all(|address| address.address.is_loopback()) {
+            Err(PortError::new(ErrorKind::Unreachable, "this machine has no address yet"))
+        } else {
+            cloud::ask(host, cloud).await.map(Some)
+        };
+        Ok(Some(Asked { cloud: cloud.name, said }))
+    }
+
     /// States each fact that a label is made of, or waits for it.
     pub(crate) fn facts(&self, facts: &Facts, plan: &mut Plan<Action>) {
-        let cloud = facts.known();
+        let known = facts.known();
         for fact in facts_of(&self.spec.labels) {
-            let cloud = cloud.as_ref();
+            let cloud = known.as_ref();
             let value = match fact {
                 Fact::Address => plan.conditions.get("address").cloned(),
-                Fact::PublicIpv4 => public_ipv4(facts).map(|address| address.to_string()),
-                Fact::Region => cloud.and_then(|cloud| cloud.region.clone()),
-                Fact::Zone => cloud.and_then(|cloud| cloud.zone.clone()),
-                Fact::InstanceId => cloud.map(|cloud| cloud.instance_id.clone()).filter(|id| !id.is_empty()),
-                Fact::InstanceType => cloud.and_then(|cloud| cloud.instance_type.clone()),
-                Fact::Gpu => facts.gpu.clone(),
+                fact => told(fact, facts, cloud),
             };
             if let Some(value) = value {
                 plan.state(fact.condition(), value);
                 continue;
             }
-            let why = match (fact, cloud) {
+            let why = match (fact, cloud, silence(facts)) {
                 // Waited for by itself.
-                (Fact::Address, _) => continue,
-                (Fact::Gpu, _) => "there is no display or 3D controller on PCI".to_string(),
-                (_, Some(cloud)) => format!("what cloud-init says of this machine ({}) does not have it", cloud.cloud),
-                (_, None) => format!("there is nothing of a cloud in {INSTANCE_DATA} (yet)"),
+                (Fact::Address, ..) => continue,
+                (Fact::Gpu, ..) => "there is no display or 3D controller on PCI".to_string(),
+                (_, _, Some(silence)) => silence,
+                (_, Some(cloud), None) => {
+                    format!("what cloud-init says of this machine ({}) does not have it", cloud.cloud)
+                }
+                (_, None, None) => format!("there is nothing of a cloud in {INSTANCE_DATA} (yet)"),
             };
             let wait = Wait::new(fact.condition(), format!("the fact {fact}"), why).deadline(
                 Duration::from_secs(300),
                 format!("in [node] labels, write the value itself in place of {fact}, or remove that label"),
             );
-            let soon = fact != Fact::Gpu && cloud.is_none() && facts.clock.uptime < FIRST_BOOT;
+            let unheard = cloud.is_none() || facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
+            let soon = fact != Fact::Gpu && unheard && facts.clock.uptime < FIRST_BOOT;
             plan.waits.push(if soon { wait.poll(Duration::from_secs(2)) } else { wait });
         }
     }
+}
+
+/// The value of a fact, as far as the machine itself and its cloud tell it.
+fn told(fact: Fact, facts: &Facts, cloud: Option<&CloudFacts>) -> Option<String> {
+    match fact {
+        Fact::Address => None,
+        Fact::PublicIpv4 => public_ipv4(facts).map(|address| address.to_string()),
+        Fact::Region => cloud?.region.clone(),
+        Fact::Zone => cloud?.zone.clone(),
+        Fact::InstanceId => cloud.map(|cloud| cloud.instance_id.clone()).filter(|id| !id.is_empty()),
+        Fact::InstanceType => cloud?.instance_type.clone(),
+        Fact::Gpu => facts.gpu.clone(),
+    }
+}
+
+/// Why the metadata service has not told what is not known; `None` where it is not asked.
+pub(crate) fn silence(facts: &Facts) -> Option<String> {
+    let Asked { cloud, said } = facts.asked.as_ref()?;
+    Some(match said {
+        Ok(_) => format!("the metadata service of this cloud ({cloud}) does not have it"),
+        Err(error) => format!("the metadata service of this cloud ({cloud}) has not told it yet: {error}"),
+    })
 }
 
 /// The public address: as the cloud tells it, else the only one of the interface with the default route that is public

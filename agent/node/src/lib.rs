@@ -3,23 +3,24 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+mod address;
 mod cloud;
 mod fact;
 
-pub use cloud::CloudFacts;
+pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress};
-use bowline_settings::{Cidr, ExternalAddress, Fact, Node as Spec};
-use serde::Serialize;
+use bowline_settings::{Fact, Node as Spec};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 /// Where cloud-init puts what the cloud says, without secrets, for everybody to read.
 const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
-/// What Bowline keeps of it: metadata services answer best at the first boot.
+/// What Bowline keeps of it and of what the metadata service says: they answer best at the first boot.
 const CACHE: &str = "/var/lib/bowline/cloud.json";
 /// After this much uptime an unsynchronised clock no longer holds anything back.
 const PATIENCE_WITH_CLOCK: u64 = 90;
@@ -43,19 +44,38 @@ pub struct Facts {
     pub default_route: Option<String>,
     /// The clock.
     pub clock: Clock,
+    /// What tells this machine from every other one, its clones too, by its firmware.
+    pub machine: Option<String>,
     /// What cloud-init knows of this boot.
     pub cloud: Option<CloudFacts>,
-    /// What was kept of it at an earlier boot.
-    pub cached: Option<CloudFacts>,
+    /// What was kept at an earlier look, of whichever machine.
+    pub kept: Option<Kept>,
+    /// What came of asking the metadata service; nothing where there is none, or nothing to ask.
+    pub asked: Option<Asked>,
+    /// MAC -> interface, where the cloud says that one is to have an address.
+    pub interfaces: BTreeMap<String, String>,
     /// The graphics card, where a label is made of it.
     pub gpu: Option<String>,
 }
 
 impl Facts {
-    /// What is known of the cloud: what it says now, and what was kept.
+    /// What the metadata service said at this look.
+    fn said(&self) -> Option<&Said> {
+        self.asked.as_ref()?.said.as_ref().ok()?.as_ref()
+    }
+
+    /// What is known of the cloud: by cloud-init, else by the metadata service, else as it was kept of this very machine.
     fn known(&self) -> Option<CloudFacts> {
-        let now = self.cloud.clone().map(|now| now.with_kept(self.cached.as_ref()));
-        now.or_else(|| self.cached.clone())
+        let said = self.said().map(|said| &said.facts);
+        let now = self.cloud.clone().map(|now| now.or(said)).or_else(|| said.cloned());
+        let same = |kept: &&Kept| {
+            kept.machine == self.machine && now.as_ref().is_none_or(|now| now.instance_id == kept.facts.instance_id)
+        };
+        let kept = self.kept.as_ref().filter(same).map(|kept| &kept.facts);
+        match now {
+            Some(now) => Some(now.or(kept)),
+            None => kept.cloned(),
+        }
     }
 }
 
@@ -64,7 +84,12 @@ impl Facts {
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Keep what the cloud says.
-    Keep(CloudFacts),
+    Keep(#[serde(serialize_with = "facts_only")] Kept),
+}
+
+/// Everybody can read a report, and what the firmware says of a machine only root.
+fn facts_only<S: Serializer>(kept: &Kept, serializer: S) -> Result<S::Ok, S::Error> {
+    kept.facts.serialize(serializer)
 }
 
 impl fmt::Display for Action {
@@ -83,21 +108,30 @@ impl Capability for Node {
     type Action = Action;
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
-        Ok(Facts {
+        let mut facts = Facts {
             host_name: host.host_name().await?,
             addresses: host.addresses().await?,
             default_route: host.default_route().await?,
             clock: host.clock().await?,
+            machine: cloud::machine(host).await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),
-            cached: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
+            kept: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
+            asked: None,
+            interfaces: BTreeMap::new(),
             gpu: if self.uses(Fact::Gpu) { fact::gpu(host).await? } else { None },
-        })
+        };
+        facts.asked = self.ask(host, &facts).await?;
+        if self.awaited_network(&facts).is_some() && facts.said().is_some() {
+            facts.interfaces = address::interfaces(host).await?;
+        }
+        Ok(facts)
     }
 
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        if let Some(cloud) = facts.known().filter(|cloud| facts.cached.as_ref() != Some(cloud)) {
-            plan.step("cloud", Action::Keep(cloud), "metadata is not relied on after the first boot");
+        let known = facts.known().map(|known| Kept { machine: facts.machine.clone(), facts: known });
+        if let Some(known) = known.filter(|known| facts.kept.as_ref() != Some(known)) {
+            plan.step("cloud", Action::Keep(known), "metadata is not relied on after the first boot");
         }
         self.name(facts, &mut plan);
         self.address(facts, &mut plan);
@@ -110,8 +144,8 @@ impl Capability for Node {
 
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
         match action {
-            Action::Keep(cloud) => {
-                host.write(Path::new(CACHE), &serde_json::to_vec_pretty(cloud).unwrap_or_default(), 0o600).await
+            Action::Keep(kept) => {
+                host.write(Path::new(CACHE), &serde_json::to_vec_pretty(kept).unwrap_or_default(), 0o600).await
             }
         }
     }
@@ -135,70 +169,6 @@ impl Node {
                 format!("the host name “{name}” can not be a Node's name"),
                 "set `[node] name`, or the machine's host name (`hostnamectl hostname NAME`)",
             );
-        }
-    }
-
-    fn address(&self, facts: &Facts, plan: &mut Plan<Action>) {
-        let usable = facts.addresses.iter().filter(|a| own_interface(&a.interface) && !link_local(a.address));
-        let correct = "attach the machine to that network, or correct `[node] address`";
-        let (fitting, wanted, overdue): (Vec<_>, String, &str) = match &self.spec.address {
-            Some(cidr) => {
-                (usable.filter(|a| cidr.contains(a.address)).collect(), format!("an address in {cidr}"), correct)
-            }
-            None => {
-                let interface = facts.default_route.as_deref();
-                let first = usable.filter(|a| Some(a.interface.as_str()) == interface && a.address.is_ipv4()).take(1);
-                // Which of several IPv6 addresses stays is not to be guessed.
-                let name = "name the network in `[node] address`; an IPv6 network too is only looked for when it is named \
-                            there (`address = \"fd00:1::/64\"`)";
-                (first.collect(), "an IPv4 address on the interface of the default route".into(), name)
-            }
-        };
-        match fitting.as_slice() {
-            [] => {
-                let list: Vec<_> = facts.addresses.iter().map(|a| format!("{} {}", a.interface, a.address)).collect();
-                let list = list.join(", ");
-                plan.waits.push(
-                    Wait::new("address", wanted, format!("no interface has one yet; there are: {list}"))
-                        .deadline(Duration::from_secs(300), overdue)
-                        .poll(Duration::from_secs(1)),
-                );
-            }
-            [one] => {
-                plan.state("address", one.address.to_string());
-                plan.state("interface", one.interface.clone());
-            }
-            several => {
-                let list: Vec<_> = several.iter().map(|a| format!("{} on {}", a.address, a.interface)).collect();
-                plan.refuse(
-                    "address",
-                    "choose the node's address",
-                    format!("several addresses are in {}: {}", cidr_text(self.spec.address.as_ref()), list.join(", ")),
-                    "write the one address into `[node] address`",
-                );
-            }
-        }
-    }
-
-    fn external_address(&self, facts: &Facts, plan: &mut Plan<Action>) {
-        match self.spec.external_address {
-            None => {}
-            Some(ExternalAddress::Ip(address)) => plan.state("external-address", address.to_string()),
-            Some(ExternalAddress::PublicIpv4) => match fact::public_ipv4(facts) {
-                Some(address) => plan.state("external-address", address.to_string()),
-                None => plan.waits.push(
-                    Wait::new(
-                        "external-address",
-                        "the cloud's {public-ipv4}",
-                        format!("{INSTANCE_DATA} does not tell it (yet), and no interface has one"),
-                    )
-                    .deadline(
-                        Duration::from_secs(300),
-                        "write the address itself into `[node] external-address`, or remove that line",
-                    )
-                    .poll(Duration::from_secs(2)),
-                ),
-            },
         }
     }
 
@@ -244,25 +214,6 @@ impl Node {
             plan.note("clock", "nothing says that the clock is synchronised; going on, since it is not plainly wrong");
             plan.state("clock", "ok");
         }
-    }
-}
-
-fn cidr_text(cidr: Option<&Cidr>) -> String {
-    cidr.map_or_else(|| "the default network".into(), ToString::to_string)
-}
-
-/// Not loopback, and none of the interfaces that Kubernetes itself makes.
-fn own_interface(name: &str) -> bool {
-    name != "lo"
-        && !["cni", "flannel", "veth", "kube-", "docker", "cali", "cilium"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-}
-
-fn link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => a.is_link_local() || a.is_loopback(),
-        IpAddr::V6(a) => a.is_unicast_link_local() || a.is_loopback(),
     }
 }
 

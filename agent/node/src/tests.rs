@@ -1,6 +1,8 @@
 //! Plans from facts, as tables.
 
 use super::*;
+use bowline_ports::ErrorKind;
+use bowline_settings::ExternalAddress;
 
 fn facts() -> Facts {
     let address =
@@ -15,14 +17,42 @@ fn facts() -> Facts {
         ],
         default_route: Some("eth0".into()),
         clock: Clock { unix: 2_000_000_000, synchronised: true, uptime: 5 },
+        machine: Some("uuid-1".into()),
         cloud: None,
-        cached: None,
+        kept: None,
+        asked: None,
+        interfaces: BTreeMap::new(),
         gpu: None,
     }
 }
 
 fn node(address: Option<&str>) -> Node {
     Node { spec: Spec { address: address.map(|a| a.parse().unwrap()), ..Spec::default() }, built: 1_900_000_000 }
+}
+
+/// Of this machine.
+fn kept(facts: CloudFacts) -> Kept {
+    Kept { machine: Some("uuid-1".into()), facts }
+}
+
+fn hetzner() -> CloudFacts {
+    CloudFacts {
+        cloud: "hetzner".into(),
+        instance_id: "42".into(),
+        zone: Some("fsn1-dc14".into()),
+        region: Some("fsn1".into()),
+        ..CloudFacts::default()
+    }
+}
+
+fn said(facts: CloudFacts, networks: &[(&str, Option<&str>, Option<&str>)]) -> Option<Asked> {
+    let network = |(address, name, mac): &(&str, Option<&str>, Option<&str>)| Network {
+        address: address.parse().unwrap(),
+        name: name.map(Into::into),
+        mac: mac.map(Into::into),
+    };
+    let said = Said { facts, networks: networks.iter().map(network).collect() };
+    Some(Asked { cloud: "hetzner", said: Ok(Some(said)) })
 }
 
 fn plan(node: &Node, facts: &Facts) -> Plan<Action> {
@@ -112,7 +142,7 @@ fn the_public_address_comes_from_the_cloud_and_is_kept() {
     let first = plan(&node, &facts);
     assert_eq!(first.conditions["external-address"], "203.0.113.9");
     assert_eq!(first.steps.len(), 1);
-    facts.cached = facts.cloud.take();
+    facts.kept = Some(kept(facts.cloud.take().unwrap()));
     let later = plan(&node, &facts);
     assert_eq!(later.conditions["external-address"], "203.0.113.9");
     assert!(later.steps.is_empty());
@@ -134,13 +164,7 @@ fn labelled(labels: &[(&str, &str)]) -> Node {
 #[test]
 fn facts_that_labels_are_made_of_are_stated_and_others_are_not() {
     let mut facts = facts();
-    facts.cached = Some(CloudFacts {
-        cloud: "hetzner".into(),
-        instance_id: "42".into(),
-        zone: Some("fsn1-dc14".into()),
-        region: Some("fsn1".into()),
-        ..CloudFacts::default()
-    });
+    facts.kept = Some(kept(hetzner()));
     facts.gpu = Some("10de-20b5".into());
     let all = [("z", "{zone}"), ("i", "id-{instance-id}"), ("a", "{address}"), ("g", "{gpu}")];
     let plan = plan(&labelled(&all), &facts);
@@ -169,11 +193,102 @@ fn a_fact_that_the_machine_does_not_have_is_waited_for_by_name() {
 #[test]
 fn what_cloud_init_forgets_is_remembered_and_the_memory_stays() {
     let mut facts = facts();
-    let kept =
+    let known =
         CloudFacts { cloud: "aws".into(), instance_id: "i-1".into(), zone: Some("a".into()), ..CloudFacts::default() };
-    facts.cloud = Some(CloudFacts { zone: None, ..kept.clone() });
-    facts.cached = Some(kept);
+    facts.cloud = Some(CloudFacts { zone: None, ..known.clone() });
+    facts.kept = Some(kept(known));
     let plan = plan(&labelled(&[("z", "{zone}")]), &facts);
     assert_eq!(plan.conditions["fact/zone"], "a");
     assert!(plan.steps.is_empty());
+}
+
+#[test]
+fn what_was_kept_of_another_machine_is_not_believed() {
+    let zone = |facts: &Facts| facts.known().and_then(|known| known.zone);
+    let mut facts = facts();
+    facts.kept = Some(kept(hetzner()));
+    assert_eq!(zone(&facts).as_deref(), Some("fsn1-dc14"));
+    // A clone of the disk, or a disk from before the firmware was asked.
+    for machine in [Some("uuid-2".to_string()), None] {
+        facts.kept = Some(Kept { machine, facts: hetzner() });
+        assert_eq!(zone(&facts), None);
+    }
+    // The firmware is the same, and cloud-init or the metadata service says that the machine is another one.
+    facts.kept = Some(kept(hetzner()));
+    let other = CloudFacts { instance_id: "43".into(), zone: None, ..hetzner() };
+    facts.asked = said(other.clone(), &[]);
+    assert_eq!(zone(&facts), None);
+    (facts.asked, facts.cloud) = (None, Some(other));
+    assert_eq!(zone(&facts), None);
+}
+
+#[test]
+fn cloud_init_goes_before_the_metadata_service_and_that_before_what_was_kept() {
+    let mut facts = facts();
+    facts.cloud = Some(CloudFacts { zone: None, region: None, ..hetzner() });
+    let service = CloudFacts { region: None, public_ipv4: "203.0.113.9".parse().ok(), ..hetzner() };
+    facts.asked = said(CloudFacts { cloud: "other".into(), ..service }, &[]);
+    facts.kept = Some(kept(CloudFacts { zone: Some("old".into()), ..hetzner() }));
+    let known = facts.known().unwrap();
+    assert_eq!(known, CloudFacts { public_ipv4: "203.0.113.9".parse().ok(), ..hetzner() });
+    let plan = plan(&node(None), &facts);
+    assert_eq!(plan.steps[0].action, Action::Keep(kept(known)));
+    let told = serde_json::to_string(&plan.steps[0].action).unwrap();
+    assert!(!told.contains("uuid-1"), "a report is for everybody, the firmware's words are not: {told}");
+}
+
+#[test]
+fn why_a_private_address_does_not_come_is_what_the_cloud_says() {
+    let node = node(Some("10.0.7.0/24"));
+    let mut facts = facts();
+    let wait = |facts: &Facts| {
+        let wait = plan(&node, facts).waits.remove(0);
+        let why = wait.why.split("eth1 10.0.1.10, cni0 10.0.1.77").nth(1).unwrap().to_string();
+        (why, wait.overdue)
+    };
+    assert_eq!(wait(&facts).0, "");
+    facts.asked = said(hetzner(), &[]);
+    assert_eq!(wait(&facts).0, "; the cloud says that this machine is in no private network (yet): attach it");
+    facts.asked = said(hetzner(), &[("10.128.0.2", Some("backup"), None)]);
+    let (why, overdue) = wait(&facts);
+    assert_eq!(why, "; the cloud says that this machine has 10.128.0.2 in network backup, and none in 10.0.7.0/24");
+    assert!(overdue.contains("attach the machine to that network"), "{overdue}");
+
+    let mac = "86:00:00:98:40:6e";
+    facts.asked = said(hetzner(), &[("10.0.7.20", Some("trading"), Some(mac))]);
+    let has = "; the cloud says that this machine has 10.0.7.20 in network trading (mac 86:00:00:98:40:6e)";
+    let (why, overdue) = wait(&facts);
+    assert_eq!(why, format!("{has}, and no interface with that mac is there yet"));
+    assert!(overdue.contains("attach it again"), "{overdue}");
+    facts.interfaces.insert(mac.into(), "enp7s0".into());
+    let (why, overdue) = wait(&facts);
+    let configured = "its DHCP is still to come, or it is not configured";
+    assert_eq!(why, format!("{has}, which its interface enp7s0 does not have yet: {configured}"));
+    assert!(overdue.starts_with("configure enp7s0"), "{overdue}");
+    facts.asked = said(hetzner(), &[("10.0.7.20", None, None)]);
+    assert!(wait(&facts).0.starts_with("; the cloud says that this machine has 10.0.7.20, which no interface has yet"));
+
+    let error = PortError::new(ErrorKind::Timeout, "169.254.169.254: no answer within 2 s");
+    facts.asked = Some(Asked { cloud: "hetzner", said: Err(error) });
+    let why = "; whether the cloud gives it one is not known: 169.254.169.254: no answer within 2 s";
+    assert_eq!(wait(&facts).0, why);
+}
+
+#[test]
+fn a_fact_that_the_metadata_service_does_not_tell_says_why() {
+    let mut node = labelled(&[("t", "{instance-type}")]);
+    node.spec.external_address = Some(ExternalAddress::PublicIpv4);
+    let mut facts = facts();
+    facts.addresses.retain(|address| address.interface == "eth1");
+    let refused = PortError::new(ErrorKind::Unreachable, "169.254.169.254: no connection: Connection refused");
+    facts.asked = Some(Asked { cloud: "hetzner", said: Err(refused) });
+    let whys = |facts: &Facts| plan(&node, facts).waits.into_iter().map(|wait| wait.why).collect::<Vec<_>>();
+    let failed = "the metadata service of this cloud (hetzner) has not told it yet: 169.254.169.254: no connection: \
+                  Connection refused";
+    let waits = whys(&facts);
+    assert!(waits.contains(&failed.to_string()), "{waits:?}");
+    assert!(waits.contains(&format!("{failed}, and no interface has one")), "{waits:?}");
+    assert!(plan(&node, &facts).waits.iter().all(|wait| wait.poll.is_some()));
+    facts.asked = said(hetzner(), &[]);
+    assert!(whys(&facts).contains(&"the metadata service of this cloud (hetzner) does not have it".to_string()));
 }

@@ -13,6 +13,7 @@ mod file;
 mod job;
 mod kubernetes;
 mod machine;
+mod metadata;
 mod objects;
 mod unit;
 
@@ -23,6 +24,7 @@ pub use file::{File, FileKind, Meta};
 pub use job::{Digest, FetchOrder, FormatOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
+pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
 pub use unit::{ActiveState, Unit};
 
@@ -74,6 +76,11 @@ pub trait Inspect: Send + Sync {
     fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>>;
     /// Long work under way or ended, by its name (`mkfs-data`); `None` when nobody started it since boot.
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>>;
+    /// What the cloud's metadata service at [`METADATA`] answers to each path, in their order, or why it does not, within
+    /// two seconds for all of them. Redirections are answers. A path is asked for again after five seconds at the
+    /// earliest, and ever more rarely (up to a minute) while its answer stays the same: sooner, the answer or the error
+    /// of before comes back, so that looks may be as frequent as they have to be for other reasons.
+    fn metadata<'a>(&'a self, ask: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>>;
 }
 
 /// Everything that may be done to the machine. Each call is one change; all are safe to repeat.

@@ -1,7 +1,7 @@
 //! What the laws share: generated machines and settings, and runs of the whole engine on the simulated host.
 
 use bowline_engine::{Engine, Outcome, Report};
-use bowline_host::sim::{SimHost, World, WorldDisk};
+use bowline_host::sim::{SimHost, World, WorldCloud, WorldDisk};
 use bowline_ports::Change;
 use bowline_settings::{Settings, SourceFile};
 use proptest::prelude::*;
@@ -93,6 +93,22 @@ pub fn good_case() -> Case {
     let mut world = World::default();
     world.disks.push(WorldDisk::volume("/dev/sdb", "12345678"));
     Case { world, settings: good_settings("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"", "blank-only") }
+}
+
+/// The same machine at Hetzner, with a label that only the metadata service can tell.
+pub fn cloud_case() -> Case {
+    let Case { mut world, settings } = good_case();
+    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    world.cloud = Some(WorldCloud {
+        dmi: text(&[("sys_vendor", "Hetzner"), ("product_uuid", "5e1cd5a3-0b2f-4f0e-9d3c-1f4b7c6a8d90")]),
+        answers: text(&[
+            ("/hetzner/v1/metadata/instance-id", "42"),
+            ("/hetzner/v1/metadata/availability-zone", "fsn1-dc14"),
+            ("/hetzner/v1/metadata/private-networks", "[]"),
+        ]),
+        ..WorldCloud::default()
+    });
+    Case { world, settings: settings.replace("labels = { ", "labels = { zone = \"{zone}\", ") }
 }
 
 fn good_settings(source: &str, format: &str) -> String {

@@ -1,8 +1,8 @@
 //! Law `crash_anywhere`: stop after any step, or fail any call once: the next run reaches the same end.
 
 use bowline_engine::Outcome;
-use bowline_host::sim::{Fault, FaultMode, SimHost};
-use bowline_laws::{Case, cases, end, good_case, law, run, simulate};
+use bowline_host::sim::{Fault, FaultMode, SimHost, WorldTrouble};
+use bowline_laws::{Case, cases, cloud_case, end, good_case, law, run, simulate};
 use proptest::prelude::*;
 
 const MODES: [FaultMode; 5] = [
@@ -39,19 +39,41 @@ async fn disturbed(case: &Case, fault: Fault, reboot: bool) -> (Option<Outcome>,
 /// Every call of the good run, every kind of fault, with the agent killed and with the power cut.
 #[test]
 fn crash_anywhere_on_a_good_machine() {
-    let case = good_case();
-    let (outcome, wanted, changes) = simulate(undisturbed(&case));
+    for case in [good_case(), cloud_case()] {
+        crash_at_every_change(&case);
+    }
+}
+
+fn crash_at_every_change(case: &Case) {
+    let (outcome, wanted, changes) = simulate(undisturbed(case));
     assert_eq!(outcome, Some(Outcome::Converged));
     assert!(changes >= 12, "the whole job takes {changes} changes");
     for at in 0..changes {
         for mode in MODES {
             for reboot in [false, true] {
-                let (outcome, got, violations) = simulate(disturbed(&case, Fault { at, mode }, reboot));
+                let (outcome, got, violations) = simulate(disturbed(case, Fault { at, mode }, reboot));
                 let what = format!("{mode:?} at change {at}, reboot: {reboot}");
                 assert_eq!(outcome, Some(Outcome::Converged), "{what}");
                 assert_eq!(got, wanted, "{what}");
                 assert!(violations.is_empty(), "{what}: {violations:?}");
             }
+        }
+    }
+}
+
+/// Whatever goes wrong with the metadata service, and how often: the end is the same.
+#[test]
+fn trouble_with_the_cloud_changes_nothing_in_the_end() {
+    let (outcome, wanted, _) = simulate(undisturbed(&cloud_case()));
+    assert_eq!(outcome, Some(Outcome::Converged));
+    assert!(wanted.iter().any(|line| line == "zone=fsn1-dc14"), "{wanted:?}");
+    use WorldTrouble::{Nonsense, Overloaded, Silent, Unreachable};
+    for kind in [Unreachable, Silent, Overloaded, Nonsense] {
+        for times in 1..=4 {
+            let mut case = cloud_case();
+            case.world.cloud.as_mut().unwrap().trouble = vec![kind; times];
+            let (outcome, got, _) = simulate(undisturbed(&case));
+            assert_eq!((outcome, &got), (Some(Outcome::Converged), &wanted), "{kind:?}, {times} times");
         }
     }
 }

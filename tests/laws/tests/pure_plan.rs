@@ -12,7 +12,7 @@ const PURE: [&str; 11] =
     ["ports", "engine", "settings", "node", "volumes", "enroll", "join", "issuer", "cluster", "labels", "metrics"];
 
 /// Crates that only compute, or that give time (`tokio`) and words (`tracing`) to the engine.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 18] = [
     "base64",
     "ed25519-dalek",
     "futures",
@@ -22,6 +22,7 @@ const HARMLESS: [&str; 17] = [
     "prometheus",
     "scrypt",
     "serde",
+    "serde-saphyr",
     "serde_json",
     "sha2",
     "subtle",

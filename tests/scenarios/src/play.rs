@@ -113,6 +113,11 @@ impl Story {
             Event::Detach { disk } => self.host.detach(disk),
             Event::PutBack { disk } => self.host.put_back(disk),
             Event::Bind { from, at } => self.host.bind(from, at),
+            Event::Address { gives } => self.host.give_address(gives),
+            Event::Cloud { says } => self.host.change_cloud(|cloud| {
+                cloud.get_or_insert_default().answers.extend(says.clone());
+            }),
+            Event::CloudGone => self.host.change_cloud(|cloud| *cloud = None),
             Event::Put { path, text } => self.host.put(path, text),
             Event::Edit { path, old, new } => {
                 let text = self.host.text(path).filter(|text| text.contains(old.as_str()));

@@ -2,6 +2,7 @@
 
 use bowline_host::sim::{World, WorldDisk};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A machine, its settings, and what happens to it.
@@ -70,6 +71,18 @@ pub enum Event {
         /// Where.
         at: PathBuf,
     },
+    /// An interface gets an address.
+    Address {
+        /// `interface address`.
+        gives: String,
+    },
+    /// The cloud's metadata service says something else.
+    Cloud {
+        /// What, by path.
+        says: BTreeMap<String, String>,
+    },
+    /// The cloud's metadata service is gone.
+    CloudGone,
     /// Somebody writes a file.
     Put {
         /// Where.
@@ -124,6 +137,9 @@ impl Event {
             Self::Detach { disk } => format!("the disk {} is taken out", disk.display()),
             Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
+            Self::Address { gives } => format!("an address comes: {gives}"),
+            Self::Cloud { .. } => "the cloud's metadata change".into(),
+            Self::CloudGone => "the cloud's metadata service is gone".into(),
             Self::Put { path, .. } => format!("somebody writes {}", path.display()),
             Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),
             Self::Delete { path } => format!("somebody removes {}", path.display()),

@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as curl, apt and Bowline speak: GET and HEAD, ranges, several requests a connection, and faults.
+//! As much of HTTP/1.1 as curl, apt and Bowline speak: GET, HEAD and PUT without a body, ranges, several requests a connection, and
+//! faults.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::thread;
@@ -21,6 +22,8 @@ struct Request {
     path: String,
     from: Option<u64>,
     close: bool,
+    /// `name: value`, the name in lower case.
+    headers: Vec<String>,
 }
 
 /// Answers the requests of one connection.
@@ -44,6 +47,9 @@ pub(crate) fn serve(mut stream: impl Read + Write, site: &Site) -> Result<()> {
 fn answer(stream: &mut (impl Read + Write), site: &Site, request: &Request, fault: Option<Fault>) -> Result<()> {
     if let Some(Fault::Status(code)) = fault {
         return empty(stream, code);
+    }
+    if !site.allows(&request.path, &request.headers) {
+        return empty(stream, 403);
     }
     let Some((mut body, length)) = site.open(&request.path) else {
         return empty(stream, 404);
@@ -119,6 +125,7 @@ fn reason(code: u16) -> &'static str {
     match code {
         200 => "OK",
         206 => "Partial Content",
+        403 => "Forbidden",
         404 => "Not Found",
         416 => "Range Not Satisfiable",
         503 => "Service Unavailable",
@@ -155,20 +162,22 @@ fn read_head(stream: &mut impl Read, unread: &mut Vec<u8>, site: &Site) -> Resul
 fn parse(head: &str) -> Option<Request> {
     let mut lines = head.lines();
     let mut words = lines.next()?.split(' ');
-    let head_only = match words.next()? {
-        "GET" => false,
-        "HEAD" => true,
+    let (head_only, mark) = match words.next()? {
+        "GET" => (false, ""),
+        "HEAD" => (true, ""),
+        "PUT" => (false, "PUT "),
         _ => return None,
     };
     let target = words.next()?;
-    let path = target.split('?').next()?.to_owned();
-    let mut request = Request { head_only, path, from: None, close: words.next() == Some("HTTP/1.0") };
+    let path = format!("{mark}{}", target.split('?').next()?);
+    let close = words.next() == Some("HTTP/1.0");
+    let mut request = Request { head_only, path, from: None, close, headers: Vec::new() };
     for line in lines {
         let Some((name, value)) = line.split_once(':') else { continue };
         match (name.to_ascii_lowercase().as_str(), value.trim()) {
             ("range", value) => request.from = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok(),
             ("connection", value) => request.close |= value.eq_ignore_ascii_case("close"),
-            _ => {}
+            (name, value) => request.headers.push(format!("{name}: {value}")),
         }
     }
     Some(request)
@@ -186,5 +195,7 @@ mod tests {
             ("/a%2Bb", Some(5), false, false)
         );
         assert!(parse("POST / HTTP/1.1\r\n\r\n").is_none());
+        let put = parse("PUT /token HTTP/1.1\r\nX-Ttl:  60\r\n\r\n").unwrap();
+        assert_eq!((put.path.as_str(), put.headers.as_slice()), ("PUT /token", &["x-ttl: 60".to_string()][..]));
     }
 }

@@ -57,6 +57,7 @@ pub(crate) struct Site {
     paths: Mutex<BTreeMap<String, Content>>,
     folders: Mutex<BTreeMap<String, PathBuf>>,
     faults: Mutex<BTreeMap<String, Fault>>,
+    demands: Mutex<BTreeMap<String, Vec<String>>>,
     counts: Mutex<BTreeMap<String, Count>>,
     stopping: AtomicBool,
 }
@@ -83,9 +84,14 @@ impl Web {
         &self.ca
     }
 
-    /// Serves bytes at a path.
+    /// Serves bytes at a path; at `PUT /path` for requests by that method.
     pub fn put(&self, path: &str, bytes: impl AsRef<[u8]>) {
         lock(&self.site.paths).insert(path.to_owned(), Content::Bytes(bytes.as_ref().into()));
+    }
+
+    /// Answers a path with 403 to whoever does not send all of these headers (`name: value`, the name in lower case).
+    pub fn demand(&self, path: &str, headers: &[String]) {
+        lock(&self.site.demands).insert(path.to_owned(), headers.to_vec());
     }
 
     /// Serves a file at a path.
@@ -130,6 +136,12 @@ impl Site {
 
     pub(crate) fn fault_at(&self, path: &str) -> Option<Fault> {
         lock(&self.faults).get(path).copied()
+    }
+
+    /// Whether a request with these headers is answered.
+    pub(crate) fn allows(&self, path: &str, headers: &[String]) -> bool {
+        let demands = lock(&self.demands);
+        demands.get(path).into_iter().flatten().all(|demand| headers.contains(demand))
     }
 
     pub(crate) fn note(&self, path: &str, requests: u64, bytes: u64) {

@@ -17,6 +17,7 @@ pub mod http;
 pub mod job;
 mod kubernetes;
 mod memory;
+mod metadata;
 mod mounts;
 mod net;
 pub mod notify_socket;
@@ -32,13 +33,14 @@ pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 
 use blocking::{QUICK, blocking};
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, Mount, NodeObject,
-    PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, MetadataAnswer, MetadataAsk,
+    Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
 use job::{Jobs, Launch};
 use memory::Memory;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +61,7 @@ pub struct RealHost {
     versions: Memory<String>,
     hashes: Memory<String>,
     clusters: Arc<kubernetes::Clients>,
+    metadata: metadata::Service,
 }
 
 impl RealHost {
@@ -81,7 +84,14 @@ impl RealHost {
             versions: Memory::default(),
             hashes: Memory::default(),
             clusters: Arc::default(),
+            metadata: metadata::Service::default(),
         }
+    }
+
+    /// The same machine with a metadata service at another address: tests can not have the clouds' own.
+    #[must_use]
+    pub fn with_metadata_at(self, address: SocketAddr) -> Self {
+        Self { metadata: metadata::Service::at(address), ..self }
     }
 
     /// The API of the cluster that a kubeconfig file leads to.
@@ -194,6 +204,10 @@ impl Inspect for RealHost {
 
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
         Box::pin(self.jobs.look(&self.bus, name))
+    }
+
+    fn metadata<'a>(&'a self, ask: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>> {
+        Box::pin(self.metadata.ask(ask))
     }
 }
 

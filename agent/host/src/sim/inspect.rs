@@ -2,8 +2,8 @@
 
 use super::SimHost;
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, Mount, NodeObject,
-    PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, MetadataAnswer, MetadataAsk,
+    Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -96,5 +96,9 @@ impl Inspect for SimHost {
 
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
         now(Ok(self.lock().jobs.get(name).cloned()))
+    }
+
+    fn metadata<'a>(&'a self, ask: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>> {
+        Box::pin(self.service(ask))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! - `world`: what a scenario describes.
 //! - `state`: the machine itself.
-//! - `inspect`, `change`: the ports; `ask`: servers of the cluster.
+//! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `metadata`: the cloud.
 //! - `systemd`: units, mounts, gates and K3s's life.
 //! - `fault`: failures and crashes at any call.
 
@@ -11,14 +11,16 @@ mod ask;
 mod change;
 mod fault;
 mod inspect;
+mod metadata;
 mod state;
 mod systemd;
 mod world;
 
 pub use fault::{Fault, FaultMode};
 pub use state::Content;
-pub use world::{World, WorldAnswer, WorldDisk, WorldK3s, WorldLabel};
+pub use world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldTrouble};
 
+use crate::pace::Pace;
 use bowline_ports::Ask;
 use fault::Faults;
 use state::State;
@@ -30,12 +32,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct SimHost {
     state: Arc<Mutex<State>>,
     faults: Arc<Faults>,
+    pace: Arc<Pace>,
 }
 
 impl SimHost {
     /// A machine that has just booted in this world.
     pub fn new(world: &World) -> Self {
-        let host = Self { state: Arc::new(Mutex::new(State::new(world))), faults: Arc::default() };
+        let state = Arc::new(Mutex::new(State::new(world)));
+        let host = Self { state, faults: Arc::default(), pace: Arc::default() };
         host.lock().boot();
         host
     }
@@ -62,6 +66,7 @@ impl SimHost {
     /// The machine loses power and boots again; disks and files stay.
     pub fn reboot(&self) {
         self.faults.clear();
+        self.pace.forget();
         let mut state = self.lock();
         state.power_off();
         state.boot();
@@ -70,6 +75,7 @@ impl SimHost {
     /// Only the agent was killed: units of PID 1 go on.
     pub fn restart_agent(&self) {
         self.faults.clear();
+        self.pace.forget();
     }
 
     /// Plugs a disk in.
@@ -130,6 +136,21 @@ impl SimHost {
     /// What was asked so far, of whomever it reached, oldest first.
     pub fn asked(&self) -> Vec<Ask> {
         self.lock().asked.clone()
+    }
+
+    /// Changes the cloud: what its metadata service says, and whether it answers. The firmware says what it said.
+    pub fn change_cloud(&self, change: impl FnOnce(&mut Option<WorldCloud>)) {
+        change(&mut self.lock().cloud);
+    }
+
+    /// How often the metadata service was asked, or tried.
+    pub fn metadata_asks(&self) -> usize {
+        self.lock().metadata_asks
+    }
+
+    /// An interface gets an address (`eth1 10.0.1.10`).
+    pub fn give_address(&self, text: &str) {
+        self.lock().addresses.extend(state::address(text));
     }
 
     /// Everything that must never happen and did: data written over, K3s on a bare directory.

@@ -1,6 +1,6 @@
 //! The simulated machine itself.
 
-use super::world::{World, WorldAnswer, WorldDisk, WorldK3s, WorldLabel};
+use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel};
 use bowline_ports::{
     Address, Ask, BlockDevice, DeviceId, File, FileKind, Job, Meta, Mount, NodeObject, Probe, Signature, SignatureKind,
 };
@@ -76,6 +76,9 @@ pub(super) struct State {
     pub(super) node: Option<NodeObject>,
     pub(super) answers: BTreeMap<String, Vec<WorldAnswer>>,
     pub(super) asked: Vec<Ask>,
+    pub(super) cloud: Option<WorldCloud>,
+    /// How often its metadata service was asked.
+    pub(super) metadata_asks: usize,
     pub(super) violations: Vec<String>,
     pub(super) k3s_starts: u32,
     pub(super) began: Instant,
@@ -107,6 +110,8 @@ impl State {
             node: None,
             answers: world.answers.clone(),
             asked: Vec::new(),
+            cloud: world.cloud.clone(),
+            metadata_asks: 0,
             violations: Vec::new(),
             k3s_starts: 0,
             began: Instant::now(),
@@ -117,6 +122,9 @@ impl State {
         }
         for (path, text) in &world.files {
             state.put(path, text.clone().into_bytes(), 0o644);
+        }
+        for (name, text) in world.cloud.iter().flat_map(|cloud| &cloud.dmi) {
+            state.put(&Path::new("/sys/class/dmi/id").join(name), format!("{text}\n").into_bytes(), 0o444);
         }
         state
     }
@@ -228,7 +236,7 @@ fn signature(kind: SignatureKind, name: &str, uuid: Option<&String>) -> Signatur
     Signature { kind, name: name.into(), uuid: uuid.cloned(), label: None }
 }
 
-fn address(text: &str) -> Option<Address> {
+pub(super) fn address(text: &str) -> Option<Address> {
     let (interface, address) = text.split_once(' ')?;
     Some(Address { interface: interface.into(), address: address.trim().parse().ok()? })
 }

@@ -33,6 +33,8 @@ pub struct World {
     /// Servers that can be asked (`host:port`), and what they answer, one after the other; the last one again and
     /// again. Any other server is unreachable.
     pub answers: BTreeMap<String, Vec<WorldAnswer>>,
+    /// The cloud that the machine is in.
+    pub cloud: Option<WorldCloud>,
 }
 
 impl Default for World {
@@ -50,8 +52,39 @@ impl Default for World {
             labels: Vec::new(),
             taints: Vec::new(),
             answers: BTreeMap::new(),
+            cloud: None,
         }
     }
+}
+
+/// A cloud: what the firmware says of it, and its metadata service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct WorldCloud {
+    /// Files of `/sys/class/dmi/id`.
+    pub dmi: BTreeMap<String, String>,
+    /// The header without which the service says no (`metadata-flavor: Google`).
+    pub header: Option<String>,
+    /// The path of the token without which it says no.
+    pub token: Option<String>,
+    /// What it says, by path and query.
+    pub answers: BTreeMap<String, String>,
+    /// What goes wrong the next times that it is asked.
+    pub trouble: Vec<WorldTrouble>,
+}
+
+/// What comes of asking the metadata service when not an answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorldTrouble {
+    /// There is no connection to it.
+    Unreachable,
+    /// It takes the connection and says nothing.
+    Silent,
+    /// It says that it has too much to do.
+    Overloaded,
+    /// It says what nobody understands.
+    Nonsense,
 }
 
 /// A disk of the world.

@@ -1,6 +1,7 @@
 //! The real host on loop devices, and what only it can be asked.
 
 mod devices;
+mod metadata;
 mod systemd;
 
 use crate::suite::{Fixture, contract, order};
@@ -8,6 +9,7 @@ use bowline_host::real::RealHost;
 use bowline_host::real::job::Launch;
 use bowline_ports::{Change, ErrorKind, Filesystem, Inspect, Job, PortError, Progress, Signature, SignatureKind};
 use devices::{Loop, Mounted, run};
+use metadata::Service;
 use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ struct Real {
     host: RealHost,
     directory: PathBuf,
     loops: RefCell<Vec<Loop>>,
+    service: Service,
     // Dropped last: the loop devices' files lie in it.
     place: TempDir,
 }
@@ -30,8 +33,9 @@ impl Real {
         let directory = place.path().join("work");
         std::fs::create_dir(&directory).unwrap();
         let launch = std::env::var_os("BOWLINE_CONTRACT_PROGRAM").map_or(Launch::Here, |p| Launch::Units(p.into()));
-        let host = RealHost::with(&place.path().join("run"), launch);
-        Self { host, directory, loops: RefCell::default(), place }
+        let service = Service::nowhere_yet();
+        let host = RealHost::with(&place.path().join("run"), launch).with_metadata_at(service.address);
+        Self { host, directory, loops: RefCell::default(), service, place }
     }
 
     fn backing_file(&self, device: &Path) -> PathBuf {
@@ -81,6 +85,10 @@ impl Fixture for Real {
     fn systemd(&self) -> bool {
         Path::new("/run/systemd/system").exists()
     }
+
+    fn metadata(&self, answers: &[(&str, &str)]) {
+        self.service.answer(answers);
+    }
 }
 
 contract! { Real::new();
@@ -102,6 +110,8 @@ contract! { Real::new();
     a_unit_that_is_not_there,
     a_job_that_nobody_started,
     a_release_is_fetched_verified,
+    without_a_metadata_service_there_is_an_error,
+    a_metadata_service_answers_in_order_and_is_not_asked_again_at_once,
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The simulated host, under the same cases.
 
 use crate::suite::{Fixture, contract};
-use bowline_host::sim::{SimHost, World, WorldDisk};
+use bowline_host::sim::{SimHost, World, WorldCloud, WorldDisk};
 use bowline_ports::{Change, Filesystem};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,11 @@ impl Fixture for Sim {
     fn systemd(&self) -> bool {
         true
     }
+
+    fn metadata(&self, answers: &[(&str, &str)]) {
+        let answers = answers.iter().map(|(path, body)| (path.to_string(), body.to_string())).collect();
+        self.host.change_cloud(|cloud| *cloud = Some(WorldCloud { answers, ..WorldCloud::default() }));
+    }
 }
 
 impl Sim {
@@ -88,4 +93,6 @@ contract! { Sim::new();
     a_unit_that_is_not_there,
     a_job_that_nobody_started,
     a_release_is_fetched_verified,
+    without_a_metadata_service_there_is_an_error,
+    a_metadata_service_answers_in_order_and_is_not_asked_again_at_once,
 }

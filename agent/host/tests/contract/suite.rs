@@ -3,10 +3,12 @@
 mod disks;
 mod files;
 mod machine;
+mod metadata;
 
 pub(crate) use disks::*;
 pub(crate) use files::*;
 pub(crate) use machine::*;
+pub(crate) use metadata::*;
 
 use bowline_ports::{BlockDevice, Change, Filesystem, FormatOrder, Job, Progress};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub(crate) trait Fixture {
     fn release(&self) -> (String, Vec<u8>);
     /// Whether systemd runs there; without it calls that need it have to fail as unreachable.
     fn systemd(&self) -> bool;
+    /// From now on there is a metadata service, and it answers this, by path and query.
+    fn metadata(&self, answers: &[(&str, &str)]);
 }
 
 /// A test for each case, with a fixture made anew for each.

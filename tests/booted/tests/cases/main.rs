@@ -3,6 +3,7 @@
 mod agents;
 mod anew;
 mod cloud_init;
+mod clouds;
 mod cluster;
 mod conformance;
 mod crashes;

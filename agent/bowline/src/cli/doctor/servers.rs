@@ -4,12 +4,10 @@
 use super::check::{Check, Subject};
 use bowline_cluster::api_port;
 use bowline_host::real::reach::Reach;
-use bowline_ports::Inspect;
+use bowline_ports::{Inspect, METADATA};
 use bowline_settings::Settings;
 use std::time::Duration;
 
-/// Where clouds answer with metadata and user-data.
-const METADATA: (&str, u16) = ("169.254.169.254", 80);
 /// It is one hop away, or not there at all.
 const NEAR: Duration = Duration::from_secs(1);
 /// Servers may be far away.
@@ -45,7 +43,7 @@ pub(super) async fn gather(
         let (enrolled, answered) = tokio::join!(reach(&server.host, server.port, FAR), reach(&server.host, api, FAR));
         servers.push(Server { host: server.host.clone(), enroll: (server.port, enrolled), api: (api, answered) });
     }
-    Some(Facts { metadata: reach(METADATA.0, METADATA.1, NEAR).await, servers })
+    Some(Facts { metadata: reach(&METADATA.ip().to_string(), METADATA.port(), NEAR).await, servers })
 }
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
@@ -67,7 +65,7 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
 }
 
 fn metadata(reach: &Reach) -> Check {
-    let (name, address) = ("metadata address", METADATA.0);
+    let (name, address) = ("metadata address", METADATA.ip());
     match reach {
         Reach::Open => Check::note(
             name,

@@ -1,0 +1,172 @@
+//! The node's own address and the one that others know it by: found, or waited for with what the cloud says of it.
+
+use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
+use bowline_engine::{Plan, Wait};
+use bowline_ports::{Address, Inspect, PortError};
+use bowline_settings::{Cidr, ExternalAddress};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// All interfaces, by their names.
+const INTERFACES: &str = "/sys/class/net";
+/// What to do about a network that the machine is not in.
+const CORRECT: &str = "attach the machine to that network, or correct `[node] address`";
+
+impl Node {
+    /// The addresses that the settings mean.
+    fn fitting<'a>(&self, facts: &'a Facts) -> Vec<&'a Address> {
+        let usable = facts.addresses.iter().filter(|a| own_interface(&a.interface) && !link_local(a.address));
+        match &self.spec.address {
+            Some(network) => usable.filter(|a| network.contains(a.address)).collect(),
+            None => {
+                let interface = facts.default_route.as_deref();
+                usable.filter(|a| Some(a.interface.as_str()) == interface && a.address.is_ipv4()).take(1).collect()
+            }
+        }
+    }
+
+    /// The network of the settings, while no interface has an address in it and the cloud may say why.
+    pub(crate) fn awaited_network(&self, facts: &Facts) -> Option<&Cidr> {
+        // Private networks of clouds are known by their IPv4 addresses.
+        self.spec.address.as_ref().filter(|network| network.address().is_ipv4() && self.fitting(facts).is_empty())
+    }
+
+    pub(crate) fn address(&self, facts: &Facts, plan: &mut Plan<Action>) {
+        match self.fitting(facts).as_slice() {
+            [] => plan.waits.push(self.wait_for_address(facts)),
+            [one] => {
+                plan.state("address", one.address.to_string());
+                plan.state("interface", one.interface.clone());
+            }
+            several => {
+                let list: Vec<_> = several.iter().map(|a| format!("{} on {}", a.address, a.interface)).collect();
+                let network = self.spec.address.map_or_else(|| "the default network".into(), |cidr| cidr.to_string());
+                plan.refuse(
+                    "address",
+                    "choose the node's address",
+                    format!("several addresses are in {network}: {}", list.join(", ")),
+                    "write the one address into `[node] address`",
+                );
+            }
+        }
+    }
+
+    fn wait_for_address(&self, facts: &Facts) -> Wait {
+        let list: Vec<_> = facts.addresses.iter().map(|a| format!("{} {}", a.interface, a.address)).collect();
+        let mut why = format!("no interface has one yet; there are: {}", list.join(", "));
+        let (wanted, overdue) = match &self.spec.address {
+            Some(network) => {
+                let says = self.awaited_network(facts).and_then(|network| cloud_says(facts, network));
+                let (more, overdue) = says.unwrap_or_default();
+                if !more.is_empty() {
+                    why = format!("{why}; {more}");
+                }
+                (format!("an address in {network}"), overdue.unwrap_or_else(|| CORRECT.into()))
+            }
+            // Which of several IPv6 addresses stays is not to be guessed.
+            None => (
+                "an IPv4 address on the interface of the default route".into(),
+                "name the network in `[node] address`; an IPv6 network too is only looked for when it is named there \
+                 (`address = \"fd00:1::/64\"`)"
+                    .into(),
+            ),
+        };
+        Wait::new("address", wanted, why).deadline(Duration::from_secs(300), overdue).poll(Duration::from_secs(1))
+    }
+
+    pub(crate) fn external_address(&self, facts: &Facts, plan: &mut Plan<Action>) {
+        match self.spec.external_address {
+            None => {}
+            Some(ExternalAddress::Ip(address)) => plan.state("external-address", address.to_string()),
+            Some(ExternalAddress::PublicIpv4) => match fact::public_ipv4(facts) {
+                Some(address) => plan.state("external-address", address.to_string()),
+                None => {
+                    let silent =
+                        fact::silence(facts).unwrap_or_else(|| format!("{INSTANCE_DATA} does not tell it (yet)"));
+                    plan.waits.push(
+                        Wait::new(
+                            "external-address",
+                            "the cloud's {public-ipv4}",
+                            format!("{silent}, and no interface has one"),
+                        )
+                        .deadline(
+                            Duration::from_secs(300),
+                            "write the address itself into `[node] external-address`, or remove that line",
+                        )
+                        .poll(Duration::from_secs(2)),
+                    );
+                }
+            },
+        }
+    }
+}
+
+/// What the cloud says of the network that is waited for, and what to do when it stays so.
+fn cloud_says(facts: &Facts, network: &Cidr) -> Option<(String, Option<String>)> {
+    let said = match &facts.asked.as_ref()?.said {
+        Ok(said) => said.as_ref()?,
+        Err(error) => return Some((format!("whether the cloud gives it one is not known: {error}"), None)),
+    };
+    let named = |one: &crate::Network| {
+        let name = one.name.as_ref().map(|name| format!(" in network {name}")).unwrap_or_default();
+        let mac = one.mac.as_ref().map(|mac| format!(" (mac {mac})")).unwrap_or_default();
+        format!("{}{name}{mac}", one.address)
+    };
+    let Some(there) = said.networks.iter().find(|one| network.contains(one.address)) else {
+        let all: Vec<_> = said.networks.iter().map(named).collect();
+        return Some(match all.is_empty() {
+            true => ("the cloud says that this machine is in no private network (yet): attach it".into(), None),
+            false => (format!("the cloud says that this machine has {}, and none in {network}", all.join(", ")), None),
+        });
+    };
+    let has = format!("the cloud says that this machine has {}", named(there));
+    let configure = |interface: &str| format!("configure {interface} (by DHCP), or correct `[node] address`");
+    Some(match (there.mac.as_ref(), there.mac.as_ref().and_then(|mac| facts.interfaces.get(mac))) {
+        (_, Some(interface)) => (
+            format!(
+                "{has}, which its interface {interface} does not have yet: its DHCP is still to come, or it is not configured"
+            ),
+            Some(configure(interface)),
+        ),
+        (Some(_), None) => (
+            format!("{has}, and no interface with that mac is there yet"),
+            Some("detach the machine from that network and attach it again, or reboot it".into()),
+        ),
+        (None, None) => (
+            format!("{has}, which no interface has yet: its DHCP is still to come, or the interface is not configured"),
+            Some(configure("its interface")),
+        ),
+    })
+}
+
+/// MAC -> interface, of all interfaces but those of Kubernetes.
+pub(crate) async fn interfaces(host: &dyn Inspect) -> Result<BTreeMap<String, String>, PortError> {
+    let mut all = BTreeMap::new();
+    for name in host.list(Path::new(INTERFACES)).await?.unwrap_or_default() {
+        if !own_interface(&name) {
+            continue;
+        }
+        // One that goes meanwhile, or has no MAC, only makes the reason less exact.
+        if let Ok(Some(file)) = host.read(&Path::new(INTERFACES).join(&name).join("address")).await {
+            all.insert(file.text().trim().to_lowercase(), name);
+        }
+    }
+    Ok(all)
+}
+
+/// Not loopback, and none of the interfaces that Kubernetes itself makes.
+fn own_interface(name: &str) -> bool {
+    name != "lo"
+        && !["cni", "flannel", "veth", "kube-", "docker", "cali", "cilium"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+fn link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_link_local() || a.is_loopback(),
+        IpAddr::V6(a) => a.is_unicast_link_local() || a.is_loopback(),
+    }
+}
