@@ -11,6 +11,7 @@ mod doctor;
 mod downloads;
 mod first_boot;
 mod gate;
+mod guard;
 mod host_faults;
 mod kept;
 mod names;
