@@ -115,6 +115,23 @@ fn gone_is_15_seconds_from_its_own_address_and_the_whole_grace_from_elsewhere() 
     }
 }
 
+/// A kubelet whose Node was deleted lives on, and renews no Lease: it first has to notice.
+#[test]
+fn a_name_whose_node_was_deleted_is_not_given_away_before_its_machine_could_notice() {
+    let without = |seconds| Facts { node: None, lease_still_for: still(seconds), ..taken(Ready::True, 0) };
+    for (from, seconds, gone) in
+        [("10.0.1.20", 14, false), ("10.0.1.20", 15, true), ("10.0.1.99", 179, false), ("10.0.1.99", 180, true)]
+    {
+        let mut facts = without(seconds);
+        facts.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
+        let decision = kafka(2, from, &facts);
+        match gone {
+            true => assert!(decision.refusal().is_none(), "{from} {seconds}: {decision:?}"),
+            false => assert_eq!(refused(&decision), Code::NodeIsAlive, "{from} {seconds}"),
+        }
+    }
+}
+
 #[test]
 fn the_new_machine_waits_until_the_old_node_is_gone() {
     let mut facts = taken(Ready::True, 15);

@@ -19,7 +19,7 @@ use crate::host::{self, Missing};
 use crate::machine::{Machine, MachineBuilder};
 use crate::run::{self, Output};
 use crate::web::Web;
-use crate::{Os, base, evidence, say};
+use crate::{Os, base, evidence, places, say};
 
 /// The address of the bed itself: the machines' default route, and where its servers listen.
 pub const GATEWAY: &str = "10.0.1.1";
@@ -173,8 +173,14 @@ impl Bed {
     }
 }
 
-/// Runs one case in a bed of its own: an error or a panic in `body` leaves its evidence.
+/// Runs one case of one machine in a bed of its own: an error or a panic in `body` leaves its evidence.
 pub fn case(name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
+    case_of(1, name, body)
+}
+
+/// The same with so many machines at once: it waits until the host can bear them beside those of other cases.
+pub fn case_of(machines: usize, name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
+    let _places = places::take(machines);
     let bed = Bed::new(name)?;
     let result = body(&bed);
     if let Err(error) = &result {

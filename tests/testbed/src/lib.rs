@@ -34,6 +34,7 @@ mod evidence;
 mod host;
 mod http;
 mod machine;
+mod places;
 mod prometheus;
 mod release;
 mod root;
@@ -46,7 +47,7 @@ use std::io::Write;
 
 pub use apt::Repository;
 pub use artefacts::{K3S_VERSION, k3s, k3s_conformance, k3s_stand_in, package, unless_passed};
-pub use bed::{Bed, GATEWAY, case};
+pub use bed::{Bed, GATEWAY, case, case_of};
 pub use cache::Artefact;
 pub use cloud::{Cloud, Metadata};
 pub use cloud_init::CloudInit;

@@ -1,6 +1,8 @@
 //! `POST /v1/enroll`.
 
-use super::{Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, life, no_quorum};
+use super::{
+    ADDRESS_GRACE, Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, life, no_quorum,
+};
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::code::{Code, Refusal};
@@ -16,6 +18,9 @@ pub const JOIN_LASTS: Duration = Duration::from_secs(120);
 /// How often it is to say that it still joins.
 pub const JOIN_RENEW: Duration = Duration::from_secs(30);
 
+/// How long a machine without a Node may need to have one again: it looks every 75 seconds, restarts K3s 15 seconds later,
+/// and that takes a moment to come up.
+const NODELESS: Duration = Duration::from_secs(180);
 /// How long a joiner waits at most before it asks again about a living node.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
@@ -124,9 +129,10 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
         }
         // Its Node was deleted, which a running kubelet survives: only time tells.
         None if !holds && facts.node.is_none() => {
-            let was = claim.is_some_and(|claim| claim.node_uid.is_some() && claim.revoked.is_none());
-            if was && facts.lease_still_for < order.grace {
-                let left = order.grace.saturating_sub(facts.lease_still_for);
+            let was = claim.filter(|claim| claim.node_uid.is_some() && claim.revoked.is_none());
+            let needed = was.map_or(Duration::ZERO, |claim| nodeless_grace(order, claim));
+            if facts.lease_still_for < needed {
+                let left = needed.saturating_sub(facts.lease_still_for);
                 let message = format!("{name} has no Node, and its machine may live: it has to be silent for longer");
                 return Err(No::watch(Refusal::new(Code::NodeIsAlive, message).retry(left.min(LONGEST_WAIT))));
             }
@@ -135,6 +141,15 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
     }
     let joins = request.role == Role::Server && (facts.node.is_none() || old.is_some());
     Ok(Standing { holds, old, joins })
+}
+
+/// How long the machine of a claim has to be silent when its Node is not there. Without a Node no kubelet renews its
+/// Lease: a living machine first has to notice, and to make its Node again. Where the joiner speaks from the very address
+/// that the claim has, the old machine has lost it.
+fn nodeless_grace(order: &Order<'_>, claim: &Claim) -> Duration {
+    let peer = order.peer.to_canonical();
+    let own = claim.addresses.iter().any(|address| address.to_canonical() == peer);
+    if own { ADDRESS_GRACE } else { order.grace.max(NODELESS) }
 }
 
 fn is_gone(order: &Order<'_>, name: &NodeName, node: &Node, facts: &Facts) -> Result<(), No> {

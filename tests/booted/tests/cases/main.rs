@@ -1,10 +1,9 @@
 //! Cases on really booted machines. They are one program, so that all of them share the slots that `--test-threads` gives.
 
-mod agents;
-mod anew;
 mod cloud_init;
 mod clouds;
 mod cluster;
+mod clusters;
 mod conformance;
 mod crashes;
 mod doctor;
@@ -13,13 +12,10 @@ mod first_boot;
 mod gate;
 mod guard;
 mod host_faults;
-mod kept;
-mod names;
 mod network;
 mod package;
 mod refused_volumes;
 mod sandbox;
 mod secrets;
-mod servers;
 mod settings;
 mod volumes;

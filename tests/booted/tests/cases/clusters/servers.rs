@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{FIRST_BOOT, KEY, bare_as, configure, deb, releases, settings};
-use bowline_testbed::{Bed, Machine, Releases, case, say};
+use bowline_testbed::{Bed, Machine, Releases, case_of, say};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ fn three(bed: &Bed, releases: &Releases) -> Result<[Machine; 3]> {
 
 #[test]
 fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Result<()> {
-    case("servers", |bed| {
+    case_of(4, "servers", |bed| {
         let releases = releases(bed)?;
         let all = three(bed, &releases)?;
         let names = SERVERS.map(|(name, _)| name);

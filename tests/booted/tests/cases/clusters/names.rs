@@ -5,7 +5,7 @@ use bowline_booted::hetzner::{node, ticket};
 use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
 use bowline_booted::told::{tells, tells_within};
 use bowline_booted::{bare_as, pid, releases};
-use bowline_testbed::{Machine, case, say};
+use bowline_testbed::{Machine, case_of, say};
 use std::time::Duration;
 
 const NAME: &str = "worker-0";
@@ -24,7 +24,7 @@ fn k3s(machine: &Machine) -> Result<String> {
 
 #[test]
 fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Result<()> {
-    case("names", |bed| {
+    case_of(3, "names", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, RULES)?;
         let first = agent(bed, &releases, NAME, "10.0.1.30", None)?;
