@@ -3,7 +3,9 @@
 use bowline_cluster::{Cluster, service};
 use bowline_engine::{Boxed, boxed};
 use bowline_enroll::rules::is_reserved;
+use bowline_guard::Guard;
 use bowline_join::Join;
+use bowline_join::agree::agreed;
 use bowline_join::files::TOKEN;
 use bowline_labels::{Labels, Taints};
 use bowline_node::Node;
@@ -52,11 +54,18 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
                 config: cluster.config.clone(),
             }));
         }
+        let guarded = guarded(settings);
+        if guarded {
+            let listen = settings.enroll.as_ref().map(|enroll| enroll.listen.clone()).unwrap_or_default();
+            let pods = (!agent).then(|| agreed(&cluster.config).cluster_cidr);
+            all.push(boxed(Guard { listen, servers: cluster.join.servers.clone(), pods }));
+        }
         all.push(boxed(Cluster {
             spec: cluster.clone(),
             name: settings.node.name.clone(),
             external: settings.node.external_address.is_some(),
             volumes: gated.clone(),
+            guarded,
             token: joins.then(|| TOKEN.into()),
             later: later(settings),
         }));
@@ -71,6 +80,12 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
 fn later(settings: &Settings) -> Vec<(&'static str, &'static str)> {
     let only_claimed = settings.enroll.as_ref().is_some_and(|enroll| enroll.only_claimed);
     only_claimed.then_some(("enroll.only-claimed", "let only claimed nodes register")).into_iter().collect()
+}
+
+/// Whether this node is of a cluster that lets nodes in: then no pod may reach an issuer.
+pub fn guarded(settings: &Settings) -> bool {
+    let joins = settings.cluster.as_ref().is_some_and(|cluster| !cluster.join.servers.is_empty());
+    joins || settings.enroll.is_some()
 }
 
 /// The services of Kubernetes that these settings are about.

@@ -55,6 +55,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         spec: whole,
         name: spec.name.clone(),
         volumes: spec.volumes.clone(),
+        guarded: spec.guarded,
         token: spec.token.clone(),
         later: Vec::new(),
         external: spec.external,
@@ -187,6 +188,9 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
     }
     if spec.token.is_some() && now.get("enrolled").is_none() && !now.is("k3s-founds", "yes") {
         missing.push("a credential of the cluster".into());
+    }
+    if spec.guarded && now.get("guard").is_none() {
+        missing.push("the issuers' ports closed to pods".into());
     }
     for volume in &spec.volumes {
         if !now.is(&format!("volume/{volume}"), "ready") {

@@ -159,6 +159,9 @@ impl Change for ClockOnly {
     fn start_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
         none()
     }
+    fn restart<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
     fn restart_no_block<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
         none()
     }

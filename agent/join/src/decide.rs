@@ -96,6 +96,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         plan.state("enrolled", enrolled.ca.clone());
         plan.state("k3s-version", enrolled.kubernetes.clone());
         plan.state("k3s-servers", enrolled.servers.join(","));
+        plan.state("cluster-cidr", enrolled.agreed.cluster_cidr.clone());
         if server {
             turn(facts, name, &issuers, &mut plan);
         } else {

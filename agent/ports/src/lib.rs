@@ -10,6 +10,7 @@ mod ask;
 mod block;
 mod error;
 mod file;
+mod guard;
 mod job;
 mod kubernetes;
 mod machine;
@@ -20,6 +21,7 @@ pub use ask::{Answered, Ask, Proofs};
 pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKind};
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
+pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
@@ -95,6 +97,8 @@ pub trait Change: Inspect {
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Queues a start and does not wait: K3s stays "activating" for as long as it can not join.
     fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
+    /// Restarts a unit, or starts one that is down, and waits like [`start`](Self::start).
+    fn restart<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Queues a restart and does not wait.
     fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Queues a stop and does not wait. A unit that is down is fine.

@@ -98,7 +98,7 @@ pub fn good_case() -> Case {
 fn good_settings(source: &str, format: &str) -> String {
     format!(
         "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
-         startup-taint = true\n\
+         startup-taint = true\nkey-file = \"/etc/bowline/cluster.key\"\n\
          [cluster.config]\ntoken = \"{SECRET}\"\n\
          [node]\naddress = \"10.0.1.0/24\"\nlabels = {{ role = \"kafka\", at = \"{{address}}\", \
          \"node-role.kubernetes.io/kafka\" = \"true\" }}\n\

@@ -30,6 +30,7 @@ fn converges_on_a_good_machine() {
         assert_eq!(run(&case, &host, &mut reports).await, Some(Outcome::Converged));
         assert_eq!(host.changes(), changes, "a reboot must need nothing");
         assert_eq!(host.k3s_starts(), 2, "once, and once by systemd at the reboot");
+        assert_eq!(host.open_starts(), 0, "never with the issuer's port open to pods");
     });
 }
 

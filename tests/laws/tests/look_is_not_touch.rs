@@ -44,6 +44,7 @@ fn only_apply_gets_to_write() {
         ("agent/engine/src", engine.as_slice()),
         ("agent/node/src", &["apply"]),
         ("agent/volumes/src", &["apply"]),
+        ("agent/guard/src", &["apply"]),
         ("agent/cluster/src", &["apply"]),
         ("agent/labels/src", &["apply"]),
         ("agent/settings/src", &[]),

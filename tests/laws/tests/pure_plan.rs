@@ -8,8 +8,10 @@ mod sources;
 use sources::{code, crates, dependencies, read, root};
 
 /// Crates that only compute. `host` and `bowline` are the others.
-const PURE: [&str; 11] =
-    ["ports", "engine", "settings", "node", "volumes", "enroll", "join", "issuer", "cluster", "labels", "metrics"];
+const PURE: [&str; 12] = [
+    "ports", "engine", "settings", "node", "volumes", "enroll", "join", "issuer", "guard", "cluster", "labels",
+    "metrics",
+];
 
 /// Crates that only compute, or that give time (`tokio`) and words (`tracing`) to the engine.
 const HARMLESS: [&str; 17] = [

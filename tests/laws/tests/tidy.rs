@@ -7,13 +7,14 @@ mod sources;
 use sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
-const ONE_WAY: [(&str, &[&str]); 13] = [
+const ONE_WAY: [(&str, &[&str]); 14] = [
     ("ports", &[]),
     ("settings", &[]),
     ("engine", &["ports"]),
     ("host", &["ports"]),
     ("node", &["engine", "ports", "settings"]),
     ("volumes", &["engine", "ports", "settings"]),
+    ("guard", &["engine", "ports", "settings"]),
     ("cluster", &["engine", "ports", "settings"]),
     ("enroll", &["settings"]),
     ("issuer", &["enroll", "ports", "settings"]),
@@ -23,8 +24,8 @@ const ONE_WAY: [(&str, &[&str]); 13] = [
     (
         "bowline",
         &[
-            "cluster", "engine", "enroll", "host", "issuer", "join", "labels", "metrics", "node", "ports", "settings",
-            "volumes",
+            "cluster", "engine", "enroll", "guard", "host", "issuer", "join", "labels", "metrics", "node", "ports",
+            "settings", "volumes",
         ],
     ),
 ];

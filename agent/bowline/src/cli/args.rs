@@ -147,6 +147,8 @@ pub(crate) enum Internal {
     Fetch { order: PathBuf },
     /// Make the filesystem that an order says; runs as a unit of its own
     Format { order: PathBuf },
+    /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
+    Guard { order: PathBuf, closed: PathBuf },
     /// Write man pages and shell completions
     Papers { folder: PathBuf },
 }

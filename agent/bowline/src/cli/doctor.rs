@@ -4,13 +4,14 @@
 //! A group of checks is a file: what is read for it, and the pure `diagnose` that makes checks of it.
 //!
 //! - `check`: what a check is.
-//! - `settings`, `daemon`, `machine`, `network`, `servers`, `volumes`, `cluster`: the groups, in the order in which one needs
-//!   another.
+//! - `settings`, `daemon`, `machine`, `network`, `servers`, `volumes`, `guard`, `cluster`: the groups, in the order in which one
+//!   needs another.
 //! - `report`: what Bowline itself complains of and no check explained better.
 
 mod check;
 mod cluster;
 mod daemon;
+mod guard;
 mod machine;
 mod network;
 mod report;
@@ -127,6 +128,9 @@ async fn examine(
         engine.resume(earlier, clock.unix);
     }
     let now = engine.look(host).await.clone();
+    if wiring::guarded(wanted) {
+        add(&mut all, vec![guard::diagnose(&now)]);
+    }
     if let Some(spec) = &wanted.cluster {
         let facts = cluster::gather(host, wanted, spec).await;
         let group = cluster::diagnose(&facts, spec, &now, &all);

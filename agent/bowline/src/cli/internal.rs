@@ -1,7 +1,8 @@
-//! What Bowline calls itself: long work in units of PID 1, and the papers at build time.
+//! What Bowline calls itself: long work and the guard in units of PID 1, and the papers at build time.
 
 use super::args::{Args, Internal};
 use super::output;
+use bowline_host::real::guard;
 use bowline_host::real::job::run_internal;
 use bowline_ports::{ErrorKind, PortError};
 use clap::CommandFactory;
@@ -13,6 +14,7 @@ pub(super) fn run(command: Internal) -> ExitCode {
     match command {
         Internal::Fetch { order } => run_internal(&["fetch".into(), order.into()]),
         Internal::Format { order } => run_internal(&["format".into(), order.into()]),
+        Internal::Guard { order, closed } => guard::run(&order, &closed),
         Internal::Papers { folder } => match papers(&folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

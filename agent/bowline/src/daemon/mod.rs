@@ -22,7 +22,7 @@ use bowline_host::real::events::{Event, Sources};
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
-use bowline_ports::Change;
+use bowline_ports::{Change, GUARD_SERVICE};
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::mount_unit_name;
 use listen::Listeners;
@@ -73,7 +73,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
         engine.resume(&earlier, clock.unix);
     }
-    let counted = Counters::new(&["node", "volumes", "join", "cluster", "labels"])
+    let counted = Counters::new(&["node", "volumes", "join", "guard", "cluster", "labels"])
         .and_then(|counters| Ok((counters, issuing::enrolments()?)));
     let (counters, enrolments) = match counted {
         Ok(counted) => counted,
@@ -252,7 +252,8 @@ impl Daemon {
 /// The units whose changes are worth a look.
 fn watched(settings: &Settings) -> Vec<String> {
     let mounts = settings.volumes.iter().map(|v| mount_unit_name(&v.mount));
-    mounts.chain(wiring::services(settings)).collect()
+    let guard = wiring::guarded(settings).then(|| GUARD_SERVICE.to_string());
+    mounts.chain(wiring::services(settings)).chain(guard).collect()
 }
 
 async fn sleep_maybe(time: Option<Duration>) {

@@ -17,6 +17,7 @@ fn spec(toml: &str) -> Cluster {
         name: None,
         external: false,
         volumes: vec!["data".into()],
+        guarded: false,
         token: None,
         later: Vec::new(),
     }

@@ -51,6 +51,10 @@ impl Change for RealHost {
         Box::pin(units::start_no_block(&self.bus, unit))
     }
 
+    fn restart<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        Box::pin(units::restart(&self.bus, unit))
+    }
+
     fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         Box::pin(units::restart_no_block(&self.bus, unit))
     }

@@ -13,6 +13,7 @@ pub mod door;
 pub mod events;
 mod files;
 pub mod filesystems;
+pub mod guard;
 pub mod http;
 pub mod job;
 mod kubernetes;

@@ -110,12 +110,24 @@ fn is_queued(common: &Properties) -> bool {
 
 /// Starts a unit and waits until its job has ended.
 pub(crate) async fn start(bus: &Bus, name: &str) -> Result<(), PortError> {
-    let what = format!("starting {name}");
+    up(bus, name, false).await
+}
+
+/// Restarts a unit, or starts one that is down, and waits until its job has ended.
+pub(crate) async fn restart(bus: &Bus, name: &str) -> Result<(), PortError> {
+    up(bus, name, true).await
+}
+
+async fn up(bus: &Bus, name: &str, anew: bool) -> Result<(), PortError> {
+    let what = format!("{} {name}", if anew { "restarting" } else { "starting" });
     let manager = bus.manager().await?;
     // Only who has subscribed hears of the end of jobs.
     limited(&what, CALL, manager.subscribe()).await.or_else(already)?;
     let mut ended = limited(&what, CALL, manager.receive_job_removed_with_args(&[(2, name)])).await?;
-    let job = limited(&what, CALL, manager.start_unit(name, "replace")).await?;
+    let job = match anew {
+        true => limited(&what, CALL, manager.restart_unit(name, "replace")).await?,
+        false => limited(&what, CALL, manager.start_unit(name, "replace")).await?,
+    };
     let waited = tokio::time::timeout(START, async {
         while let Some(signal) = ended.next().await {
             if let Ok(args) = signal.args()

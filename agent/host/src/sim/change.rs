@@ -131,6 +131,16 @@ impl Change for SimHost {
         )
     }
 
+    fn restart<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
+        self.change(
+            move |state| state.stop(unit), // killed in between
+            move |state| {
+                state.stop(unit);
+                state.start(unit)
+            },
+        )
+    }
+
     fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(
             |_| {},

@@ -82,8 +82,8 @@ impl Inspect for SimHost {
         now(Ok(self.lock().unit(name)))
     }
 
-    fn journal_tail<'a>(&'a self, _: &'a str, _: usize) -> Fut<'a, Vec<String>> {
-        now(Ok(self.lock().k3s.dies_with.iter().map(|m| format!("level=fatal msg=\"{m}\"")).collect()))
+    fn journal_tail<'a>(&'a self, unit: &'a str, _: usize) -> Fut<'a, Vec<String>> {
+        now(Ok(self.lock().last_words(unit)))
     }
 
     fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>> {

@@ -5,11 +5,13 @@
 //! - `state`: the machine itself.
 //! - `inspect`, `change`: the ports; `ask`: servers of the cluster.
 //! - `systemd`: units, mounts, gates and K3s's life.
+//! - `guard`: ports that are closed to pods.
 //! - `fault`: failures and crashes at any call.
 
 mod ask;
 mod change;
 mod fault;
+mod guard;
 mod inspect;
 mod state;
 mod systemd;
@@ -157,5 +159,10 @@ impl SimHost {
     /// How many times K3s's main process was started since the world began.
     pub fn k3s_starts(&self) -> u32 {
         self.lock().k3s_starts
+    }
+
+    /// How many of these starts found ports open to pods.
+    pub fn open_starts(&self) -> u32 {
+        self.lock().open_starts
     }
 }

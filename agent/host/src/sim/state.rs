@@ -78,6 +78,10 @@ pub(super) struct State {
     pub(super) asked: Vec<Ask>,
     pub(super) violations: Vec<String>,
     pub(super) k3s_starts: u32,
+    /// How many of them were with ports open to pods.
+    pub(super) open_starts: u32,
+    /// The kernel can close ports.
+    pub(super) nftables: bool,
     pub(super) began: Instant,
     pub(super) booted: Instant,
 }
@@ -109,9 +113,12 @@ impl State {
             asked: Vec::new(),
             violations: Vec::new(),
             k3s_starts: 0,
+            open_starts: 0,
+            nftables: world.nftables,
             began: Instant::now(),
             booted: Instant::now(),
         };
+        state.install_guard();
         for disk in &world.disks {
             state.attach(disk);
         }

@@ -1,13 +1,18 @@
-//! systemd in the simulation: unit files, mounts, gates, and K3s as the one service.
+//! systemd in the simulation: unit files, mounts, gates, and two services: K3s, and the guard.
 
+use super::guard::NO_NFTABLES;
 use super::state::{Content, SimUnit, State};
-use bowline_ports::{ActiveState, ErrorKind, Mount, NodeObject, PortError, Ready, Unit};
+use bowline_ports::{
+    ActiveState, ErrorKind, GUARD_SERVICE, GUARD_UNSUPPORTED, Mount, NodeObject, PortError, Ready, Unit,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
 const UNITS: &str = "/etc/systemd/system";
+/// Where units of packages lie.
+pub(super) const PACKAGED: &str = "/usr/lib/systemd/system";
 const K3S: &str = "k3s.service";
 const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
@@ -61,12 +66,18 @@ impl State {
         self.loaded = self
             .files
             .iter()
-            .filter(|(path, _)| path.starts_with(UNITS))
+            .filter(|(path, _)| path.starts_with(UNITS) || path.starts_with(PACKAGED))
             .map(|(path, file)| (path.clone(), file.text()))
             .collect();
     }
 
-    fn state_of(&mut self, name: &str) -> &mut SimUnit {
+    /// Where a unit's file lies, or would.
+    fn file_of(&self, name: &str) -> PathBuf {
+        let (own, packaged) = (Path::new(UNITS).join(name), Path::new(PACKAGED).join(name));
+        if self.files.contains_key(&packaged) && !self.files.contains_key(&own) { packaged } else { own }
+    }
+
+    pub(super) fn state_of(&mut self, name: &str) -> &mut SimUnit {
         self.units.entry(name.to_string()).or_insert_with(|| SimUnit {
             active: false,
             enabled: false,
@@ -78,7 +89,7 @@ impl State {
     }
 
     pub(super) fn enable(&mut self, name: &str) -> Result<(), PortError> {
-        if !self.files.contains_key(&Path::new(UNITS).join(name)) {
+        if !self.files.contains_key(&self.file_of(name)) {
             return Err(PortError::new(ErrorKind::NotFound, format!("{name} has no unit file")));
         }
         self.state_of(name).enabled = true;
@@ -89,6 +100,9 @@ impl State {
         let unit = self.state_of(name);
         if std::mem::take(&mut unit.active) {
             unit.ended = Some(Instant::now());
+        }
+        if name == GUARD_SERVICE {
+            self.open_ports();
         }
         let text = self.loaded.get(&Path::new(UNITS).join(name)).filter(|_| name.ends_with(".mount"));
         if let Some(at) = text.and_then(|text| setting(text, "Where")).map(PathBuf::from) {
@@ -105,13 +119,17 @@ impl State {
     }
 
     pub(super) fn start(&mut self, name: &str) -> Result<(), PortError> {
-        let Some(text) = self.loaded.get(&Path::new(UNITS).join(name)).cloned() else {
+        let Some(text) = self.loaded.get(&self.file_of(name)).cloned() else {
             return Err(PortError::new(ErrorKind::NotFound, format!("Unit {name} not found.")));
         };
-        if self.state_of(name).active {
+        if self.state_of(name).active || (name == GUARD_SERVICE && !self.has_guard_order()) {
             return Ok(());
         }
-        let result = if name.ends_with(".mount") { self.start_mount(&text) } else { self.start_service(name) };
+        let result = match name {
+            GUARD_SERVICE => self.close_ports(),
+            _ if name.ends_with(".mount") => self.start_mount(&text),
+            _ => self.start_service(name),
+        };
         let unit = self.state_of(name);
         unit.failed = result.as_ref().err().map(|e| e.message.clone());
         if result.is_ok() {
@@ -194,8 +212,17 @@ impl State {
         }
         self.state_of(name).started = true;
         self.k3s_starts += 1;
+        self.note_open_ports();
         self.put(Path::new("/etc/rancher/k3s/k3s.yaml"), b"kubeconfig of the simulation".to_vec(), 0o600);
         Ok(())
+    }
+
+    /// What a unit wrote to the journal last.
+    pub(super) fn last_words(&self, unit: &str) -> Vec<String> {
+        match unit {
+            GUARD_SERVICE => vec![NO_NFTABLES.into()],
+            _ => self.k3s.dies_with.iter().map(|message| format!("level=fatal msg=\"{message}\"")).collect(),
+        }
     }
 
     /// Restarts since the start: a K3s that dies is started again every five seconds.
@@ -245,7 +272,7 @@ impl State {
     }
 
     pub(super) fn unit(&self, name: &str) -> Unit {
-        let path = Path::new(UNITS).join(name);
+        let path = self.file_of(name);
         let mut unit = Unit::not_found();
         if let Some(came) = self.came.get(name) {
             unit.began = self.micros(*came);
@@ -277,9 +304,12 @@ impl State {
         (unit.active, unit.sub) = match (state.active, &state.failed) {
             (true, _) if name == K3S => self.k3s_state(state),
             (true, _) => (ActiveState::Active, "mounted".into()),
-            (false, Some(_)) if name.ends_with(".mount") => (ActiveState::Failed, "failed".into()),
+            (false, Some(_)) if name != K3S => (ActiveState::Failed, "failed".into()),
             (false, _) => (ActiveState::Inactive, "dead".into()),
         };
+        if name == GUARD_SERVICE && state.failed.is_some() {
+            unit.exit_status = GUARD_UNSUPPORTED.into();
+        }
         if name == K3S {
             unit.restarts = self.k3s_restarts(state);
             unit.exit_status = i32::from(unit.restarts > 0);

@@ -30,6 +30,8 @@ pub struct World {
     pub labels: Vec<WorldLabel>,
     /// Taints that others set on the Node as soon as it exists (`key=value:effect`).
     pub taints: Vec<String>,
+    /// Whether the kernel can close ports to pods.
+    pub nftables: bool,
     /// Servers that can be asked (`host:port`), and what they answer, one after the other; the last one again and
     /// again. Any other server is unreachable.
     pub answers: BTreeMap<String, Vec<WorldAnswer>>,
@@ -49,6 +51,7 @@ impl Default for World {
             k3s: WorldK3s::default(),
             labels: Vec::new(),
             taints: Vec::new(),
+            nftables: true,
             answers: BTreeMap::new(),
         }
     }

@@ -9,6 +9,7 @@ mod doctor;
 mod downloads;
 mod first_boot;
 mod gate;
+mod guard;
 mod host_faults;
 mod network;
 mod package;

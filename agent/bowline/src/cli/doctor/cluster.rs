@@ -18,6 +18,7 @@ pub(super) async fn gather(host: &dyn Inspect, settings: &Settings, spec: &Spec)
         name: settings.node.name.clone(),
         external: settings.node.external_address.is_some(),
         volumes: Vec::new(),
+        guarded: false,
         token: None,
         later: Vec::new(),
     };

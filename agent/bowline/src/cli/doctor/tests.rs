@@ -204,3 +204,18 @@ async fn a_mirror_whose_name_is_unknown() {
     let checks = examine(&host, outside, Ask { resolve, reach }, &mut |_: &Check| {}).await;
     assert_eq!(findings(&checks), [("release source", "resolving github.com: no", None)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_kept_out_or_it_is_found() {
+    let settings = SETTINGS.replace("[node]", "key-file = \"/etc/bowline/cluster.key\"\n[node]");
+    let host = SimHost::new(&world());
+    settle(&host, &settings).await;
+    assert_eq!(findings(&checks(&host, loaded(&settings)).await), []);
+
+    let host = SimHost::new(&World { nftables: false, ..world() });
+    settle(&host, &settings).await;
+    let checks = checks(&host, loaded(&settings)).await;
+    let found = findings(&checks);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].0 == "ports closed to pods" && found[0].1.starts_with("TCP 7470 is open to pods"), "{found:#?}");
+}

@@ -44,6 +44,7 @@ async fn booted() -> Option<Real> {
         real.host.reload_units().await.unwrap_err(),
         real.host.start("x.service").await.unwrap_err(),
         real.host.start_no_block("x.service").await.unwrap_err(),
+        real.host.restart("x.service").await.unwrap_err(),
         real.host.restart_no_block("x.service").await.unwrap_err(),
         real.host.stop_no_block("x.service").await.unwrap_err(),
         real.host.enable("x.service").await.unwrap_err(),
@@ -71,6 +72,10 @@ async fn a_unit_is_seen_started_and_enabled() {
     let unit = real.host.unit(name).await.unwrap();
     assert_eq!((unit.active, unit.sub.as_str(), unit.result.as_str()), (ActiveState::Active, "exited", "success"));
     assert!(unit.started && !unit.needs_reload);
+    let began = unit.began;
+    real.host.restart(name).await.unwrap();
+    let unit = real.host.unit(name).await.unwrap();
+    assert!(unit.active == ActiveState::Active && unit.began > began, "{unit:?}");
     real.host.enable(name).await.unwrap();
     real.host.enable(name).await.unwrap();
     assert_eq!(real.host.unit(name).await.unwrap().file_state, "enabled");

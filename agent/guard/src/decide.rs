@@ -1,0 +1,108 @@
+//! The plan: what is to be closed, and what is missing for that.
+
+use crate::{Action, Facts, Guard, ports};
+use bowline_engine::{Conditions, Plan, Wait};
+use bowline_ports::{ActiveState, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
+use bowline_settings::Cidr;
+use std::net::IpAddr;
+use std::time::Duration;
+
+const ITEM: &str = "guard";
+
+pub(crate) fn plan(spec: &Guard, facts: &Facts, now: &Conditions) -> Plan<Action> {
+    let mut plan = Plan::default();
+    // Whoever states what is missing here says why; K3s waits meanwhile.
+    let Some(order) = wanted(spec, facts, now) else { return plan };
+    let (unit, text) = (&facts.unit, order.text());
+    let closed = facts.closed.as_ref() == Some(&text);
+    if closed {
+        plan.state("guard", "closed");
+    }
+    if unit.load != "loaded" {
+        let (why, hint) = match unit.load.as_str() {
+            "masked" => ("masked", format!("let it up again: `systemctl unmask {GUARD_SERVICE}`")),
+            "not-found" => ("not there", "install the package again: `apt-get install --reinstall bowline`".into()),
+            other => (other, format!("mend it: `systemctl status {GUARD_SERVICE}`")),
+        };
+        plan.refuse(ITEM, format!("close {} to pods", ports(&order)), format!("{GUARD_SERVICE} is {why}"), hint);
+        return plan;
+    }
+    let known = facts.order.as_ref() == Some(&text);
+    if !known {
+        plan.step(
+            ITEM,
+            Action::Order(order.clone()),
+            format!("{GUARD_SERVICE} reads it at every boot, before K3s starts"),
+        );
+    }
+    if unit.file_state == "disabled" {
+        plan.step(ITEM, Action::Enable, "the next boot must close it before K3s starts");
+    }
+    if !closed {
+        close(&order, known, facts, &mut plan);
+    }
+    plan
+}
+
+/// What remains when the order is written down.
+fn close(order: &GuardOrder, known: bool, facts: &Facts, plan: &mut Plan<Action>) {
+    let unit = &facts.unit;
+    let words = || match facts.last_lines.as_slice() {
+        [] => "nothing".to_string(),
+        lines => lines.join(" | "),
+    };
+    if known && unit.active == ActiveState::Failed && unit.exit_status == i32::from(GUARD_UNSUPPORTED) {
+        // A cluster that does not start would be worse: the proofs guard the door as well.
+        plan.state("guard", "open");
+        let words = words();
+        plan.note(ITEM, format!("{} is open to pods, since this kernel can not close it: {words}", ports(order)));
+        return;
+    }
+    if known && unit.active == ActiveState::Activating {
+        let why = format!("{GUARD_SERVICE} is starting; it said: {}", words());
+        plan.waits.push(
+            Wait::new(ITEM, format!("{} to be closed to pods", ports(order)), why)
+                .deadline(Duration::from_secs(30), format!("mend what it names: `journalctl -u {GUARD_SERVICE}`"))
+                .poll(Duration::from_millis(500)),
+        );
+        return;
+    }
+    let why = match &facts.closed {
+        Some(_) => "something else is closed now",
+        None => "pods have no business there, and K3s does not start before",
+    };
+    plan.step(ITEM, Action::Close(order.clone()), why);
+}
+
+/// What is to be closed; `None` while it is not known.
+fn wanted(spec: &Guard, facts: &Facts, now: &Conditions) -> Option<GuardOrder> {
+    // Asked for, so that a route that comes makes a look.
+    let _ = now.get("default-route");
+    let (address, own) = (now.get("address")?.parse::<IpAddr>().ok()?, now.get("interface")?);
+    let pods = match now.get("cluster-cidr") {
+        Some(told) => told,
+        None if spec.servers.is_empty() || now.is("k3s-founds", "yes") => spec.pods.as_deref()?,
+        None => return None,
+    };
+    let listens = spec.listen.iter().filter_map(|listen| listen.resolve(Some(address))).map(|socket| socket.ip());
+    let holders = listens.flat_map(|ip| facts.addresses.iter().filter(move |a| a.address == ip).map(|a| &a.interface));
+    let mut machines: Vec<String> = holders.chain(&facts.default_route).cloned().collect();
+    machines.push(own.to_string());
+    machines.retain(|name| name != "lo");
+    machines.sort();
+    machines.dedup();
+    let here = sorted(spec.listen.iter().map(|listen| listen.port));
+    let elsewhere = sorted(here.iter().copied().chain(spec.servers.iter().map(|server| server.port)));
+    let pods = pods.split(',').filter_map(|text| text.trim().parse::<Cidr>().ok());
+    Some(GuardOrder { machines, here, elsewhere, pods: pods.map(|net| (net.address(), net.prefix())).collect() })
+}
+
+fn sorted(ports: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut all: Vec<u16> = ports.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests;
