@@ -68,19 +68,12 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
             volumes: gated.clone(),
             guarded,
             token: joins.then(|| TOKEN.into()),
-            later: later(settings),
         }));
         let kubeconfig = if agent { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
         let taints = (!agent).then(|| Taints { wanted: settings.node.taints.clone(), volumes: gated });
         all.push(boxed(Labels { labels: own, taints, name: settings.node.name.clone(), kubeconfig }));
     }
     all
-}
-
-/// What the settings know and this version does not do.
-fn later(settings: &Settings) -> Vec<(&'static str, &'static str)> {
-    let only_claimed = settings.enroll.as_ref().is_some_and(|enroll| enroll.only_claimed);
-    only_claimed.then_some(("enroll.only-claimed", "let only claimed nodes register")).into_iter().collect()
 }
 
 /// Whether this node is of a cluster that lets nodes in: then no pod may reach an issuer.

@@ -29,10 +29,6 @@ const READ_AT_START: &str = "K3s reads its configuration at its start only";
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
     let role = spec.spec.role;
-    for (key, what) in &spec.later {
-        let why = "this version of Bowline does not do that yet";
-        plan.refuse(format!("{ITEM}/{key}"), *what, why, format!("take `{key}` out of the settings"));
-    }
     if now.is("leaving", "yes") {
         return plan;
     }
@@ -60,7 +56,6 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         volumes: spec.volumes.clone(),
         guarded: spec.guarded,
         token: spec.token.clone(),
-        later: Vec::new(),
         external: spec.external,
     };
     let version = exact.to_string();

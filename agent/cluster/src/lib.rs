@@ -52,8 +52,6 @@ pub struct Cluster {
     pub volumes: Vec<String>,
     /// The issuers' ports have to be closed to pods before it starts.
     pub guarded: bool,
-    /// Settings that are understood and that this version does not carry out yet: the key, and what it is about.
-    pub later: Vec<(&'static str, &'static str)>,
     /// It comes into a cluster that is there, with the token in this file.
     pub token: Option<PathBuf>,
 }

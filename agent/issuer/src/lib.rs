@@ -5,6 +5,7 @@
 //! - `object`: claims, tokens and the like as API objects.
 //! - `events`: what `kubectl describe node` tells of it.
 //! - `leases`: how long a Lease has stood still, by this issuer's own clock.
+//! - [`policy`]: only names that were let in lose the startup taint.
 //! - [`nodes`]: who holds which name, and `revoke`.
 
 mod acts;
@@ -12,6 +13,7 @@ mod events;
 mod leases;
 pub mod nodes;
 mod object;
+pub mod policy;
 mod read;
 
 use bowline_enroll::decide::{self, Decision, Order};
@@ -19,7 +21,7 @@ use bowline_enroll::facts::Facts;
 use bowline_enroll::key::ClusterKeys;
 use bowline_enroll::proof::{self, Headers, Proven, Purpose};
 use bowline_enroll::wire::{self, Agreed, EnrollRequest, LeaveRequest, NodeRequest, RefusalBody, WireError};
-use bowline_enroll::{Act, Code, NodeName, Refusal, Secret, sweep};
+use bowline_enroll::{Act, Claim, Code, NodeName, Refusal, Secret, sweep};
 use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use bowline_settings::Enroll;
 use events::{About, Events, Reason};
@@ -328,8 +330,20 @@ impl<O: Objects> Issuer<O> {
             self.act(&act).await?;
         }
         let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
-        for name in read::claimed(&self.objects).await? {
-            self.sweep_one(&name, &keys, unix).await?;
+        // None of the two holds up the other: a server that joins is waiting for its exemption.
+        let claims: Vec<_> = read::claims(&self.objects).await?.into_iter().flatten().map(|read| read.value).collect();
+        let policy = self.policy(&claims).await;
+        for claim in &claims {
+            self.sweep_one(&claim.name, &keys, unix).await?;
+        }
+        policy
+    }
+
+    /// Looks after the policy of `only-claimed`.
+    async fn policy(&self, claims: &[Claim]) -> Result<(), PortError> {
+        let servers = self.settings.only_claimed.then(|| policy::servers(&self.own.name, claims));
+        if policy::keep(&self.objects, servers.as_ref()).await? {
+            tracing::info!("{} is {}", policy::NAME, if servers.is_some() { "in force" } else { "no longer in force" });
         }
         Ok(())
     }

@@ -15,8 +15,12 @@ use std::collections::BTreeMap;
 /// The label of a token: whose it is.
 pub(crate) const NODE_LABEL: &str = "bowline/node";
 
-fn managed() -> Value {
+pub(crate) fn managed() -> Value {
     json!({ MANAGED_BY.0: MANAGED_BY.1 })
+}
+
+pub(crate) fn is_managed(object: &Value) -> bool {
+    object["metadata"]["labels"][MANAGED_BY.0] == MANAGED_BY.1
 }
 
 pub(crate) fn namespace() -> Value {

@@ -111,11 +111,6 @@ pub(crate) async fn claims(objects: &dyn Objects) -> Result<Vec<Result<Read<Clai
     Ok(items(list.as_ref()).map(read_claim).collect())
 }
 
-/// The names that have claims.
-pub(crate) async fn claimed(objects: &dyn Objects) -> Result<Vec<NodeName>, PortError> {
-    Ok(claims(objects).await?.into_iter().flatten().map(|claim| claim.value.name).collect())
-}
-
 pub(crate) fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
     list.and_then(|list| list["items"].as_array()).into_iter().flatten()
 }

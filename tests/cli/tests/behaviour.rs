@@ -232,3 +232,15 @@ fn who_is_in_no_cluster_can_not_leave_one() {
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
     assert!(said.err.contains("there is no [cluster] in the settings"), "{said:?}");
 }
+
+/// What the package's removal runs: silent where there is nothing of Bowline's in a cluster.
+#[test]
+fn retiring_says_only_what_it_leaves_behind() {
+    let said = bowline(good().path(), &["internal", "retire", "--settings", "config.d"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""), "without the setting");
+    let wrong = settings(&[("50.toml", "[enrol]\n", 0o644)]);
+    let said = bowline(wrong.path(), &["internal", "retire", "--settings", "config.d"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    let command = "k3s kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy bowline-only-claimed";
+    assert!(said.err.contains(command) && said.err.contains("`enrol`"), "{}", said.err);
+}

@@ -149,6 +149,8 @@ pub(crate) enum Internal {
     Format { order: PathBuf },
     /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
     Guard { order: PathBuf, closed: PathBuf },
+    /// Take away what is in the cluster for as long as Bowline is; what the package's removal runs
+    Retire,
     /// Write man pages and shell completions
     Papers { folder: PathBuf },
 }

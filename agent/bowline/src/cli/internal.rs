@@ -1,7 +1,8 @@
-//! What Bowline calls itself: long work and the guard in units of PID 1, and the papers at build time.
+//! What Bowline calls itself: long work and the guard in units of PID 1, the papers at build time,
+//! and what a removal of the package leaves to do.
 
 use super::args::{Args, Internal};
-use super::output;
+use super::{output, retire};
 use bowline_host::real::guard;
 use bowline_host::real::job::run_internal;
 use bowline_ports::{ErrorKind, PortError};
@@ -10,11 +11,12 @@ use clap_complete::{Shell, generate_to};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn run(command: Internal) -> ExitCode {
+pub(super) fn run(settings: &Path, command: Internal) -> ExitCode {
     match command {
         Internal::Fetch { order } => run_internal(&["fetch".into(), order.into()]),
         Internal::Format { order } => run_internal(&["format".into(), order.into()]),
         Internal::Guard { order, closed } => guard::run(&order, &closed),
+        Internal::Retire => retire::run(settings),
         Internal::Papers { folder } => match papers(&folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -12,6 +12,7 @@ mod metrics;
 mod nodes;
 mod output;
 mod plan;
+mod retire;
 mod status;
 mod ticket;
 mod volumes;
@@ -34,7 +35,7 @@ pub(crate) const BAD_SETTINGS: u8 = 78;
 pub fn main() -> ExitCode {
     let args = match Args::parse() {
         // Its work makes event loops of its own.
-        Args { command: Command::Internal { command }, .. } => return internal::run(command),
+        Args { settings, command: Command::Internal { command } } => return internal::run(&settings, command),
         args => args,
     };
     // One thread, and a few for what may block; those end soon, since each keeps memory of its own.
@@ -70,6 +71,6 @@ async fn run(args: Args) -> ExitCode {
         Command::Nodes { json, command } => nodes::run(&settings, json, command).await,
         Command::Leave { drain, undo, timeout } => leave::run(&settings, drain, undo, timeout).await,
         Command::Metrics => metrics::run(&settings).await,
-        Command::Internal { command } => internal::run(command),
+        Command::Internal { command } => internal::run(&settings, command),
     }
 }

@@ -19,7 +19,6 @@ fn spec(toml: &str) -> Cluster {
         volumes: vec!["data".into()],
         guarded: false,
         token: None,
-        later: Vec::new(),
     }
 }
 

@@ -59,6 +59,11 @@ fn rules() -> Vec<EnrollRule> {
 
 /// A server of the cluster that is in the store.
 pub(crate) fn issuer(store: &Store) -> Issuer<Store> {
+    issuer_with(store, |settings| settings)
+}
+
+/// One with other settings.
+pub(crate) fn issuer_with(store: &Store, with: impl FnOnce(Enroll) -> Enroll) -> Issuer<Store> {
     let own = Own {
         name: name("control"),
         address: ip("10.0.1.10"),
@@ -71,7 +76,7 @@ pub(crate) fn issuer(store: &Store) -> Issuer<Store> {
         kubernetes: "v1.34.1+k3s1".into(),
     };
     let settings = Enroll { allow: rules(), ..Enroll::default() };
-    Issuer::new(settings, keys(), own, store.clone())
+    Issuer::new(with(settings), keys(), own, store.clone())
 }
 
 /// A machine with a key and a ticket of its own.

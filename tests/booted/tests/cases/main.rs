@@ -13,6 +13,7 @@ mod gate;
 mod guard;
 mod host_faults;
 mod network;
+mod only_claimed;
 mod package;
 mod refused_volumes;
 mod sandbox;

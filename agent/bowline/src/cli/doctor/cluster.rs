@@ -20,7 +20,6 @@ pub(super) async fn gather(host: &dyn Inspect, settings: &Settings, spec: &Spec)
         volumes: Vec::new(),
         guarded: false,
         token: None,
-        later: Vec::new(),
     };
     cluster.observe(host).await
 }

@@ -1,0 +1,91 @@
+//! `only-claimed`: a kubelet under a name that nobody let in may make its Node with the startup taint only, and keeps it.
+
+use anyhow::{Result, ensure};
+use bowline_booted::{
+    FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, hetzner, install_and_wait, ready, releases, settings,
+};
+use bowline_testbed::{Machine, Output, case};
+use serde_json::json;
+use std::time::Duration;
+
+const AGENT: &str = "k3s-trading-dev-worker";
+const RULE: &str = "[enroll]\nonly-claimed = true\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"k3s-trading-dev-*\"\n\
+     role = \"agent\"\nfrom = \"10.0.1.0/24\"\n";
+const SOON: Duration = Duration::from_secs(60);
+/// The policy and what puts it in force.
+const POLICY: &str = "k3s kubectl get validatingadmissionpolicy,validatingadmissionpolicybinding -o name";
+
+/// Makes a Node as a kubelet of that name would.
+fn make_node(server: &Machine, name: &str, taints: &serde_json::Value) -> Result<Output> {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }, "spec": { "taints": taints },
+    });
+    let kubectl = format!("k3s kubectl --as=system:node:{name} --as-group=system:nodes create -f -");
+    server.run_with(&kubectl, node.to_string().as_bytes(), SOON)
+}
+
+fn taints(server: &Machine, name: &str) -> Result<String> {
+    server.ok(&format!("k3s kubectl get node {name} -o jsonpath='{{.spec.taints[*].key}}'"))
+}
+
+fn in_force(server: &Machine, wanted: bool) -> Result<()> {
+    server.wait_for("the policy to come or go", SOON, || {
+        Ok(server.ok(POLICY)?.matches("bowline-only-claimed").count() == if wanted { 2 } else { 0 })
+    })
+}
+
+#[test]
+fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
+    case("only-claimed", |bed| {
+        let releases = releases(bed)?;
+        let server = bare(bed, &releases, None)?;
+        server.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
+        let settings = settings::server(&releases)
+            .replace("role = \"server\"\n", "role = \"server\"\nkey-file = \"/etc/bowline/cluster.key\"\n");
+        install_and_wait(&server, &format!("{settings}{RULE}"))?;
+        in_force(&server, true)?;
+
+        // The API server takes a moment to compile what it was given.
+        server.wait_for("a stranger to be refused", SOON, || {
+            let said = make_node(&server, "stranger", &json!([]))?;
+            if said.success() {
+                server.ok("k3s kubectl delete node stranger")?;
+            }
+            Ok(!said.success() && said.stderr.contains("only-claimed"))
+        })?;
+        let other = json!([{ "key": "bowline/initializing", "effect": "PreferNoSchedule" }]);
+        ensure!(!make_node(&server, "stranger", &other)?.success(), "a taint that keeps nobody away is none");
+        let tainted = json!([{ "key": "bowline/initializing", "effect": "NoSchedule" }]);
+        let said = make_node(&server, "stranger", &tainted)?;
+        ensure!(said.success(), "{said}");
+
+        // Whoever was let in comes in as before.
+        let agent = bare_as(bed, &releases, AGENT, "10.0.1.30", None)?;
+        configure(&agent, &hetzner::agent_settings(&releases, AGENT, None))?;
+        agent.install(&deb()?)?;
+        ready(&agent)?;
+        server.wait_for("the agent to lose the taint", FIRST_BOOT, || {
+            Ok(!taints(&server, AGENT)?.contains("bowline/initializing"))
+        })?;
+        ensure!(taints(&server, "stranger")?.contains("bowline/initializing"), "the stranger keeps it");
+
+        // The cluster's own server comes back by itself.
+        server.ok(&format!("k3s kubectl delete node {NODE} && systemctl restart k3s"))?;
+        server.wait_for("the server's Node to be back", FIRST_BOOT, || {
+            Ok(server.run(&format!("k3s kubectl wait --for=condition=Ready node {NODE} --timeout=1s"))?.success())
+        })?;
+        ready(&server)?;
+
+        // It goes with the setting, and with the package.
+        configure(&server, &format!("{settings}{}", RULE.replace("only-claimed = true", "")))?;
+        in_force(&server, false)?;
+        configure(&server, &format!("{settings}{RULE}"))?;
+        in_force(&server, true)?;
+        let said = server.ok("dpkg --remove bowline 2>&1")?;
+        ensure!(said.contains("bowline-only-claimed"), "{said}");
+        in_force(&server, false)?;
+        let said = make_node(&server, "another", &json!([]))?;
+        ensure!(said.success(), "{said}");
+        Ok(())
+    })
+}
