@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, api_port, other};
+use crate::facts::{Facts, Restart, api_port, other, seen};
 use crate::release::{Release, pinned, staged};
 use crate::{Action, BINARY, Cluster, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
@@ -305,6 +305,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     if let Some(node) = &facts.node {
         plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
+        plan.state("node-seen", seen(node));
     }
     let soon = Duration::from_millis(500);
     let ready = facts.node.as_ref().is_some_and(|n| n.ready == Ready::True);
