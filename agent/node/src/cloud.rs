@@ -56,7 +56,7 @@ impl CloudFacts {
             // Google's are paths.
             instance_type: text("instance_type")
                 .or_else(|| first(&TYPES))
-                .and_then(|path| path.rsplit('/').next().map(String::from)),
+                .and_then(|path| said(path.rsplit('/').next()?)),
             region: text("region").or_else(|| first(&REGIONS)),
             zone: text("availability_zone").or_else(|| first(&ZONES)),
             public_ipv4: first(&PUBLIC).and_then(|address| address.parse().ok()),
@@ -72,13 +72,13 @@ impl CloudFacts {
         match self.cloud.as_str() {
             // Its region is the place; what the metadata call so is the network zone.
             "hetzner" => {
-                if let Some((place, _)) = zone.split_once("-dc") {
-                    self.region = Some(place.into());
+                if let Some(place) = zone.split_once("-dc").and_then(|(place, _)| said(place)) {
+                    self.region = Some(place);
                 }
             }
             // cloud-init keeps the name of the availability domain only.
             "oracle" if self.region.is_none() => {
-                self.region = zone.rsplit_once("-ad-").map(|(region, _)| region.into());
+                self.region = zone.rsplit_once("-ad-").and_then(|(region, _)| said(region));
             }
             // cloud-init's zone is the fault domain, which counts only where there are no zones.
             "azure" => {
@@ -108,12 +108,17 @@ impl CloudFacts {
 
 /// A text or number that says something.
 fn word(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.trim().to_string(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    Some(text).filter(|text| !NOTHING.contains(&text.as_str()))
+    match value {
+        Value::String(text) => said(text),
+        Value::Number(number) => said(&number.to_string()),
+        _ => None,
+    }
+}
+
+/// A text, unless it says nothing.
+fn said(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!NOTHING.contains(&text)).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -125,7 +130,7 @@ mod tests {
     }
 
     /// Region, zone, instance id, instance type, public address.
-    fn said(data: &str) -> [String; 5] {
+    fn told(data: &str) -> [String; 5] {
         let facts = facts(data);
         let or = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         let public = facts.public_ipv4.map(|address| address.to_string());
@@ -136,33 +141,42 @@ mod tests {
     fn what_each_cloud_says() {
         let hetzner = r#"{"v1":{"cloud_name":"hetzner","instance_id":"42","region":"eu-central",
             "availability_zone":"fsn1-dc14"},"ds":{"meta_data":{"public-ipv4":"203.0.113.7"}}}"#;
-        assert_eq!(said(hetzner), ["fsn1", "fsn1-dc14", "42", "-", "203.0.113.7"]);
+        assert_eq!(told(hetzner), ["fsn1", "fsn1-dc14", "42", "-", "203.0.113.7"]);
         let oracle = r#"{"v1":{"cloud_name":"oracle","instance_id":"ocid1.instance.oc1..x","region":null,
             "availability_zone":"uk-london-1-ad-2"},"ds":{"meta_data":{"instance-id":"ocid1.instance.oc1..x"}}}"#;
-        assert_eq!(said(oracle), ["uk-london-1", "uk-london-1-ad-2", "ocid1.instance.oc1..x", "-", "-"]);
+        assert_eq!(told(oracle), ["uk-london-1", "uk-london-1-ad-2", "ocid1.instance.oc1..x", "-", "-"]);
         let aws = r#"{"v1":{"cloud_name":"aws","instance_id":"i-0abc","region":"eu-central-1",
             "availability_zone":"eu-central-1a"},
             "ds":{"meta_data":{"instance-type":"t3.micro","public-ipv4":"203.0.113.8"}}}"#;
-        assert_eq!(said(aws), ["eu-central-1", "eu-central-1a", "i-0abc", "t3.micro", "203.0.113.8"]);
+        assert_eq!(told(aws), ["eu-central-1", "eu-central-1a", "i-0abc", "t3.micro", "203.0.113.8"]);
         let gce = r#"{"v1":{"cloud_name":"gce","instance_id":"77","region":"europe-west1",
             "availability_zone":"europe-west1-b"},
             "ds":{"meta_data":{"machine-type":"projects/1/machineTypes/n2-standard-2"}}}"#;
-        assert_eq!(said(gce), ["europe-west1", "europe-west1-b", "77", "n2-standard-2", "-"]);
+        assert_eq!(told(gce), ["europe-west1", "europe-west1-b", "77", "n2-standard-2", "-"]);
         let azure = r#"{"v1":{"cloud_name":"azure","instance_id":"6d33","region":"westus2","availability_zone":"0"},
             "ds":{"meta_data":{"imds":{"compute":{"location":"westus2","vmSize":"Standard_D2","zone":"1"},
             "network":{"interface":[{"ipv4":{"ipAddress":[{"publicIpAddress":"203.0.113.9"}]}}]}}}}}"#;
-        assert_eq!(said(azure), ["westus2", "westus2-1", "6d33", "Standard_D2", "203.0.113.9"]);
-        assert_eq!(said(&azure.replace(r#""zone":"1""#, r#""zone":"""#))[1], "0");
+        assert_eq!(told(azure), ["westus2", "westus2-1", "6d33", "Standard_D2", "203.0.113.9"]);
+        assert_eq!(told(&azure.replace(r#""zone":"1""#, r#""zone":"""#))[1], "0");
         let ocean = r#"{"v1":{"cloud_name":"digitalocean","instance_id":"99","region":null,
             "availability_zone":"fra1"},"ds":{"meta_data":{
             "interfaces":{"public":[{"ipv4":{"ip_address":"203.0.113.10"}}]}}}}"#;
-        assert_eq!(said(ocean), ["fra1", "fra1", "99", "-", "203.0.113.10"]);
+        assert_eq!(told(ocean), ["fra1", "fra1", "99", "-", "203.0.113.10"]);
     }
 
     #[test]
     fn words_for_nothing_are_nothing() {
         let data = r#"{"v1":{"cloud_name":"upcloud","instance_id":"a","region":"None","availability_zone":"default"}}"#;
-        assert_eq!(said(data), ["-", "-", "a", "-", "-"]);
+        assert_eq!(told(data), ["-", "-", "a", "-", "-"]);
+    }
+
+    #[test]
+    fn a_part_of_a_word_may_say_nothing_too() {
+        let hetzner = r#"{"v1":{"cloud_name":"hetzner","instance_id":"a","instance_type":"types/ ","region":"eu",
+            "availability_zone":"-dc14"}}"#;
+        assert_eq!(told(hetzner), ["eu", "-dc14", "a", "-", "-"]);
+        let oracle = r#"{"v1":{"cloud_name":"oracle","instance_id":"a","availability_zone":"-ad-1"}}"#;
+        assert_eq!(told(oracle), ["-", "-ad-1", "a", "-", "-"]);
     }
 
     #[test]
