@@ -95,7 +95,7 @@ impl Capability for Labels {
 
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        // Whoever reads the Node once a minute tells by it that others have changed something.
+        // `cluster` reads the Node now and then, and tells by this that others have changed something.
         let _ = now.get("node-seen");
         if now.is("leaving", "yes") {
             return plan;

@@ -4,6 +4,7 @@
 pub mod document;
 pub mod hetzner;
 pub mod looks;
+pub mod servers;
 pub mod settings;
 pub mod told;
 
