@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, api_port, other};
+use crate::facts::{Facts, Restart, api_port, other, seen};
 use crate::release::{Release, pinned, staged};
 use crate::{Action, BINARY, Cluster, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
@@ -313,6 +313,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     }
     if let Some(node) = &facts.node {
         plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
+        plan.state("node-seen", seen(node));
     }
     let soon = Duration::from_millis(500);
     let ready = facts.node.as_ref().is_some_and(|n| n.ready == Ready::True);

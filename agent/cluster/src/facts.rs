@@ -3,11 +3,12 @@
 use crate::release::{STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
-    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Unit,
+    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, Role};
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// Why K3s has to be restarted.
@@ -129,6 +130,14 @@ async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>,
         Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, message, .. }) => Ok((None, Some(message))),
         Err(error) => Ok((None, Some(error.message))),
     }
+}
+
+/// A word that changes when others have changed something of the Node, for whoever reads it seldom.
+pub(crate) fn seen(node: &NodeObject) -> String {
+    let NodeObject { uid, labels, managers, taints, own_taints, ready, .. } = node;
+    let mut hasher = DefaultHasher::new();
+    (uid, labels, managers, taints, own_taints, *ready == Ready::True).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 pub(crate) fn other(role: Role) -> Role {

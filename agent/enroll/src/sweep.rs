@@ -86,6 +86,15 @@ pub fn granted(name: &NodeName, facts: &Facts, rules: &[EnrollRule]) -> Vec<Act>
     acts
 }
 
+/// Whether time alone brings something to clean up about a name: a token or a claim that ends, and where they are
+/// removed (`enroll.remove-gone-after`) a Node that is silent.
+pub fn is_under_way(facts: &Facts, removes: bool) -> bool {
+    let claim = facts.claim.as_ref().map(|claim| &claim.value).filter(|claim| claim.revoked.is_none());
+    let ends = claim.is_some_and(|claim| claim.expires().is_some());
+    let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
+    !facts.tokens.is_empty() || ends || (claim.is_some() && removes && silent)
+}
+
 /// A server's turn to join, given back by itself: it has joined.
 pub fn turn(own: &NodeName, facts: &Facts) -> Option<Act> {
     let join = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(own))?;

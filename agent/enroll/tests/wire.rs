@@ -70,6 +70,17 @@ fn an_answer_goes_there_and_back_and_hides_its_token() {
 }
 
 #[test]
+fn an_option_to_agree_on_is_told_once() {
+    let mut told = grant();
+    told.agreed.options.insert("secrets-encryption".into(), "true".into());
+    let body = String::from_utf8(told.to_body()).unwrap();
+    assert!(matches!(parse_enroll_answer(200, body.as_bytes()), Ok(EnrollAnswer::Granted(got)) if *got == told));
+    let once = "\"secrets-encryption\":\"true\"";
+    let twice = body.replace(once, &format!("{once},\"secrets-encryption\":\"false\""));
+    assert!(twice.len() > body.len() && parse_enroll_answer(200, twice.as_bytes()).is_err());
+}
+
+#[test]
 fn unknown_name_and_wrong_ticket_are_told_apart_by_nothing() {
     assert_eq!(RefusalBody::of(&Refusal::not_let_in(), 7), RefusalBody::of(&Refusal::not_let_in(), 7));
     assert_eq!(RefusalBody::of(&Refusal::not_let_in(), 7).0, 403);

@@ -18,9 +18,10 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
         Act::CreateClaim(claim) => {
             let object = object::claim(claim, None);
             match objects.write(&claims, Write::Create(&object)).await {
-                // The first claim of all: nobody made the namespace yet.
+                // The first claim of all: nobody made the namespace yet, or somebody does at this moment.
                 Err(error) if error.kind == ErrorKind::NotFound => {
-                    objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await?;
+                    let made = objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await;
+                    made.or_else(|error| if error.kind == ErrorKind::Changed { Ok(()) } else { Err(error) })?;
                     objects.write(&claims, Write::Create(&object)).await
                 }
                 other => other,

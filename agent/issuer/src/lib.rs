@@ -6,6 +6,7 @@
 //! - `events`: what `kubectl describe node` tells of it.
 //! - `leases`: how long a Lease has stood still, by this issuer's own clock.
 //! - [`policy`]: only names that were let in lose the startup taint.
+//! - `sweep`: what it does without being asked.
 //! - [`nodes`]: who holds which name, and `revoke`.
 
 mod acts;
@@ -15,20 +16,22 @@ pub mod nodes;
 mod object;
 pub mod policy;
 mod read;
+mod sweep;
 
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::Facts;
 use bowline_enroll::key::ClusterKeys;
 use bowline_enroll::proof::{self, Headers, Proven, Purpose};
 use bowline_enroll::wire::{self, Agreed, EnrollRequest, LeaveRequest, NodeRequest, RefusalBody, WireError};
-use bowline_enroll::{Act, Claim, Code, NodeName, Refusal, Secret, sweep};
+use bowline_enroll::{Act, Code, NodeName, Refusal, Role, Secret};
 use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use bowline_settings::Enroll;
 use events::{About, Events, Reason};
 use leases::Leases;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::Notify;
+pub use sweep::Rest;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// The journal's message id of a machine that was let in.
@@ -113,8 +116,12 @@ pub struct Issuer<O> {
     leases: Mutex<Leases>,
     events: Mutex<Events>,
     untold: Notify,
+    places: Semaphore,
 }
 
+/// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
+/// machines at once would otherwise open thousands of connections to the API, which serves them no sooner for that.
+const AT_ONCE: usize = 16;
 /// How often one request looks at most, when what it decided by has moved before it could act.
 const LOOKS: usize = 3;
 
@@ -135,18 +142,8 @@ impl<O: Objects> Issuer<O> {
     /// An issuer over the API of its cluster.
     pub fn new(settings: Enroll, keys: ClusterKeys, own: Own, objects: O) -> Self {
         let (leases, events) = (Mutex::default(), Mutex::default());
-        Self { settings, keys, own, objects, leases, events, untold: Notify::new() }
-    }
-
-    /// Makes what all claims need: their namespace.
-    ///
-    /// # Errors
-    /// The API does not answer, or says no.
-    pub async fn prepare(&self) -> Result<(), PortError> {
-        match self.objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await {
-            Err(error) if error.kind == ErrorKind::Changed => Ok(()),
-            other => other,
-        }
+        let (untold, places) = (Notify::new(), Semaphore::new(AT_ONCE));
+        Self { settings, keys, own, objects, leases, events, untold, places }
     }
 
     /// Answers one request. `unix` is this server's clock, `random` unguessable bytes for a token.
@@ -164,6 +161,8 @@ impl<O: Objects> Issuer<O> {
             let proof = ticket.map(|t| proof::answer(purpose, &asked.binding, status, asked.body, &body, &t));
             return Answer { status, body, proof, wrong: true, result: Code::NotLetIn.as_str() };
         };
+        // Proven ones alone wait for a place, so that wrong proofs keep nobody out. It is never closed.
+        let _place = self.places.acquire().await;
         let (status, body, result) = match self.decide(purpose, &proven, &asked, unix, random).await {
             Ok(body) => (200, body, done(purpose)),
             Err(refusal) => {
@@ -219,20 +218,20 @@ impl<O: Objects> Issuer<O> {
         match purpose {
             Purpose::Enroll => {
                 let request = EnrollRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix).await?;
                 let decision = decide::enroll(&order, &request, &facts, random);
                 let grant = self.carry_out(&about, &facts, decision).await?;
                 Ok(grant.to_body())
             }
             Purpose::Node => {
                 let request = NodeRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix).await?;
                 let answer = self.carry_out(&about, &facts, decide::node(&order, &request, &facts)).await?;
                 Ok(answer.to_body())
             }
             Purpose::Leave => {
                 let request = LeaveRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix).await?;
                 let answer = self.carry_out(&about, &facts, decide::leave(&order, &request, &facts)).await?;
                 Ok(answer.to_body())
             }
@@ -308,61 +307,10 @@ impl<O: Objects> Issuer<O> {
     }
 
     /// Everything about a name, read now.
-    async fn facts(&self, name: &NodeName, unix: u64) -> Result<Facts, Refusal> {
-        read::facts(&self.objects, &self.own, &self.leases, name, unix).await.map_err(|error| {
+    async fn facts(&self, role: Role, name: &NodeName, unix: u64) -> Result<Facts, Refusal> {
+        read::facts(&self.objects, &self.own, &self.leases, (role, name), unix).await.map_err(|error| {
             tracing::warn!("can not decide about {name}: {error}");
             decide::failed()
         })
-    }
-
-    /// Writes the claim of this server itself, and cleans up what is over. `key` is this machine's public key.
-    ///
-    /// # Errors
-    /// The first that went wrong; the next sweep does what is left.
-    pub async fn sweep(&self, key: &bowline_enroll::key::PublicKey, unix: u64) -> Result<(), PortError> {
-        self.prepare().await?;
-        let own = &self.own.name;
-        let facts = read::facts(&self.objects, &self.own, &self.leases, own, unix).await?;
-        if let Some(act) = sweep::own(own, key, self.own.address, &facts) {
-            self.act(&act).await?;
-        }
-        if let Some(act) = sweep::turn(own, &facts) {
-            self.act(&act).await?;
-        }
-        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
-        // None of the two holds up the other: a server that joins is waiting for its exemption.
-        let claims: Vec<_> = read::claims(&self.objects).await?.into_iter().flatten().map(|read| read.value).collect();
-        let policy = self.policy(&claims).await;
-        for claim in &claims {
-            self.sweep_one(&claim.name, &keys, unix).await?;
-        }
-        policy
-    }
-
-    /// Looks after the policy of `only-claimed`.
-    async fn policy(&self, claims: &[Claim]) -> Result<(), PortError> {
-        let servers = self.settings.only_claimed.then(|| policy::servers(&self.own.name, claims));
-        if policy::keep(&self.objects, servers.as_ref()).await? {
-            tracing::info!("{} is {}", policy::NAME, if servers.is_some() { "in force" } else { "no longer in force" });
-        }
-        Ok(())
-    }
-
-    /// Cleans up about one name; again from a new look when something moved in between, be it by its own acts.
-    async fn sweep_one(&self, name: &NodeName, keys: &[String], unix: u64) -> Result<(), PortError> {
-        let after = self.settings.remove_gone_after.map(|span| span.duration());
-        let mut result = Ok(());
-        for _ in 0..LOOKS {
-            let facts = read::facts(&self.objects, &self.own, &self.leases, name, unix).await?;
-            let mut acts = sweep::name(name, &facts, after, keys);
-            if acts.is_empty() {
-                acts = sweep::granted(name, &facts, &self.settings.allow);
-            }
-            result = self.all(&acts).await;
-            if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
-                break;
-            }
-        }
-        result
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::acts::{self, SECRETS};
 use crate::object::{NODE_LABEL, read_claim};
-use crate::read::{claims, items};
+use crate::read::{NODES, claims, each, items};
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::facts::Read;
 use bowline_enroll::{Act, NodeName};
@@ -70,11 +70,12 @@ pub struct Holders {
 /// # Errors
 /// The API does not answer, or says no.
 pub async fn holders(objects: &dyn Objects) -> Result<Holders, PortError> {
-    let (claims, nodes) = tokio::try_join!(claims(objects), objects.get("/api/v1/nodes"))?;
-    let uid = |object: &serde_json::Value| object["metadata"]["uid"].as_str().map(String::from);
-    let nodes: BTreeMap<String, String> = items(nodes.as_ref())
-        .filter_map(|node| Some((node["metadata"]["name"].as_str()?.to_owned(), uid(node)?)))
-        .collect();
+    let mut nodes = BTreeMap::<String, String>::new();
+    let see = |node: &serde_json::Value| {
+        let text = |key: &str| node["metadata"][key].as_str().map(String::from);
+        nodes.extend(text("name").zip(text("uid")));
+    };
+    let (claims, ()) = tokio::try_join!(claims(objects), each(objects, NODES, see))?;
     let mut holders = Holders::default();
     for claim in claims {
         match claim {

@@ -18,8 +18,8 @@ const POLICIES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissio
 const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
 
 /// The servers that may make their Node without the taint.
-pub(crate) fn servers(own: &NodeName, claims: &[Claim]) -> BTreeSet<NodeName> {
-    let held = claims.iter().filter(|claim| claim.role == Role::Server && claim.revoked.is_none());
+pub(crate) fn servers<'a>(own: &NodeName, claims: impl Iterator<Item = &'a Claim>) -> BTreeSet<NodeName> {
+    let held = claims.filter(|claim| claim.role == Role::Server && claim.revoked.is_none());
     held.map(|claim| claim.name.clone()).chain([own.clone()]).collect()
 }
 

@@ -1,95 +1,133 @@
 //! What the Kubernetes API knows of a name.
 
 use crate::Own;
+use crate::acts::SECRETS;
 use crate::leases::Leases;
 use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token};
-use bowline_enroll::NodeName;
 use bowline_enroll::claim::{COMPONENT, Claim, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
-use bowline_ports::{Objects, PortError};
+use bowline_enroll::{NodeName, Role};
+use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use tokio::time::Instant;
 
 /// The Lease under which one server joins at a time.
 pub(crate) const JOIN_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/bowline/leases/server-join";
 
-/// The Nodes of the servers.
-const SERVERS: &str = "/api/v1/nodes?labelSelector=node-role.kubernetes.io%2Fcontrol-plane%3Dtrue";
+/// Its key among the Leases that are watched: no name of a node.
+pub(crate) const JOIN: &str = "(join)";
+/// All Nodes.
+pub(crate) const NODES: &str = "/api/v1/nodes";
+/// The Leases that kubelets renew.
+pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+/// How many objects of a collection are read at a time: the Nodes of a large cluster are megabytes.
+const PAGE: usize = 200;
+/// More pages than any cluster has.
+const PAGES: usize = 1000;
+/// The label of a server's Node.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// The label of a member of embedded etcd.
 const ETCD: &str = "node-role.kubernetes.io/etcd";
 
-/// Everything that a decision about a name is made from.
+/// Everything that a decision about a name in a role is made from.
 pub(crate) async fn facts(
     objects: &dyn Objects,
     own: &Own,
     leases: &Mutex<Leases>,
-    name: &NodeName,
+    (role, name): (Role, &NodeName),
     unix: u64,
 ) -> Result<Facts, PortError> {
     let claim_path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", Claim::object_name(name));
-    let node_path = format!("/api/v1/nodes/{name}");
-    let lease_path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
-    let password_path = format!("/api/v1/namespaces/kube-system/secrets/{}", password_name(name));
-    let tokens_path = format!("/api/v1/namespaces/kube-system/secrets?labelSelector={NODE_LABEL}%3D{name}");
-    let (claim, node, lease, password, tokens, join, servers) = tokio::try_join!(
+    let node_path = format!("{NODES}/{name}");
+    let lease_path = format!("{LEASES}/{name}");
+    let password_path = format!("{SECRETS}/{}", password_name(name));
+    let tokens_path = format!("{SECRETS}?labelSelector={NODE_LABEL}%3D{name}");
+    // Of the servers an agent is only told where they are: there the API's own memory will do, which answers at once.
+    // Who joins them, and whether they are a quorum, is asked of etcd.
+    let any = if role == Role::Agent { "&resourceVersion=0" } else { "" };
+    let servers_path = format!("{NODES}?labelSelector=node-role.kubernetes.io%2Fcontrol-plane%3Dtrue{any}");
+    let join = async {
+        match role {
+            Role::Server => objects.get(JOIN_LEASE).await,
+            Role::Agent => Ok(None),
+        }
+    };
+    let (claim, node, lease, password, tokens, servers, join) = tokio::try_join!(
         objects.get(&claim_path),
         objects.get(&node_path),
         objects.get(&lease_path),
         objects.get(&password_path),
         objects.get(&tokens_path),
-        objects.get(JOIN_LEASE),
-        objects.get(SERVERS),
+        objects.get(&servers_path),
+        join,
     )?;
     // Monotonic, and in tests as fast as they like.
     let now = Instant::now().into_std();
     let look = |key: &str, lease: Option<&Value>| {
-        // The version too: a Lease that was deleted and made anew has moved.
-        let what = lease.map(|lease| format!("{} {}", lease["metadata"]["uid"], lease["metadata"]["resourceVersion"]));
-        leases.lock().unwrap_or_else(PoisonError::into_inner).look(key, what, now)
+        leases.lock().unwrap_or_else(PoisonError::into_inner).look(key, lease.map(version), now)
     };
+    let mut cluster = Servers::new(own);
+    items(servers.as_ref()).for_each(|server| cluster.see(server));
     Ok(Facts {
         claim: claim.as_ref().map(read_claim).transpose()?,
         node: node.as_ref().map(read_node),
         lease_still_for: look(name.as_str(), lease.as_ref()),
         password: password.as_ref().map(|p| read(p, decoded(&p["data"]["hash"]).unwrap_or_default())),
         tokens: items(tokens.as_ref()).filter_map(read_token).collect(),
-        join: join.as_ref().map(|join| {
-            let still_for = look("(join)", Some(join));
-            read_join(join, still_for)
-        }),
-        cluster: cluster(own, servers.as_ref()),
+        join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)))),
+        cluster: cluster.cluster(),
         now: unix,
     })
 }
 
+/// What tells that a Lease has moved. The uid too: one that was deleted and made anew has.
+pub(crate) fn version(lease: &Value) -> String {
+    format!("{} {}", lease["metadata"]["uid"], lease["metadata"]["resourceVersion"])
+}
+
 /// The cluster as this server knows it and as its servers' Nodes tell it. This server comes first: it answers, and the
 /// others may not.
-fn cluster(own: &Own, servers: Option<&Value>) -> Cluster {
-    let mut addresses = vec![own.address];
-    let mut members = Vec::new();
-    for server in items(servers) {
-        let node = read_node(server).value;
-        if own.etcd && node.labels.get(ETCD).is_some_and(|is| is == "true") {
-            let name = server["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            members.push(Member { node: name, healthy: node.ready == Ready::True && !is_learner(server) });
-        }
-        let address = node.internal_ips.first().filter(|address| !node.deleting && !addresses.contains(address));
-        addresses.extend(address);
+pub(crate) struct Servers<'a> {
+    own: &'a Own,
+    addresses: Vec<IpAddr>,
+    members: Vec<Member>,
+}
+
+impl<'a> Servers<'a> {
+    pub(crate) fn new(own: &'a Own) -> Self {
+        Self { own, addresses: vec![own.address], members: Vec::new() }
     }
-    Cluster {
-        ca_hash: own.ca_hash.clone(),
-        server_token: own.server_token.clone(),
-        etcd: own.etcd,
-        members,
-        issuers: addresses.iter().map(|address| SocketAddr::new(*address, own.port).to_string()).collect(),
-        servers: addresses
-            .iter()
-            .map(|address| format!("https://{}", SocketAddr::new(*address, own.api_port)))
-            .collect(),
-        agreed: own.agreed.clone(),
-        kubernetes: own.kubernetes.clone(),
+
+    /// Sees a Node, which may be no server's.
+    pub(crate) fn see(&mut self, server: &Value) {
+        if server["metadata"]["labels"][CONTROL_PLANE] != "true" {
+            return;
+        }
+        let node = read_node(server).value;
+        if self.own.etcd && node.labels.get(ETCD).is_some_and(|is| is == "true") {
+            let name = server["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            self.members.push(Member { node: name, healthy: node.ready == Ready::True && !is_learner(server) });
+        }
+        let address = node.internal_ips.first().filter(|it| !node.deleting && !self.addresses.contains(it));
+        self.addresses.extend(address);
+    }
+
+    pub(crate) fn cluster(self) -> Cluster {
+        let Self { own, addresses, members } = self;
+        let issuers = addresses.iter().map(|address| SocketAddr::new(*address, own.port).to_string());
+        let servers = addresses.iter().map(|address| format!("https://{}", SocketAddr::new(*address, own.api_port)));
+        Cluster {
+            ca_hash: own.ca_hash.clone(),
+            server_token: own.server_token.clone(),
+            etcd: own.etcd,
+            members,
+            issuers: issuers.collect(),
+            servers: servers.collect(),
+            agreed: own.agreed.clone(),
+            kubernetes: own.kubernetes.clone(),
+        }
     }
 }
 
@@ -99,16 +137,37 @@ fn is_learner(server: &Value) -> bool {
     conditions.any(|condition| condition["type"] == "EtcdIsVoter" && condition["status"] != "True")
 }
 
-fn read_join(join: &Value, still_for: std::time::Duration) -> Read<JoinLease> {
+pub(crate) fn read_join(join: &Value, still_for: std::time::Duration) -> Read<JoinLease> {
     let holder = join["spec"]["holderIdentity"].as_str().and_then(|name| NodeName::new(name).ok());
     read(join, JoinLease { holder, still_for })
 }
 
+/// The path of all claims.
+pub(crate) fn claims_path() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector={}%3D{}", COMPONENT.0, COMPONENT.1)
+}
+
 /// All claims: those that can not be read with why.
 pub(crate) async fn claims(objects: &dyn Objects) -> Result<Vec<Result<Read<Claim>, PortError>>, PortError> {
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector={}%3D{}", COMPONENT.0, COMPONENT.1);
-    let list = objects.get(&path).await?;
-    Ok(items(list.as_ref()).map(read_claim).collect())
+    let mut claims = Vec::new();
+    each(objects, &claims_path(), |object| claims.push(read_claim(object))).await?;
+    Ok(claims)
+}
+
+/// Shows every object of a collection, which may have a selector, a page at a time.
+pub(crate) async fn each(objects: &dyn Objects, path: &str, mut show: impl FnMut(&Value)) -> Result<(), PortError> {
+    let join = if path.contains('?') { '&' } else { '?' };
+    let mut next = String::new();
+    for _ in 0..PAGES {
+        let page = objects.get(&format!("{path}{join}limit={PAGE}{next}")).await?;
+        items(page.as_ref()).for_each(&mut show);
+        let token = page.as_ref().and_then(|page| page["metadata"]["continue"].as_str());
+        match token.filter(|token| !token.is_empty()) {
+            Some(token) => next = format!("&continue={token}"),
+            None => return Ok(()),
+        }
+    }
+    Err(PortError::new(ErrorKind::Invalid, format!("{path} has no end")))
 }
 
 pub(crate) fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {

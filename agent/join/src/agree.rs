@@ -44,7 +44,9 @@ pub fn agreed(config: &Config) -> Agreed {
         service_cidr: text("service-cidr"),
         cluster_dns: text("cluster-dns"),
         cluster_domain: text("cluster-domain"),
-        disable: own(config, DISABLE).map(|all| all.split(',').map(String::from).collect()).unwrap_or_default(),
+        disable: own(config, DISABLE)
+            .filter(|all| !all.is_empty())
+            .map_or_else(Vec::new, |all| all.split(',').map(String::from).collect()),
         flannel_backend: text("flannel-backend"),
         options: FURTHER.iter().filter_map(|key| Some(((*key).to_owned(), own(config, key)?))).collect(),
     }
@@ -107,11 +109,29 @@ fn spread(agreed: &Agreed) -> Vec<(String, String)> {
         ("flannel-backend", agreed.flannel_backend.clone()),
         (DISABLE, agreed.disable.join(",")),
     ];
-    let named = named.into_iter().map(|(key, value)| (key.to_owned(), value));
-    named.chain(agreed.options.clone()).collect()
+    // An option that has a field of its own is that one, whatever else is told.
+    let further = agreed.options.iter().filter(|(key, _)| !named.iter().any(|(name, _)| name == key));
+    let further: Vec<_> = further.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let all = named.into_iter().map(|(key, value)| (key.to_owned(), value)).chain(further);
+    let all = all.map(|(key, value)| {
+        let value = normal(&key, [value.as_str()]);
+        (key, value)
+    });
+    all.collect()
 }
 
-/// What the settings say of an option; lists with commas, `disable` sorted.
+/// A value as it is compared: lists with commas, without spaces, and where their order says nothing in one order.
+fn normal<'a>(key: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = texts.into_iter().flat_map(|text| text.split(',')).map(str::trim).collect();
+    all.retain(|part| !part.is_empty());
+    if key == DISABLE {
+        all.sort_unstable();
+        all.dedup();
+    }
+    all.join(",")
+}
+
+/// What the settings say of an option, as it is compared.
 fn own(config: &Config, key: &str) -> Option<String> {
     let one = |value: &ConfigScalar| match value {
         ConfigScalar::Text(text) => text.clone(),
@@ -120,15 +140,11 @@ fn own(config: &Config, key: &str) -> Option<String> {
         // None of these is a secret, and none may become known by being compared.
         ConfigScalar::Secret(_) => String::new(),
     };
-    let mut all: Vec<String> = match config.get(key)? {
-        ConfigValue::One(value) => one(value).split(',').map(|part| part.trim().to_owned()).collect(),
+    let all: Vec<String> = match config.get(key)? {
+        ConfigValue::One(value) => vec![one(value)],
         ConfigValue::Many(values) => values.iter().map(one).collect(),
     };
-    if key == DISABLE {
-        all.sort();
-        all.dedup();
-    }
-    Some(all.join(","))
+    Some(normal(key, all.iter().map(String::as_str)))
 }
 
 #[cfg(test)]
@@ -173,6 +189,29 @@ mod tests {
         let other = config(&[("disable", text("servicelb, traefik"))]);
         assert!(differences(&other, &told).is_empty());
         assert_eq!(taken_over(&other, &told).len(), 2);
+    }
+
+    #[test]
+    fn lists_are_the_same_however_they_are_written() {
+        let told = Agreed {
+            disable: ["traefik", "", "servicelb", "traefik"].map(String::from).into(),
+            cluster_cidr: " 10.42.0.0/16, fd00::/56".into(),
+            // What has a field of its own is not told twice.
+            options: BTreeMap::from([("cluster-cidr".into(), "10.99.0.0/16".into())]),
+            ..agreed(&Config::new())
+        };
+        let taken = taken_over(&Config::new(), &told);
+        assert_eq!(
+            serde_json::json!(taken),
+            serde_json::json!({ "cluster-cidr": "10.42.0.0/16,fd00::/56", "disable": ["servicelb", "traefik"] })
+        );
+        assert!(differences(&taken, &told).is_empty() && taken_over(&taken, &told).is_empty());
+        let within = config(&[
+            ("disable", list(&["traefik,servicelb", ""])),
+            ("cluster-cidr", list(&["10.42.0.0/16", "fd00::/56"])),
+        ]);
+        assert!(differences(&within, &told).is_empty());
+        assert_eq!(agreed(&within).disable, ["servicelb", "traefik"]);
     }
 
     #[test]

@@ -10,12 +10,11 @@ mod taints;
 pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, Ready, TaintChange};
+use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, TaintChange};
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,7 +75,6 @@ impl fmt::Display for Action {
 
 impl Capability for Labels {
     const NAME: &'static str = "labels";
-    const EVERY: Duration = Duration::from_secs(60);
     type Facts = Facts;
     type Action = Action;
 
@@ -97,6 +95,8 @@ impl Capability for Labels {
 
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
+        // `cluster` reads the Node now and then, and tells by this that others have changed something.
+        let _ = now.get("node-seen");
         if now.is("leaving", "yes") {
             return plan;
         }
@@ -109,7 +109,6 @@ impl Capability for Labels {
             );
             return plan;
         };
-        plan.state("node-seen", seen(node));
         let owned = |key: &String| node.managers.get(key).is_some_and(|m| m.iter().any(|m| m == MANAGER));
         let mut wanted = BTreeMap::new();
         let mut changes = Vec::new();
@@ -188,13 +187,6 @@ impl Labels {
         }
         filled.missing.iter().map(|(key, _)| key).chain(filled.wrong.iter().map(|(key, _)| key)).collect()
     }
-}
-
-/// A word that changes when the Node's labels, taints or readiness do, for whoever reads the Node seldom.
-fn seen(node: &NodeObject) -> String {
-    let mut hasher = DefaultHasher::new();
-    (&node.uid, &node.labels, &node.taints, node.ready == Ready::True).hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
 }
 
 #[cfg(test)]

@@ -39,6 +39,14 @@ pub struct CloudFacts {
 }
 
 impl CloudFacts {
+    /// Without what says nothing: a part of a word may be empty.
+    fn sensible(mut self) -> Self {
+        for part in [&mut self.instance_type, &mut self.region, &mut self.zone] {
+            *part = part.take().and_then(|text| said(&text));
+        }
+        self
+    }
+
     /// What is known in all: what is missing here is as another source says it of the same machine.
     #[must_use]
     pub fn or(mut self, other: Option<&Self>) -> Self {
@@ -94,10 +102,15 @@ pub struct Asked {
 
 /// A text or number that says something.
 fn word(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.trim().to_string(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    Some(text).filter(|text| !NOTHING.contains(&text.as_str()))
+    match value {
+        Value::String(text) => said(text),
+        Value::Number(number) => said(&number.to_string()),
+        _ => None,
+    }
+}
+
+/// A text, unless it says nothing.
+fn said(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!NOTHING.contains(&text)).then(|| text.to_owned())
 }

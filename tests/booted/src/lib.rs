@@ -6,6 +6,7 @@ pub mod document;
 pub mod hetzner;
 pub mod looks;
 pub mod pair;
+pub mod servers;
 pub mod settings;
 pub mod told;
 

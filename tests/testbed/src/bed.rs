@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::sched::{CloneFlags, setns};
 
 use crate::cache::Artefact;
 use crate::cgroup::Layout;
@@ -147,6 +148,19 @@ impl Bed {
     /// Runs a program of the host inside the bed's network, where the machines' addresses are.
     pub fn run(&self, command: &[&str]) -> Result<Output> {
         run::run(Command::new("nsenter").arg(self.inner.net_option()).arg("--").args(command), &[], run::LIMIT)
+    }
+
+    /// Runs something on a thread inside the bed's network, where the machines' addresses are, and waits for it.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let network = File::open(&self.inner.network)?;
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                setns(&network, CloneFlags::CLONE_NEWNET).context("the bed's network can not be entered")?;
+                work()
+            });
+            // A panic in there goes on out here.
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// The bed's web server on [`GATEWAY`], started when first asked for.

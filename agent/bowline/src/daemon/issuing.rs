@@ -6,7 +6,7 @@ use bowline_enroll::proof::{Headers, Purpose};
 use bowline_enroll::{NodeName, Secret, token};
 use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
 use bowline_host::real::{ObjectApi, RealHost};
-use bowline_issuer::{Issuer, Own};
+use bowline_issuer::{Issuer, Own, Rest};
 use bowline_join::agree::{agreed, taken_over};
 use bowline_join::files::{ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
 use bowline_metrics::Enrolments;
@@ -23,8 +23,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 const TRY_AGAIN: Duration = Duration::from_secs(5);
-/// Between two sweeps when nobody asks anything.
-const SWEEP: Duration = Duration::from_secs(900);
+/// Between two sweeps when nobody asks anything, while time alone brings something to clean up.
+const SOON: Duration = Duration::from_secs(300);
+/// And when it does not: each sweep is five reads.
+const LONG: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
 const AFTER: Duration = Duration::from_secs(20);
 const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
@@ -250,11 +252,16 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
     loop {
         let unix = desk.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default());
-        if let Err(error) = desk.issuer.sweep(&key, unix).await {
-            tracing::warn!("cleaning up after those who were let in: {error}");
-        }
+        let rest = match desk.issuer.sweep(&key, unix).await {
+            Ok(Rest::Long) => LONG,
+            Ok(Rest::Soon) => SOON,
+            Err(error) => {
+                tracing::warn!("cleaning up after those who were let in: {error}");
+                SOON
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => {}
+            () = tokio::time::sleep(rest) => {}
             () = desk.asked.notified() => tokio::time::sleep(AFTER).await,
         }
     }

@@ -34,7 +34,7 @@ pub struct Agreed {
     /// `flannel-backend`.
     pub flannel_backend: String,
     /// Further options that all servers must have alike, as K3s names them; those that are set.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::unique::options")]
     pub options: BTreeMap<String, String>,
 }
 

@@ -19,7 +19,9 @@ mod seats;
 mod server;
 mod tls;
 
+pub use client::{answer, ask_over};
 pub use counters::Counters;
+pub use request::{Head, head, reader};
 pub use server::{Answerer, Asked, Door, Held, Limits, Reply, listen};
 
 /// What a body may have at most, either way, in bytes.

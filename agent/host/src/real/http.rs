@@ -17,6 +17,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -157,6 +158,12 @@ impl Server {
         }
         Ok(Listening { addresses, tasks })
     }
+
+    /// Answers the requests of one connection from `peer`, until it ends or has taken too long.
+    pub async fn serve(&self, connection: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr) {
+        let peer = peer.to_canonical();
+        serve(Arc::clone(&self.0), connection, peer, (self.0.sources.0)(peer)).await;
+    }
 }
 
 /// Why an address can not be listened on, and by whom it is used.
@@ -213,13 +220,13 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr, connections: &mu
     };
     let shared = Arc::clone(shared);
     connections.spawn(async move {
+        let _ = stream.set_nodelay(true);
         serve(shared, stream, peer, allowed).await;
         drop(place);
     });
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, allowed: bool) {
-    let _ = stream.set_nodelay(true);
+async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr, allowed: bool) {
     let limits = shared.limits;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);

@@ -5,6 +5,8 @@ pub(crate) mod desk;
 pub(crate) mod fetch;
 pub(crate) mod format;
 
+pub use fetch::{Url, Web, find_digest, redirected};
+
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{ActiveState, ErrorKind, FetchOrder, FormatOrder, Job, PortError, Progress, ProgressValue};

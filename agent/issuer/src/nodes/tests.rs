@@ -89,8 +89,9 @@ impl Objects for Api {
             if let Some(object) = all.get(path) {
                 return Ok(Some(object.clone()));
             }
-            let (folder, value) = path.split_once("?labelSelector=").unwrap_or((path, ""));
-            let value = value.split_once("%3D").map(|(_, value)| value);
+            let (folder, query) = path.split_once('?').unwrap_or((path, ""));
+            let selector = query.split('&').find_map(|word| word.strip_prefix("labelSelector="));
+            let value = selector.and_then(|selector| selector.split_once("%3D")).map(|(_, value)| value);
             let fits = |object: &Value| {
                 let labels = object["metadata"]["labels"].as_object();
                 value.is_none_or(|value| labels.is_some_and(|labels| labels.values().any(|v| v == value)))

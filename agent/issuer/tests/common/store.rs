@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+/// What it gives at a time, whatever is asked for: collections of tests are small.
+const PAGE: usize = 3;
+
 /// What goes wrong, at which call of all, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -26,7 +29,10 @@ struct Inner {
     version: u64,
     calls: usize,
     fault: Option<Fault>,
+    reads: usize,
     writes: Vec<String>,
+    under_way: usize,
+    most: usize,
 }
 
 fn error(kind: ErrorKind, path: &str) -> PortError {
@@ -57,6 +63,16 @@ impl Store {
     /// The writes since the last time that this was asked, as `VERB PATH`.
     pub(crate) fn writes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().writes)
+    }
+
+    /// How many reads there were since the last time that this was asked.
+    pub(crate) fn reads(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().reads)
+    }
+
+    /// How many calls were under way at the same time, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.0.lock().unwrap().most
     }
 
     pub(crate) fn at(&self, path: &str) -> Option<Value> {
@@ -130,9 +146,15 @@ impl Store {
 
     /// One call, which may go wrong.
     async fn call<T>(&self, act: impl FnOnce(&mut Inner) -> Result<T, PortError>) -> Result<T, PortError> {
+        {
+            let mut inner = self.0.lock().unwrap();
+            inner.under_way += 1;
+            inner.most = inner.most.max(inner.under_way);
+        }
         // Others get their turn between any two calls, as on the network.
         tokio::task::yield_now().await;
         let mut inner = self.0.lock().unwrap();
+        inner.under_way -= 1;
         inner.calls += 1;
         let calls = inner.calls;
         match inner.fault {
@@ -148,7 +170,10 @@ impl Store {
 
 impl Objects for Store {
     fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
-        Box::pin(self.call(|inner| Ok(inner.get(path))))
+        Box::pin(self.call(|inner| {
+            inner.reads += 1;
+            Ok(inner.get(path))
+        }))
     }
 
     fn write<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
@@ -158,15 +183,26 @@ impl Objects for Store {
 
 impl Inner {
     fn get(&self, path: &str) -> Option<Value> {
-        let Some((collection, selector)) = path.split_once("?labelSelector=") else {
+        let Some((collection, query)) = path.split_once('?') else {
             return self.objects.get(path).cloned();
         };
-        let (key, value) = selector.split_once("%3D").unwrap();
+        let words: BTreeMap<&str, &str> = query.split('&').filter_map(|word| word.split_once('=')).collect();
+        let selector = words.get("labelSelector").map(|selector| selector.replace("%2F", "/").replace("%3D", "="));
+        let fits = |object: &Value| {
+            let (key, value) = selector.as_deref()?.split_once('=')?;
+            Some(object["metadata"]["labels"][key] == value)
+        };
         let within = format!("{collection}/");
-        let of = |path: &&String| path.strip_prefix(&within).is_some_and(|name| !name.contains('/'));
-        let fits = |object: &&Value| object["metadata"]["labels"][key] == value;
-        let here = self.objects.iter().filter(|(path, _)| of(path)).map(|(_, object)| object);
-        Some(json!({ "items": here.filter(fits).collect::<Vec<_>>() }))
+        let of = |path: &str| path.strip_prefix(&within).is_some_and(|name| !name.contains('/'));
+        let here = self.objects.iter().filter(|(path, object)| of(path) && fits(object).unwrap_or(true));
+        // From where the page before ended, as many as are asked for.
+        let begin: usize = words.get("continue").map_or(0, |token| token.parse().unwrap());
+        let most = words.get("limit").map_or(usize::MAX, |limit| limit.parse::<usize>().unwrap().min(PAGE));
+        let all: Vec<&Value> = here.map(|(_, object)| object).collect();
+        let page: Vec<&Value> = all.iter().skip(begin).take(most).copied().collect();
+        let end = begin + page.len();
+        let next = if end < all.len() { end.to_string() } else { String::new() };
+        Some(json!({ "metadata": { "continue": next }, "items": page }))
     }
 
     /// Keeps an object; a write that changes nothing has no version of its own.

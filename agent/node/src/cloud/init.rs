@@ -42,7 +42,7 @@ impl CloudFacts {
             cloud,
         };
         facts.place(first(&["/imds/compute/zone"]));
-        Some(facts)
+        Some(facts.sensible())
     }
 
     /// Region and zone, as the cloud's own controller spells them.
@@ -114,6 +114,15 @@ mod tests {
     fn words_for_nothing_are_nothing() {
         let data = r#"{"v1":{"cloud_name":"upcloud","instance_id":"a","region":"None","availability_zone":"default"}}"#;
         assert_eq!(said(data), ["-", "-", "a", "-", "-"]);
+    }
+
+    #[test]
+    fn a_part_of_a_word_may_say_nothing_too() {
+        let hetzner = r#"{"v1":{"cloud_name":"hetzner","instance_id":"a","instance_type":"types/ ",
+            "availability_zone":"-dc14"}}"#;
+        assert_eq!(said(hetzner), ["-", "-dc14", "a", "-", "-"]);
+        let oracle = r#"{"v1":{"cloud_name":"oracle","instance_id":"a","availability_zone":"-ad-1"}}"#;
+        assert_eq!(said(oracle), ["-", "-", "a", "-", "-"]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) async fn ask(host: &dyn Inspect, cloud: &Cloud) -> Result<Said, PortE
     if !more.is_empty() {
         hear(host, cloud, &more, &mut words).await?;
     }
-    let facts = (cloud.facts)(&words);
+    let facts = (cloud.facts)(&words).sensible();
     if facts.instance_id.is_empty() {
         return Err(unusable("it does not say which machine this is"));
     }

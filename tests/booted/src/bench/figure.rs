@@ -26,18 +26,35 @@ pub(crate) struct Figure {
     pub(crate) measured: Value,
 }
 
-/// What a figure may be at most.
+/// What a figure may be at most; nothing where it only shows how something grows.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Goals {
-    pub(crate) ours: f64,
+    pub(crate) ours: Option<f64>,
     pub(crate) ratio: Option<f64>,
+    /// How much failed while it was measured, which has to be nothing.
+    pub(crate) failed: Option<usize>,
 }
 
 impl Figure {
     pub(crate) fn new(name: &'static str, ours: f64, unit: &'static str, goal: f64) -> Self {
-        let goals = Goals { ours: goal, ratio: None };
-        let ours = rounded(ours);
+        Self::shown(name, ours, unit).at_most(goal)
+    }
+
+    /// One without a goal.
+    pub(crate) fn shown(name: &'static str, ours: f64, unit: &'static str) -> Self {
+        let (ours, goals) = (rounded(ours), Goals::default());
         Self { name, ours, peer: None, ratio: None, unit, peer_name: None, runs: 1, goals, measured: Value::Null }
+    }
+
+    pub(crate) fn at_most(mut self, goal: f64) -> Self {
+        self.goals.ours = Some(goal);
+        self
+    }
+
+    /// Nothing may have failed, and so much has.
+    pub(crate) fn none_failed(mut self, failed: usize) -> Self {
+        self.goals.failed = Some(failed);
+        self
     }
 
     pub(crate) fn beside(mut self, peer: f64, name: &'static str) -> Self {
@@ -63,12 +80,17 @@ impl Figure {
     }
 
     fn met(&self) -> bool {
-        self.ours <= self.goals.ours && self.goals.ratio.is_none_or(|goal| self.ratio.is_some_and(|r| r <= goal))
+        let Goals { ours, ratio, failed } = self.goals;
+        ours.is_none_or(|goal| self.ours <= goal)
+            && ratio.is_none_or(|goal| self.ratio.is_some_and(|r| r <= goal))
+            && failed.is_none_or(|failed| failed == 0)
     }
 
     fn goal(&self) -> String {
+        let ours = self.goals.ours.map_or_else(|| "-".into(), |goal| goal.to_string());
         let ratio = self.goals.ratio.map(|goal| format!(", ratio {goal}")).unwrap_or_default();
-        format!("{}{ratio}", self.goals.ours)
+        let failed = self.goals.failed.map_or("", |_| ", all served");
+        format!("{ours}{ratio}{failed}")
     }
 }
 
@@ -142,5 +164,14 @@ mod tests {
         let table = table(&[rss, alone]);
         assert!(table.contains("12, ratio 0.45  over  node_exporter"), "{table}");
         assert!(table.lines().nth(2).unwrap().ends_with(" 4  ok"), "{table}");
+    }
+
+    #[test]
+    fn what_failed_meanwhile_is_over_whatever_the_number() {
+        let line = |figure: Figure| super::table(&[figure]).lines().nth(1).unwrap().to_string();
+        let quick = || Figure::new("enroll_500_one_issuer", 3.0, "s", 10.0);
+        assert!(line(quick().none_failed(0)).ends_with("10, all served  ok"));
+        assert!(line(quick().none_failed(1)).ends_with("10, all served  over"));
+        assert!(line(Figure::shown("enroll_50_one_issuer", 99.0, "s")).ends_with("-  ok"));
     }
 }

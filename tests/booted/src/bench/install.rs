@@ -20,7 +20,7 @@ const OURS: &str = include_str!("bowline.sh");
 const PEER: &str = include_str!("install.sh");
 
 /// What one run printed: name -> seconds of the machine's clock.
-type Times = BTreeMap<String, f64>;
+pub(crate) type Times = BTreeMap<String, f64>;
 
 struct Run {
     seconds: f64,
@@ -109,14 +109,14 @@ fn timed(machine: &Machine, command: &str) -> Result<Times> {
     Ok(times(&output.stdout))
 }
 
-fn times(text: &str) -> Times {
+pub(crate) fn times(text: &str) -> Times {
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .filter_map(|(n, s)| Some((n.into(), s.parse().ok()?)))
         .collect()
 }
 
-fn between(times: &Times, from: &str, to: &str) -> Result<f64> {
+pub(crate) fn between(times: &Times, from: &str, to: &str) -> Result<f64> {
     let at = |name: &str| times.get(name).with_context(|| format!("the run did not say when it was at {name:?}"));
     Ok(rounded(at(to)? - at(from)?))
 }

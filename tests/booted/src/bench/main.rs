@@ -3,9 +3,13 @@
 //! They land in `target/bench/results.json`, and as a table on standard output. Names of figures as arguments choose
 //! some of them.
 
+mod api;
 mod cluster;
+mod enroll;
 mod figure;
 mod install;
+mod join;
+mod joiners;
 mod node_exporter;
 mod settled;
 mod trace;
@@ -18,7 +22,7 @@ use settled::Settled;
 use std::io::Write;
 use std::path::Path;
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 14] = [
     "install_to_ready_overhead",
     "settled_look_cpu",
     "settled_look_writes",
@@ -26,6 +30,13 @@ const NAMES: [&str; 7] = [
     "package_size",
     "five_machines_ready",
     "recreated_agent_overhead",
+    "agent_join_overhead",
+    "settled_api_writes",
+    "settled_api_reads",
+    "enroll_500_one_issuer",
+    "enroll_500_issuer_rss",
+    "enroll_50_one_issuer",
+    "enroll_500_three_issuers",
 ];
 
 fn tell(text: &str) {
@@ -71,9 +82,17 @@ fn main() -> Result<()> {
         let size = std::fs::metadata(&package)?.len() as f64 / 1e6;
         figures.push(Figure::new(NAMES[4], size, "MB", 4.0));
     }
-    if NAMES[5..].iter().any(|name| wanted(name)) {
-        tell("five_machines_ready, recreated_agent_overhead: the cluster of the demo");
-        figures.extend(cluster::figures()?.into_iter().filter(|figure| wanted(figure.name)));
+    type Some = fn() -> Result<Vec<Figure>>;
+    let together: [(&[&str], &str, Some); 5] = [
+        (&NAMES[5..7], "the cluster of the demo", cluster::figures),
+        (&NAMES[7..8], "pairs of new agents, Bowline on one, a script with a token on the other", join::figure),
+        (&NAMES[8..10], "a settled server and agent, by their API's audit log", api::figures),
+        (&NAMES[10..13], "machines that come in at once, by one issuer", enroll::one_issuer),
+        (&NAMES[13..14], "and by three", enroll::three_issuers),
+    ];
+    for (names, what, measure) in together.into_iter().filter(|(names, ..)| names.iter().any(|name| wanted(name))) {
+        tell(&format!("{}: {what}", names.join(", ")));
+        figures.extend(measure()?.into_iter().filter(|figure| wanted(figure.name)));
     }
     figures.sort_by_key(|figure| NAMES.iter().position(|name| *name == figure.name));
     let folder = Path::new("target/bench");

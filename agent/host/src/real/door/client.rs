@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -41,7 +42,14 @@ pub(crate) async fn ask(ask: &Ask, proofs: &dyn Proofs, deadlines: Deadlines) ->
     over(stream, ask, proofs, deadlines).await
 }
 
-/// The same over a connection that is there.
+/// The same over a connection that is there: for who has to choose where it comes from.
+///
+/// # Errors
+/// As `Change::ask` of the ports.
+pub async fn ask_over(stream: TcpStream, ask: &Ask, proofs: &dyn Proofs) -> Result<Answered, PortError> {
+    over(stream, ask, proofs, Deadlines::default()).await
+}
+
 pub(super) async fn over(
     stream: TcpStream,
     ask: &Ask,
@@ -135,15 +143,29 @@ async fn handshake(server: &str, stream: TcpStream) -> Result<TlsStream<TcpStrea
 }
 
 async fn exchange(ask: &Ask, proofs: &dyn Proofs, tls: TlsStream<TcpStream>) -> Result<Answered, PortError> {
+    let binding = tls::binding(tls.get_ref().1).ok_or_else(|| broken(&ask.server, "TLS gives no channel binding"))?;
+    answer(ask, proofs, &binding, tls).await
+}
+
+/// Asks over a connection with this channel binding, and reads the answer: nothing is used of one that is not proven.
+///
+/// # Errors
+/// The connection breaks (`Unreachable`), or no proof is valid (`Denied`). Neither repeats a piece of the answer.
+pub async fn answer(
+    ask: &Ask,
+    proofs: &dyn Proofs,
+    binding: &[u8; 32],
+    connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Answered, PortError> {
     let server = &ask.server;
-    let binding = tls::binding(tls.get_ref().1).ok_or_else(|| broken(server, "TLS gives no channel binding"))?;
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(HEAD);
-    let (mut sender, connection) = builder.handshake(TokioIo::new(tls)).await.map_err(|error| broken(server, error))?;
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(connection)).await.map_err(|error| broken(server, error))?;
     // Ends with this call, however that ends.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let request = request(ask, proofs.request(&binding, &ask.body))?;
+    let request = request(ask, proofs.request(binding, &ask.body))?;
     let answer = sender
         .send_request(request)
         .await
@@ -152,7 +174,7 @@ async fn exchange(ask: &Ask, proofs: &dyn Proofs, tls: TlsStream<TcpStream>) -> 
     let proof = proof(&answer).map_err(|cause| not_proven(server, format_args!("HTTP {status}, {cause}")))?;
     let body = Limited::new(answer.into_body(), BODY).collect().await.map_err(|error| broken(server, error))?;
     let body = body.to_bytes().to_vec();
-    if !proofs.answer(&binding, status, &ask.body, &body, &proof) {
+    if !proofs.answer(binding, status, &ask.body, &body, &proof) {
         return Err(not_proven(server, format_args!("HTTP {status} with a wrong proof")));
     }
     Ok(Answered { status, body })

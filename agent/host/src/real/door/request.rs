@@ -1,20 +1,36 @@
 //! What a request has to look like before anybody is asked about it.
 
-use super::{BODY, PROOF, SIGNATURE};
-use hyper::body::{Body, Incoming};
+use super::{BODY, HEAD, PROOF, SIGNATURE};
+use hyper::body::Body;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use hyper::server::conn::http1;
 use hyper::{Method, Request, StatusCode, Version};
+use hyper_util::rt::TokioTimer;
+use std::time::Duration;
 
 /// The parts of a head that are used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) path: String,
-    pub(super) proof: Option<String>,
-    pub(super) signature: Option<String>,
+pub struct Head {
+    /// One of the paths that are served.
+    pub path: String,
+    /// `Bowline-Proof`: 64 lower-case hex digits.
+    pub proof: Option<String>,
+    /// `Bowline-Signature`: 128 lower-case hex digits.
+    pub signature: Option<String>,
 }
 
-/// The head of a request, or the status that it is refused with.
-pub(super) fn head(request: &Request<Incoming>, serves: impl Fn(&str) -> bool) -> Result<Head, StatusCode> {
+/// How the bytes of a request are read: one of them, whose head comes within this time.
+pub fn reader(within: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(within).max_buf_size(HEAD).keep_alive(false);
+    builder
+}
+
+/// The head of a request, or the status that it is refused with. Its body has a length, of at most 16 KiB.
+///
+/// # Errors
+/// The status.
+pub fn head<B: Body>(request: &Request<B>, serves: impl Fn(&str) -> bool) -> Result<Head, StatusCode> {
     let headers = request.headers();
     let path = request.uri().path();
     if request.version() != Version::HTTP_11 {

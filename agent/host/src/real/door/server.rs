@@ -5,16 +5,15 @@ use super::delays::{Delays, Waiting};
 use super::meter::Meter;
 use super::request::{self, Head};
 use super::seats::{Seat, Seats, Stage, source};
-use super::{HEAD, PROOF, tls};
+use super::{PROOF, tls};
 use bowline_ports::PortError;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -325,9 +324,7 @@ impl Exchange<'_> {
         let Limits { head, body, answer, .. } = self.shared.limits;
         let this = &self;
         let service = service_fn(move |request| Box::pin(this.answer(request)));
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(HEAD).keep_alive(false);
-        let connection = builder.serve_connection(TokioIo::new(tls), service).without_shutdown();
+        let connection = request::reader(head).serve_connection(TokioIo::new(tls), service).without_shutdown();
         let served = timeout(head + body + answer + LINGER, connection).await;
         let (default, tls) = match served {
             Ok(Ok(parts)) => (Outcome::Broken, Some(parts.io.into_inner())),

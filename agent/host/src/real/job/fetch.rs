@@ -4,6 +4,9 @@ mod http;
 mod tls;
 mod url;
 
+pub use http::redirected;
+pub use url::{Url, Web};
+
 use super::super::{clock, files, space};
 use super::Report;
 use bowline_ports::{Digest, ErrorKind, FetchOrder, PortError, ProgressValue};
@@ -127,8 +130,8 @@ async fn wanted(order: &FetchOrder, client: &mut Client) -> Result<String, PortE
     })
 }
 
-/// The digest of a name in the output of `sha256sum`.
-fn find_digest(text: &str, name: &str) -> Option<String> {
+/// The digest of a name in the output of `sha256sum`: 64 hex digits in lower case.
+pub fn find_digest(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (digest, file) = line.trim_end().split_once(' ')?;
         let file = file.trim_start();

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_ports::{ErrorKind, PortError};
 use hyper::Uri;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use hyper::http::Request;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client as Http;
@@ -24,6 +24,9 @@ use std::sync::Arc;
 use tower::ServiceBuilder;
 
 use super::CONNECT;
+
+/// Who asks, for people who read the API's audit log.
+const AGENT: &str = concat!("bowline/", env!("CARGO_PKG_VERSION"));
 
 /// What tells that a file is another one.
 type Stamp = (u64, i64, i64, u64);
@@ -102,6 +105,7 @@ impl Credentials {
         let service = ServiceBuilder::new()
             .layer(Config::new(self.server).base_uri_layer())
             .map_request(move |mut request: Request<Body>| {
+                request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
                 if let Some(value) = &bearer {
                     request.headers_mut().insert(AUTHORIZATION, value.clone());
                 }

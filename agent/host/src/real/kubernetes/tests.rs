@@ -107,6 +107,14 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
+async fn the_audit_log_of_the_api_can_tell_who_asks() {
+    let api = Api::new((200, NODE), (200, NODE)).await;
+    Clients::default().node(api.kubeconfig.path(), "n1").await.unwrap();
+    let asked = api.asked.lock().unwrap()[0].to_ascii_lowercase();
+    assert!(asked.contains(&format!("\nuser-agent: bowline/{}\r\n", env!("CARGO_PKG_VERSION"))), "{asked}");
+}
+
+#[tokio::test]
 async fn a_node_with_its_managers() {
     let api = Api::new((200, NODE), (200, NODE)).await;
     let clients = Clients::default();

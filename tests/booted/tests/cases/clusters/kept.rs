@@ -13,7 +13,7 @@ const NAME: &str = "kafka-0";
 const ROLE: &str = "node-role.kubernetes.io/kafka";
 const COLOUR: &str = "node-restriction.kubernetes.io/colour";
 /// What somebody else changed is seen at the latest by the next look, a minute later.
-const MINUTE: Duration = Duration::from_secs(75);
+const MINUTE: Duration = Duration::from_secs(90);
 const NEW_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// The rule, with what it grants.

@@ -73,16 +73,9 @@ impl Client {
         for _ in 0..=REDIRECTIONS {
             let response = self.request(&web).await?;
             self.compare_clocks(&web, &response);
-            let status = response.status();
-            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-                let location = response.headers().get(LOCATION).and_then(|v| v.to_str().ok()).ok_or_else(|| {
-                    PortError::new(ErrorKind::Invalid, format!("{}: HTTP {status} without a location", web.shown()))
-                })?;
-                web = web.redirected(location)?;
+            if let Some(further) = redirected(&asked, &web, &response)? {
+                web = further;
                 continue;
-            }
-            if status != StatusCode::OK {
-                return Err(refused(&asked, &web, status));
             }
             let body = response.into_body();
             let length = hyper::body::Body::size_hint(&body).exact();
@@ -199,6 +192,24 @@ impl Client {
             ));
         }
     }
+}
+
+/// Where an answer leads on; `None` when it is the file that was asked for (`asked` is that address for messages).
+///
+/// # Errors
+/// Anything else, and a place that it may not lead to. Nothing behind a `?` is repeated: it may hold a signature.
+pub fn redirected<B>(asked: &str, web: &Web, answer: &Response<B>) -> Result<Option<Web>, PortError> {
+    let status = answer.status();
+    if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+        let location = answer.headers().get(LOCATION).and_then(|v| v.to_str().ok()).ok_or_else(|| {
+            PortError::new(ErrorKind::Invalid, format!("{}: HTTP {status} without a location", web.shown()))
+        })?;
+        return web.redirected(location).map(Some);
+    }
+    if status != StatusCode::OK {
+        return Err(refused(asked, web, status));
+    }
+    Ok(None)
 }
 
 fn refused(asked: &str, web: &Web, status: StatusCode) -> PortError {

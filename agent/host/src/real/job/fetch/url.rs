@@ -4,9 +4,14 @@ use bowline_ports::{ErrorKind, PortError};
 use hyper::Uri;
 use std::path::PathBuf;
 
+/// As long as a name in DNS can be.
+const LONGEST_HOST: usize = 253;
+/// What messages show of an address: who answers may send one as long as they like.
+const SHOWN: usize = 300;
+
 /// Where a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Url {
+pub enum Url {
     /// Behind a web server.
     Web(Web),
     /// On this machine.
@@ -15,19 +20,23 @@ pub(crate) enum Url {
 
 /// A web address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Web {
+pub struct Web {
     /// `https` rather than `http`.
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// Name or address, without brackets.
-    pub(crate) host: String,
+    pub host: String,
     /// The port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// The path with its query, which may hold a signature: not for messages.
-    pub(crate) path: String,
+    pub path: String,
 }
 
 impl Url {
-    pub(crate) fn parse(text: &str) -> Result<Self, PortError> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// A sentence with the text, but for what may be secret in it.
+    pub fn parse(text: &str) -> Result<Self, PortError> {
         let wrong = |why: &str| PortError::new(ErrorKind::Invalid, format!("{}: {why}", without_secrets(text)));
         if let Some(rest) = text.strip_prefix("file:") {
             let path = rest.strip_prefix("//").unwrap_or(rest);
@@ -44,7 +53,7 @@ impl Url {
             return Err(wrong("a user name in the URL is not supported"));
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        if host.is_empty() {
+        if host.is_empty() || host.len() > LONGEST_HOST {
             return Err(wrong("no host"));
         }
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
@@ -53,7 +62,7 @@ impl Url {
     }
 
     /// For messages.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match self {
             Self::Web(web) => web.shown(),
             Self::File(path) => path.display().to_string(),
@@ -63,7 +72,7 @@ impl Url {
 
 impl Web {
     /// Host and port, as in the header `Host`.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.tls, self.port) {
             (true, 443) | (false, 80) => host,
@@ -72,13 +81,16 @@ impl Web {
     }
 
     /// The address without its query.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         let path = self.path.split('?').next().unwrap_or_default();
-        format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.authority())
+        short(format!("{}://{}{path}", if self.tls { "https" } else { "http" }, self.authority()))
     }
 
     /// Where a redirection leads.
-    pub(crate) fn redirected(&self, location: &str) -> Result<Self, PortError> {
+    ///
+    /// # Errors
+    /// It is no address of a file, on this machine, or without TLS where there was TLS.
+    pub fn redirected(&self, location: &str) -> Result<Self, PortError> {
         let scheme = if self.tls { "https" } else { "http" };
         let target = if let Some(rest) = location.strip_prefix("//") {
             format!("{scheme}://{rest}")
@@ -107,9 +119,17 @@ impl Web {
 fn without_secrets(text: &str) -> String {
     let text = text.split('?').next().unwrap_or_default();
     match (text.split_once("://"), text.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => text.to_owned(),
+        (Some((scheme, _)), Some((_, rest))) => short(format!("{scheme}://…@{rest}")),
+        _ => short(text.to_owned()),
     }
+}
+
+fn short(mut text: String) -> String {
+    if text.len() > SHOWN {
+        text.truncate(text.floor_char_boundary(SHOWN));
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -158,5 +178,8 @@ mod tests {
         );
         assert!(from.redirected("file:///etc/shadow").is_err());
         assert!(web("http://a/").redirected("https://a/").unwrap().tls);
+        let long = from.redirected(&format!("ftp://{}", "a".repeat(60_000))).unwrap_err();
+        assert!(long.message.len() < 400, "{} bytes", long.message.len());
+        assert!(from.redirected(&format!("https://{}/", "a".repeat(254))).is_err());
     }
 }

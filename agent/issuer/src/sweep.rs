@@ -1,0 +1,153 @@
+//! What an issuer does without being asked: it looks at all names at once, and at each that needs something alone.
+
+use crate::acts::SECRETS;
+use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
+use crate::read::{self, JOIN_LEASE, LEASES, claims_path, each};
+use crate::{Issuer, LOOKS, policy};
+use bowline_enroll::claim::{Claim, MANAGED_BY};
+use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Token};
+use bowline_enroll::key::PublicKey;
+use bowline_enroll::{NodeName, Role, sweep};
+use bowline_ports::{ErrorKind, Objects, PortError};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When to sweep again, as long as nobody asks for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Soon: a machine that was let in is no Node yet, or one is silent that is to be removed.
+    Soon,
+    /// After long: all who were let in are Nodes, and well.
+    Long,
+}
+
+/// All names, in as many reads as there are kinds of objects (of large clusters a few more).
+struct Overview {
+    claims: BTreeMap<NodeName, Read<Claim>>,
+    nodes: BTreeMap<String, Read<Node>>,
+    tokens: BTreeMap<String, Vec<Token>>,
+    still: BTreeMap<String, Duration>,
+    join: Option<Read<JoinLease>>,
+    cluster: Cluster,
+    unix: u64,
+}
+
+impl Overview {
+    /// What a decision about a name is made from, but for its node password: that is in none of the lists.
+    fn facts(&self, name: &NodeName) -> Facts {
+        let text = name.as_str();
+        Facts {
+            claim: self.claims.get(name).cloned(),
+            node: self.nodes.get(text).cloned(),
+            lease_still_for: self.still.get(text).copied().unwrap_or_default(),
+            password: None,
+            tokens: self.tokens.get(text).cloned().unwrap_or_default(),
+            join: self.join.clone(),
+            cluster: self.cluster.clone(),
+            now: self.unix,
+        }
+    }
+
+    /// Whoever has a claim, or a token that outlived it.
+    fn names(&self) -> BTreeSet<NodeName> {
+        let tokens = self.tokens.keys().filter_map(|name| NodeName::new(name).ok());
+        self.claims.keys().cloned().chain(tokens).collect()
+    }
+}
+
+impl<O: Objects> Issuer<O> {
+    /// Writes the claim of this server itself, and cleans up what is over. `key` is this machine's public key.
+    ///
+    /// # Errors
+    /// The first that went wrong; the next sweep does what is left.
+    pub async fn sweep(&self, key: &PublicKey, unix: u64) -> Result<Rest, PortError> {
+        let own = &self.own.name;
+        let overview = self.overview(unix).await?;
+        let facts = overview.facts(own);
+        for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(sweep::turn(own, &facts)) {
+            self.act(&act).await?;
+        }
+        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
+        let mut rest = Rest::Long;
+        // None of the two holds up the other: a server that joins is waiting for its exemption.
+        let policy = self.policy(&overview).await;
+        for name in overview.names() {
+            let facts = overview.facts(&name);
+            if sweep::is_under_way(&facts, self.settings.remove_gone_after.is_some()) {
+                rest = Rest::Soon;
+            }
+            if !self.wanted(&name, &facts, &keys).is_empty() {
+                let role = facts.claim.as_ref().map_or(Role::Agent, |claim| claim.value.role);
+                self.sweep_one((role, &name), &keys, unix).await?;
+            }
+        }
+        policy.map(|()| rest)
+    }
+
+    /// Looks after the policy of `only-claimed`.
+    async fn policy(&self, overview: &Overview) -> Result<(), PortError> {
+        let claims = overview.claims.values().map(|claim| &claim.value);
+        let servers = self.settings.only_claimed.then(|| policy::servers(&self.own.name, claims));
+        if policy::keep(&self.objects, servers.as_ref()).await? {
+            tracing::info!("{} is {}", policy::NAME, if servers.is_some() { "in force" } else { "no longer in force" });
+        }
+        Ok(())
+    }
+
+    async fn overview(&self, unix: u64) -> Result<Overview, PortError> {
+        let claims_path = claims_path();
+        let tokens_path = format!("{SECRETS}?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1);
+        let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
+        let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
+        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let (.., join) = tokio::try_join!(
+            each(&self.objects, &claims_path, |object| {
+                // One that somebody wrote by hand, or a newer Bowline did, is left alone.
+                if let Ok(claim) = read_claim(object) {
+                    claims.insert(claim.value.name.clone(), claim);
+                }
+            }),
+            each(&self.objects, read::NODES, |object| {
+                servers.see(object);
+                nodes.insert(name(object), read_node(object));
+            }),
+            each(&self.objects, &tokens_path, |object| {
+                let Some(node) = object["metadata"]["labels"][NODE_LABEL].as_str() else { return };
+                tokens.entry(node.to_owned()).or_default().extend(read_token(object));
+            }),
+            each(&self.objects, LEASES, |object| {
+                leases.insert(name(object), read::version(object));
+            }),
+            self.objects.get(JOIN_LEASE),
+        )?;
+        let now = Instant::now().into_std();
+        let mut watched = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut look = |name: &str, what| watched.look(name, what, now);
+        let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
+        let still = still.collect();
+        let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join)))));
+        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), unix })
+    }
+
+    /// What is to be done about a name. What it asked for itself is answered when it asks.
+    fn wanted(&self, name: &NodeName, facts: &Facts, keys: &[String]) -> Vec<bowline_enroll::Act> {
+        let after = self.settings.remove_gone_after.map(|span| span.duration());
+        let acts = sweep::name(name, facts, after, keys);
+        if acts.is_empty() { sweep::granted(name, facts, &self.settings.allow) } else { acts }
+    }
+
+    /// Cleans up about one name, from a look of its own; again when something moved in between, be it by its own acts.
+    async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
+        let mut result = Ok(());
+        for _ in 0..LOOKS {
+            let facts = read::facts(&self.objects, &self.own, &self.leases, who, unix).await?;
+            result = self.all(&self.wanted(who.1, &facts, keys)).await;
+            if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
+                break;
+            }
+        }
+        result
+    }
+}

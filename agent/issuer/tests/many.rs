@@ -1,0 +1,87 @@
+//! Many machines: at once, and over time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
+
+mod common;
+
+use bowline_enroll::Role;
+use bowline_enroll::key::PublicKey;
+use bowline_enroll::wire::Phase;
+use bowline_issuer::Rest;
+use common::{Machine, NOW, Store, issuer};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+const TOKENS: &str = "/api/v1/namespaces/kube-system/secrets/bootstrap-token-";
+
+fn server() -> PublicKey {
+    Machine::of(Role::Server, "control", 200).key.public()
+}
+
+#[tokio::test]
+async fn all_who_come_at_once_are_let_in_and_the_api_is_asked_by_a_few_at_a_time() {
+    let store = Store::new();
+    let issuer = Arc::new(issuer(&store));
+    let mut all = JoinSet::new();
+    for seed in 0..200 {
+        let (issuer, machine) = (Arc::clone(&issuer), Machine::agent(&format!("kafka-{seed}"), seed));
+        all.spawn(async move { machine.enroll_with(&issuer, seed).await.unwrap() });
+    }
+    assert_eq!(all.join_all().await.len(), 200);
+    assert_eq!(store.paths(TOKENS).len(), 200, "each has its own");
+    assert!(store.most_at_once() <= 100, "{} calls at once", store.most_at_once());
+    assert!(store.reads() <= 200 * 6, "nobody else's name is read");
+}
+
+/// Agents that came in long ago, with a settled Node each.
+async fn settled(count: u8) -> Store {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    for seed in 0..count {
+        let machine = Machine::agent(&format!("kafka-{seed}"), seed);
+        machine.enroll_with(&issuer, seed).await.unwrap();
+        store.kubelet(machine.name.as_str(), "10.0.1.20");
+        machine.node(&issuer, Phase::Settled).await.unwrap();
+    }
+    store.kubelet("control", "10.0.1.10");
+    issuer.sweep(&server(), NOW).await.unwrap();
+    store.writes();
+    store.reads();
+    store
+}
+
+#[tokio::test]
+async fn a_settled_cluster_is_looked_at_as_a_whole_and_nothing_is_written() {
+    for (count, reads) in [(2, 7), (11, 16)] {
+        let store = settled(count).await;
+        assert_eq!(issuer(&store).sweep(&server(), NOW).await.unwrap(), Rest::Long);
+        // The store gives three objects at a time: claims, Nodes and Leases; no token, the turn to join, and whether there
+        // is a policy with its binding.
+        assert_eq!(store.reads(), reads, "with {count} agents");
+        assert_eq!(store.writes(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn only_who_needs_something_is_looked_at_alone() {
+    let store = settled(2).await;
+    let issuer = issuer(&store);
+    store.change("/api/v1/nodes/kafka-1", |node| node["metadata"]["labels"][common::ROLE] = "no".into());
+    issuer.sweep(&server(), NOW).await.unwrap();
+    assert_eq!(store.at("/api/v1/nodes/kafka-1").unwrap()["metadata"]["labels"][common::ROLE], "yes");
+    let written = store.writes();
+    assert!(!written.is_empty() && written.iter().all(|write| write.ends_with("/nodes/kafka-1")), "{written:?}");
+    assert!(store.reads() <= 7 + 6, "all at once, then the one");
+}
+
+#[tokio::test]
+async fn who_was_let_in_and_is_no_node_yet_is_looked_after_soon() {
+    let store = settled(1).await;
+    let issuer = issuer(&store);
+    Machine::agent("kafka-9", 9).enroll(&issuer).await.unwrap();
+    assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Soon);
+    // Its time is over: what came of it ends.
+    issuer.sweep(&server(), NOW + 600).await.unwrap();
+    assert_eq!(issuer.sweep(&server(), NOW + 600).await.unwrap(), Rest::Long);
+    assert!(store.paths(TOKENS).is_empty());
+}

@@ -1,0 +1,64 @@
+//! Each target over its corpus, and for a short while beyond it. What every input has to hold is in the targets.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How long each may go on beyond its corpus, and how often: whichever ends first. With one seed, so that a change is
+/// not failed for what a later run finds in another one's.
+const BEYOND: [&str; 3] = ["-max_total_time=3", "-runs=20000", "-seed=1"];
+/// What one input may take, of time in seconds and of memory in MB, and how long it may be.
+const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"];
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+}
+
+fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
+    let corpus = corpus(target);
+    let mut good = 0;
+    for seed in std::fs::read_dir(&corpus).unwrap() {
+        let seed = seed.unwrap().path();
+        let wanted = seed.file_name().unwrap().to_string_lossy().starts_with("good-");
+        let bytes = std::fs::read(&seed).unwrap();
+        assert!(bytes.len() <= 4096, "{} is too long for a seed", seed.display());
+        // Whatever it is called: what a name promises is what becomes of it.
+        assert_eq!(check(&bytes), wanted, "{}", seed.display());
+        good += usize::from(wanted);
+    }
+    assert!(good > 0, "without an input that is taken the others are refused for nothing");
+
+    let (found, artifacts) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts"));
+    std::fs::create_dir_all(artifacts.join(target)).unwrap();
+    let said = Command::new(program)
+        .args(BEYOND)
+        .args(LIMITS)
+        .arg(format!("-artifact_prefix={}/", artifacts.join(target).display()))
+        // What it finds goes into the first folder.
+        .args([found.path(), &corpus])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{target}: {}\n{text}", said.status);
+    let tried = text.lines().find_map(|line| line.strip_prefix("Done ")).unwrap_or_else(|| panic!("{text}"));
+    println!("{target}: {tried}");
+}
+
+macro_rules! targets {
+    ($($target:ident),*) => {
+        $(#[test]
+        fn $target() {
+            run(stringify!($target), env!(concat!("CARGO_BIN_EXE_", stringify!($target))), bowline_fuzz::$target::check);
+        })*
+
+        #[test]
+        fn every_corpus_has_its_target() {
+            let known = [$(stringify!($target)),*];
+            for folder in std::fs::read_dir(corpus(".")).unwrap() {
+                let name = folder.unwrap().file_name().into_string().unwrap();
+                assert!(known.contains(&name.as_str()), "corpus/{name} is nobody's");
+            }
+        }
+    };
+}
+
+targets!(agreed, answer, api, claim, cloud, door, download, joiner, pages, proof, request, words);
