@@ -41,8 +41,22 @@ const OUTPUTS: [&str; 18] = [
     "dmesg",
 ];
 
+/// No output of this machine shows one of these.
+pub(crate) fn stay_out_of_outputs(machine: &Machine, secrets: &[&str]) -> Result<()> {
+    for command in OUTPUTS {
+        none_of(secrets, command, &machine.run(command)?.to_string())?;
+    }
+    none_of(secrets, "the console", &machine.console()?)?;
+    let processes = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'";
+    none_of(secrets, "a process", &machine.run(processes)?.stdout)
+}
+
 fn none_in(what: &str, text: &str) -> Result<()> {
-    for secret in SECRETS {
+    none_of(&SECRETS, what, text)
+}
+
+fn none_of(secrets: &[&str], what: &str, text: &str) -> Result<()> {
+    for secret in secrets {
         if let Some(at) = text.find(secret) {
             let around: String = text[..at].chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
             ensure!(false, "{what} shows {secret} after: {around}");
@@ -67,10 +81,7 @@ fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
         ready(&machine)?;
         // K3s has them, so what follows shows something.
         assert!(machine.read("/var/lib/rancher/k3s/server/token")?.contains(token));
-        for command in OUTPUTS {
-            none_in(command, &machine.run(command)?.to_string())?;
-        }
-        none_in("the console", &machine.console()?)?;
+        stay_out_of_outputs(&machine, &SECRETS)?;
 
         // A mistake beside a secret is shown without it.
         for (name, text) in [

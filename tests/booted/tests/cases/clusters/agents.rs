@@ -1,5 +1,6 @@
 //! Agents come into the cluster by themselves: a ticket, no token, nobody who logs in.
 
+use crate::secrets::stay_out_of_outputs;
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{
     ADDRESS, FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, install_and_wait, ready, releases, report, settings,
@@ -108,6 +109,21 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
             Ok(server.ok(list)?.trim().is_empty())
         })?;
         assert!(agent.read("/var/lib/bowline/k3s-token")?.starts_with("K10"));
+
+        // What both ends know of each other stands nowhere but in their files.
+        let secret = |machine: &Machine, file: &str| Ok::<_, anyhow::Error>(machine.read(file)?.trim().to_owned());
+        let token = secret(&server, "/var/lib/rancher/k3s/server/token")?;
+        let (own, theirs) =
+            (secret(&server, "/var/lib/bowline/machine.key")?, secret(&agent, "/var/lib/bowline/machine.key")?);
+        let password = secret(&agent, "/etc/rancher/node/password")?;
+        let used = secret(&agent, "/var/lib/bowline/k3s-token")?;
+        let last = |token: &str| token.rsplit([':', '.']).next().unwrap_or_default().to_owned();
+        let all = [KEY.to_owned(), TICKET.to_owned(), last(&token), last(&used), own, theirs, password];
+        ensure!(all.iter().all(|secret| secret.len() >= 16), "too short to look for");
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        for machine in [&server, &agent] {
+            stay_out_of_outputs(machine, &all)?;
+        }
 
         // In the morning: the same name and address, another machine, the same disk.
         agent.ok("echo precious > /var/lib/kafka/file")?;
