@@ -12,6 +12,6 @@ pub fn check(data: &[u8]) -> bool {
     }
     let kept = serde_json::to_vec(&facts).unwrap();
     assert_eq!(serde_json::from_slice::<CloudFacts>(&kept).unwrap(), facts);
-    assert_eq!(facts.clone().with_kept(Some(&facts)), facts);
+    assert_eq!(facts.clone().or(Some(&facts)), facts);
     true
 }
