@@ -2,6 +2,7 @@
 
 use bowline_ports::{ErrorKind, PortError};
 use hyper::Uri;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 /// As long as a name in DNS can be.
@@ -52,8 +53,13 @@ impl Url {
         if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
             return Err(wrong("a user name in the URL is not supported"));
         }
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        if host.is_empty() || host.len() > LONGEST_HOST {
+        let host = uri.host().unwrap_or_default();
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if inner.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) {
+            return Err(wrong("no IPv6 address in the brackets"));
+        }
+        let host = inner.unwrap_or(host).to_owned();
+        if host.is_empty() || host.len() > LONGEST_HOST || host.contains(['[', ']']) {
             return Err(wrong("no host"));
         }
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
@@ -135,6 +141,14 @@ fn short(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn brackets_are_for_ipv6_addresses_alone() {
+        assert_eq!(web("https://[2001:db8::1]:8443/k3s").host, "2001:db8::1");
+        for text in ["http://00[21:db8::1]:81/a", "http://[k3s.example]/a", "http://[]/a", "http://a]/b"] {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
+    }
 
     fn web(text: &str) -> Web {
         match Url::parse(text).unwrap() {
