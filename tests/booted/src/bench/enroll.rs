@@ -73,8 +73,11 @@ fn begin(bed: &Bed, servers: &[(&Machine, &str)]) -> Result<Vec<SocketAddr>> {
     for (number, (machine, address)) in servers.iter().enumerate() {
         machine.put("/etc/bowline/config.d/20-joiners.toml", &rule, 0o600)?;
         let issuer = SocketAddr::new(address.parse()?, 7470);
+        // Another name each time: who was let in late holds its name.
+        let mut tries = 0;
         machine.wait_for("the issuer to let somebody in", Duration::from_secs(60), || {
-            Ok(Joiners::new(&format!("joiner-probe-{number}"), 1, &[issuer])?.ask(bed)?.failed == 0)
+            tries += 1;
+            Ok(Joiners::new(&format!("joiner-probe-{number}-{tries}"), 1, &[issuer])?.ask(bed)?.failed == 0)
         })?;
         issuers.push(issuer);
     }
