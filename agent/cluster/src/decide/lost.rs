@@ -5,6 +5,7 @@ use crate::facts::{Facts, Restart};
 use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::ActiveState;
+use bowline_settings::Role;
 use std::time::Duration;
 
 /// For so long who deleted it may have something in mind: its machine is told by then that its name is another's, and
@@ -25,7 +26,8 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
         }
         return false;
     }
-    if spec.token.is_some() && facts.api_error.is_some() && now.waited(ITEM, super::READY) >= THINKING {
+    let agent = spec.spec.role == Role::Agent;
+    if agent && facts.api_error.is_some() && now.waited(ITEM, super::READY) >= THINKING {
         plan.state("api-silent", "yes");
     }
     let answered = facts.unit.active == ActiveState::Active && facts.api_error.is_none();
@@ -34,7 +36,8 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
     }
     plan.state("node-lost", "yes");
     let why = "it was deleted while K3s runs, and a kubelet makes its Node at its start only";
-    let asked = spec.token.is_none() || now.is("claim", "held");
+    // A server that still answers is a member of its cluster, whose Node is its own.
+    let asked = !agent || spec.token.is_none() || now.is("claim", "held");
     if asked && now.waited(ITEM, WHAT) >= THINKING {
         let restart = Restart { reason: "its Node was deleted".into() };
         plan.step_with(ITEM, Action::Restart(restart), why, Risk::Restart);

@@ -301,18 +301,23 @@ fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
 }
 
 #[test]
-fn one_that_came_in_is_restarted_only_when_its_name_is_still_its_own() {
+fn an_agent_is_restarted_only_when_its_name_is_still_its_own() {
     let mut joined = spec("");
+    joined.spec.role = Role::Agent;
     joined.token = Some("/var/lib/bowline/k3s-token".into());
-    let now = Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c")]);
     let lost = Facts { node: None, ..up() };
     let wait = "the Node to be there again";
-    let asks = plan(&joined, &lost, &now.after(ITEM, wait, Duration::from_secs(60)));
+    let now = || Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c")]);
+    let asks = plan(&joined, &lost, &now().after(ITEM, wait, Duration::from_secs(60)));
     assert!(asks.waits.iter().any(|wait| wait.why.contains("asked first")), "{asks:?}");
     assert!(!asks.steps.iter().any(|step| matches!(step.action, Action::Restart(_))));
     let held = Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c"), ("claim", "held")]);
     let mends = plan(&joined, &lost, &held.after(ITEM, wait, Duration::from_secs(60)));
     assert!(mends.steps.iter().any(|step| matches!(step.action, Action::Restart(_))), "{mends:?}");
+    // A further server answers for itself.
+    joined.spec.role = Role::Server;
+    let server = plan(&joined, &lost, &now().after(ITEM, wait, Duration::from_secs(60)));
+    assert!(server.steps.iter().any(|step| matches!(step.action, Action::Restart(_))), "{server:?}");
 }
 
 #[test]
@@ -328,6 +333,7 @@ fn a_server_that_was_taken_out_of_etcd_says_so() {
 #[test]
 fn an_agent_whose_api_no_longer_answers_has_the_servers_asked_what_became_of_its_cluster() {
     let mut joined = spec("");
+    joined.spec.role = Role::Agent;
     joined.token = Some("/var/lib/bowline/k3s-token".into());
     let silent = Facts { node: None, api_error: Some("invalid peer certificate: UnknownIssuer".into()), ..up() };
     assert!(!plan(&joined, &silent, &all()).conditions.contains_key("api-silent"), "it may be a moment");
