@@ -89,14 +89,15 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             "systemd runs K3s, also when Bowline does not run",
         ),
     }
-    if facts.unit.file_state != "enabled" {
-        plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");
-    }
     // From here on the node itself has to be known.
     if !conditions(spec, facts, now, &mut plan) {
         return plan;
     }
     configure(spec, facts, now, &mut plan);
+    // Not before: a boot in between would start it without its configuration, on the wrong address.
+    if facts.unit.file_state != "enabled" {
+        plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");
+    }
     run(spec, facts, now, &mut plan);
     plan
 }

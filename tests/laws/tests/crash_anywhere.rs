@@ -66,6 +66,20 @@ fn crash_at_every_change(case: &Case) {
     }
 }
 
+/// A boot in the middle of the job is no reason to start K3s earlier: systemd starts what is enabled.
+#[test]
+fn k3s_does_not_start_without_its_address_whenever_the_power_goes() {
+    let mut case = good_case();
+    case.world.addresses[2] = "eth1 192.168.0.9".into();
+    let (outcome, wanted, changes) = simulate(undisturbed(&case));
+    assert_eq!(outcome, Some(Outcome::Waiting));
+    assert!(!wanted.iter().any(|line| line.contains("kubeconfig")), "{wanted:#?}");
+    for at in 0..changes {
+        let (_, got, _) = simulate(disturbed(&case, Fault { at, mode: FaultMode::CrashAfter }, true));
+        assert_eq!(got, wanted, "the power went after change {at}");
+    }
+}
+
 /// Whatever goes wrong with the metadata service, and how often: the end is the same.
 #[test]
 fn trouble_with_the_cloud_changes_nothing_in_the_end() {

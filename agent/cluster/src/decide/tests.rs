@@ -105,8 +105,8 @@ fn a_blank_machine_gets_everything_in_order() {
             "install /usr/local/bin/k3s (v1.34.1+k3s1)",
             "link /usr/local/bin/kubectl to k3s",
             "write /etc/systemd/system/k3s.service",
-            "enable k3s.service for every boot",
             "write /etc/rancher/k3s/config.yaml.d/50-bowline.yaml (advertise-address, flannel-iface, node-ip, node-name)",
+            "enable k3s.service for every boot",
             "start K3s",
         ]
     );
