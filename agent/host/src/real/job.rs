@@ -118,22 +118,29 @@ pub(crate) struct Jobs {
     desk: Desk,
     launch: Launch,
     here: Arc<Mutex<HashSet<String>>>,
+    /// What was under way at the last look.
+    seen: Mutex<HashSet<String>>,
 }
 
 impl Jobs {
     pub(crate) fn new(run: &Path, launch: Launch) -> Self {
-        Self { desk: Desk::at(run.join("jobs")), launch, here: Arc::default() }
+        Self { desk: Desk::at(run.join("jobs")), launch, here: Arc::default(), seen: Mutex::default() }
     }
 
     /// Carries out an order, or follows the work on it that is under way.
     pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
         let job = order.job();
+        let same = self.desk.order::<O>(&job)?.is_some_and(|other| order.same(&other));
+        // Who asks saw it under way: also when it has ended since, its result is what is asked for.
+        if self.was_under_way(&job) && same {
+            return self.follow(bus, &job, progress).await;
+        }
         let mut running = self.running(bus, &job).await?;
         // Its result is there, and it is just ending: that is an earlier order's, not this one's.
         if running && self.desk.result(&job)?.is_some() {
             running = !self.ended(bus, &job).await?;
         }
-        if running && !self.desk.order::<O>(&job)?.is_some_and(|other| order.same(&other)) {
+        if running && !same {
             running = !(O::REPLACED && self.stop(bus, &job).await?);
             if running {
                 return Err(PortError::new(ErrorKind::Busy, format!("{job} is at work on another order"))
@@ -149,6 +156,20 @@ impl Jobs {
 
     /// A job as it is now.
     pub(crate) async fn look(&self, bus: &Bus, job: &str) -> Result<Option<Job>, PortError> {
+        let seen = self.state(bus, job).await?;
+        let mut under_way = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen {
+            Some(Job::Running(_)) => under_way.insert(job.to_owned()),
+            _ => under_way.remove(job),
+        };
+        Ok(seen)
+    }
+
+    fn was_under_way(&self, job: &str) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
+    }
+
+    async fn state(&self, bus: &Bus, job: &str) -> Result<Option<Job>, PortError> {
         if !self.desk.has_order(job) {
             return Ok(None);
         }

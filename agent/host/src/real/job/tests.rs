@@ -62,6 +62,26 @@ async fn a_job_is_nothing_then_done_and_a_new_order_forgets_the_old_result() {
 }
 
 #[tokio::test]
+async fn what_was_seen_under_way_is_not_done_again_when_it_has_ended_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let jobs = Jobs::new(directory.path(), Launch::Here);
+    let (bus, progress) = (Bus::default(), Progress::default());
+    let order = order(directory.path(), b"content");
+    jobs.desk.begin("fetch-k3s", &order).unwrap();
+    jobs.here.lock().unwrap().insert("fetch-k3s".into());
+    assert!(matches!(jobs.look(&bus, "fetch-k3s").await.unwrap(), Some(Job::Running(_))));
+
+    jobs.desk.finish("fetch-k3s", &Ok(())).unwrap();
+    jobs.here.lock().unwrap().clear();
+    jobs.run(&bus, &order, &progress).await.unwrap();
+    assert!(!order.to.exists(), "its result was what was asked for");
+
+    assert_eq!(jobs.look(&bus, "fetch-k3s").await.unwrap(), Some(Job::Done));
+    jobs.run(&bus, &order, &progress).await.unwrap();
+    assert!(order.to.exists(), "who knows that it is done, and asks again, means it");
+}
+
+#[tokio::test]
 async fn a_job_without_a_result_was_cut_off() {
     let directory = tempfile::tempdir().unwrap();
     let jobs = Jobs::new(directory.path(), Launch::Here);
