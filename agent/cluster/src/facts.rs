@@ -1,6 +1,6 @@
 //! What is read before the plan is made.
 
-use crate::release::{STAGED, pinned};
+use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
@@ -27,7 +27,7 @@ pub struct Facts {
     pub installed: Option<String>,
     /// SHA-256 of the installed binary; read only where the settings pin one.
     pub installed_sha256: Option<String>,
-    /// The versions of verified downloads that wait to be installed.
+    /// The versions of verified downloads that wait to be installed, and have the sum that the settings pin.
     pub staged: Vec<String>,
     /// The download under way or ended.
     pub job: Option<Job>,
@@ -80,7 +80,14 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     for folder in ["/usr/local/bin", "/usr/bin", "/bin"] {
         commands.extend(host.list(Path::new(folder)).await?.unwrap_or_default());
     }
-    let staged = commands.iter().filter_map(|name| name.strip_prefix(STAGED)).map(String::from).collect();
+    let mut staged = Vec::new();
+    for version in commands.iter().filter_map(|name| name.strip_prefix(STAGED)) {
+        // The settings may pin another sum since it was downloaded.
+        let pin = pinned(&spec.spec, arch);
+        if pin.is_none() || host.sha256(&release::staged(version)).await? == pin {
+            staged.push(version.to_owned());
+        }
+    }
     let missing_links = ["kubectl", "crictl", "ctr"]
         .into_iter()
         .filter(|name| !commands.iter().any(|there| there == name))
