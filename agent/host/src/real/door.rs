@@ -19,7 +19,7 @@ mod seats;
 mod server;
 mod tls;
 
-pub use client::{answer, ask_over};
+pub use client::{answer, ask_over, handshake};
 pub use counters::Counters;
 pub use request::{Head, head, reader};
 pub use server::{Answerer, Asked, Door, Held, Limits, Reply, listen};

@@ -125,7 +125,11 @@ async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortErro
     })
 }
 
-async fn handshake(server: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, PortError> {
+/// The TLS connection alone: for who has something else to say over it.
+///
+/// # Errors
+/// The connection breaks (`Unreachable`), or something else than an issuer is there (`Denied`).
+pub async fn handshake(server: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, PortError> {
     let _ = stream.set_nodelay(true);
     let peer = stream.peer_addr().map_err(|error| broken(server, error))?;
     // No certificate is looked at, so that the name in it does not matter.

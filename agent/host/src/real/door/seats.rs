@@ -1,8 +1,8 @@
 //! Who may stay when there are too many: each connection has a seat until its answer is on its way.
 //!
 //! A seat is taken away only for a newcomer, from whoever gives the least reason to keep it: has been answered, never
-//! spoke, fell silent. Whose request is there whole keeps its seat. So idle connections never keep a good one out, and
-//! who comes from one address with many of them competes with itself first.
+//! spoke, fell silent, speaks too slowly. Whose request is there whole keeps its seat. So idle connections and dribbling
+//! ones never keep a good one out, and who comes from one address with many of them competes with itself first.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -65,14 +65,23 @@ impl Pulse {
 
     /// How little would be lost with it: nothing for a seat that has to be kept, `Reason(0)` for one that is kept unless
     /// its source has many more than the newcomer's.
-    fn reason(&self, stale: Duration) -> Option<u8> {
+    fn reason(&self, patience: Patience) -> Option<u8> {
         match self.stage.load(Relaxed) {
             stage if stage == Stage::Leaving as u8 => Some(3),
             stage if stage == Stage::Mute as u8 => Some(2),
             stage if stage == Stage::Working as u8 => None,
-            _ => Some(u8::from(self.silent() >= stale)),
+            _ => Some(u8::from(self.silent() >= patience.silent || self.born.elapsed() >= patience.slow)),
         }
     }
+}
+
+/// For how long a seat is kept while somebody else wants it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For who sends nothing.
+    pub(super) silent: Duration,
+    /// For who sends, and has not sent all of its request.
+    pub(super) slow: Duration,
 }
 
 /// All seats of a door.
@@ -80,7 +89,7 @@ impl Pulse {
 pub(super) struct Seats {
     total: usize,
     each: usize,
-    stale: Duration,
+    patience: Patience,
     table: Mutex<Table>,
 }
 
@@ -115,9 +124,9 @@ pub(super) fn source(peer: IpAddr) -> IpAddr {
 }
 
 impl Seats {
-    /// So many in all and for each source; who says nothing for `stale` may lose its seat.
-    pub(super) fn new(total: usize, each: usize, stale: Duration) -> Arc<Self> {
-        Arc::new(Self { total, each, stale, table: Mutex::default() })
+    /// So many in all and for each source.
+    pub(super) fn new(total: usize, each: usize, patience: Patience) -> Arc<Self> {
+        Arc::new(Self { total, each, patience, table: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -132,7 +141,7 @@ impl Seats {
         let full = own >= self.each;
         let mut lost = false;
         if full || table.taken.len() >= self.total {
-            lost = table.make_room(self.stale, own, full.then_some(source));
+            lost = table.make_room(self.patience, own, full.then_some(source));
             if !lost {
                 return (None, false);
             }
@@ -147,7 +156,7 @@ impl Seats {
 
     /// Takes one seat away, where that is possible, because something else has run out.
     pub(super) fn shed(&self) -> bool {
-        self.lock().make_room(self.stale, 0, None)
+        self.lock().make_room(self.patience, 0, None)
     }
 
     /// Which task has to end when the seat is taken away.
@@ -166,10 +175,10 @@ impl Seats {
 impl Table {
     /// Takes the seat of whoever gives the least reason to keep it, of one source or of all. A source that would still
     /// have more than the newcomer's gives one up also when all of its connections are lively.
-    fn make_room(&mut self, stale: Duration, own: usize, only: Option<IpAddr>) -> bool {
+    fn make_room(&mut self, patience: Patience, own: usize, only: Option<IpAddr>) -> bool {
         let candidates = self.taken.iter().filter(|(_, taken)| only.is_none_or(|source| taken.source == source));
         let ranked = candidates.filter_map(|(id, taken)| {
-            let reason = taken.pulse.reason(stale)?;
+            let reason = taken.pulse.reason(patience)?;
             let count = self.sources.get(&taken.source).copied().unwrap_or(0);
             let allowed = reason > 0 || (only.is_none() && count > own + 1);
             // A source with many before one with few: ten thousand idle ones do not push out a slow good one.
@@ -210,6 +219,8 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
+    const LONG: Patience = Patience { silent: Duration::from_secs(60), slow: Duration::from_secs(60) };
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -223,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_mute_make_room_and_the_working_do_not() {
-        let seats = Seats::new(2, 2, Duration::from_secs(60));
+        let seats = Seats::new(2, 2, LONG);
         let (one, _) = seats.take(ip("10.0.0.1"));
         let (two, _) = seats.take(ip("10.0.0.2"));
         two.as_ref().unwrap().pulse.reached(Stage::Working);
@@ -238,7 +249,7 @@ mod tests {
 
     #[test]
     fn who_has_many_gives_one_up() {
-        let seats = Seats::new(4, 4, Duration::from_secs(60));
+        let seats = Seats::new(4, 4, LONG);
         let many: Vec<_> = (0..4).map(|_| seats.take(ip("10.0.0.1")).0.unwrap()).collect();
         many.iter().for_each(|seat| seat.pulse.beat());
         assert!(seats.take(ip("10.0.0.1")).0.is_none(), "not for one of its own");
@@ -246,8 +257,20 @@ mod tests {
     }
 
     #[test]
+    fn who_speaks_too_slowly_makes_room() {
+        let seats = Seats::new(2, 2, Patience { slow: Duration::from_millis(5), ..LONG });
+        let (one, two) = (seats.take(ip("10.0.0.1")).0.unwrap(), seats.take(ip("10.0.0.2")).0.unwrap());
+        one.pulse.reached(Stage::Working);
+        std::thread::sleep(Duration::from_millis(10));
+        two.pulse.beat();
+        assert!(seats.take(ip("10.0.0.3")).1, "it speaks, and has for too long");
+        assert!(seats.lock().taken.contains_key(&one.id()), "the one whose request is there");
+        drop(two);
+    }
+
+    #[test]
     fn a_source_has_its_own_limit() {
-        let seats = Seats::new(10, 2, Duration::ZERO);
+        let seats = Seats::new(10, 2, Patience { silent: Duration::ZERO, ..LONG });
         let (one, two) = (seats.take(ip("10.0.0.1")).0.unwrap(), seats.take(ip("10.0.0.1")).0.unwrap());
         let other = seats.take(ip("10.0.0.2")).0.unwrap();
         two.pulse.beat();

@@ -4,7 +4,7 @@ use super::counters::{Counters, Outcome, Tally};
 use super::delays::{Delays, Waiting};
 use super::meter::Meter;
 use super::request::{self, Head};
-use super::seats::{Seat, Seats, Stage, source};
+use super::seats::{Patience, Seat, Seats, Stage, source};
 use super::{PROOF, tls};
 use bowline_ports::PortError;
 use futures::future::BoxFuture;
@@ -95,6 +95,8 @@ pub struct Limits {
     pub each: usize,
     /// Who sent nothing for so long may lose its place to a newcomer.
     pub stale: Duration,
+    /// Who has not sent all of its request after so long, too.
+    pub slow: Duration,
     /// For the handshake.
     pub handshake: Duration,
     /// For the head of the request.
@@ -119,6 +121,7 @@ impl Default for Limits {
             connections: 1024,
             each: 128,
             stale: Duration::from_secs(1),
+            slow: Duration::from_secs(2),
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(5),
             body: Duration::from_secs(5),
@@ -196,7 +199,7 @@ pub async fn listen(address: SocketAddr, answerer: Arc<dyn Answerer>, limits: Li
         Err(error) => return Err(super::super::http::bind_error(address, &error).await),
     };
     let address = socket.local_addr().unwrap_or(address);
-    let seats = Seats::new(limits.connections, limits.each, limits.stale);
+    let seats = Seats::new(limits.connections, limits.each, Patience { silent: limits.stale, slow: limits.slow });
     let delays = Delays::new(limits.first_delay, limits.longest_delay, limits.delayed, limits.delayed_each);
     let shared = Arc::new(Shared { answerer, limits, acceptor, seats, delays, tally: Tally::default() });
     let mut tasks = JoinSet::new();
