@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod document;
 pub mod hetzner;
+pub mod joiners;
 pub mod looks;
 pub mod pair;
 pub mod servers;
@@ -105,4 +106,12 @@ pub fn node(machine: &Machine) -> Result<serde_json::Value> {
 /// The main pid of a unit.
 pub fn pid(machine: &Machine, unit: &str) -> Result<String> {
     Ok(machine.ok(&format!("systemctl show -p MainPID --value {unit}"))?.trim().to_string())
+}
+
+/// The most memory that the daemon has ever held, in units of a million bytes.
+pub fn peak_memory(machine: &Machine) -> Result<f64> {
+    let status = machine.read(&format!("/proc/{}/status", pid(machine, "bowline")?))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let Some(Ok(kilobytes)) = peak.map(str::parse::<f64>) else { anyhow::bail!("no VmHWM in {status}") };
+    Ok(kilobytes * 1024.0 / 1e6)
 }

@@ -11,16 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::sched::{CloneFlags, setns};
 
 use crate::cache::Artefact;
 use crate::cgroup::Layout;
 use crate::disk::Disk;
 use crate::host::{self, Missing};
 use crate::machine::{Machine, MachineBuilder};
+use crate::places::{self, Cast};
 use crate::run::{self, Output};
 use crate::web::Web;
-use crate::{Os, base, evidence, places, say};
+use crate::{Os, base, evidence, say};
 
 /// The address of the bed itself: the machines' default route, and where its servers listen.
 pub const GATEWAY: &str = "10.0.1.1";
@@ -152,15 +152,7 @@ impl Bed {
 
     /// Runs something on a thread inside the bed's network, where the machines' addresses are, and waits for it.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let network = File::open(&self.inner.network)?;
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                setns(&network, CloneFlags::CLONE_NEWNET).context("the bed's network can not be entered")?;
-                work()
-            });
-            // A panic in there goes on out here.
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        run::within(&self.inner.network, work)
     }
 
     /// The bed's web server on [`GATEWAY`], started when first asked for.
@@ -187,14 +179,14 @@ impl Bed {
     }
 }
 
-/// Runs one case of one machine in a bed of its own: an error or a panic in `body` leaves its evidence.
+/// Runs one case of one server in a bed of its own: an error or a panic in `body` leaves its evidence.
 pub fn case(name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
-    case_of(1, name, body)
+    case_of(Cast::SERVER, name, body)
 }
 
-/// The same with so many machines at once: it waits until the host can bear them beside those of other cases.
-pub fn case_of(machines: usize, name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
-    let _places = places::take(machines);
+/// The same with other machines: it waits until the host can bear them beside those of other cases.
+pub fn case_of(cast: Cast, name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
+    let _places = places::take(cast);
     let bed = Bed::new(name)?;
     let result = body(&bed);
     if let Err(error) = &result {

@@ -5,6 +5,9 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::cgroup::Layout;
 use crate::sources;
 
@@ -102,4 +105,11 @@ fn file_system_of(path: &Path) -> Option<String> {
         }
     }
     best.1
+}
+
+/// Lets this process have so many files open at once, for a test that needs thousands of connections.
+pub fn open_files(count: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(hard >= count, "this host allows {hard} open files, and {count} are needed: raise `ulimit -Hn`");
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard)?)
 }

@@ -346,6 +346,11 @@ impl Machine {
         lock(&self.inner.state).boot.as_ref().map(Boot::leader).ok_or_else(|| anyhow!("the machine does not run"))
     }
 
+    /// Runs something on a thread in the machine's own network, where a pod with the host's network is.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        run::within(Path::new(&format!("/proc/{}/ns/net", self.leader()?)), work)
+    }
+
     pub(crate) fn reap(&self) {
         if let Some(boot) = lock(&self.inner.state).boot.take() {
             boot.reap();

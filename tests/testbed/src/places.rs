@@ -1,64 +1,180 @@
-//! How many machines may run at once: the kernel gives each user so many inotify instances, and a machine with Kubernetes
-//! takes its share. Cases that would be too many wait for each other.
+//! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
+//! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
+//! wait, the one that takes most is next, as it would be alone at the end otherwise.
 
-use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
-/// What systemd, its services, K3s and Bowline take on one machine (measured: 18 on an agent, up to 29 on a server).
-const A_MACHINE: usize = 25;
-/// The kernel's own default.
+/// The kernel's own default, of inotify instances.
 const DEFAULT: usize = 128;
+/// For what else runs on the host.
+const SPARE: usize = 4;
+/// Machines at once for each processor: they wait for one another most of the time.
+const EACH_PROCESSOR: usize = 3;
+/// Cases begin at about the same moment: the largest is known once they are all there.
+const ARRIVAL: Duration = Duration::from_millis(300);
 
-static PLACES: LazyLock<Places> = LazyLock::new(|| Places { all: all(), taken: Mutex::new(0), freed: Condvar::new() });
+static PLACES: LazyLock<Places> = LazyLock::new(|| Places::new(host(), ARRIVAL));
 
-struct Places {
-    all: usize,
-    taken: Mutex<usize>,
-    freed: Condvar,
+/// Who takes part in a case at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cast {
+    /// Servers of Kubernetes.
+    pub servers: usize,
+    /// Its agents.
+    pub agents: usize,
+    /// Machines without Kubernetes.
+    pub plain: usize,
 }
 
-/// Places of one case; given back when this goes.
-pub(crate) struct Taken(usize);
+impl Cast {
+    /// One server.
+    pub const SERVER: Cast = Cast { servers: 1, agents: 0, plain: 0 };
+    /// One machine on which no Kubernetes starts.
+    pub const PLAIN: Cast = Cast { servers: 0, agents: 0, plain: 1 };
 
-/// Waits until so many more machines may run. More than there are places for may run alone.
-pub(crate) fn take(machines: usize) -> Taken {
-    let wanted = machines.min(PLACES.all);
-    let taken = PLACES.taken.lock().unwrap_or_else(PoisonError::into_inner);
-    let full = |taken: &mut usize| *taken + wanted > PLACES.all;
-    let mut taken = PLACES.freed.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner);
-    *taken += wanted;
-    Taken(wanted)
-}
+    /// A cluster of so many.
+    pub fn cluster(servers: usize, agents: usize) -> Cast {
+        Cast { servers, agents, plain: 0 }
+    }
 
-impl Drop for Taken {
-    fn drop(&mut self) {
-        *PLACES.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
-        PLACES.freed.notify_all();
+    /// Of inotify instances, systemd and its services have 7, Bowline 1, the kubelet and containerd 8, and what else a
+    /// server has 6 (measured).
+    fn takes(self) -> Share {
+        Share {
+            instances: 22 * self.servers + 16 * self.agents + 9 * self.plain,
+            machines: self.servers + self.agents + self.plain,
+        }
     }
 }
 
-fn all() -> usize {
+/// A share of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    instances: usize,
+    machines: usize,
+}
+
+fn host() -> Share {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances");
-    let limit = limit.ok().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(DEFAULT);
-    (limit / A_MACHINE).max(1)
+    let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Share { instances: limit.saturating_sub(SPARE), machines: EACH_PROCESSOR * processors }
+}
+
+struct Places {
+    all: Share,
+    arrival: Duration,
+    table: Mutex<Table>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    taken: Share,
+    waiting: Vec<Share>,
+}
+
+/// The places of one case; given back when this goes.
+pub(crate) struct Taken<'a> {
+    share: Share,
+    of: &'a Places,
+}
+
+/// Waits until this cast may enter.
+pub(crate) fn take(cast: Cast) -> Taken<'static> {
+    PLACES.take(cast.takes())
+}
+
+impl Places {
+    fn new(all: Share, arrival: Duration) -> Self {
+        Self { all, arrival, table: Mutex::default(), changed: Condvar::new() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is more than all there is may run alone.
+    fn take(&self, share: Share) -> Taken<'_> {
+        let all = self.all;
+        let share = Share { instances: share.instances.min(all.instances), machines: share.machines.min(all.machines) };
+        self.table().waiting.push(share);
+        sleep(self.arrival);
+        let mut table = self.table();
+        while table.next(all) != Some(share) {
+            table = self.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(at) = table.waiting.iter().position(|waiting| *waiting == share) {
+            table.waiting.swap_remove(at);
+        }
+        table.taken.instances += share.instances;
+        table.taken.machines += share.machines;
+        // A smaller one may find its place beside this one.
+        self.changed.notify_all();
+        Taken { share, of: self }
+    }
+}
+
+impl Table {
+    /// The largest of those that wait for which there is room.
+    fn next(&self, all: Share) -> Option<Share> {
+        let fits = |share: &Share| {
+            self.taken.instances + share.instances <= all.instances
+                && self.taken.machines + share.machines <= all.machines
+        };
+        self.waiting.iter().copied().filter(fits).max()
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut table = self.of.table();
+        table.taken.instances -= self.share.instances;
+        table.taken.machines -= self.share.machines;
+        self.of.changed.notify_all();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::sync::mpsc::channel;
-    use std::time::Duration;
+
+    fn of(instances: usize) -> Share {
+        Share { instances, machines: 1 }
+    }
 
     #[test]
-    fn who_finds_no_place_waits_for_one() {
-        let all = take(usize::MAX);
+    fn who_finds_no_place_waits_and_the_largest_is_first() {
+        let places = Arc::new(Places::new(Share { instances: 10, machines: 4 }, Duration::ZERO));
+        let all = places.take(of(99));
         let (tell, told) = channel();
-        std::thread::spawn(move || {
-            let one = take(1);
-            tell.send(()).unwrap();
-            drop(one);
-        });
-        assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it waits");
+        for share in [2, 7, 4] {
+            let (places, tell) = (Arc::clone(&places), tell.clone());
+            std::thread::spawn(move || {
+                let _place = places.take(of(share));
+                tell.send(share).unwrap();
+                std::thread::sleep(Duration::from_millis(100));
+            });
+        }
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "they wait");
+        while places.table().waiting.len() < 3 {
+            std::thread::yield_now();
+        }
         drop(all);
-        told.recv_timeout(Duration::from_secs(10)).unwrap();
+        let mut come: Vec<_> = (0..3).map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+        // The two that fit beside each other tell in any order.
+        come[..2].sort_unstable();
+        assert_eq!(come, [2, 7, 4]);
+    }
+
+    #[test]
+    fn processors_count_too() {
+        let table = Table { taken: Share { instances: 11, machines: 3 }, waiting: vec![of(20)] };
+        assert_eq!(table.next(Share { instances: 100, machines: 4 }), Some(of(20)));
+        assert_eq!(table.next(Share { instances: 100, machines: 3 }), None);
     }
 }

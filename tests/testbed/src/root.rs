@@ -11,6 +11,9 @@ use crate::bed::random_hex;
 use crate::machine::Spec;
 use crate::{GATEWAY, run};
 
+/// Masked, since nobody types passwords: each takes an inotify instance, of which a host has few for all its machines.
+const NOT_NEEDED: [&str; 2] = ["systemd-ask-password-console.path", "systemd-ask-password-wall.path"];
+
 /// The folders of one machine. `/` is an overlay on the base; `/var` is a plain folder and a mount of its own, since
 /// containerd inside can not stack overlays, and so that no path below it is a mount point before a volume is.
 #[derive(Debug, Clone)]
@@ -60,6 +63,9 @@ impl Root {
                 self.write("/var/lib/cloud/seed/nocloud/meta-data", meta.as_bytes(), 0o644)?;
                 self.write("/var/lib/cloud/seed/nocloud/user-data", user_data.as_bytes(), 0o600)?;
             }
+        }
+        for unit in NOT_NEEDED {
+            self.write(&format!("/etc/systemd/system/{unit}"), b"", 0o644)?;
         }
         for file in &spec.files {
             self.write(&file.path, &file.bytes, file.mode)?;

@@ -1,13 +1,16 @@
 //! Runs programs with a time limit and keeps everything they said.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
 /// How long a program may take unless the caller says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(300);
@@ -59,6 +62,19 @@ pub fn ok(command: &mut Command) -> Result<String> {
         bail!("{}: {output}", describe(command));
     }
     Ok(output.stdout)
+}
+
+/// Runs something on a thread inside a network namespace, which is given as a path, and waits for it.
+pub(crate) fn within<T: Send>(network: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let network = File::open(network)?;
+    thread::scope(|scope| {
+        let inside = scope.spawn(move || {
+            setns(&network, CloneFlags::CLONE_NEWNET).context("the network namespace can not be entered")?;
+            work()
+        });
+        // A panic in there goes on out here.
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The same as [`run`], with standard output and error as bytes.

@@ -2,11 +2,11 @@
 //! machines with an API server and etcd of their own.
 
 use crate::figure::{Figure, median, rounded};
-use crate::joiners::{self, Joiners, NETWORK, Served};
 use crate::tell;
 use anyhow::{Result, ensure};
+use bowline_booted::joiners::{self, Joiners, NETWORK, Served};
 use bowline_booted::servers::{SERVERS, all_ready, three};
-use bowline_booted::{ADDRESS, KEY, bare, install_and_wait, pid, releases, settings};
+use bowline_booted::{ADDRESS, KEY, bare, install_and_wait, peak_memory, releases, settings};
 use bowline_testbed::{Bed, Machine};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -32,9 +32,9 @@ pub(crate) fn one_issuer() -> Result<Vec<Figure>> {
 
         let few = run(&bed, "few", FEW, &issuers)?;
         counted(&machine, "few", FEW)?;
-        let before = peak(&machine)?;
+        let before = peak_memory(&machine)?;
         let many = run(&bed, "many", MANY, &issuers)?;
-        let after = peak(&machine)?;
+        let after = peak_memory(&machine)?;
         counted(&machine, "many", MANY)?;
         let measured = json!({ "before": rounded(before), "joiners": MANY });
         Ok(vec![
@@ -127,12 +127,4 @@ fn served(name: &'static str, served: &Served) -> Figure {
         "by_second": rounded(served.each.len() as f64 / served.seconds),
     });
     Figure::shown(name, served.seconds, "s").none_failed(served.failed).measured(measured)
-}
-
-/// The most memory that the daemon has ever held, in units of a million bytes.
-fn peak(machine: &Machine) -> Result<f64> {
-    let status = machine.read(&format!("/proc/{}/status", pid(machine, "bowline")?))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    let Some(Ok(kilobytes)) = peak.map(str::parse::<f64>) else { anyhow::bail!("no VmHWM in {status}") };
-    Ok(kilobytes * 1024.0 / 1e6)
 }

@@ -9,7 +9,6 @@ mod enroll;
 mod figure;
 mod install;
 mod join;
-mod joiners;
 mod node_exporter;
 mod settled;
 mod trace;

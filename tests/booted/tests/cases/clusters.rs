@@ -1,8 +1,8 @@
-//! Several machines: who comes in, as what, and what becomes of the cluster when they go. (Early in the alphabet, since
-//! they take longest.)
+//! Several machines: who comes in, as what, and what becomes of the cluster when they go.
 
 mod agents;
 mod anew;
+mod floods;
 mod kept;
 mod names;
 mod servers;

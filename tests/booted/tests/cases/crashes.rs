@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, stand, until, until_ready, volume_on};
 use bowline_booted::{ADDRESS, FIRST_BOOT, VOLUME, bare, configure, deb, pid, ready, releases, report, settings};
-use bowline_testbed::{Disk, Fault, K3S_VERSION, Machine, case};
+use bowline_testbed::{Cast, Disk, Fault, K3S_VERSION, Machine, case, case_of};
 use std::time::Duration;
 
 /// What is on the machine when a step for the volume `$v` has just been done, as a shell condition.
@@ -33,7 +33,7 @@ const RESTART: &str = "[Service]\nRestartSec=50ms\n";
 
 #[test]
 fn killed_after_each_step_it_goes_on_where_it_was() -> Result<()> {
-    case("killed-after-each-step", |bed| {
+    case_of(Cast::PLAIN, "killed-after-each-step", |bed| {
         let disks = (0..STEPS.len()).map(|n| bed.disk(&format!("9000{n}"), "64M")).collect::<Result<Vec<_>>>()?;
         let machine = disks.iter().fold(bed.machine("n1").address(ADDRESS), |m, d| m.disk(d));
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;
@@ -63,7 +63,7 @@ fn killed_after_each_step_it_goes_on_where_it_was() -> Result<()> {
 
 #[test]
 fn power_cut_after_each_step_ends_the_same() -> Result<()> {
-    case("power-cut-after-each-step", |bed| {
+    case_of(Cast::PLAIN, "power-cut-after-each-step", |bed| {
         let disks = (0..STEPS.len()).map(|n| bed.disk(&format!("9100{n}"), "64M")).collect::<Result<Vec<_>>>()?;
         let machine = disks.iter().fold(bed.machine("n1").address(ADDRESS), |m, d| m.disk(d)).start()?;
         install(&machine, "")?;
@@ -89,7 +89,7 @@ fn power_cut_after_each_step_ends_the_same() -> Result<()> {
 
 #[test]
 fn a_mkfs_under_way_is_followed_by_whoever_comes_next() -> Result<()> {
-    case("mkfs-under-way", |bed| {
+    case_of(Cast::PLAIN, "mkfs-under-way", |bed| {
         let (killed, cut) = (bed.disk("92000", "4G")?, bed.disk("92001", "4G")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&killed).disk(&cut);
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;

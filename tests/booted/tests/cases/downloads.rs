@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use bowline_booted::told::{now, tells, tells_within};
 use bowline_booted::{bare, configure, deb, releases_with, report};
-use bowline_testbed::{Bed, Fault, K3S_VERSION, Machine, Releases, case};
+use bowline_testbed::{Bed, Cast, Fault, K3S_VERSION, Machine, Releases, case_of};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const SIZE: usize = 12 << 20;
 
 #[test]
 fn what_the_release_page_does_wrong_is_named_and_goes_when_it_is_mended() -> Result<()> {
-    case("download-faults", |bed| {
+    case_of(Cast::PLAIN, "download-faults", |bed| {
         let site = Site::new(bed)?;
         let machine = bare(bed, &site.releases, None)?;
         // A small filesystem of its own, nearly full.
@@ -56,7 +56,7 @@ fn what_the_release_page_does_wrong_is_named_and_goes_when_it_is_mended() -> Res
 
 #[test]
 fn a_download_that_hangs_is_told_given_up_and_begun_again() -> Result<()> {
-    case("download-hangs", |bed| {
+    case_of(Cast::PLAIN, "download-hangs", |bed| {
         let site = Site::new(bed)?;
         let machine = bare(bed, &site.releases, None)?;
         configure(&machine, &site.settings(""))?;
@@ -87,7 +87,7 @@ fn a_download_that_hangs_is_told_given_up_and_begun_again() -> Result<()> {
 
 #[test]
 fn corrected_settings_end_a_download_that_is_under_way() -> Result<()> {
-    case("download-corrected", |bed| {
+    case_of(Cast::PLAIN, "download-corrected", |bed| {
         let site = Site::new(bed)?;
         let old = "v1.34.0+k3s1";
         site.releases.publish(old, &site.program)?;
@@ -107,7 +107,7 @@ fn corrected_settings_end_a_download_that_is_under_way() -> Result<()> {
 
 #[test]
 fn whom_a_mirror_is_and_what_is_pinned_decide_what_is_installed() -> Result<()> {
-    case("download-mirrors", |bed| {
+    case_of(Cast::PLAIN, "download-mirrors", |bed| {
         let site = Site::new(bed)?;
         let machine = bare(bed, &site.releases, None)?;
         machine.install(&deb()?)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
 use bowline_booted::told::tells;
 use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, releases_with, report, settings};
-use bowline_testbed::{K3S_VERSION, Machine, case};
+use bowline_testbed::{Cast, K3S_VERSION, Machine, case, case_of};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
 /// With a stub in K3s's place: what starts and stops it is systemd.
 #[test]
 fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> {
-    case("gate-disk-goes", |bed| {
+    case_of(Cast::PLAIN, "gate-disk-goes", |bed| {
         let program = bed.dir().join("k3s-stub");
         let text = format!("#!/bin/sh\n[ \"$1\" = server ] && exec sleep 999\necho 'k3s version {K3S_VERSION} (0)'\n");
         fs::write(&program, text)?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, bare, install_and_wait, pid, ready, releases, settings};
-use bowline_testbed::{Bed, Machine, Releases, case_of};
+use bowline_testbed::{Bed, Cast, Machine, Releases, case_of};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ fn number(machine: &Machine, unit: &str, property: &str) -> Result<u64> {
 
 #[test]
 fn pods_do_not_reach_the_issuer_whatever_happens() -> Result<()> {
-    case_of(2, "guard", |bed| {
+    case_of(Cast { servers: 1, agents: 0, plain: 1 }, "guard", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases)?;
         let other = bed.machine("other").address(OTHER).start()?;

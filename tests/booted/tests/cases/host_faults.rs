@@ -3,11 +3,11 @@
 use anyhow::{Result, bail};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, look_again, until, until_ready, volume_on};
 use bowline_booted::{ADDRESS, configure};
-use bowline_testbed::case;
+use bowline_testbed::{Cast, case_of};
 
 #[test]
 fn without_dbus_it_says_so_and_goes_on_when_it_is_back() -> Result<()> {
-    case("no-dbus", |bed| {
+    case_of(Cast::PLAIN, "no-dbus", |bed| {
         let (disk, next) = (bed.disk("95000", "64M")?, bed.disk("95001", "64M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&next).start()?;
         install(&machine, &volume_on(&disk, "data", BLANK_ONLY))?;
@@ -49,7 +49,7 @@ fn without_dbus_it_says_so_and_goes_on_when_it_is_back() -> Result<()> {
 
 #[test]
 fn read_only_and_full_filesystems_are_named() -> Result<()> {
-    case("bad-filesystems", |bed| {
+    case_of(Cast::PLAIN, "bad-filesystems", |bed| {
         let (units, state) = (bed.disk("96000", "64M")?, bed.disk("96001", "64M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&units).disk(&state).start()?;
         install(&machine, "")?;

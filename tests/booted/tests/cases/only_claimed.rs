@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use bowline_booted::{
     FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, hetzner, install_and_wait, ready, releases, settings,
 };
-use bowline_testbed::{Machine, Output, case_of};
+use bowline_testbed::{Cast, Machine, Output, case_of};
 use serde_json::json;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn in_force(server: &Machine, wanted: bool) -> Result<()> {
 
 #[test]
 fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
-    case_of(2, "only-claimed", |bed| {
+    case_of(Cast::cluster(1, 1), "only-claimed", |bed| {
         let releases = releases(bed)?;
         let server = bare(bed, &releases, None)?;
         server.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;

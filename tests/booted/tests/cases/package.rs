@@ -4,7 +4,7 @@ use anyhow::Result;
 use bowline_booted::{
     FIRST_BOOT, VOLUME, bare, configure, deb, install_and_wait, pid, ready, releases, report, settings,
 };
-use bowline_testbed::{Bed, Machine, Os, Repository, case};
+use bowline_testbed::{Bed, Cast, Machine, Os, Repository, case, case_of};
 use std::time::Duration;
 
 const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0";
@@ -158,10 +158,10 @@ fn installs_and_formats(bed: &Bed, os: Os) -> Result<()> {
 
 #[test]
 fn debian_12_installs_the_package_and_its_volume() -> Result<()> {
-    case("package-debian-12", |bed| installs_and_formats(bed, Os::Bookworm))
+    case_of(Cast::PLAIN, "package-debian-12", |bed| installs_and_formats(bed, Os::Bookworm))
 }
 
 #[test]
 fn debian_13_installs_the_package_and_its_volume() -> Result<()> {
-    case("package-debian-13", |bed| installs_and_formats(bed, Os::Trixie))
+    case_of(Cast::PLAIN, "package-debian-13", |bed| installs_and_formats(bed, Os::Trixie))
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bowline_booted::looks::{BLANK_ONLY, install, look_again, node_of, until_ready, until_refused, volume_on};
 use bowline_booted::{ADDRESS, configure};
-use bowline_testbed::{Disk, case};
+use bowline_testbed::{Cast, Disk, case_of};
 use std::fmt::Write;
 
 /// Something on a disk that is not blank: its name, how it comes there, and what is said about it.
@@ -55,7 +55,7 @@ const FOREIGN: [Foreign; 15] = [
 
 #[test]
 fn what_is_not_blank_is_never_touched() -> Result<()> {
-    case("refused-volumes", |bed| {
+    case_of(Cast::PLAIN, "refused-volumes", |bed| {
         let mut settings = String::new();
         let mut disks = Vec::new();
         for (number, foreign) in FOREIGN.iter().enumerate() {

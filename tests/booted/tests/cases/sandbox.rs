@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use bowline_booted::{VOLUME, configure, deb, install_and_wait, pid, ready, settings};
-use bowline_testbed::{Bed, Machine, case};
+use bowline_testbed::{Bed, Cast, Machine, case_of};
 use std::time::Duration;
 
 /// A machine with the package and its volume, and no Kubernetes: ready in seconds.
@@ -72,7 +72,7 @@ const ALLOWED: [&str; 7] = [
 
 #[test]
 fn the_sandbox_lets_its_work_through_and_nothing_else() -> Result<()> {
-    case("sandbox", |bed| {
+    case_of(Cast::PLAIN, "sandbox", |bed| {
         let machine = settled(bed)?;
         let pid = pid(&machine, "bowline")?;
         let status = machine.read(&format!("/proc/{pid}/status"))?;
@@ -104,7 +104,7 @@ fn the_sandbox_lets_its_work_through_and_nothing_else() -> Result<()> {
 
 #[test]
 fn systemd_knows_that_it_is_ready_lives_and_reloads() -> Result<()> {
-    case("manners", |bed| {
+    case_of(Cast::PLAIN, "manners", |bed| {
         let machine = settled(bed)?;
         assert_eq!(property(&machine, "Type")?, "notify");
         let text = property(&machine, "StatusText")?;
@@ -153,7 +153,7 @@ fn systemd_knows_that_it_is_ready_lives_and_reloads() -> Result<()> {
 
 #[test]
 fn wrong_settings_keep_it_down_until_they_change() -> Result<()> {
-    case("wrong-settings", |bed| {
+    case_of(Cast::PLAIN, "wrong-settings", |bed| {
         let machine = settled(bed)?;
         // While it runs, the settings that were good stay in force, and everybody is told.
         let first = pid(&machine, "bowline")?;

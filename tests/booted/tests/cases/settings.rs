@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use bowline_booted::told::{no_longer_tells, tells};
 use bowline_booted::{configure, deb, pid, report};
-use bowline_testbed::{Machine, case};
+use bowline_testbed::{Cast, Machine, case_of};
 use std::time::Duration;
 
 const GOOD: &str = "[node]\naddress = \"10.0.1.0/24\"\n";
@@ -11,7 +11,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<()> {
-    case("settings", |bed| {
+    case_of(Cast::PLAIN, "settings", |bed| {
         let machine = bed.machine("n1").address("10.0.1.10").start()?;
         machine.ok("mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized")?;
         machine.install(&deb()?)?;
@@ -58,7 +58,7 @@ fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<(
 
 #[test]
 fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()> {
-    case("settings-at-start", |bed| {
+    case_of(Cast::PLAIN, "settings-at-start", |bed| {
         let machine = bed.machine("n1").address("10.0.1.10").start()?;
         machine.ok("mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized")?;
         configure(&machine, "[node]\naddress = \"10.0.1.300\"\n")?;

@@ -5,11 +5,11 @@ use bowline_booted::looks::{
     BLANK_ONLY, SOON, Stand, install, look_again, node_of, until, until_ready, until_refused, volume_on,
 };
 use bowline_booted::{ADDRESS, configure};
-use bowline_testbed::{Disk, Machine, case};
+use bowline_testbed::{Cast, Disk, Machine, case_of};
 
 #[test]
 fn a_late_disk_is_taken_in_by_itself_and_edits_by_hand_are_put_back() -> Result<()> {
-    case("late-disk", |bed| {
+    case_of(Cast::PLAIN, "late-disk", |bed| {
         let (late, other) = (bed.disk("81000", "64M")?, bed.disk("81001", "64M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&other).start()?;
         let settings = volume_on(&late, "late", BLANK_ONLY);
@@ -62,7 +62,7 @@ fn a_late_disk_is_taken_in_by_itself_and_edits_by_hand_are_put_back() -> Result<
 
 #[test]
 fn filesystems_that_are_there_or_asked_for() -> Result<()> {
-    case("filesystems", |bed| {
+    case_of(Cast::PLAIN, "filesystems", |bed| {
         let disk = |serial: &str, size: &str| bed.disk(serial, size);
         let (old_ext4, old_xfs) = (disk("82000", "64M")?, disk("82001", "320M")?);
         let (new_xfs, new_btrfs, by_serial) = (disk("82002", "320M")?, disk("82003", "128M")?, disk("82004", "64M")?);
@@ -124,7 +124,7 @@ fn filesystems_that_are_there_or_asked_for() -> Result<()> {
 
 #[test]
 fn what_others_use_is_left_to_them() -> Result<()> {
-    case("used-volumes", |bed| {
+    case_of(Cast::PLAIN, "used-volumes", |bed| {
         let disk = |serial: &str| bed.disk(serial, "64M");
         let (never, elsewhere, filled, file) = (disk("83000")?, disk("83001")?, disk("83002")?, disk("83003")?);
         let (fstab, unit, taken, read_only) = (disk("83004")?, disk("83005")?, disk("83006")?, disk("83007")?);

@@ -203,12 +203,16 @@ func (s *Settings) whenServed(ctx context.Context, sp *node.Spawner, v *supervis
 	return nil
 }
 
+// Nobody asks the controller manager and the scheduler anything: ports of theirs would only take inotify instances, of
+// which a host has few for all its machines.
+const noPort = "0"
+
 func (s *Settings) controllerArgs() []string {
 	k := s.server("cred", "controller.kubeconfig")
 	return node.Arguments(map[string]string{
 		"allocate-node-cidrs":       "true",
 		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
-		"bind-address": "127.0.0.1",
+		"secure-port":  noPort,
 		"cluster-cidr": s.ClusterCIDR.String(),
 		"cluster-signing-kube-apiserver-client-cert-file": s.tls("client-ca.crt"),
 		"cluster-signing-kube-apiserver-client-key-file":  s.tls("client-ca.key"),
@@ -233,6 +237,6 @@ func (s *Settings) schedulerArgs() []string {
 	k := s.server("cred", "scheduler.kubeconfig")
 	return node.Arguments(map[string]string{
 		"authentication-kubeconfig": k, "authorization-kubeconfig": k, "kubeconfig": k,
-		"bind-address": "127.0.0.1", "leader-elect": strconv.FormatBool(s.Etcd), "profiling": "false",
+		"secure-port": noPort, "leader-elect": strconv.FormatBool(s.Etcd), "profiling": "false",
 	}, s.Values.Slice("kube-scheduler-arg"))
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use bowline_booted::{
     ADDRESS, FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, install_and_wait, ready, releases, report, settings,
 };
-use bowline_testbed::{Bed, Disk, Machine, Releases, case_of};
+use bowline_testbed::{Bed, Cast, Disk, Machine, Releases, case_of};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ fn in_place(server: &Machine, agent: &Machine, old: Option<&Value>) -> Result<Va
 
 #[test]
 fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Result<()> {
-    case_of(2, "agents", |bed| {
+    case_of(Cast::cluster(1, 1), "agents", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases)?;
         let disk = bed.disk(SERIAL, "1G")?;

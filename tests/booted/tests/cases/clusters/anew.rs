@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use bowline_booted::hetzner::node;
 use bowline_booted::pair::{KEY_FILE, agent, in_place, server_settings, uid};
 use bowline_booted::{KEY, NODE, bare, configure, deb, ready, releases};
-use bowline_testbed::{Disk, Machine, Releases, case_of, say};
+use bowline_testbed::{Cast, Disk, Machine, Releases, case_of, say};
 use std::time::Duration;
 
 const NAME: &str = "worker-0";
@@ -29,7 +29,7 @@ fn is_worker(node: &serde_json::Value) -> bool {
 
 #[test]
 fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_over() -> Result<()> {
-    case_of(2, "anew", |bed| {
+    case_of(Cast::cluster(1, 1), "anew", |bed| {
         let releases = releases(bed)?;
         let disk = bed.disk("31000000", "2G")?;
         let control = bare(bed, &releases, Some(&disk))?;

@@ -5,7 +5,7 @@ use bowline_booted::hetzner::{node, ticket};
 use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server, server_settings};
 use bowline_booted::told::{no_longer_tells, tells, tells_within};
 use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, NODE, bare_as, clock, configure, releases};
-use bowline_testbed::{Machine, case_of, say};
+use bowline_testbed::{Cast, Machine, case_of, say};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn becomes(server: &Machine, what: &str, fits: impl Fn(&Value) -> bool) -> Resul
 
 #[test]
 fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -> Result<()> {
-    case_of(2, "kept", |bed| {
+    case_of(Cast::cluster(1, 1), "kept", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, &rules("true"))?;
         let agent = bare_as(bed, &releases, NAME, "10.0.1.20", None)?;

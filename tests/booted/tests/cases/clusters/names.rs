@@ -1,11 +1,15 @@
 //! One name, several machines: who holds it, who waits, and who gives way.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bowline_booted::hetzner::{node, ticket};
+use bowline_booted::joiners::Joiner;
 use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
 use bowline_booted::told::{tells, tells_within};
-use bowline_booted::{bare_as, pid, releases};
-use bowline_testbed::{Machine, case_of, say};
+use bowline_booted::{ADDRESS, KEY, bare_as, pid, releases};
+use bowline_enroll::Code;
+use bowline_enroll::wire::EnrollAnswer;
+use bowline_testbed::{Cast, Machine, case_of, say};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const NAME: &str = "worker-0";
@@ -24,12 +28,20 @@ fn k3s(machine: &Machine) -> Result<String> {
 
 #[test]
 fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Result<()> {
-    case_of(3, "names", |bed| {
+    case_of(Cast::cluster(1, 2), "names", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, RULES)?;
         let first = agent(bed, &releases, NAME, "10.0.1.30", None)?;
         let old = in_place(&server, &first, NAME, is_worker)?;
         let runs = pid(&first, "k3s-agent")?;
+
+        // A pod with the host's network has stolen the ticket, and asks from the node's own address.
+        let stolen = first.within(|| {
+            let thief = Joiner::new(NAME, "10.0.1.30".parse()?, SocketAddr::new(ADDRESS.parse()?, 7470), KEY)?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(thief.once())
+        })?;
+        let EnrollAnswer::Refused(refusal) = stolen else { bail!("a stolen ticket is let in") };
+        ensure!(refusal.code == Code::NodeIsAlive, "{}: {}", refusal.code, refusal.message);
 
         // Another machine with the same name and ticket, while the first lives.
         let second = bare_as(bed, &releases, "twin", "10.0.1.31", None)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bowline_booted::servers::{CLUSTER, SERVERS, Seen, all_ready, begin, nodes, three};
 use bowline_booted::{bare_as, configure, deb, releases};
-use bowline_testbed::{case_of, say};
+use bowline_testbed::{Cast, case_of, say};
 
 const WORKER: (&str, &str) = ("worker-0", "10.0.1.30");
 
@@ -13,7 +13,7 @@ fn uid(nodes: &[Seen], name: &str) -> String {
 
 #[test]
 fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Result<()> {
-    case_of(4, "servers", |bed| {
+    case_of(Cast::cluster(3, 1), "servers", |bed| {
         let releases = releases(bed)?;
         let all = three(bed, &releases)?;
         let names = SERVERS.map(|(name, _)| name);
