@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, api_port, other, seen};
+use crate::facts::{Facts, Restart, Staged, api_port, other, seen};
 use crate::release::{Release, pinned, staged};
 use crate::{Action, BINARY, Cluster, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
@@ -117,6 +117,11 @@ fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
 /// The binary. True when the plan goes on.
 fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
     let ours = facts.unit_file.is_some();
+    let due = |staged: &&Staged| facts.installed.is_none() && staged.version == version && staged.fits;
+    for other in facts.staged.iter().filter(|staged| !due(staged)) {
+        let path = staged(&other.version);
+        plan.step(BINARY_ITEM, Action::Discard { path }, "it is not, or no longer, what the settings ask for");
+    }
     match &facts.installed {
         Some(installed) if installed == version && differs_from_pin(spec, facts) => {
             plan.refuse(
@@ -154,7 +159,7 @@ fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>)
                 );
                 return false;
             }
-            if !facts.staged.iter().any(|staged| staged == version) {
+            if !facts.staged.iter().any(|staged| due(&staged)) {
                 let order = Release::new(&spec.spec, facts.arch).order(&spec.spec, facts.arch);
                 let why = match &facts.job {
                     Some(Job::Running(_)) => "it is under way".to_string(),

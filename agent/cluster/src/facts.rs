@@ -18,6 +18,15 @@ pub struct Restart {
     pub reason: String,
 }
 
+/// A verified download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// Its version.
+    pub version: String,
+    /// Whether it has the sum that the settings pin by now, where they pin one.
+    pub fits: bool,
+}
+
 /// What was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -27,8 +36,8 @@ pub struct Facts {
     pub installed: Option<String>,
     /// SHA-256 of the installed binary; read only where the settings pin one.
     pub installed_sha256: Option<String>,
-    /// The versions of verified downloads that wait to be installed, and have the sum that the settings pin.
-    pub staged: Vec<String>,
+    /// Verified downloads that wait to be installed.
+    pub staged: Vec<Staged>,
     /// The download under way or ended.
     pub job: Option<Job>,
     /// Which of the links are missing.
@@ -82,11 +91,9 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     }
     let mut staged = Vec::new();
     for version in commands.iter().filter_map(|name| name.strip_prefix(STAGED)) {
-        // The settings may pin another sum since it was downloaded.
         let pin = pinned(&spec.spec, arch);
-        if pin.is_none() || host.sha256(&release::staged(version)).await? == pin {
-            staged.push(version.to_owned());
-        }
+        let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
+        staged.push(Staged { version: version.to_owned(), fits });
     }
     let missing_links = ["kubectl", "crictl", "ctr"]
         .into_iter()

@@ -16,7 +16,7 @@ mod unit;
 
 pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
-pub use facts::{Facts, Restart, api_port};
+pub use facts::{Facts, Restart, Staged, api_port};
 pub use release::{RELEASES, Release};
 pub use unit::{service, unit_file, unit_text};
 
@@ -68,6 +68,11 @@ impl Cluster {
 pub enum Action {
     /// Download and verify the binary, beside its final place.
     Fetch(FetchOrder),
+    /// Remove a download that nobody waits for any more.
+    Discard {
+        /// The file.
+        path: PathBuf,
+    },
     /// Put the verified binary in place.
     Install {
         /// The verified download.
@@ -119,6 +124,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fetch(order) => write!(f, "download {}", order.url),
+            Self::Discard { path } => write!(f, "remove {}", path.display()),
             Self::Install { version, .. } => write!(f, "install {BINARY} ({version})"),
             Self::Link { path } => write!(f, "link {} to k3s", path.display()),
             Self::WriteUnit { path } => write!(f, "write {}", path.display()),
@@ -154,6 +160,7 @@ impl Capability for Cluster {
     async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
         match action {
             Action::Fetch(order) => host.fetch(order, progress).await,
+            Action::Discard { path } => host.remove(path).await,
             Action::Install { from, .. } => host.rename(from, Path::new(BINARY), 0o755).await,
             Action::Link { path } => host.link(Path::new("k3s"), path).await,
             Action::WriteUnit { path } => {
