@@ -1,6 +1,7 @@
 //! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
 //! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
-//! wait, the one that takes most is next, as it would be alone at the end otherwise.
+//! wait, the one that takes most is next, as it would be alone at the end otherwise. Clusters wait for one another much of
+//! their time, which single machines beside them make use of: only two run at once.
 
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -12,6 +13,8 @@ const DEFAULT: usize = 128;
 const SPARE: usize = 4;
 /// Machines at once for each processor: they wait for one another most of the time.
 const EACH_PROCESSOR: usize = 3;
+/// Clusters at once.
+const CLUSTERS: usize = 2;
 /// Cases begin at about the same moment: the largest is known once they are all there.
 const ARRIVAL: Duration = Duration::from_millis(300);
 
@@ -45,6 +48,7 @@ impl Cast {
         Share {
             instances: 22 * self.servers + 16 * self.agents + 9 * self.plain,
             machines: self.servers + self.agents + self.plain,
+            clusters: usize::from(self.servers + self.agents > 1),
         }
     }
 }
@@ -54,13 +58,22 @@ impl Cast {
 struct Share {
     instances: usize,
     machines: usize,
+    clusters: usize,
+}
+
+impl Share {
+    fn fits(self, taken: Share, all: Share) -> bool {
+        taken.instances + self.instances <= all.instances
+            && taken.machines + self.machines <= all.machines
+            && taken.clusters + self.clusters <= all.clusters
+    }
 }
 
 fn host() -> Share {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances");
     let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Share { instances: limit.saturating_sub(SPARE), machines: EACH_PROCESSOR * processors }
+    Share { instances: limit.saturating_sub(SPARE), machines: EACH_PROCESSOR * processors, clusters: CLUSTERS }
 }
 
 struct Places {
@@ -99,7 +112,8 @@ impl Places {
     /// What is more than all there is may run alone.
     fn take(&self, share: Share) -> Taken<'_> {
         let all = self.all;
-        let share = Share { instances: share.instances.min(all.instances), machines: share.machines.min(all.machines) };
+        let (instances, machines) = (share.instances.min(all.instances), share.machines.min(all.machines));
+        let share = Share { instances, machines, ..share };
         self.table().waiting.push(share);
         sleep(self.arrival);
         let mut table = self.table();
@@ -111,6 +125,7 @@ impl Places {
         }
         table.taken.instances += share.instances;
         table.taken.machines += share.machines;
+        table.taken.clusters += share.clusters;
         // A smaller one may find its place beside this one.
         self.changed.notify_all();
         Taken { share, of: self }
@@ -120,11 +135,7 @@ impl Places {
 impl Table {
     /// The largest of those that wait for which there is room.
     fn next(&self, all: Share) -> Option<Share> {
-        let fits = |share: &Share| {
-            self.taken.instances + share.instances <= all.instances
-                && self.taken.machines + share.machines <= all.machines
-        };
-        self.waiting.iter().copied().filter(fits).max()
+        self.waiting.iter().copied().filter(|share| share.fits(self.taken, all)).max()
     }
 }
 
@@ -133,6 +144,7 @@ impl Drop for Taken<'_> {
         let mut table = self.of.table();
         table.taken.instances -= self.share.instances;
         table.taken.machines -= self.share.machines;
+        table.taken.clusters -= self.share.clusters;
         self.of.changed.notify_all();
     }
 }
@@ -144,12 +156,12 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn of(instances: usize) -> Share {
-        Share { instances, machines: 1 }
+        Share { instances, machines: 1, clusters: 0 }
     }
 
     #[test]
     fn who_finds_no_place_waits_and_the_largest_is_first() {
-        let places = Arc::new(Places::new(Share { instances: 10, machines: 4 }, Duration::ZERO));
+        let places = Arc::new(Places::new(Share { instances: 10, machines: 4, clusters: 2 }, Duration::ZERO));
         let all = places.take(of(99));
         let (tell, told) = channel();
         for share in [2, 7, 4] {
@@ -172,9 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn processors_count_too() {
-        let table = Table { taken: Share { instances: 11, machines: 3 }, waiting: vec![of(20)] };
-        assert_eq!(table.next(Share { instances: 100, machines: 4 }), Some(of(20)));
-        assert_eq!(table.next(Share { instances: 100, machines: 3 }), None);
+    fn processors_and_clusters_count_too() {
+        let taken = Share { instances: 11, machines: 3, clusters: 2 };
+        let all = Share { instances: 100, machines: 4, clusters: 2 };
+        assert!(of(20).fits(taken, all));
+        assert!(!of(20).fits(taken, Share { machines: 3, ..all }));
+        assert!(!Share { clusters: 1, ..of(20) }.fits(taken, all));
     }
 }
