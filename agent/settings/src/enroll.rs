@@ -102,6 +102,9 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<En
     Some(enroll)
 }
 
+/// What keys that only a server may set begin with.
+const RESERVED: [&str; 2] = ["node-role.kubernetes.io", "node-restriction.kubernetes.io"];
+
 fn grace(text: &str) -> Result<Span, Complaint> {
     let span: Span = text.parse()?;
     if span < LEAST_GRACE {
@@ -153,6 +156,7 @@ fn rules<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Vec<EnrollRule> 
             reader.complain(item.at, &path, complaint);
         }
         rules.extend(one(reader, &rule));
+        never_reached(reader, &rules, &rule);
         if let (Some(text), Some(name)) = (text, name) {
             match seen.get(text) {
                 Some(first) => {
@@ -180,6 +184,10 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
         let pattern: Pattern = text.parse()?;
         if pattern.is_exact() {
             labels::check_key(text)?;
+            if let Some(prefix) = RESERVED.iter().find(|prefix| **prefix == text) {
+                return Err(Complaint::new(format!("{} is the first half of keys", quote(text)))
+                    .suggest(format!("\"{prefix}/*\"")));
+            }
         }
         Ok(pattern)
     });
@@ -198,6 +206,19 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
         taints,
         permit_taints: permit_taints.unwrap_or_default().into_iter().map(|(pattern, _)| pattern).collect(),
     })
+}
+
+/// Says that an earlier rule takes all that the last one would: the first that fits decides.
+fn never_reached<'a>(reader: &mut Reader<'a>, rules: &[EnrollRule], at: &Section<'a>) {
+    let Some((last, earlier)) = rules.split_last().filter(|_| reader.whole) else { return };
+    let covers = |rule: &&EnrollRule| {
+        let all = rule.nodes.as_str() == "*" || rule.nodes == last.nodes;
+        rule.role == last.role && all && last.from.iter().all(|network| rule.from.contains(network))
+    };
+    if let Some(rule) = earlier.iter().find(covers).filter(|rule| rule.name != last.name) {
+        let message = format!("this rule is never reached: the rule {} before it takes the same", quote(&rule.name));
+        reader.warn(at.at, &at.path, Complaint::new(message).suggest("put the narrower rule first"));
+    }
 }
 
 fn rule_name(text: &str) -> Result<String, Complaint> {
@@ -237,7 +258,7 @@ fn exact<'a>(reader: &mut Reader<'a>, rule: &Section<'a>, nodes: Option<&Pattern
     for (network, at) in from {
         if !network.is_single() {
             let message = format!("a server is let in from exact addresses only, and {network} is a network");
-            let suggestion = format!("\"{}\", or the server's own address", network.address());
+            let suggestion = "write the server's own address, such as from = \"10.0.1.11\"";
             reader.complain(*at, &rule.key("from"), Complaint::new(message).suggest(suggestion));
         }
     }

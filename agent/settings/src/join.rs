@@ -156,6 +156,13 @@ impl FromStr for ServerAddress {
         if port == 0 {
             return Err(Complaint::new("port 0 is no port to ask at").suggest("write port 7470, the usual one"));
         }
+        if port == 6443 {
+            return Err(Complaint::new(format!(
+                "{} is where K3s answers: servers let nodes in at another port",
+                quote(text)
+            ))
+            .suggest(format!("\"{host}\", which is port 7470")));
+        }
         let nobody = |address: IpAddr| address.is_unspecified() || address.is_multicast();
         if host.parse().is_ok_and(nobody) {
             return Err(Complaint::new(format!("no server can be reached at {host}")));

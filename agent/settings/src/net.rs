@@ -179,11 +179,13 @@ impl Listen {
         let (host, port) = if let Some(port) = text.strip_prefix("{address}:") {
             (ListenHost::NodeAddress, number::<u16>(port).ok_or_else(bad)?)
         } else if let Some((name, _)) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-            return Err(Complaint::new(format!(
-                "`{{{}}}` can not be used here: only `{{address}}`, the node's own address",
-                excerpt(name)
-            ))
-            .suggest(format!("\"{{address}}:{usual}\"")));
+            let why = match name {
+                "address" => "`{address}` has no port here".to_owned(),
+                other => {
+                    format!("`{{{}}}` can not be used here: only `{{address}}`, the node's own address", excerpt(other))
+                }
+            };
+            return Err(Complaint::new(why).suggest(format!("\"{{address}}:{usual}\"")));
         } else {
             let socket: SocketAddr = text.parse().map_err(|_| bad())?;
             (ListenHost::Ip(socket.ip()), socket.port())

@@ -72,8 +72,11 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./*".contains(&byte));
         if text.is_empty() || text.len() > 317 || !plain || text.matches('/').count() > 1 {
-            return Err(Complaint::new(format!("{} can be no label's key, with `*` for any text", quote(text)))
-                .suggest("\"topology.kubernetes.io/*\""));
+            let help = match text.split(['=', ':']).next() {
+                Some(key) if key.len() < text.len() && !key.is_empty() => format!("the key alone: {}", quote(key)),
+                _ => "\"topology.kubernetes.io/*\"".into(),
+            };
+            return Err(Complaint::new(format!("{} can be no key, with `*` for any text", quote(text))).suggest(help));
         }
         Ok(Self(text.to_owned()))
     }

@@ -116,6 +116,7 @@ impl<'a> Reader<'a> {
         let quotable = !matches!(item.kind, Kind::List(_) | Kind::Table(_) | Kind::Text(_));
         let complaint = match &item.kind {
             Kind::Text(_) if wanted.starts_with("a list") => complaint.suggest("put it in brackets: [\"…\"]"),
+            Kind::List(_) if key.ends_with(".nodes") => complaint.suggest("write one [[enroll.allow]] for each name"),
             Kind::List(_) if wanted == "a table" => complaint.suggest(format!("write [{key}]")),
             Kind::Table(_) if ["volume", "enroll.allow"].contains(&key) => {
                 complaint.suggest(format!("write [[{key}]]"))
@@ -163,7 +164,9 @@ impl<'a> Reader<'a> {
                 };
                 let near = suggest::nearest(key, known.iter().copied());
                 let home = home(key);
+                let labels = section.path.starts_with("enroll.allow") && key == "labels";
                 let help = match (near, home) {
+                    _ if labels => "labels that such a node gets are in `grant`".to_owned(),
                     (Some(name), _) => format!("did you mean `{name}`?"),
                     (None, Some(home)) => format!("it belongs in {home}"),
                     (None, None) => format!("known here: {}", known.join(", ")),

@@ -1,6 +1,7 @@
 //! The shipped examples are in order, and the reference leaves nothing out.
 
 use crate::{Loaded, SourceFile, load};
+use std::path::Path;
 
 fn example(name: &str, text: &str) -> Loaded {
     let file = SourceFile { path: name.into(), text: text.to_owned(), mode: 0o644, uid: 0 };
@@ -11,17 +12,29 @@ fn example(name: &str, text: &str) -> Loaded {
 }
 
 const REFERENCE: &str = include_str!("../../../config/reference.toml");
-const SINGLE: &str = include_str!("../../../config/single-node.toml");
-const HETZNER: &str = include_str!("../../../config/hetzner-control.toml");
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test reads the shipped files")]
 fn the_examples_are_in_order() {
-    let single = example("single-node.toml", SINGLE);
-    assert_eq!(single.warnings, []);
-    assert!(SINGLE.lines().count() <= 16, "about fifteen lines");
-    let hetzner = example("hetzner-control.toml", HETZNER);
-    assert_eq!(hetzner.warnings, []);
-    assert_eq!(hetzner.settings.metrics.listen.len(), 2);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let loaded = example(path.file_name().unwrap().to_str().unwrap(), &text);
+        assert_eq!(loaded.warnings, [], "{}", path.display());
+        seen += 1;
+        if path.ends_with("single-node.toml") {
+            assert!(text.lines().count() <= 16, "about fifteen lines");
+        }
+        // The three machines of one cluster know each other.
+        if let Some(enroll) = loaded.settings.enroll.filter(|_| path.ends_with("hetzner-control.toml")) {
+            for name in ["kafka-0", "worker-0"] {
+                assert!(enroll.allow.iter().any(|rule| rule.nodes.matches(name)), "{name}");
+            }
+        }
+    }
+    assert!(seen >= 7, "{seen} files");
 }
 
 #[test]
@@ -55,4 +68,24 @@ fn the_reference_has_every_key() {
     for key in keys {
         assert!(reference.origins.get(&key).is_some(), "{key} is not in it");
     }
+}
+
+#[test]
+fn what_works_and_is_hardly_meant_is_warned_of() {
+    let server =
+        "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\nkey-file = \"/k\"\n";
+    let rule = |name: &str, nodes: &str, role: &str, from: &str| {
+        format!("[[enroll.allow]]\nname = \"{name}\"\nnodes = \"{nodes}\"\nrole = \"{role}\"\nfrom = \"{from}\"\n")
+    };
+    let warnings = |text: String| {
+        let all = example("x.toml", &text).warnings;
+        all.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let joined = format!("{server}{}", rule("control-2", "control-2", "server", "10.0.1.11"));
+    assert_eq!(warnings(joined.clone()), ["no server can join this one: the cluster's data is in sqlite"]);
+    assert_eq!(warnings(joined.replace("key-file", "datastore = \"etcd\"\nkey-file")), [""; 0]);
+    let (all, kafka) = (rule("all", "*", "agent", "10.0.1.0/24"), rule("kafka", "kafka-*", "agent", "10.0.1.0/24"));
+    let never = ["this rule is never reached: the rule \"all\" before it takes the same"];
+    assert_eq!(warnings(format!("{server}{all}{kafka}")), never);
+    assert_eq!(warnings(format!("{server}{kafka}{all}")), [""; 0]);
 }

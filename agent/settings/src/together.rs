@@ -33,6 +33,9 @@ pub(crate) fn check<'a>(
         }
         if let Some(item) = root.get("enroll") {
             enrolment(reader, section.as_ref(), role, item.key);
+            if role == Some("server") {
+                servers_need_etcd(reader, root, section.as_ref());
+            }
         }
     }
     let cluster = cluster.filter(|cluster| cluster.role == Role::Server)?;
@@ -44,7 +47,10 @@ fn enrolment<'a>(reader: &mut Reader<'a>, cluster: Option<&Section<'a>>, role: O
     let complaint = match (cluster, role) {
         (None, _) => Complaint::new("`enroll` is for servers, and there is no [cluster] here")
             .suggest("remove it, or add [cluster]"),
-        (_, Some("agent")) => Complaint::new("`enroll` is for servers, and this node is an agent").suggest("remove it"),
+        (Some(section), Some("agent")) => {
+            let complaint = Complaint::new("`enroll` is for servers, and this node is an agent").suggest("remove it");
+            return with_role(reader, section, at, "enroll", complaint);
+        }
         (Some(section), Some("server")) if section.get("key-file").is_none() => {
             Complaint::new("nobody can be let in without the cluster key: `cluster.key-file` is missing")
                 .suggest(KEY_FILE)
@@ -76,7 +82,11 @@ fn agent<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
         ("init", "agents found no cluster"),
         ("init-wait", "agents found no cluster"),
     ] {
-        refuse(reader, section, key, &format!("is for servers: {why}"), "remove it");
+        if let Some(item) = section.get(key) {
+            let path = section.key(key);
+            let complaint = Complaint::new(format!("`{path}` is for servers: {why}")).suggest("remove it");
+            with_role(reader, section, item.key, &path, complaint);
+        }
     }
     if let Some(config) = reader.section(section, "config") {
         for key in STORES {
@@ -103,8 +113,9 @@ fn server<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
         let why = "is for a server that asks others first, and there are no `servers`";
         refuse(reader, section, "init", why, "remove it: without `servers` it starts a cluster by itself");
     }
-    let init = section.get("init").is_some_and(|item| matches!(item.kind, crate::tree::Kind::Bool(true)));
-    if !init {
+    // One that is no boolean was reported already.
+    let no_init = section.get("init").is_none_or(|item| matches!(item.kind, crate::tree::Kind::Bool(false)));
+    if no_init {
         refuse(reader, section, "init-wait", "has no meaning without init = true", "remove it, or add init = true");
     }
     let datastore = section.get("datastore");
@@ -136,6 +147,28 @@ fn empty_servers<'a>(reader: &mut Reader<'a>, section: &Section<'a>, why: &str) 
         let complaint = Complaint::new(format!("`cluster.servers` is an empty list: {why}"));
         let help = "name a server, or remove the line on the node that starts the cluster";
         reader.complain(item.at, &section.key("servers"), complaint.suggest(help));
+    }
+}
+
+/// A role that another file gave the node is shown beside what does not fit it.
+fn with_role<'a>(reader: &mut Reader<'a>, section: &Section<'a>, at: Spot, path: &str, complaint: Complaint) {
+    match section.get("role") {
+        Some(role) if role.key.file != at.file => reader.contradiction(at, role.key, path, complaint),
+        _ => reader.complain_of_key(at, path, complaint),
+    }
+}
+
+/// Rules for servers on a server whose data no other can share.
+fn servers_need_etcd<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: Option<&Section<'a>>) {
+    let Some(cluster) = cluster.filter(|cluster| cluster.get("servers").is_none()) else { return };
+    let datastore = cluster.get("datastore").and_then(|item| item.text()).unwrap_or("sqlite");
+    let rules = root.get("enroll").and_then(|item| item.table()?.get("allow"));
+    let Some(crate::tree::Kind::List(rules)) = rules.map(|item| &item.kind) else { return };
+    let role = |rule: &'a crate::tree::Item| rule.table()?.get("role").filter(|role| role.text() == Some("server"));
+    if let Some(role) = rules.iter().find_map(role).filter(|_| datastore == "sqlite") {
+        let message = "no server can join this one: the cluster's data is in sqlite";
+        let help = "add datastore = \"etcd\" to [cluster], before K3s starts for the first time";
+        reader.warn(role.at, "enroll.allow", Complaint::new(message).suggest(help));
     }
 }
 

@@ -89,7 +89,8 @@ fn volume_name(text: &str) -> Result<String, Complaint> {
             "a volume's name has at most 12 characters, as an XFS label has; {} has {}",
             quote(text),
             text.len()
-        )));
+        ))
+        .suggest("choose a shorter one, such as \"data\""));
     }
     Ok(text.to_owned())
 }
@@ -133,6 +134,10 @@ fn later_first(one: Spot, other: Spot) -> (Spot, Spot) {
 fn device_path(text: &str) -> Result<PathBuf, Complaint> {
     let path = PathBuf::from(text);
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`$*?[]{}<>|;&%".contains(&byte));
+    if text.contains(['*', '?']) && text.starts_with("/dev/") {
+        return Err(Complaint::new(format!("{} is no device: `*` and `?` stand for themselves here", quote(text)))
+            .suggest("one of `ls -l /dev/disk/by-id`, or the disk's `serial`"));
+    }
     if !plain || !is_normal(&path) || !text.starts_with("/dev/") {
         return Err(Complaint::new(format!("{} is no device: expected a path below /dev", quote(text)))
             .suggest("one of `ls -l /dev/disk/by-id`"));

@@ -81,6 +81,23 @@ fn settings_that_are_not_where_they_are_said_to_be() {
 
 /// D-Bus gone: said on every surface, and never taken for an empty plan.
 #[test]
+fn check_says_what_is_taken_for_settings_and_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("config.d");
+    std::fs::create_dir(&settings).unwrap();
+    std::fs::write(settings.join("10-node.toml"), "[log]\nlevel = \"debug\"\n").unwrap();
+    std::fs::write(settings.join("20.toml.bak"), "").unwrap();
+    std::fs::write(settings.join("30-x.conf"), "").unwrap();
+    let said = bowline(folder.path(), &["check", "config.d"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "the settings are valid\n"));
+    let not_read =
+        "warning: not read: config.d/20.toml.bak, config.d/30-x.conf (the name of a settings file ends in .toml)";
+    assert_eq!(said.err.trim_end(), not_read);
+    let said = bowline(folder.path(), &["check", "config.d/30-x.conf"]);
+    assert!(said.err.contains("warning: not read: config.d/30-x.conf"), "{}", said.err);
+}
+
+#[test]
 fn without_systemd() {
     let folder = good();
     let plan = bowline(folder.path(), &["plan", "--settings", "config.d"]);
