@@ -14,8 +14,18 @@ use crate::run;
 /// How long a build may take from nothing.
 const LIMIT: Duration = Duration::from_secs(3600);
 /// What goes into the package.
-const SOURCES: &[&str] =
-    &["agent", "debian", "systemd", "config", "packaging", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+const SOURCES: &[&str] = &[
+    "agent",
+    "debian",
+    "systemd",
+    "config",
+    "packaging",
+    "CLUSTERS.md",
+    "SECURITY.md",
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+];
 
 /// The version of K3s that cases use unless they say otherwise.
 pub const K3S_VERSION: &str = "v1.34.1+k3s1";
