@@ -38,6 +38,8 @@ pub enum Act {
         holder: NodeName,
         /// How long it lasts.
         lasts: Duration,
+        /// The issuer's clock, seconds since 1970: what makes a renewal a change, which others see. None believes it.
+        at: u64,
         /// What the Lease was read as; None: create it.
         resource_version: Option<String>,
     },

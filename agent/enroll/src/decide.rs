@@ -14,6 +14,7 @@ mod node;
 
 pub use enroll::{JOIN_LASTS, JOIN_RENEW, enroll};
 pub use leave::leave;
+use life::left;
 pub use life::{ADDRESS_GRACE, Life, life};
 pub(crate) use node::becomes_node;
 pub use node::node;

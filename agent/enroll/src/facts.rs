@@ -114,6 +114,8 @@ pub struct Facts {
     /// How long this issuer has watched the node's Lease stand still, by its own monotonic clock: since it first saw
     /// what it sees now, be that a Lease of this renewTime, or none. Zero when it has not watched.
     pub lease_still_for: Duration,
+    /// Of that, what was watched without longer gaps: while nobody looked, the API may not have taken a renewal.
+    pub lease_watched_for: Duration,
     /// The node-password Secret of the name.
     pub password: Option<Read<Password>>,
     /// The bootstrap tokens of the name.

@@ -40,6 +40,7 @@ fn taken(ready: Ready, seconds: u64) -> Facts {
         node: Some(read(a_node("10.0.1.20", ready), "u1")),
         password: Some(read(hash("z").as_str().to_owned(), "p")),
         lease_still_for: still(seconds),
+        lease_watched_for: still(seconds),
         ..facts()
     }
 }
@@ -118,7 +119,12 @@ fn gone_is_15_seconds_from_its_own_address_and_the_whole_grace_from_elsewhere() 
 /// A kubelet whose Node was deleted lives on, and renews no Lease: it first has to notice.
 #[test]
 fn a_name_whose_node_was_deleted_is_not_given_away_before_its_machine_could_notice() {
-    let without = |seconds| Facts { node: None, lease_still_for: still(seconds), ..taken(Ready::True, 0) };
+    let without = |seconds| Facts {
+        node: None,
+        lease_still_for: still(seconds),
+        lease_watched_for: still(seconds),
+        ..taken(Ready::True, 0)
+    };
     for (from, seconds, gone) in
         [("10.0.1.20", 14, false), ("10.0.1.20", 15, true), ("10.0.1.99", 179, false), ("10.0.1.99", 180, true)]
     {
@@ -141,9 +147,11 @@ fn the_new_machine_waits_until_the_old_node_is_gone() {
     // The deletion failed, and the old machine came back.
     facts.claim = Some(read(claim, "c"));
     facts.lease_still_for = still(3);
+    facts.lease_watched_for = still(3);
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::NodeIsAlive);
     // It is being deleted: nothing to do but wait.
     facts.lease_still_for = still(20);
+    facts.lease_watched_for = still(20);
     facts.node.as_mut().unwrap().value.deleting = true;
     assert_eq!(words(kafka(2, "10.0.1.20", &facts).acts()), ["reclaim"]);
     // Another machine does not come between.
@@ -168,8 +176,10 @@ fn claims_that_never_became_a_node() {
     facts.claim = Some(read(a_claim("kafka-0", Role::Agent, &machine(1), Some("u1")), "c"));
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::NodeIsAlive);
     facts.lease_still_for = common::GRACE;
+    facts.lease_watched_for = common::GRACE;
     granted(kafka(2, "10.0.1.20", &facts));
     facts.lease_still_for = still(0);
+    facts.lease_watched_for = still(0);
     granted(kafka(1, "10.0.1.20", &facts));
 }
 
@@ -177,7 +187,7 @@ fn claims_that_never_became_a_node() {
 fn a_node_that_nobody_claimed_is_somebody() {
     let facts = Facts { claim: None, ..taken(Ready::True, 10) };
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::NodeIsAlive);
-    let facts = Facts { lease_still_for: still(15), ..facts };
+    let facts = Facts { lease_still_for: still(15), lease_watched_for: still(15), ..facts };
     assert_eq!(words(kafka(2, "10.0.1.20", &facts).acts()), ["claim", "-node", "-password"]);
 }
 
@@ -227,6 +237,7 @@ fn a_server_is_replaced_only_where_a_quorum_remains() {
             claim: Some(read(a_claim("control-2", Role::Server, &machine(1), Some("u1")), "c")),
             node: Some(read(a_node("10.0.1.11", Ready::Unknown), "u1")),
             lease_still_for: still(15),
+            lease_watched_for: still(15),
             ..facts()
         };
         facts.cluster.members = members.iter().map(|(node, healthy)| member(node, *healthy)).collect();
@@ -250,10 +261,12 @@ fn a_server_that_lost_its_data_goes_first_also_with_the_same_key() {
         claim: Some(read(a_claim("control-2", Role::Server, &machine(1), Some("u1")), "c")),
         node: Some(read(a_node("10.0.1.11", Ready::True), "u1")),
         lease_still_for: still(2),
+        lease_watched_for: still(2),
         ..facts()
     };
     assert_eq!(refused(&control(1, &facts)), Code::NodeIsAlive);
     facts.lease_still_for = still(15);
+    facts.lease_watched_for = still(15);
     assert_eq!(words(control(1, &facts).acts()), ["reclaim", "join", "-node"]);
     let mut whole = request(Role::Server, "control-2", &machine(1));
     whole.fresh = false;

@@ -62,6 +62,7 @@ impl World {
             claim: self.claim.clone(),
             node: self.node.as_ref().map(|(node, _)| node.clone()),
             lease_still_for: Duration::from_secs(self.now - self.moved),
+            lease_watched_for: Duration::from_secs(self.now - self.moved),
             password: self.password.clone(),
             tokens: self.tokens.iter().map(|(token, _)| token.clone()).collect(),
             now: NOW + self.now,

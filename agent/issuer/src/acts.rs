@@ -70,12 +70,18 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
             });
             objects.write(&format!("/api/v1/nodes/{name}"), Write::Merge(&patch)).await
         }
-        Act::TakeJoin { holder, lasts, resource_version } => {
+        Act::TakeJoin { holder, lasts, at, resource_version } => {
+            let at = i64::try_from(*at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or_default();
             let mut lease = json!({
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
                 "metadata": { "name": "server-join", "namespace": NAMESPACE },
-                "spec": { "holderIdentity": holder.as_str(), "leaseDurationSeconds": lasts.as_secs() },
+                "spec": {
+                    "holderIdentity": holder.as_str(),
+                    "leaseDurationSeconds": lasts.as_secs(),
+                    // The API demands six digits.
+                    "renewTime": format!("{at:.6}"),
+                },
             });
             match resource_version {
                 Some(version) => {

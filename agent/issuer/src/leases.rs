@@ -6,6 +6,19 @@ use std::time::{Duration, Instant};
 /// More names than these are forgotten, the longest unseen first: to forget is only to watch anew.
 const MOST: usize = 4096;
 
+/// Of two looks that are further apart, so much counts as watched: a kubelet that could not renew its Lease for a moment,
+/// since the API did not answer, must not count as gone.
+const CLOSELY: Duration = Duration::from_secs(5);
+
+/// For how long a Lease has stood still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Still {
+    /// Since it was first seen as it is.
+    pub(crate) since: Duration,
+    /// Of that, what was watched closely.
+    pub(crate) watched: Duration,
+}
+
 /// What was seen of each Lease, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(HashMap<String, Seen>);
@@ -15,24 +28,32 @@ struct Seen {
     what: Option<String>,
     since: Instant,
     last: Instant,
+    watched: Duration,
 }
 
 impl Leases {
     /// Notes what a Lease says now (`None`: there is none), and tells for how long it has said so. A Lease that is
     /// renewed never says the same twice, so that nothing between two looks is missed.
-    pub(crate) fn look(&mut self, name: &str, what: Option<String>, now: Instant) -> Duration {
+    pub(crate) fn look(&mut self, name: &str, what: Option<String>, now: Instant) -> Still {
         if self.0.len() >= MOST
             && !self.0.contains_key(name)
             && let Some(oldest) = self.0.iter().min_by_key(|(_, seen)| seen.last).map(|(name, _)| name.clone())
         {
             self.0.remove(&oldest);
         }
-        let seen = self.0.entry(name.to_owned()).or_insert_with(|| Seen { what: what.clone(), since: now, last: now });
+        let first = || Seen { what: what.clone(), since: now, last: now, watched: Duration::ZERO };
+        let seen = self.0.entry(name.to_owned()).or_insert_with(first);
+        seen.watched += now.saturating_duration_since(seen.last).min(CLOSELY);
         seen.last = now;
         if seen.what != what {
-            (seen.what, seen.since) = (what, now);
+            (seen.what, seen.since, seen.watched) = (what, now, Duration::ZERO);
         }
-        now.saturating_duration_since(seen.since)
+        Still { since: now.saturating_duration_since(seen.since), watched: seen.watched }
+    }
+
+    /// The API did not answer: whoever could not renew its Lease meanwhile is watched anew.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -44,12 +65,16 @@ mod tests {
     fn a_lease_that_moves_starts_anew_and_a_new_name_has_not_been_watched() {
         let (mut leases, begin) = (Leases::default(), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
-        assert_eq!(leases.look("a", Some("1".into()), at(0)), Duration::ZERO);
-        assert_eq!(leases.look("a", Some("1".into()), at(20)), Duration::from_secs(20));
-        assert_eq!(leases.look("a", Some("2".into()), at(21)), Duration::ZERO);
-        assert_eq!(leases.look("a", None, at(30)), Duration::ZERO);
-        assert_eq!(leases.look("a", None, at(31)), Duration::from_secs(1));
-        assert_eq!(leases.look("b", None, at(31)), Duration::ZERO);
+        let still = |since, watched| Still { since: Duration::from_secs(since), watched: Duration::from_secs(watched) };
+        assert_eq!(leases.look("a", Some("1".into()), at(0)), still(0, 0));
+        assert_eq!(leases.look("a", Some("1".into()), at(4)), still(4, 4));
+        assert_eq!(leases.look("a", Some("1".into()), at(20)), still(20, 9));
+        assert_eq!(leases.look("a", Some("2".into()), at(21)), still(0, 0));
+        assert_eq!(leases.look("a", None, at(30)), still(0, 0));
+        assert_eq!(leases.look("a", None, at(31)), still(1, 1));
+        assert_eq!(leases.look("b", None, at(31)), still(0, 0));
+        leases.forget();
+        assert_eq!(leases.look("a", None, at(32)), still(0, 0));
     }
 
     #[test]

@@ -29,7 +29,8 @@ use bowline_settings::Enroll;
 use events::{About, Events, Reason};
 use leases::Leases;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 pub use sweep::Rest;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -107,13 +108,17 @@ pub struct Answer {
     pub result: &'static str,
 }
 
+/// Which Leases stand still, and since when.
+#[derive(Clone, Debug, Default)]
+pub struct Watch(Arc<Mutex<Leases>>);
+
 /// Answers machines that come in.
 pub struct Issuer<O> {
     settings: Enroll,
     keys: ClusterKeys,
     own: Own,
     objects: O,
-    leases: Mutex<Leases>,
+    leases: Watch,
     events: Mutex<Events>,
     untold: Notify,
     places: Semaphore,
@@ -141,9 +146,14 @@ impl From<Refusal> for Stop {
 impl<O: Objects> Issuer<O> {
     /// An issuer over the API of its cluster.
     pub fn new(settings: Enroll, keys: ClusterKeys, own: Own, objects: O) -> Self {
-        let (leases, events) = (Mutex::default(), Mutex::default());
+        let (leases, events) = (Watch::default(), Mutex::default());
         let (untold, places) = (Notify::new(), Semaphore::new(AT_ONCE));
         Self { settings, keys, own, objects, leases, events, untold, places }
+    }
+
+    /// The same, which goes on watching where an earlier issuer of this server stopped.
+    pub fn watching(self, leases: &Watch) -> Self {
+        Self { leases: leases.clone(), ..self }
     }
 
     /// Answers one request. `unix` is this server's clock, `random` unguessable bytes for a token.
@@ -151,7 +161,7 @@ impl<O: Objects> Issuer<O> {
         let bare = |status| Answer { status, body: Vec::new(), proof: None, wrong: false, result: "bad-request" };
         let Some(purpose) = Purpose::of_path(asked.path) else { return bare(404) };
         // Without a role and a name there is no ticket to prove an answer with.
-        let Ok(who) = wire::peek(asked.body) else { return bare(400) };
+        let Ok(who) = wire::peek(asked.body) else { return Answer { wrong: true, ..bare(400) } };
         let of = (who.role, &who.name);
         let proven = proof::verify(&self.keys, purpose, &asked.binding, asked.body, of, &asked.headers);
         let Some(proven) = proven else {
@@ -308,8 +318,12 @@ impl<O: Objects> Issuer<O> {
 
     /// Everything about a name, read now.
     async fn facts(&self, role: Role, name: &NodeName, unix: u64) -> Result<Facts, Refusal> {
-        read::facts(&self.objects, &self.own, &self.leases, (role, name), unix).await.map_err(|error| {
-            tracing::warn!("can not decide about {name}: {error}");
+        read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix).await.map_err(|error| {
+            let hint = error.hint.as_deref().map(|hint| format!(" → {hint}")).unwrap_or_default();
+            tracing::warn!("can not decide about {name}: {error}{hint}");
+            if error.kind == ErrorKind::Invalid {
+                return Refusal::new(Code::NotReady, error.message).retry(Duration::from_secs(60));
+            }
             decide::failed()
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::Own;
 use crate::acts::SECRETS;
-use crate::leases::Leases;
+use crate::leases::{Leases, Still};
 use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token};
 use bowline_enroll::claim::{COMPONENT, Claim, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
@@ -54,7 +54,7 @@ pub(crate) async fn facts(
             Role::Agent => Ok(None),
         }
     };
-    let (claim, node, lease, password, tokens, servers, join) = tokio::try_join!(
+    let all = tokio::try_join!(
         objects.get(&claim_path),
         objects.get(&node_path),
         objects.get(&lease_path),
@@ -62,24 +62,39 @@ pub(crate) async fn facts(
         objects.get(&tokens_path),
         objects.get(&servers_path),
         join,
-    )?;
+    );
+    let (claim, node, lease, password, tokens, servers, join) = all.inspect_err(|_| forget(leases))?;
     // Monotonic, and in tests as fast as they like.
     let now = Instant::now().into_std();
     let look = |key: &str, lease: Option<&Value>| {
         leases.lock().unwrap_or_else(PoisonError::into_inner).look(key, lease.map(version), now)
     };
+    let Still { since, watched } = look(name.as_str(), lease.as_ref());
     let mut cluster = Servers::new(own);
     items(servers.as_ref()).for_each(|server| cluster.see(server));
     Ok(Facts {
-        claim: claim.as_ref().map(read_claim).transpose()?,
+        claim: claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?,
         node: node.as_ref().map(read_node),
-        lease_still_for: look(name.as_str(), lease.as_ref()),
+        lease_still_for: since,
+        lease_watched_for: watched,
         password: password.as_ref().map(|p| read(p, decoded(&p["data"]["hash"]).unwrap_or_default())),
         tokens: items(tokens.as_ref()).filter_map(read_token).collect(),
-        join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)))),
+        join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)).since)),
         cluster: cluster.cluster(),
         now: unix,
     })
+}
+
+/// A claim that somebody wrote by hand, or a newer Bowline did.
+fn unreadable(name: &NodeName, error: &PortError) -> PortError {
+    let object = Claim::object_name(name);
+    PortError::new(ErrorKind::Invalid, format!("the claim of {name} can not be read: {}", error.message))
+        .hint(format!("if {name} is to come in anew: kubectl -n {NAMESPACE} delete configmap {object}"))
+}
+
+/// While the API did not answer, nobody could renew a Lease.
+pub(crate) fn forget(leases: &Mutex<Leases>) {
+    leases.lock().unwrap_or_else(PoisonError::into_inner).forget();
 }
 
 /// What tells that a Lease has moved. The uid too: one that was deleted and made anew has.

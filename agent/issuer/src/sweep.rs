@@ -1,6 +1,7 @@
 //! What an issuer does without being asked: it looks at all names at once, and at each that needs something alone.
 
 use crate::acts::SECRETS;
+use crate::leases::Still;
 use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
 use crate::read::{self, JOIN_LEASE, LEASES, claims_path, each};
 use crate::{Issuer, LOOKS, policy};
@@ -11,7 +12,6 @@ use bowline_enroll::{NodeName, Role, sweep};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// When to sweep again, as long as nobody asks for anything.
@@ -28,7 +28,7 @@ struct Overview {
     claims: BTreeMap<NodeName, Read<Claim>>,
     nodes: BTreeMap<String, Read<Node>>,
     tokens: BTreeMap<String, Vec<Token>>,
-    still: BTreeMap<String, Duration>,
+    still: BTreeMap<String, Still>,
     join: Option<Read<JoinLease>>,
     cluster: Cluster,
     unix: u64,
@@ -38,10 +38,12 @@ impl Overview {
     /// What a decision about a name is made from, but for its node password: that is in none of the lists.
     fn facts(&self, name: &NodeName) -> Facts {
         let text = name.as_str();
+        let still = self.still.get(text).copied().unwrap_or_default();
         Facts {
             claim: self.claims.get(name).cloned(),
             node: self.nodes.get(text).cloned(),
-            lease_still_for: self.still.get(text).copied().unwrap_or_default(),
+            lease_still_for: still.since,
+            lease_watched_for: still.watched,
             password: None,
             tokens: self.tokens.get(text).cloned().unwrap_or_default(),
             join: self.join.clone(),
@@ -71,6 +73,7 @@ impl<O: Objects> Issuer<O> {
         }
         let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
         let mut rest = Rest::Long;
+        let mut first = Ok(());
         // None of the two holds up the other: a server that joins is waiting for its exemption.
         let policy = self.policy(&overview).await;
         for name in overview.names() {
@@ -80,10 +83,13 @@ impl<O: Objects> Issuer<O> {
             }
             if !self.wanted(&name, &facts, &keys).is_empty() {
                 let role = facts.claim.as_ref().map_or(Role::Agent, |claim| claim.value.role);
-                self.sweep_one((role, &name), &keys, unix).await?;
+                // One that can not be done holds up no other.
+                let done = self.sweep_one((role, &name), &keys, unix).await;
+                first = first
+                    .and(done.map_err(|error| PortError { message: format!("{name}: {}", error.message), ..error }));
             }
         }
-        policy.map(|()| rest)
+        first.and(policy).map(|()| rest)
     }
 
     /// Looks after the policy of `only-claimed`.
@@ -102,7 +108,7 @@ impl<O: Objects> Issuer<O> {
         let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
         let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let (.., join) = tokio::try_join!(
+        let read = tokio::try_join!(
             each(&self.objects, &claims_path, |object| {
                 // One that somebody wrote by hand, or a newer Bowline did, is left alone.
                 if let Ok(claim) = read_claim(object) {
@@ -121,13 +127,14 @@ impl<O: Objects> Issuer<O> {
                 leases.insert(name(object), read::version(object));
             }),
             self.objects.get(JOIN_LEASE),
-        )?;
+        );
+        let (.., join) = read.inspect_err(|_| read::forget(&self.leases.0))?;
         let now = Instant::now().into_std();
-        let mut watched = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut watched = self.leases.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
-        let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join)))));
+        let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join))).since));
         Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), unix })
     }
 
@@ -142,7 +149,7 @@ impl<O: Objects> Issuer<O> {
     async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
-            let facts = read::facts(&self.objects, &self.own, &self.leases, who, unix).await?;
+            let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix).await?;
             result = self.all(&self.wanted(who.1, &facts, keys)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

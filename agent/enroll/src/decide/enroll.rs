@@ -1,8 +1,6 @@
 //! `POST /v1/enroll`.
 
-use super::{
-    ADDRESS_GRACE, Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, life, no_quorum,
-};
+use super::{Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, left, life, no_quorum};
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::code::{Code, Refusal};
@@ -60,7 +58,7 @@ fn decide(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, random: &[u
     let mut acts = vec![claim(order, request, facts, &standing)];
     if standing.joins {
         let resource_version = facts.join.as_ref().map(|join| join.resource_version.clone());
-        acts.push(Act::TakeJoin { holder: name.clone(), lasts: JOIN_LASTS, resource_version });
+        acts.push(Act::TakeJoin { holder: name.clone(), lasts: JOIN_LASTS, at: facts.now, resource_version });
     }
     // Before the old Node: with a token that still lives its machine could make the Node anew.
     acts.extend(
@@ -130,9 +128,7 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
         // Its Node was deleted, which a running kubelet survives: only time tells.
         None if !holds && facts.node.is_none() => {
             let was = claim.filter(|claim| claim.node_uid.is_some() && claim.revoked.is_none());
-            let needed = was.map_or(Duration::ZERO, |claim| nodeless_grace(order, claim));
-            if facts.lease_still_for < needed {
-                let left = needed.saturating_sub(facts.lease_still_for);
+            if let Some(left) = was.and_then(|claim| nodeless(order, claim, facts)) {
                 let message = format!("{name} has no Node, and its machine may live: it has to be silent for longer");
                 return Err(No::watch(Refusal::new(Code::NodeIsAlive, message).retry(left.min(LONGEST_WAIT))));
             }
@@ -143,13 +139,13 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
     Ok(Standing { holds, old, joins })
 }
 
-/// How long the machine of a claim has to be silent when its Node is not there. Without a Node no kubelet renews its
+/// For how much longer the machine of a claim has to be silent when its Node is not there. Without a Node no kubelet renews its
 /// Lease: a living machine first has to notice, and to make its Node again. Where the joiner speaks from the very address
 /// that the claim has, the old machine has lost it.
-fn nodeless_grace(order: &Order<'_>, claim: &Claim) -> Duration {
+fn nodeless(order: &Order<'_>, claim: &Claim, facts: &Facts) -> Option<Duration> {
     let peer = order.peer.to_canonical();
     let own = claim.addresses.iter().any(|address| address.to_canonical() == peer);
-    if own { ADDRESS_GRACE } else { order.grace.max(NODELESS) }
+    left(facts, own, order.grace.max(NODELESS))
 }
 
 fn is_gone(order: &Order<'_>, name: &NodeName, node: &Node, facts: &Facts) -> Result<(), No> {

@@ -90,5 +90,5 @@ fn turn(request: &NodeRequest, facts: &Facts) -> Option<Act> {
         return Some(Act::ReleaseJoin { resource_version });
     }
     let name = request.name.clone();
-    Some(Act::TakeJoin { holder: name, lasts: JOIN_LASTS, resource_version: Some(resource_version) })
+    Some(Act::TakeJoin { holder: name, lasts: JOIN_LASTS, at: facts.now, resource_version: Some(resource_version) })
 }

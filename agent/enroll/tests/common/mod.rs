@@ -89,6 +89,7 @@ pub(crate) fn facts() -> Facts {
         claim: None,
         node: None,
         lease_still_for: Duration::ZERO,
+        lease_watched_for: Duration::ZERO,
         password: None,
         tokens: Vec::new(),
         join: None,
