@@ -23,6 +23,8 @@ use std::path::Path;
 
 /// The word for nobody having given a proven answer.
 pub(crate) const NO_ANSWER: &str = "no-answer";
+/// Somebody answered, and could not prove that it knows the ticket.
+pub(crate) const NOT_PROVEN: &str = "not-proven";
 
 pub(crate) async fn make_key(host: &dyn Change) -> Result<(), PortError> {
     let mut seed = [0; 32];
@@ -82,8 +84,8 @@ pub(crate) async fn enroll(
         host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
     // Who was answered once knows that there is a cluster.
     let silent_since = match (last.code.as_str(), before) {
-        (NO_ANSWER, Some(before)) => before.silent_since,
-        (NO_ANSWER, None) => Some(at),
+        (NO_ANSWER, Some(before)) if before.code != NOT_PROVEN => before.silent_since,
+        (NO_ANSWER, _) => Some(at),
         _ => None,
     };
     let last = Last { at, silent_since, ..last };
@@ -183,6 +185,7 @@ pub(crate) async fn ask_for_node(
                 said.labels = answer.labels.0;
                 said.taints = answer.taints;
                 said.cut = answer.cut;
+                learn(host, answer.issuers).await?;
             }
             Ok(Err(refusal)) if refusal.retry_after.is_some() => {
                 return Err(PortError::new(ErrorKind::Busy, format!("{server}: {}", refusal.message)));
@@ -192,6 +195,18 @@ pub(crate) async fn ask_for_node(
         },
     }
     write(host, SAID, &said, 0o600).await
+}
+
+/// Remembers the servers that let nodes in by now: those of the day when it was let in may be gone one day.
+async fn learn(host: &dyn Change, issuers: Vec<String>) -> Result<(), PortError> {
+    let file = host.read(Path::new(ENROLLED)).await?;
+    let enrolled: Option<Enrolled> = file.and_then(|file| serde_json::from_slice(&file.content).ok());
+    match enrolled {
+        Some(enrolled) if !issuers.is_empty() && enrolled.issuers != issuers => {
+            write(host, ENROLLED, &Enrolled { issuers, ..enrolled }, 0o600).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.
@@ -228,17 +243,14 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
         Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
         Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => {
-                if spec.role == Role::Server {
-                    let file = host.read(Path::new(LEFT)).await?;
-                    let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
-                    let given_back = Some(host.clock().await?.unix);
-                    write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
-                }
-                host.remove(Path::new(TOKEN)).await?;
-                host.remove(Path::new(SAID)).await?;
-                host.remove(Path::new(LAST)).await?;
-                host.remove(Path::new(ENROLLED)).await
+                let file = host.read(Path::new(LEFT)).await?;
+                let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
+                let given_back = Some(host.clock().await?.unix);
+                write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
+                forget(host).await
             }
+            // There is nothing to give back.
+            Ok(Err(refusal)) if refusal.code == Code::NotClaimed && spec.role == Role::Agent => forget(host).await,
             Ok(Err(refusal)) => {
                 let error = PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message));
                 Err(if refusal.code == Code::ClaimedElsewhere {
@@ -252,6 +264,14 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     }
 }
 
+/// Forgets what the servers gave.
+async fn forget(host: &dyn Change) -> Result<(), PortError> {
+    for file in [TOKEN, SAID, LAST, ENROLLED] {
+        host.remove(Path::new(file)).await?;
+    }
+    Ok(())
+}
+
 /// The first proven answer, with who gave it; or why there is none.
 async fn ask(
     host: &dyn Change,
@@ -260,15 +280,22 @@ async fn ask(
     exchange: &Exchange,
 ) -> Result<Result<(String, Answered), Last>, PortError> {
     let mut silent = Vec::new();
+    let mut code = NO_ANSWER;
     for server in issuers {
         let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
         match host.ask(&ask, exchange).await {
             Ok(answer) => return Ok(Ok((server.clone(), answer))),
-            Err(error) => silent.push(error.message),
+            Err(error) => {
+                // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
+                if error.kind == ErrorKind::Denied {
+                    code = NOT_PROVEN;
+                }
+                silent.push(error.message);
+            }
         }
     }
     let message = silent.join("; ");
-    Ok(Err(Last { code: NO_ANSWER.into(), message, at: 0, again: 1, silent_since: None }))
+    Ok(Err(Last { code: code.into(), message, at: 0, again: 1, silent_since: None }))
 }
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
@@ -283,7 +310,7 @@ fn last(server: &str, refusal: &RefusalBody) -> Last {
 
 async fn secrets(spec: &Join, host: &dyn Change, name: &str) -> Result<(Ticket, MachineKey), PortError> {
     let invalid = |why: String| PortError::new(ErrorKind::Invalid, why);
-    let ticket = read_ticket(spec, host, name).await?.map_err(|(why, hint)| invalid(why).hint(hint))?;
+    let ticket = read_ticket(spec, host, name).await?.map_err(|none| invalid(none.why).hint(none.hint))?;
     let key =
         MachineKey::parse(&text(host, MACHINE_KEY).await?).map_err(|why| invalid(format!("{MACHINE_KEY}: {why}")))?;
     Ok((ticket, key))

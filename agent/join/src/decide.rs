@@ -3,9 +3,9 @@
 mod leave;
 mod own;
 
-use crate::act::NO_ANSWER;
+use crate::act::{NO_ANSWER, NOT_PROVEN};
 use crate::agree::{differences, taken_over};
-use crate::facts::{Facts, Key};
+use crate::facts::{Facts, Key, NoTicket};
 use crate::files::{Enrolled, Last, MACHINE_KEY};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
@@ -18,6 +18,8 @@ use std::time::Duration;
 const ITEM: &str = "join";
 const NODE_ITEM: &str = "join/node";
 const LET_IN: &str = "to be let into the cluster";
+/// For so long a file that is not there may just not have been brought yet.
+const NOT_BROUGHT: Duration = Duration::from_secs(60);
 /// How many seconds two clocks may differ.
 const SKEW: i64 = 300;
 /// A token that ends so soon is asked for again: K3s has to get through with it.
@@ -32,6 +34,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         return plan;
     }
     if spec.founds() {
+        if let Err(none) = &facts.ticket {
+            no_ticket("let nodes in", none, &mut plan);
+        }
         return plan;
     }
     match &facts.key {
@@ -49,8 +54,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     let ticket = match &facts.ticket {
         Ok(ticket) => ticket,
-        Err((why, hint)) => {
-            plan.refuse(ITEM, "come into the cluster", why.clone(), hint.clone());
+        Err(none) => {
+            no_ticket("come into the cluster", none, &mut plan);
             return plan;
         }
     };
@@ -82,6 +87,18 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         && code == Code::ClaimedElsewhere.as_str()
     {
         plan.step(ITEM, Action::GiveWay { message: message.clone() }, message.clone());
+        return plan;
+    }
+    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand.
+    let alive = [Code::NodeIsAlive.as_str(), Code::ClaimedElsewhere.as_str()];
+    if !server
+        && enrolled.is_none()
+        && facts.joined
+        && !facts.down
+        && let Some(last) = facts.last.as_ref().filter(|last| alive.contains(&last.code.as_str()))
+    {
+        let message = format!("{}; the K3s that runs here as {name} came in without this machine's key", last.message);
+        plan.step(ITEM, Action::GiveWay { message: message.clone() }, message);
         return plan;
     }
     let issuers = issuers(spec, facts);
@@ -121,6 +138,16 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         }
     }
     plan
+}
+
+/// A file that may still come is waited for; one that is wrong is refused.
+fn no_ticket(what: &str, none: &NoTicket, plan: &mut Plan<Action>) {
+    if none.missing {
+        let wait = Wait::new(ITEM, format!("what it takes to {what}"), none.why.clone());
+        plan.waits.push(wait.deadline(NOT_BROUGHT, none.hint.clone()).poll(Duration::from_secs(2)));
+    } else {
+        plan.refuse(ITEM, what, none.why.clone(), none.hint.clone());
+    }
 }
 
 /// A clock that is not the servers': K3s's certificates are made by theirs.
@@ -263,7 +290,7 @@ fn issuers(spec: &Join, facts: &Facts) -> Vec<String> {
 fn patience(code: &str) -> Duration {
     match code {
         // What a person has to change does not come by itself.
-        "not-let-in" | "outside-rules" | "revoked" | "bad-request" => Duration::ZERO,
+        "not-let-in" | "outside-rules" | "revoked" | "bad-request" | NOT_PROVEN => Duration::ZERO,
         "node-is-alive" | "claimed-elsewhere" => Duration::from_secs(180),
         _ => Duration::from_secs(300),
     }
@@ -273,9 +300,15 @@ fn hint(code: &str, name: &str) -> String {
     match code {
         "not-let-in" => format!("make the ticket anew on a server: `bowline ticket --role agent {name}`"),
         "outside-rules" => "add a rule `[[enroll.allow]]` for it on the servers".into(),
-        "revoked" => "the runbook for compromised nodes says how it comes in again".into(),
+        "revoked" => {
+            "it was revoked as compromised; /usr/share/doc/bowline/CLUSTERS.md tells how the name is used again".into()
+        }
         "node-is-alive" | "claimed-elsewhere" => {
             format!("if another machine runs as {name}, stop it or give this one another `node.name`")
+        }
+        NOT_PROVEN => {
+            "see that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
+                .into()
         }
         "no-answer" => "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into(),
         _ => "see `bowline status` and `bowline doctor` on the servers".into(),

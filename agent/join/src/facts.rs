@@ -27,13 +27,24 @@ pub enum Key {
     There,
 }
 
+/// Why there is no ticket, or on a server no cluster key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoTicket {
+    /// Its file is not there: somebody may still bring it.
+    pub missing: bool,
+    /// Why.
+    pub why: String,
+    /// What to do.
+    pub hint: String,
+}
+
 /// What was read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// The machine key.
     pub key: Key,
-    /// A hash of the ticket that tells nothing about it, or why there is no ticket and what to do.
-    pub ticket: Result<String, (String, String)>,
+    /// A hash of the ticket that tells nothing about it, or why there is no ticket.
+    pub ticket: Result<String, NoTicket>,
     /// K3s's node password is there.
     pub password: bool,
     /// What the servers said when they let this machine in.
@@ -131,41 +142,44 @@ async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
 ///
 /// # Errors
 /// A machine that can not be read.
-pub async fn read_ticket(
-    spec: &Join,
-    host: &dyn Inspect,
-    name: &str,
-) -> Result<Result<Ticket, (String, String)>, PortError> {
+pub async fn read_ticket(spec: &Join, host: &dyn Inspect, name: &str) -> Result<Result<Ticket, NoTicket>, PortError> {
+    let wrong = |why: String, hint: &str| NoTicket { missing: false, why, hint: hint.into() };
     let path = match (&spec.spec.ticket, &spec.spec.key_file) {
         (Some(TicketSource::Inline(text)), _) => {
-            return Ok(Ticket::parse(text.expose())
-                .map_err(|why| (format!("`cluster.ticket`: {why}"), "`bowline ticket` on a server prints it".into())));
+            return Ok(
+                Ticket::parse(text.expose()).map_err(|why| wrong(format!("`cluster.ticket`: {why}"), TICKET_HINT))
+            );
         }
         (Some(TicketSource::File(path)), _) | (None, Some(path)) => path,
         (None, None) => {
             let hint = "set `cluster.ticket`, or on a server `cluster.key-file`";
-            return Ok(Err(("there is no ticket in the settings".into(), hint.into())));
+            return Ok(Err(wrong("there is no ticket in the settings".into(), hint)));
         }
     };
+    let server = spec.role == Role::Server;
     let shown = path.display();
     let Some(meta) = host.meta(path).await? else {
-        return Ok(Err((format!("{shown} is not there"), format!("write the ticket into {shown}, mode 0600"))));
+        let what = if server { "the cluster key" } else { "the ticket" };
+        let hint = format!("bring {what} there, with mode 0600; {}", if server { KEY_HINT } else { TICKET_HINT });
+        return Ok(Err(NoTicket { missing: true, why: format!("{shown} is not there"), hint }));
     };
     if meta.mode & 0o077 != 0 {
         let why = format!("{shown} has mode {:04o}: others than root can read it", meta.mode & 0o7777);
-        return Ok(Err((why, format!("`chmod 600 {shown}`; whoever may have read it can come in by that name"))));
+        let what = if server { "let in anybody: then change the key" } else { "come in by this name" };
+        return Ok(Err(wrong(why, &format!("`chmod 600 {shown}`; whoever has read it can {what}"))));
     }
     let text = host.read(path).await?.map(|file| file.text()).unwrap_or_default();
-    if spec.role == Role::Server {
-        let keys = ClusterKeys::parse(&text).map_err(|why| (format!("{shown}: {why}"), KEY_HINT.to_string()));
+    if server {
+        let keys = ClusterKeys::parse(&text).map_err(|why| wrong(format!("{shown}: {why}"), KEY_HINT));
         return Ok(keys.and_then(|keys| {
-            let name = NodeName::new(name).map_err(|why| (format!("{name}: {why}"), "set `node.name`".into()))?;
-            keys.ticket(Role::Server, &name).ok_or_else(|| (format!("{shown} has no key"), KEY_HINT.into()))
+            let name = NodeName::new(name).map_err(|why| wrong(format!("{name}: {why}"), "set `node.name`"))?;
+            keys.ticket(Role::Server, &name).ok_or_else(|| wrong(format!("{shown} has no key"), KEY_HINT))
         }));
     }
-    Ok(Ticket::parse(&text).map_err(|why| (format!("{shown}: {why}"), "`bowline ticket` on a server prints it".into())))
+    Ok(Ticket::parse(&text).map_err(|why| wrong(format!("{shown}: {why}"), TICKET_HINT)))
 }
 
+const TICKET_HINT: &str = "`bowline ticket` on a server prints it";
 const KEY_HINT: &str = "the same key on every server: `openssl rand -hex 32` makes one";
 
 /// A name for a ticket, to see that it changed.

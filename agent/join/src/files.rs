@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// The machine key: who this machine is. Made once, 0600, never leaves the machine.
 pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
 /// The token that K3s comes in with. It stays there when it has served: its `K10HASH` pins the cluster's CA.
-pub const TOKEN: &str = "/var/lib/bowline/k3s-token";
+pub const TOKEN: &str = "/etc/rancher/k3s/bowline-token";
 /// What the servers said when they let this machine in, without the token.
 pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
 /// That this machine was told to leave ([`Left`]).
@@ -63,8 +63,10 @@ pub struct Left {
     pub since: i64,
     /// A server's: where the others answer, `ADDRESS:PORT`. Its own door closes.
     pub issuers: Vec<String>,
-    /// A server's: seconds since 1970 when the others had taken it out of the cluster.
+    /// Seconds since 1970 when the servers had taken its Node, and a server's member of etcd, out of the cluster.
     pub given_back: Option<i64>,
+    /// Its pods were moved away before, and its Node takes no new ones.
+    pub drained: bool,
 }
 
 /// What a server's clock said, in a proven answer.

@@ -19,7 +19,7 @@ mod facts;
 pub mod files;
 
 pub use exchange::Exchange;
-pub use facts::{Facts, Key, read_ticket};
+pub use facts::{Facts, Key, NoTicket, read_ticket};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{Change, Inspect, PortError, Progress};
@@ -124,7 +124,7 @@ impl fmt::Display for Action {
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
-            Self::GiveWay { .. } => f.write_str("stop K3s: the name is another machine's"),
+            Self::GiveWay { .. } => f.write_str("stop K3s: the servers do not give this machine its name"),
             Self::Leave { name, .. } => write!(f, "give the name {name} back"),
         }
     }

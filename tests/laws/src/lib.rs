@@ -12,6 +12,8 @@ use std::time::Duration;
 pub const BUILT: i64 = 1_700_000_000;
 /// A secret that must not show anywhere but in the files that need it.
 pub const SECRET: &str = "s3cr3t-do-not-show";
+/// The cluster key of enrolment's own test vector.
+const KEY: &str = "7840e4e008cb2e1bc109fff29791ad0f7a7a6cd5ecae2791af89491befb06a84";
 /// Finitely many: more turns than this is a loop.
 const TURNS: usize = 20_000;
 /// How long a run may wait for things, in simulated time.
@@ -92,6 +94,7 @@ pub fn end(host: &SimHost) -> Vec<String> {
 pub fn good_case() -> Case {
     let mut world = World::default();
     world.disks.push(WorldDisk::volume("/dev/sdb", "12345678"));
+    world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
     Case { world, settings: good_settings("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"", "blank-only") }
 }
 
@@ -181,6 +184,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         if let Some(file) = file {
             world.files.insert(file.into(), "somebody's".into());
         }
+        world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
         match k3s {
             "dies" => world.k3s.dies_with = Some("no".into()),
             "unknown-version" => world.k3s.releases.clear(),

@@ -119,6 +119,7 @@ impl Story {
             }),
             Event::CloudGone => self.host.change_cloud(|cloud| *cloud = None),
             Event::Put { path, text } => self.host.put(path, text),
+            Event::Bring { path, text } => self.host.put_secret(path, text),
             Event::Edit { path, old, new } => {
                 let text = self.host.text(path).filter(|text| text.contains(old.as_str()));
                 let text = text.ok_or_else(|| format!("{} has no “{old}”", path.display()))?;

@@ -90,6 +90,13 @@ pub enum Event {
         /// What.
         text: String,
     },
+    /// Somebody writes a file that root alone can read.
+    Bring {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        text: String,
+    },
     /// Somebody changes a word in a file.
     Edit {
         /// Where.
@@ -141,6 +148,7 @@ impl Event {
             Self::Cloud { .. } => "the cloud's metadata change".into(),
             Self::CloudGone => "the cloud's metadata service is gone".into(),
             Self::Put { path, .. } => format!("somebody writes {}", path.display()),
+            Self::Bring { path, .. } => format!("somebody brings {}, for root alone", path.display()),
             Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),
             Self::Delete { path } => format!("somebody removes {}", path.display()),
             Self::Start { unit } => format!("somebody starts {unit}"),

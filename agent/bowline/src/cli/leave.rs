@@ -57,22 +57,32 @@ async fn leave(
         if drain {
             drain::drain(&host.objects(kubeconfig), &name, timeout).await?;
         }
-        let left = Left { since: host.clock().await?.unix, issuers, given_back: None };
+        let left = Left { since: host.clock().await?.unix, issuers, given_back: None, drained: drain };
         host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
+    } else if drain {
+        output::complain("it was told to leave before: pods are not moved away any more");
     }
     // In short looks: when it has left, what it waits for is to be asked back.
     let end = Instant::now() + timeout;
-    let mut left = false;
-    while !left && Instant::now() < end {
+    let mut left = String::new();
+    while left.is_empty() && Instant::now() < end {
         let Some((_, report)) = apply::converge(folder, loaded, Duration::ZERO).await else {
             return Ok(ExitCode::FAILURE);
         };
-        left = report.conditions.get("left").is_some_and(|left| left == "yes");
-        if !left {
+        left = report.conditions.get("left").cloned().unwrap_or_default();
+        if left.is_empty() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
-    if left {
+    if left == "unasked" {
+        output::print(
+            "K3s is stopped. No server was asked, since this machine holds no name: if it still\n\
+             has a Node, `kubectl delete node NAME` on a server removes it. Volumes and settings\n\
+             are as they were; `bowline leave --undo` asks to be let in.",
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    if left == "yes" {
         output::print(
             "this machine has left its cluster: K3s is stopped, its Node is gone, and its name\n\
              is free. Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
@@ -109,10 +119,11 @@ async fn others(host: &RealHost, settings: &Settings, name: &str) -> Result<Vec<
 }
 
 async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortError> {
-    if host.read(Path::new(LEFT)).await?.is_none() {
+    let Some(file) = host.read(Path::new(LEFT)).await? else {
         output::print("this machine was not told to leave: nothing was changed");
         return Ok(ExitCode::SUCCESS);
-    }
+    };
+    let left: Left = serde_json::from_slice(&file.content).unwrap_or_default();
     if cluster.role == Role::Server && cluster.join.servers.is_empty() {
         let text = "this server founded its cluster, and the settings name no other that would let it in again";
         let hint = "set `servers` in [cluster] to those that are in the cluster, then `bowline leave --undo`";
@@ -124,5 +135,8 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
     host.enable(service).await?;
     host.start_no_block(service).await?;
     output::print("it asks to be let in again: `bowline status` follows it");
+    if left.drained && left.given_back.is_none() {
+        output::print("Its Node was not removed yet, and takes no pods: `kubectl uncordon NAME` lets them come.");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use bowline_enroll::proof::{Headers, Purpose};
 use bowline_enroll::{NodeName, Secret, token};
 use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
 use bowline_host::real::{ObjectApi, RealHost};
-use bowline_issuer::{Issuer, Own, Rest};
+use bowline_issuer::{Issuer, Own, Rest, Watch};
 use bowline_join::agree::{agreed, taken_over};
 use bowline_join::files::{ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
 use bowline_metrics::Enrolments;
@@ -35,6 +35,12 @@ const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 pub(crate) struct Issuing {
     enrolments: Enrolments,
     served: Option<Served>,
+    /// Outlives the doors: new settings are no reason to watch all Leases anew.
+    watch: Watch,
+    /// The names of the keys that count.
+    keys: Vec<String>,
+    /// What is wrong with the key file since.
+    key_trouble: Option<String>,
     doors: Vec<Door>,
     /// Who cleans up, and who writes Events.
     helpers: Vec<JoinHandle<()>>,
@@ -57,7 +63,8 @@ pub(crate) fn enrolments() -> Result<Enrolments, bowline_metrics::Error> {
 impl Issuing {
     /// No doors yet. They are counted for as long as the daemon lives, however often they open.
     pub(crate) fn new(enrolments: Enrolments) -> Self {
-        Self { enrolments, served: None, doors: Vec::new(), helpers: Vec::new(), failed: None }
+        let (doors, helpers, watch) = (Vec::new(), Vec::new(), Watch::default());
+        Self { enrolments, served: None, keys: Vec::new(), key_trouble: None, doors, helpers, watch, failed: None }
     }
 
     /// The counters, where the settings make an issuer.
@@ -72,8 +79,9 @@ impl Issuing {
         conditions: &BTreeMap<String, String>,
         host: &Arc<RealHost>,
     ) {
-        let wanted = wanted(settings, conditions);
-        if wanted == self.served || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
+        let wanted = wanted(settings, conditions, self.served.is_some());
+        let same = wanted == self.served && !self.other_keys(host).await;
+        if same || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
             return;
         }
         self.close().await;
@@ -90,6 +98,29 @@ impl Issuing {
                     tracing::warn!("{text}");
                 }
                 self.failed = Some((Instant::now(), text));
+            }
+        }
+    }
+
+    /// Whether the key file has other keys by now. One that can not be read changes nothing, and is told.
+    async fn other_keys(&mut self, host: &Arc<RealHost>) -> bool {
+        let Some(served) = &self.served else { return false };
+        match keys(served, host).await {
+            Ok(keys) => {
+                self.key_trouble = None;
+                let now = names(&keys);
+                if now != self.keys {
+                    tracing::info!("the cluster key was changed: {} in its file, which count from now on", now.len());
+                }
+                now != self.keys
+            }
+            Err(error) => {
+                let text = format!("{error}; the keys that were there before still count");
+                if self.key_trouble.as_ref() != Some(&text) {
+                    tracing::warn!("{text}");
+                }
+                self.key_trouble = Some(text);
+                false
             }
         }
     }
@@ -111,10 +142,12 @@ impl Issuing {
 
     async fn open(&mut self, wanted: &Served, host: &Arc<RealHost>) -> Result<(), PortError> {
         let keys = keys(wanted, host).await?;
+        self.keys = names(&keys);
         let machine = machine_key(host).await?;
         let own = own(wanted, host).await?;
         let (name, address) = (own.name.clone(), own.address);
         let issuer = Issuer::new(wanted.enroll.clone(), keys, own, host.objects(k3s_admin_kubeconfig()));
+        let issuer = issuer.watching(&self.watch);
         let enrolments = self.enrolments.clone();
         let desk = Arc::new(Desk { issuer, host: Arc::clone(host), enrolments, asked: Notify::new() });
         for listen_at in &wanted.enroll.listen {
@@ -134,10 +167,14 @@ fn issues(settings: &Settings) -> Option<(&Cluster, &Enroll)> {
     Some((cluster, settings.enroll.as_ref()?))
 }
 
-fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>) -> Option<Served> {
+/// What is to be served, and whether it is. It begins when the API has told about this server's own Node, and goes on when
+/// the API is too busy to tell.
+fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>, open: bool) -> Option<Served> {
     let (cluster, enroll) = issues(settings)?;
-    // The API has answered: it told about this server's own Node.
-    conditions.get("node")?;
+    let active = conditions.get("k3s").is_some_and(|k3s| k3s == "active");
+    if !(open && active) {
+        conditions.get("node")?;
+    }
     if conditions.get("leaving").is_some_and(|leaving| leaving == "yes") {
         return None;
     }
@@ -152,6 +189,10 @@ fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>) -> Option<
 async fn keys(wanted: &Served, host: &RealHost) -> Result<ClusterKeys, PortError> {
     let nowhere = || PortError::new(ErrorKind::Invalid, "no `cluster.key-file`");
     crate::key::read(host, wanted.cluster.join.key_file.as_deref().ok_or_else(nowhere)?).await
+}
+
+fn names(keys: &ClusterKeys) -> Vec<String> {
+    keys.iter().map(|key| key.id()).collect()
 }
 
 async fn machine_key(host: &RealHost) -> Result<MachineKey, PortError> {

@@ -304,7 +304,7 @@ fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
 fn an_agent_is_restarted_only_when_its_name_is_still_its_own() {
     let mut joined = spec("");
     joined.spec.role = Role::Agent;
-    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    joined.token = Some("/etc/rancher/k3s/bowline-token".into());
     let lost = Facts { node: None, ..up() };
     let wait = "the Node to be there again";
     let now = || Conditions::from_pairs([("name", "n1"), ("address", "10.0.1.10"), ("enrolled", "c")]);
@@ -326,7 +326,7 @@ fn a_server_that_was_taken_out_of_etcd_says_so() {
     let alone = plan(&spec(""), &out, &all());
     assert!(alone.refusals[0].why.contains("taken out of etcd"), "{alone:?}");
     let mut joined = spec("");
-    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    joined.token = Some("/etc/rancher/k3s/bowline-token".into());
     assert_eq!(plan(&joined, &out, &all()).waits[0].what, "the other servers to let it join anew");
 }
 
@@ -334,7 +334,7 @@ fn a_server_that_was_taken_out_of_etcd_says_so() {
 fn an_agent_whose_api_no_longer_answers_has_the_servers_asked_what_became_of_its_cluster() {
     let mut joined = spec("");
     joined.spec.role = Role::Agent;
-    joined.token = Some("/var/lib/bowline/k3s-token".into());
+    joined.token = Some("/etc/rancher/k3s/bowline-token".into());
     let silent = Facts { node: None, api_error: Some("invalid peer certificate: UnknownIssuer".into()), ..up() };
     assert!(!plan(&joined, &silent, &all()).conditions.contains_key("api-silent"), "it may be a moment");
     let later = all().after(ITEM, READY, Duration::from_secs(15));

@@ -105,6 +105,11 @@ impl SimHost {
         self.lock().put(path.as_ref(), text.as_bytes().to_vec(), 0o644);
     }
 
+    /// The same, for root alone to read.
+    pub fn put_secret(&self, path: impl AsRef<Path>, text: &str) {
+        self.lock().put(path.as_ref(), text.as_bytes().to_vec(), 0o600);
+    }
+
     /// A file's text.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         self.lock().files.get(path.as_ref()).map(|f| f.text())

@@ -130,6 +130,9 @@ impl State {
         for (path, text) in &world.files {
             state.put(path, text.clone().into_bytes(), 0o644);
         }
+        for (path, text) in &world.secrets {
+            state.put(path, text.clone().into_bytes(), 0o600);
+        }
         for (name, text) in world.cloud.iter().flat_map(|cloud| &cloud.dmi) {
             state.put(&Path::new("/sys/class/dmi/id").join(name), format!("{text}\n").into_bytes(), 0o444);
         }

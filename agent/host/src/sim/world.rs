@@ -22,6 +22,8 @@ pub struct World {
     pub disks: Vec<WorldDisk>,
     /// Path -> text.
     pub files: BTreeMap<PathBuf, String>,
+    /// Files that root alone can read, and their text.
+    pub secrets: BTreeMap<PathBuf, String>,
     /// A port that something else listens on.
     pub busy_port: Option<u16>,
     /// How K3s behaves.
@@ -49,6 +51,7 @@ impl Default for World {
             synchronised: true,
             disks: vec![WorldDisk::root()],
             files: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             busy_port: None,
             k3s: WorldK3s::default(),
             labels: Vec::new(),

@@ -20,7 +20,9 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
         Role::Server => server(facts, left, name, plan),
     };
     if done {
-        plan.state("left", "yes");
+        // Who held no name had none to give back, and may have a Node all the same.
+        let asked = spec.role == Role::Server || left.given_back.is_some();
+        plan.state("left", if asked { "yes" } else { "unasked" });
         let why = "this machine was told to leave its cluster, and has; its volumes stay as they are";
         plan.waits.push(Wait::new(ITEM, "`bowline leave --undo`", why));
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// After so many seconds what the servers said of the name is asked again.
 const AGAIN: u64 = 60;
+/// And after so many when all is in place: other servers may let nodes in by now.
+const LEARN: u64 = 6 * 3600;
 
 /// What the servers are asked for, of whom.
 pub(super) struct Own<'a> {
@@ -73,10 +75,12 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let beside = beside(spec, own, node);
     // What somebody else kept may be free by now, or kept by another.
     let lost = lost || said.is_some_and(|said| !said.cut.is_empty() && said.beside != beside);
+    let old = said.is_some_and(|said| facts.uptime.saturating_sub(said.at) >= LEARN);
     let about = match (said, lost, free) {
+        (Some(_), false, false) if old => "which servers let nodes in by now",
         (Some(_), false, false) => {
             if let Some(said) = said {
-                told(said, plan);
+                told(said, own.name, plan);
             }
             if held {
                 let missing = match (volumes, labels) {
@@ -119,7 +123,7 @@ fn lost(spec: &Join, facts: &Facts, own: &Own<'_>, why: &str, plan: &mut Plan<Ac
     let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < AGAIN;
     match facts.said.as_ref().filter(fresh) {
         Some(said) if said.refused.is_none() => plan.state("claim", "held"),
-        Some(said) => told(said, plan),
+        Some(said) => told(said, own.name, plan),
         None => {
             let about = "whether its name is still its own".to_string();
             let (name, issuers, labels) = (own.name.into(), own.issuers.to_vec(), own.filled.labels.clone());
@@ -152,7 +156,7 @@ fn cut(said: &Said, what: &str) -> bool {
 }
 
 /// What was not given, as a refusal of each.
-fn told(said: &Said, plan: &mut Plan<Action>) {
+fn told(said: &Said, name: &str, plan: &mut Plan<Action>) {
     for cut in &said.cut {
         plan.refuse(
             format!("join/{}", cut.what),
@@ -162,6 +166,11 @@ fn told(said: &Said, plan: &mut Plan<Action>) {
         );
     }
     if let Some((code, message)) = &said.refused {
-        plan.refuse(NODE_ITEM, "have labels and taints of this Node set", format!("{code}: {message}"), hint(code, ""));
+        plan.refuse(
+            NODE_ITEM,
+            "have labels and taints of this Node set",
+            format!("{code}: {message}"),
+            hint(code, name),
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::agree::agreed;
 use crate::files::{Left, Said};
-use bowline_ports::Ready;
+use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
@@ -107,6 +107,8 @@ fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
     assert!(waits.waits[0].why.contains("it founds a cluster if nobody answers for 21 s more"), "{:?}", waits.waits);
     assert_eq!(steps(&told(silent(60), 119)), ["enroll"]);
     assert_eq!(told(silent(60), 120).conditions["k3s-founds"], "yes");
+    let unproven = Last { code: NOT_PROVEN.into(), ..silent(60).unwrap() };
+    assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "what answers is not silent");
     // Somebody has answered, if only to say no: there is a cluster.
     let busy = Last { code: "busy".into(), silent_since: None, ..silent(0).unwrap() };
     assert!(!told(Some(busy.clone()), 10_000).conditions.contains_key("k3s-founds"));
@@ -167,19 +169,22 @@ fn it_keeps_its_turn_while_it_comes_up() {
 fn an_agent_that_leaves_stops_k3s_and_gives_the_name_back() {
     let mut spec = spec("");
     spec.role = Role::Agent;
-    let leaving = |facts: Facts| plan(&spec, &Facts { leaving: Some(Left::default()), ..facts }, &now());
+    let leaves = |left: Left, facts: Facts| plan(&spec, &Facts { leaving: Some(left), ..facts }, &now());
+    let leaving = |facts: Facts| leaves(Left::default(), facts);
     let told = leaving(let_in(facts()));
     assert_eq!(steps(&told), ["stop", "leave"]);
     assert!(!told.conditions.contains_key("enrolled") && told.conditions["leaving"] == "yes");
     assert_eq!(steps(&leaving(Facts { down: true, ..let_in(facts()) })), ["leave"]);
-    let left = leaving(Facts { down: true, ..facts() });
+    let left = leaves(Left { given_back: Some(1), ..Left::default() }, Facts { down: true, ..facts() });
     assert!(left.steps.is_empty() && left.conditions["left"] == "yes");
+    let unasked = leaving(Facts { down: true, ..facts() });
+    assert_eq!(unasked.conditions["left"], "unasked", "nobody has removed a Node that it may have");
     assert_eq!(left.waits[0].what, "`bowline leave --undo`");
 }
 
 #[test]
 fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
-    let others = Left { since: 900, issuers: vec!["10.0.1.12:7470".into()], given_back: None };
+    let others = Left { since: 900, issuers: vec!["10.0.1.12:7470".into()], ..Left::default() };
     let out = Left { given_back: Some(990), ..others.clone() };
     let leaving = |left: &Left, facts: Facts| plan(&spec(""), &Facts { leaving: Some(left.clone()), ..facts }, &now());
     let told = leaving(&others, let_in(facts()));
@@ -221,18 +226,7 @@ fn labels_made_of_facts_are_asked_for_when_they_are_known_and_wait_alone() {
     assert_eq!(labels, &known);
 
     let mut inside = inside();
-    inside.node = Some(bowline_ports::NodeObject {
-        name: "kafka-0".into(),
-        uid: "u".into(),
-        labels: BTreeMap::new(),
-        managers: BTreeMap::new(),
-        ready: Ready::True,
-        ready_message: String::new(),
-        internal_ips: Vec::new(),
-        taints: Vec::new(),
-        own_taints: None,
-        kubelet_version: "v1.34.1+k3s1".into(),
-    });
+    inside.node = Some(a_node());
     let asks = plan(&agent, &inside, &Conditions::from_pairs(pairs));
     let Action::AskForNode { labels, settled, .. } = &asks.steps[0].action else { panic!("{:?}", asks.steps) };
     assert_eq!((labels, *settled), (&known, false));
@@ -249,6 +243,22 @@ fn inside() -> Facts {
         (enrolled.name, enrolled.role) = ("kafka-0".into(), "agent".into());
     }
     Facts { joined: true, ..inside }
+}
+
+/// Its Node, which is Ready.
+fn a_node() -> NodeObject {
+    NodeObject {
+        name: "kafka-0".into(),
+        uid: "u".into(),
+        labels: BTreeMap::new(),
+        managers: BTreeMap::new(),
+        ready: Ready::True,
+        ready_message: String::new(),
+        internal_ips: Vec::new(),
+        taints: Vec::new(),
+        own_taints: None,
+        kubelet_version: "v1.34.1+k3s1".into(),
+    }
 }
 
 /// What came of asking about its Node.
@@ -294,6 +304,38 @@ fn an_agent_whose_name_is_another_machines_gives_way() {
     assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
 }
 
+/// Bowline was purged and installed again, or K3s was there before it: this machine is the one that is in its own way.
+#[test]
+fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
+    let agent = Join { role: Role::Agent, ..spec("") };
+    let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
+    let last = Last { code: "node-is-alive".into(), message, at: 99, again: 4, silent_since: None };
+    let stood = Facts { last: Some(last), joined: true, ..facts() };
+    let stops = plan(&agent, &stood, &now());
+    assert_eq!(steps(&stops), ["give way"]);
+    assert!(stops.steps[0].why.contains("the K3s that runs here as control-2"), "{}", stops.steps[0].why);
+    let down = plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now());
+    assert_eq!(steps(&down), ["enroll"], "it asks until its Lease stands still");
+    let new = plan(&agent, &Facts { joined: false, uptime: 103, ..stood }, &now());
+    assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
+}
+
+#[test]
+fn other_servers_are_learnt_of_now_and_then() {
+    let agent = Join { role: Role::Agent, ..spec("") };
+    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20"), ("labels", "applied")]);
+    let node = a_node();
+    let inside = || Facts { node: Some(node.clone()), ..inside() };
+    let first = plan(&agent, &inside(), &now);
+    let [Action::AskForNode { asked, .. }] = &first.steps.iter().map(|step| &step.action).collect::<Vec<_>>()[..]
+    else {
+        panic!("{first:?}")
+    };
+    let told = |at| Facts { said: said(asked, None).map(|said| Said { at, ..said }), uptime: 50_000, ..inside() };
+    assert_eq!(steps(&plan(&agent, &told(50_000 - 6 * 3600 + 1), &now)), [""; 0]);
+    assert_eq!(steps(&plan(&agent, &told(50_000 - 6 * 3600), &now)), ["node"]);
+}
+
 #[test]
 fn a_server_that_was_taken_out_of_etcd_asks_to_join_anew() {
     let out = Facts { removed: true, ..let_in(facts()) };
@@ -320,17 +362,10 @@ fn what_somebody_else_kept_is_asked_for_again_when_it_is_free() {
     let key = "node-restriction.kubernetes.io/colour";
     agent.labels = BTreeMap::from([(key.to_string(), "green".to_string())]);
     let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
-    let node = |managers: &[&str]| bowline_ports::NodeObject {
-        name: "kafka-0".into(),
-        uid: "u".into(),
+    let node = |managers: &[&str]| NodeObject {
         labels: managers.iter().map(|_| (key.to_string(), "red".to_string())).collect(),
         managers: BTreeMap::from([(key.to_string(), managers.iter().map(|name| (*name).into()).collect())]),
-        ready: Ready::True,
-        ready_message: String::new(),
-        internal_ips: Vec::new(),
-        taints: Vec::new(),
-        own_taints: None,
-        kubelet_version: "v1.34.1+k3s1".into(),
+        ..a_node()
     };
     let look = |node, said| plan(&agent, &Facts { node: Some(node), said, ..inside() }, &now);
     let first = look(node(&["rival"]), None);

@@ -39,9 +39,11 @@ fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
     case_of(Cast::cluster(1, 1), "only-claimed", |bed| {
         let releases = releases(bed)?;
         let server = bare(bed, &releases, None)?;
-        server.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
-        let settings = settings::server(&releases)
-            .replace("role = \"server\"\n", "role = \"server\"\nkey-file = \"/etc/bowline/cluster.key\"\n");
+        // The key comes as a credential of the unit.
+        server.put("/etc/credstore/bowline.cluster-key", format!("{KEY}\n"), 0o600)?;
+        let key_file = "key-file = \"/run/credentials/bowline.service/cluster-key\"\n";
+        let role = "role = \"server\"\n";
+        let settings = settings::server(&releases).replace(role, &format!("{role}{key_file}"));
         install_and_wait(&server, &format!("{settings}{RULE}"))?;
         in_force(&server, true)?;
 

@@ -108,7 +108,7 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
             let list = "k3s kubectl -n kube-system get secrets -l bowline/node -o name";
             Ok(server.ok(list)?.trim().is_empty())
         })?;
-        assert!(agent.read("/var/lib/bowline/k3s-token")?.starts_with("K10"));
+        assert!(agent.read("/etc/rancher/k3s/bowline-token")?.starts_with("K10"));
 
         // What both ends know of each other stands nowhere but in their files.
         let secret = |machine: &Machine, file: &str| Ok::<_, anyhow::Error>(machine.read(file)?.trim().to_owned());
@@ -116,7 +116,7 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         let (own, theirs) =
             (secret(&server, "/var/lib/bowline/machine.key")?, secret(&agent, "/var/lib/bowline/machine.key")?);
         let password = secret(&agent, "/etc/rancher/node/password")?;
-        let used = secret(&agent, "/var/lib/bowline/k3s-token")?;
+        let used = secret(&agent, "/etc/rancher/k3s/bowline-token")?;
         let last = |token: &str| token.rsplit([':', '.']).next().unwrap_or_default().to_owned();
         let all = [KEY.to_owned(), TICKET.to_owned(), last(&token), last(&used), own, theirs, password];
         ensure!(all.iter().all(|secret| secret.len() >= 16), "too short to look for");
@@ -158,6 +158,17 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         bowline_testbed::say(&format!("back after {:?}", back.elapsed()));
         assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
         ensure!(server.ok(&format!("k3s kubectl get node {NODE}"))?.contains(NODE), "the server is there");
+
+        // Bowline is purged, and Kubernetes works on without it. Installed again it has another machine key: what keeps
+        // its name alive is this machine's own K3s, which stops until it is let in.
+        agent.ok("apt-get -qq purge bowline")?;
+        agent.ok("systemctl restart k3s-agent")?;
+        let before = in_place(&server, &agent, None)?;
+        begin(&agent, &releases, TICKET, Some(&disk))?;
+        in_place(&server, &agent, Some(&before))?;
+        let journal = agent.journal("bowline")?;
+        ensure!(journal.contains("the K3s that runs here as"), "the reason is not told:\n{journal}");
+        assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
         Ok(())
     })
 }

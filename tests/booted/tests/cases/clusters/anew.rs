@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use bowline_booted::hetzner::node;
 use bowline_booted::pair::{KEY_FILE, agent, in_place, server_settings, uid};
+use bowline_booted::told::tells;
 use bowline_booted::{KEY, NODE, bare, configure, deb, ready, releases};
 use bowline_testbed::{Cast, Disk, Machine, Releases, case_of, say};
 use std::time::Duration;
@@ -11,16 +12,28 @@ const NAME: &str = "worker-0";
 const RULES: &str = "[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\nrole = \"agent\"\n\
      from = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
 
-/// The control node, with all of K3s on a volume.
+/// Where the key is kept: beside K3s's data.
+const KEPT_KEY: &str = "/var/lib/rancher/cluster.key";
+
+/// The control node, with all of K3s on a volume, and the cluster key too.
 fn begin(machine: &Machine, releases: &Releases, disk: &Disk) -> Result<()> {
-    machine.put(KEY_FILE, format!("{KEY}\n"), 0o600)?;
     let volume = format!(
         "[[volume]]\nname = \"k3s\"\ndevice = \"{}\"\nmount = \"/var/lib/rancher\"\nformat = \"blank-only\"\n",
         disk.link()
     );
-    configure(machine, &format!("{}{volume}", server_settings(releases, RULES)))?;
+    let settings = server_settings(releases, RULES).replace(KEY_FILE, KEPT_KEY);
+    configure(machine, &format!("{settings}{volume}"))?;
     machine.install(&deb()?)?;
-    ready(machine)
+    Ok(())
+}
+
+/// The key is put onto a volume that is new, once.
+fn bring_the_key(machine: &Machine) -> Result<()> {
+    tells(machine, &["what it takes to let nodes in", "/var/lib/rancher/cluster.key is not there"])?;
+    machine.wait_for("the volume to be there", Duration::from_secs(60), || {
+        Ok(machine.run("mountpoint -q /var/lib/rancher")?.success())
+    })?;
+    machine.put(KEPT_KEY, format!("{KEY}\n"), 0o600)
 }
 
 fn is_worker(node: &serde_json::Value) -> bool {
@@ -34,6 +47,8 @@ fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_
         let disk = bed.disk("31000000", "2G")?;
         let control = bare(bed, &releases, Some(&disk))?;
         begin(&control, &releases, &disk)?;
+        bring_the_key(&control)?;
+        ready(&control)?;
         let data = bed.disk("30000000", "1G")?;
         let worker = agent(bed, &releases, NAME, "10.0.1.30", Some(&data))?;
         let before = in_place(&control, &worker, NAME, is_worker)?;
@@ -43,6 +58,7 @@ fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_
         // Destroyed and created again, with the volume: the same cluster.
         control.recreate()?;
         begin(&control, &releases, &disk)?;
+        ready(&control)?;
         let after = in_place(&control, &worker, NAME, is_worker)?;
         ensure!(uid(&after) == uid(&before), "the agent is the Node that it was");
         ensure!(control.ok("k3s kubectl get configmap kept -o jsonpath={.data.a}")? == "b");
@@ -61,6 +77,8 @@ fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_
         control.attach(&blank)?;
         control.recreate()?;
         begin(&control, &releases, &blank)?;
+        bring_the_key(&control)?;
+        ready(&control)?;
         ensure!(node(&control, NAME)?.is_none(), "another cluster");
         let anew = in_place(&control, &worker, NAME, is_worker)?;
         ensure!(uid(&anew) != uid(&before), "a Node of the other cluster");
