@@ -10,10 +10,7 @@ use std::path::Path;
 
 impl Change for RealHost {
     fn random<'a>(&'a self, into: &'a mut [u8]) -> Fut<'a, ()> {
-        Box::pin(async move {
-            let source = rustls::crypto::ring::default_provider().secure_random;
-            source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
-        })
+        Box::pin(async move { super::fill_random(into) })
     }
 
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {

@@ -106,6 +106,12 @@ impl RealHost {
     }
 }
 
+/// Unguessable bytes.
+fn fill_random(into: &mut [u8]) -> Result<(), PortError> {
+    let source = rustls::crypto::ring::default_provider().secure_random;
+    source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
+}
+
 /// A look at a path on another thread: the filesystem there may not answer.
 fn look<'a, T: Send + 'static>(path: &'a Path, work: fn(&Path) -> Result<T, PortError>) -> Fut<'a, T> {
     let owned = path.to_path_buf();

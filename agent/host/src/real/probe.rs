@@ -2,7 +2,8 @@
 //!
 //! `blkid` saying "nothing" proves nothing: it says so for raw data, for a damaged primary superblock and for
 //! read errors. So the bytes are read: small devices whole; of larger ones both ends, every place where the
-//! filesystems and tables in use keep copies of their superblock, and samples spread over all of it.
+//! filesystems and tables in use keep copies of their superblock, and samples spread over all of it. A look reads little
+//! of that ([`GLANCE`]); before anything is written the whole of it is read ([`PROOF`]).
 
 mod places;
 
@@ -10,15 +11,21 @@ use super::tool::{Tool, parse};
 use bowline_ports::{ErrorKind, PortError, Probe};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use places::Range;
-pub(crate) use places::Remains;
+pub(crate) use places::{Depth, GLANCE, PROOF, Remains};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const TOOLS: Duration = Duration::from_secs(20);
 const READS: Duration = Duration::from_secs(60);
+/// A disk that reads slower than this, in bytes a second, is failing.
+const SLOWEST: u64 = 10 << 20;
+/// Between two reports of how far reading is.
+const REPORT: Duration = Duration::from_millis(250);
 
 /// A probe, and what is left of superblocks where their copies would be.
 #[derive(Debug, Clone)]
@@ -58,7 +65,7 @@ async fn once(path: &Path) -> Result<Probe, PortError> {
     let shown = path.display().to_string();
     let owned = path.to_path_buf();
     let device = super::blocking::blocking(format!("opening {shown}"), READS, move || open(&owned)).await?;
-    Ok(of(&device, &shown).await?.probe)
+    Ok(of(&device, &shown, GLANCE, &|_, _| {}).await?.probe)
 }
 
 fn open(path: &Path) -> Result<File, PortError> {
@@ -70,8 +77,13 @@ fn open(path: &Path) -> Result<File, PortError> {
     File::open(path).map_err(|e| PortError::io(what(), &e))
 }
 
-/// Probes an open device; `shown` is its name in messages.
-pub(crate) async fn of(device: &File, shown: &str) -> Result<Evidence, PortError> {
+/// Probes an open device; `shown` is its name in messages. `progress` is told how many bytes of how many were read.
+pub(crate) async fn of(
+    device: &File,
+    shown: &str,
+    depth: Depth,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<Evidence, PortError> {
     let handle = || device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e));
     let reader = handle()?;
     let size = super::blocking::blocking(format!("asking {shown} for its size"), TOOLS, move || {
@@ -104,7 +116,22 @@ pub(crate) async fn of(device: &File, shown: &str) -> Result<Evidence, PortError
         signatures.retain(|s| s.name != "xfs");
     }
     let reader = handle()?;
-    let bytes = super::blocking::blocking(format!("reading {shown}"), READS, move || Ok(read(&reader, size))).await?;
+    let mut phase = [0; 8];
+    super::fill_random(&mut phase)?;
+    let ranges = places::ranges(size, depth, u64::from_le_bytes(phase));
+    let total: u64 = ranges.iter().map(|range| range.length).sum();
+    let done = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&done);
+    let deadline = READS + Duration::from_secs(total / SLOWEST);
+    let reads =
+        super::blocking::blocking(format!("reading {shown}"), deadline, move || Ok(read(&reader, &ranges, &counter)));
+    tokio::pin!(reads);
+    let bytes = loop {
+        tokio::select! {
+            bytes = &mut reads => break bytes?,
+            () = tokio::time::sleep(REPORT) => progress(done.load(Relaxed), total),
+        }
+    };
     Ok(Evidence {
         probe: Probe {
             signatures,
@@ -133,16 +160,17 @@ struct Bytes {
 
 /// Reads the ranges that are proof, in ascending order. After the first byte of data only the places of
 /// superblock copies are read: they tell whose data it is.
-fn read(device: &File, size: u64) -> Bytes {
+fn read(device: &File, ranges: &[Range], done: &AtomicU64) -> Bytes {
     // Advice only: without it the samples would drag in their neighbourhood.
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
     let mut found = Bytes::default();
     let mut buffer = vec![0; places::LONGEST];
-    for range in places::ranges(size) {
+    for range in ranges {
+        done.fetch_add(range.length, Relaxed);
         if found.data_at.is_some() && range.copy_of.is_none() {
             continue;
         }
-        if let Err(error) = look(device, &range, &mut buffer, &mut found) {
+        if let Err(error) = look(device, range, &mut buffer, &mut found) {
             found.error = Some(format!("reading {} bytes at {}: {error}", range.length, range.offset));
             break;
         }

@@ -46,8 +46,9 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         return Err(changed(&shown, &wrong.join(", ")));
     }
 
-    say("proving that the device is blank");
-    let evidence = probe::of(&device, &shown).await?;
+    let proving = |done, total| report(ProgressValue { done, total, text: "proving that the device is blank".into() });
+    proving(0, 0);
+    let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
     match judge(order, &evidence) {
         Judgement::Blank => {}
         Judgement::Made => return Ok(()),
@@ -63,7 +64,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
 
     say("writing it to the disk");
     device.sync_all().map_err(|e| PortError::io(format_args!("syncing {shown}"), &e))?;
-    let made = probe::of(&device, &shown).await?.probe;
+    let made = probe::of(&device, &shown, probe::GLANCE, &|_, _| {}).await?.probe;
     let good = made
         .filesystem()
         .is_some_and(|s| s.name == order.filesystem.name() && s.uuid.as_deref() == Some(order.uuid.as_str()));

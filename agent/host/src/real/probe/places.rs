@@ -5,9 +5,26 @@ pub(crate) const LONGEST: usize = 1 << 20;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const WHOLE: u64 = 16 * MIB;
-const SAMPLE: u64 = 4096;
-const SAMPLES: u64 = 1024;
+/// What is read at every place of a copy.
+const COPY: u64 = 4096;
+
+/// How thoroughly a device is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Devices up to this size are read whole.
+    whole: u64,
+    /// So much of both ends of larger ones.
+    ends: u64,
+    /// And so many samples between them,
+    samples: u64,
+    /// of so many bytes each.
+    sample: u64,
+}
+
+/// Enough to decide by, and done in a moment: for a look.
+pub(crate) const GLANCE: Depth = Depth { whole: 16 * MIB, ends: MIB, samples: 1024, sample: 4096 };
+/// Before anything is written over.
+pub(crate) const PROOF: Depth = Depth { whole: 4 * GIB, ends: 8 * MIB, samples: 4096, sample: 64 << 10 };
 
 /// A stretch of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,22 +86,26 @@ fn text(uuid: [u8; 16]) -> String {
     text
 }
 
-/// Everything that is read before a device of this size counts as blank, ascending.
-pub(crate) fn ranges(size: u64) -> Vec<Range> {
+/// Everything that is read before a device of this size counts as blank, ascending. `phase`, any number, moves the samples:
+/// with a random one nobody can say beforehand what lies between them.
+pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
+    let Depth { whole, ends, samples, sample } = depth;
     let plain = |offset, length| Range { offset, length, copy_of: None };
     let mut ranges = Vec::new();
-    if size <= WHOLE {
+    if size <= whole {
         ranges.push(plain(0, size));
     } else {
-        ranges.push(plain(0, MIB));
-        ranges.push(plain(size - MIB, MIB));
-        let step = (size - 2 * MIB) / SAMPLES / SAMPLE * SAMPLE;
-        ranges.extend((0..SAMPLES).map(|n| plain(MIB + n * step, SAMPLE)));
+        ranges.push(plain(0, ends));
+        ranges.push(plain(size - ends, ends));
+        let step = (size - 2 * ends) / samples / COPY * COPY;
+        let slack = step.saturating_sub(sample);
+        let shift = if slack == 0 { 0 } else { phase % slack / COPY * COPY };
+        ranges.extend((0..samples).map(|n| plain(ends + n * step + shift, sample.min(step))));
     }
     let copies = [(Kind::Ext, ext(size)), (Kind::Xfs, xfs(size)), (Kind::Btrfs, btrfs()), (Kind::Other, others())];
     for (kind, offsets) in copies {
-        let fits = offsets.into_iter().filter(|offset| offset.checked_add(SAMPLE).is_some_and(|end| end <= size));
-        ranges.extend(fits.map(|offset| Range { offset, length: SAMPLE, copy_of: Some(kind) }));
+        let fits = offsets.into_iter().filter(|offset| offset.checked_add(COPY).is_some_and(|end| end <= size));
+        ranges.extend(fits.map(|offset| Range { offset, length: COPY, copy_of: Some(kind) }));
     }
     ranges.sort_by_key(|r| (r.offset, r.length));
     ranges.dedup();

@@ -9,50 +9,80 @@ fn sparse(size: u64) -> File {
     file
 }
 
+fn read_as(device: &File, size: u64, depth: Depth) -> Bytes {
+    let (done, phase) = (AtomicU64::new(0), 0x0123_4567_89ab_cdef);
+    let ranges = places::ranges(size, depth, phase);
+    let bytes = read(device, &ranges, &done);
+    if bytes.error.is_none() {
+        assert_eq!(done.load(Relaxed), ranges.iter().map(|range| range.length).sum::<u64>());
+    }
+    bytes
+}
+
 #[test]
-fn a_sparse_device_of_20_gib_is_proven_blank_quickly() {
+fn a_glance_at_a_sparse_device_of_20_gib_takes_a_moment() {
     let device = sparse(20 << 30);
     let begin = std::time::Instant::now();
-    let bytes = read(&device, 20 << 30);
+    let bytes = read_as(&device, 20 << 30, GLANCE);
     assert!(begin.elapsed() < Duration::from_millis(300), "{:?}", begin.elapsed());
     assert_eq!((bytes.data_at, bytes.error), (None, None));
     assert!(bytes.zeros > 6 << 20, "{}", bytes.zeros);
 }
 
 #[test]
-fn a_small_device_is_read_whole() {
-    for size in [4096, 1 << 20, (16 << 20) - 512] {
+fn what_is_read_whole_hides_no_byte() {
+    for (depth, size) in [(GLANCE, 4096), (GLANCE, (16 << 20) - 512), (PROOF, 300 << 20)] {
         let device = sparse(size);
-        assert_eq!(read(&device, size).data_at, None);
+        assert_eq!(read_as(&device, size, depth).data_at, None);
         device.write_all_at(&[1], size / 2 + 7).unwrap();
-        assert_eq!(read(&device, size).data_at, Some(size / 2 + 7));
+        assert_eq!(read_as(&device, size, depth).data_at, Some(size / 2 + 7));
     }
 }
 
 #[test]
 fn a_byte_at_either_end_is_found() {
-    let size = 1 << 30;
-    for at in [0, 1, (1 << 20) - 1, size - (1 << 20), size - 1] {
-        let device = sparse(size);
-        device.write_all_at(&[1], at).unwrap();
-        assert_eq!(read(&device, size).data_at, Some(at));
+    for (depth, size, end) in [(GLANCE, 1 << 30, 1 << 20), (PROOF, 5 << 30, 8 << 20)] {
+        for at in [0, 1, end - 1, size - end, size - 1] {
+            let device = sparse(size);
+            device.write_all_at(&[1], at).unwrap();
+            assert_eq!(read_as(&device, size, depth).data_at, Some(at), "{size}");
+        }
     }
+}
+
+/// A proof of a large device reads 256 MiB of it, spread evenly, somewhere else each time.
+#[test]
+fn samples_are_spread_and_move() {
+    let size: u64 = 1 << 40;
+    let plain = |phase| {
+        let all = places::ranges(size, PROOF, phase).into_iter().filter(|range| range.copy_of.is_none());
+        all.filter(|range| range.length == 64 << 10).map(|range| range.offset).collect::<Vec<_>>()
+    };
+    let (one, other) = (plain(7), plain(1 << 27));
+    assert_eq!(one.len(), 4096);
+    assert!(one.windows(2).all(|pair| pair[1] - pair[0] == one[1] - one[0]), "evenly");
+    assert!(one.iter().zip(&other).all(|(one, other)| one != other));
+    assert!(other.iter().all(|at| at + (64 << 10) <= size - (8 << 20)));
 }
 
 #[test]
 fn ranges_are_ascending_and_within_the_device() {
-    for size in [512, 4096, 1 << 20, 16 << 20, (16 << 20) + 512, 47 << 30, 5 << 40] {
-        let ranges = places::ranges(size);
-        assert!(ranges.iter().all(|r| r.offset + r.length <= size), "{size}");
-        assert!(ranges.windows(2).all(|w| w[0].offset <= w[1].offset));
-        assert!(ranges.len() < 4000, "{}", ranges.len());
+    for depth in [GLANCE, PROOF] {
+        for size in [512, 4096, 1 << 20, 16 << 20, (16 << 20) + 512, 4 << 30, (4 << 30) + 512, 47 << 30, 5 << 40] {
+            for phase in [0, 12_345_678, u64::MAX] {
+                let ranges = places::ranges(size, depth, phase);
+                assert!(ranges.iter().all(|r| r.offset + r.length <= size), "{size}");
+                assert!(ranges.windows(2).all(|w| w[0].offset <= w[1].offset));
+                assert!(ranges.len() < 7000, "{}", ranges.len());
+            }
+        }
     }
 }
 
 #[test]
 fn a_file_cut_short_is_a_read_error_and_proves_nothing() {
     let device = sparse(1 << 20);
-    let bytes = read(&device, 1 << 30);
+    let bytes = read_as(&device, 1 << 30, GLANCE);
     assert!(bytes.error.unwrap().contains("at"));
 }
 
@@ -75,7 +105,7 @@ fn copies_of_superblocks_survive_a_wiped_beginning() {
         assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
         let megabytes = if name == "btrfs" { 2 } else { 64 };
         file.as_file().write_all_at(&vec![0; megabytes << 20], 0).unwrap();
-        let bytes = read(file.as_file(), size);
+        let bytes = read_as(file.as_file(), size, GLANCE);
         assert!(bytes.data_at.is_some_and(|at| at >= (megabytes as u64) << 20), "{name}: {:?}", bytes.data_at);
         assert!(bytes.remains.iter().any(|r| r.name == name && r.uuid == UUID), "{command:?}: {:?}", bytes.remains);
     }

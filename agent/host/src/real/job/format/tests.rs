@@ -24,6 +24,7 @@ fn device() -> BlockDevice {
         id: order(false).id,
         vendor: String::new(),
         model: String::new(),
+        transport: String::new(),
         links: Vec::new(),
         partition_of: None,
         partitions: Vec::new(),
