@@ -56,6 +56,8 @@ pub struct BlockDevice {
     pub vendor: String,
     /// Model, trimmed; empty where unknown.
     pub model: String,
+    /// How it is attached: `scsi`, `sata`, `usb`, `nvme`, `virtio`, `mmc`; empty where that is not known.
+    pub transport: String,
     /// All links that udev made (`/dev/disk/by-id/…`), sorted.
     pub links: Vec<PathBuf>,
     /// A partition of another device.

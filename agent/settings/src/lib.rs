@@ -11,6 +11,7 @@
 
 mod cluster;
 mod complaint;
+mod disk;
 mod duration;
 mod enroll;
 mod error;
@@ -40,6 +41,7 @@ mod volume;
 use std::path::PathBuf;
 
 pub use crate::complaint::Complaint;
+pub use crate::disk::{DiskMatch, Size, Transport};
 pub use crate::duration::Span;
 pub use crate::enroll::{Enroll, EnrollRule};
 pub use crate::error::{Error, Errors, Place, Snippet};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::disk::DiskMatch;
 use crate::enroll::Enroll;
 use crate::join::{Join, Version};
 use crate::k3s::{ConfigValue, Mirror, Sha256};
@@ -203,6 +204,15 @@ pub enum VolumeSource {
     Device(PathBuf),
     /// By the serial number that the kernel reports.
     Serial(String),
+    /// By what it is like.
+    Match(DiskMatch),
+    /// By a path; as long as there is no such path, by what the disk is like.
+    DeviceOrMatch {
+        /// Below `/dev`.
+        device: PathBuf,
+        /// What it is like.
+        fits: DiskMatch,
+    },
 }
 
 impl fmt::Display for VolumeSource {
@@ -210,6 +220,8 @@ impl fmt::Display for VolumeSource {
         match self {
             Self::Device(path) => path.display().fmt(f),
             Self::Serial(serial) => write!(f, "serial {serial}"),
+            Self::Match(fits) => write!(f, "with {fits}"),
+            Self::DeviceOrMatch { device, fits } => write!(f, "{} or with {fits}", device.display()),
         }
     }
 }

@@ -25,31 +25,9 @@ impl Pattern {
         !self.0.contains('*')
     }
 
-    /// Whether a text, the whole of it, fits. Takes at most as many steps as the
-    /// lengths of both multiplied.
+    /// Whether a text, the whole of it, fits.
     pub fn matches(&self, text: &str) -> bool {
-        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
-        let (mut at, mut star, mut seen) = (0, None, 0);
-        while seen < text.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    star = Some((at, seen));
-                    at += 1;
-                }
-                Some(letter) if text.get(seen) == Some(letter) => {
-                    at += 1;
-                    seen += 1;
-                }
-                _ => {
-                    // The last star takes one more letter, and all is tried again from there.
-                    let Some((place, took)) = star else { return false };
-                    star = Some((place, took + 1));
-                    at = place + 1;
-                    seen = took + 1;
-                }
-            }
-        }
-        pattern.iter().skip(at).all(|letter| *letter == b'*')
+        wild(&self.0, text)
     }
 
     /// A pattern of node names.
@@ -63,6 +41,33 @@ impl Pattern {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether a text, the whole of it, fits a pattern in which `*` stands for any text. Takes at most as many steps as
+/// the lengths of both multiplied.
+pub(crate) fn wild(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut at, mut star, mut seen) = (0, None, 0);
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(letter) if text.get(seen) == Some(letter) => {
+                at += 1;
+                seen += 1;
+            }
+            _ => {
+                // The last star takes one more letter, and all is tried again from there.
+                let Some((place, took)) = star else { return false };
+                star = Some((place, took + 1));
+                at = place + 1;
+                seen = took + 1;
+            }
+        }
+    }
+    pattern.iter().skip(at).all(|letter| *letter == b'*')
 }
 
 impl FromStr for Pattern {

@@ -55,7 +55,8 @@ fn the_reference_has_every_key() {
         let leaves = known.iter().filter(|key| !elsewhere.contains(key));
         keys.extend(leaves.map(|key| format!("{section}.{key}")));
     }
-    for key in crate::volume::KEYS.iter().filter(|key| **key != "serial") {
+    keys.extend(["vendor", "model", "min-size"].map(|key| format!("volume.data.match.{key}")));
+    for key in crate::volume::KEYS.iter().filter(|key| !["serial", "match"].contains(key)) {
         keys.push(format!("volume.data.{key}"));
     }
     // A table in a table is there by its first key.

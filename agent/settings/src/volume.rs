@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::complaint::{Complaint, quote};
+use crate::disk;
 use crate::model::{Filesystem, Format, Volume, VolumeSource, is_normal};
 use crate::mounts;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
 use crate::tree::Item;
 
-pub(crate) const KEYS: [&str; 8] = ["name", "device", "serial", "mount", "filesystem", "options", "format", "gate"];
+pub(crate) const KEYS: [&str; 9] =
+    ["name", "device", "serial", "match", "mount", "filesystem", "options", "format", "gate"];
 
-const LATER: [&str; 7] = ["match", "directories", "persistent-volume", "growth", "repair", "owner", "mode"];
+const LATER: [&str; 6] = ["directories", "persistent-volume", "growth", "repair", "owner", "mode"];
 
 /// Reads all volumes.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
@@ -98,6 +100,14 @@ fn volume_name(text: &str) -> Result<String, Complaint> {
 fn source<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<VolumeSource> {
     let device = reader.with(section, "device", device_path);
     let serial = reader.with(section, "serial", serial_number);
+    let fits = disk::read(reader, section);
+    if let (Some(by_serial), Some(by_match)) = (section.get("serial"), section.get("match")) {
+        let complaint = Complaint::new("a serial says which disk it is: `match` beside it has nothing to add")
+            .suggest("remove one of them; `match` may have a `serial` with `*` in it");
+        let (at, other) = later_first(by_serial.key, by_match.key);
+        reader.contradiction(at, other, &section.path, complaint);
+        return None;
+    }
     match (section.get("device"), section.get("serial")) {
         (Some(by_path), Some(by_serial)) => {
             let complaint = Complaint::new("a volume is found by `device` or by `serial`, and this one has both")
@@ -113,13 +123,17 @@ fn source<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<VolumeSo
                     format!("{} can be another disk after a reboot; names in /dev/disk/by-id stay", path.display());
                 reader.warn(item.at, &section.key("device"), Complaint::new(message));
             }
-            Some(VolumeSource::Device(path))
+            match section.get("match") {
+                Some(_) => Some(VolumeSource::DeviceOrMatch { device: path, fits: fits? }),
+                None => Some(VolumeSource::Device(path)),
+            }
         }
         (None, Some(_)) => serial.map(VolumeSource::Serial),
+        (None, None) if section.get("match").is_some() => fits.map(VolumeSource::Match),
         (None, None) => {
             if reader.whole {
                 let complaint = Complaint::new(format!("`{}` does not say which disk it is", section.path))
-                    .suggest("add device = \"/dev/disk/by-id/…\" or serial = \"…\"");
+                    .suggest("add device = \"/dev/disk/by-id/…\", serial = \"…\" or match = { min-size = \"90GiB\" }");
                 reader.complain(section.at, &section.path, complaint);
             }
             None

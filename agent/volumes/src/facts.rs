@@ -120,8 +120,10 @@ async fn observe_volume(
     host: &dyn Inspect,
 ) -> Result<VolumeFacts, PortError> {
     let number = match &volume.source {
-        VolumeSource::Device(path) => host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device),
-        VolumeSource::Serial(_) => None,
+        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
+            host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
+        }
+        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
     };
     let mounted = mounts.iter().any(|m| m.target == volume.mount);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;

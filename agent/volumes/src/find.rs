@@ -1,7 +1,8 @@
 //! Which device a volume means, and why each other device is not it.
 
 use bowline_ports::BlockDevice;
-use bowline_settings::{Volume, VolumeSource};
+use bowline_settings::{DiskMatch, Volume, VolumeSource};
+use std::path::Path;
 
 /// The result of looking for a volume's device.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,28 +11,93 @@ pub enum Found<'a> {
     One(&'a BlockDevice),
     /// None: it may still come.
     None,
-    /// Several carry the same serial.
+    /// Several fit.
     Several(Vec<&'a BlockDevice>),
 }
 
 /// Looks for the device of a volume. `number` is what stands at the volume's path, links followed
 /// (`major:minor`), where something does.
 pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice]) -> Found<'a> {
-    let fitting: Vec<_> = devices
-        .iter()
-        .filter(|d| match &volume.source {
-            VolumeSource::Device(path) => match number {
-                Some(number) => d.number == number,
-                None => d.path == *path || d.links.contains(path),
-            },
-            VolumeSource::Serial(serial) => d.partition_of.is_none() && d.id.serial.as_deref() == Some(serial.as_str()),
-        })
-        .collect();
+    let fitting: Vec<_> =
+        devices.iter().filter(|device| why_other(volume, number, device, devices).is_none()).collect();
     match fitting.as_slice() {
         [] => Found::None,
         [one] => Found::One(one),
-        _ => Found::Several(fitting),
+        // The disk in use stays the one when another like it is attached.
+        several => {
+            match several.iter().filter(|device| device.mounted_at.contains(&volume.mount)).collect::<Vec<_>>()[..] {
+                [used] if described(volume) => Found::One(used),
+                _ => Found::Several(fitting),
+            }
+        }
     }
+}
+
+fn described(volume: &Volume) -> bool {
+    matches!(volume.source, VolumeSource::Match(_) | VolumeSource::DeviceOrMatch { .. })
+}
+
+/// Why a device is not the one that a volume means; `None` when it fits. One that is named may be in use, and is refused
+/// then ([`why_not`]); one that is only described has to be free, or is another one.
+pub fn why_other(
+    volume: &Volume,
+    number: Option<&str>,
+    device: &BlockDevice,
+    devices: &[BlockDevice],
+) -> Option<String> {
+    let leads = |path: &Path, device: &BlockDevice| match number {
+        Some(number) => device.number == number,
+        None => device.path == path || device.links.iter().any(|link| link == path),
+    };
+    match &volume.source {
+        VolumeSource::Device(path) if leads(path, device) => None,
+        VolumeSource::Device(path) => Some(format!("{} does not lead to it", path.display())),
+        VolumeSource::Serial(serial) => match &device.id.serial {
+            _ if device.partition_of.is_some() => Some("it is a partition, and a serial is a disk's".into()),
+            Some(own) if own == serial => None,
+            Some(own) => Some(format!("its serial is {own}")),
+            None => Some("it has no serial".into()),
+        },
+        VolumeSource::Match(wanted) => unlike(wanted, device, volume),
+        VolumeSource::DeviceOrMatch { device: path, fits } => match devices.iter().find(|one| leads(path, one)) {
+            Some(one) if one.path == device.path => None,
+            Some(_) => Some(format!("{} does not lead to it", path.display())),
+            None => unlike(fits, device, volume),
+        },
+    }
+}
+
+/// How a disk differs from what was described, or what it is in use for.
+fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<String> {
+    let text = |what: &str, wanted: &Option<String>, found: &str| {
+        let wanted = wanted.as_ref().filter(|wanted| !DiskMatch::fits(wanted, found))?;
+        Some(match found.trim() {
+            "" => format!("it has no {what} (wanted: \"{wanted}\")"),
+            found => format!("its {what} is \"{found}\" (wanted: \"{wanted}\")"),
+        })
+    };
+    let transport = || {
+        let wanted = wanted.transport.filter(|wanted| wanted.as_str() != device.transport)?;
+        let found = if device.transport.is_empty() { "another way" } else { &device.transport };
+        Some(format!("it is attached by {found} (wanted: {})", wanted.as_str()))
+    };
+    let size = device.id.size;
+    if device.partition_of.is_some() {
+        return Some("it is a partition, and whole disks are matched".into());
+    }
+    text("vendor", &wanted.vendor, &device.vendor)
+        .or_else(|| text("model", &wanted.model, &device.model))
+        .or_else(|| text("serial", &wanted.serial, device.id.serial.as_deref().unwrap_or_default()))
+        .or_else(transport)
+        .or_else(|| {
+            let least = wanted.min_size.filter(|least| size < least.bytes())?;
+            Some(format!("it has {size} bytes (wanted: at least {least})"))
+        })
+        .or_else(|| {
+            let most = wanted.max_size.filter(|most| size > most.bytes())?;
+            Some(format!("it has {size} bytes (wanted: at most {most})"))
+        })
+        .or_else(|| why_not(device, volume).map(|not| not.reason))
 }
 
 /// Why a device must not be touched, and what a person can do about it.
@@ -91,6 +157,8 @@ pub(crate) fn key(volume: &Volume) -> &'static str {
     match volume.source {
         VolumeSource::Device(_) => "device",
         VolumeSource::Serial(_) => "serial",
+        VolumeSource::Match(_) => "match",
+        VolumeSource::DeviceOrMatch { .. } => "device` or `match",
     }
 }
 
@@ -107,4 +175,103 @@ pub(crate) fn describe(device: &BlockDevice) -> String {
         None => parts.push("no serial".into()),
     }
     format!("{} ({})", device.path.display(), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::DeviceId;
+    use bowline_settings::SourceFile;
+
+    const GB: u64 = 1_000_000_000;
+
+    fn volume(source: &str) -> Volume {
+        let text = format!("[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\n{source}\n");
+        let files = [SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 }];
+        bowline_settings::load(&files).unwrap().settings.volumes.remove(0)
+    }
+
+    fn disk(path: &str, serial: &str, size: u64) -> BlockDevice {
+        BlockDevice {
+            path: path.into(),
+            number: format!("8:{}", size % 251),
+            id: DeviceId { serial: Some(serial.into()).filter(|serial: &String| !serial.is_empty()), size },
+            vendor: "HC".into(),
+            model: "Volume".into(),
+            transport: "scsi".into(),
+            links: Vec::new(),
+            partition_of: None,
+            partitions: Vec::new(),
+            holders: Vec::new(),
+            mounted_at: Vec::new(),
+            swap: false,
+            root: false,
+            read_only: false,
+        }
+    }
+
+    /// The system's disk with a partition, a data disk, and one that is in use for something else.
+    fn machine() -> Vec<BlockDevice> {
+        let mut root = disk("/dev/sda", "root", 40 * GB);
+        (root.root, root.partitions) = (true, vec!["/dev/sda1".into()]);
+        let mut part = disk("/dev/sda1", "", 39 * GB);
+        part.partition_of = Some("/dev/sda".into());
+        let mut used = disk("/dev/sdc", "300", 200 * GB);
+        used.mounted_at = vec!["/mnt/other".into()];
+        vec![root, part, disk("/dev/sdb", "200", 100 * GB), used]
+    }
+
+    fn found(source: &str, devices: &[BlockDevice]) -> String {
+        match find(&volume(source), None, devices) {
+            Found::One(one) => one.path.display().to_string(),
+            Found::None => "none".into(),
+            Found::Several(all) => all.iter().map(|d| d.path.display().to_string()).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_described_is_the_one_free_disk_that_fits() {
+        let machine = machine();
+        for (source, one) in [
+            ("match = { vendor = \"HC\", model = \"Vol*\" }", "/dev/sdb"),
+            ("match = { min-size = \"100GB\", max-size = \"100GB\" }", "/dev/sdb"),
+            ("match = { serial = \"2*\", transport = \"scsi\" }", "/dev/sdb"),
+            ("match = { min-size = \"101GB\" }", "none"),
+            ("match = { transport = \"nvme\" }", "none"),
+            ("match = { vendor = \"ORACLE\" }", "none"),
+        ] {
+            assert_eq!(found(source, &machine), one, "{source}");
+        }
+    }
+
+    #[test]
+    fn two_that_fit_are_none_and_the_one_in_use_stays() {
+        let mut machine = machine();
+        machine.push(disk("/dev/sdd", "400", 100 * GB));
+        let like = "match = { vendor = \"HC\" }";
+        assert_eq!(found(like, &machine), "/dev/sdb /dev/sdd");
+        machine[4].mounted_at = vec!["/mnt/data".into(), "/var/lib/kubelet/pods/x".into()];
+        assert_eq!(found(like, &machine), "/dev/sdd");
+    }
+
+    #[test]
+    fn a_path_goes_before_what_fits() {
+        let mut machine = machine();
+        let link = "/dev/disk/by-id/scsi-0HC_Volume_300";
+        let both = format!("device = \"{link}\"\nmatch = {{ vendor = \"HC\" }}");
+        assert_eq!(found(&both, &machine), "/dev/sdb", "the image has no such link");
+        machine[3].links = vec![link.into()];
+        assert_eq!(found(&both, &machine), "/dev/sdc", "in use as it is: that is refused, and no other disk taken");
+    }
+
+    #[test]
+    fn each_other_disk_has_its_reason() {
+        let machine = machine();
+        let volume = volume("match = { model = \"Volume\", min-size = \"90GB\" }");
+        let why: Vec<_> = machine.iter().map(|device| why_other(&volume, None, device, &machine)).collect();
+        assert_eq!(why[0].as_deref(), Some("it has 40000000000 bytes (wanted: at least 90GB)"));
+        assert_eq!(why[1].as_deref(), Some("it is a partition, and whole disks are matched"));
+        assert_eq!(why[2], None);
+        assert_eq!(why[3].as_deref(), Some("/dev/sdc is mounted at /mnt/other"));
+    }
 }

@@ -16,7 +16,7 @@ mod intent;
 mod units;
 
 pub use facts::{Facts, Former, MountPoint, VolumeFacts};
-pub use find::{Found, WhyNot, find, why_not};
+pub use find::{Found, WhyNot, find, why_not, why_other};
 pub use intent::{Intent, planned_uuid};
 pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 

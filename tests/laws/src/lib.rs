@@ -156,6 +156,8 @@ pub fn cases() -> impl Strategy<Value = Case> {
         Just("device = \"/dev/disk/by-id/scsi-0HC_Volume_1\""),
         Just("serial = \"1\""),
         Just("serial = \"same\""),
+        Just("match = { vendor = \"SIM\", max-size = \"30GiB\" }"),
+        Just("device = \"/dev/disk/by-id/scsi-0HC_Volume_9\"\nmatch = { serial = \"*\" }"),
     ];
     let format = prop_oneof![3 => Just("blank-only"), 1 => Just("never")];
     let file = prop_oneof![

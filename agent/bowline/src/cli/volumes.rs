@@ -3,7 +3,7 @@
 use super::{INVALID, load, output};
 use bowline_ports::{BlockDevice, FileKind, Inspect, PortError};
 use bowline_settings::{Volume, VolumeSource};
-use bowline_volumes::{Found, find, why_not};
+use bowline_volumes::{Found, find, why_not, why_other};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,10 +53,10 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
     let mut choices = Vec::new();
     for volume in volumes {
         let number = match &volume.source {
-            VolumeSource::Device(path) => {
+            VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
                 host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
             }
-            VolumeSource::Serial(_) => None,
+            VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
         };
         let found = find(volume, number.as_deref(), &devices);
         let verdict = match &found {
@@ -68,10 +68,11 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
             },
         };
         let chosen = |d: &BlockDevice| matches!(&found, Found::One(one) if one.path == d.path);
-        let others = devices
-            .iter()
-            .filter(|d| !chosen(d))
-            .map(|d| Verdict { device: d.path.display().to_string(), reason: other_reason(volume, d) });
+        let others = devices.iter().filter(|d| !chosen(d)).map(|d| {
+            let other = why_other(volume, number.as_deref(), d, &devices);
+            let reason = other.unwrap_or_else(|| "it fits as well".into());
+            Verdict { device: d.path.display().to_string(), reason }
+        });
         choices.push(Choice {
             volume: volume.name.clone(),
             wanted: volume.source.to_string(),
@@ -81,16 +82,6 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
         });
     }
     Ok(Table { devices, volumes: choices })
-}
-
-fn other_reason(volume: &Volume, device: &BlockDevice) -> String {
-    match &volume.source {
-        VolumeSource::Device(path) => format!("{} does not lead to it", path.display()),
-        VolumeSource::Serial(_) => match &device.id.serial {
-            Some(serial) => format!("its serial is {serial}"),
-            None => "it has no serial".into(),
-        },
-    }
 }
 
 fn text(table: &Table) -> String {

@@ -98,6 +98,7 @@ impl Tree {
             id: DeviceId { serial, size },
             vendor: line(&described.join("vendor")).filter(|v| !v.starts_with("0x")).unwrap_or_default(),
             model: line(&described.join("model")).unwrap_or_default(),
+            transport: transport(disk.as_deref().unwrap_or(&directory)).to_owned(),
             partition_of,
             partitions: Vec::new(),
             holders: names(&directory.join("holders")),
@@ -185,6 +186,23 @@ impl Tree {
             }
         }
         members
+    }
+}
+
+/// How a disk is attached, by its place in the device tree (`/sys/devices/…/ata1/host0/…/block/sda`).
+fn transport(directory: &Path) -> &'static str {
+    let numbered = |part: &str, word: &str| {
+        part.strip_prefix(word).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+    };
+    let passes = |word: &str| directory.iter().any(|part| numbered(&part.to_string_lossy(), word));
+    let name = name_of(directory);
+    let kinds = [("nvme", "nvme"), ("vd", "virtio"), ("mmcblk", "mmc"), ("sd", "scsi")];
+    if passes("usb") {
+        "usb"
+    } else if passes("ata") {
+        "sata"
+    } else {
+        kinds.iter().find_map(|(start, kind)| name.starts_with(start).then_some(*kind)).unwrap_or_default()
     }
 }
 

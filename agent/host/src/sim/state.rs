@@ -164,6 +164,7 @@ impl State {
             id: DeviceId { serial: disk.serial.clone(), size: disk.size },
             vendor: "SIM".into(),
             model: "Volume".into(),
+            transport: "scsi".into(),
             links: disk.links.clone(),
             partition_of: None,
             partitions: disk.partitions.clone(),

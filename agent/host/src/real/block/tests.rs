@@ -108,6 +108,28 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
 }
 
 #[test]
+fn how_disks_are_attached() {
+    let fake = Fake::new();
+    let ways = [
+        ("pci0/virtio2/host2/target2/block/sda", "scsi"),
+        ("pci0/ata1/host0/target0/block/sdb", "sata"),
+        ("pci0/usb1/1-1/host3/target3/block/sdc", "usb"),
+        ("pci0/nvme/nvme0/nvme0n1", "nvme"),
+        ("pci0/virtio3/block/vda", "virtio"),
+        ("pci0/mmc0/block/mmcblk0", "mmc"),
+        ("virtual/block/dm-0", ""),
+    ];
+    for (at, (path, _)) in ways.iter().enumerate() {
+        fake.device(path, &format!("8:{at}"), 1 << 21, &[]);
+    }
+    let devices = fake.tree().devices(&[], &[]).unwrap();
+    for (path, transport) in ways {
+        let name = path.rsplit('/').next().unwrap();
+        assert_eq!(by_name(&devices, name).transport, transport, "{path}");
+    }
+}
+
+#[test]
 fn a_mount_of_a_partition_is_a_mount_of_its_disk() {
     let fake = Fake::new();
     fake.device("a/sda", "8:0", 1 << 20, &[]);
