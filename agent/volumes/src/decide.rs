@@ -2,7 +2,7 @@
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
 use crate::facts::{Facts, MountPoint, VolumeFacts};
-use crate::find::{describe, find, key, why_not};
+use crate::find::{describe, find, key, named_instead, why_not};
 use crate::intent::{Intent, planned_uuid};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
@@ -38,6 +38,15 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             );
         }
     };
+    if let Some(other) = named_instead(volume, device, &facts.devices) {
+        let (path, other) = (device.path.display(), describe(other));
+        return plan.refuse(
+            item,
+            format!("use {path} for {}", volume.name),
+            format!("{} leads to {}, and its name has the serial of another disk: {other}", volume.source, describe(device)),
+            "name the disk by `serial`, or have udev make its links anew (`udevadm trigger --settle`); nothing was touched",
+        );
+    }
     if let Some(other) = rival(spec, volume, device, facts) {
         let (path, one, two) = (device.path.display(), &volume.name, &other.name);
         return plan.refuse(

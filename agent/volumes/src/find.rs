@@ -67,6 +67,42 @@ pub fn why_other(
     }
 }
 
+/// The disk that a link of `/dev/disk/by-id` names, when that is another than the one it leads to: links are made by
+/// programs, and were seen at the wrong disk; the serial is what the disk itself says.
+pub(crate) fn named_instead<'a>(
+    volume: &Volume,
+    device: &BlockDevice,
+    devices: &'a [BlockDevice],
+) -> Option<&'a BlockDevice> {
+    let path = match &volume.source {
+        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => path,
+        VolumeSource::Serial(_) | VolumeSource::Match(_) => return None,
+    };
+    let name = path.strip_prefix("/dev/disk/by-id").ok()?.to_str()?;
+    // A partition is named by its disk's serial.
+    let disk = |one: &BlockDevice| one.partition_of.clone().unwrap_or_else(|| one.path.clone());
+    let own = devices.iter().find(|one| one.path == disk(device))?;
+    let named = |one: &&BlockDevice| {
+        one.partition_of.is_none() && one.id.serial.as_deref().is_some_and(|serial| has_serial(name, serial))
+    };
+    devices.iter().find(named).filter(|other| other.path != own.path && !named(&own))
+}
+
+/// Whether a link's name ends with a serial, as udev writes it, or has a part behind it.
+fn has_serial(name: &str, serial: &str) -> bool {
+    let plain =
+        |letter: char| if letter.is_ascii_alphanumeric() || "#+-.:=@_/".contains(letter) { letter } else { '_' };
+    let serial: String = serial.trim().chars().map(plain).collect();
+    let ends = |rest: &str| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    // Shorter ones turn up in a name by chance.
+    serial.len() >= 4
+        && name.match_indices(&serial).any(|(at, _)| {
+            let before = name.get(..at).unwrap_or_default();
+            let behind = name.get(at + serial.len()..).unwrap_or_default();
+            !before.ends_with(|letter: char| letter.is_ascii_alphanumeric()) && ends(behind)
+        })
+}
+
 /// How a disk differs from what was described, or what it is in use for.
 fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<String> {
     let text = |what: &str, wanted: &Option<String>, found: &str| {
@@ -182,6 +218,7 @@ mod tests {
     use super::*;
     use bowline_ports::DeviceId;
     use bowline_settings::SourceFile;
+    use std::path::PathBuf;
 
     const GB: u64 = 1_000_000_000;
 
@@ -262,6 +299,37 @@ mod tests {
         assert_eq!(found(&both, &machine), "/dev/sdb", "the image has no such link");
         machine[3].links = vec![link.into()];
         assert_eq!(found(&both, &machine), "/dev/sdc", "in use as it is: that is refused, and no other disk taken");
+    }
+
+    #[test]
+    fn a_link_that_leads_to_another_disk_than_it_names_is_found_out() {
+        let link = |serial: &str| PathBuf::from(format!("/dev/disk/by-id/scsi-0HC_Volume_{serial}"));
+        let (mut one, mut other) = (disk("/dev/sdb", "12345678", GB), disk("/dev/sdc", "87654321", 2 * GB));
+        (one.links, other.links) = (vec![link("87654321")], vec![link("12345678")]);
+        let devices = [one, other];
+        let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
+        let Found::One(found) = find(&asked, None, &devices) else { panic!("one link") };
+        assert_eq!(found.path.to_str(), Some("/dev/sdc"));
+        assert_eq!(named_instead(&asked, found, &devices).map(|one| one.path.clone()), Some("/dev/sdb".into()));
+        assert_eq!(named_instead(&asked, &devices[0], &devices), None, "as it should be");
+        // Other links tell nothing of serials.
+        let by_wwn = volume("device = \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"");
+        assert_eq!(named_instead(&by_wwn, found, &devices), None);
+    }
+
+    #[test]
+    fn serials_in_names_of_links() {
+        for (name, serial) in [
+            ("scsi-0HC_Volume_12345678", "12345678"),
+            ("scsi-0HC_Volume_12345678-part1", "12345678"),
+            ("nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d_1", "vol0a1b2c3d"),
+            ("ata-QEMU_HARDDISK_QM0_01", "QM0 01"),
+        ] {
+            assert!(has_serial(name, serial), "{name}");
+        }
+        for (name, serial) in [("scsi-0HC_Volume_12345678", "2345678"), ("virtio-data1", "data"), ("x-123", "123")] {
+            assert!(!has_serial(name, serial), "{name}");
+        }
     }
 
     #[test]
