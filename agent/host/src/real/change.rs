@@ -2,9 +2,7 @@
 
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
-use bowline_ports::{
-    Answered, Ask, Change, ErrorKind, FetchOrder, FormatOrder, Fut, PortError, Progress, Proofs, TaintChange,
-};
+use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, Progress, Proofs, TaintChange};
 use std::collections::BTreeMap;
 use std::path::Path;
 
