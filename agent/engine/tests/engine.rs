@@ -112,6 +112,9 @@ impl Inspect for ClockOnly {
     fn probe<'a>(&'a self, _: &'a Path) -> Fut<'a, Probe> {
         none()
     }
+    fn extent<'a>(&'a self, _: &'a Path, _: Filesystem) -> Fut<'a, Option<u64>> {
+        none()
+    }
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
         none()
     }
@@ -175,6 +178,9 @@ impl Change for ClockOnly {
         none()
     }
     fn format<'a>(&'a self, _: &'a FormatOrder, _: &'a Progress) -> Fut<'a, ()> {
+        none()
+    }
+    fn grow<'a>(&'a self, _: &'a GrowOrder, _: &'a Progress) -> Fut<'a, ()> {
         none()
     }
     fn fetch<'a>(&'a self, _: &'a FetchOrder, _: &'a Progress) -> Fut<'a, ()> {

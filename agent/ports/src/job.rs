@@ -23,6 +23,28 @@ pub struct FormatOrder {
     pub resume: bool,
 }
 
+/// Grow a mounted filesystem to the size of its device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrowOrder {
+    /// The volume's name.
+    pub volume: String,
+    /// The device node.
+    pub device: PathBuf,
+    /// Who the device has to be, and how large.
+    pub id: DeviceId,
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// What is on it.
+    pub filesystem: Filesystem,
+}
+
+impl GrowOrder {
+    /// The name of the work: growing to each size is work of its own.
+    pub fn job(volume: &str, size: u64) -> String {
+        format!("grow-{volume}-{size}")
+    }
+}
+
 /// How a download is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

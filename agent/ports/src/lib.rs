@@ -23,7 +23,7 @@ pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKi
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
-pub use job::{Digest, FetchOrder, FormatOrder, Job, Progress, ProgressValue};
+pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
@@ -64,6 +64,8 @@ pub trait Inspect: Send + Sync {
     fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>>;
     /// What a device holds, read with `blkid`, `wipefs` and by looking at the bytes themselves.
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe>;
+    /// How many bytes of a device a filesystem of this type takes, as its superblock says; `None` where none is there.
+    fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>>;
     /// The mount table of PID 1 (the sandbox shows its own).
     fn mounts(&self) -> Fut<'_, Vec<Mount>>;
     /// How full the filesystem at a path is. A filesystem that does not answer is an error of kind `Timeout`.
@@ -116,6 +118,9 @@ pub trait Change: Inspect {
     /// the one that runs already. Refused when the device is not the one of the order, or not blank and not
     /// marked as half-made by us.
     fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Grows a mounted filesystem to the size of its device, as a unit of PID 1; or follows the one that runs already.
+    /// Refused when the device is not the one of the order, or not mounted there.
+    fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Downloads and verifies a file as a unit of PID 1; or follows the one that runs already.
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Server-side apply of a Node's labels as field manager `bowline`, without force: keys that we owned and

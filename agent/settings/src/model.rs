@@ -194,6 +194,8 @@ pub struct Volume {
     pub format: Format,
     /// Whether Kubernetes waits for it.
     pub gate: bool,
+    /// Whether its filesystem grows when its disk does.
+    pub growth: bool,
 }
 
 /// How a volume's disk is told from others.

@@ -11,10 +11,10 @@ use crate::reader::{Reader, Section};
 use crate::source::Spot;
 use crate::tree::Item;
 
-pub(crate) const KEYS: [&str; 9] =
-    ["name", "device", "serial", "match", "mount", "filesystem", "options", "format", "gate"];
+pub(crate) const KEYS: [&str; 10] =
+    ["name", "device", "serial", "match", "mount", "filesystem", "options", "format", "gate", "growth"];
 
-const LATER: [&str; 6] = ["directories", "persistent-volume", "growth", "repair", "owner", "mode"];
+const LATER: [&str; 5] = ["directories", "persistent-volume", "repair", "owner", "mode"];
 
 /// Reads all volumes.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
@@ -66,6 +66,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
     let formats = [("never", Format::Never), ("blank-only", Format::BlankOnly)];
     let format = reader.choice(section, "format", &formats, &[]);
     let gate = reader.boolean(section, "gate");
+    let growth = reader.boolean(section, "growth");
     Some(Volume {
         name: name?,
         source: source?,
@@ -74,6 +75,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
         options,
         format: format.unwrap_or_default(),
         gate: gate.unwrap_or(true),
+        growth: growth.unwrap_or(true),
     })
 }
 

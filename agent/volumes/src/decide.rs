@@ -145,7 +145,7 @@ fn made_by(unit: &Unit) -> Option<String> {
     Some(if generated { "a line in /etc/fstab".to_string() } else { fragment.display().to_string() })
 }
 
-fn filesystem(volume: &Volume) -> Filesystem {
+pub(crate) fn filesystem(volume: &Volume) -> Filesystem {
     match volume.filesystem {
         bowline_settings::Filesystem::Ext4 => Filesystem::Ext4,
         bowline_settings::Filesystem::Xfs => Filesystem::Xfs,

@@ -1,9 +1,10 @@
 //! Everything that is read before a volume's plan is made.
 
+use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
 use crate::{Found, Volumes, find, why_not};
-use bowline_ports::{BlockDevice, FileKind, Inspect, Job, Mount, PortError, Probe, Unit};
+use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,10 @@ pub struct VolumeFacts {
     pub number: Option<String>,
     /// What its device holds; read only when the device is not mounted and no `mkfs` is at work on it.
     pub probe: Option<Result<Probe, PortError>>,
+    /// How many bytes of its mounted device the filesystem takes, where that could be read.
+    pub extent: Result<Option<u64>, PortError>,
+    /// Growing it to the size that the device has now, under way or ended since boot.
+    pub growing: Option<Job>,
     /// The record of a formatting that was begun, or why it can not be read.
     pub intent: Option<Result<Intent, String>>,
     /// `mkfs` under way or ended since boot.
@@ -138,6 +143,13 @@ async fn observe_volume(
         }
         _ => None,
     };
+    let (mut extent, mut growing) = (Ok(None), None);
+    if let Found::One(device) = find(volume, number.as_deref(), devices)
+        && device.mounted_at.contains(&volume.mount)
+    {
+        extent = host.extent(&device.path, filesystem(volume)).await;
+        growing = host.job(&GrowOrder::job(&volume.name, device.id.size)).await?;
+    }
     let intent = host.read(&Intent::path_of(&volume.name)).await?.map(|file| {
         serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", Intent::path_of(&volume.name).display()))
     });
@@ -155,6 +167,8 @@ async fn observe_volume(
     Ok(VolumeFacts {
         number,
         probe,
+        extent,
+        growing,
         intent,
         job,
         unit,

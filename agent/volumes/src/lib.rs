@@ -21,7 +21,7 @@ pub use intent::{Intent, planned_uuid};
 pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FormatOrder, Inspect, PortError, Progress};
+use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -74,6 +74,8 @@ pub enum Action {
         /// The mount unit.
         unit: String,
     },
+    /// Grow the mounted filesystem to the size of its device.
+    Grow(GrowOrder),
     /// Mount now.
     Mount {
         /// The mount unit.
@@ -88,6 +90,7 @@ impl fmt::Display for Action {
         match self {
             Self::Record(i) => write!(f, "put on record that {} is about to be formatted", i.device.display()),
             Self::Format(o) => write!(f, "format {} as {}", o.device.display(), o.filesystem),
+            Self::Grow(o) => write!(f, "grow {} at {}", o.filesystem, o.mount.display()),
             Self::Forget { volume, .. } => write!(f, "drop the record of formatting {volume}"),
             Self::Write { path, .. } => write!(f, "write {}", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
@@ -130,6 +133,7 @@ impl Capability for Volumes {
                 host.format(order, progress).await?;
                 host.remove(&Intent::path_of(&order.volume)).await
             }
+            Action::Grow(order) => host.grow(order, progress).await,
             Action::Forget { record, .. } => host.remove(record).await,
             Action::Write { path, text } => {
                 host.write(path, text.as_bytes(), 0o644).await?;

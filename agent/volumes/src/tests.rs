@@ -13,6 +13,8 @@ fn a_volume_that_can_not_be_looked_at_is_told_and_the_others_go_on() {
     let seen = VolumeFacts {
         number: None,
         probe: None,
+        extent: Ok(None),
+        growing: None,
         intent: None,
         job: None,
         unit: bowline_ports::Unit::not_found(),

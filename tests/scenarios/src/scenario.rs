@@ -59,6 +59,13 @@ pub enum Event {
         /// Its node.
         disk: PathBuf,
     },
+    /// A disk gets another size.
+    Resize {
+        /// Its node.
+        disk: PathBuf,
+        /// Bytes.
+        size: u64,
+    },
     /// A disk that was taken out is back.
     PutBack {
         /// Its node.
@@ -142,6 +149,7 @@ impl Event {
             Self::Wait { seconds } => format!("{seconds} seconds pass"),
             Self::Attach { disk } => format!("the disk {} is attached", disk.path.display()),
             Self::Detach { disk } => format!("the disk {} is taken out", disk.display()),
+            Self::Resize { disk, size } => format!("the disk {} has {} GiB from now on", disk.display(), size >> 30),
             Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
             Self::Address { gives } => format!("an address comes: {gives}"),

@@ -2,7 +2,7 @@
 
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
-use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, Progress, Proofs, TaintChange};
+use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Progress, Proofs, TaintChange};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -63,6 +63,10 @@ impl Change for RealHost {
     }
 
     fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()> {
         Box::pin(self.jobs.run(&self.bus, order, progress))
     }
 

@@ -4,12 +4,15 @@
 pub(crate) mod desk;
 pub(crate) mod fetch;
 pub(crate) mod format;
+mod grow;
 
 pub use fetch::{Url, Web, find_digest, redirected};
 
 use super::bus::{Bus, CALL, limited};
 use super::units;
-use bowline_ports::{ActiveState, ErrorKind, FetchOrder, FormatOrder, Job, PortError, Progress, ProgressValue};
+use bowline_ports::{
+    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue,
+};
 use desk::{Desk, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -362,7 +365,10 @@ pub fn run_internal(arguments: &[OsString]) -> ExitCode {
     let result = match arguments {
         [verb, order] if verb == FormatOrder::VERB => format(Path::new(order)),
         [verb, order] if verb == FetchOrder::VERB => fetch(Path::new(order)),
-        _ => Err(PortError::new(ErrorKind::Invalid, "internal: one of `format` and `fetch`, and an order file")),
+        [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
+        _ => {
+            Err(PortError::new(ErrorKind::Invalid, "internal: one of `format`, `fetch` and `grow`, and an order file"))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

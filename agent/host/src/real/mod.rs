@@ -11,6 +11,7 @@ mod clock;
 pub mod control;
 pub mod door;
 pub mod events;
+mod extent;
 mod files;
 pub mod filesystems;
 pub mod guard;
@@ -34,8 +35,8 @@ pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 
 use blocking::{QUICK, blocking};
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, MetadataAnswer, MetadataAsk,
-    Mount, NodeObject, PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
+    MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
@@ -183,6 +184,11 @@ impl Inspect for RealHost {
 
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {
         Box::pin(probe::at(device))
+    }
+
+    fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>> {
+        let owned = device.to_path_buf();
+        Box::pin(blocking(format!("looking at {}", device.display()), QUICK, move || extent::read(&owned, filesystem)))
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {

@@ -32,6 +32,15 @@ pub(crate) enum Tool<'a> {
         /// The filesystem's UUID.
         uuid: &'a str,
     },
+    /// The program that grows a mounted filesystem to its device.
+    Grow {
+        /// The type.
+        filesystem: Filesystem,
+        /// Where it is.
+        device: &'a Path,
+        /// Where it is mounted.
+        mount: &'a Path,
+    },
     /// `journalctl`: what a unit wrote last.
     Journal {
         /// The unit.
@@ -51,6 +60,9 @@ impl Tool<'_> {
             Self::Mkfs { filesystem: Filesystem::Ext4, .. } => OsStr::new("mkfs.ext4"),
             Self::Mkfs { filesystem: Filesystem::Xfs, .. } => OsStr::new("mkfs.xfs"),
             Self::Mkfs { filesystem: Filesystem::Btrfs, .. } => OsStr::new("mkfs.btrfs"),
+            Self::Grow { filesystem: Filesystem::Ext4, .. } => OsStr::new("resize2fs"),
+            Self::Grow { filesystem: Filesystem::Xfs, .. } => OsStr::new("xfs_growfs"),
+            Self::Grow { filesystem: Filesystem::Btrfs, .. } => OsStr::new("btrfs"),
             Self::Journal { .. } => OsStr::new("journalctl"),
             Self::K3sVersion(path) => path.as_os_str(),
         }
@@ -72,6 +84,16 @@ impl Tool<'_> {
             Self::Mkfs { filesystem: Filesystem::Btrfs, label, uuid } => {
                 own(&["-f", "-q", "-K", "-L", cut(label, 255), "-U", uuid, DEVICE])
             }
+            Self::Grow { filesystem, device, mount } => {
+                let path = |path: &Path| path.as_os_str().to_owned();
+                return match filesystem {
+                    Filesystem::Ext4 => vec![path(device)],
+                    Filesystem::Xfs => vec!["-d".into(), path(mount)],
+                    Filesystem::Btrfs => {
+                        vec!["filesystem".into(), "resize".into(), "max".into(), path(mount)]
+                    }
+                };
+            }
             Self::Journal { unit, lines } => {
                 own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
             }
@@ -84,9 +106,11 @@ impl Tool<'_> {
     fn package(&self) -> Option<&'static str> {
         match self {
             Self::Blkid | Self::Wipefs => Some("util-linux"),
-            Self::Mkfs { filesystem: Filesystem::Ext4, .. } => Some("e2fsprogs"),
-            Self::Mkfs { filesystem: Filesystem::Xfs, .. } => Some("xfsprogs"),
-            Self::Mkfs { filesystem: Filesystem::Btrfs, .. } => Some("btrfs-progs"),
+            Self::Mkfs { filesystem, .. } | Self::Grow { filesystem, .. } => Some(match filesystem {
+                Filesystem::Ext4 => "e2fsprogs",
+                Filesystem::Xfs => "xfsprogs",
+                Filesystem::Btrfs => "btrfs-progs",
+            }),
             Self::Journal { .. } => Some("systemd"),
             Self::K3sVersion(_) => None,
         }

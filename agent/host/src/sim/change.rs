@@ -5,8 +5,8 @@ use super::fault::{FaultMode, failure};
 use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
-    Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, Job, PortError, Progress, ProgressValue,
-    Proofs, TaintChange,
+    Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
+    ProgressValue, Proofs, TaintChange,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -191,6 +191,21 @@ impl Change for SimHost {
         })
     }
 
+    fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(async move {
+            progress.set(ProgressValue { done: 0, total: 0, text: format!("growing {}", order.filesystem) });
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.change(
+                |_| {},
+                move |state| {
+                    let grown = state.grow(order);
+                    state.ended(GrowOrder::job(&order.volume, order.id.size), grown)
+                },
+            )
+            .await
+        })
+    }
+
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()> {
         Box::pin(async move {
             progress.set(ProgressValue { done: 1 << 20, total: 70 << 20, text: "downloading".into() });
@@ -246,6 +261,19 @@ impl State {
     }
 }
 
+impl State {
+    fn grow(&mut self, order: &GrowOrder) -> Result<(), PortError> {
+        let mounted = self.mounts.iter().any(|mount| mount.target == order.mount);
+        let disk = self.disks.iter_mut().find(|disk| disk.device.path == order.device && disk.device.id == order.id);
+        let Some(disk) = disk.filter(|_| mounted) else {
+            let text = format!("{} was not grown: it is another disk, or not mounted", order.device.display());
+            return Err(PortError::new(ErrorKind::Changed, text));
+        };
+        disk.extent = order.id.size;
+        Ok(())
+    }
+}
+
 /// What the real host checks under the lock before it writes the first byte; `false` when all is done already.
 fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     let changed = |why: &str| PortError::new(ErrorKind::Changed, format!("{}: {why}", order.device.display()));
@@ -274,6 +302,7 @@ fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
 fn set(state: &mut State, device: &PathBuf, content: Content) {
     if let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == *device) {
         disk.content = content;
+        disk.extent = disk.device.id.size;
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::SimHost;
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Fut, Inspect, Job, Listener, Meta, MetadataAnswer, MetadataAsk,
-    Mount, NodeObject, PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
+    MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -67,6 +67,10 @@ impl Inspect for SimHost {
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {
         let gone = || PortError::new(ErrorKind::NotFound, format!("{} is gone", device.display()));
         now(self.lock().probe(device).ok_or_else(gone))
+    }
+
+    fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>> {
+        now(Ok(self.lock().extent(device, filesystem)))
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {

@@ -110,6 +110,14 @@ impl SimHost {
         self.lock().put(path.as_ref(), text.as_bytes().to_vec(), 0o600);
     }
 
+    /// A disk gets another size while the machine runs.
+    pub fn resize(&self, device: impl AsRef<Path>, size: u64) {
+        let mut state = self.lock();
+        if let Some(disk) = state.disks.iter_mut().find(|disk| disk.device.path == device.as_ref()) {
+            disk.device.id.size = size;
+        }
+    }
+
     /// A file's text.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         self.lock().files.get(path.as_ref()).map(|f| f.text())

@@ -2,7 +2,8 @@
 
 use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel};
 use bowline_ports::{
-    Address, Ask, BlockDevice, DeviceId, File, FileKind, Job, Meta, Mount, NodeObject, Probe, Signature, SignatureKind,
+    Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe, Signature,
+    SignatureKind,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub enum Content {
 pub(super) struct Disk {
     pub(super) device: BlockDevice,
     pub(super) content: Content,
+    /// Bytes that its filesystem takes.
+    pub(super) extent: u64,
 }
 
 #[derive(Clone)]
@@ -175,8 +178,8 @@ impl State {
             read_only: false,
         };
         match there {
-            Some(index) => self.disks[index] = Disk { device, content },
-            None => self.disks.push(Disk { device, content }),
+            Some(index) => self.disks[index] = Disk { extent: device.id.size, device, content },
+            None => self.disks.push(Disk { extent: device.id.size, device, content }),
         }
         if let Some(at) = disk.mounted_at.clone() {
             self.mount(&disk.path.clone(), &at);
@@ -220,6 +223,13 @@ impl State {
         names.sort();
         names.dedup();
         Some(names)
+    }
+
+    /// The bytes that a filesystem takes.
+    pub(super) fn extent(&self, device: &Path, filesystem: Filesystem) -> Option<u64> {
+        let disk = self.disks.iter().find(|disk| disk.device.path == device)?;
+        let fits = matches!(&disk.content, Content::Filesystem { name, .. } if name == filesystem.name());
+        fits.then_some(disk.extent)
     }
 
     pub(super) fn probe(&self, path: &Path) -> Option<Probe> {

@@ -7,7 +7,9 @@ mod systemd;
 use crate::suite::{Fixture, contract, order};
 use bowline_host::real::RealHost;
 use bowline_host::real::job::Launch;
-use bowline_ports::{Change, ErrorKind, Filesystem, Inspect, Job, PortError, Progress, Signature, SignatureKind};
+use bowline_ports::{
+    Change, ErrorKind, Filesystem, GrowOrder, Inspect, Job, PortError, Progress, Signature, SignatureKind,
+};
 use devices::{Loop, Mounted, run};
 use metadata::Service;
 use std::cell::RefCell;
@@ -253,4 +255,54 @@ async fn a_lock_that_nobody_gives_back_is_busy() {
     assert_eq!(error.kind, ErrorKind::Busy);
     assert!(error.message.contains("another program keeps it locked"), "{error}");
     assert!(real.host.probe(&path).await.unwrap().is_blank());
+}
+
+/// Whether this process has CAP_SYS_RESOURCE (bit 24).
+fn may_use_resources() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(set.trim(), 16).unwrap() & (1 << 24) != 0
+}
+
+/// In use, and to the byte; a filesystem that is not mounted is left alone, and so is another disk.
+#[tokio::test]
+async fn a_mounted_filesystem_grows_with_its_device() {
+    const SMALL: u64 = 400 << 20;
+    const LARGE: u64 = 700 << 20;
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
+        let real = Real::new();
+        let path = real.make_disk(SMALL);
+        real.make_filesystem(&path, filesystem, "6b7a1c1e-3c6f-5b57-9d6b-0d8b1d1f7a12");
+        assert_eq!(real.host.extent(&path, filesystem).await.unwrap(), Some(SMALL), "{filesystem}");
+        let file = std::fs::File::options().write(true).open(real.backing_file(&path)).unwrap();
+        file.set_len(LARGE).unwrap();
+        run(&["losetup", "--set-capacity", path.to_str().unwrap()]);
+
+        let mount = real.place.path().join("mounted");
+        let id = real.host.block_devices().await.unwrap().into_iter().find(|one| one.path == path).unwrap().id;
+        assert_eq!(id.size, LARGE);
+        let order = GrowOrder { volume: "data".into(), device: path.clone(), id, mount: mount.clone(), filesystem };
+        let progress = Progress::default();
+        let error = real.host.grow(&order, &progress).await.unwrap_err();
+        assert!(error.message.contains("it is not mounted at"), "{error}");
+
+        let mounted = Mounted::new(&path, &mount);
+        std::fs::write(mount.join("file"), "precious").unwrap();
+        let mut other = order.clone();
+        other.id.size = SMALL;
+        let error = real.host.grow(&other, &progress).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Changed && error.message.contains("has another size by now"), "{error}");
+        let grown = real.host.grow(&order, &progress).await;
+        if filesystem == Filesystem::Ext4 && !may_use_resources() {
+            // A root without CAP_SYS_RESOURCE, as in some containers: ext4 grows for nobody there.
+            assert!(grown.unwrap_err().message.contains("Permission denied to resize filesystem"));
+            continue;
+        }
+        grown.unwrap();
+        assert_eq!(real.host.job(&GrowOrder::job(&order.volume, LARGE)).await.unwrap(), Some(Job::Done));
+        assert_eq!(std::fs::read_to_string(mount.join("file")).unwrap(), "precious");
+        // XFS writes its superblock half a minute later, or when it is unmounted.
+        drop(mounted);
+        assert_eq!(real.host.extent(&path, filesystem).await.unwrap(), Some(LARGE), "{filesystem}");
+    }
 }

@@ -5,7 +5,7 @@ use crate::Action;
 use crate::facts::VolumeFacts;
 use crate::units::{MARK, mount_unit_path, mount_unit_text};
 use bowline_engine::Plan;
-use bowline_ports::{BlockDevice, Filesystem, Mount};
+use bowline_ports::{BlockDevice, Filesystem, GrowOrder, Job, Mount};
 use bowline_settings::Volume;
 use std::path::Path;
 
@@ -87,12 +87,60 @@ pub(super) fn mounted(
             plan.note(item, text);
         }
     }
+    if !size(volume, seen, device, item, plan) {
+        return;
+    }
     if let Some((left, back)) = absence(seen) {
         plan.state(format!("absence/{}", volume.name), format!("{left}-{back}"));
     }
     if plan.settled(item) {
         plan.state(item, "ready");
     }
+}
+
+/// A device that has become larger than its filesystem by so much is worth growing into; less is what `mkfs` leaves over.
+const WORTH_IT: u64 = 32 << 20;
+
+/// The filesystem follows its device, online. False when the device is too small for it.
+fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, plan: &mut Plan<Action>) -> bool {
+    let extent = match &seen.extent {
+        Ok(Some(extent)) => *extent,
+        Ok(None) => return true,
+        Err(error) => {
+            plan.note(item, format!("whether it has to grow is not known: {error}"));
+            return true;
+        }
+    };
+    let size = device.id.size;
+    if size < extent {
+        plan.refuse(
+            item,
+            format!("call {} ready", volume.name),
+            format!(
+                "{} has {size} bytes, and its filesystem takes {extent}: it was made smaller",
+                device.path.display()
+            ),
+            "make the disk as large as it was: what lies beyond its end can not be read; copy the data elsewhere",
+        );
+        return false;
+    }
+    let grown = matches!(seen.growing, Some(Job::Done));
+    if size - extent < WORTH_IT || grown {
+        return true;
+    }
+    if !volume.growth {
+        plan.note(item, format!("its disk has {size} bytes, its filesystem {extent}: `growth = false`"));
+        return true;
+    }
+    let order = GrowOrder {
+        volume: volume.name.clone(),
+        device: device.path.clone(),
+        id: device.id.clone(),
+        mount: volume.mount.clone(),
+        filesystem: filesystem(volume),
+    };
+    plan.step(item, Action::Grow(order), format!("its disk has {size} bytes, its filesystem {extent}"));
+    true
 }
 
 /// From when until when the volume was away with its disk, the last time since boot, in microseconds since then.
