@@ -6,7 +6,7 @@ use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
 };
-use bowline_settings::{ConfigScalar, ConfigValue, Role};
+use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,9 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         commands.extend(host.list(Path::new(folder)).await?.unwrap_or_default());
     }
     let mut staged = Vec::new();
-    for version in commands.iter().filter_map(|name| name.strip_prefix(STAGED)) {
+    // Beside them lies the part of one that is under way.
+    let is_version = |text: &&str| text.parse::<K3sVersion>().is_ok();
+    for version in commands.iter().filter_map(|name| name.strip_prefix(STAGED)).filter(is_version) {
         let pin = pinned(&spec.spec, arch);
         let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
         staged.push(Staged { version: version.to_owned(), fits });
