@@ -4,8 +4,8 @@
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said,
-    TOKEN, Told,
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK,
+    Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
@@ -207,6 +207,18 @@ async fn learn(host: &dyn Change, issuers: Vec<String>) -> Result<(), PortError>
         }
         _ => Ok(()),
     }
+}
+
+/// Nothing starts K3s any more, systemd itself included, as long as this machine is to leave.
+pub(crate) async fn hold(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
+    host.write(Path::new(&held(service(spec.role))), HELD.as_bytes(), 0o644).await?;
+    host.reload_units().await
+}
+
+/// The end of that.
+pub(crate) async fn release(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
+    host.remove(Path::new(&held(service(spec.role)))).await?;
+    host.reload_units().await
 }
 
 /// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.

@@ -33,6 +33,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         leave::plan(spec, facts, left, now, &mut plan);
         return plan;
     }
+    if facts.held {
+        plan.step(ITEM, Action::Release, "it is to be in its cluster again");
+    }
     if spec.founds() {
         if let Err(none) = &facts.ticket {
             no_ticket("let nodes in", none, &mut plan);

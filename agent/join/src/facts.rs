@@ -2,7 +2,7 @@
 
 use crate::files::{
     ENROLLED, ETCD_DATA, Enrolled, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
-    SERVERS_CLOCK, Said, TOKEN, Told,
+    SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::NodeName;
@@ -61,6 +61,8 @@ pub struct Facts {
     pub joined: bool,
     /// It was told to leave.
     pub leaving: Option<Left>,
+    /// Nothing starts K3s as long as it was.
+    pub held: bool,
     /// A server's member was taken out of etcd, and K3s has noticed.
     pub removed: bool,
     /// K3s does not run.
@@ -117,6 +119,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         ahead: read::<Told>(host, SERVERS_CLOCK).await?.map_or(0, |told| told.ahead(&clock)),
         joined,
         leaving: leaving(host).await?,
+        held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
         node,

@@ -13,6 +13,13 @@ pub const TOKEN: &str = "/etc/rancher/k3s/bowline-token";
 pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
 /// That this machine was told to leave ([`Left`]).
 pub const LEFT: &str = "/var/lib/bowline/left";
+/// A drop-in of K3s's unit, by which nothing starts it as long as [`LEFT`] is there.
+pub fn held(service: &str) -> String {
+    format!("/etc/systemd/system/{service}.d/50-bowline-leaving.conf")
+}
+/// Its text.
+pub const HELD: &str = "# Written by Bowline: this machine was told to leave its cluster.\n\
+     [Unit]\nConditionPathExists=!/var/lib/bowline/left\n";
 /// What came of the last try, until the next boot.
 pub const LAST: &str = "/run/bowline/enroll.json";
 /// What the servers said of this node's own labels and taints, until the next boot.

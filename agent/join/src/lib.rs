@@ -102,7 +102,11 @@ pub enum Action {
     },
     /// Stop K3s, now and at every boot.
     Stop,
-    /// Stop K3s, and forget what the servers gave: another machine has the name.
+    /// Keep K3s from being started, by systemd too.
+    Hold,
+    /// Let K3s be started again.
+    Release,
+    /// Stop K3s, and forget what the servers gave: they do not give this machine its name.
     GiveWay {
         /// What the servers said.
         message: String,
@@ -124,6 +128,8 @@ impl fmt::Display for Action {
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
+            Self::Hold => f.write_str("keep K3s from being started again"),
+            Self::Release => f.write_str("let K3s be started again"),
             Self::GiveWay { .. } => f.write_str("stop K3s: the servers do not give this machine its name"),
             Self::Leave { name, .. } => write!(f, "give the name {name} back"),
         }
@@ -164,6 +170,8 @@ impl Capability for Join {
                 act::ask_for_node(self, host, name, issuers, labels, about).await
             }
             Action::Stop => act::stop(self, host).await,
+            Action::Hold => act::hold(self, host).await,
+            Action::Release => act::release(self, host).await,
             Action::GiveWay { message } => act::give_way(self, host, message).await,
             Action::Leave { name, issuers } => act::leave(self, host, name, issuers).await,
         }

@@ -44,6 +44,10 @@ fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> b
 /// The other servers take it out of etcd while it runs, or two of them would be no quorum; then K3s stops, once it has
 /// noticed and left its mark for the next start.
 fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> bool {
+    if !facts.held {
+        let why = "taken out of etcd it ends, and systemd would start it again: it would join anew";
+        plan.step(ITEM, Action::Hold, why);
+    }
     let Some(at) = left.given_back else {
         let action = Action::Leave { name, issuers: left.issuers.clone() };
         plan.step(ITEM, action, "the other servers take it out of the cluster");

@@ -40,6 +40,7 @@ fn facts() -> Facts {
         ahead: 0,
         joined: false,
         leaving: None,
+        held: false,
         removed: false,
         down: false,
         node: None,
@@ -84,6 +85,8 @@ fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
         Action::Enroll { .. } => "enroll",
         Action::AskForNode { .. } => "node",
         Action::Stop => "stop",
+        Action::Hold => "hold",
+        Action::Release => "release",
         Action::GiveWay { .. } => "give way",
         Action::Leave { .. } => "leave",
     };
@@ -186,7 +189,11 @@ fn an_agent_that_leaves_stops_k3s_and_gives_the_name_back() {
 fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
     let others = Left { since: 900, issuers: vec!["10.0.1.12:7470".into()], ..Left::default() };
     let out = Left { given_back: Some(990), ..others.clone() };
-    let leaving = |left: &Left, facts: Facts| plan(&spec(""), &Facts { leaving: Some(left.clone()), ..facts }, &now());
+    let leaving = |left: &Left, facts: Facts| {
+        plan(&spec(""), &Facts { leaving: Some(left.clone()), held: true, ..facts }, &now())
+    };
+    let first = plan(&spec(""), &Facts { leaving: Some(others.clone()), ..let_in(facts()) }, &now());
+    assert_eq!(steps(&first), ["hold", "leave"], "a K3s that ends by itself must not join anew");
     let told = leaving(&others, let_in(facts()));
     assert_eq!(steps(&told), ["leave"]);
     let Action::Leave { issuers, .. } = &told.steps[0].action else { panic!("{:?}", told.steps) };
@@ -196,6 +203,8 @@ fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
     assert_eq!(steps(&leaving(&out, Facts { removed: true, ..facts() })), ["stop"]);
     assert_eq!(steps(&leaving(&out, Facts { unix: 1_030, ..facts() })), ["stop"], "it does not wait for ever");
     assert_eq!(leaving(&out, Facts { down: true, ..facts() }).conditions["left"], "yes");
+    let back = plan(&spec(""), &Facts { held: true, ..facts() }, &now());
+    assert_eq!(steps(&back), ["release", "enroll"]);
 }
 
 #[test]
@@ -205,7 +214,7 @@ fn who_founded_the_cluster_asks_nobody_for_anything() {
     let idle = plan(&founder, &Facts { key: Key::Absent, password: false, ..facts() }, &now());
     assert!(idle.steps.is_empty() && idle.waits.is_empty() && idle.conditions.is_empty(), "{idle:?}");
     let left = Left { issuers: vec!["10.0.1.11:7470".into()], ..Left::default() };
-    assert_eq!(steps(&plan(&founder, &Facts { leaving: Some(left), ..facts() }, &now())), ["leave"]);
+    assert_eq!(steps(&plan(&founder, &Facts { leaving: Some(left), ..facts() }, &now())), ["hold", "leave"]);
 }
 
 #[test]
