@@ -9,7 +9,7 @@ use bowline_engine::{Plan, Risk};
 use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind};
 use bowline_settings::{Format, Volume};
 
-const PROVEN: &str = "it is proven blank, and `format = \"blank-only\"`";
+const PROVEN: &str = "it looks blank, and `format = \"blank-only\"`; it is proven first";
 
 pub(super) fn unmounted(
     volume: &Volume,
