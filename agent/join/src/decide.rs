@@ -98,6 +98,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         && enrolled.is_none()
         && facts.joined
         && !facts.down
+        && !facts.stopping
         && let Some(last) = facts.last.as_ref().filter(|last| alive.contains(&last.code.as_str()))
     {
         let message = format!("{}; the K3s that runs here as {name} came in without this machine's key", last.message);

@@ -67,6 +67,8 @@ pub struct Facts {
     pub removed: bool,
     /// K3s does not run.
     pub down: bool,
+    /// It is on its way down: to tell it again would tell it for ever.
+    pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
     pub node: Option<NodeObject>,
     /// The host name.
@@ -122,6 +124,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
+        stopping: unit.active == ActiveState::Deactivating,
         node,
         host_name,
         unix: clock.unix,

@@ -31,7 +31,10 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
 /// K3s stops, then the name is given back.
 fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> bool {
     if !facts.down {
-        plan.step(ITEM, Action::Stop, "this machine was told to leave its cluster");
+        stop(facts, "this machine was told to leave its cluster", plan);
+    }
+    if facts.stopping {
+        return false;
     }
     if facts.enrolled.is_some() {
         let action = Action::Leave { name, issuers: issuers(spec, facts) };
@@ -39,6 +42,16 @@ fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> b
         return false;
     }
     facts.down
+}
+
+/// Stops K3s, once.
+fn stop(facts: &Facts, why: &str, plan: &mut Plan<Action>) {
+    if facts.stopping {
+        let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");
+        plan.waits.push(wait.poll(Duration::from_secs(2)));
+    } else {
+        plan.step(ITEM, Action::Stop, why);
+    }
 }
 
 /// The other servers take it out of etcd while it runs, or two of them would be no quorum; then K3s stops, once it has
@@ -57,7 +70,7 @@ fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> 
         return true;
     }
     if facts.removed || facts.unix - at >= NOTICES {
-        plan.step(ITEM, Action::Stop, "this machine was told to leave its cluster, which goes on without it");
+        stop(facts, "this machine was told to leave its cluster, which goes on without it", plan);
     } else {
         let why = "it was taken out of etcd, and leaves a mark that it has to join anew";
         plan.waits.push(Wait::new(ITEM, "K3s to notice", why).poll(Duration::from_secs(1)));

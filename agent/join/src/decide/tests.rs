@@ -43,6 +43,7 @@ fn facts() -> Facts {
         held: false,
         removed: false,
         down: false,
+        stopping: false,
         node: None,
         host_name: "control-2".into(),
         unix: 1_000,
@@ -177,6 +178,8 @@ fn an_agent_that_leaves_stops_k3s_and_gives_the_name_back() {
     let told = leaving(let_in(facts()));
     assert_eq!(steps(&told), ["stop", "leave"]);
     assert!(!told.conditions.contains_key("enrolled") && told.conditions["leaving"] == "yes");
+    let stopping = leaving(Facts { stopping: true, ..let_in(facts()) });
+    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == "K3s to have stopped", "{stopping:?}");
     assert_eq!(steps(&leaving(Facts { down: true, ..let_in(facts()) })), ["leave"]);
     let left = leaves(Left { given_back: Some(1), ..Left::default() }, Facts { down: true, ..facts() });
     assert!(left.steps.is_empty() && left.conditions["left"] == "yes");
@@ -325,6 +328,9 @@ fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
     assert!(stops.steps[0].why.contains("the K3s that runs here as control-2"), "{}", stops.steps[0].why);
     let down = plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now());
     assert_eq!(steps(&down), ["enroll"], "it asks until its Lease stands still");
+    // It takes its time to stop: nothing is done again meanwhile, nor is the message made longer.
+    let stopping = plan(&agent, &Facts { stopping: true, ..stood.clone() }, &now());
+    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == LET_IN, "{stopping:?}");
     let new = plan(&agent, &Facts { joined: false, uptime: 103, ..stood }, &now());
     assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
 }
