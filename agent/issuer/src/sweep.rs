@@ -17,6 +17,8 @@ use tokio::time::Instant;
 /// When to sweep again, as long as nobody asks for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
+    /// In a moment: this server has the turn to join, and is no healthy member yet; other servers wait for their turn.
+    Moment,
     /// Soon: a machine that was let in is no Node yet, or one is silent that is to be removed.
     Soon,
     /// After long: all who were let in are Nodes, and well.
@@ -68,7 +70,9 @@ impl<O: Objects> Issuer<O> {
         let own = &self.own.name;
         let overview = self.overview(unix).await?;
         let facts = overview.facts(own);
-        for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(sweep::turn(own, &facts)) {
+        let turn = sweep::turn(own, &facts);
+        let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
+        for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
             self.act(&act).await?;
         }
         let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
@@ -89,7 +93,7 @@ impl<O: Objects> Issuer<O> {
                     .and(done.map_err(|error| PortError { message: format!("{name}: {}", error.message), ..error }));
             }
         }
-        first.and(policy).map(|()| rest)
+        first.and(policy).map(|()| if joins { Rest::Moment } else { rest })
     }
 
     /// Looks after the policy of `only-claimed`.

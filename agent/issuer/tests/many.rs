@@ -8,7 +8,8 @@ use bowline_enroll::Role;
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::wire::Phase;
 use bowline_issuer::Rest;
-use common::{Machine, NOW, Store, issuer};
+use common::{Machine, NOW, Store, issuer, issuer_with_etcd};
+use serde_json::json;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -84,4 +85,21 @@ async fn who_was_let_in_and_is_no_node_yet_is_looked_after_soon() {
     issuer.sweep(&server(), NOW + 600).await.unwrap();
     assert_eq!(issuer.sweep(&server(), NOW + 600).await.unwrap(), Rest::Long);
     assert!(store.paths(TOKENS).is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_joined_gives_its_turn_back_as_soon_as_it_is_a_member() {
+    const TURN: &str = "/apis/coordination.k8s.io/v1/namespaces/bowline/leases/server-join";
+    let store = settled(0).await;
+    let issuer = issuer_with_etcd(&store);
+    store.put(TURN, json!({ "metadata": { "name": "server-join" }, "spec": { "holderIdentity": "control" } }));
+    // Its kubelet is not Ready yet when its issuer opens.
+    assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Moment);
+    assert_eq!(store.at(TURN).unwrap()["spec"]["holderIdentity"], "control");
+    store.change("/api/v1/nodes/control", |node| {
+        let roles = ["control-plane", "etcd"].map(|role| (format!("node-role.kubernetes.io/{role}"), json!("true")));
+        node["metadata"]["labels"].as_object_mut().unwrap().extend(roles);
+    });
+    assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Long);
+    assert!(store.at(TURN).unwrap()["spec"]["holderIdentity"].is_null());
 }

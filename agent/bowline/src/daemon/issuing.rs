@@ -25,7 +25,9 @@ use tokio::task::JoinHandle;
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Between two sweeps when nobody asks anything, while time alone brings something to clean up.
 const SOON: Duration = Duration::from_secs(300);
-/// And when it does not: each sweep is five reads.
+/// While other servers wait for this one to be up.
+const MOMENT: Duration = Duration::from_secs(2);
+/// And when there is nothing: each sweep is five reads.
 const LONG: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
 const AFTER: Duration = Duration::from_secs(20);
@@ -296,6 +298,7 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
         let rest = match desk.issuer.sweep(&key, unix).await {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,
+            Ok(Rest::Moment) => MOMENT,
             Err(error) => {
                 tracing::warn!("cleaning up after those who were let in: {error}");
                 SOON
@@ -303,7 +306,7 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            () = desk.asked.notified() => tokio::time::sleep(AFTER).await,
+            () = desk.asked.notified() => tokio::time::sleep(AFTER.min(rest)).await,
         }
     }
 }

@@ -64,19 +64,28 @@ pub(crate) fn issuer(store: &Store) -> Issuer<Store> {
 
 /// One with other settings.
 pub(crate) fn issuer_with(store: &Store, with: impl FnOnce(Enroll) -> Enroll) -> Issuer<Store> {
-    let own = Own {
+    let settings = Enroll { allow: rules(), ..Enroll::default() };
+    Issuer::new(with(settings), keys(), own(false), store.clone())
+}
+
+/// One of a cluster whose data is in etcd, with other members than itself.
+pub(crate) fn issuer_with_etcd(store: &Store) -> Issuer<Store> {
+    let settings = Enroll { allow: rules(), ..Enroll::default() };
+    Issuer::new(settings, keys(), own(true), store.clone())
+}
+
+fn own(etcd: bool) -> Own {
+    Own {
         name: name("control"),
         address: ip("10.0.1.10"),
         port: 7470,
         api_port: 6443,
-        etcd: false,
+        etcd,
         ca_hash: "c".repeat(64),
         server_token: Secret::new(format!("K10{}::server:hunter2", "c".repeat(64))),
         agreed: Agreed::default(),
         kubernetes: "v1.34.1+k3s1".into(),
-    };
-    let settings = Enroll { allow: rules(), ..Enroll::default() };
-    Issuer::new(with(settings), keys(), own, store.clone())
+    }
 }
 
 /// A machine with a key and a ticket of its own.
