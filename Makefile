@@ -10,8 +10,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 demo: ## boots a machine, gives it the cloud-init document, and shows what becomes of it (KEEP=1 leaves it running)
-	@tests/run tools
-	@cargo run --quiet --locked --package bowline-booted --bin demo
+	@tests/run with cargo run --quiet --locked --package bowline-booted --bin demo
 
 test: ## everything that a change has to pass (as root: it boots machines)
 	@tests/run all
@@ -20,12 +19,10 @@ quick: ## what of it runs in a minute, for every commit
 	@tests/run quick
 
 bench: ## the figures, beside those of others, into target/bench/results.json
-	@tests/run tools
-	@cargo run --quiet --locked --release --package bowline-booted --bin bench
+	@tests/run with cargo run --quiet --locked --release --package bowline-booted --bin bench
 
 soak: ## what takes longer than `make test` may
-	@tests/run tools
-	@cargo test --locked --package bowline-booted -- --ignored --test-threads=2
+	@tests/run with cargo test --locked --package bowline-booted -- --ignored --test-threads=2
 
 deb: ## the Debian package, into target/deb
 	@packaging/build-deb target/deb

@@ -33,9 +33,9 @@ fn files(name: &str, text: &str) -> Vec<SourceFile> {
 
 #[test]
 fn messages() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = Path::new("tests/golden");
     let update = std::env::var_os("UPDATE").is_some();
-    let mut cases: Vec<PathBuf> = fs::read_dir(&folder)
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))

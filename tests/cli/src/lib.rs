@@ -27,7 +27,7 @@ pub fn program() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--locked", "--package", "bowline", "--profile", profile]);
-        build.arg("--target-dir").arg(folder.parent().unwrap_or(folder)).current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
         let status = build.status().expect("cargo");
         assert!(status.success(), "bowline can not be built: {status}");
         let program = folder.join("bowline");
@@ -108,7 +108,7 @@ pub fn golden(name: &str, text: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{name}: {line}");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    let path = Path::new("golden").join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, text).expect("the golden text");
     }

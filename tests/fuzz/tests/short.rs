@@ -10,7 +10,7 @@ const BEYOND: [&str; 2] = ["-runs=3000", "-seed=1"];
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"];
 
 fn corpus(target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+    Path::new("corpus").join(target)
 }
 
 fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
@@ -27,7 +27,7 @@ fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
     }
     assert!(good > 0, "without an input that is taken the others are refused for nothing");
 
-    let (found, artifacts) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts"));
+    let (found, artifacts) = (tempfile::tempdir().unwrap(), Path::new("artifacts"));
     std::fs::create_dir_all(artifacts.join(target)).unwrap();
     let said = Command::new(program)
         .args(BEYOND)

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<PathBuf> {
-    let folder = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let folder = fs::read_dir(".").unwrap();
     let mut cases: Vec<_> = folder.map(|entry| entry.unwrap().path()).filter(|path| is_case(path)).collect();
     cases.sort();
     cases
@@ -65,7 +65,7 @@ fn difference(wanted: &str, got: &str) -> String {
 /// A text without its scenario is a leftover.
 #[test]
 fn every_text_has_its_scenario() {
-    for entry in fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
+    for entry in fs::read_dir(".").unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|end| end == "txt") {
             assert!(path.with_extension("toml").exists(), "{} has no scenario", path.display());

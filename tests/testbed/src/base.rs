@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::artefacts::checkout;
 use crate::cache::{self, Artefact, Key};
 use crate::{Os, run, sources};
 
@@ -23,7 +24,9 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// The tree that is copied into every base, and the script `setup` that finishes it.
-const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/base");
+fn tree() -> PathBuf {
+    checkout().join("tests/testbed/base")
+}
 
 /// The base of `os`, from the cache or built (about a minute).
 pub(crate) fn get(os: Os) -> Result<Artefact> {
@@ -33,7 +36,7 @@ pub(crate) fn get(os: Os) -> Result<Artefact> {
     key.add(os.suite().as_bytes());
     key.add(text.as_bytes());
     PACKAGES.iter().for_each(|packages| key.add(packages.as_bytes()));
-    key.add_tree(Path::new(TREE))?;
+    key.add_tree(&tree())?;
     let base = cache::get(&format!("base-{}", os.suite()), key, |building| {
         let listed = tempfile::Builder::new().suffix(&format!(".{}", found.extension)).tempfile()?;
         fs::write(listed.path(), &text)?;
@@ -54,8 +57,9 @@ fn build(os: Os, sources: &Path, root: &Path) -> Result<()> {
     for unneeded in ["doc", "man", "locale"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{unneeded}/*"));
     }
-    command.arg(format!("--customize-hook=cp -r {TREE}/etc {TREE}/usr \"$1\""));
-    command.arg(format!("--customize-hook={TREE}/setup \"$1\""));
+    let tree = tree().display().to_string();
+    command.arg(format!("--customize-hook=cp -r {tree}/etc {tree}/usr \"$1\""));
+    command.arg(format!("--customize-hook={tree}/setup \"$1\""));
     command.arg(os.suite()).arg(root).arg(sources);
     let output = run::run(&mut command, &[], Duration::from_secs(1800))?;
     if !output.success() {

@@ -2,12 +2,12 @@
 //! what a machine's firmware says of it. What it answers is a file of `tests/clouds`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
+use crate::artefacts::checkout;
 use crate::bed::Bed;
 use crate::machine::Machine;
 use crate::web::Web;
@@ -32,7 +32,7 @@ pub struct Cloud {
 impl Cloud {
     /// One of `tests/clouds` (`hetzner`).
     pub fn recorded(name: &str) -> Result<Cloud> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clouds").join(format!("{name}.toml"));
+        let file = checkout().join("tests/clouds").join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(toml::from_str(&text)?)
     }

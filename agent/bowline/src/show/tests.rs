@@ -159,7 +159,7 @@ fn golden(name: &str, text: &str) {
         assert_eq!(line.trim_end(), line, "blanks at the end");
         assert!(!line.contains('\x1b'), "{line}");
     }
-    let path = format!("{}/src/show/testdata/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("src/show/testdata/{name}.txt");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, text).unwrap();
     }

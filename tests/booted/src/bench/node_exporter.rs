@@ -11,7 +11,7 @@ pub(crate) const NAME: &str = "node_exporter 1.12.1, only its filesystem collect
 
 /// The program, built when it is not in the cache yet.
 pub(crate) fn build() -> Result<PathBuf> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node_exporter");
+    let module = bowline_testbed::checkout().join("tests/node_exporter");
     let program = cache()?.join("node_exporter").join("node_exporter");
     // Go's own cache makes this quick when nothing changed.
     let mut go = Command::new("go");

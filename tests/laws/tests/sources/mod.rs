@@ -14,7 +14,7 @@ use std::process::Command;
 
 /// The checkout.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+    std::env::current_dir().unwrap().ancestors().nth(2).unwrap().to_path_buf()
 }
 
 /// A file of the checkout.
