@@ -1,8 +1,9 @@
 //! The cluster of five machines that people run at Hetzner: a control node, three nodes for Kafka with a volume each, and
 //! a worker. Each has its own small document, and nobody carries a token.
 
+use crate::kube::{is_ready, node};
 use crate::{ADDRESS, CLOCK, FIRST_BOOT, KEY, NODE, document};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bowline_testbed::{Bed, Disk, Machine, Releases};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -102,23 +103,13 @@ pub fn agent(
     Ok(Agent { machine: machine.start()?, name, disk })
 }
 
-/// A Node, as the control node has it.
-pub fn node(control: &Machine, name: &str) -> Result<Option<Value>> {
-    let said = control.run(&format!("k3s kubectl get node {name} -o json --ignore-not-found"))?;
-    if !said.success() {
-        bail!("{said}");
-    }
-    Ok(if said.stdout.trim().is_empty() { None } else { Some(serde_json::from_str(&said.stdout)?) })
-}
-
 /// Waits until an agent is Ready, with its role, without the startup taint, and another Node than the old one.
 pub fn in_place(control: &Machine, agent: &Agent, old: Option<&Value>) -> Result<()> {
     let role = if agent.disk.is_some() { "kafka" } else { "worker" };
     let fits = |node: &Value| {
         let labels = &node["metadata"]["labels"];
-        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
         let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
-        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        is_ready(node)
             && labels["role"] == role
             && labels[format!("node-role.kubernetes.io/{role}")] == "true"
             && !taints.any(|taint| taint["key"] == "bowline/initializing")

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod document;
 pub mod hetzner;
 pub mod joiners;
+pub mod kube;
 pub mod looks;
 pub mod pair;
 pub mod servers;
@@ -12,7 +13,7 @@ pub mod settings;
 pub mod told;
 
 use anyhow::{Context, Result, ensure};
-use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, Releases, k3s, package};
+use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, MachineBuilder, Releases, k3s, package};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,15 +61,30 @@ pub fn bare(bed: &Bed, releases: &Releases, disk: Option<&Disk>) -> Result<Machi
 
 /// The same under another name, at another address.
 pub fn bare_as(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> Result<Machine> {
-    let mut machine = bed.machine(name).address(address).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
+    built(bed, releases, name, address, disk).start()
+}
+
+fn built(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> MachineBuilder {
+    let machine = bed.machine(name).address(address).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
         "/etc/bowline/mirror-ca.pem",
         releases.ca_pem(),
         0o644,
     );
-    if let Some(disk) = disk {
-        machine = machine.disk(disk);
+    match disk {
+        Some(disk) => machine.disk(disk),
+        None => machine,
     }
-    machine.start()
+}
+
+/// As [`bare`], from an image of one's own, with K3s's program in it: nothing is downloaded, which is what most cases are not
+/// about.
+pub fn with_k3s(bed: &Bed, releases: &Releases, disk: Option<&Disk>) -> Result<Machine> {
+    with_k3s_as(bed, releases, NODE, ADDRESS, disk)
+}
+
+/// The same under another name, at another address.
+pub fn with_k3s_as(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> Result<Machine> {
+    built(bed, releases, name, address, disk).shipped(k3s()?.path(), "/usr/local/bin/k3s").start()
 }
 
 /// Writes settings as cloud-init does.
@@ -97,10 +113,9 @@ pub fn report(machine: &Machine) -> Result<serde_json::Value> {
     serde_json::from_str(&text).with_context(|| format!("status is not JSON: {text}"))
 }
 
-/// The Node, as `kubectl` has it.
+/// The Node, as the API has it.
 pub fn node(machine: &Machine) -> Result<serde_json::Value> {
-    let text = machine.ok(&format!("k3s kubectl get node {NODE} -o json"))?;
-    Ok(serde_json::from_str(&text)?)
+    kube::node(machine, NODE)?.with_context(|| format!("there is no Node {NODE}"))
 }
 
 /// The main pid of a unit.

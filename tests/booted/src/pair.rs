@@ -1,7 +1,8 @@
 //! A server with a cluster key and agents with their tickets, by settings alone: the smallest cluster.
 
-use crate::hetzner::{node, ticket};
-use crate::{ADDRESS, FIRST_BOOT, KEY, bare, bare_as, configure, deb, install_and_wait, settings};
+use crate::hetzner::ticket;
+use crate::kube::{is_ready, node};
+use crate::{ADDRESS, FIRST_BOOT, KEY, configure, deb, install_and_wait, settings, with_k3s, with_k3s_as};
 use anyhow::{Context, Result};
 use bowline_testbed::{Bed, Disk, Machine, Releases, wait_some};
 use serde_json::Value;
@@ -18,7 +19,7 @@ pub fn server_settings(releases: &Releases, rules: &str) -> String {
 
 /// The same, booted and Ready.
 pub fn server(bed: &Bed, releases: &Releases, rules: &str) -> Result<Machine> {
-    let machine = bare(bed, releases, None)?;
+    let machine = with_k3s(bed, releases, None)?;
     machine.put(KEY_FILE, format!("{KEY}\n"), 0o600)?;
     install_and_wait(&machine, &server_settings(releases, rules))?;
     Ok(machine)
@@ -35,7 +36,7 @@ pub fn agent_settings(releases: &Releases, ticket: &str, node: &str, more: &str)
 
 /// A booted machine on its way into the cluster, with the ticket of its name.
 pub fn agent(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> Result<Machine> {
-    let machine = bare_as(bed, releases, name, address, disk)?;
+    let machine = with_k3s_as(bed, releases, name, address, disk)?;
     let volume = disk.map_or_else(String::new, |disk| {
         let link = disk.link();
         format!("[[volume]]\nname = \"data\"\ndevice = \"{link}\"\nmount = \"/mnt/data\"\nformat = \"blank-only\"\n")
@@ -58,10 +59,8 @@ pub fn uid(node: &Value) -> &str {
 
 /// Whether its kubelet says that all is well, and workloads may come.
 pub fn is_in_place(node: &Value) -> bool {
-    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-        && !taints.any(|taint| taint["key"] == "bowline/initializing")
+    is_ready(node) && !taints.any(|taint| taint["key"] == "bowline/initializing")
 }
 
 /// Waits until a Node is in place, and fits; returns it.

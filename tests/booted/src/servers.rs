@@ -1,7 +1,7 @@
 //! Three servers that know each other by their addresses, and become one cluster.
 
-use crate::{FIRST_BOOT, KEY, bare_as, configure, deb, settings};
-use anyhow::{Context, Result, ensure};
+use crate::{FIRST_BOOT, KEY, configure, deb, kube, settings, with_k3s_as};
+use anyhow::{Context, Result};
 use bowline_testbed::{Bed, Machine, Releases};
 use serde_json::Value;
 use std::time::Duration;
@@ -52,16 +52,9 @@ pub fn begin(machine: &Machine, releases: &Releases, at: usize) -> Result<()> {
 
 /// The Nodes as a server has them.
 pub fn nodes(server: &Machine) -> Result<Vec<Seen>> {
-    let said = server.run("k3s kubectl get nodes -o json")?;
-    ensure!(said.success(), "{said}");
-    let list: Value = serde_json::from_str(&said.stdout)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let ready = |node: &Value| {
-        let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-    };
-    let items = list["items"].as_array().into_iter().flatten();
-    Ok(items.map(|node| (text(&node["metadata"]["name"]), text(&node["metadata"]["uid"]), ready(node))).collect())
+    let all = kube::nodes(server)?;
+    Ok(all.iter().map(|n| (text(&n["metadata"]["name"]), text(&n["metadata"]["uid"]), kube::is_ready(n))).collect())
 }
 
 /// Waits until Nodes of these names are Ready, and gives all.
@@ -78,7 +71,7 @@ pub fn all_ready(server: &Machine, names: &[&str]) -> Result<Vec<Seen>> {
 
 /// Boots all three, and gives each what it needs.
 pub fn three(bed: &Bed, releases: &Releases) -> Result<[Machine; 3]> {
-    let start = |at: usize| bare_as(bed, releases, SERVERS[at].0, SERVERS[at].1, None);
+    let start = |at: usize| with_k3s_as(bed, releases, SERVERS[at].0, SERVERS[at].1, None);
     let all = [start(0)?, start(1)?, start(2)?];
     for (at, machine) in all.iter().enumerate() {
         begin(machine, releases, at)?;

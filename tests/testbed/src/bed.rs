@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::builder::MachineBuilder;
 use crate::cache::Artefact;
 use crate::cgroup::Layout;
 use crate::disk::Disk;
 use crate::host::{self, Missing};
-use crate::machine::{Machine, MachineBuilder};
+use crate::machine::Machine;
 use crate::places::{self, Cast};
 use crate::run::{self, Output};
 use crate::web::Web;

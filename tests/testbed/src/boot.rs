@@ -12,9 +12,9 @@ use nix::unistd::Pid;
 
 use crate::base;
 use crate::bed::{Inner as Bed, wait_child};
+use crate::builder::Spec;
 use crate::cache::Artefact;
 use crate::cgroup::Groups;
-use crate::machine::Spec;
 use crate::root::Root;
 use crate::wait::wait_some;
 
@@ -54,7 +54,8 @@ impl Boot {
         })?;
         let console = OpenOptions::new().create(true).append(true).open(root.console())?;
         let overlay = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={}:{},upperdir={},workdir={}",
+            root.layer().display(),
             base::root(base).display(),
             root.upper().display(),
             root.work().display()

@@ -22,8 +22,8 @@ end() {
         # shellcheck disable=SC2086
         kill -KILL $pids 2>/dev/null
         tries=$((tries + 1))
-        [ $tries -lt 500 ] || { echo "could not end the processes $pids"; break; }
-        sleep 0.02
+        [ $tries -lt 100 ] || { echo "could not end the processes $pids"; break; }
+        sleep 0.1
     done
     for image in "$bed"/disks/*.img; do
         [ -e "$image" ] || continue

@@ -1,7 +1,7 @@
 //! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
 //! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
 //! wait, the one that takes most is next, as it would be alone at the end otherwise. Clusters wait for one another much of
-//! their time, which single machines beside them make use of: only three run at once.
+//! their time, which single machines beside them make use of: only two run at once.
 
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -12,9 +12,9 @@ const DEFAULT: usize = 128;
 /// For what else runs on the host.
 const SPARE: usize = 4;
 /// Machines at once for each processor: they wait for one another most of the time.
-const EACH_PROCESSOR: usize = 3;
+const EACH_PROCESSOR: usize = 5;
 /// Clusters at once.
-const CLUSTERS: usize = 3;
+const CLUSTERS: usize = 2;
 /// Cases begin at about the same moment: the largest is known once they are all there.
 const ARRIVAL: Duration = Duration::from_millis(300);
 

@@ -1,14 +1,15 @@
 //! K3s's release page on the bed's web server: the binary and its checksums, at the paths that the real one has.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 
-use crate::bed::{Bed, GATEWAY};
-use crate::run;
+use crate::bed::{Bed, GATEWAY, lock};
 use crate::web::{Count, Fault, Web};
+use crate::{cache, run};
 
 /// Where releases are below the server's root.
 const RELEASES: &str = "/k3s-io/k3s/releases/download";
@@ -38,9 +39,7 @@ impl Releases {
 
     /// Publishes `binary` as K3s for amd64 and arm64 with its checksum files, and returns its sha256.
     pub fn publish(&self, tag: &str, binary: &Path) -> Result<String> {
-        // Not by our own code: K3s is large, and tests are not built for speed.
-        let said = run::ok(Command::new("sha256sum").arg("--binary").arg(binary))?;
-        let hash = said.split(' ').next().context("no checksum")?.to_owned();
+        let hash = sha256(binary)?;
         for (arch, suffix) in [("amd64", ""), ("arm64", "-arm64")] {
             self.web.put_file(&path(tag, &format!("k3s{suffix}")), binary);
             // The real file names the images first.
@@ -69,4 +68,18 @@ impl Releases {
 /// `+` is percent-encoded, as on the real page.
 fn path(tag: &str, asset: &str) -> String {
     format!("{RELEASES}/{}/{asset}", tag.replace('+', "%2B"))
+}
+
+/// The SHA-256 of a program in the cache, which never changes; of others it is computed anew. Not by our own code: K3s is
+/// large, and tests are not built for speed.
+fn sha256(binary: &Path) -> Result<String> {
+    static KNOWN: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    let kept = binary.starts_with(cache::folder()?);
+    if let Some(known) = lock(&KNOWN).get(binary).filter(|_| kept) {
+        return Ok(known.clone());
+    }
+    let said = run::ok(Command::new("sha256sum").arg("--binary").arg(binary))?;
+    let hash = said.split(' ').next().context("no checksum")?.to_owned();
+    lock(&KNOWN).insert(binary.to_owned(), hash.clone());
+    Ok(hash)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::bed::random_hex;
-use crate::machine::Spec;
+use crate::builder::Spec;
 use crate::{GATEWAY, run};
 
 /// Masked, since nobody types passwords: each takes an inotify instance, of which a host has few for all its machines.
@@ -30,6 +30,11 @@ impl Root {
         self.dir.join("work")
     }
 
+    /// Files of the host, beneath what the machine writes.
+    pub(crate) fn layer(&self) -> PathBuf {
+        self.dir.join("layer")
+    }
+
     pub(crate) fn merged(&self) -> PathBuf {
         self.dir.join("root")
     }
@@ -44,8 +49,13 @@ impl Root {
 
     /// Makes the files of a new machine.
     pub(crate) fn create(&self, base: &Path, spec: &Spec) -> Result<()> {
-        for dir in [self.upper(), self.work(), self.merged()] {
+        for dir in [self.upper(), self.work(), self.merged(), self.layer()] {
             fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        }
+        for (file, inside) in &spec.layer {
+            let link = self.layer().join(inside.trim_start_matches('/'));
+            fs::create_dir_all(link.parent().context("a file at the root")?)?;
+            fs::hard_link(file, &link).or_else(|_| fs::copy(file, &link).map(drop))?;
         }
         run::ok(Command::new("cp").arg("-a").arg(base.join("var")).arg(self.var()))?;
         self.write("/etc/hostname", format!("{}\n", spec.name).as_bytes(), 0o644)?;
@@ -95,7 +105,7 @@ impl Root {
 
     /// Removes what `create` and the machine made; the console's text stays.
     pub(crate) fn wipe(&self) -> Result<()> {
-        for dir in [self.upper(), self.work(), self.var()] {
+        for dir in [self.upper(), self.work(), self.var(), self.layer()] {
             if dir.exists() {
                 fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
             }

@@ -3,7 +3,8 @@
 use crate::figure::{Figure, rounded};
 use crate::tell;
 use anyhow::{Context, Result};
-use bowline_booted::hetzner::{self, AGENTS, Agent, in_place, node};
+use bowline_booted::hetzner::{self, AGENTS, Agent, in_place};
+use bowline_booted::kube::node;
 use bowline_booted::{NODE, VOLUME, deb, document, releases};
 use bowline_testbed::{Bed, Machine};
 use serde_json::{Map, Value, json};

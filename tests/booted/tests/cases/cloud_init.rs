@@ -44,7 +44,7 @@ fn vm(bed: &Bed, releases: &Releases, key: Option<&str>) -> Result<MachineBuilde
 fn gets_through_a_lock_of(case_name: &str, seconds: u64) -> Result<()> {
     case(case_name, |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "2G")?;
+        let disk = bed.disk(VOLUME, "512M")?;
         let unit = format!(
             "[Unit]\nDefaultDependencies=no\nAfter=local-fs.target\n[Service]\nType=exec\n             ExecStart=/usr/bin/python3 /usr/lib/upgrades {seconds}\n             ExecStartPost=/bin/sh -c 'until test -e /run/upgrades-hold; do sleep 0.05; done'\n"
         );

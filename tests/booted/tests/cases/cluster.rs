@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use bowline_booted::told::{no_longer_tells, now, tells};
-use bowline_booted::{NODE, bare, configure, deb, install_and_wait, node, pid, ready, releases, report, settings};
+use bowline_booted::{NODE, configure, deb, install_and_wait, node, pid, ready, releases, report, settings, with_k3s};
 use bowline_testbed::{K3S_VERSION, Machine, case};
 use serde_json::Value;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 fn k3s_is_restarted_for_a_changed_option_once_and_for_nothing_else() -> Result<()> {
     case("k3s-changes", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         let first = settings::server(&releases);
         install_and_wait(&machine, &first)?;
         let k3s = pid(&machine, "k3s")?;
@@ -62,7 +62,7 @@ fn k3s_is_restarted_for_a_changed_option_once_and_for_nothing_else() -> Result<(
 fn labels_are_kept_and_those_of_others_left_alone() -> Result<()> {
     case("labels", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         let first = settings::server(&releases);
         install_and_wait(&machine, &first)?;
         let k3s = pid(&machine, "k3s")?;
@@ -96,7 +96,7 @@ fn labels_are_kept_and_those_of_others_left_alone() -> Result<()> {
 fn a_server_keeps_its_taints_and_leaves_those_of_others_alone() -> Result<()> {
     case("server-taints", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         let server =
             settings::server(&releases).replace("role = \"server\"\n", "role = \"server\"\nstartup-taint = true\n");
         let with = |taints: &str| format!("{server}taints = [{taints}]\n");
@@ -128,7 +128,7 @@ fn a_server_keeps_its_taints_and_leaves_those_of_others_alone() -> Result<()> {
 fn a_bad_option_is_told_in_k3ss_own_words_and_corrected() -> Result<()> {
     case("bad-option", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         let with =
             |option: &str| format!("{}[cluster.config]\nkubelet-arg = [\"{option}\"]\n", settings::server(&releases));
         configure(&machine, &with("no-such-flag=1"))?;
@@ -151,7 +151,7 @@ fn a_bad_option_is_told_in_k3ss_own_words_and_corrected() -> Result<()> {
 fn a_k3s_that_somebody_installed_by_hand_is_adopted_or_refused() -> Result<()> {
     case("adopted-k3s", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         machine.ok(&format!(
             "curl -sSf --cacert /etc/bowline/mirror-ca.pem -o /usr/local/bin/k3s {}/{}/k3s && chmod 755 /usr/local/bin/k3s",
             releases.url(),

@@ -90,7 +90,7 @@ fn power_cut_after_each_step_ends_the_same() -> Result<()> {
 #[test]
 fn a_mkfs_under_way_is_followed_by_whoever_comes_next() -> Result<()> {
     case_of(Cast::PLAIN, "mkfs-under-way", |bed| {
-        let (killed, cut) = (bed.disk("92000", "4G")?, bed.disk("92001", "4G")?);
+        let (killed, cut) = (bed.disk("92000", "256M")?, bed.disk("92001", "256M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&killed).disk(&cut);
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;
         machine.put("/usr/local/sbin/held-mkfs", HELD_MKFS, 0o755)?;
@@ -137,7 +137,7 @@ fn killed_all_the_time_it_still_makes_a_node_and_downloads_once() -> Result<()> 
     case("killed-all-the-time", |bed| {
         let releases = releases(bed)?;
         releases.fault(K3S_VERSION, "k3s", Fault::Slow(40 << 20));
-        let disk = bed.disk(VOLUME, "2G")?;
+        let disk = bed.disk(VOLUME, "512M")?;
         let machine = bare(bed, &releases, Some(&disk))?;
         machine.put("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644)?;
         install(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::looks::{BLANK_ONLY, SOON, volume_on};
-use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, install_and_wait, ready, releases, settings};
+use bowline_booted::{FIRST_BOOT, VOLUME, configure, install_and_wait, ready, releases, settings, with_k3s};
 use bowline_testbed::{Disk, Machine, case};
 use serde_json::Value;
 
@@ -88,8 +88,8 @@ const HARMS: [Harm; 10] = [
 fn each_fault_is_one_finding_whose_remedy_mends_it() -> Result<()> {
     case("doctor", |bed| {
         let releases = releases(bed)?;
-        let (disk, second) = (bed.disk(VOLUME, "2G")?, bed.disk("97000", "64M")?);
-        let machine = bare(bed, &releases, Some(&disk))?;
+        let (disk, second) = (bed.disk(VOLUME, "512M")?, bed.disk("97000", "64M")?);
+        let machine = with_k3s(bed, &releases, Some(&disk))?;
         let settings = format!("{}{}", settings::server(&releases), settings::volume());
         install_and_wait(&machine, &settings)?;
         well(&machine)?;

@@ -10,7 +10,7 @@ use bowline_testbed::case;
 fn a_blank_machine_becomes_a_ready_labelled_node_with_its_volume() -> Result<()> {
     case("first-boot", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "2G")?;
+        let disk = bed.disk(VOLUME, "512M")?;
         let machine = bare(bed, &releases, Some(&disk))?;
         install_and_wait(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
 
@@ -52,7 +52,7 @@ fn the_shipped_cloud_init_document_is_all_it_takes() -> Result<()> {
     case("cloud-init-document", |bed| {
         let releases = releases(bed)?;
         let repository = bed.apt_repository(&[&deb()?])?;
-        let disk = bed.disk(VOLUME, "2G")?;
+        let disk = bed.disk(VOLUME, "512M")?;
         let machine = bed
             .machine(NODE)
             .address(ADDRESS)

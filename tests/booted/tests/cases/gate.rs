@@ -1,9 +1,9 @@
-//! Kubernetes and its volume: never on the bare directory, never an obstacle for the boot, and not held where it is told.
+//! Kubernetes and its volume: never on the with_k3s directory, never an obstacle for the boot, and not held where it is told.
 
 use anyhow::Result;
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
 use bowline_booted::told::tells;
-use bowline_booted::{FIRST_BOOT, VOLUME, bare, configure, pid, ready, releases, releases_with, report, settings};
+use bowline_booted::{FIRST_BOOT, VOLUME, configure, pid, ready, releases, releases_with, report, settings, with_k3s};
 use bowline_testbed::{Cast, K3S_VERSION, Machine, case, case_of};
 use std::fs;
 use std::thread;
@@ -13,8 +13,8 @@ use std::time::Duration;
 fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
     case("gate", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "2G")?;
-        let machine = bare(bed, &releases, None)?;
+        let disk = bed.disk(VOLUME, "512M")?;
+        let machine = with_k3s(bed, &releases, None)?;
         let settings = |more: &str| {
             format!("{}{}", settings::server(&releases), settings::volume_with(&format!("{BLANK_ONLY}\n{more}")))
         };
@@ -40,7 +40,7 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         machine.ok(&format!("printf '[Unit]\\n' > {gate}; systemctl daemon-reload; bowline apply --wait 10s"))?;
         assert_eq!(machine.read(gate)?, ours);
 
-        // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the bare directory.
+        // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the with_k3s directory.
         machine.shut_down()?;
         machine.detach(&disk)?;
         machine.start()?;
@@ -72,7 +72,7 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         fs::write(&program, text)?;
         let (releases, _) = releases_with(bed, &program)?;
         let disk = bed.disk(VOLUME, "64M")?;
-        let machine = bare(bed, &releases, Some(&disk))?;
+        let machine = with_k3s(bed, &releases, Some(&disk))?;
         install(&machine, &format!("{}{}", settings::server(&releases), settings::volume_with(BLANK_ONLY)))?;
         let runs = |what: &str| {
             machine

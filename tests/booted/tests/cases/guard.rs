@@ -2,7 +2,7 @@
 //! goes.
 
 use anyhow::{Result, ensure};
-use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, bare, install_and_wait, pid, ready, releases, settings};
+use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, install_and_wait, pid, ready, releases, settings, with_k3s};
 use bowline_testbed::{Bed, Cast, Machine, Releases, case_of};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const CLOSED: &str = "/run/bowline-guard/closed.json";
 
 /// A server that lets nodes in.
 fn server(bed: &Bed, releases: &Releases) -> Result<Machine> {
-    let machine = bare(bed, releases, None)?;
+    let machine = with_k3s(bed, releases, None)?;
     machine.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
     let settings = settings::server(releases)
         .replace("role = \"server\"\n", "role = \"server\"\nkey-file = \"/etc/bowline/cluster.key\"\n");

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bowline_booted::told::{no_longer_tells, now, tells};
 use bowline_booted::{
     ADDRESS, NODE, VOLUME, bare, clock, configure, deb, install_and_wait, ready, releases, releases_with, report,
-    settings,
+    settings, with_k3s,
 };
 use bowline_testbed::{Bed, K3S_VERSION, case};
 use std::fs;
@@ -109,8 +109,8 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
 fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
     case("ports-in-use", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "1G")?;
-        let machine = bare(bed, &releases, Some(&disk))?;
+        let disk = bed.disk(VOLUME, "512M")?;
+        let machine = with_k3s(bed, &releases, Some(&disk))?;
         for port in [9787, 6443] {
             machine.ok(&format!(
                 "systemd-run --quiet --unit=squatter-{port} python3 -m http.server {port} --bind 127.0.0.1"
@@ -153,7 +153,7 @@ fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
 fn an_external_address_is_in_the_certificate_and_not_advertised() -> Result<()> {
     case("external-address", |bed| {
         let releases = releases(bed)?;
-        let machine = bare(bed, &releases, None)?;
+        let machine = with_k3s(bed, &releases, None)?;
         let settings = settings::server(&releases).replace("[node]\n", "[node]\nexternal-address = \"203.0.113.10\"\n");
         install_and_wait(&machine, &settings)?;
         let names = bed.run(&[

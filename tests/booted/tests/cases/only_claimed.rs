@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use bowline_booted::{
-    FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, hetzner, install_and_wait, ready, releases, settings,
+    FIRST_BOOT, KEY, NODE, configure, deb, hetzner, install_and_wait, ready, releases, settings, with_k3s, with_k3s_as,
 };
 use bowline_testbed::{Cast, Machine, Output, case_of};
 use serde_json::json;
@@ -38,7 +38,7 @@ fn in_force(server: &Machine, wanted: bool) -> Result<()> {
 fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
     case_of(Cast::cluster(1, 1), "only-claimed", |bed| {
         let releases = releases(bed)?;
-        let server = bare(bed, &releases, None)?;
+        let server = with_k3s(bed, &releases, None)?;
         // The key comes as a credential of the unit.
         server.put("/etc/credstore/bowline.cluster-key", format!("{KEY}\n"), 0o600)?;
         let key_file = "key-file = \"/run/credentials/bowline.service/cluster-key\"\n";
@@ -62,7 +62,7 @@ fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
         ensure!(said.success(), "{said}");
 
         // Whoever was let in comes in as before.
-        let agent = bare_as(bed, &releases, AGENT, "10.0.1.30", None)?;
+        let agent = with_k3s_as(bed, &releases, AGENT, "10.0.1.30", None)?;
         configure(&agent, &hetzner::agent_settings(&releases, AGENT, None))?;
         agent.install(&deb()?)?;
         ready(&agent)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bowline_booted::{
-    FIRST_BOOT, VOLUME, bare, configure, deb, install_and_wait, pid, ready, releases, report, settings,
+    FIRST_BOOT, VOLUME, configure, deb, install_and_wait, pid, ready, releases, report, settings, with_k3s,
 };
 use bowline_testbed::{Bed, Cast, Machine, Os, Repository, case, case_of};
 use std::time::Duration;
@@ -44,9 +44,9 @@ const LEFT: &str =
 fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
     case("package-life", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "2G")?;
+        let disk = bed.disk(VOLUME, "512M")?;
         let repository = bed.apt_repository(&[&deb()?])?;
-        let machine = bare(bed, &releases, Some(&disk))?;
+        let machine = with_k3s(bed, &releases, Some(&disk))?;
         subscribe(&machine, &repository)?;
 
         // The package may come first: it waits for settings, and takes them when they are there.
@@ -129,7 +129,7 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
 
 /// Every release that is supported: the package installs, the sandbox holds and lets the work be done.
 fn installs_and_formats(bed: &Bed, os: Os) -> Result<()> {
-    let disk = bed.disk(VOLUME, "1G")?;
+    let disk = bed.disk(VOLUME, "512M")?;
     let machine = bed.machine("plain").os(os).address("10.0.1.10").disk(&disk).start()?;
     install_and_wait(&machine, &settings::volume_with("format = \"blank-only\"\ngate = false"))?;
     assert_eq!(machine.ok("findmnt -no FSTYPE /mnt/data")?.trim(), "ext4");

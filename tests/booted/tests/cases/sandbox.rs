@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A machine with the package and its volume, and no Kubernetes: ready in seconds.
 fn settled(bed: &Bed) -> Result<Machine> {
-    let disk = bed.disk(VOLUME, "1G")?;
+    let disk = bed.disk(VOLUME, "512M")?;
     let machine = bed.machine("plain").address("10.0.1.10").disk(&disk).start()?;
     install_and_wait(&machine, &volume())?;
     Ok(machine)

@@ -2,7 +2,7 @@
 //! up and when it is ready.
 
 use anyhow::{Result, ensure};
-use bowline_booted::{VOLUME, bare, configure, deb, ready, releases, settings};
+use bowline_booted::{VOLUME, configure, deb, ready, releases, settings, with_k3s};
 use bowline_testbed::{Machine, case};
 
 /// Two secrets as K3s takes them, with nothing in common.
@@ -69,8 +69,8 @@ fn none_of(secrets: &[&str], what: &str, text: &str) -> Result<()> {
 fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
     case("secrets", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk(VOLUME, "1G")?;
-        let machine = bare(bed, &releases, Some(&disk))?;
+        let disk = bed.disk(VOLUME, "512M")?;
+        let machine = with_k3s(bed, &releases, Some(&disk))?;
         machine.put("/root/secrets", SECRETS.join("\n") + "\n", 0o600)?;
         machine.put("/root/watch", WATCH, 0o700)?;
         machine.ok("systemd-run --quiet --unit=watch sh /root/watch")?;

@@ -3,7 +3,8 @@
 use crate::checks::{Demo, indent, tell, title};
 use anyhow::{Result, bail};
 use bowline_booted::FIRST_BOOT;
-use bowline_booted::hetzner::{Agent, in_place, node};
+use bowline_booted::hetzner::{Agent, in_place};
+use bowline_booted::kube::node;
 use bowline_testbed::Machine;
 use std::time::Instant;
 

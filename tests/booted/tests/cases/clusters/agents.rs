@@ -3,7 +3,8 @@
 use crate::secrets::stay_out_of_outputs;
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{
-    ADDRESS, FIRST_BOOT, KEY, NODE, bare, bare_as, configure, deb, install_and_wait, ready, releases, report, settings,
+    ADDRESS, FIRST_BOOT, KEY, NODE, configure, deb, install_and_wait, kube, ready, releases, report, settings,
+    with_k3s, with_k3s_as,
 };
 use bowline_testbed::{Bed, Cast, Disk, Machine, Releases, case_of};
 use serde_json::Value;
@@ -21,7 +22,7 @@ const RULE: &str = "[[enroll.allow]]\nname = \"kafka\"\nnodes = \"k3s-trading-de
      permit = [\"topology.kubernetes.io/*\"]\ntaints = [\"dedicated=kafka:NoSchedule\"]\n";
 
 fn server(bed: &Bed, releases: &Releases) -> Result<Machine> {
-    let machine = bare(bed, releases, None)?;
+    let machine = with_k3s(bed, releases, None)?;
     machine.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
     let settings = settings::server(releases)
         .replace("role = \"server\"\n", "role = \"server\"\nkey-file = \"/etc/bowline/cluster.key\"\n");
@@ -46,7 +47,7 @@ fn agent_settings(releases: &Releases, ticket: &str, disk: Option<&Disk>) -> Str
 }
 
 fn agent(bed: &Bed, releases: &Releases, ticket: &str, disk: Option<&Disk>) -> Result<Machine> {
-    let machine = bare_as(bed, releases, KAFKA, KAFKA_ADDRESS, disk)?;
+    let machine = with_k3s_as(bed, releases, KAFKA, KAFKA_ADDRESS, disk)?;
     begin(&machine, releases, ticket, disk)?;
     Ok(machine)
 }
@@ -59,9 +60,7 @@ fn begin(machine: &Machine, releases: &Releases, ticket: &str, disk: Option<&Dis
 
 /// The Node of the agent, as the server has it.
 fn kafka(server: &Machine) -> Result<Option<Value>> {
-    let found = server.run(&format!("k3s kubectl get node {KAFKA} -o json --ignore-not-found"))?;
-    ensure!(found.success(), "{found}");
-    Ok(if found.stdout.trim().is_empty() { None } else { Some(serde_json::from_str(&found.stdout)?) })
+    kube::node(server, KAFKA)
 }
 
 /// Waits until the agent's Node is Ready with all that it should have, and another than the old one; returns it.
@@ -70,8 +69,7 @@ fn in_place(server: &Machine, agent: &Machine, old: Option<&Value>) -> Result<Va
     server
         .wait_for("the agent's Node to be as it should", FIRST_BOOT, || {
             let Some(node) = kafka(server)? else { return Ok(false) };
-            let ready = node["status"]["conditions"].as_array().into_iter().flatten();
-            let ready = ready.clone().any(|c| c["type"] == "Ready" && c["status"] == "True");
+            let ready = kube::is_ready(&node);
             let label = |key: &str| node["metadata"]["labels"][key].as_str().map(String::from);
             let keys: Vec<_> =
                 node["spec"]["taints"].as_array().into_iter().flatten().map(|t| t["key"].clone()).collect();
@@ -96,7 +94,7 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
     case_of(Cast::cluster(1, 1), "agents", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases)?;
-        let disk = bed.disk(SERIAL, "1G")?;
+        let disk = bed.disk(SERIAL, "512M")?;
         let agent = agent(bed, &releases, TICKET, Some(&disk))?;
         let node = in_place(&server, &agent, None)?;
         // One forbidden label holds nothing back, and is told.

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use bowline_booted::pair::{KEY_FILE, agent, in_place, server_settings, uid};
 use bowline_booted::told::tells;
-use bowline_booted::{KEY, NODE, bare, configure, deb, ready, releases};
+use bowline_booted::{KEY, NODE, configure, deb, ready, releases, with_k3s};
 use bowline_testbed::{Cast, Disk, Machine, Releases, case_of, say};
 use std::time::Duration;
 
@@ -43,12 +43,12 @@ fn is_worker(node: &serde_json::Value) -> bool {
 fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_over() -> Result<()> {
     case_of(Cast::cluster(1, 1), "anew", |bed| {
         let releases = releases(bed)?;
-        let disk = bed.disk("31000000", "2G")?;
-        let control = bare(bed, &releases, Some(&disk))?;
+        let disk = bed.disk("31000000", "512M")?;
+        let control = with_k3s(bed, &releases, Some(&disk))?;
         begin(&control, &releases, &disk)?;
         bring_the_key(&control)?;
         ready(&control)?;
-        let data = bed.disk("30000000", "1G")?;
+        let data = bed.disk("30000000", "512M")?;
         let worker = agent(bed, &releases, NAME, "10.0.1.30", Some(&data))?;
         let before = in_place(&control, &worker, NAME, is_worker)?;
         worker.ok("echo precious > /mnt/data/file")?;
@@ -70,7 +70,7 @@ fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_
 
         // Destroyed with its volume: there is no such cluster any more. The agent is answered with a proof, and by another
         // CA; it enrols anew, and keeps its volume.
-        let blank = bed.disk("32000000", "2G")?;
+        let blank = bed.disk("32000000", "512M")?;
         control.power_off()?;
         control.detach(&disk)?;
         control.attach(&blank)?;

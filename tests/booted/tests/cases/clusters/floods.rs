@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bowline_booted::hetzner::ticket;
 use bowline_booted::joiners::{self, Joiner, NETWORK, connect, source};
 use bowline_booted::pair::{agent_settings, begin, in_place, server};
-use bowline_booted::{ADDRESS, KEY, bare_as, peak_memory, pid, releases};
+use bowline_booted::{ADDRESS, KEY, peak_memory, pid, releases, with_k3s_as};
 use bowline_enroll::wire::EnrollAnswer;
 use bowline_host::real::door::handshake;
 use bowline_testbed::{Cast, Machine, case_of, open_files, say};
@@ -39,7 +39,7 @@ fn good_nodes_come_in_through_floods() -> Result<()> {
         open_files(20_000)?;
         let releases = releases(bed)?;
         let server = server(bed, &releases, &RULES.replace("NETWORK", NETWORK))?;
-        let agent = bare_as(bed, &releases, "worker-0", "10.0.1.30", None)?;
+        let agent = with_k3s_as(bed, &releases, "worker-0", "10.0.1.30", None)?;
         joiners::addresses(bed, SOURCES)?;
         bed.within(|| {
             let flood = Flood { issuer: SocketAddr::new(ADDRESS.parse()?, 7470), server: &server };

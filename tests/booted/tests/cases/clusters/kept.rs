@@ -1,10 +1,11 @@
 //! What an agent may not set on itself: it follows the settings of both sides, the cluster key, and right clocks.
 
 use anyhow::{Result, ensure};
-use bowline_booted::hetzner::{node, ticket};
+use bowline_booted::hetzner::ticket;
+use bowline_booted::kube::node;
 use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server, server_settings};
 use bowline_booted::told::{no_longer_tells, tells, tells_within};
-use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, NODE, bare_as, clock, configure, releases};
+use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, NODE, clock, configure, releases, with_k3s_as};
 use bowline_testbed::{Cast, Machine, case_of, say};
 use serde_json::Value;
 use std::time::Duration;
@@ -44,7 +45,7 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
     case_of(Cast::cluster(1, 1), "kept", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, &rules("true"))?;
-        let agent = bare_as(bed, &releases, NAME, "10.0.1.20", None)?;
+        let agent = with_k3s_as(bed, &releases, NAME, "10.0.1.20", None)?;
         let settings = |ticket: &str, labels: &str, taints: &str| {
             agent_settings(&releases, ticket, &format!("labels = {{ {labels} }}\ntaints = [{taints}]\n"), "")
         };

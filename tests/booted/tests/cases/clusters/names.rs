@@ -1,11 +1,12 @@
 //! One name, several machines: who holds it, who waits, and who gives way.
 
 use anyhow::{Result, bail, ensure};
-use bowline_booted::hetzner::{node, ticket};
+use bowline_booted::hetzner::ticket;
 use bowline_booted::joiners::Joiner;
+use bowline_booted::kube::node;
 use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
 use bowline_booted::told::{tells, tells_within};
-use bowline_booted::{ADDRESS, KEY, bare_as, pid, releases};
+use bowline_booted::{ADDRESS, KEY, pid, releases, with_k3s_as};
 use bowline_enroll::Code;
 use bowline_enroll::wire::EnrollAnswer;
 use bowline_testbed::{Cast, Machine, case_of, say};
@@ -44,7 +45,7 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         ensure!(refusal.code == Code::NodeIsAlive, "{}: {}", refusal.code, refusal.message);
 
         // Another machine with the same name and ticket, while the first lives.
-        let second = bare_as(bed, &releases, "twin", "10.0.1.31", None)?;
+        let second = with_k3s_as(bed, &releases, "twin", "10.0.1.31", None)?;
         begin(&second, &agent_settings(&releases, &ticket(NAME), &format!("name = \"{NAME}\"\n"), ""))?;
         tells(&second, &["10.0.1.10:7470 says: the node worker-0 may be alive: its Lease has to stand still"])?;
         first.ok("systemctl restart k3s-agent")?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::servers::{CLUSTER, SERVERS, Seen, all_ready, begin, nodes, three};
-use bowline_booted::{bare_as, configure, deb, releases};
+use bowline_booted::{configure, deb, releases, with_k3s_as};
 use bowline_testbed::{Cast, case_of, say};
 
 const WORKER: (&str, &str) = ("worker-0", "10.0.1.30");
@@ -27,7 +27,7 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
 
         // The first is off: an agent comes in by the second.
         all[0].power_off()?;
-        let agent = bare_as(bed, &releases, WORKER.0, WORKER.1, None)?;
+        let agent = with_k3s_as(bed, &releases, WORKER.0, WORKER.1, None)?;
         let ticket = all[1].ok(&format!("bowline ticket {}", WORKER.0))?;
         configure(
             &agent,
