@@ -130,7 +130,7 @@ impl fmt::Display for Action {
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
             Self::Hold => f.write_str("keep K3s from being started again"),
             Self::Release => f.write_str("let K3s be started again"),
-            Self::GiveWay { .. } => f.write_str("stop K3s: the servers do not give this machine its name"),
+            Self::GiveWay { message } => write!(f, "stop K3s: {message}"),
             Self::Leave { name, .. } => write!(f, "give the name {name} back"),
         }
     }

@@ -1,7 +1,7 @@
 //! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
 //! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
 //! wait, the one that takes most is next, as it would be alone at the end otherwise. Clusters wait for one another much of
-//! their time, which single machines beside them make use of: only two run at once.
+//! their time, which single machines beside them make use of: two clusters run at once, and leave a sixth to others.
 
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// The kernel's own default, of inotify instances.
 const DEFAULT: usize = 128;
-/// For what else runs on the host.
-const SPARE: usize = 4;
+/// For what else runs on the host, such as a machine of the testbed's own tests.
+const SPARE: usize = 14;
 /// Machines at once for each processor: they wait for one another most of the time.
 const EACH_PROCESSOR: usize = 5;
 /// Clusters at once.
@@ -45,10 +45,13 @@ impl Cast {
     /// Of inotify instances, systemd and its services have 7, Bowline 1, the kubelet and containerd 8, and what else a
     /// server has 6 (measured).
     fn takes(self) -> Share {
+        let instances = 22 * self.servers + 16 * self.agents + 9 * self.plain;
+        let cluster = self.servers + self.agents > 1;
         Share {
-            instances: 22 * self.servers + 16 * self.agents + 9 * self.plain,
+            instances,
             machines: self.servers + self.agents + self.plain,
-            clusters: usize::from(self.servers + self.agents > 1),
+            clusters: usize::from(cluster),
+            in_clusters: if cluster { instances } else { 0 },
         }
     }
 }
@@ -59,6 +62,8 @@ struct Share {
     instances: usize,
     machines: usize,
     clusters: usize,
+    /// Of the instances, those of clusters.
+    in_clusters: usize,
 }
 
 impl Share {
@@ -66,6 +71,7 @@ impl Share {
         taken.instances + self.instances <= all.instances
             && taken.machines + self.machines <= all.machines
             && taken.clusters + self.clusters <= all.clusters
+            && (taken.in_clusters == 0 || taken.in_clusters + self.in_clusters <= all.in_clusters)
     }
 }
 
@@ -73,7 +79,9 @@ fn host() -> Share {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances");
     let limit = limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(DEFAULT);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Share { instances: limit.saturating_sub(SPARE), machines: EACH_PROCESSOR * processors, clusters: CLUSTERS }
+    let instances = limit.saturating_sub(SPARE);
+    let machines = EACH_PROCESSOR * processors;
+    Share { instances, machines, clusters: CLUSTERS, in_clusters: instances * 5 / 6 }
 }
 
 struct Places {
@@ -126,6 +134,7 @@ impl Places {
         table.taken.instances += share.instances;
         table.taken.machines += share.machines;
         table.taken.clusters += share.clusters;
+        table.taken.in_clusters += share.in_clusters;
         // A smaller one may find its place beside this one.
         self.changed.notify_all();
         Taken { share, of: self }
@@ -145,6 +154,7 @@ impl Drop for Taken<'_> {
         table.taken.instances -= self.share.instances;
         table.taken.machines -= self.share.machines;
         table.taken.clusters -= self.share.clusters;
+        table.taken.in_clusters -= self.share.in_clusters;
         self.of.changed.notify_all();
     }
 }
@@ -156,12 +166,12 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn of(instances: usize) -> Share {
-        Share { instances, machines: 1, clusters: 0 }
+        Share { instances, machines: 1, ..Share::default() }
     }
 
     #[test]
     fn who_finds_no_place_waits_and_the_largest_is_first() {
-        let places = Arc::new(Places::new(Share { instances: 10, machines: 4, clusters: 2 }, Duration::ZERO));
+        let places = Arc::new(Places::new(Share { instances: 10, machines: 4, ..Share::default() }, Duration::ZERO));
         let all = places.take(of(99));
         let (tell, told) = channel();
         for share in [2, 7, 4] {
@@ -185,10 +195,15 @@ mod tests {
 
     #[test]
     fn processors_and_clusters_count_too() {
-        let taken = Share { instances: 11, machines: 3, clusters: 2 };
-        let all = Share { instances: 100, machines: 4, clusters: 2 };
+        let taken = Share { instances: 11, machines: 3, clusters: 2, in_clusters: 11 };
+        let all = Share { instances: 100, machines: 4, clusters: 2, in_clusters: 80 };
         assert!(of(20).fits(taken, all));
         assert!(!of(20).fits(taken, Share { machines: 3, ..all }));
-        assert!(!Share { clusters: 1, ..of(20) }.fits(taken, all));
+        let cluster = |in_clusters| Share { clusters: 1, in_clusters, ..of(in_clusters) };
+        assert!(!cluster(20).fits(taken, all));
+        // Single machines find room beside clusters, though not beside the largest.
+        assert!(cluster(69).fits(taken, Share { clusters: 3, ..all }));
+        assert!(!cluster(70).fits(taken, Share { clusters: 3, ..all }));
+        assert!(cluster(90).fits(Share::default(), all));
     }
 }
