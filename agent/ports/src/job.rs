@@ -18,9 +18,19 @@ pub struct FormatOrder {
     pub filesystem: Filesystem,
     /// The planned UUID.
     pub uuid: String,
-    /// Our own recorded attempt on this very device was cut off: bytes without any signature are ours. An order
-    /// that differs only in this is the same work.
+    /// A file that gets [`mark`](Self::mark) when all is proven, just before the first byte is written.
+    pub begun: PathBuf,
+    /// Our own attempt on this very device was cut off after that mark was made: bytes without any signature are ours. Refused
+    /// where the mark is not there. An order that differs only in this is the same work.
     pub resume: bool,
+}
+
+impl FormatOrder {
+    /// What tells that writing was begun, and of what: which filesystem, on which device.
+    pub fn mark(&self) -> String {
+        let serial = self.id.serial.as_deref().unwrap_or_default();
+        format!("{} {} {} {serial}\n", self.uuid, self.filesystem, self.id.size)
+    }
 }
 
 /// Grow a mounted filesystem to the size of its device.

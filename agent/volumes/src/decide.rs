@@ -7,7 +7,7 @@ use crate::intent::{Intent, planned_uuid};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Filesystem, FormatOrder, Job, PortError, Unit};
+use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit};
 use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
     }
     if let Some(Job::Running(_)) = &seen.job {
         // Followed, never begun again from here: should it have ended, the proof decides anew.
-        let order = order(volume, device, false);
+        let order = intent(volume, device).order(false);
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     match &seen.mount_point {
@@ -153,14 +153,14 @@ pub(crate) fn filesystem(volume: &Volume) -> Filesystem {
     }
 }
 
-fn order(volume: &Volume, device: &BlockDevice, resume: bool) -> FormatOrder {
-    FormatOrder {
+/// What formatting this device for the volume would be.
+fn intent(volume: &Volume, device: &BlockDevice) -> Intent {
+    Intent {
         volume: volume.name.clone(),
         device: device.path.clone(),
         id: device.id.clone(),
         filesystem: filesystem(volume),
         uuid: planned_uuid(&device.id, &volume.name),
-        resume,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct VolumeFacts {
     pub growing: Option<Job>,
     /// The record of a formatting that was begun, or why it can not be read.
     pub intent: Option<Result<Intent, String>>,
+    /// The mark that writing was begun.
+    pub begun: Option<String>,
     /// `mkfs` under way or ended since boot.
     pub job: Option<Job>,
     /// The mount unit as systemd knows it.
@@ -153,6 +155,7 @@ async fn observe_volume(
     let intent = host.read(&Intent::path_of(&volume.name)).await?.map(|file| {
         serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", Intent::path_of(&volume.name).display()))
     });
+    let begun = host.read(&Intent::begun_of(&volume.name)).await?.map(|file| file.text());
     let mut gates = BTreeMap::new();
     for service in &spec.services {
         let text = host.read(&gate_path(service, &volume.name)).await?.map(|f| f.text());
@@ -170,6 +173,7 @@ async fn observe_volume(
         extent,
         growing,
         intent,
+        begun,
         job,
         unit,
         disk_came,

@@ -1,9 +1,10 @@
-//! The record that is on disk before the first byte is written to a device, so that a filesystem of our own that
-//! a power cut left half-made is told from a stranger's data.
+//! What is on disk before the first byte is written to a device, so that a filesystem of our own that a power cut left
+//! half-made is told from a stranger's data: the record of what is meant, then, made by the unit that formats once the
+//! device is proven blank, the mark that writing has begun. A record without its mark tells nothing of what is on the device.
 //!
-//! While the record stands, the filesystem has never been mounted: making it again loses nothing.
+//! While the mark stands, the filesystem has never been mounted: making it again loses nothing.
 
-use bowline_ports::{DeviceId, Filesystem};
+use bowline_ports::{DeviceId, Filesystem, FormatOrder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -30,6 +31,29 @@ impl Intent {
     /// Where the record of a volume lies.
     pub fn path_of(volume: &str) -> PathBuf {
         Path::new("/var/lib/bowline/intents").join(format!("format-{volume}.json"))
+    }
+
+    /// Where the mark lies that writing has begun.
+    pub fn begun_of(volume: &str) -> PathBuf {
+        Self::path_of(volume).with_extension("begun")
+    }
+
+    /// Both, in the order in which they go: a mark without its record could be taken for another one's.
+    pub fn files_of(volume: &str) -> [PathBuf; 2] {
+        [Self::begun_of(volume), Self::path_of(volume)]
+    }
+
+    /// The order that it announces; `resume` when it was begun and cut off.
+    pub fn order(&self, resume: bool) -> FormatOrder {
+        FormatOrder {
+            volume: self.volume.clone(),
+            device: self.device.clone(),
+            id: self.id.clone(),
+            filesystem: self.filesystem,
+            uuid: self.uuid.clone(),
+            begun: Self::begun_of(&self.volume),
+            resume,
+        }
     }
 
     /// Where this record lies.

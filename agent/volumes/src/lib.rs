@@ -128,13 +128,25 @@ impl Capability for Volumes {
 
     async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
         match action {
-            Action::Record(intent) => host.write(&intent.path(), &intent.to_json(), 0o600).await,
+            Action::Record(intent) => {
+                // One that somebody left without its record.
+                host.remove(&Intent::begun_of(&intent.volume)).await?;
+                host.write(&intent.path(), &intent.to_json(), 0o600).await
+            }
             Action::Format(order) => {
                 host.format(order, progress).await?;
-                host.remove(&Intent::path_of(&order.volume)).await
+                for path in Intent::files_of(&order.volume) {
+                    host.remove(&path).await?;
+                }
+                Ok(())
             }
             Action::Grow(order) => host.grow(order, progress).await,
-            Action::Forget { record, .. } => host.remove(record).await,
+            Action::Forget { volume, .. } => {
+                for path in Intent::files_of(volume) {
+                    host.remove(&path).await?;
+                }
+                Ok(())
+            }
             Action::Write { path, text } => {
                 host.write(path, text.as_bytes(), 0o644).await?;
                 host.reload_units().await

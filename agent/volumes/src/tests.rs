@@ -16,6 +16,7 @@ fn a_volume_that_can_not_be_looked_at_is_told_and_the_others_go_on() {
         extent: Ok(None),
         growing: None,
         intent: None,
+        begun: None,
         job: None,
         unit: bowline_ports::Unit::not_found(),
         disk_came: 0,

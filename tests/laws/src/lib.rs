@@ -145,6 +145,7 @@ pub fn cases() -> impl Strategy<Value = Case> {
         2 => Just("ext4"),
         1 => Just("xfs"),
         1 => Just("raw"),
+        1 => Just("buried"),
         1 => Just("gpt"),
         1 => Just("half-made"),
         1 => Just("unreadable"),

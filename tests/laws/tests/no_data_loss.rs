@@ -5,10 +5,12 @@ use bowline_laws::{Case, cases, forbidding, law, run, simulate};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
-/// What every disk holds; that somebody may have stored something on a mounted one aside.
+/// What every disk holds; whether somebody may have stored something on a mounted one, or has found something, aside.
 fn contents(case: &Case, host: &SimHost) -> Vec<(PathBuf, Option<Content>)> {
     let content = |path| match host.content(path) {
         Some(Content::Filesystem { name, uuid, .. }) => Some(Content::Filesystem { name, uuid, precious: true }),
+        // The same bytes, found.
+        Some(Content::Buried) => Some(Content::Raw),
         other => other,
     };
     case.world.disks.iter().map(|d| (d.path.clone(), content(&d.path))).collect()

@@ -174,12 +174,14 @@ impl Change for SimHost {
             self.change(
                 |state| {
                     if check(state, order) == Ok(true) {
+                        state.put(&order.begun, order.mark().into_bytes(), 0o600);
                         set(state, &order.device, Content::HalfMade);
                     }
                 },
                 move |state| {
                     let made = check(state, order).map(|must_be_made| {
                         if must_be_made {
+                            state.put(&order.begun, order.mark().into_bytes(), 0o600);
                             let (name, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
                             set(state, &order.device, Content::Filesystem { name, uuid, precious: false });
                         }
@@ -277,11 +279,19 @@ impl State {
 /// What the real host checks under the lock before it writes the first byte; `false` when all is done already.
 fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     let changed = |why: &str| PortError::new(ErrorKind::Changed, format!("{}: {why}", order.device.display()));
-    let Some(disk) = state.disks.iter().find(|d| d.device.path == order.device) else {
+    let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == order.device) else {
         return Err(changed("is gone"));
     };
+    if disk.content == Content::Buried {
+        disk.content = Content::Raw;
+        return Err(changed("is not blank"));
+    }
     if disk.device.id != order.id {
         return Err(changed("is another disk now"));
+    }
+    let mark = state.files.get(&order.begun).map(|file| file.text());
+    if order.resume && mark.as_deref() != Some(order.mark().as_str()) {
+        return Err(changed("nothing says that it was begun"));
     }
     if disk.device.root || !disk.device.mounted_at.is_empty() {
         return Err(changed("is in use"));

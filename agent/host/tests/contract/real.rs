@@ -4,7 +4,7 @@ mod devices;
 mod metadata;
 mod systemd;
 
-use crate::suite::{Fixture, contract, order};
+use crate::suite::{Fixture, contract, cut_off, order};
 use bowline_host::real::RealHost;
 use bowline_host::real::job::Launch;
 use bowline_ports::{
@@ -130,7 +130,7 @@ async fn a_sparse_disk_of_20_gib_is_probed_quickly() {
 async fn the_serial_of_a_loop_device_is_its_file() {
     let real = Real::new();
     let path = real.make_disk(64 << 20);
-    let order = order(&real.host, &path, Filesystem::Ext4).await;
+    let order = order(&real, &path, Filesystem::Ext4).await;
     assert_eq!(order.id.serial.as_deref(), real.backing_file(&path).to_str());
 }
 
@@ -159,15 +159,14 @@ async fn signatures_of_members_and_contradictions() {
 async fn an_xfs_that_was_never_finished_is_plain_bytes() {
     let real = Real::new();
     let path = real.make_disk(400 << 20);
-    let mut order = order(&real.host, &path, Filesystem::Xfs).await;
+    let order = order(&real, &path, Filesystem::Xfs).await;
     real.make_filesystem(&path, Filesystem::Xfs, &order.uuid);
     // `sb_inprogress`, which mkfs.xfs clears last.
     std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&[1], 126).unwrap();
     let probe = real.host.probe(&path).await.unwrap();
     assert!(probe.signatures.is_empty() && probe.data_at == Some(0), "{probe:?}");
     assert_eq!(format(&real, &order).await.unwrap_err().kind, ErrorKind::Changed);
-    order.resume = true;
-    format(&real, &order).await.unwrap();
+    format(&real, &cut_off(&real.host, order).await).await.unwrap();
     assert!(real.host.probe(&path).await.unwrap().filesystem().is_some());
 }
 
@@ -179,7 +178,7 @@ async fn format(real: &Real, order: &bowline_ports::FormatOrder) -> Result<(), P
 async fn a_mounted_device_is_shown_and_refused() {
     let real = Real::new();
     let path = real.make_disk(64 << 20);
-    let mut order = order(&real.host, &path, Filesystem::Ext4).await;
+    let mut order = order(&real, &path, Filesystem::Ext4).await;
     format(&real, &order).await.unwrap();
     let target = real.directory.join("mount point");
     let _mounted = Mounted::new(&path, &target);
@@ -198,7 +197,7 @@ async fn a_mounted_device_is_shown_and_refused() {
 async fn a_full_disk_is_named_with_what_is_needed() {
     let real = Real::new();
     let path = real.make_disk(8 << 20);
-    format(&real, &order(&real.host, &path, Filesystem::Ext4).await).await.unwrap();
+    format(&real, &order(&real, &path, Filesystem::Ext4).await).await.unwrap();
     let target = real.directory.join("small");
     let _mounted = Mounted::new(&path, &target);
     let source = real.directory.join("source");
@@ -222,7 +221,7 @@ async fn a_full_disk_is_named_with_what_is_needed() {
 async fn work_under_way_is_followed_and_another_order_is_refused() {
     let real = Real::new();
     let path = real.make_disk(64 << 20);
-    let first = order(&real.host, &path, Filesystem::Ext4).await;
+    let first = order(&real, &path, Filesystem::Ext4).await;
     let held = std::fs::File::open(&path).unwrap();
     held.lock().unwrap();
     let progress = Progress::default();
@@ -248,7 +247,7 @@ async fn work_under_way_is_followed_and_another_order_is_refused() {
 async fn a_lock_that_nobody_gives_back_is_busy() {
     let real = Real::new();
     let path = real.make_disk(64 << 20);
-    let order = order(&real.host, &path, Filesystem::Ext4).await;
+    let order = order(&real, &path, Filesystem::Ext4).await;
     let held = std::fs::File::open(&path).unwrap();
     held.lock_shared().unwrap();
     let error = format(&real, &order).await.unwrap_err();

@@ -62,15 +62,23 @@ fn fresh_uuid() -> String {
 }
 
 /// The order for a device as it is.
-pub(crate) async fn order(host: &dyn Change, path: &Path, filesystem: Filesystem) -> FormatOrder {
+pub(crate) async fn order(fixture: &impl Fixture, path: &Path, filesystem: Filesystem) -> FormatOrder {
+    let volume = format!("contract-{}", path.file_name().unwrap().to_string_lossy());
     FormatOrder {
-        volume: format!("contract-{}", path.file_name().unwrap().to_string_lossy()),
+        begun: fixture.directory().join(format!("{volume}.begun")),
+        volume,
         device: path.to_path_buf(),
-        id: device(host, path).await.id,
+        id: device(fixture.host(), path).await.id,
         filesystem,
         uuid: fresh_uuid(),
         resume: false,
     }
+}
+
+/// It was begun, and cut off.
+pub(crate) async fn cut_off(host: &dyn Change, order: FormatOrder) -> FormatOrder {
+    host.write(&order.begun, order.mark().as_bytes(), 0o600).await.unwrap();
+    FormatOrder { resume: true, ..order }
 }
 
 async fn job(host: &dyn Change, order: &FormatOrder) -> Option<Job> {

@@ -1,6 +1,6 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
-use super::{enable, filesystem, forget, made_by, order, write_unit};
+use super::{enable, filesystem, forget, intent as intent_of, made_by, write_unit};
 use crate::Action;
 use crate::facts::VolumeFacts;
 use crate::intent::{Intent, planned_uuid};
@@ -35,8 +35,16 @@ pub(super) fn unmounted(
         }
         None => None,
     };
-    let begun = intent.filter(|i| i.id == device.id && i.uuid == planned && i.filesystem == filesystem(volume));
-    if let (Some(other), None) = (intent, begun) {
+    let ours = intent_of(volume, device);
+    let same = |it: &&Intent| it.id == ours.id && it.uuid == ours.uuid && it.filesystem == ours.filesystem;
+    let announced = intent.filter(same);
+    // The device was proven blank, and something of ours may have been written to it since.
+    let written = intent.filter(|it| seen.begun.as_deref() == Some(it.order(false).mark().as_str()));
+    let begun = written.filter(same);
+    if intent.is_some() && written.is_none() && (announced.is_none() || !probe.is_blank()) {
+        plan.step(item, forget(volume), "nothing was written of what it announced");
+    }
+    if let (Some(other), None) = (written, begun) {
         return plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
@@ -102,14 +110,9 @@ pub(super) fn unmounted(
             ),
         },
         _ if probe.is_blank() && volume.format == Format::BlankOnly => {
-            let intent = Intent {
-                volume: volume.name.clone(),
-                device: device.path.clone(),
-                id: device.id.clone(),
-                filesystem: filesystem(volume),
-                uuid: planned.clone(),
-            };
-            plan.step(item, Action::Record(intent), "a power cut must not make our own work look like a stranger's");
+            if announced.is_none() {
+                plan.step(item, Action::Record(ours), "a power cut must not make our own work look like a stranger's");
+            }
             format(volume, seen, device, false, PROVEN, item, plan);
         }
         _ if probe.is_blank() => plan.refuse(
@@ -166,7 +169,7 @@ fn format(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
-    let order = order(volume, device, resume);
+    let order = intent_of(volume, device).order(resume);
     let uuid = order.uuid.clone();
     plan.step_with(item, Action::Format(order), why, Risk::Erase);
     bring_up(volume, seen, &uuid, item, plan);

@@ -46,6 +46,10 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         return Err(changed(&shown, &wrong.join(", ")));
     }
 
+    let mark = order.mark();
+    if order.resume && files::read(&order.begun)?.map(|file| file.text()) != Some(mark.clone()) {
+        return Err(changed(&shown, "nothing says that it was begun"));
+    }
     let proving = |done, total| report(ProgressValue { done, total, text: "proving that the device is blank".into() });
     proving(0, 0);
     let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
@@ -55,6 +59,8 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
     }
 
+    // From here on, bytes without a signature are ours.
+    files::write(&order.begun, mark.as_bytes(), 0o600)?;
     say(&format!("making {}", order.filesystem));
     let tool = Tool::Mkfs { filesystem: order.filesystem, label: &order.volume, uuid: &order.uuid };
     let output = make(&tool, &device).await?;

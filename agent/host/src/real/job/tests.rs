@@ -98,6 +98,7 @@ fn an_order_to_resume_is_the_same_work() {
         id: bowline_ports::DeviceId { serial: None, size: 1 },
         filesystem: bowline_ports::Filesystem::Xfs,
         uuid: "u".into(),
+        begun: "/b".into(),
         resume: false,
     };
     assert!(order.same(&FormatOrder { resume: true, ..order.clone() }));

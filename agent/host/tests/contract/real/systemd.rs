@@ -138,7 +138,7 @@ async fn a_masked_unit_is_denied() {
 async fn a_volume_is_mounted_by_its_unit() {
     let Some(real) = booted().await else { return };
     let device = real.make_disk(64 << 20);
-    let order = order(&real.host, &device, Filesystem::Ext4).await;
+    let order = order(&real, &device, Filesystem::Ext4).await;
     real.host.format(&order, &Progress::default()).await.unwrap();
     let text = format!("[Mount]\nWhat={}\nWhere=/mnt/contract\nType=ext4\n", device.display());
     let file = UnitFile::new(&real, "mnt-contract.mount", &text).await;
@@ -157,7 +157,7 @@ async fn a_volume_is_mounted_by_its_unit() {
 async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told() {
     let Some(real) = booted().await else { return };
     let device = real.make_disk(64 << 20);
-    let order = order(&real.host, &device, Filesystem::Ext4).await;
+    let order = order(&real, &device, Filesystem::Ext4).await;
     let job = format!("mkfs-{}", order.volume);
     let held = std::fs::File::open(&device).unwrap();
     held.lock().unwrap();

@@ -1,6 +1,6 @@
 //! Disks: seeing them, and the only act that destroys.
 
-use super::{Fixture, SIZE, STRANGER, device, format, job, order};
+use super::{Fixture, SIZE, STRANGER, cut_off, device, format, job, order};
 use bowline_ports::{ErrorKind, FileKind, Filesystem, Job, SignatureKind};
 
 pub(crate) async fn a_blank_disk_is_listed_unused_and_proven_blank(fixture: &impl Fixture) {
@@ -20,7 +20,7 @@ pub(crate) async fn every_filesystem_is_made_as_ordered(fixture: &impl Fixture) 
     let host = fixture.host();
     for filesystem in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
         let path = fixture.make_disk(SIZE);
-        let order = order(host, &path, filesystem).await;
+        let order = order(fixture, &path, filesystem).await;
         assert_eq!(job(host, &order).await, None, "nobody started it");
         format(host, &order).await.unwrap();
         assert_eq!(job(host, &order).await, Some(Job::Done));
@@ -33,7 +33,7 @@ pub(crate) async fn every_filesystem_is_made_as_ordered(fixture: &impl Fixture) 
 
 pub(crate) async fn what_was_made_is_never_made_again(fixture: &impl Fixture) {
     let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
-    let mut order = order(host, &path, Filesystem::Ext4).await;
+    let mut order = order(fixture, &path, Filesystem::Ext4).await;
     format(host, &order).await.unwrap();
     let error = format(host, &order).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed, "{error}");
@@ -47,7 +47,7 @@ pub(crate) async fn what_was_made_is_never_made_again(fixture: &impl Fixture) {
 
 pub(crate) async fn another_device_than_ordered_is_refused(fixture: &impl Fixture) {
     let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
-    let right = order(host, &path, Filesystem::Ext4).await;
+    let right = order(fixture, &path, Filesystem::Ext4).await;
     let mut serial = right.clone();
     serial.id.serial = Some("another".into());
     let mut size = right.clone();
@@ -71,8 +71,8 @@ pub(crate) async fn somebody_elses_filesystem_is_refused(fixture: &impl Fixture)
     assert_eq!(before.filesystem().unwrap().kind, SignatureKind::Filesystem);
     for filesystem in [Filesystem::Ext4, Filesystem::Xfs] {
         for resume in [false, true] {
-            let mut order = order(host, &path, filesystem).await;
-            order.resume = resume;
+            let order = order(fixture, &path, filesystem).await;
+            let order = if resume { cut_off(host, order).await } else { order };
             let error = format(host, &order).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Changed, "{error}");
         }
@@ -85,18 +85,22 @@ pub(crate) async fn bytes_without_a_signature_are_refused_unless_they_are_ours(f
     fixture.scribble(&path);
     let probe = host.probe(&path).await.unwrap();
     assert!(probe.data_at.is_some() && probe.signatures.is_empty(), "{probe:?}");
-    let mut order = order(host, &path, Filesystem::Ext4).await;
+    let mut order = order(fixture, &path, Filesystem::Ext4).await;
     let error = format(host, &order).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed, "{error}");
     assert_eq!(host.probe(&path).await.unwrap(), probe, "nothing was written");
+    assert_eq!(host.meta(&order.begun).await.unwrap(), None, "what was refused was not begun");
+    // Whoever says that it was begun has to have it in writing.
     order.resume = true;
-    format(host, &order).await.unwrap();
+    assert_eq!(format(host, &order).await.unwrap_err().kind, ErrorKind::Changed);
+    assert_eq!(host.probe(&path).await.unwrap(), probe, "nothing was written");
+    format(host, &cut_off(host, order).await).await.unwrap();
     assert!(host.probe(&path).await.unwrap().filesystem().is_some());
 }
 
 pub(crate) async fn a_device_that_is_gone_is_an_error(fixture: &impl Fixture) {
     let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
-    let mut order = order(host, &path, Filesystem::Ext4).await;
+    let mut order = order(fixture, &path, Filesystem::Ext4).await;
     order.device = "/dev/no-such-disk".into();
     let error = format(host, &order).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::Changed), "{error:?}");

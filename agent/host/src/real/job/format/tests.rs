@@ -13,6 +13,7 @@ fn order(resume: bool) -> FormatOrder {
         id: DeviceId { serial: Some("123".into()), size: 1 << 30 },
         filesystem: Filesystem::Ext4,
         uuid: UUID.into(),
+        begun: "/var/lib/bowline/intents/format-data.begun".into(),
         resume,
     }
 }
