@@ -1,6 +1,5 @@
 //! The base root file systems: made by mmdebstrap from the host's own apt sources, once for each operating system.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -38,9 +37,7 @@ pub(crate) fn get(os: Os) -> Result<Artefact> {
     PACKAGES.iter().for_each(|packages| key.add(packages.as_bytes()));
     key.add_tree(&tree())?;
     let base = cache::get(&format!("base-{}", os.suite()), key, |building| {
-        let listed = tempfile::Builder::new().suffix(&format!(".{}", found.extension)).tempfile()?;
-        fs::write(listed.path(), &text)?;
-        build(os, listed.path(), &building.join("root"))
+        build(os, found.listed(os)?.path(), &building.join("root"))
     })?;
     Ok(base)
 }
@@ -51,15 +48,20 @@ pub(crate) fn root(base: &Artefact) -> PathBuf {
 }
 
 fn build(os: Os, sources: &Path, root: &Path) -> Result<()> {
+    let tree = tree().display().to_string();
+    let hooks = [format!("cp -r {tree}/etc {tree}/usr \"$1\""), format!("{tree}/setup \"$1\"")];
+    bootstrap(os, &PACKAGES.join(","), &hooks, sources, root)
+}
+
+/// A root file system with these packages and what they need; each hook is a shell command with the root as `$1`.
+pub(crate) fn bootstrap(os: Os, packages: &str, hooks: &[String], sources: &Path, root: &Path) -> Result<()> {
     let mut command = Command::new("mmdebstrap");
-    command.arg("--variant=minbase").arg(format!("--include={}", PACKAGES.join(",")));
+    command.arg("--variant=minbase").arg(format!("--include={packages}"));
     command.arg("--aptopt=Acquire::Languages \"none\"");
     for unneeded in ["doc", "man", "locale"] {
         command.arg(format!("--dpkgopt=path-exclude=/usr/share/{unneeded}/*"));
     }
-    let tree = tree().display().to_string();
-    command.arg(format!("--customize-hook=cp -r {tree}/etc {tree}/usr \"$1\""));
-    command.arg(format!("--customize-hook={tree}/setup \"$1\""));
+    command.args(hooks.iter().map(|hook| format!("--customize-hook={hook}")));
     command.arg(os.suite()).arg(root).arg(sources);
     let output = run::run(&mut command, &[], Duration::from_secs(1800))?;
     if !output.success() {

@@ -141,6 +141,13 @@ impl Bed {
         Disk::create(&self.inner, serial, size)
     }
 
+    /// A disk with this serial number that holds what an image does.
+    pub fn disk_with(&self, serial: &str, image: &Path) -> Result<Disk> {
+        let disk = self.disk(serial, &fs::metadata(image)?.len().to_string())?;
+        disk.holds(image)?;
+        Ok(disk)
+    }
+
     /// A machine to be: choose what it has, then `start()` it.
     pub fn machine(&self, name: &str) -> MachineBuilder {
         MachineBuilder::new(&self.inner, name)

@@ -50,6 +50,11 @@ impl Disk {
         Ok(Disk { inner: Arc::new(Inner { bed: Arc::downgrade(bed), serial: serial.to_owned(), image, device }) })
     }
 
+    pub(crate) fn holds(&self, image: &Path) -> Result<()> {
+        run::ok(Command::new("cp").args(["--sparse=always", "--no-preserve=all"]).arg(image).arg(&self.inner.image))
+            .map(drop)
+    }
+
     /// Its serial number.
     pub fn serial(&self) -> &str {
         &self.inner.serial

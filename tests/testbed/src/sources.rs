@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
+
+use crate::Os;
 
 /// The releases of Debian whose names may stand in a sources file.
 const SUITES: [&str; 5] = ["bullseye", "bookworm", "trixie", "forky", "sid"];
@@ -21,6 +24,13 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// A file with [`for_suite`](Self::for_suite), for as long as it is held.
+    pub(crate) fn listed(&self, os: Os) -> Result<NamedTempFile> {
+        let file = tempfile::Builder::new().suffix(&format!(".{}", self.extension)).tempfile()?;
+        fs::write(file.path(), self.for_suite(os.suite()))?;
+        Ok(file)
+    }
+
     /// The same mirror's other suite.
     pub(crate) fn for_suite(&self, suite: &str) -> String {
         self.text.replace(self.suite, suite)
