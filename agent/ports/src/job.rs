@@ -18,10 +18,10 @@ pub struct FormatOrder {
     pub filesystem: Filesystem,
     /// The planned UUID.
     pub uuid: String,
-    /// A file that gets [`mark`](Self::mark) when all is proven, just before the first byte is written.
+    /// A file that has [`mark`](Self::mark) from just before the first byte is written, when all is proven, to the end.
     pub begun: PathBuf,
-    /// Our own attempt on this very device was cut off after that mark was made: bytes without any signature are ours. Refused
-    /// where the mark is not there. An order that differs only in this is the same work.
+    /// Our own attempt on this very device was cut off: while that mark is there, bytes without any signature are ours. An
+    /// order that differs only in this is the same work.
     pub resume: bool,
 }
 

@@ -58,11 +58,16 @@ pub fn agent(case: &Case) -> Engine {
 
 /// Runs an agent until nothing is left that it can do, or it dies of an injected crash (`None`).
 pub async fn run(case: &Case, host: &SimHost, reports: &mut Vec<Report>) -> Option<Outcome> {
+    run_for(case, host, reports, PATIENCE).await
+}
+
+/// The same, with so much patience for things that are waited for.
+pub async fn run_for(case: &Case, host: &SimHost, reports: &mut Vec<Report>, patience: Duration) -> Option<Outcome> {
     let mut engine = agent(case);
     let mut turns = 0;
     let change: Arc<dyn Change> = Arc::new(host.clone());
     tokio::select! {
-        outcome = engine.converge(&change, PATIENCE, |report| {
+        outcome = engine.converge(&change, patience, |report| {
             turns += 1;
             assert!(turns < TURNS, "no end after {TURNS} turns: {report:#?}");
             if reports.last().is_none_or(|last| last.timeless() != report.timeless()) {

@@ -180,8 +180,8 @@ impl Change for SimHost {
                 },
                 move |state| {
                     let made = check(state, order).map(|must_be_made| {
+                        state.files.remove(&order.begun);
                         if must_be_made {
-                            state.put(&order.begun, order.mark().into_bytes(), 0o600);
                             let (name, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
                             set(state, &order.device, Content::Filesystem { name, uuid, precious: false });
                         }
@@ -289,16 +289,15 @@ fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     if disk.device.id != order.id {
         return Err(changed("is another disk now"));
     }
-    let mark = state.files.get(&order.begun).map(|file| file.text());
-    if order.resume && mark.as_deref() != Some(order.mark().as_str()) {
-        return Err(changed("nothing says that it was begun"));
-    }
+    let begun = order.resume && state.files.get(&order.begun).is_some_and(|file| file.text() == order.mark());
     if disk.device.root || !disk.device.mounted_at.is_empty() {
         return Err(changed("is in use"));
     }
-    match (&disk.content, order.resume) {
+    match (&disk.content, begun) {
         (Content::Blank, _) | (Content::HalfMade, true) => Ok(true),
-        (Content::Filesystem { name, uuid, .. }, true) if name == order.filesystem.name() && *uuid == order.uuid => {
+        (Content::Filesystem { name, uuid, .. }, _)
+            if order.resume && name == order.filesystem.name() && *uuid == order.uuid =>
+        {
             Ok(false)
         }
         (Content::Raw, true) => {

@@ -47,15 +47,13 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     }
 
     let mark = order.mark();
-    if order.resume && files::read(&order.begun)?.map(|file| file.text()) != Some(mark.clone()) {
-        return Err(changed(&shown, "nothing says that it was begun"));
-    }
+    let begun = order.resume && files::read(&order.begun)?.is_some_and(|file| file.text() == mark);
     let proving = |done, total| report(ProgressValue { done, total, text: "proving that the device is blank".into() });
     proving(0, 0);
     let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
-    match judge(order, &evidence) {
+    match judge(order, begun, &evidence) {
         Judgement::Blank => {}
-        Judgement::Made => return Ok(()),
+        Judgement::Made => return files::remove(&order.begun),
         Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
     }
 
@@ -76,7 +74,8 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         .is_some_and(|s| s.name == order.filesystem.name() && s.uuid.as_deref() == Some(order.uuid.as_str()));
     drop((device, disk));
     if good {
-        return Ok(());
+        // What is there now is known by its UUID.
+        return files::remove(&order.begun);
     }
     let found = made.signatures.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
     Err(PortError::new(
@@ -157,7 +156,8 @@ enum Judgement {
     Refused(String),
 }
 
-fn judge(order: &FormatOrder, evidence: &Evidence) -> Judgement {
+/// `begun`: it has been written to, for this very order.
+fn judge(order: &FormatOrder, begun: bool, evidence: &Evidence) -> Judgement {
     let probe = &evidence.probe;
     if let Some(error) = &probe.read_error {
         return Judgement::Refused(format!("it can not be read ({error})"));
@@ -189,8 +189,8 @@ fn judge(order: &FormatOrder, evidence: &Evidence) -> Judgement {
         ));
     }
     match probe.data_at {
-        Some(at) if !order.resume => Judgement::Refused(format!("it is not blank: there is data at byte {at}")),
-        _ if probe.zeros == 0 && !order.resume => Judgement::Refused("nothing on it was read as zero".to_owned()),
+        Some(at) if !begun => Judgement::Refused(format!("it is not blank: there is data at byte {at}")),
+        _ if probe.zeros == 0 && !begun => Judgement::Refused("nothing on it was read as zero".to_owned()),
         _ => Judgement::Blank,
     }
 }

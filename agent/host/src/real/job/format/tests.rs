@@ -47,7 +47,7 @@ fn signature(name: &str, kind: SignatureKind, uuid: Option<&str>) -> Signature {
 }
 
 fn refused(resume: bool, evidence: &Evidence) -> String {
-    match judge(&order(resume), evidence) {
+    match judge(&order(resume), resume, evidence) {
         Judgement::Refused(reason) => reason,
         other => panic!("{other:?} for {evidence:?}"),
     }
@@ -55,8 +55,8 @@ fn refused(resume: bool, evidence: &Evidence) -> String {
 
 #[test]
 fn blank_is_blank() {
-    assert_eq!(judge(&order(false), &blank()), Judgement::Blank);
-    assert_eq!(judge(&order(true), &blank()), Judgement::Blank);
+    assert_eq!(judge(&order(false), false, &blank()), Judgement::Blank);
+    assert_eq!(judge(&order(true), true, &blank()), Judgement::Blank);
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn bytes_without_a_signature_are_ours_only_when_resuming() {
     let mut evidence = blank();
     evidence.probe.data_at = Some(1024);
     assert_eq!(refused(false, &evidence), "it is not blank: there is data at byte 1024");
-    assert_eq!(judge(&order(true), &evidence), Judgement::Blank);
+    assert_eq!(judge(&order(true), true, &evidence), Judgement::Blank);
     evidence.remains.push(Remains { name: "ext4", uuid: UUID.into(), offset: 4096 });
-    assert_eq!(judge(&order(true), &evidence), Judgement::Blank);
+    assert_eq!(judge(&order(true), true, &evidence), Judgement::Blank);
     assert!(refused(false, &evidence).contains("what is left of another filesystem"));
 }
 
@@ -106,7 +106,7 @@ fn our_own_complete_filesystem_is_never_made_again() {
     let mut evidence = blank();
     evidence.probe.data_at = Some(1024);
     evidence.probe.signatures.push(signature("ext4", SignatureKind::Filesystem, Some(UUID)));
-    assert_eq!(judge(&order(true), &evidence), Judgement::Made);
+    assert_eq!(judge(&order(true), true, &evidence), Judgement::Made);
     assert!(refused(false, &evidence).starts_with("it holds a filesystem"));
 }
 
