@@ -1,7 +1,7 @@
 //! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
 //! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
 //! wait, the one that takes most is next, as it would be alone at the end otherwise. Clusters wait for one another much of
-//! their time, which single machines beside them make use of: two clusters run at once, and leave a sixth to others.
+//! their time, which single machines beside them make use of: two clusters run at once, and leave an eighth to others.
 
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -81,7 +81,7 @@ fn host() -> Share {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let instances = limit.saturating_sub(SPARE);
     let machines = EACH_PROCESSOR * processors;
-    Share { instances, machines, clusters: CLUSTERS, in_clusters: instances * 5 / 6 }
+    Share { instances, machines, clusters: CLUSTERS, in_clusters: instances * 7 / 8 }
 }
 
 struct Places {

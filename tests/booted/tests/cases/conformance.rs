@@ -2,14 +2,17 @@
 //! tests/k3s/CONFORMANCE.md, each line tested inside a booted machine.
 
 use anyhow::{Result, ensure};
-use bowline_testbed::{case, k3s, k3s_conformance, say, unless_passed};
+use bowline_testbed::{Cast, case_of, k3s, k3s_conformance, say, unless_passed};
 use std::time::Duration;
 
 /// What every boot relies on. One server is started.
 const QUICK: &str = "^(TestVersion|TestStandInSaysSo|TestDefaultRoute|TestPortInUse|TestServer)$";
 
-fn conformance(case_name: &str, tests: &str) -> Result<()> {
-    case(case_name, |bed| {
+/// Of all tests the largest starts three servers and an agent, within the one machine.
+const ALL: Cast = Cast { servers: 2, agents: 1, plain: 0 };
+
+fn conformance(case_name: &str, cast: Cast, tests: &str) -> Result<()> {
+    case_of(cast, case_name, |bed| {
         let (k3s, program) = (k3s()?, k3s_conformance()?);
         let machine = bed
             .machine("k3s")
@@ -31,13 +34,13 @@ fn conformance(case_name: &str, tests: &str) -> Result<()> {
 
 #[test]
 fn what_every_boot_relies_on_is_as_k3s_has_it() -> Result<()> {
-    conformance("conformance", QUICK)
+    conformance("conformance", Cast::SERVER, QUICK)
 }
 
 /// Five minutes, so not again as long as neither the stand-in nor the tests change; `make soak` does not ask.
 #[test]
 fn every_line_of_the_contract_is_kept() -> Result<()> {
-    let ran = unless_passed("k3s-conforms", || conformance("conformance-all", "."))?;
+    let ran = unless_passed("k3s-conforms", || conformance("conformance-all", ALL, "."))?;
     if !ran {
         say("this stand-in passed all of its conformance tests before");
     }
@@ -47,5 +50,5 @@ fn every_line_of_the_contract_is_kept() -> Result<()> {
 #[test]
 #[ignore = "five minutes: make soak"]
 fn every_line_of_the_contract_is_kept_here_and_now() -> Result<()> {
-    conformance("conformance-soak", ".")
+    conformance("conformance-soak", ALL, ".")
 }
