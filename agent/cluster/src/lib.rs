@@ -163,10 +163,7 @@ impl Capability for Cluster {
             Action::Discard { path } => host.remove(path).await,
             Action::Install { from, .. } => host.rename(from, Path::new(BINARY), 0o755).await,
             Action::Link { path } => host.link(Path::new("k3s"), path).await,
-            Action::WriteUnit { path } => {
-                host.write(path, unit_text(self.spec.role).as_bytes(), 0o644).await?;
-                host.reload_units().await
-            }
+            Action::WriteUnit { path } => host.write_unit(self.service(), path, &unit_text(self.spec.role)).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { service } => host.enable(service).await,
             Action::RecordRestart(record) => {

@@ -159,6 +159,9 @@ impl Change for ClockOnly {
     fn reload_units(&self) -> Fut<'_, ()> {
         none()
     }
+    fn write_unit<'a>(&'a self, _: &'a str, _: &'a Path, _: &'a str) -> Fut<'a, ()> {
+        none()
+    }
     fn start<'a>(&'a self, _: &'a str) -> Fut<'a, ()> {
         none()
     }

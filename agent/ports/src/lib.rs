@@ -102,6 +102,9 @@ pub trait Change: Inspect {
     fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()>;
     /// Has systemd read its unit files again.
     fn reload_units(&self) -> Fut<'_, ()>;
+    /// Writes a file of a unit, or a drop-in, with mode 0644 as [`write`](Self::write) does, and has systemd read its unit files
+    /// again where it has read this unit before. One that is new to it, it reads by itself when it is asked for it.
+    fn write_unit<'a>(&'a self, unit: &'a str, path: &'a Path, text: &'a str) -> Fut<'a, ()>;
     /// Starts a unit and waits until systemd has carried the job out, or refuses it.
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Queues a start and does not wait: K3s stays "activating" for as long as it can not join.

@@ -147,10 +147,7 @@ impl Capability for Volumes {
                 }
                 Ok(())
             }
-            Action::Write { path, text } => {
-                host.write(path, text.as_bytes(), 0o644).await?;
-                host.reload_units().await
-            }
+            Action::Write { path, text } => host.write_unit(&units::unit_of(path), path, text).await,
             Action::Remove { path } => {
                 host.remove(path).await?;
                 host.reload_units().await

@@ -20,6 +20,13 @@ pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 2] {
     [Path::new(UNITS).join("multi-user.target.wants").join(unit), Path::new(UNITS).join(unit)]
 }
 
+/// The unit that a file of ours is, or is a drop-in of.
+pub(crate) fn unit_of(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = path.parent().map(name).unwrap_or_default();
+    folder.strip_suffix(".d").map_or_else(|| name(path), str::to_owned)
+}
+
 /// The device unit that a mount unit of ours waits for.
 pub(crate) fn disk_unit_name(mount_unit: &str) -> Option<String> {
     let what = mount_unit.lines().find_map(|l| l.strip_prefix("What="))?;
@@ -108,6 +115,8 @@ mod tests {
         ] {
             assert_eq!(mount_unit_name(Path::new(path)), unit, "{path}");
         }
+        assert_eq!(unit_of(&mount_unit_path(Path::new("/var/lib/kafka"))), "var-lib-kafka.mount");
+        assert_eq!(unit_of(&gate_path("k3s.service", "data")), "k3s.service");
         let disk = "dev-disk-by\\x2duuid-b0\\x2d17.device";
         assert_eq!(disk_unit_name("[Mount]\nWhat=/dev/disk/by-uuid/b0-17\n").as_deref(), Some(disk));
     }

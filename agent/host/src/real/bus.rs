@@ -30,6 +30,8 @@ pub(crate) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     /// Reads the unit files again.
     fn reload(&self) -> zbus::Result<()>;
+    /// The object of a unit that systemd knows.
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// The object of a unit, read from its file if need be.
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// Queues a start.

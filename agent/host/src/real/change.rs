@@ -38,6 +38,15 @@ impl Change for RealHost {
         Box::pin(units::reload(&self.bus))
     }
 
+    fn write_unit<'a>(&'a self, unit: &'a str, path: &'a Path, text: &'a str) -> Fut<'a, ()> {
+        Box::pin(async move {
+            // Asked before it is written: whoever looks at the unit from then on has the new text.
+            let known = units::has_read(&self.bus, unit).await?;
+            self.write(path, text.as_bytes(), 0o644).await?;
+            if known { self.reload_units().await } else { Ok(()) }
+        })
+    }
+
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         Box::pin(units::start(&self.bus, unit))
     }

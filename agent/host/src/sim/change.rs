@@ -116,6 +116,17 @@ impl Change for SimHost {
         )
     }
 
+    fn write_unit<'a>(&'a self, _: &'a str, path: &'a Path, text: &'a str) -> Fut<'a, ()> {
+        self.change(
+            |state| state.put(path, text.as_bytes().to_vec(), 0o644),
+            |state| {
+                state.put(path, text.as_bytes().to_vec(), 0o644);
+                state.reload();
+                Ok(())
+            },
+        )
+    }
+
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| state.start(unit))
     }
