@@ -164,6 +164,8 @@ impl Disk {
             return Ok(device.clone());
         }
         let said = run::ok(Command::new("losetup").args(["--find", "--show"]).arg(&self.inner.image))?;
+        // Somebody's earlier disk behind this loop device may have been made read-only: that stays with the device.
+        run::ok(Command::new("blockdev").arg("--setrw").arg(said.trim()))?;
         Ok(device.insert(PathBuf::from(said.trim())).clone())
     }
 
