@@ -5,7 +5,7 @@
 //! - `find`: which device a volume means, and why others are not it.
 //! - `decide`: the plan of one volume.
 //! - `units`: the text of the mount unit and of the gate.
-//! - `intent`: what is on record before the first byte is written to a device.
+//! - `intent`: what is on record before the first byte is written to a device, and the mark that it was.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
@@ -43,7 +43,7 @@ pub enum Action {
     Record(Intent),
     /// Make the filesystem, then drop the record.
     Format(FormatOrder),
-    /// Drop the record: what it announced is complete.
+    /// Drop the record: what it announced is complete, or was never begun.
     Forget {
         /// Which.
         volume: String,

@@ -115,8 +115,12 @@ fn contents(disks: &[WorldDisk], host: &SimHost) -> BTreeMap<String, Content> {
     all.collect()
 }
 
+fn histories() -> u32 {
+    std::env::var("DISK_HISTORIES").map_or(HISTORIES, |number| number.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(law("disks", std::env::var("DISK_HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(HISTORIES)))]
+    #![proptest_config(law("disks", histories()))]
 
     #[test]
     fn no_byte_of_a_disk_that_is_not_blank_changes(

@@ -36,7 +36,7 @@ impl Museum {
         key.add_tree(&script)?;
         let images = cache::get("museum", key, |building| {
             let (root, images) = (building.join("root"), building.join("images"));
-            base::bootstrap(Os::Bookworm, &TOOLS.replace(' ', ""), &[], found.listed(Os::Bookworm)?.path(), &root)?;
+            base::bootstrap(Os::Bookworm, TOOLS, &[], found.listed(Os::Bookworm)?.path(), &root)?;
             fs::create_dir(&images)?;
             let mut make = Command::new("unshare");
             make.args(["--mount", "--propagation", "private", "sh", "-c", MAKE, "sh"]);

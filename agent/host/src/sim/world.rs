@@ -105,7 +105,7 @@ pub struct WorldDisk {
     pub size: u64,
     /// Links made by udev.
     pub links: Vec<PathBuf>,
-    /// `blank`, `ext4`, `xfs`, `raw`, `gpt`, `unreadable`, `ambivalent`.
+    /// `blank`, `raw`, `buried`, `half-made`, `gpt`, `unreadable`, `ambivalent`, or a filesystem such as `ext4`.
     pub content: String,
     /// UUID of the filesystem, where there is one.
     pub uuid: Option<String>,
