@@ -115,8 +115,9 @@ fn contents(disks: &[WorldDisk], host: &SimHost) -> BTreeMap<String, Content> {
     all.collect()
 }
 
+#[allow(clippy::expect_used, reason = "a test may end so")]
 fn histories() -> u32 {
-    std::env::var("DISK_HISTORIES").map_or(HISTORIES, |number| number.parse().unwrap())
+    std::env::var("DISK_HISTORIES").map_or(HISTORIES, |number| number.parse().expect("DISK_HISTORIES is a number"))
 }
 
 proptest! {
