@@ -34,7 +34,8 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
     }
     all.push(boxed(Node { spec: node, built }));
     let services = services(settings);
-    all.push(boxed(Volumes { volumes: settings.volumes.clone(), services }));
+    let starts = settings.managed.is_some();
+    all.push(boxed(Volumes { volumes: settings.volumes.clone(), services, starts }));
     if let Some(cluster) = &settings.cluster {
         let gated: Vec<String> = settings.volumes.iter().filter(|v| v.gate).map(|v| v.name.clone()).collect();
         let agent = cluster.role == Role::Agent;
@@ -84,5 +85,11 @@ pub fn guarded(settings: &Settings) -> bool {
 
 /// The services of Kubernetes that these settings are about.
 pub fn services(settings: &Settings) -> Vec<String> {
-    settings.cluster.iter().map(|cluster| service(cluster.role).to_string()).collect()
+    let managed = settings.managed.iter().flat_map(|managed| managed.services.clone());
+    k3s(settings).into_iter().map(String::from).chain(managed).collect()
+}
+
+/// K3s's service, where Bowline runs it.
+pub fn k3s(settings: &Settings) -> Option<&'static str> {
+    settings.cluster.as_ref().map(|cluster| service(cluster.role))
 }

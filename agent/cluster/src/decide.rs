@@ -12,9 +12,11 @@ use std::time::Duration;
 
 mod adopted;
 mod lost;
+mod stopped;
 mod words;
 
 use adopted::adopted;
+use stopped::{stopped_for_release, went_with};
 use words::{last_words, not_taken};
 
 const ITEM: &str = "k3s";
@@ -280,7 +282,8 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     }
     let service = spec.service();
     let taken_down = went_with(spec, facts, now);
-    if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() {
+    let released = stopped_for_release(facts, now);
+    if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() && !released {
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
@@ -292,22 +295,11 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let why = match (facts.unit.active, taken_down) {
         (ActiveState::Failed, _) => format!("it failed ({})", facts.unit.result),
         (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
+        _ if released => "it was stopped so that a volume could be released, and may run again".to_string(),
         _ => "it is not running".to_string(),
     };
     plan.step(ITEM, Action::Start, why);
     plan.after(BINARY_ITEM);
-}
-
-/// The volume that took K3s down: systemd stops K3s and then unmounts, in one go, when the disk went away. Who stops
-/// K3s and takes the disk away later leaves a longer gap between the two.
-fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
-    const IN_ONE_GO: u64 = 300_000;
-    let ended = facts.unit.ended;
-    spec.volumes.iter().map(String::as_str).find(|volume| {
-        let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
-        let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
-        numbers.is_some_and(|(left, back)| (ended..=ended.saturating_add(IN_ONE_GO)).contains(&left) && left <= back)
-    })
 }
 
 /// States how K3s stands, and waits for what is still to come.

@@ -186,6 +186,9 @@ impl Change for ClockOnly {
     fn grow<'a>(&'a self, _: &'a GrowOrder, _: &'a Progress) -> Fut<'a, ()> {
         none()
     }
+    fn tend<'a>(&'a self, _: &'a bowline_ports::TendOrder, _: &'a Progress) -> Fut<'a, ()> {
+        none()
+    }
     fn fetch<'a>(&'a self, _: &'a FetchOrder, _: &'a Progress) -> Fut<'a, ()> {
         none()
     }

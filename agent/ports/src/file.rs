@@ -41,6 +41,8 @@ pub struct Meta {
     pub kind: FileKind,
     /// Permission bits.
     pub mode: u32,
+    /// User and group, by number.
+    pub owner: (u32, u32),
     /// Bytes.
     pub size: u64,
     /// `major:minor` of the device it is (block devices) or else lies on.

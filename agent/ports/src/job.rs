@@ -16,6 +16,8 @@ pub struct FormatOrder {
     pub id: DeviceId,
     /// What to make.
     pub filesystem: Filesystem,
+    /// Where it will be mounted: nothing can be made there any more as long as it is not.
+    pub mount: PathBuf,
     /// The planned UUID.
     pub uuid: String,
     /// A file that has [`mark`](Self::mark) from just before the first byte is written, when all is proven, to the end.

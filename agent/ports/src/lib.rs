@@ -16,6 +16,7 @@ mod kubernetes;
 mod machine;
 mod metadata;
 mod objects;
+mod tend;
 mod unit;
 
 pub use ask::{Answered, Ask, Proofs};
@@ -28,6 +29,7 @@ pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
+pub use tend::{Access, NewDirectory, TendOrder, Work};
 pub use unit::{ActiveState, Unit};
 
 use std::collections::BTreeMap;
@@ -124,6 +126,9 @@ pub trait Change: Inspect {
     /// Grows a mounted filesystem to the size of its device, as a unit of PID 1; or follows the one that runs already.
     /// Refused when the device is not the one of the order, or not mounted there.
     fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Does something at a volume's mount point, as a unit of PID 1; or follows the one that runs already. Refused when
+    /// another device or filesystem is there than the order says.
+    fn tend<'a>(&'a self, order: &'a TendOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Downloads and verifies a file as a unit of PID 1; or follows the one that runs already.
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Server-side apply of a Node's labels as field manager `bowline`, without force: keys that we owned and

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use crate::complaint::{Complaint, quote};
 use crate::join::{self, Datastore, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 use crate::k3s::Mirror;
-use crate::model::{Arch, Cluster, Distribution, Role, is_normal};
+use crate::model::{Arch, Cluster, Distribution, Managed, Role, is_normal};
 use crate::options;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
 
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 16] = [
     "distribution",
+    "services",
     "version",
     "role",
     "servers",
@@ -29,34 +30,85 @@ pub(crate) const KEYS: [&str; 15] = [
     "config",
 ];
 
-const LATER: [&str; 4] = ["channel", "addons", "kubeconfig", "services"];
+const LATER: [&str; 3] = ["channel", "addons", "kubeconfig"];
+
+/// What `[cluster]` says of this node's Kubernetes.
+pub(crate) enum Kubernetes {
+    /// Bowline runs it.
+    Own(Box<Cluster>),
+    /// Something else does.
+    Managed(Managed),
+}
 
 /// Reads the table. None when it is not there or can not be used.
-pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<Cluster> {
+pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<Kubernetes> {
     let section = reader.section(root, "cluster")?;
     reader.known(&section, &KEYS, &LATER);
     reader.missing(&section, "distribution", "distribution = \"k3s\"");
-    reader.missing(&section, "role", "role = \"server\"");
-    let distribution = reader.choice(&section, "distribution", &[("k3s", Distribution::K3s)], &["microk8s", "none"]);
-    let role = reader.choice(&section, "role", &[("server", Role::Server), ("agent", Role::Agent)], &[]);
+    let kinds = [("k3s", Some(Distribution::K3s)), ("none", None)];
+    match reader.choice(&section, "distribution", &kinds, &["microk8s"]) {
+        Some(None) => Some(Kubernetes::Managed(managed(reader, &section))),
+        other => own(reader, &section, other.flatten()).map(|cluster| Kubernetes::Own(Box::new(cluster))),
+    }
+}
+
+/// `distribution = "none"`: the services that wait for the volumes are all there is to say.
+fn managed<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Managed {
+    for key in KEYS.iter().filter(|key| !["distribution", "services"].contains(key)) {
+        if let Some(item) = section.get(key) {
+            let text =
+                format!("`{}` is for a Kubernetes that Bowline runs, and `distribution` is \"none\"", section.key(key));
+            reader.complain(item.key, &section.key(key), Complaint::new(text).suggest("remove it"));
+        }
+    }
+    let mut services: Vec<String> = Vec::new();
+    for (service, at) in reader.texts(section, "services", service).unwrap_or_default() {
+        if services.contains(&service) {
+            let text = format!("the service {} is in the list twice", quote(&service));
+            reader.complain(at, &section.key("services"), Complaint::new(text));
+        } else {
+            services.push(service);
+        }
+    }
+    Managed { services }
+}
+
+/// The name of a service that is no template.
+fn service(text: &str) -> Result<String, Complaint> {
+    let name = text.strip_suffix(".service").unwrap_or_default();
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte));
+    if name.is_empty() || !plain || name.ends_with('@') || text.len() > 255 {
+        return Err(Complaint::new(format!("{} is no name of a service of systemd", quote(text)))
+            .suggest("services = [\"containerd.service\", \"kubelet.service\"]"));
+    }
+    Ok(text.to_owned())
+}
+
+fn own<'a>(reader: &mut Reader<'a>, section: &Section<'a>, distribution: Option<Distribution>) -> Option<Cluster> {
+    reader.missing(section, "role", "role = \"server\"");
+    if let (Some(_), Some(item)) = (distribution, section.get("services")) {
+        let text = "`cluster.services` is for `distribution = \"none\"`: of K3s it is known what waits for the volumes";
+        reader.complain(item.key, &section.key("services"), Complaint::new(text).suggest("remove it"));
+    }
+    let role = reader.choice(section, "role", &[("server", Role::Server), ("agent", Role::Agent)], &[]);
     if role != Some(Role::Agent) {
-        reader.missing(&section, "version", "version = \"v1.34.1+k3s1\"");
+        reader.missing(section, "version", "version = \"v1.34.1+k3s1\"");
     }
     let version = match section.get("version") {
         None => (role == Some(Role::Agent)).then_some(Version::OfServers),
-        Some(_) => reader.parsed(&section, "version").map(Version::Exact),
+        Some(_) => reader.parsed(section, "version").map(Version::Exact),
     };
-    let sha256 = sums(reader, &section);
-    let mirror: Option<Mirror> = reader.parsed(&section, "mirror");
-    let ca_file = reader.with(&section, "ca-file", absolute);
+    let sha256 = sums(reader, section);
+    let mirror: Option<Mirror> = reader.parsed(section, "mirror");
+    let ca_file = reader.with(section, "ca-file", absolute);
     if reader.whole {
-        check_mirror(reader, &section, mirror.as_ref(), sha256.is_empty());
+        check_mirror(reader, section, mirror.as_ref(), sha256.is_empty());
     }
-    let config = match reader.section(&section, "config") {
+    let config = match reader.section(section, "config") {
         Some(table) => options::read(reader, &table),
         None => BTreeMap::new(),
     };
-    let join = joining(reader, &section, role);
+    let join = joining(reader, section, role);
     let (distribution, version, role) = (distribution?, version?, role?);
     Some(Cluster { distribution, version, role, sha256, mirror, ca_file, config, join })
 }

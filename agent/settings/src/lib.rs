@@ -9,6 +9,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+mod access;
 mod cluster;
 mod complaint;
 mod disk;
@@ -40,6 +41,7 @@ mod volume;
 
 use std::path::PathBuf;
 
+pub use crate::access::{Directory, Mode, Owner};
 pub use crate::complaint::Complaint;
 pub use crate::disk::{DiskMatch, Size, Transport};
 pub use crate::duration::Span;
@@ -50,8 +52,8 @@ pub use crate::join::{Datastore, ENROLL_PORT, INIT_WAIT, Join, ServerAddress, Ti
 pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
 pub use crate::labels::{is_key as is_label_key, is_value as is_label_value};
 pub use crate::model::{
-    Allow, Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Log, LogLevel, METRICS_PORT, Metrics,
-    Node, Role, Settings, Volume, VolumeSource,
+    Allow, Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Log, LogLevel, METRICS_PORT, Managed,
+    Metrics, Node, Repair, Role, Settings, Volume, VolumeSource,
 };
 pub use crate::net::{Cidr, Listen, ListenHost};
 pub use crate::node::is_node_name;
@@ -155,11 +157,17 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let later =
         ["directory", "usage", "pressure", "reclaim", "registry", "secret", "manifest", "upgrade", "notify", "host"];
     reader.known(&root, &known, &later);
-    let cluster = cluster::read(reader, &root);
+    let (cluster, managed) = match cluster::read(reader, &root) {
+        Some(cluster::Kubernetes::Own(cluster)) => (Some(*cluster), None),
+        Some(cluster::Kubernetes::Managed(managed)) => (None, Some(managed)),
+        None => (None, None),
+    };
     let enroll = enroll::read(reader, &root);
     let enroll = together::check(reader, &root, cluster.as_ref(), enroll);
+    together::labels_need_k3s(reader, &root, managed.is_some());
     Settings {
         cluster,
+        managed,
         node: node::read(reader, &root),
         volumes: volume::read(reader, &root),
         enroll,

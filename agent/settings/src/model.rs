@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::access::{Directory, Mode, Owner};
 use crate::disk::DiskMatch;
 use crate::enroll::Enroll;
 use crate::join::{Join, Version};
@@ -23,6 +24,8 @@ pub const METRICS_PORT: u16 = 9787;
 pub struct Settings {
     /// `[cluster]`: what Kubernetes to run. None: only volumes and metrics.
     pub cluster: Option<Cluster>,
+    /// `[cluster] distribution = "none"`: something else runs it.
+    pub managed: Option<Managed>,
     /// `[node]`: who this node is.
     pub node: Node,
     /// `[[volume]]`, in the order of their first mention. Names, mount points
@@ -72,6 +75,13 @@ pub struct Cluster {
     /// `servers`, `ticket`, `key-file`, `datastore`, `init`: how the node comes in.
     #[serde(flatten)]
     pub join: Join,
+}
+
+/// A Kubernetes that something else manages, such as Kubespray.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Managed {
+    /// The services that wait for the volumes (`kubelet.service`); unique.
+    pub services: Vec<String>,
 }
 
 /// A Kubernetes distribution.
@@ -196,6 +206,14 @@ pub struct Volume {
     pub gate: bool,
     /// Whether its filesystem grows when its disk does.
     pub growth: bool,
+    /// Whether a filesystem that has to be repaired may be.
+    pub repair: Repair,
+    /// Whose its own directory is, kept; None leaves that as it is.
+    pub owner: Option<Owner>,
+    /// The mode of its own directory, kept; None leaves that as it is.
+    pub mode: Option<Mode>,
+    /// Made where they are missing; paths are unique.
+    pub directories: Vec<Directory>,
 }
 
 /// How a volume's disk is told from others.
@@ -267,6 +285,17 @@ pub enum Format {
     Never,
     /// It may, when it is proven blank.
     BlankOnly,
+}
+
+/// Whether a filesystem that has to be repaired may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repair {
+    /// It is refused, with the command that would do it.
+    #[default]
+    Never,
+    /// What loses nothing (`e2fsck -p`, `xfs_repair` without `-L`).
+    Safe,
 }
 
 /// `[metrics]`: where the metrics are served, and to whom.

@@ -43,7 +43,7 @@ fn the_reference_has_every_key() {
     assert_eq!(reference.warnings, []);
     let mut keys: Vec<String> = Vec::new();
     // An agent's own can not stand beside a server's: they are in its comments.
-    let elsewhere = ["sha256", "config", "labels", "allow", "ticket", "ticket-file"];
+    let elsewhere = ["sha256", "config", "labels", "allow", "ticket", "ticket-file", "services"];
     for (section, known) in [
         ("cluster", crate::cluster::KEYS.as_slice()),
         ("node", &crate::node::KEYS),
@@ -64,7 +64,7 @@ fn the_reference_has_every_key() {
         keys.push(format!("enroll.allow.kafka.{key}"));
     }
     keys.push("enroll.allow.kafka.grant.role".to_owned());
-    assert!(["ticket = ", "ticket-file = "].iter().all(|key| REFERENCE.contains(key)));
+    assert!(["ticket = ", "ticket-file = ", "services = "].iter().all(|key| REFERENCE.contains(key)));
     keys.push("volume.scratch.serial".to_owned());
     for key in keys {
         assert!(reference.origins.get(&key).is_some(), "{key} is not in it");

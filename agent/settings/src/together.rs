@@ -43,6 +43,17 @@ pub(crate) fn check<'a>(
     Some(enroll.unwrap_or_default())
 }
 
+/// Labels and taints are set with the credentials of a K3s that Bowline runs.
+pub(crate) fn labels_need_k3s<'a>(reader: &mut Reader<'a>, root: &Section<'a>, managed: bool) {
+    let Some(node) = reader.section(root, "node").filter(|_| managed && reader.whole) else { return };
+    for key in ["labels", "taints"] {
+        if let Some(item) = node.get(key) {
+            let text = format!("`{}` is not set with `distribution = \"none\"` yet", node.key(key));
+            reader.warn(item.key, &node.key(key), Complaint::new(text));
+        }
+    }
+}
+
 fn enrolment<'a>(reader: &mut Reader<'a>, cluster: Option<&Section<'a>>, role: Option<&str>, at: Spot) {
     let complaint = match (cluster, role) {
         (None, _) => Complaint::new("`enroll` is for servers, and there is no [cluster] here")

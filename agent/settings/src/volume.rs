@@ -3,18 +3,33 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::access;
 use crate::complaint::{Complaint, quote};
 use crate::disk;
-use crate::model::{Filesystem, Format, Volume, VolumeSource, is_normal};
+use crate::model::{Filesystem, Format, Repair, Volume, VolumeSource, is_normal};
 use crate::mounts;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
 use crate::tree::Item;
 
-pub(crate) const KEYS: [&str; 10] =
-    ["name", "device", "serial", "match", "mount", "filesystem", "options", "format", "gate", "growth"];
+pub(crate) const KEYS: [&str; 14] = [
+    "name",
+    "device",
+    "serial",
+    "match",
+    "mount",
+    "filesystem",
+    "options",
+    "format",
+    "gate",
+    "growth",
+    "repair",
+    "owner",
+    "mode",
+    "directories",
+];
 
-const LATER: [&str; 5] = ["directories", "persistent-volume", "repair", "owner", "mode"];
+const LATER: [&str; 1] = ["persistent-volume"];
 
 /// Reads all volumes.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
@@ -67,6 +82,11 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
     let format = reader.choice(section, "format", &formats, &[]);
     let gate = reader.boolean(section, "gate");
     let growth = reader.boolean(section, "growth");
+    let repairs = [("never", Repair::Never), ("safe", Repair::Safe)];
+    let repair = reader.choice(section, "repair", &repairs, &[]);
+    let owner = reader.parsed(section, "owner");
+    let mode = reader.parsed(section, "mode");
+    let directories = access::directories(reader, section);
     Some(Volume {
         name: name?,
         source: source?,
@@ -76,6 +96,10 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
         format: format.unwrap_or_default(),
         gate: gate.unwrap_or(true),
         growth: growth.unwrap_or(true),
+        repair: repair.unwrap_or_default(),
+        owner,
+        mode,
+        directories,
     })
 }
 

@@ -4,6 +4,7 @@
 use crate::facts::{Facts, MountPoint, VolumeFacts};
 use crate::find::{describe, find, key, named_instead, why_not};
 use crate::intent::{Intent, planned_uuid};
+use crate::others::{self, Claim};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
@@ -12,18 +13,34 @@ use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
 
+mod leaving;
 mod mounted;
+mod services;
 mod unmounted;
 
+pub(crate) use leaving::forgotten;
 use mounted::mounted;
-use unmounted::unmounted;
+pub(crate) use services::services;
+use unmounted::{Place, unmounted};
 
 const ARRIVAL: Duration = Duration::from_secs(180);
 
 pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &mut Plan<Action>) {
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
-    gates(spec, volume, seen, &item, plan);
+    gates(spec, volume, seen, facts, &item, plan);
+    match &seen.released {
+        Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
+        Some(Err(broken)) => {
+            let (what, why) = (
+                format!("use the volume {}", volume.name),
+                format!("whether it was released can not be read: {broken}"),
+            );
+            let hint = format!("`bowline volumes take {}` takes it back", volume.name);
+            return plan.refuse(item, what, why, hint);
+        }
+        None => {}
+    }
     retire(volume, seen, &item, plan);
     let device = match find(volume, seen.number.as_deref(), &facts.devices) {
         Found::One(device) => device,
@@ -56,11 +73,34 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             "correct `device` or `serial` of one of the two, or remove it from the settings; nothing was touched",
         );
     }
+    if let Some(other) = contradiction(volume, device, facts) {
+        let (path, mount) = (device.path.display(), volume.mount.display());
+        return plan.refuse(
+            item,
+            format!("use {path} for {}", volume.name),
+            format!(
+                "{} mounts {} at {}{}, and the settings {path} at {mount}",
+                other.by,
+                other.what,
+                other.at.display(),
+                if other.fstype.is_empty() { String::new() } else { format!(" as {}", other.fstype) },
+            ),
+            "remove that line or unit (and `systemctl daemon-reload`), or correct the settings; nothing was touched",
+        );
+    }
+    if let Some(part) = facts.cloud_config.as_deref().and_then(|text| others::cloud_init(text, device)) {
+        let text = format!(
+            "cloud-init was told of {} as well (`{part}`): what that does, it does before Bowline looks, and without its care; \
+             remove it from the user-data",
+            device.path.display()
+        );
+        plan.note(&item, text);
+    }
     if let Some(not) = why_not(device, volume) {
         return plan.refuse(item, format!("use {} for {}", device.path.display(), volume.name), not.reason, not.hint);
     }
     if let Some(mount) = facts.mounts.iter().rfind(|m| m.target == volume.mount) {
-        return mounted(volume, seen, device, mount, &item, plan);
+        return mounted(volume, seen, device, mount, facts, &item, plan);
     }
     if let Some(outer) = outer(spec, volume, facts) {
         let what = format!("the volume {} at {}", outer.name, outer.mount.display());
@@ -69,7 +109,7 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
     }
     if let Some(Job::Running(_)) = &seen.job {
         // Followed, never begun again from here: should it have ended, the proof decides anew.
-        let order = intent(volume, device).order(false);
+        let order = intent(volume, device).order(&volume.mount, false);
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     match &seen.mount_point {
@@ -92,7 +132,10 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
         }
     }
     match &seen.probe {
-        Some(Ok(probe)) => unmounted(volume, seen, device, probe, &item, plan),
+        Some(Ok(probe)) => {
+            let other = in_charge(volume, device, facts);
+            unmounted(Place { volume, seen, device, other, item: &item }, probe, plan);
+        }
         Some(Err(error)) => plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
@@ -129,6 +172,20 @@ fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &F
         let number = seen.as_ref().ok()?.number.as_deref();
         matches!(find(other, number, &facts.devices), Found::One(one) if same(one)).then_some(other)
     })
+}
+
+/// What somebody else says of this disk, or of this place, and is not what the settings say.
+fn contradiction<'a>(volume: &Volume, device: &BlockDevice, facts: &'a Facts) -> Option<&'a Claim> {
+    let fstype = filesystem(volume).name();
+    facts.claims.iter().find(|claim| {
+        let (names, here) = (claim.names(device), claim.at == volume.mount);
+        (names || here) && !(names && claim.agrees(&volume.mount, fstype))
+    })
+}
+
+/// What somebody else says of this disk, and is what the settings say.
+fn in_charge<'a>(volume: &Volume, device: &BlockDevice, facts: &'a Facts) -> Option<&'a Claim> {
+    facts.claims.iter().find(|claim| claim.names(device) && claim.agrees(&volume.mount, filesystem(volume).name()))
 }
 
 /// The volume beneath whose mount point this one is mounted, as long as it is not there.
@@ -175,7 +232,7 @@ fn missing(volume: &Volume, facts: &Facts, item: &str, plan: &mut Plan<Action>) 
 }
 
 /// The gate on every service that must not run without the volume.
-fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
+fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
     let wanted = gate_text(volume);
     let mut set = true;
     for service in &spec.services {
@@ -192,25 +249,21 @@ fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, item: &str, plan: 
             plan.step(item, Action::Remove { path }, "`gate = false`: Kubernetes does not need this volume");
         }
     }
+    for (_, path) in facts.stray_gates.iter().filter(|(name, _)| *name == volume.name) {
+        plan.step(item, Action::Remove { path: path.clone() }, "the settings do not name this service any more");
+    }
     if volume.gate && set {
         plan.state(format!("gate/{}", volume.name), "set");
     }
 }
 
-/// Mount units for an earlier `mount`: at the next boot they would mount the volume there again.
+/// Mount units for an earlier `mount`: the volume is unmounted there when nothing uses it any more.
 fn retire(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
     for former in &seen.former {
-        let (unit, at) = (&former.unit, former.at.display());
-        if former.mounted {
-            let text = format!(
-                "{unit} still mounts at {at}, as the settings said earlier; when nothing uses that any more, \
-                 `systemctl disable --now {unit}` ends it"
-            );
-            plan.note(item, text);
-        } else {
-            let why = format!("the settings said {at} earlier, and now {}", volume.mount.display());
-            plan.step(item, Action::Retire { unit: unit.clone() }, why);
-        }
+        let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
+        let unit = Some(former.unit.clone());
+        let number = former.mount.as_ref().map(|mount| mount.number.as_str()).unwrap_or_default();
+        plan.step(item, leaving::retire(&volume.name, unit, &former.at, number, true), why);
     }
 }
 

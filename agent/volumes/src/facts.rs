@@ -2,9 +2,11 @@
 
 use crate::decide::filesystem;
 use crate::intent::Intent;
-use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
-use crate::{Found, Volumes, find, why_not};
-use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Mount, PortError, Probe, Unit};
+use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
+use crate::release::STOPPED;
+use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of};
+use crate::{Found, Released, Volumes, find, why_not};
+use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +20,29 @@ pub struct Facts {
     pub mounts: Vec<Mount>,
     /// One for each volume of the settings, in their order; a disk that fails must not hide the others.
     pub volumes: Vec<Result<VolumeFacts, PortError>>,
-    /// Names of volumes whose gate is still there though the settings have forgotten them.
-    pub left_behind: Vec<String>,
+    /// What others say is mounted where.
+    pub claims: Vec<Claim>,
+    /// What cloud-init was told.
+    pub cloud_config: Option<String>,
+    /// What is there of volumes that are not in the settings any more, by their names.
+    pub orphans: Vec<Orphan>,
+    /// Gates of volumes of the settings on services that are not Kubernetes's any more.
+    pub stray_gates: Vec<(String, PathBuf)>,
+    /// The gated services; read only while a volume is released, and where they are started from here.
+    pub services: Vec<(String, Unit)>,
+    /// When services were stopped for a release, in seconds since boot.
+    pub stopped: Option<String>,
+}
+
+/// What Bowline made for a volume that the settings have forgotten.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Orphan {
+    /// Its name.
+    pub volume: String,
+    /// Mount units: the name, where it mounts, and what is mounted there.
+    pub units: Vec<(String, PathBuf, Option<Mount>)>,
+    /// Files of its gates.
+    pub gates: Vec<PathBuf>,
 }
 
 /// What was read for one volume.
@@ -31,12 +54,24 @@ pub struct VolumeFacts {
     pub probe: Option<Result<Probe, PortError>>,
     /// How many bytes of its mounted device the filesystem takes, where that could be read.
     pub extent: Result<Option<u64>, PortError>,
+    /// Whether its mounted filesystem answers.
+    pub answer: Result<(), PortError>,
+    /// Errors that its mounted filesystem has met since it was made (ext4 counts them).
+    pub errors: u64,
     /// Growing it to the size that the device has now, under way or ended since boot.
     pub growing: Option<Job>,
     /// The record of a formatting that was begun, or why it can not be read.
     pub intent: Option<Result<Intent, String>>,
     /// The mark that writing was begun.
     pub begun: Option<String>,
+    /// A person released it, or why that can not be read.
+    pub released: Option<Result<Released, String>>,
+    /// Unmounting it, under way or ended since boot. Read only when it was released.
+    pub unmounting: Option<Job>,
+    /// Owner and mode of its own directory, where it is mounted and the settings say something of them.
+    pub root: Option<Meta>,
+    /// Directories of the settings that are not on it; read only where it is mounted.
+    pub missing: Vec<PathBuf>,
     /// `mkfs` under way or ended since boot.
     pub job: Option<Job>,
     /// The mount unit as systemd knows it.
@@ -60,8 +95,8 @@ pub struct Former {
     pub unit: String,
     /// Where it mounts.
     pub at: PathBuf,
-    /// Something is mounted there.
-    pub mounted: bool,
+    /// What is mounted there.
+    pub mount: Option<Mount>,
 }
 
 /// What stands at a mount point, beneath any mount.
@@ -91,10 +126,7 @@ impl Volumes {
 }
 
 pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts, PortError> {
-    if spec.volumes.is_empty() && spec.services.is_empty() {
-        return Ok(Facts { devices: Vec::new(), mounts: Vec::new(), volumes: Vec::new(), left_behind: Vec::new() });
-    }
-    let own = own_mounts(host).await?;
+    let (own, foreign) = mount_units(host).await?;
     let mut looks = 0;
     let (devices, mounts, volumes) = loop {
         let mounts = host.mounts().await?;
@@ -114,8 +146,18 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
             break (devices, mounts, volumes);
         }
     };
-    let left_behind = left_behind(spec, host).await?;
-    Ok(Facts { devices, mounts, volumes, left_behind })
+    let (orphans, stray_gates) = strays(spec, &own, &mounts, host).await?;
+    let mut services = Vec::new();
+    if spec.starts || volumes.iter().flatten().any(|seen| seen.released.is_some()) {
+        for service in &spec.services {
+            services.push((service.clone(), host.unit(service).await?));
+        }
+    }
+    let stopped = host.read(Path::new(STOPPED)).await?.map(|file| file.text());
+    let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
+    let claims = fstab.into_iter().chain(foreign).collect();
+    let cloud_config = host.read(Path::new(CLOUD_CONFIG)).await.ok().flatten().map(|file| file.text());
+    Ok(Facts { devices, mounts, volumes, claims, cloud_config, orphans, stray_gates, services, stopped })
 }
 
 async fn observe_volume(
@@ -146,11 +188,33 @@ async fn observe_volume(
         _ => None,
     };
     let (mut extent, mut growing) = (Ok(None), None);
+    let (mut answer, mut errors) = (Ok(()), 0);
     if let Found::One(device) = find(volume, number.as_deref(), devices)
         && device.mounted_at.contains(&volume.mount)
     {
         extent = host.extent(&device.path, filesystem(volume)).await;
         growing = host.job(&GrowOrder::job(&volume.name, device.id.size)).await?;
+        answer = host.space(&volume.mount).await.map(drop);
+        let count = Path::new("/sys/fs/ext4").join(device.path.file_name().unwrap_or_default()).join("errors_count");
+        let text = host.read(&count).await.ok().flatten().map(|file| file.text());
+        errors = text.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    }
+    let released = host.read(&Released::path_of(&volume.name)).await?.map(|file| {
+        let path = Released::path_of(&volume.name);
+        serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", path.display()))
+    });
+    let unmounting = match released {
+        Some(_) => host.job(&format!("unmount-{}", volume.name)).await?,
+        None => None,
+    };
+    let (mut root, mut missing) = (None, Vec::new());
+    if mounted && (volume.owner.is_some() || volume.mode.is_some()) {
+        root = host.meta(&volume.mount).await?;
+    }
+    for directory in volume.directories.iter().filter(|_| mounted) {
+        if host.meta(&volume.mount.join(&directory.path)).await?.is_none() {
+            missing.push(directory.path.clone());
+        }
     }
     let intent = host.read(&Intent::path_of(&volume.name)).await?.map(|file| {
         serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", Intent::path_of(&volume.name).display()))
@@ -171,9 +235,15 @@ async fn observe_volume(
         number,
         probe,
         extent,
+        answer,
+        errors,
         growing,
         intent,
         begun,
+        released,
+        unmounting,
+        root,
+        missing,
         job,
         unit,
         disk_came,
@@ -201,35 +271,64 @@ async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<M
     })
 }
 
-async fn left_behind(spec: &Volumes, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
-    let mut names = Vec::new();
-    for service in &spec.services {
-        let folder = format!("/etc/systemd/system/{service}.d");
-        for file in host.list(Path::new(&folder)).await?.unwrap_or_default() {
-            let name = file.strip_prefix("50-bowline-volume-").and_then(|f| f.strip_suffix(".conf"));
-            if let Some(name) = name.filter(|name| !spec.volumes.iter().any(|v| v.name == *name)) {
-                names.push(name.to_string());
+/// What is there of volumes that the settings do not have, and gates on services that they do not name.
+async fn strays(
+    spec: &Volumes,
+    own: &[(String, String)],
+    mounts: &[Mount],
+    host: &dyn Inspect,
+) -> Result<(Vec<Orphan>, Vec<(String, PathBuf)>), PortError> {
+    let mut orphans = BTreeMap::<String, Orphan>::new();
+    let mut gates = Vec::new();
+    let known = |name: &str| spec.volumes.iter().any(|volume| volume.name == name);
+    for (unit, text) in own {
+        let at = text.lines().find_map(|line| line.strip_prefix("Where=")).map(PathBuf::from);
+        // One that is another volume's by now is written over, not removed.
+        if let (Some(name), Some(at)) = (volume_of(text), at)
+            && !known(name)
+            && spec.volumes.iter().all(|volume| mount_unit_name(&volume.mount) != *unit)
+        {
+            let mount = mounts.iter().rfind(|mount| mount.target == at).cloned();
+            orphans.entry(name.to_owned()).or_default().units.push((unit.clone(), at, mount));
+        }
+    }
+    let folders = host.list(Path::new(UNITS)).await?.unwrap_or_default();
+    for folder in folders.iter().filter(|name| name.ends_with(".service.d")) {
+        let service = folder.trim_end_matches(".d");
+        for file in host.list(&Path::new(UNITS).join(folder)).await?.unwrap_or_default() {
+            let Some(name) = file.strip_prefix("50-bowline-volume-").and_then(|f| f.strip_suffix(".conf")) else {
+                continue;
+            };
+            let path = gate_path(service, name);
+            if !known(name) {
+                orphans.entry(name.to_owned()).or_default().gates.push(path);
+            } else if spec.services.iter().all(|one| one != service) {
+                gates.push((name.to_owned(), path));
             }
         }
     }
-    names.sort();
-    names.dedup();
-    Ok(names)
+    for (name, orphan) in &mut orphans {
+        orphan.volume = name.clone();
+    }
+    Ok((orphans.into_values().collect(), gates))
 }
 
-/// Mount units that Bowline wrote: names and texts.
-async fn own_mounts(host: &dyn Inspect) -> Result<Vec<(String, String)>, PortError> {
+/// The mount units of this machine: names and texts of those that Bowline wrote, and what the others say.
+async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, String)>, Vec<Claim>), PortError> {
     let folder = Path::new(UNITS);
-    let mut own = Vec::new();
-    for name in host.list(folder).await?.unwrap_or_default() {
-        if name.ends_with(".mount")
-            && let Some(file) = host.read(&folder.join(&name)).await?
-            && file.text().starts_with(MARK)
-        {
-            own.push((name, file.text()));
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    for name in host.list(folder).await?.unwrap_or_default().into_iter().filter(|name| name.ends_with(".mount")) {
+        let path = folder.join(&name);
+        // A masked one is no regular file.
+        let Some(file) = host.read(&path).await.ok().flatten() else { continue };
+        let text = file.text();
+        if text.starts_with(MARK) {
+            own.push((name, text));
+        } else {
+            foreign.extend(others::unit(&path, &text));
         }
     }
-    Ok(own)
+    Ok((own, foreign))
 }
 
 /// Those of this volume for another mount point. One that is another volume's by now is written over, not removed.
@@ -239,8 +338,8 @@ fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], mounts: &[M
     for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
         let Some(at) = text.lines().find_map(|l| l.strip_prefix("Where=")).map(PathBuf::from) else { continue };
         if spec.volumes.iter().all(|v| mount_unit_name(&v.mount) != *unit) {
-            let mounted = mounts.iter().any(|m| m.target == at);
-            found.push(Former { unit: unit.clone(), at, mounted });
+            let mount = mounts.iter().rfind(|m| m.target == at).cloned();
+            found.push(Former { unit: unit.clone(), at, mount });
         }
     }
     found

@@ -43,13 +43,19 @@ impl Intent {
         [Self::begun_of(volume), Self::path_of(volume)]
     }
 
-    /// The order that it announces; `resume` when it was begun and cut off.
-    pub fn order(&self, resume: bool) -> FormatOrder {
+    /// What its mark says.
+    pub fn mark(&self) -> String {
+        self.order(Path::new(""), false).mark()
+    }
+
+    /// The order that it announces, for a volume to be mounted there; `resume` when it was begun and cut off.
+    pub fn order(&self, mount: &Path, resume: bool) -> FormatOrder {
         FormatOrder {
             volume: self.volume.clone(),
             device: self.device.clone(),
             id: self.id.clone(),
             filesystem: self.filesystem,
+            mount: mount.to_path_buf(),
             uuid: self.uuid.clone(),
             begun: Self::begun_of(&self.volume),
             resume,

@@ -5,6 +5,8 @@
 //! - `find`: which device a volume means, and why others are not it.
 //! - `decide`: the plan of one volume.
 //! - `units`: the text of the mount unit and of the gate.
+//! - `others`: what fstab, other mount units and cloud-init say of the same disk.
+//! - `release`: the record that a person released a volume.
 //! - `intent`: what is on record before the first byte is written to a device, and the mark that it was.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
@@ -13,19 +15,23 @@ mod decide;
 mod facts;
 mod find;
 mod intent;
+mod others;
+mod release;
 mod units;
 
-pub use facts::{Facts, Former, MountPoint, VolumeFacts};
+pub use facts::{Facts, Former, MountPoint, Orphan, VolumeFacts};
 pub use find::{Found, WhyNot, find, why_not, why_other};
 pub use intent::{Intent, planned_uuid};
+pub use others::Claim;
+pub use release::Released;
 pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress};
+use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The volumes of the settings.
 pub struct Volumes {
@@ -33,6 +39,8 @@ pub struct Volumes {
     pub volumes: Vec<Volume>,
     /// The services that must not run without the gated volumes (`k3s.service`).
     pub services: Vec<String>,
+    /// Whether those that could not start for want of a volume are started from here; else another capability does it.
+    pub starts: bool,
 }
 
 /// One change to a disk, its units or the record of what is about to be done to it.
@@ -62,11 +70,32 @@ pub enum Action {
         /// The file.
         path: PathBuf,
     },
-    /// Disable and remove a mount unit of ours that mounts nothing any more.
+    /// Unmount, then disable and remove the mount unit.
     Retire {
-        /// The mount unit.
-        unit: String,
+        /// The mount unit; `None` where somebody else's mounts it.
+        unit: Option<String>,
+        /// To unmount.
+        order: TendOrder,
     },
+    /// Stop a service that uses a volume which was released.
+    Stop {
+        /// It.
+        service: String,
+    },
+    /// Start a service that waited for the volumes.
+    Start {
+        /// It.
+        service: String,
+    },
+    /// Drop the record that a volume was released.
+    TakeBack {
+        /// Which.
+        volume: String,
+    },
+    /// Owner, mode and directories.
+    Arrange(TendOrder),
+    /// Unmount what is left of a disk that is gone.
+    Unmount(TendOrder),
     /// Have systemd read its unit files again.
     Reload,
     /// Mount at every boot.
@@ -82,6 +111,8 @@ pub enum Action {
         unit: String,
         /// Where.
         at: PathBuf,
+        /// What has to be done before; `None` for a filesystem that was just made.
+        prepare: Option<TendOrder>,
     },
 }
 
@@ -94,7 +125,15 @@ impl fmt::Display for Action {
             Self::Forget { volume, .. } => write!(f, "drop the record of formatting {volume}"),
             Self::Write { path, .. } => write!(f, "write {}", path.display()),
             Self::Remove { path } => write!(f, "remove {}", path.display()),
-            Self::Retire { unit } => write!(f, "disable and remove {unit}"),
+            Self::Retire { unit: Some(unit), order } => {
+                write!(f, "unmount {}, and remove {unit}", order.mount.display())
+            }
+            Self::Retire { unit: None, order } => write!(f, "unmount {}", order.mount.display()),
+            Self::Start { service } => write!(f, "start {service}"),
+            Self::Stop { service } => write!(f, "stop {service}"),
+            Self::TakeBack { volume } => write!(f, "drop the record that {volume} was released"),
+            Self::Unmount(order) => write!(f, "unmount {}", order.mount.display()),
+            Self::Arrange(order) => write!(f, "set up owner, mode and directories at {}", order.mount.display()),
             Self::Reload => f.write_str("have systemd read its unit files again"),
             Self::Enable { unit } => write!(f, "enable {unit} for every boot"),
             Self::Mount { at, .. } => write!(f, "mount {}", at.display()),
@@ -119,9 +158,12 @@ impl Capability for Volumes {
                 Err(error) => decide::blind(volume, error, &mut plan),
             }
         }
-        for name in &facts.left_behind {
-            let text = "is no longer in the settings; its mount, gate and data are left as they are";
-            plan.note(format!("volume/{name}"), text);
+        decide::services(self, facts, &mut plan);
+        if let Some(stopped) = &facts.stopped {
+            plan.state("stopped-for-release", stopped.clone());
+        }
+        for orphan in &facts.orphans {
+            decide::forgotten(orphan, &mut plan);
         }
         plan
     }
@@ -152,15 +194,29 @@ impl Capability for Volumes {
                 host.remove(path).await?;
                 host.reload_units().await
             }
-            Action::Retire { unit } => {
-                for path in units::files_of_mount_unit(unit) {
+            Action::Retire { unit, order } => {
+                host.tend(order, progress).await?;
+                for path in unit.iter().flat_map(|unit| units::files_of_mount_unit(unit)) {
                     host.remove(&path).await?;
                 }
                 host.reload_units().await
             }
+            Action::Start { service } => host.start_no_block(service).await,
+            Action::Stop { service } => {
+                let now = host.clock().await?.uptime;
+                host.write(Path::new(release::STOPPED), now.to_string().as_bytes(), 0o600).await?;
+                host.stop_no_block(service).await
+            }
+            Action::TakeBack { volume } => host.remove(&Released::path_of(volume)).await,
+            Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { unit } => host.enable(unit).await,
-            Action::Mount { unit, .. } => host.start(unit).await,
+            Action::Mount { unit, prepare, .. } => {
+                if let Some(order) = prepare {
+                    host.tend(order, progress).await?;
+                }
+                host.start(unit).await
+            }
         }
     }
 }

@@ -14,9 +14,15 @@ fn a_volume_that_can_not_be_looked_at_is_told_and_the_others_go_on() {
         number: None,
         probe: None,
         extent: Ok(None),
+        answer: Ok(()),
+        errors: 0,
         growing: None,
         intent: None,
         begun: None,
+        released: None,
+        unmounting: None,
+        root: None,
+        missing: Vec::new(),
         job: None,
         unit: bowline_ports::Unit::not_found(),
         disk_came: 0,
@@ -26,9 +32,18 @@ fn a_volume_that_can_not_be_looked_at_is_told_and_the_others_go_on() {
         mount_point: MountPoint::Free,
     };
     let error = PortError::new(ErrorKind::Other, "listing /mnt/broken: Input/output error");
-    let facts =
-        Facts { devices: Vec::new(), mounts: Vec::new(), volumes: vec![Err(error), Ok(seen)], left_behind: Vec::new() };
-    let plan = Volumes { volumes, services: Vec::new() }.plan(&facts, &Conditions::default());
+    let facts = Facts {
+        devices: Vec::new(),
+        mounts: Vec::new(),
+        volumes: vec![Err(error), Ok(seen)],
+        claims: Vec::new(),
+        cloud_config: None,
+        orphans: Vec::new(),
+        stray_gates: Vec::new(),
+        services: Vec::new(),
+        stopped: None,
+    };
+    let plan = Volumes { volumes, services: Vec::new(), starts: false }.plan(&facts, &Conditions::default());
     let waits: Vec<_> = plan.waits.iter().map(|w| (w.item.as_str(), w.what.as_str())).collect();
     assert_eq!(
         waits,

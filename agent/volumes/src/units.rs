@@ -10,6 +10,17 @@ pub(crate) const UNITS: &str = "/etc/systemd/system";
 /// The first line of every file that Bowline writes begins like this.
 pub(crate) const MARK: &str = "# Written by Bowline";
 
+/// Whether a file's text says that Bowline wrote it.
+pub(crate) fn written_by_bowline(text: &str) -> bool {
+    text.starts_with(MARK)
+}
+
+/// The volume that a mount unit of ours is of.
+pub(crate) fn volume_of(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix(MARK)?.strip_prefix(" from [[volume]] name = \"")?;
+    rest.split_once('"').map(|(name, _)| name)
+}
+
 /// The name that systemd demands of the mount unit of a path: `systemd-escape --path --suffix=mount`.
 pub fn mount_unit_name(mount: &Path) -> String {
     unit_name(mount, "mount")

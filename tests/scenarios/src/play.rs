@@ -133,6 +133,8 @@ impl Story {
             }
             Event::Enable { unit } => self.host.enable(unit).await.map_err(failed)?,
             Event::Stop { unit } => self.host.stop(unit),
+            Event::Use { mount } => self.host.use_mount(Some(mount)),
+            Event::LetGo => self.host.use_mount(None),
             Event::Settings { text } => self.change_settings(text),
         }
         // As the daemon is woken by its events.

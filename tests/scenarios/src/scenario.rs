@@ -133,6 +133,13 @@ pub enum Event {
         /// Which.
         unit: String,
     },
+    /// Somebody uses what is mounted there.
+    Use {
+        /// Where.
+        mount: PathBuf,
+    },
+    /// Nobody uses any mount any more.
+    LetGo,
     /// Somebody writes the settings anew.
     Settings {
         /// All of them.
@@ -162,6 +169,8 @@ impl Event {
             Self::Start { unit } => format!("somebody starts {unit}"),
             Self::Enable { unit } => format!("somebody enables {unit}"),
             Self::Stop { unit } => format!("somebody stops {unit}"),
+            Self::Use { mount } => format!("somebody uses {}", mount.display()),
+            Self::LetGo => "nobody uses it any more".into(),
             Self::Settings { .. } => "the settings are written anew".into(),
         }
     }

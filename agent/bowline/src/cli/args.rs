@@ -64,10 +64,13 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Every block device, and for every volume why each device is or is not the one
+    #[command(args_conflicts_with_subcommands = true)]
     Volumes {
         /// As JSON
         #[arg(long)]
         json: bool,
+        #[command(subcommand)]
+        command: Option<Volumes>,
     },
     /// Print the ticket that lets one machine in under this name; needs the cluster key only, and works anywhere
     Ticket {
@@ -131,6 +134,25 @@ impl From<TicketRole> for Role {
     }
 }
 
+/// What is done with one volume.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volumes {
+    /// Make its disk ready to be detached and used by another machine: moves the pods that use it, stops Kubernetes if it
+    /// must, unmounts and writes all out (exit 3: not yet). It stays so until the disk is gone, or is taken back
+    Release {
+        /// The volume's name
+        name: String,
+        /// How long it may take, each of moving the pods and unmounting
+        #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
+        timeout: Duration,
+    },
+    /// Take a released volume back: it is mounted again
+    Take {
+        /// The volume's name
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nodes {
     /// End the claim of a name: its ticket is refused until the cluster key changes
@@ -147,6 +169,10 @@ pub(crate) enum Internal {
     Fetch { order: PathBuf },
     /// Make the filesystem that an order says; runs as a unit of its own
     Format { order: PathBuf },
+    /// Grow a filesystem as an order says; runs as a unit of its own
+    Grow { order: PathBuf },
+    /// Do what an order says at a volume's mount point; runs as a unit of its own
+    Tend { order: PathBuf },
     /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
     Guard { order: PathBuf, closed: PathBuf },
     /// Take away what is in the cluster for as long as Bowline is; what the package's removal runs
@@ -179,6 +205,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn every_work_in_a_unit_of_its_own_has_its_command() {
+        for verb in bowline_host::real::job::VERBS {
+            let args = Args::try_parse_from(["bowline", "internal", verb, "/run/bowline/jobs/x.order.json"]);
+            assert!(args.is_ok(), "{verb}: {args:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -117,7 +117,7 @@ async fn examine(
     }
 
     let services = crate::wiring::services(wanted);
-    let volumes = bowline_volumes::Volumes { volumes: wanted.volumes.clone(), services };
+    let volumes = bowline_volumes::Volumes { volumes: wanted.volumes.clone(), services, starts: false };
     let group = volumes::diagnose(&volumes, &volumes::gather(host, &volumes).await, &all);
     add(&mut all, group);
 

@@ -2,11 +2,8 @@
 //!
 //! That the machine is to leave stands in a file, which the capability `join` follows, in the daemon or here: what was
 //! interrupted goes on.
-//!
-//! - `drain`: moves the pods away before.
 
-mod drain;
-
+use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
 use bowline_cluster::service;
 use bowline_host::real::RealHost;
@@ -41,7 +38,7 @@ async fn leave(
     folder: &Path,
     loaded: &Loaded,
     role: Role,
-    drain: bool,
+    drained: bool,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
     if host.read(Path::new(LEFT)).await?.is_none() {
@@ -54,12 +51,13 @@ async fn leave(
             // Before anything is touched: somebody has to be there to take it out.
             Role::Server => (k3s_admin_kubeconfig(), others(host, &loaded.settings, &name).await?),
         };
-        if drain {
-            drain::drain(&host.objects(kubeconfig), &name, timeout).await?;
+        if drained {
+            let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
+            drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, timeout).await?;
         }
-        let left = Left { since: host.clock().await?.unix, issuers, given_back: None, drained: drain };
+        let left = Left { since: host.clock().await?.unix, issuers, given_back: None, drained };
         host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
-    } else if drain {
+    } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
     }
     // In short looks: when it has left, what it waits for is to be asked back.

@@ -16,7 +16,7 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
     let filesystems: Vec<_> =
         mounts.into_iter().zip(spaces).map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
     let volumes: Vec<_> = loaded.settings.volumes.iter().map(|v| v.name.clone()).collect();
-    let k3s = match crate::wiring::services(&loaded.settings).first() {
+    let k3s = match crate::wiring::k3s(&loaded.settings) {
         Some(service) => host.unit(service).await.ok().filter(|u| u.load == "loaded"),
         None => None,
     };

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod config;
 mod doctor;
+mod drain;
 mod internal;
 mod leave;
 pub(crate) mod load;
@@ -12,6 +13,7 @@ mod metrics;
 mod nodes;
 mod output;
 mod plan;
+mod release;
 mod retire;
 mod status;
 mod ticket;
@@ -64,7 +66,8 @@ async fn run(args: Args) -> ExitCode {
         Command::Apply { wait } => apply::run(&settings, wait).await,
         Command::Status { json, wait_ready } => status::run(json, wait_ready).await,
         Command::Doctor { json } => doctor::run(&settings, json).await,
-        Command::Volumes { json } => volumes::run(&settings, json).await,
+        Command::Volumes { command: Some(command), .. } => release::run(&settings, command).await,
+        Command::Volumes { json, command: None } => volumes::run(&settings, json).await,
         Command::Ticket { name, role, key_file, cloud_init } => {
             ticket::run(&settings, &name, role.into(), key_file, cloud_init).await
         }

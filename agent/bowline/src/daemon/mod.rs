@@ -241,7 +241,7 @@ impl Daemon {
             counters: self.counters.clone(),
             enrolments: self.issuing.counted(&self.settings),
             volumes: self.settings.volumes.iter().map(|v| v.name.clone()).collect(),
-            services: wiring::services(&self.settings),
+            k3s: wiring::k3s(&self.settings),
             sampler: self.sampler.clone(),
         };
         self.listeners.adjust(&self.settings, address, pages).await;

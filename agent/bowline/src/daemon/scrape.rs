@@ -24,8 +24,8 @@ pub(crate) struct Pages {
     /// Where the settings make an issuer.
     pub(crate) enrolments: Option<Enrolments>,
     pub(crate) volumes: Vec<String>,
-    /// The services of Kubernetes.
-    pub(crate) services: Vec<String>,
+    /// K3s's service, where Bowline runs it.
+    pub(crate) k3s: Option<&'static str>,
     pub(crate) sampler: Sampler,
 }
 
@@ -64,7 +64,7 @@ impl Pages {
         self.counters.scraped();
         // A bus that hangs costs one series, not the scrape.
         let k3s = async {
-            let unit = self.host.unit(self.services.first()?);
+            let unit = self.host.unit(self.k3s?);
             tokio::time::timeout(Duration::from_secs(1), unit).await.ok()?.ok()
         };
         let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), k3s);

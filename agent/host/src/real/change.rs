@@ -2,7 +2,9 @@
 
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
-use bowline_ports::{Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Progress, Proofs, TaintChange};
+use bowline_ports::{
+    Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Progress, Proofs, TaintChange, TendOrder,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -76,6 +78,10 @@ impl Change for RealHost {
     }
 
     fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn tend<'a>(&'a self, order: &'a TendOrder, progress: &'a Progress) -> Fut<'a, ()> {
         Box::pin(self.jobs.run(&self.bus, order, progress))
     }
 

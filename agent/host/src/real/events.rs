@@ -2,6 +2,7 @@
 //! of event is told at most once in half a second, the first at once.
 
 mod devices;
+mod filesystems;
 mod settings;
 mod units;
 
@@ -19,7 +20,7 @@ const PACE: Duration = Duration::from_millis(500);
 pub enum Event {
     /// A file in the settings directory.
     Settings,
-    /// A block device came, went or changed.
+    /// A block device came, went or changed, or a filesystem on one stands otherwise.
     Devices,
     /// A watched unit changed its state, or a job for it ended.
     Units,
@@ -44,6 +45,7 @@ pub(crate) fn watch(bus: Arc<Bus>, sources: Sources) -> mpsc::Receiver<Event> {
             () = sender.closed() => {}
             () = settings::watch(&sources.settings, settings) => {}
             () = devices::watch(devices) => {}
+            () = filesystems::watch(devices) => {}
             () = units::watch(&bus, sources.units, units) => {}
             () = pass_on(settings, Event::Settings, &sender) => {}
             () = pass_on(devices, Event::Devices, &sender) => {}

@@ -36,6 +36,33 @@ pub(crate) fn read(path: &Path, filesystem: Filesystem) -> Result<Option<u64>, P
     })
 }
 
+/// Whether the filesystem says of itself that it has to be repaired: errors that the kernel met and wrote down, or an ext4
+/// without a journal that was not unmounted. One with a journal to be replayed is fine.
+pub(crate) fn has_errors(device: &File, filesystem: Filesystem) -> std::io::Result<bool> {
+    let mut superblock = [0; 1024];
+    let at = match filesystem {
+        Filesystem::Ext4 => EXT4_AT,
+        Filesystem::Xfs => 0,
+        Filesystem::Btrfs => BTRFS_AT,
+    };
+    device.read_exact_at(&mut superblock, at)?;
+    let has = match filesystem {
+        Filesystem::Ext4 => ext4_has_errors(&superblock),
+        // sb_features_incompat, XFS_SB_FEAT_INCOMPAT_NEEDSREPAIR.
+        Filesystem::Xfs => bytes(&superblock, 0xd8).map(|flags| u32::from_be_bytes(flags) & 1 << 4 != 0),
+        // BTRFS_SUPER_FLAG_ERROR.
+        Filesystem::Btrfs => bytes(&superblock, 0x38).map(|flags| u64::from_le_bytes(flags) & 1 << 2 != 0),
+    };
+    Ok(has.unwrap_or(false))
+}
+
+/// `s_state`: 1 for cleanly unmounted, 2 for errors; with the feature RECOVER the journal is to be replayed.
+fn ext4_has_errors(superblock: &[u8]) -> Option<bool> {
+    let state = u16::from_le_bytes(bytes(superblock, 0x3a)?);
+    let replays = u32::from_le_bytes(bytes(superblock, 0x60)?) & 0x4 != 0;
+    Some(state & 2 != 0 || (state & 1 == 0 && !replays))
+}
+
 fn bytes<const N: usize>(superblock: &[u8], at: usize) -> Option<[u8; N]> {
     superblock.get(at..at + N)?.try_into().ok()
 }
@@ -87,6 +114,17 @@ mod tests {
             for other in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
                 assert_eq!(read(file.path(), other).unwrap().is_some(), other == filesystem, "{command:?} as {other}");
             }
+        }
+    }
+
+    #[test]
+    fn errors_that_the_kernel_wrote_down() {
+        let mut superblock = [0; 1024];
+        for (state, features, wrong) in
+            [(1, 0, false), (1, 4, false), (0, 4, false), (0, 0, true), (3, 0, true), (2, 4, true)]
+        {
+            (superblock[0x3a], superblock[0x60]) = (state, features);
+            assert_eq!(ext4_has_errors(&superblock), Some(wrong), "state {state}, features {features}");
         }
     }
 

@@ -58,7 +58,8 @@ pub(crate) fn meta(path: &Path) -> Result<Option<Meta>, PortError> {
     } else {
         (FileKind::Other, meta.dev())
     };
-    Ok(Some(Meta { kind, mode: meta.mode() & 0o7777, size: meta.size(), device: number(device) }))
+    let owner = (meta.uid(), meta.gid());
+    Ok(Some(Meta { kind, mode: meta.mode() & 0o7777, owner, size: meta.size(), device: number(device) }))
 }
 
 /// The names in a directory, sorted.

@@ -5,13 +5,14 @@ pub(crate) mod desk;
 pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;
+mod tend;
 
 pub use fetch::{Url, Web, find_digest, redirected};
 
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{
-    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue,
+    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, TendOrder,
 };
 use desk::{Desk, Outcome};
 use serde::Serialize;
@@ -27,6 +28,8 @@ use zbus::wire::Variant;
 
 /// Between two looks at the files of a job.
 const LOOK: Duration = Duration::from_millis(150);
+/// At the least.
+const LEAST: Duration = Duration::from_millis(5);
 /// Between two looks at its unit.
 const LOOK_AT_UNIT: Duration = Duration::from_secs(1);
 /// How long a job is followed by its files alone while systemd does not answer.
@@ -244,6 +247,7 @@ impl Jobs {
     }
 
     async fn follow(&self, bus: &Bus, job: &str, progress: &Progress) -> Result<(), PortError> {
+        let begin = Instant::now();
         let mut looked = Instant::now();
         let mut heard = Instant::now();
         loop {
@@ -268,7 +272,8 @@ impl Jobs {
                     Err(_) => {}
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            // Short work is not waited for longer than it takes.
+            tokio::time::sleep(LOOK.min(begin.elapsed() / 4).max(LEAST)).await;
         }
     }
 
@@ -360,15 +365,17 @@ pub fn fetch(order: &Path) -> Result<(), PortError> {
     carry_out::<FetchOrder>(order)
 }
 
+/// The hidden subcommands that carry out an order.
+pub const VERBS: [&str; 4] = [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB];
+
 /// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
 pub fn run_internal(arguments: &[OsString]) -> ExitCode {
     let result = match arguments {
         [verb, order] if verb == FormatOrder::VERB => format(Path::new(order)),
         [verb, order] if verb == FetchOrder::VERB => fetch(Path::new(order)),
         [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
-        _ => {
-            Err(PortError::new(ErrorKind::Invalid, "internal: one of `format`, `fetch` and `grow`, and an order file"))
-        }
+        [verb, order] if verb == TendOrder::VERB => carry_out::<TendOrder>(Path::new(order)),
+        _ => Err(PortError::new(ErrorKind::Invalid, format!("internal: one of {VERBS:?}, and an order file"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,9 @@
-//! How full filesystems are. A dead network filesystem can hold a thread for ever, so each mount has at most one
+//! How full filesystems are, and whether they answer. A dead network filesystem can hold a thread for ever, so each mount has at most one
 //! probe under way, and nobody waits for it longer than two seconds.
 
 use super::mounts;
 use bowline_ports::{ErrorKind, PortError, Space};
+use nix::errno::Errno;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +58,16 @@ impl Drop for UnderWay {
     }
 }
 
-/// `statvfs`, at once.
+/// What a filesystem says that gave up: its disk failed, or it found itself damaged.
+const GAVE_UP: [Errno; 3] = [Errno::EIO, Errno::EUCLEAN, Errno::ESHUTDOWN];
+
+/// `statvfs`, at once. One that was shut down by errors answers that from memory, so that its directory is opened as well.
 pub(crate) fn ask(path: &Path) -> std::io::Result<Space> {
+    if let Err(error) = std::fs::read_dir(path).and_then(|mut entries| entries.next().transpose())
+        && GAVE_UP.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
+    {
+        return Err(error);
+    }
     let answer = nix::sys::statvfs::statvfs(path)?;
     let unit = answer.fragment_size();
     Ok(Space {

@@ -41,6 +41,20 @@ pub(crate) enum Tool<'a> {
         /// Where it is mounted.
         mount: &'a Path,
     },
+    /// Looks whether the filesystem on the device at standard input is sound, or repairs what loses nothing.
+    Check {
+        /// The type.
+        filesystem: Filesystem,
+        /// Else nothing is written.
+        repair: bool,
+    },
+    /// `chattr`: nothing can be made in a directory any more, or again.
+    Chattr {
+        /// The directory.
+        path: &'a Path,
+        /// Set the flag, or clear it.
+        immutable: bool,
+    },
     /// `journalctl`: what a unit wrote last.
     Journal {
         /// The unit.
@@ -63,6 +77,10 @@ impl Tool<'_> {
             Self::Grow { filesystem: Filesystem::Ext4, .. } => OsStr::new("resize2fs"),
             Self::Grow { filesystem: Filesystem::Xfs, .. } => OsStr::new("xfs_growfs"),
             Self::Grow { filesystem: Filesystem::Btrfs, .. } => OsStr::new("btrfs"),
+            Self::Check { filesystem: Filesystem::Ext4, .. } => OsStr::new("e2fsck"),
+            Self::Check { filesystem: Filesystem::Xfs, .. } => OsStr::new("xfs_repair"),
+            Self::Check { filesystem: Filesystem::Btrfs, .. } => OsStr::new("btrfs"),
+            Self::Chattr { .. } => OsStr::new("chattr"),
             Self::Journal { .. } => OsStr::new("journalctl"),
             Self::K3sVersion(path) => path.as_os_str(),
         }
@@ -94,6 +112,16 @@ impl Tool<'_> {
                     }
                 };
             }
+            Self::Check { filesystem: Filesystem::Ext4, repair: false } => own(&["-n", "-f", DEVICE]),
+            Self::Check { filesystem: Filesystem::Ext4, repair: true } => own(&["-p", DEVICE]),
+            Self::Check { filesystem: Filesystem::Xfs, repair: false } => own(&["-n", DEVICE]),
+            // Never -L: it would give up what the log holds.
+            Self::Check { filesystem: Filesystem::Xfs, repair: true } => own(&[DEVICE]),
+            // It knows no safe repair.
+            Self::Check { filesystem: Filesystem::Btrfs, .. } => own(&["check", "--readonly", DEVICE]),
+            Self::Chattr { path, immutable } => {
+                return vec![if *immutable { "+i" } else { "-i" }.into(), path.as_os_str().to_owned()];
+            }
             Self::Journal { unit, lines } => {
                 own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
             }
@@ -106,11 +134,14 @@ impl Tool<'_> {
     fn package(&self) -> Option<&'static str> {
         match self {
             Self::Blkid | Self::Wipefs => Some("util-linux"),
-            Self::Mkfs { filesystem, .. } | Self::Grow { filesystem, .. } => Some(match filesystem {
-                Filesystem::Ext4 => "e2fsprogs",
-                Filesystem::Xfs => "xfsprogs",
-                Filesystem::Btrfs => "btrfs-progs",
-            }),
+            Self::Mkfs { filesystem, .. } | Self::Grow { filesystem, .. } | Self::Check { filesystem, .. } => {
+                Some(match filesystem {
+                    Filesystem::Ext4 => "e2fsprogs",
+                    Filesystem::Xfs => "xfsprogs",
+                    Filesystem::Btrfs => "btrfs-progs",
+                })
+            }
+            Self::Chattr { .. } => Some("e2fsprogs"),
             Self::Journal { .. } => Some("systemd"),
             Self::K3sVersion(_) => None,
         }

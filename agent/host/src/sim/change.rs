@@ -6,7 +6,7 @@ use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
     Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
-    ProgressValue, Proofs, TaintChange,
+    ProgressValue, Proofs, TaintChange, TendOrder,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -217,6 +217,16 @@ impl Change for SimHost {
             )
             .await
         })
+    }
+
+    fn tend<'a>(&'a self, order: &'a TendOrder, _: &'a Progress) -> Fut<'a, ()> {
+        self.change(
+            |_| {},
+            move |state| {
+                let done = state.tend(order);
+                state.ended(order.job(), done)
+            },
+        )
     }
 
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()> {

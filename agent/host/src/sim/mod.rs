@@ -5,6 +5,7 @@
 //! - `state`: the machine itself.
 //! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `metadata`: the cloud.
 //! - `systemd`: units, mounts, gates and K3s's life.
+//! - `tend`: work at mount points.
 //! - `guard`: ports that are closed to pods.
 //! - `fault`: failures and crashes at any call.
 
@@ -16,6 +17,7 @@ mod inspect;
 mod metadata;
 mod state;
 mod systemd;
+mod tend;
 mod world;
 
 pub use fault::{Fault, FaultMode};
@@ -95,9 +97,24 @@ impl SimHost {
         self.lock().put_back(device.as_ref());
     }
 
+    /// Mounts a disk as a person would.
+    pub fn mount(&self, device: impl AsRef<Path>, at: impl AsRef<Path>) {
+        self.lock().mount(device.as_ref(), at.as_ref());
+    }
+
     /// Mounts a directory of something mounted at another place as well, as the kubelet does.
     pub fn bind(&self, from: impl AsRef<Path>, at: impl AsRef<Path>) {
         self.lock().bind(from.as_ref(), at.as_ref());
+    }
+
+    /// Somebody uses what is mounted there, or nobody any more.
+    pub fn use_mount(&self, at: Option<&Path>) {
+        self.lock().in_use = at.map(Path::to_path_buf);
+    }
+
+    /// Where something is mounted.
+    pub fn mounted(&self) -> Vec<PathBuf> {
+        self.lock().mounts.iter().map(|mount| mount.target.clone()).collect()
     }
 
     /// Writes a file as a person would.

@@ -2,8 +2,8 @@
 
 use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel};
 use bowline_ports::{
-    Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe, Signature,
-    SignatureKind,
+    Access, Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe,
+    Signature, SignatureKind,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,10 @@ pub(super) struct State {
     pub(super) away: Vec<Disk>,
     /// Device unit -> when its disk came back.
     pub(super) came: BTreeMap<String, Instant>,
+    /// Directories on volumes, and whose they are.
+    pub(super) arranged: BTreeMap<PathBuf, Access>,
+    /// A mount that somebody uses.
+    pub(super) in_use: Option<PathBuf>,
     pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
     pub(super) mounts: Vec<Mount>,
     pub(super) loaded: BTreeMap<PathBuf, String>,
@@ -111,6 +115,8 @@ impl State {
             disks: Vec::new(),
             away: Vec::new(),
             came: BTreeMap::new(),
+            arranged: BTreeMap::new(),
+            in_use: None,
             foreign_mounts: Vec::new(),
             mounts: Vec::new(),
             loaded: BTreeMap::new(),
@@ -202,7 +208,8 @@ impl State {
     }
 
     pub(super) fn meta(&self, path: &Path) -> Option<Meta> {
-        let meta = |kind, mode, size, device: &str| Some(Meta { kind, mode, size, device: device.into() });
+        let meta =
+            |kind, mode, size, device: &str| Some(Meta { kind, mode, owner: (0, 0), size, device: device.into() });
         if let Some(disk) =
             self.disks.iter().find(|d| d.device.path == path || d.device.links.iter().any(|link| link == path))
         {
@@ -210,6 +217,11 @@ impl State {
         }
         if let Some(file) = self.files.get(path) {
             return meta(FileKind::File, file.mode, file.content.len() as u64, "0:1");
+        }
+        let mounted = self.mounts.iter().any(|m| m.target != Path::new("/") && path.starts_with(&m.target));
+        if let (true, Some(access)) = (mounted, self.arranged.get(path)) {
+            let (mode, owner) = (access.mode.unwrap_or(0o755), access.owner.unwrap_or_default());
+            return Some(Meta { kind: FileKind::Directory, mode, owner, size: 0, device: "0:1".into() });
         }
         let directory = self.files.keys().any(|p| p.starts_with(path)) || self.mounts.iter().any(|m| m.target == path);
         if directory { meta(FileKind::Directory, 0o755, 0, "0:1") } else { None }

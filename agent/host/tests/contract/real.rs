@@ -22,6 +22,8 @@ use tempfile::TempDir;
 struct Real {
     host: RealHost,
     directory: PathBuf,
+    // Dropped before the loop devices.
+    mounts: RefCell<Vec<Mounted>>,
     loops: RefCell<Vec<Loop>>,
     service: Service,
     // Dropped last: the loop devices' files lie in it.
@@ -37,11 +39,19 @@ impl Real {
         let launch = std::env::var_os("BOWLINE_CONTRACT_PROGRAM").map_or(Launch::Here, |p| Launch::Units(p.into()));
         let service = Service::nowhere_yet();
         let host = RealHost::with(&place.path().join("run"), launch).with_metadata_at(service.address);
-        Self { host, directory, loops: RefCell::default(), service, place }
+        Self { host, directory, mounts: RefCell::default(), loops: RefCell::default(), service, place }
     }
 
     fn backing_file(&self, device: &Path) -> PathBuf {
         self.loops.borrow().iter().find(|l| l.path == device).unwrap().file.clone()
+    }
+}
+
+impl Drop for Real {
+    /// Mount points are unwritable, for whoever removes them too.
+    fn drop(&mut self) {
+        self.mounts.borrow_mut().clear();
+        std::process::Command::new("chattr").args(["-f", "-R", "-i"]).arg(self.place.path()).status().unwrap();
     }
 }
 
@@ -75,6 +85,10 @@ impl Fixture for Real {
             Filesystem::Xfs => run(&["mkfs.xfs", "-f", "-q", "-m", &format!("uuid={uuid}"), device]),
             Filesystem::Btrfs => run(&["mkfs.btrfs", "-f", "-q", "-U", uuid, device]),
         };
+    }
+
+    fn mount(&self, device: &Path, at: &Path) {
+        self.mounts.borrow_mut().push(Mounted::new(device, at));
     }
 
     fn release(&self) -> (String, Vec<u8>) {
@@ -114,6 +128,10 @@ contract! { Real::new();
     a_release_is_fetched_verified,
     without_a_metadata_service_there_is_an_error,
     a_metadata_service_answers_in_order_and_is_not_asked_again_at_once,
+    a_filesystem_is_made_ready_on_its_own_device_only,
+    directories_are_made_on_the_volume_and_nowhere_else,
+    only_what_was_meant_is_unmounted,
+    a_unit_is_written_before_and_after_systemd_has_read_it,
 }
 
 #[tokio::test]

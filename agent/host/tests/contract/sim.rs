@@ -46,6 +46,10 @@ impl Fixture for Sim {
         self.again(device, filesystem.name(), Some(uuid));
     }
 
+    fn mount(&self, device: &Path, at: &Path) {
+        self.host.mount(device, at);
+    }
+
     fn release(&self) -> (String, Vec<u8>) {
         let url = "https://releases.example/v1.34.1%2Bk3s1/k3s".to_owned();
         (url, b"k3s v1.34.1+k3s1".to_vec())
@@ -95,4 +99,8 @@ contract! { Sim::new();
     a_release_is_fetched_verified,
     without_a_metadata_service_there_is_an_error,
     a_metadata_service_answers_in_order_and_is_not_asked_again_at_once,
+    a_filesystem_is_made_ready_on_its_own_device_only,
+    directories_are_made_on_the_volume_and_nowhere_else,
+    only_what_was_meant_is_unmounted,
+    a_unit_is_written_before_and_after_systemd_has_read_it,
 }

@@ -4,11 +4,13 @@ mod disks;
 mod files;
 mod machine;
 mod metadata;
+mod tend;
 
 pub(crate) use disks::*;
 pub(crate) use files::*;
 pub(crate) use machine::*;
 pub(crate) use metadata::*;
+pub(crate) use tend::*;
 
 use bowline_ports::{BlockDevice, Change, Filesystem, FormatOrder, Job, Progress};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ pub(crate) trait Fixture {
     fn scribble(&self, device: &Path);
     /// Somebody makes a filesystem.
     fn make_filesystem(&self, device: &Path, filesystem: Filesystem, uuid: &str);
+    /// Somebody mounts a disk.
+    fn mount(&self, device: &Path, at: &Path);
     /// Something that can be fetched: its URL and its content.
     fn release(&self) -> (String, Vec<u8>);
     /// Whether systemd runs there; without it calls that need it have to fail as unreachable.
@@ -70,6 +74,7 @@ pub(crate) async fn order(fixture: &impl Fixture, path: &Path, filesystem: Files
         device: path.to_path_buf(),
         id: device(fixture.host(), path).await.id,
         filesystem,
+        mount: fixture.directory().join("mnt"),
         uuid: fresh_uuid(),
         resume: false,
     }

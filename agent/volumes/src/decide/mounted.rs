@@ -2,11 +2,11 @@
 
 use super::{enable, filesystem, forget, made_by, write_unit};
 use crate::Action;
-use crate::facts::VolumeFacts;
-use crate::units::{MARK, mount_unit_path, mount_unit_text};
+use crate::facts::{Facts, VolumeFacts};
+use crate::units::{MARK, mount_unit_path, mount_unit_text, written_by_bowline};
 use bowline_engine::Plan;
-use bowline_ports::{BlockDevice, Filesystem, GrowOrder, Job, Mount};
-use bowline_settings::Volume;
+use bowline_ports::{Access, BlockDevice, Filesystem, GrowOrder, Job, Mount, NewDirectory, TendOrder, Work};
+use bowline_settings::{Directory, Mode, Owner, Volume};
 use std::path::Path;
 
 /// Something is mounted where the volume belongs.
@@ -15,11 +15,21 @@ pub(super) fn mounted(
     seen: &VolumeFacts,
     device: &BlockDevice,
     mount: &Mount,
+    facts: &Facts,
     item: &str,
     plan: &mut Plan<Action>,
 ) {
     let ours = mount.number == device.number || mount.source == device.path.to_string_lossy();
     if !ours {
+        // The kernel keeps the mount of a disk that is gone; nothing can be read from it any more.
+        let dead =
+            facts.devices.iter().all(|one| one.number != mount.number && mount.source != one.path.to_string_lossy());
+        if dead && mount.source.starts_with("/dev/") && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
+            let work = Work::Unmount { number: mount.number.clone(), for_good: false };
+            let order = TendOrder { volume: volume.name.clone(), mount: volume.mount.clone(), work };
+            let why = format!("{}, which is mounted there, is gone", mount.source);
+            return plan.step(item, Action::Unmount(order), why);
+        }
         return plan.refuse(
             item,
             format!("mount {} on {}", device.path.display(), volume.mount.display()),
@@ -44,6 +54,22 @@ pub(super) fn mounted(
             format!("{} at {} is mounted read-only", mount.source, volume.mount.display()),
             "look for I/O errors in `dmesg`; a filesystem turns read-only when its disk fails",
         );
+    }
+    if let Err(error) = &seen.answer {
+        return plan.refuse(
+            item,
+            format!("call {} ready", volume.name),
+            format!("the filesystem of {} at {} does not answer: {error}", mount.source, volume.mount.display()),
+            "look for I/O errors in `dmesg`: it was shut down by errors, or its disk fails. Once the disk is sound, \
+             unmount it: Bowline checks it and mounts it again",
+        );
+    }
+    if seen.errors > 0 {
+        let text = format!(
+            "its filesystem has met {} errors, which it wrote down: `dmesg` may say more; it is checked before it is mounted by Bowline again",
+            seen.errors
+        );
+        plan.note(item, text);
     }
     if mount.fstype != filesystem(volume).name() {
         return plan.refuse(
@@ -90,12 +116,45 @@ pub(super) fn mounted(
     if !size(volume, seen, device, item, plan) {
         return;
     }
+    arrange(volume, seen, mount, item, plan);
     if let Some((left, back)) = absence(seen) {
         plan.state(format!("absence/{}", volume.name), format!("{left}-{back}"));
     }
     if plan.settled(item) {
         plan.state(item, "ready");
     }
+}
+
+/// Owner and mode of the volume's own directory are kept; directories are made, and then belong to whoever uses them.
+fn arrange(volume: &Volume, seen: &VolumeFacts, mount: &Mount, item: &str, plan: &mut Plan<Action>) {
+    let access = |owner: Option<Owner>, mode: Option<Mode>| Access {
+        owner: owner.map(|owner| (owner.user, owner.group)),
+        mode: mode.map(Mode::bits),
+    };
+    let root = access(volume.owner, volume.mode);
+    let differs = seen.root.as_ref().is_some_and(|meta| {
+        // What the kubelet adds for a pod's `fsGroup` is no difference.
+        let added = meta.mode & 0o7000;
+        root.owner.is_some_and(|owner| owner != meta.owner) || root.mode.is_some_and(|mode| mode | added != meta.mode)
+    });
+    let missing = |directory: &&Directory| seen.missing.contains(&directory.path);
+    let directories: Vec<_> = volume
+        .directories
+        .iter()
+        .filter(missing)
+        .map(|one| NewDirectory { path: one.path.clone(), access: access(one.owner, one.mode) })
+        .collect();
+    let why = match (differs, directories.as_slice()) {
+        (false, []) => return,
+        (true, []) => "its owner or mode differ from the settings".to_string(),
+        (_, made) => {
+            let paths: Vec<_> = made.iter().map(|one| one.path.display().to_string()).collect();
+            format!("the settings want directories on it: {}", paths.join(", "))
+        }
+    };
+    let work = Work::Arrange { number: mount.number.clone(), root, directories };
+    let order = TendOrder { volume: volume.name.clone(), mount: volume.mount.clone(), work };
+    plan.step(item, Action::Arrange(order), why);
 }
 
 /// A device that has become larger than its filesystem by so much is worth growing into; less is what `mkfs` leaves over.
@@ -147,7 +206,7 @@ fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, p
 ///
 /// systemd unmounts in two steps, a person's `umount` is seen as one; and only a disk that went can come anew. (When it
 /// went is not to be had: systemd forgets its unit meanwhile.)
-fn absence(seen: &VolumeFacts) -> Option<(u64, u64)> {
+pub(super) fn absence(seen: &VolumeFacts) -> Option<(u64, u64)> {
     let (left, unmounted, back) = (seen.unit.left, seen.unit.ended, seen.unit.began);
     let by_systemd = 0 < left && left < unmounted && unmounted <= back;
     (by_systemd && left < seen.disk_came).then_some((left, back))

@@ -4,22 +4,30 @@ use super::{enable, filesystem, forget, intent as intent_of, made_by, write_unit
 use crate::Action;
 use crate::facts::VolumeFacts;
 use crate::intent::{Intent, planned_uuid};
+use crate::others::Claim;
 use crate::units::{MARK, mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk};
-use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind};
-use bowline_settings::{Format, Volume};
+use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind, TendOrder, Work};
+use bowline_settings::{Format, Repair, Volume};
 
 const PROVEN: &str = "it looks blank, and `format = \"blank-only\"`; it is proven first";
 
-pub(super) fn unmounted(
-    volume: &Volume,
-    seen: &VolumeFacts,
-    device: &BlockDevice,
-    probe: &Probe,
-    item: &str,
-    plan: &mut Plan<Action>,
-) {
-    if let Some((why, hint)) = claimed(volume, seen) {
+/// A volume with its disk.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) seen: &'a VolumeFacts,
+    pub(super) device: &'a BlockDevice,
+    /// Somebody else says the same as the settings, and mounts it.
+    pub(super) other: Option<&'a Claim>,
+    pub(super) item: &'a str,
+}
+
+pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
+    let Place { volume, seen, device, other, item } = place;
+    if let Some(other) = other {
+        plan.note(item, format!("mounted by {}, which is left in charge", other.by));
+    } else if let Some((why, hint)) = claimed(volume, seen) {
         return plan.refuse(item, format!("write {}", mount_unit_path(&volume.mount).display()), why, hint);
     }
     let planned = planned_uuid(&device.id, &volume.name);
@@ -39,7 +47,7 @@ pub(super) fn unmounted(
     let same = |it: &&Intent| it.id == ours.id && it.uuid == ours.uuid && it.filesystem == ours.filesystem;
     let announced = intent.filter(same);
     // The device was proven blank, and something of ours may have been written to it since.
-    let written = intent.filter(|it| seen.begun.as_deref() == Some(it.order(false).mark().as_str()));
+    let written = intent.filter(|it| seen.begun.as_deref() == Some(it.mark().as_str()));
     let begun = written.filter(same);
     if intent.is_some() && written.is_none() && (announced.is_none() || !probe.is_blank()) {
         plan.step(item, forget(volume), "nothing was written of what it announced");
@@ -69,10 +77,10 @@ pub(super) fn unmounted(
         // even have been used on another machine since. It is never made again.
         (Some(_), Some(found)) if found.uuid.as_deref() == Some(planned.as_str()) => {
             plan.step(item, forget(volume), "the filesystem that it announced is complete");
-            bring_up(volume, seen, &planned, item, plan);
+            bring_up(place, true, &planned, plan);
         }
         (Some(_), None) if probe.is_blank() && volume.format == Format::BlankOnly => {
-            format(volume, seen, device, false, PROVEN, item, plan);
+            format(place, false, PROVEN, plan);
         }
         // Without a serial, another disk of the same size would look the same.
         (Some(_), None)
@@ -81,7 +89,7 @@ pub(super) fn unmounted(
                 && !probe.ambivalent
                 && device.id.serial.is_some() =>
         {
-            format(volume, seen, device, true, "making it was begun and not finished", item, plan);
+            format(place, true, "making it was begun and not finished", plan);
         }
         (Some(begun), Some(found)) if found.name == filesystem(volume).name() => plan.refuse(
             item,
@@ -100,7 +108,7 @@ pub(super) fn unmounted(
                     item,
                     format!("{} has {} (label {label}, UUID {uuid}): used as it is", device.path.display(), found.name),
                 );
-                bring_up(volume, seen, uuid, item, plan);
+                bring_up(place, true, uuid, plan);
             }
             None => plan.refuse(
                 item,
@@ -113,7 +121,7 @@ pub(super) fn unmounted(
             if announced.is_none() {
                 plan.step(item, Action::Record(ours), "a power cut must not make our own work look like a stranger's");
             }
-            format(volume, seen, device, false, PROVEN, item, plan);
+            format(place, false, PROVEN, plan);
         }
         _ if probe.is_blank() => plan.refuse(
             item,
@@ -160,19 +168,12 @@ fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, pla
     plan.refuse(item, what, found, hint);
 }
 
-fn format(
-    volume: &Volume,
-    seen: &VolumeFacts,
-    device: &BlockDevice,
-    resume: bool,
-    why: &str,
-    item: &str,
-    plan: &mut Plan<Action>,
-) {
-    let order = intent_of(volume, device).order(resume);
+fn format(place: Place<'_>, resume: bool, why: &str, plan: &mut Plan<Action>) {
+    let Place { volume, device, item, .. } = place;
+    let order = intent_of(volume, device).order(&volume.mount, resume);
     let uuid = order.uuid.clone();
     plan.step_with(item, Action::Format(order), why, Risk::Erase);
-    bring_up(volume, seen, &uuid, item, plan);
+    bring_up(place, false, &uuid, plan);
 }
 
 /// Somebody else says what is mounted there: nothing may be begun, formatting least of all.
@@ -194,8 +195,38 @@ fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)
     }
 }
 
-/// Unit, reload, enable, mount.
-fn bring_up(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut Plan<Action>) {
+/// Unit, reload, enable, mount. A filesystem that was there before (`old`) may have to be repaired first; for one that was just made
+/// all is ready.
+fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
+    let Place { volume, seen, device, item, .. } = place;
+    if place.other.is_some() {
+        if seen.unit.needs_reload || seen.unit.load == "not-found" {
+            plan.step(item, Action::Reload, "systemd has not read what mounts it yet");
+        }
+    } else {
+        write_and_enable(place, uuid, plan);
+    }
+    let unit = mount_unit_name(&volume.mount);
+    let why = match seen.unit.active {
+        ActiveState::Failed => format!("it is not mounted; the last try failed ({})", seen.unit.result),
+        _ => "it is not mounted".to_string(),
+    };
+    let prepare = old.then(|| TendOrder {
+        volume: volume.name.clone(),
+        mount: volume.mount.clone(),
+        work: Work::Prepare {
+            device: device.path.clone(),
+            id: device.id.clone(),
+            filesystem: filesystem(volume),
+            suspect: seen.unit.active == ActiveState::Failed,
+            repair: volume.repair == Repair::Safe,
+        },
+    });
+    plan.step(item, Action::Mount { unit, at: volume.mount.clone(), prepare }, why);
+}
+
+fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
+    let Place { volume, seen, item, .. } = place;
     let wanted = mount_unit_text(volume, filesystem(volume), uuid);
     match &seen.unit_file {
         Some(text) if *text == wanted => {
@@ -212,10 +243,4 @@ fn bring_up(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &
         }
     }
     enable(volume, seen, item, plan);
-    let unit = mount_unit_name(&volume.mount);
-    let why = match seen.unit.active {
-        ActiveState::Failed => format!("it is not mounted; the last try failed ({})", seen.unit.result),
-        _ => "it is not mounted".to_string(),
-    };
-    plan.step(item, Action::Mount { unit, at: volume.mount.clone() }, why);
 }

@@ -1,4 +1,4 @@
-//! Kubernetes and its volume: never on the with_k3s directory, never an obstacle for the boot, and not held where it is told.
+//! Kubernetes and its volume: never on the bare directory, never an obstacle for the boot, and not held where it is told.
 
 use anyhow::Result;
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
@@ -40,7 +40,7 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         machine.ok(&format!("printf '[Unit]\\n' > {gate}; systemctl daemon-reload; bowline apply --wait 10s"))?;
         assert_eq!(machine.read(gate)?, ours);
 
-        // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the with_k3s directory.
+        // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the bare directory.
         machine.shut_down()?;
         machine.detach(&disk)?;
         machine.start()?;

@@ -20,4 +20,5 @@ mod refused_volumes;
 mod sandbox;
 mod secrets;
 mod settings;
+mod volume_care;
 mod volumes;

@@ -165,10 +165,19 @@ fn what_others_use_is_left_to_them() -> Result<()> {
         let hint = refused("filled", "/mnt/filled is not empty: it holds file".into())?;
         assert_eq!(hint, "a mount would hide these files: move them away, or choose another `mount`");
         refused("file", "/mnt/file is not a directory".into())?;
-        let hint = refused("fstab", "/mnt/fstab belongs to a line in /etc/fstab, and is not mounted now".into())?;
-        assert_eq!(hint, "remove that line or unit, or remove the volume from the settings");
+        let line = machine.ok("grep -n nowhere /etc/fstab | cut -d: -f1")?.trim().to_owned();
+        let hint = refused(
+            "fstab",
+            format!(
+                "line {line} of /etc/fstab mounts /dev/disk/by-label/nowhere at /mnt/fstab as ext4, and the settings {} at /mnt/fstab",
+                node(&fstab)?
+            ),
+        )?;
+        assert!(hint.starts_with("remove that line or unit (and `systemctl daemon-reload`), or correct"), "{hint}");
         let theirs = "/etc/systemd/system/mnt-unit.mount";
-        refused("unit", format!("{theirs} was made by somebody else, and does not mount this disk now"))?;
+        let why =
+            format!("{theirs} mounts tmpfs at /mnt/unit as tmpfs, and the settings {} at /mnt/unit", node(&unit)?);
+        refused("unit", why)?;
         refused("taken", "tmpfs is already mounted there".into())?;
         refused("ro", format!("{} at /mnt/ro is mounted read-only", node(&read_only)?))?;
         look_again(&machine)?;
@@ -191,6 +200,48 @@ fn what_others_use_is_left_to_them() -> Result<()> {
         }
         assert_eq!(machine.read("/mnt/elsewhere/file")?, "kept\n");
         assert_eq!(machine.run("bowline plan --exit-code")?.code, 0, "{}", machine.run("bowline plan")?);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_others_say_of_a_disk_is_left_in_charge_or_refused() -> Result<()> {
+    case_of(Cast::PLAIN, "volumes-of-fstab", |bed| {
+        let (equal, blank, hetzner) = (bed.disk("83100", "64M")?, bed.disk("83101", "64M")?, bed.disk("83102", "64M")?);
+        equal.mkfs("ext4")?;
+        hetzner.mkfs("ext4")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&equal).disk(&blank).disk(&hetzner).start()?;
+        machine.ok(&format!(
+            "echo '{} /mnt/equal ext4 noauto 0 0' >> /etc/fstab; echo '{} /mnt/blank auto noauto 0 0' >> /etc/fstab
+             echo '{} /mnt/HC_Volume_83102 ext4 discard,nofail,defaults 0 0' >> /etc/fstab
+             mkdir -p /var/lib/cloud/instance && printf 'fs_setup:\n- device: {}\n' > /var/lib/cloud/instance/cloud-config.txt",
+            equal.link(),
+            blank.link(),
+            hetzner.link(),
+            blank.link()
+        ))?;
+        let settings =
+            volume_on(&equal, "equal", "") + &volume_on(&blank, "blank", BLANK_ONLY) + &volume_on(&hetzner, "data", "");
+        install(&machine, &settings)?;
+
+        // Equal: whoever has said it first mounts it, and Bowline has no unit of its own beside that.
+        until_ready(&machine, "equal")?;
+        until_ready(&machine, "blank")?;
+        machine.ok("test ! -e /etc/systemd/system/mnt-equal.mount && test ! -e /etc/systemd/system/mnt-blank.mount && findmnt /mnt/blank")?;
+        let plan = machine.ok("bowline plan")?;
+        assert!(plan.contains("which is left in charge") && plan.contains("(`fs_setup`)"), "{plan}");
+
+        // Hetzner's `automount`, at another place: told with its line, and nothing is mounted twice.
+        let line = machine.ok("grep -n HC_Volume_83102.*discard /etc/fstab | cut -d: -f1")?.trim().to_owned();
+        let why = format!(
+            "line {line} of /etc/fstab mounts {} at /mnt/HC_Volume_83102 as ext4, and the settings {} at /mnt/data",
+            hetzner.link(),
+            node_of(&machine, &hetzner)?
+        );
+        until_refused(&machine, "data", &why)?;
+        machine.ok("sed -i /discard/d /etc/fstab; systemctl daemon-reload")?;
+        look_again(&machine)?;
+        until_ready(&machine, "data")?;
         Ok(())
     })
 }

@@ -5,6 +5,7 @@
 
 use super::super::{block, files, probe, tool::Tool};
 use super::Report;
+use super::tend::shield;
 use bowline_ports::{BlockDevice, ErrorKind, FormatOrder, PortError, ProgressValue, SignatureKind};
 use probe::Evidence;
 use std::fs::{File, TryLockError};
@@ -53,7 +54,10 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
     match judge(order, begun, &evidence) {
         Judgement::Blank => {}
-        Judgement::Made => return files::remove(&order.begun),
+        Judgement::Made => {
+            files::remove(&order.begun)?;
+            return shield(&order.mount).await;
+        }
         Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
     }
 
@@ -75,7 +79,8 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     drop((device, disk));
     if good {
         // What is there now is known by its UUID.
-        return files::remove(&order.begun);
+        files::remove(&order.begun)?;
+        return shield(&order.mount).await;
     }
     let found = made.signatures.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
     Err(PortError::new(
@@ -84,7 +89,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     ))
 }
 
-async fn lock(device: &File, path: &Path) -> Result<(), PortError> {
+pub(super) async fn lock(device: &File, path: &Path) -> Result<(), PortError> {
     let begin = Instant::now();
     loop {
         match device.try_lock() {

@@ -97,6 +97,7 @@ fn an_order_to_resume_is_the_same_work() {
         device: "/dev/sdb".into(),
         id: bowline_ports::DeviceId { serial: None, size: 1 },
         filesystem: bowline_ports::Filesystem::Xfs,
+        mount: "/mnt/data".into(),
         uuid: "u".into(),
         begun: "/b".into(),
         resume: false,

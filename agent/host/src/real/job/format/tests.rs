@@ -12,6 +12,7 @@ fn order(resume: bool) -> FormatOrder {
         device: "/dev/sdb".into(),
         id: DeviceId { serial: Some("123".into()), size: 1 << 30 },
         filesystem: Filesystem::Ext4,
+        mount: "/mnt/data".into(),
         uuid: UUID.into(),
         begun: "/var/lib/bowline/intents/format-data.begun".into(),
         resume,

@@ -2,20 +2,34 @@
 //!
 //! The kubelet's own credentials may do that to its own node, and no more.
 
-use crate::cli::output;
+use super::output;
 use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// Which pods have to go, and what is said where they do not.
+pub(super) struct Drain<'a> {
+    /// Only those that use something beneath this directory of the node.
+    pub(super) beneath: Option<&'a Path>,
+    /// What can be done when pods are left.
+    pub(super) hint: &'a str,
+}
+
 /// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself.
 ///
 /// # Errors
 /// The API says no, or pods are left when the time is over: which ones, and what keeps them.
-pub(super) async fn drain(objects: &dyn Objects, node: &str, timeout: Duration) -> Result<(), PortError> {
+pub(super) async fn drain(
+    objects: &dyn Objects,
+    node: &str,
+    what: &Drain<'_>,
+    timeout: Duration,
+) -> Result<(), PortError> {
     let cordon = json!({ "spec": { "unschedulable": true } });
     objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&cordon)).await?;
     output::complain(&format!("{node} takes no more pods"));
@@ -23,9 +37,23 @@ pub(super) async fn drain(objects: &dyn Objects, node: &str, timeout: Duration) 
     let mut told = BTreeMap::new();
     loop {
         let list = objects.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")).await?;
-        let pods: Vec<Pod> = pods(list.as_ref());
+        let pods = match what.beneath {
+            None => pods(list.as_ref()),
+            Some(directory) => {
+                let mut using = Vec::new();
+                for pod in list.iter().filter_map(|list| list["items"].as_array()).flatten() {
+                    if uses(objects, pod, directory).await? {
+                        using.push(pod.clone());
+                    }
+                }
+                self::pods(Some(&json!({ "items": using })))
+            }
+        };
         if pods.is_empty() {
-            output::complain(&format!("no pod is left on {node} that could run elsewhere"));
+            output::complain(&match what.beneath {
+                None => format!("no pod is left on {node} that could run elsewhere"),
+                Some(directory) => format!("no pod on {node} uses {}", directory.display()),
+            });
             return Ok(());
         }
         let mut kept = Vec::new();
@@ -45,14 +73,31 @@ pub(super) async fn drain(objects: &dyn Objects, node: &str, timeout: Duration) 
         }
         if Instant::now() >= end {
             let text = format!("pods are left on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
-            let hint = format!(
-                "nothing was left yet, and {node} takes no more pods: `kubectl uncordon {node}` lets it, \
-                 `bowline leave` without --drain does not wait for them"
-            );
+            let hint = format!("{node} takes no more pods: `kubectl uncordon {node}` lets it; {}", what.hint);
             return Err(PortError::new(ErrorKind::Timeout, text).hint(hint));
         }
         sleep(AGAIN).await;
     }
+}
+
+/// Whether a pod has something beneath a directory of its node: by `hostPath`, or by a claim of a volume that lies there.
+async fn uses(objects: &dyn Objects, pod: &Value, directory: &Path) -> Result<bool, PortError> {
+    let beneath = |path: &Value| path.as_str().is_some_and(|path| Path::new(path).starts_with(directory));
+    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+        if beneath(&volume["hostPath"]["path"]) {
+            return Ok(true);
+        }
+        let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else { continue };
+        let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}");
+        let Some(claim) = objects.get(&path).await? else { continue };
+        let Some(name) = claim["spec"]["volumeName"].as_str() else { continue };
+        let Some(volume) = objects.get(&format!("/api/v1/persistentvolumes/{name}")).await? else { continue };
+        if beneath(&volume["spec"]["local"]["path"]) || beneath(&volume["spec"]["hostPath"]["path"]) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 struct Pod {
@@ -107,6 +152,8 @@ mod tests {
     use bowline_ports::Fut;
     use std::sync::Mutex;
 
+    const ALL: Drain<'_> = Drain { beneath: None, hint: "" };
+
     /// A node with pods; those named `budget-…` are kept by a disruption budget for the first look.
     #[derive(Default)]
     struct Node {
@@ -117,6 +164,16 @@ mod tests {
 
     impl Objects for Node {
         fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
+            let object = match path {
+                "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka" => {
+                    Some(json!({ "spec": { "volumeName": "pv" } }))
+                }
+                "/api/v1/persistentvolumes/pv" => Some(json!({ "spec": { "local": { "path": "/mnt/data/0" } } })),
+                _ => None,
+            };
+            if object.is_some() {
+                return Box::pin(async move { Ok(object) });
+            }
             assert_eq!(path, "/api/v1/pods?fieldSelector=spec.nodeName%3Dkafka-0");
             *self.looks.lock().unwrap() += 1;
             let list = json!({ "items": *self.pods.lock().unwrap() });
@@ -162,7 +219,7 @@ mod tests {
             pod("job", ended),
         ];
         let node = Node { pods: Mutex::new(all), ..Node::default() };
-        drain(&node, "kafka-0", Duration::from_secs(60)).await.unwrap();
+        drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap();
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
         assert_eq!(left, ["logs", "own", "job"]);
         assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");
@@ -174,8 +231,26 @@ mod tests {
         let mut stuck = pod("stuck", json!({}));
         stuck["metadata"]["deletionTimestamp"] = going["metadata"]["deletionTimestamp"].clone();
         let node = Node { pods: Mutex::new(vec![stuck]), ..Node::default() };
-        let error = drain(&node, "kafka-0", Duration::from_secs(10)).await.unwrap_err();
+        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(10)).await.unwrap_err();
         assert!(error.message.contains("default/stuck: it is shutting down"), "{error}");
         assert!(error.hint.unwrap().contains("kubectl uncordon kafka-0"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_pods_that_use_a_directory_go_when_it_is_about_that() {
+        let claim = json!({ "spec": { "volumes": [{ "persistentVolumeClaim": { "claimName": "data-kafka" } }] } });
+        let host =
+            |path: &str| json!({ "spec": { "volumes": [{ "emptyDir": {} }, { "hostPath": { "path": path } }] } });
+        let all = vec![
+            pod("kafka", claim),
+            pod("backup", host("/mnt/data")),
+            pod("near", host("/mnt/data-2")),
+            pod("web", json!({})),
+        ];
+        let node = Node { pods: Mutex::new(all), ..Node::default() };
+        let beneath = Drain { beneath: Some(Path::new("/mnt/data")), hint: "" };
+        drain(&node, "kafka-0", &beneath, Duration::from_secs(60)).await.unwrap();
+        let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
+        assert_eq!(left, ["near", "web"]);
     }
 }

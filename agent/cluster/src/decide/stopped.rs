@@ -1,0 +1,23 @@
+//! Why K3s is down, where no person stopped it.
+
+use crate::Cluster;
+use crate::facts::Facts;
+use bowline_engine::Conditions;
+
+/// The volume that took K3s down: systemd stops K3s and then unmounts, in one go, when the disk went away. Who stops
+/// K3s and takes the disk away later leaves a longer gap between the two.
+pub(super) fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
+    const IN_ONE_GO: u64 = 300_000;
+    let ended = facts.unit.ended;
+    spec.volumes.iter().map(String::as_str).find(|volume| {
+        let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
+        let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
+        numbers.is_some_and(|(left, back)| (ended..=ended.saturating_add(IN_ONE_GO)).contains(&left) && left <= back)
+    })
+}
+
+/// Bowline stopped it, and nobody started it since.
+pub(super) fn stopped_for_release(facts: &Facts, now: &Conditions) -> bool {
+    let at = now.get("stopped-for-release").and_then(|seconds| seconds.parse::<u64>().ok());
+    at.is_some_and(|at| facts.unit.began / 1_000_000 <= at)
+}

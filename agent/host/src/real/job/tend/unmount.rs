@@ -1,0 +1,152 @@
+//! Unmounting, for everybody: a filesystem that a container still has mounted is not off its disk.
+
+use super::super::super::{files, mounts};
+use super::super::Report;
+use bowline_ports::{ErrorKind, PortError, ProgressValue};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Whoever lets go of it at this moment (udev, a container that ends) gets so long.
+const LETTING_GO: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
+/// So many of those who use it are named.
+const NAMED: usize = 5;
+
+/// Writes out what is in memory and unmounts; a mount that is gone already is fine.
+///
+/// # Errors
+/// Somebody uses it (`Busy`, and it is mounted as it was, or else still held by a container), or something else is mounted there
+/// (`Changed`).
+pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> Result<(), PortError> {
+    let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
+    let shown = mount.display();
+    let here = || -> Result<Option<bowline_ports::Mount>, PortError> {
+        Ok(mounts::read()?.into_iter().rfind(|one| one.target == mount))
+    };
+    if let Some(one) = here()? {
+        if one.number != number {
+            let text = format!("{shown} was not unmounted: {} is mounted there by now", one.source);
+            return Err(PortError::new(ErrorKind::Changed, text));
+        }
+        say("writing out what is in memory");
+        // Of a disk that is gone nothing can be written out any more.
+        if let Ok(top) = File::open(mount)
+            && let Err(errno) = nix::unistd::syncfs(&top)
+            && device_of(number).is_some()
+        {
+            return Err(PortError::io(format_args!("writing out {shown}"), &errno.into()));
+        }
+        say("unmounting");
+        match umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL) if here()?.is_none() => {}
+            Err(Errno::EBUSY) => return Err(in_use(mount, number)),
+            Err(errno) => return Err(PortError::io(format_args!("unmounting {shown}"), &errno.into())),
+            Ok(()) => {
+                let text = format!("{shown}: something else is mounted there as well");
+                return Err(PortError::new(ErrorKind::Busy, text).hint(format!("look with: findmnt {shown}")));
+            }
+        }
+    }
+    let Some(device) = device_of(number) else { return Ok(()) };
+    let begin = Instant::now();
+    // What is mounted anywhere can not be opened exclusively.
+    while matches!(exclusively(&device), Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32)) {
+        if begin.elapsed() > LETTING_GO {
+            return Err(in_use(mount, number));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    Ok(())
+}
+
+fn exclusively(device: &Path) -> std::io::Result<File> {
+    File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(device)
+}
+
+/// The device node of a number; `None` when the disk is gone, or the filesystem is of several disks.
+fn device_of(number: &str) -> Option<PathBuf> {
+    let name = fs::read_link(Path::new("/sys/dev/block").join(number)).ok()?;
+    Some(Path::new("/dev").join(name.file_name()?.to_string_lossy().replace('!', "/")))
+}
+
+fn in_use(mount: &Path, number: &str) -> PortError {
+    let mut all = openers(Path::new("/proc"), number);
+    if all.is_empty() {
+        all = holders(Path::new("/proc"), mount, number);
+    }
+    let mut list: Vec<_> = all.iter().take(NAMED).cloned().collect();
+    if all.len() > NAMED {
+        list.push(format!("{} more", all.len() - NAMED));
+    }
+    let by = match list.is_empty() {
+        true => "the kernel (a mount beneath it, swap, a loop device)".into(),
+        false => list.join(", "),
+    };
+    PortError::new(ErrorKind::Busy, format!("{} is in use by {by}", mount.display()))
+        .hint("nothing was forced: end what uses it; Bowline tries again by itself")
+}
+
+/// The folders of all processes.
+fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter(|one| one.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).map(|one| one.path())
+}
+
+/// `java (4711)`
+fn named(process: &Path) -> String {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    format!("{} ({})", name.trim(), process.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Those that have a file of this filesystem open, or stand in it.
+fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
+    let on_it = |path: PathBuf| fs::metadata(path).is_ok_and(|meta| files::number(meta.dev()) == number);
+    let uses = |process: &PathBuf| {
+        let mut fds = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        ["cwd", "root", "exe"].iter().any(|link| on_it(process.join(link))) || fds.any(|fd| on_it(fd.path()))
+    };
+    processes(proc).filter(uses).map(|process| named(&process)).collect()
+}
+
+/// Those that have it mounted at a place of their own, one for each such namespace. What systemd's services see at the place
+/// itself goes with the host's mount.
+fn holders(proc: &Path, mount: &Path, number: &str) -> BTreeSet<String> {
+    let mut spaces = BTreeSet::new();
+    let mut holds = |process: &PathBuf| {
+        let text = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        let elsewhere = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            words.get(2) == Some(&number) && words.get(4).is_some_and(|at| Path::new(at) != mount)
+        };
+        text.lines().any(elsewhere) && fs::read_link(process.join("ns/mnt")).is_ok_and(|space| spaces.insert(space))
+    };
+    processes(proc).filter(|process| holds(process)).map(|process| named(&process)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stands_in_a_filesystem_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = File::create(place.path().join("held")).unwrap();
+        let number = files::number(file.metadata().unwrap().dev());
+        let own = format!("({})", std::process::id());
+        assert!(openers(Path::new("/proc"), &number).iter().any(|user| user.ends_with(&own)));
+        assert_eq!(openers(Path::new("/proc"), "250:4095"), BTreeSet::new());
+        // All of this machine's filesystems are mounted by somebody somewhere.
+        assert!(!holders(Path::new("/proc"), Path::new("/elsewhere"), &number).is_empty());
+    }
+
+    #[test]
+    fn devices_by_their_number() {
+        assert_eq!(device_of("250:4095"), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! Work at mount points.
+
+use super::{Fixture, SIZE, STRANGER, device};
+use bowline_ports::{Access, ErrorKind, FileKind, Filesystem, Job, NewDirectory, PortError, Progress, TendOrder, Work};
+use std::path::Path;
+
+async fn tend(fixture: &impl Fixture, mount: &Path, work: Work) -> Result<(), PortError> {
+    let order = TendOrder { volume: "contract".into(), mount: mount.to_path_buf(), work };
+    let done = fixture.host().tend(&order, &Progress::default()).await;
+    let job = fixture.host().job(&order.job()).await.unwrap();
+    assert_eq!(matches!(job, Some(Job::Done)), done.is_ok(), "{job:?}");
+    done
+}
+
+pub(crate) async fn a_filesystem_is_made_ready_on_its_own_device_only(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let id = device(host, &path).await.id;
+    let prepare =
+        |id| Work::Prepare { device: path.clone(), id, filesystem: Filesystem::Ext4, suspect: true, repair: false };
+    let before = host.probe(&path).await.unwrap();
+    tend(fixture, &mount, prepare(id.clone())).await.unwrap();
+    let mut another = id;
+    another.size += 512;
+    assert_eq!(tend(fixture, &mount, prepare(another)).await.unwrap_err().kind, ErrorKind::Changed);
+    assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
+}
+
+pub(crate) async fn directories_are_made_on_the_volume_and_nowhere_else(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let number = device(host, &path).await.number;
+    let access = Access { owner: Some((1001, 7)), mode: Some(0o770) };
+    let arrange = || Work::Arrange {
+        number: number.clone(),
+        root: Access { owner: None, mode: Some(0o751) },
+        directories: vec![NewDirectory { path: "a/b".into(), access }],
+    };
+    assert!(tend(fixture, &mount, arrange()).await.is_err(), "it is not mounted");
+    assert_eq!(host.meta(&mount.join("a")).await.unwrap(), None);
+    fixture.mount(&path, &mount);
+    tend(fixture, &mount, arrange()).await.unwrap();
+    let made = host.meta(&mount.join("a/b")).await.unwrap().unwrap();
+    assert_eq!((made.kind, made.owner, made.mode), (FileKind::Directory, (1001, 7), 0o770));
+    let plain = host.meta(&mount.join("a")).await.unwrap().unwrap();
+    assert_eq!((plain.owner, plain.mode), ((0, 0), 0o755));
+    assert_eq!(host.meta(&mount).await.unwrap().unwrap().mode, 0o751);
+}
+
+pub(crate) async fn only_what_was_meant_is_unmounted(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let number = device(host, &path).await.number;
+    let unmount = |number: &str| Work::Unmount { number: number.into(), for_good: false };
+    fixture.mount(&path, &mount);
+    assert_eq!(tend(fixture, &mount, unmount("250:4095")).await.unwrap_err().kind, ErrorKind::Changed);
+    let mounted = || async { host.mounts().await.unwrap().iter().any(|one| one.target == mount) };
+    assert!(mounted().await);
+    tend(fixture, &mount, unmount(&number)).await.unwrap();
+    assert!(!mounted().await);
+    tend(fixture, &mount, unmount(&number)).await.unwrap();
+}

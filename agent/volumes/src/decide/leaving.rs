@@ -1,0 +1,66 @@
+//! Volumes that go: released by a person, or not in the settings any more. Nothing on their disks is touched.
+
+use crate::facts::{Facts, Orphan, VolumeFacts};
+use crate::units::{mount_unit_name, written_by_bowline};
+use crate::{Action, Released};
+use bowline_engine::{Plan, Risk, Wait};
+use bowline_ports::{ActiveState, Job, TendOrder, Work};
+use bowline_settings::Volume;
+use std::path::Path;
+
+/// A volume that a person released: unmounted, and left alone as long as its disk is there.
+pub(crate) fn released(
+    volume: &Volume,
+    seen: &VolumeFacts,
+    released: &Released,
+    facts: &Facts,
+    item: &str,
+    plan: &mut Plan<Action>,
+) {
+    let Some(device) = facts.devices.iter().find(|device| device.id == released.disk) else {
+        let action = Action::TakeBack { volume: volume.name.clone() };
+        return plan.step(item, action, "its disk is gone, as it was meant to; the next one is taken in");
+    };
+    let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && mount.number == device.number);
+    let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
+    if mount.is_some() || ours {
+        if let (Some(_), Some(Job::Failed(why))) = (mount, &seen.unmounting) {
+            for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && is_up(unit.active)) {
+                let why = format!("{} was released, and could not be unmounted: {why}", volume.name);
+                plan.step_with(item, Action::Stop { service: service.clone() }, why, Risk::Restart);
+            }
+        }
+        let unit = ours.then(|| mount_unit_name(&volume.mount));
+        // Unmounted here, it may still be held by a container.
+        let action = retire(&volume.name, unit, &volume.mount, &device.number, false);
+        return plan.step(item, action, "it was released: its disk is to go to another machine");
+    }
+    plan.state(format!("released/{}", volume.name), "yes");
+    let what = format!("{} to be detached, or `bowline volumes take {}`", device.path.display(), volume.name);
+    plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
+}
+
+/// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as
+/// anything can be mounted there.
+pub(crate) fn forgotten(orphan: &Orphan, plan: &mut Plan<Action>) {
+    let item = format!("volume/{}", orphan.volume);
+    let why = "it is no longer in the settings; its data stays on its disk";
+    for (unit, at, mount) in &orphan.units {
+        let number = mount.as_ref().map(|mount| mount.number.as_str()).unwrap_or_default();
+        plan.step(&item, retire(&orphan.volume, Some(unit.clone()), at, number, true), why);
+    }
+    for path in &orphan.gates {
+        plan.step(&item, Action::Remove { path: path.clone() }, why);
+    }
+}
+
+/// Unmounts what has this number, and removes the unit if it is ours.
+pub(crate) fn retire(volume: &str, unit: Option<String>, at: &Path, number: &str, for_good: bool) -> Action {
+    let work = Work::Unmount { number: number.into(), for_good };
+    Action::Retire { unit, order: TendOrder { volume: volume.into(), mount: at.to_path_buf(), work } }
+}
+
+/// Whether a unit is up or on its way there.
+pub(super) fn is_up(state: ActiveState) -> bool {
+    matches!(state, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
+}

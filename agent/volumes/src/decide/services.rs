@@ -1,0 +1,57 @@
+//! Services of a Kubernetes that something else manages: started when they could not start, or were stopped, for want of a volume.
+
+use super::leaving::is_up;
+use super::mounted::absence;
+use crate::facts::Facts;
+use crate::{Action, Volumes};
+use bowline_engine::{Plan, Wait};
+use bowline_ports::{ActiveState, Unit};
+
+/// systemd stops a service and then unmounts in one go when a disk goes away, in microseconds.
+const IN_ONE_GO: u64 = 300_000;
+
+pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
+    if !spec.starts {
+        return;
+    }
+    let ready = |name: &str| plan.conditions.get(&format!("volume/{name}")).is_some_and(|state| state == "ready");
+    let gated = || spec.volumes.iter().filter(|volume| volume.gate);
+    let missing: Vec<_> = gated().map(|volume| volume.name.as_str()).filter(|name| !ready(name)).collect();
+    let missing = missing.join(", ");
+    for (service, unit) in &facts.services {
+        let item = format!("service/{service}");
+        if is_up(unit.active) || unit.active == ActiveState::Deactivating || gated().next().is_none() {
+            continue;
+        }
+        let held = held_back(unit) || taken_down(unit, facts) || stopped_here(unit, facts);
+        if unit.load == "not-found" || !held {
+            continue;
+        }
+        if missing.is_empty() {
+            let action = Action::Start { service: service.clone() };
+            plan.step(item, action, "it was held back, or taken down, by a volume that is there now");
+        } else {
+            let why = format!("it is not started without volume {missing}");
+            plan.waits.push(Wait::new(item, format!("volume {missing}"), why));
+        }
+    }
+}
+
+/// It is to run, and could not be started since boot.
+fn held_back(unit: &Unit) -> bool {
+    unit.file_state == "enabled" && !unit.started
+}
+
+/// It went down with the disk of a volume.
+fn taken_down(unit: &Unit, facts: &Facts) -> bool {
+    facts.volumes.iter().flatten().filter_map(absence).any(|(left, _)| {
+        let ended = unit.ended;
+        (ended..=ended.saturating_add(IN_ONE_GO)).contains(&left)
+    })
+}
+
+/// It was stopped so that a volume could be released, and nobody started it since.
+fn stopped_here(unit: &Unit, facts: &Facts) -> bool {
+    let at = facts.stopped.as_ref().and_then(|seconds| seconds.parse::<u64>().ok());
+    at.is_some_and(|at| unit.started && unit.began / 1_000_000 <= at)
+}
