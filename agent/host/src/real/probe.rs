@@ -17,13 +17,15 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 const TOOLS: Duration = Duration::from_secs(20);
 const READS: Duration = Duration::from_secs(60);
 /// A disk that reads slower than this, in bytes a second, is failing.
 const SLOWEST: u64 = 10 << 20;
+/// So many read at once.
+const READERS: usize = 8;
 /// Between two reports of how far reading is.
 const REPORT: Duration = Duration::from_millis(250);
 
@@ -158,25 +160,59 @@ struct Bytes {
     remains: Vec<Remains>,
 }
 
-/// Reads the ranges that are proof, in ascending order. After the first byte of data only the places of
-/// superblock copies are read: they tell whose data it is.
+/// Reads the ranges that are proof, several at once: a disk behind a network answers each after a millisecond, but many in that
+/// time. Beyond the first byte of data only the places of superblock copies are read: they tell whose data it is.
 fn read(device: &File, ranges: &[Range], done: &AtomicU64) -> Bytes {
     // Advice only: without it the samples would drag in their neighbourhood.
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
-    let mut found = Bytes::default();
-    let mut buffer = vec![0; places::LONGEST];
-    for range in ranges {
-        done.fetch_add(range.length, Relaxed);
-        if found.data_at.is_some() && range.copy_of.is_none() {
-            continue;
-        }
-        if let Err(error) = look(device, range, &mut buffer, &mut found) {
-            found.error = Some(format!("reading {} bytes at {}: {error}", range.length, range.offset));
-            break;
-        }
-    }
+    let common = Common { device, ranges, done, next: AtomicUsize::new(0), data_at: AtomicU64::new(u64::MAX) };
+    let mut all: Vec<Bytes> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..READERS).map(|_| scope.spawn(|| common.read())).collect();
+        let own = common.read();
+        // One that could not come to its end has read nothing: that is no proof.
+        let broken = || Bytes { error: Some("a reader was cut off".into()), ..Bytes::default() };
+        std::iter::once(own).chain(others.into_iter().map(|other| other.join().unwrap_or_else(|_| broken()))).collect()
+    });
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let mut found = Bytes::default();
+    for bytes in &mut all {
+        found.zeros += bytes.zeros;
+        found.data_at = [found.data_at, bytes.data_at].into_iter().flatten().min();
+        found.error = found.error.take().or(bytes.error.take());
+        found.remains.append(&mut bytes.remains);
+    }
+    found.remains.sort_by_key(|one| one.offset);
     found
+}
+
+/// What the readers have in common: each takes the next range, so that they go through the device together.
+struct Common<'a> {
+    device: &'a File,
+    ranges: &'a [Range],
+    done: &'a AtomicU64,
+    next: AtomicUsize,
+    /// The lowest byte of data that any of them has found.
+    data_at: AtomicU64,
+}
+
+impl Common<'_> {
+    fn read(&self) -> Bytes {
+        let mut found = Bytes::default();
+        let mut buffer = vec![0; places::LONGEST];
+        while let Some(range) = self.ranges.get(self.next.fetch_add(1, Relaxed)) {
+            self.done.fetch_add(range.length, Relaxed);
+            if self.data_at.load(Relaxed) < range.offset && range.copy_of.is_none() {
+                continue;
+            }
+            if let Err(error) = look(self.device, range, &mut buffer, &mut found) {
+                found.error = Some(format!("reading {} bytes at {}: {error}", range.length, range.offset));
+                // Nothing is proven any more.
+                self.next.store(self.ranges.len(), Relaxed);
+            }
+            self.data_at.fetch_min(found.data_at.unwrap_or(u64::MAX), Relaxed);
+        }
+        found
+    }
 }
 
 fn look(device: &File, range: &Range, buffer: &mut [u8], found: &mut Bytes) -> std::io::Result<()> {

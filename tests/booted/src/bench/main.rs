@@ -12,6 +12,7 @@ mod join;
 mod node_exporter;
 mod settled;
 mod trace;
+mod volumes;
 
 use anyhow::{Result, bail};
 use bowline_booted::deb;
@@ -21,7 +22,7 @@ use settled::Settled;
 use std::io::Write;
 use std::path::Path;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 19] = [
     "install_to_ready_overhead",
     "settled_look_cpu",
     "settled_look_writes",
@@ -36,6 +37,11 @@ const NAMES: [&str; 14] = [
     "enroll_500_issuer_rss",
     "enroll_50_one_issuer",
     "enroll_500_three_issuers",
+    "blank_to_mounted",
+    "adopt_to_mounted",
+    "proof_1tib_sparse",
+    "volumes_64",
+    "settled_look_64_volumes_cpu",
 ];
 
 fn tell(text: &str) {
@@ -82,12 +88,14 @@ fn main() -> Result<()> {
         figures.push(Figure::new(NAMES[4], size, "MB", 4.0));
     }
     type Some = fn() -> Result<Vec<Figure>>;
-    let together: [(&[&str], &str, Some); 5] = [
+    let together: [(&[&str], &str, Some); 7] = [
         (&NAMES[5..7], "the cluster of the demo", cluster::figures),
         (&NAMES[7..8], "pairs of new agents, Bowline on one, a script with a token on the other", join::figure),
         (&NAMES[8..10], "a settled server and agent, by their API's audit log", api::figures),
         (&NAMES[10..13], "machines that come in at once, by one issuer", enroll::one_issuer),
         (&NAMES[13..14], "and by three", enroll::three_issuers),
+        (&NAMES[14..17], "a disk, by Bowline and by hand", volumes::one),
+        (&NAMES[17..19], "many disks", volumes::many),
     ];
     for (names, what, measure) in together.into_iter().filter(|(names, ..)| names.iter().any(|name| wanted(name))) {
         tell(&format!("{}: {what}", names.join(", ")));

@@ -35,11 +35,11 @@ impl Settled {
 
     /// The CPU time of one look at everything, children included.
     pub(crate) fn look_cpu(&self) -> Result<Figure> {
-        let (looks, cpu) = (self.looks()?, self.cpu_ms()?);
+        let (looks, cpu) = (self.looks()?, cpu_ms(&self.machine)?);
         for _ in 0..LOOKS {
             self.machine.ok("systemctl reload bowline && sleep 0.3")?;
         }
-        let (spent, looked) = (self.cpu_ms()? - cpu, self.looks()? - looks);
+        let (spent, looked) = (cpu_ms(&self.machine)? - cpu, self.looks()? - looks);
         ensure!(looked >= LOOKS, "{LOOKS} reloads made only {looked} looks");
         // By the reloads and not by the looks: the other ones are looks at a part.
         let each = spent / LOOKS as f64;
@@ -109,13 +109,6 @@ impl Settled {
         Ok(self.machine.ok(&count)?.trim().parse::<f64>().context("no count of looks in the metrics")? as u64)
     }
 
-    /// CPU time of the daemon and of the children that it has waited for.
-    fn cpu_ms(&self) -> Result<f64> {
-        let stat = self.machine.read(&format!("/proc/{}/stat", pid(&self.machine, "bowline")?))?;
-        let tick: f64 = self.machine.ok("getconf CLK_TCK")?.trim().parse()?;
-        Ok(ticks(&stat).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
-    }
-
     fn rss(&self, unit: &str) -> Result<Rss> {
         let main = pid(&self.machine, unit)?;
         let rollup = self.machine.read(&format!("/proc/{main}/smaps_rollup"))?;
@@ -123,6 +116,13 @@ impl Settled {
         let all = megabytes(&rollup, "Rss:").context("no Rss in smaps_rollup")?;
         Ok(Rss { all, anonymous: megabytes(&rollup, "Anonymous:").unwrap_or_default(), threads })
     }
+}
+
+/// CPU time of the daemon and of the children that it has waited for.
+pub(crate) fn cpu_ms(machine: &Machine) -> Result<f64> {
+    let stat = machine.read(&format!("/proc/{}/stat", pid(machine, "bowline")?))?;
+    let tick: f64 = machine.ok("getconf CLK_TCK")?.trim().parse()?;
+    Ok(ticks(&stat).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
 }
 
 struct Rss {

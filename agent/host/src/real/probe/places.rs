@@ -1,7 +1,9 @@
 //! Where to look for bytes on a device.
 
 /// The longest read at once.
-pub(crate) const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 256 << 10;
+/// The longest range: a longer one is several, so that several can be read at once.
+const PIECE: u64 = 4 * MIB;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -91,12 +93,14 @@ fn text(uuid: [u8; 16]) -> String {
 pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
     let Depth { whole, ends, samples, sample } = depth;
     let plain = |offset, length| Range { offset, length, copy_of: None };
+    let pieces = |from: u64, length: u64| {
+        (0..length.div_ceil(PIECE)).map(move |n| plain(from + n * PIECE, PIECE.min(length - n * PIECE)))
+    };
     let mut ranges = Vec::new();
     if size <= whole {
-        ranges.push(plain(0, size));
+        ranges.extend(pieces(0, size));
     } else {
-        ranges.push(plain(0, ends));
-        ranges.push(plain(size - ends, ends));
+        ranges.extend(pieces(0, ends).chain(pieces(size - ends, ends)));
         let step = (size - 2 * ends) / samples / COPY * COPY;
         let slack = step.saturating_sub(sample);
         let shift = if slack == 0 { 0 } else { phase % slack / COPY * COPY };
