@@ -22,16 +22,18 @@ type Properties = HashMap<String, OwnedVariant>;
 /// A unit as systemd knows it.
 pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
     let what = format!("reading {name}");
-    let manager = bus.manager().await?;
-    let path = match limited(&what, CALL, manager.load_unit(name)).await {
-        Ok(path) => path,
+    // Who asks for an object of systemd's has the unit loaded: one question instead of two, for each of many volumes.
+    let path = ObjectPath::try_from(object_path(name))
+        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
+    let common = match bus.properties(&what, &path, "org.freedesktop.systemd1.Unit").await {
+        Ok(common) => common,
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(Unit::not_found()),
         Err(error) => return Err(error),
     };
-    let common = bus.properties(&what, &path, "org.freedesktop.systemd1.Unit").await?;
+    let up = common.get("ActiveState").and_then(|state| <&str>::try_from(state).ok()) == Some("active");
     let (interface, wanted): (_, &[&str]) = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
         Some("service") => ("org.freedesktop.systemd1.Service", SERVICE),
-        Some("mount") => ("org.freedesktop.systemd1.Mount", &["Result"]),
+        Some("mount") if !up => ("org.freedesktop.systemd1.Mount", &["Result"]),
         _ => ("", &[]),
     };
     let mut special = Properties::new();
@@ -42,9 +44,23 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
     let mut unit = from_properties(&common, &special);
     // What has been enabled since systemd read the unit is told by the links only, and no reason to read all anew.
     if unit.file_state == "disabled" {
+        let manager = bus.manager().await?;
         unit.file_state = limited(&what, CALL, manager.get_unit_file_state(name)).await.unwrap_or(unit.file_state);
     }
     Ok(unit)
+}
+
+/// The object of a unit: letters and digits stay, others become `_` and two hex digits.
+pub(super) fn object_path(unit: &str) -> String {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (index, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && index > 0) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
 }
 
 fn from_properties(common: &Properties, special: &Properties) -> Unit {

@@ -12,6 +12,7 @@ mod first_boot;
 mod gate;
 mod guard;
 mod host_faults;
+mod managed;
 mod museum;
 mod network;
 mod only_claimed;

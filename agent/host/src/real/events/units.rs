@@ -1,6 +1,7 @@
 //! State changes of units, by systemd's D-Bus signals.
 
 use super::super::bus::{self, Bus, CALL, limited};
+use super::super::units::object_path;
 use bowline_ports::{ErrorKind, PortError};
 use futures::StreamExt;
 use futures::stream::select_all;
@@ -75,19 +76,6 @@ fn rules(unit: &str) -> zbus::Result<[MatchRule<'static>; 2]> {
         .path(object_path(unit))
         .build()?;
     Ok([jobs, properties])
-}
-
-/// The object of a unit: letters and digits stay, others become `_` and two hex digits.
-fn object_path(unit: &str) -> String {
-    let mut path = String::from("/org/freedesktop/systemd1/unit/");
-    for (index, byte) in unit.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && index > 0) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    path
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bowline_booted::{
     with_k3s, with_k3s_as,
 };
 use bowline_testbed::{Bed, Cast, Disk, Machine, Releases, case_of};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The contract's own test vector: the ticket of `k3s-trading-dev-kafka-0` as an agent, by [`KEY`].
@@ -84,7 +84,7 @@ fn in_place(server: &Machine, agent: &Machine, old: Option<&Value>) -> Result<Va
         })
         .with_context(|| {
             let said = agent.run("bowline status").map(|o| o.stdout).unwrap_or_default();
-            format!("{said}\n{}", serde_json::json!([last["metadata"]["labels"], last["spec"]["taints"]]))
+            format!("{said}\n{}", json!([last["metadata"]["labels"], last["spec"]["taints"]]))
         })?;
     Ok(last)
 }
@@ -138,6 +138,8 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
             Ok(report(&agent).is_ok_and(|report| report["conditions"]["node-settled"] == "yes"))
         })?;
 
+        released_and_taken_back(&server, &agent)?;
+
         // It leaves in good order, and comes back.
         let leaves = Instant::now();
         let said = agent.run("bowline leave --drain --timeout 120s")?;
@@ -169,4 +171,29 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
         Ok(())
     })
+}
+
+/// The disk is released while a pod uses it: the pod goes, the node takes no more, and all of it comes back.
+fn released_and_taken_back(server: &Machine, agent: &Machine) -> Result<()> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "uses-it" },
+        "spec": {
+            "nodeName": KAFKA,
+            "containers": [{ "name": "c", "image": "nowhere", "imagePullPolicy": "Never" }],
+            "volumes": [{ "name": "data", "hostPath": { "path": "/var/lib/kafka/file" } }],
+        },
+    });
+    server.put("/root/pod.json", pod.to_string(), 0o644)?;
+    server.ok("k3s kubectl apply -f /root/pod.json")?;
+    let takes_none =
+        || Ok::<_, anyhow::Error>(kafka(server)?.is_some_and(|node| node["spec"]["unschedulable"] == true));
+    let said = agent.run_with("bowline volumes release kafka", b"", FIRST_BOOT)?;
+    ensure!(said.success() && said.stdout.contains("can be detached"), "{said}");
+    ensure!(said.stderr.contains("default/uses-it: it was asked to go") && takes_none()?, "{said}");
+    agent.ok("! mountpoint -q /var/lib/kafka && ! touch /var/lib/kafka/file")?;
+    agent.ok("bowline volumes take kafka")?;
+    in_place(server, agent, None)?;
+    ensure!(!takes_none()?, "it takes pods again");
+    assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
+    Ok(())
 }
