@@ -20,6 +20,8 @@ use crate::host::{self, Missing};
 use crate::machine::Machine;
 use crate::places::{self, Cast};
 use crate::run::{self, Output};
+use crate::system::System;
+use crate::vm::VirtualMachine;
 use crate::web::Web;
 use crate::{Os, base, evidence, say};
 
@@ -39,6 +41,7 @@ pub(crate) struct Inner {
     /// The namespace as a path that `nsenter` and `setns` take.
     pub(crate) network: PathBuf,
     machines: Mutex<Vec<Machine>>,
+    virtual_machines: Mutex<Vec<VirtualMachine>>,
     made: AtomicUsize,
     bases: Mutex<BTreeMap<Os, Arc<Artefact>>>,
     web: Mutex<Option<Arc<Web>>>,
@@ -105,7 +108,8 @@ impl Bed {
         let ready = read_line(&mut keeper)?;
         let end = Mutex::new(End { keeper: Some(keeper), owned: Some(owned), keep: false });
         let case = case.to_owned();
-        let (machines, bases, web) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (machines, virtual_machines) = (Mutex::default(), Mutex::default());
+        let (bases, web) = (Mutex::default(), Mutex::default());
         let bed = Bed {
             inner: Arc::new(Inner {
                 case,
@@ -114,6 +118,7 @@ impl Bed {
                 layout,
                 network,
                 machines,
+                virtual_machines,
                 made: AtomicUsize::new(0),
                 bases,
                 web,
@@ -175,7 +180,10 @@ impl Bed {
     /// Saves journal, console, plan and status of every machine, and says where. A panic does this by itself.
     pub fn save_evidence(&self, why: &str) {
         let machines = lock(&self.inner.machines).clone();
-        evidence::save(&self.inner.case, why, &machines);
+        let virtual_machines = lock(&self.inner.virtual_machines).clone();
+        let booted = machines.iter().map(|machine| machine as &dyn System);
+        let booted: Vec<_> = booted.chain(virtual_machines.iter().map(|machine| machine as &dyn System)).collect();
+        evidence::save(&self.inner.case, why, &booted);
     }
 
     /// Lets everything run on when this value goes, and returns the command that ends it then.
@@ -228,6 +236,10 @@ impl Inner {
         lock(&self.machines).push(machine.clone());
     }
 
+    pub(crate) fn add_virtual_machine(&self, machine: &VirtualMachine) {
+        lock(&self.virtual_machines).push(machine.clone());
+    }
+
     pub(crate) fn remove_machine(&self, name: &str) {
         lock(&self.machines).retain(|machine| machine.name() != name);
     }
@@ -245,6 +257,7 @@ impl Drop for Bed {
             self.save_evidence("the test panicked");
         }
         let machines = std::mem::take(&mut *lock(&self.inner.machines));
+        let virtual_machines = std::mem::take(&mut *lock(&self.inner.virtual_machines));
         if let Some(web) = lock(&self.inner.web).take() {
             web.stop();
         }
@@ -271,6 +284,7 @@ impl Drop for Bed {
             say(&format!("the bed {} did not end well: {complaints}", self.inner.dir.display()));
         }
         machines.iter().for_each(Machine::reap);
+        virtual_machines.iter().for_each(VirtualMachine::reap);
     }
 }
 

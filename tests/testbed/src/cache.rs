@@ -86,10 +86,21 @@ pub(crate) fn folder() -> Result<PathBuf> {
 
 /// The artefact `kind` with these inputs; where it is not there yet, `build` fills the folder it is given.
 pub(crate) fn get(kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<Artefact> {
-    get_in(&folder()?, kind, key, build)
+    get_in(&folder()?, kind, key, OLD, build)
 }
 
-fn get_in(cache: &Path, kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<Artefact> {
+/// The same for what is large and quickly made: the others of its kind go when a new one is made.
+pub(crate) fn get_newest(kind: &str, key: Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<Artefact> {
+    get_in(&folder()?, kind, key, Duration::ZERO, build)
+}
+
+fn get_in(
+    cache: &Path,
+    kind: &str,
+    key: Key,
+    old: Duration,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Artefact> {
     fs::create_dir_all(cache).with_context(|| cache.display().to_string())?;
     let name = format!("{kind}-{}", key.text());
     let path = cache.join(&name);
@@ -112,15 +123,15 @@ fn get_in(cache: &Path, kind: &str, key: Key, build: impl FnOnce(&Path) -> Resul
             return Err(error.context(format!("could not build {kind}")));
         }
         fs::rename(&building, &path)?;
-        prune(cache, kind);
+        prune(cache, kind, old);
     }
     used.lock_shared()?;
     used.set_modified(SystemTime::now())?;
     Ok(Artefact { path, _used: Some(used) })
 }
 
-/// Removes artefacts of this kind that nobody uses and that nobody has used for long.
-fn prune(cache: &Path, kind: &str) {
+/// Removes artefacts of this kind that nobody uses and that nobody has used for so long.
+fn prune(cache: &Path, kind: &str, old: Duration) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let lock_path = entry.path();
         let name = entry.file_name();
@@ -130,7 +141,7 @@ fn prune(cache: &Path, kind: &str) {
         }
         let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
         let Ok(lock) = File::open(&lock_path) else { continue };
-        if age.is_some_and(|age| age > OLD) && lock.try_lock().is_ok() {
+        if age.is_some_and(|age| age > old) && lock.try_lock().is_ok() {
             // The lock file stays: removing it would let two builders hold two locks of one name.
             fs::remove_dir_all(cache.join(name)).ok();
         }
@@ -162,7 +173,7 @@ mod tests {
     #[test]
     fn many_ask_and_one_builds_and_a_failed_build_leaves_nothing() {
         let cache = tempfile::tempdir().unwrap();
-        let failed = get_in(cache.path(), "thing", Key::new(), |building| {
+        let failed = get_in(cache.path(), "thing", Key::new(), OLD, |building| {
             fs::write(building.join("half"), "")?;
             anyhow::bail!("no")
         });
@@ -171,7 +182,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let thing = get_in(cache.path(), "thing", Key::new(), |building| {
+                    let thing = get_in(cache.path(), "thing", Key::new(), OLD, |building| {
                         builds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         std::thread::sleep(Duration::from_millis(50));
                         Ok(fs::write(building.join("whole"), "")?)

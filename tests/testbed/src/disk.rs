@@ -55,6 +55,11 @@ impl Disk {
             .map(drop)
     }
 
+    /// The file that it is.
+    pub(crate) fn image(&self) -> &Path {
+        &self.inner.image
+    }
+
     /// Its serial number.
     pub fn serial(&self) -> &str {
         &self.inner.serial
@@ -246,7 +251,7 @@ pub(crate) fn write_rules(root: &Root, bed: &Bed, disks: &[Disk]) -> Result<()> 
 }
 
 /// `20G` in bytes.
-fn bytes_of(size: &str) -> Result<u64> {
+pub(crate) fn bytes_of(size: &str) -> Result<u64> {
     let (number, unit) = size.split_at(size.trim_end_matches(['K', 'M', 'G', 'T']).len());
     let shift = match unit {
         "" => 0,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::artefacts::checkout;
-use crate::machine::Machine;
 use crate::say;
+use crate::system::System;
 
 /// The commands whose output is kept for each machine, by the name of the file.
 const COMMANDS: &[(&str, &str)] = &[
@@ -20,7 +20,7 @@ const COMMANDS: &[(&str, &str)] = &[
 ];
 
 /// Saves it. A machine that does not answer must not hide the case's own error, so nothing here fails.
-pub(crate) fn save(case: &str, why: &str, machines: &[Machine]) {
+pub(crate) fn save(case: &str, why: &str, machines: &[&dyn System]) {
     let dir = folder().join(case);
     fs::remove_dir_all(&dir).ok();
     fs::create_dir_all(&dir).ok();

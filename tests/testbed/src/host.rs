@@ -40,6 +40,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("reprepro", "reprepro"),
     ("gpg", "gnupg"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("qemu-img", "qemu-utils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// Everything that is missing here.

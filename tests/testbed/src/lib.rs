@@ -42,6 +42,8 @@ mod release;
 mod root;
 mod run;
 mod sources;
+mod system;
+mod vm;
 mod wait;
 mod web;
 
@@ -62,6 +64,8 @@ pub use places::Cast;
 pub use prometheus::Prometheus;
 pub use release::Releases;
 pub use run::{LIMIT, Output, ok, run};
+pub use system::System;
+pub use vm::{Drive, VirtualMachine};
 pub use wait::{wait_for, wait_some};
 pub use web::{Count, Fault, Web};
 

@@ -13,6 +13,8 @@ const DEFAULT: usize = 128;
 const SPARE: usize = 14;
 /// Machines at once for each processor: they wait for one another most of the time.
 const EACH_PROCESSOR: usize = 5;
+/// A virtual machine is always busy while it boots, and gives way to others then (`nice`): it counts as so many machines.
+const VIRTUAL: usize = 3;
 /// Clusters at once.
 const CLUSTERS: usize = 2;
 /// Cases begin at about the same moment: the largest is known once they are all there.
@@ -29,17 +31,21 @@ pub struct Cast {
     pub agents: usize,
     /// Machines without Kubernetes.
     pub plain: usize,
+    /// Virtual machines.
+    pub virtuals: usize,
 }
 
 impl Cast {
     /// One server.
-    pub const SERVER: Cast = Cast { servers: 1, agents: 0, plain: 0 };
+    pub const SERVER: Cast = Cast { servers: 1, agents: 0, plain: 0, virtuals: 0 };
     /// One machine on which no Kubernetes starts.
-    pub const PLAIN: Cast = Cast { servers: 0, agents: 0, plain: 1 };
+    pub const PLAIN: Cast = Cast { servers: 0, agents: 0, plain: 1, virtuals: 0 };
+    /// One virtual machine.
+    pub const VIRTUAL: Cast = Cast { servers: 0, agents: 0, plain: 0, virtuals: 1 };
 
     /// A cluster of so many.
     pub fn cluster(servers: usize, agents: usize) -> Cast {
-        Cast { servers, agents, plain: 0 }
+        Cast { servers, agents, plain: 0, virtuals: 0 }
     }
 
     /// Of inotify instances, systemd and its services have 7, Bowline 1, the kubelet and containerd 8, and what else a
@@ -49,7 +55,7 @@ impl Cast {
         let cluster = self.servers + self.agents > 1;
         Share {
             instances,
-            machines: self.servers + self.agents + self.plain,
+            machines: self.servers + self.agents + self.plain + VIRTUAL * self.virtuals,
             clusters: usize::from(cluster),
             in_clusters: if cluster { instances } else { 0 },
         }
