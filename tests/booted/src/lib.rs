@@ -13,7 +13,7 @@ pub mod settings;
 pub mod told;
 
 use anyhow::{Context, Result, ensure};
-use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, MachineBuilder, Releases, k3s, package};
+use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, MachineBuilder, Releases, System, k3s, package};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,8 +88,8 @@ pub fn with_k3s_as(bed: &Bed, releases: &Releases, name: &str, address: &str, di
 }
 
 /// Writes settings as cloud-init does.
-pub fn configure(machine: &Machine, settings: &str) -> Result<()> {
-    machine.put("/etc/bowline/config.d/10-node.toml", settings, 0o600)
+pub fn configure(machine: &dyn System, settings: &str) -> Result<()> {
+    machine.put("/etc/bowline/config.d/10-node.toml", settings.as_bytes(), 0o600)
 }
 
 /// The whole way without cloud-init: settings, package, and the wait until the node is ready.
@@ -108,7 +108,7 @@ pub fn ready(machine: &Machine) -> Result<()> {
 }
 
 /// A field of `bowline status --json`.
-pub fn report(machine: &Machine) -> Result<serde_json::Value> {
+pub fn report(machine: &dyn System) -> Result<serde_json::Value> {
     let text = machine.run("bowline status --json")?.stdout;
     serde_json::from_str(&text).with_context(|| format!("status is not JSON: {text}"))
 }

@@ -2,7 +2,7 @@
 
 use crate::{VOLUME, configure, deb, report};
 use anyhow::{Result, bail};
-use bowline_testbed::{Disk, Machine, wait_some};
+use bowline_testbed::{Disk, Machine, System, wait_some};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub fn install(machine: &Machine, settings: &str) -> Result<()> {
 }
 
 /// The node that a disk has in the machine now.
-pub fn node_of(machine: &Machine, disk: &Disk) -> Result<String> {
+pub fn node_of(machine: &dyn System, disk: &Disk) -> Result<String> {
     Ok(machine.ok(&format!("readlink -f {}", disk.link()))?.trim().to_string())
 }
 
@@ -77,7 +77,7 @@ pub fn stand(report: &Value, name: &str) -> Stand {
 }
 
 /// Waits until `volume/NAME` stands so that `fits` says yes, and returns how.
-pub fn until(machine: &Machine, name: &str, what: &str, fits: impl Fn(&Stand) -> bool) -> Result<Stand> {
+pub fn until(machine: &dyn System, name: &str, what: &str, fits: impl Fn(&Stand) -> bool) -> Result<Stand> {
     let mut last = String::new();
     let found = wait_some(&format!("volume {name}: {what}"), SOON, || {
         let stand = stand(&report(machine)?, name);
@@ -91,12 +91,12 @@ pub fn until(machine: &Machine, name: &str, what: &str, fits: impl Fn(&Stand) ->
 }
 
 /// Waits until a volume is mounted and nothing is left to do for it.
-pub fn until_ready(machine: &Machine, name: &str) -> Result<()> {
+pub fn until_ready(machine: &dyn System, name: &str) -> Result<()> {
     until(machine, name, "to be ready", |s| *s == Stand::Ready).map(drop)
 }
 
 /// Waits until a volume is refused for exactly this reason, and returns what is advised.
-pub fn until_refused(machine: &Machine, name: &str, why: &str) -> Result<String> {
+pub fn until_refused(machine: &dyn System, name: &str, why: &str) -> Result<String> {
     let fits = |s: &Stand| matches!(s, Stand::Refused(reason, _) if reason == why);
     match until(machine, name, &format!("refused: {why}"), fits)? {
         Stand::Refused(_, hint) => Ok(hint),
@@ -105,7 +105,7 @@ pub fn until_refused(machine: &Machine, name: &str, why: &str) -> Result<String>
 }
 
 /// Has the daemon look again at once, as a person does after mending something.
-pub fn look_again(machine: &Machine) -> Result<String> {
+pub fn look_again(machine: &dyn System) -> Result<String> {
     Ok(machine.run_with("bowline apply --wait 1s", b"", SOON)?.stdout)
 }
 

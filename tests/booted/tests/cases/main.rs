@@ -21,5 +21,6 @@ mod refused_volumes;
 mod sandbox;
 mod secrets;
 mod settings;
+mod virtual_machines;
 mod volume_care;
 mod volumes;

@@ -1,0 +1,3 @@
+//! What only a kernel of one's own shows: disks that come and go, grow, fail and have wrong names.
+
+mod disks;

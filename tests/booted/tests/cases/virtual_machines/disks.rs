@@ -1,0 +1,162 @@
+//! One machine and the disks that a cloud gives it and takes from it.
+
+use anyhow::{Context, Result, bail};
+use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, until, until_ready, volume_on};
+use bowline_booted::{configure, deb};
+use bowline_testbed::{Bed, Cast, Disk, Drive, System, VirtualMachine, case_of};
+use std::time::{Duration, Instant};
+
+/// What Oracle's images have, in two lines.
+const ORACLE: &str = r#"
+SUBSYSTEM=="block", ENV{ID_VENDOR}=="ORACLE", ENV{DEVTYPE}=="disk", SYMLINK+="oracleoci/$env{ID_SCSI_SERIAL}"
+SUBSYSTEM=="block", ENV{ID_VENDOR}=="ORACLE", ENV{DEVTYPE}=="partition", SYMLINK+="oracleoci/$env{ID_SCSI_SERIAL}%n"
+"#;
+
+/// Writes files until `/run/go` goes away, each synced before its checksum is noted.
+const WRITER: &str = r#"
+touch /run/go && cd "$1" && while [ -e /run/go ]; do
+    n=$((n + 1)) && head -c 100000 /dev/urandom >file$n && sync file$n && md5sum file$n >>/run/sums.$2 && sleep 0.2 || exit
+done
+touch /run/ended.$2"#;
+
+/// A machine, and the settings that it has.
+struct Site<'a> {
+    bed: &'a Bed,
+    vm: VirtualMachine,
+    settings: String,
+}
+
+#[test]
+fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
+    case_of(Cast::VIRTUAL, "virtual-disks", |bed| {
+        let mut site = Site { bed, vm: bed.virtual_machine("n1", &deb()?)?, settings: String::new() };
+        site.a_disk_that_is_pulled_out_and_plugged_in_again().context("hot-plug")?;
+        site.one_of_oracles().context("Oracle's")?;
+        site.links_that_lead_to_each_other_s_disk().context("links")?;
+        site.growth_while_files_are_written().context("growth")?;
+        site.disks_that_can_not_be_read().context("read errors")
+    })
+}
+
+impl Site<'_> {
+    fn has(&mut self, volume: &str) -> Result<()> {
+        self.settings.push_str(volume);
+        configure(&self.vm, &self.settings)
+    }
+
+    fn a_disk_that_is_pulled_out_and_plugged_in_again(&mut self) -> Result<()> {
+        let disk = self.bed.disk("52000", "64M")?;
+        self.has(&volume_on(&disk, "data", BLANK_ONLY))?;
+        let vm = &self.vm;
+        until(vm, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
+        vm.plug(&disk)?;
+        until_ready(vm, "data")?;
+        vm.ok("echo kept > /mnt/data/file && sync /mnt/data/file")?;
+
+        let pulled = Instant::now();
+        vm.unplug(&disk)?;
+        let missed = |s: &Stand| matches!(s, Stand::Waiting(what, _) if what.contains(&disk.link()));
+        until(vm, "data", "missed", missed)?;
+        assert!(pulled.elapsed() < SOON, "told after {:?}", pulled.elapsed());
+        vm.ok("! bowline status | grep -q '^ready'")?;
+        assert!(!vm.run("cat /mnt/data/file")?.success(), "no ghost of the volume is left");
+
+        vm.plug(&disk)?;
+        until_ready(vm, "data")?;
+        assert_eq!(vm.read("/mnt/data/file")?, "kept\n");
+        Ok(())
+    }
+
+    fn one_of_oracles(&mut self) -> Result<()> {
+        let (disk, link) = (self.bed.disk("oraclevds", "64M")?, "/dev/oracleoci/oraclevds");
+        self.vm.put("/etc/udev/rules.d/99-systemoci-persistent-names.rules", ORACLE.as_bytes(), 0o644)?;
+        self.has(&volume_on(&disk, "scratch", BLANK_ONLY).replace(&disk.link(), link))?;
+        self.vm.plug(Drive::new(&disk).called("ORACLE", "BlockVolume", "oraclevds"))?;
+        until_ready(&self.vm, "scratch")?;
+        self.vm.ok(&format!("test $(findmnt -no SOURCE /mnt/scratch) = $(readlink -f {link})")).map(drop)
+    }
+
+    fn links_that_lead_to_each_other_s_disk(&mut self) -> Result<()> {
+        let (one, other) = (self.bed.disk("53001", "64M")?, self.bed.disk("53002", "96M")?);
+        let both = [&one, &other];
+        for disk in both {
+            self.vm.plug(disk)?;
+            self.vm.ok(&format!("until [ -b {} ]; do sleep 0.1; done", disk.link()))?;
+        }
+        self.vm.ok(&format!(
+            "udevadm settle; one=$(readlink {0}) && other=$(readlink {1}) && ln -sfn $other {0} && ln -sfn $one {1}",
+            one.link(),
+            other.link()
+        ))?;
+        let blank = both.map(Disk::sha256);
+        self.has(&(volume_on(&one, "one", BLANK_ONLY) + &volume_on(&other, "other", BLANK_ONLY)))?;
+        for (name, disk) in [("one", &one), ("other", &other)] {
+            let refused = until(&self.vm, name, "refused", |s| matches!(s, Stand::Refused(..)))?;
+            let Stand::Refused(why, hint) = &refused else { bail!("{refused:?}") };
+            assert!(why.contains(&format!("{} leads to /dev/", disk.link())), "{why}");
+            assert!(why.contains("its name has the serial of another disk: /dev/"), "{why}");
+            assert!(hint.contains("udevadm trigger --settle") && hint.ends_with("nothing was touched"), "{hint}");
+        }
+        for (disk, blank) in both.iter().zip(blank) {
+            assert_eq!(disk.sha256()?, blank?, "{disk}");
+        }
+        // As the hint says.
+        self.vm.ok("udevadm trigger --settle")?;
+        for (name, disk) in [("one", &one), ("other", &other)] {
+            until_ready(&self.vm, name)?;
+            self.vm.ok(&format!("lsblk -dno SERIAL $(findmnt -no SOURCE /mnt/{name}) | grep -qx {}", disk.serial()))?;
+        }
+        Ok(())
+    }
+
+    fn disks_that_can_not_be_read(&mut self) -> Result<()> {
+        let (start, middle) = (self.bed.disk("54001", "64M")?, self.bed.disk("54002", "64M")?);
+        let blank = [start.sha256()?, middle.sha256()?];
+        self.vm.plug(Drive::new(&start).unreadable_at(64 << 10))?;
+        // Where no look comes by: only what proves the disk blank reads it.
+        self.vm.plug(Drive::new(&middle).unreadable_at((41 << 20) + 12288))?;
+        self.has(&(volume_on(&start, "start", BLANK_ONLY) + &volume_on(&middle, "middle", BLANK_ONLY)))?;
+        let refused = until(&self.vm, "start", "refused", |s| matches!(s, Stand::Refused(..)))?;
+        let Stand::Refused(why, hint) = &refused else { bail!("{refused:?}") };
+        assert!(why.contains(" can not be read: "), "{why}");
+        assert_eq!(hint, "look at `dmesg`: the disk may be failing");
+        let failing = until(&self.vm, "middle", "to fail", |s| matches!(s, Stand::Failing(..)))?;
+        let Stand::Failing(error, hint) = &failing else { bail!("{failing:?}") };
+        assert!(error.contains("was not formatted: it can not be read ("), "{error}");
+        assert!(hint.starts_with("nothing was written"), "{hint}");
+        assert_eq!([start.sha256()?, middle.sha256()?], blank, "nothing was written");
+        Ok(())
+    }
+
+    fn growth_while_files_are_written(&mut self) -> Result<()> {
+        let disks = [("ext4", self.bed.disk("55001", "320M")?), ("xfs", self.bed.disk("55002", "320M")?)];
+        for (name, disk) in &disks {
+            self.vm.plug(disk)?;
+            self.has(&volume_on(disk, name, &format!("filesystem = \"{name}\"\n{BLANK_ONLY}")))?;
+        }
+        for (name, _) in &disks {
+            until_ready(&self.vm, name)?;
+            let writer = format!("nohup sh -c '{WRITER}' writer /mnt/{name} {name} >/dev/null 2>&1 &");
+            self.vm.ok(&writer)?;
+            self.vm.ok(&format!("until [ -s /run/sums.{name} ]; do sleep 0.1; done"))?;
+        }
+        for (name, disk) in &disks {
+            self.vm.resize(disk, "480M")?;
+            self.vm.wait_for(&format!("{name} to have grown"), Duration::from_secs(20), &mut || {
+                let size = self.vm.ok(&format!("findmnt -bno SIZE /mnt/{name}"))?;
+                Ok(size.trim().parse::<u64>()? > 400 << 20)
+            })?;
+            until_ready(&self.vm, name)?;
+            self.vm.ok(&format!(
+                "sum=$(wc -l </run/sums.{name}); until [ $(wc -l </run/sums.{name}) -gt $sum ]; do sleep 0.1; done"
+            ))?;
+        }
+        // What was written before, meanwhile and after, as the disks have it.
+        self.vm
+            .ok("rm /run/go; until [ -e /run/ended.ext4 ] && [ -e /run/ended.xfs ]; do sleep 0.1; done; sync; echo 3 > /proc/sys/vm/drop_caches")?;
+        for (name, _) in &disks {
+            self.vm.ok(&format!("cd /mnt/{name} && md5sum --quiet --check /run/sums.{name}"))?;
+        }
+        Ok(())
+    }
+}
