@@ -110,7 +110,7 @@ pub struct Probe {
     pub ambivalent: bool,
     /// The first byte offset at which something other than zero was read, within the ranges that are proof.
     pub data_at: Option<u64>,
-    /// Bytes that were read and found zero.
+    /// Bytes that were read and found zero; 0 where data was found.
     pub zeros: u64,
     /// Reading failed somewhere: proves nothing.
     pub read_error: Option<String>,

@@ -140,7 +140,7 @@ pub(crate) async fn of(
             ambivalent,
             data_at: bytes.data_at,
             zeros: bytes.zeros,
-            read_error: bytes.error.map(|e| format!("{shown}: {e}")),
+            read_error: bytes.error.map(|(_, e)| format!("{shown}: {e}")),
         },
         remains: bytes.remains,
     })
@@ -156,7 +156,8 @@ fn xfs_unfinished(device: &File) -> bool {
 struct Bytes {
     data_at: Option<u64>,
     zeros: u64,
-    error: Option<String>,
+    /// Where, and how.
+    error: Option<(u64, String)>,
     remains: Vec<Remains>,
 }
 
@@ -170,7 +171,7 @@ fn read(device: &File, ranges: &[Range], done: &AtomicU64) -> Bytes {
         let others: Vec<_> = (1..READERS).map(|_| scope.spawn(|| common.read())).collect();
         let own = common.read();
         // One that could not come to its end has read nothing: that is no proof.
-        let broken = || Bytes { error: Some("a reader was cut off".into()), ..Bytes::default() };
+        let broken = || Bytes { error: Some((0, "a reader was cut off".into())), ..Bytes::default() };
         std::iter::once(own).chain(others.into_iter().map(|other| other.join().unwrap_or_else(|_| broken()))).collect()
     });
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
@@ -178,10 +179,14 @@ fn read(device: &File, ranges: &[Range], done: &AtomicU64) -> Bytes {
     for bytes in &mut all {
         found.zeros += bytes.zeros;
         found.data_at = [found.data_at, bytes.data_at].into_iter().flatten().min();
-        found.error = found.error.take().or(bytes.error.take());
+        found.error = [found.error.take(), bytes.error.take()].into_iter().flatten().min();
         found.remains.append(&mut bytes.remains);
     }
     found.remains.sort_by_key(|one| one.offset);
+    // How far the others had come when one of them found data is nothing that two probes would have in common.
+    if found.data_at.is_some() {
+        found.zeros = 0;
+    }
     found
 }
 
@@ -205,8 +210,9 @@ impl Common<'_> {
                 continue;
             }
             if let Err(error) = look(self.device, range, &mut buffer, &mut found) {
-                found.error = Some(format!("reading {} bytes at {}: {error}", range.length, range.offset));
-                // Nothing is proven any more.
+                let text = format!("reading {} bytes at {}: {error}", range.length, range.offset);
+                found.error = found.error.take().or(Some((range.offset, text)));
+                // Nothing is proven any more; what lies before it is being read already.
                 self.next.store(self.ranges.len(), Relaxed);
             }
             self.data_at.fetch_min(found.data_at.unwrap_or(u64::MAX), Relaxed);

@@ -50,8 +50,8 @@ pub(crate) enum Tool<'a> {
     },
     /// `chattr`: nothing can be made in a directory any more, or again.
     Chattr {
-        /// The directory.
-        path: &'a Path,
+        /// The directory. It is entered, and not named: what is mounted on it meanwhile is left as it is.
+        directory: &'a Path,
         /// Set the flag, or clear it.
         immutable: bool,
     },
@@ -119,9 +119,7 @@ impl Tool<'_> {
             Self::Check { filesystem: Filesystem::Xfs, repair: true } => own(&[DEVICE]),
             // It knows no safe repair.
             Self::Check { filesystem: Filesystem::Btrfs, .. } => own(&["check", "--readonly", DEVICE]),
-            Self::Chattr { path, immutable } => {
-                return vec![if *immutable { "+i" } else { "-i" }.into(), path.as_os_str().to_owned()];
-            }
+            Self::Chattr { immutable, .. } => own(&[if *immutable { "+i" } else { "-i" }, "."]),
             Self::Journal { unit, lines } => {
                 own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
             }
@@ -164,6 +162,9 @@ impl Tool<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Self::Chattr { directory, .. } = self {
+            command.current_dir(directory);
+        }
         command
     }
 

@@ -12,6 +12,8 @@ use super::super::tool::Tool;
 use super::super::{files, mounts};
 use super::{Order, Report};
 use bowline_ports::{ErrorKind, PortError, TendOrder, Work};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -66,22 +68,30 @@ impl Order for TendOrder {
 /// Makes a mount point that nobody writes to as long as nothing is mounted there: a pod whose volume is away gets an error,
 /// and does not fill the root filesystem beneath it.
 pub(super) async fn shield(mount: &Path) -> Result<(), PortError> {
-    if mounts::read()?.iter().any(|one| one.target == mount) {
+    if is_mounted(mount)? {
         return Ok(());
     }
     files::make_directories(mount)?;
-    match files::list(mount)? {
-        Some(entries) if entries.is_empty() => immutable(mount, true).await,
-        _ => {
-            let text = format!("{} is not an empty directory any more", mount.display());
-            Err(PortError::new(ErrorKind::Changed, text))
-        }
-    }
+    immutable(mount, true).await
 }
 
-/// Sets or clears the flag; a filesystem that has no such thing is fine.
-async fn immutable(path: &Path, on: bool) -> Result<(), PortError> {
-    let tool = Tool::Chattr { path, immutable: on };
+fn is_mounted(at: &Path) -> Result<bool, PortError> {
+    Ok(mounts::read()?.iter().any(|one| one.target == at))
+}
+
+/// Sets or clears the flag of a bare mount point; a filesystem that has no such thing is fine. systemd may mount at this very
+/// moment, and the volume's own directory is not meant: the directory that was looked at is held open.
+async fn immutable(mount: &Path, on: bool) -> Result<(), PortError> {
+    let open = File::open(mount).map_err(|e| PortError::io(format_args!("opening {}", mount.display()), &e))?;
+    if is_mounted(mount)? {
+        return Ok(());
+    }
+    let held = format!("/proc/self/fd/{}", open.as_raw_fd());
+    if on && files::list(Path::new(&held))?.is_none_or(|entries| !entries.is_empty()) {
+        let text = format!("{} is not an empty directory any more", mount.display());
+        return Err(PortError::new(ErrorKind::Changed, text));
+    }
+    let tool = Tool::Chattr { directory: Path::new(&held), immutable: on };
     let output = tool.run(None, CHATTR).await?;
     let none = ["not supported", "Inappropriate ioctl"];
     let said = String::from_utf8_lossy(&output.stderr);

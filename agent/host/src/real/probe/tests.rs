@@ -83,7 +83,7 @@ fn ranges_are_ascending_and_within_the_device() {
 fn a_file_cut_short_is_a_read_error_and_proves_nothing() {
     let device = sparse(1 << 20);
     let bytes = read_as(&device, 1 << 30, GLANCE);
-    assert!(bytes.error.unwrap().contains("at"));
+    assert!(bytes.error.unwrap().1.contains("at"));
 }
 
 /// The real programs make a filesystem, its beginning is wiped as `dd` would, and what is left is still found.
