@@ -114,6 +114,17 @@ pub struct Probe {
     pub zeros: u64,
     /// Reading failed somewhere: proves nothing.
     pub read_error: Option<String>,
+    /// The last mount of the filesystem, where it keeps that itself: ext4 does, XFS and btrfs do not.
+    pub last_mount: Option<LastMount>,
+}
+
+/// When a filesystem was mounted last, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastMount {
+    /// Where, as far as it kept that.
+    pub at: PathBuf,
+    /// Seconds since 1970.
+    pub unix: i64,
 }
 
 impl Probe {

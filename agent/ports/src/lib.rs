@@ -20,7 +20,7 @@ mod tend;
 mod unit;
 
 pub use ask::{Answered, Ask, Proofs};
-pub use block::{BlockDevice, DeviceId, Filesystem, Probe, Signature, SignatureKind};
+pub use block::{BlockDevice, DeviceId, Filesystem, LastMount, Probe, Signature, SignatureKind};
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};

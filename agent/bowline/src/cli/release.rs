@@ -55,7 +55,16 @@ async fn release(
         {
             let hint = "nothing was unmounted yet; once they are gone, run this again";
             let what = Drain { beneath: Some(&volume.mount), hint };
-            drain(&host.objects(kubeconfig(cluster)), &node(host, &loaded.settings).await?, &what, timeout).await?;
+            let (objects, node) = (host.objects(kubeconfig(cluster)), node(host, &loaded.settings).await?);
+            drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
+                Some(_) => error,
+                None => {
+                    let service = service(cluster.role);
+                    error.hint(format!(
+                        "without the API no pod can be moved: `systemctl stop {service}`, then run this again"
+                    ))
+                }
+            })?;
             cordoned = true;
         }
         let record = Released { disk: device.id.clone(), since: host.clock().await?.unix, cordoned };

@@ -3,7 +3,7 @@
 //! ext4: `ext4_super_block` at 1 KiB. XFS: `xfs_dsb` at 0. btrfs: the device item in `btrfs_super_block` at 64 KiB.
 //! (Linux, fs/ext4/ext4.h, fs/xfs/libxfs/xfs_format.h, include/uapi/linux/btrfs_tree.h.)
 
-use bowline_ports::{Filesystem, PortError};
+use bowline_ports::{Filesystem, LastMount, PortError};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -61,6 +61,15 @@ fn ext4_has_errors(superblock: &[u8]) -> Option<bool> {
     let state = u16::from_le_bytes(bytes(superblock, 0x3a)?);
     let replays = u32::from_le_bytes(bytes(superblock, 0x60)?) & 0x4 != 0;
     Some(state & 2 != 0 || (state & 1 == 0 && !replays))
+}
+
+/// `s_mtime` and `s_last_mounted` of the ext4 on a device; `None` for one that was never mounted.
+pub(crate) fn last_mount(device: &File) -> Option<LastMount> {
+    let mut superblock = [0; 1024];
+    device.read_exact_at(&mut superblock, EXT4_AT).ok()?;
+    let unix = i64::from(u32::from_le_bytes(bytes(&superblock, 0x2c)?));
+    let at = superblock.get(0x88..0xc8)?.split(|byte| *byte == 0).next()?;
+    (unix > 0).then(|| LastMount { at: String::from_utf8_lossy(at).into_owned().into(), unix })
 }
 
 fn bytes<const N: usize>(superblock: &[u8], at: usize) -> Option<[u8; N]> {

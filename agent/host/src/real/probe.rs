@@ -7,6 +7,7 @@
 
 mod places;
 
+use super::extent;
 use super::tool::{Tool, parse};
 use bowline_ports::{ErrorKind, PortError, Probe};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -134,12 +135,14 @@ pub(crate) async fn of(
             () = tokio::time::sleep(REPORT) => progress(done.load(Relaxed), total),
         }
     };
+    let ext4 = signatures.iter().any(|one| one.name == "ext4");
     Ok(Evidence {
         probe: Probe {
             signatures,
             ambivalent,
             data_at: bytes.data_at,
             zeros: bytes.zeros,
+            last_mount: ext4.then(|| extent::last_mount(device)).flatten(),
             read_error: bytes.error.map(|(_, e)| format!("{shown}: {e}")),
         },
         remains: bytes.remains,

@@ -249,7 +249,14 @@ impl State {
 
     pub(super) fn probe(&self, path: &Path) -> Option<Probe> {
         let disk = self.disks.iter().find(|d| d.device.path == path)?;
-        let mut probe = Probe { signatures: Vec::new(), ambivalent: false, data_at: None, zeros: 0, read_error: None };
+        let mut probe = Probe {
+            signatures: Vec::new(),
+            ambivalent: false,
+            data_at: None,
+            zeros: 0,
+            read_error: None,
+            last_mount: None,
+        };
         match &disk.content {
             Content::Blank | Content::Buried => probe.zeros = 4 << 20,
             Content::Filesystem { name, uuid, .. } => {

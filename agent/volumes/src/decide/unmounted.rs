@@ -106,7 +106,12 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
                 let label = found.label.as_deref().unwrap_or("none");
                 plan.note(
                     item,
-                    format!("{} has {} (label {label}, UUID {uuid}): used as it is", device.path.display(), found.name),
+                    format!(
+                        "{} has {} (label {label}, UUID {uuid}{}): used as it is",
+                        device.path.display(),
+                        found.name,
+                        last_mount(probe)
+                    ),
                 );
                 bring_up(place, true, uuid, plan);
             }
@@ -243,4 +248,12 @@ fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
         }
     }
     enable(volume, seen, item, plan);
+}
+
+/// When and where it was mounted last, as far as it keeps that.
+fn last_mount(probe: &Probe) -> String {
+    let Some(last) = &probe.last_mount else { return String::new() };
+    let at = if last.at.as_os_str().is_empty() { String::new() } else { format!(" at {}", last.at.display()) };
+    let day = jiff::Timestamp::from_second(last.unix).map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    format!(", last mounted{at} on {}", day.unwrap_or_default())
 }

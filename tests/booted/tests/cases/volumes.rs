@@ -101,7 +101,7 @@ fn filesystems_that_are_there_or_asked_for() -> Result<()> {
         assert!(machine.ok("findmnt -no OPTIONS /mnt/new-xfs")?.contains("noatime"));
         assert_eq!(machine.read("/mnt/ext4/file")?, "kept\n");
         let said = machine.journal("bowline")?;
-        assert!(said.contains("label somebody"), "{said}");
+        assert!(said.contains("label somebody") && said.contains(", last mounted at /mnt on 20"), "{said}");
 
         // Nested: the inner one waits for the outer one, whose disk comes late.
         let why = "/mnt/outer/deep/inner lies on it: mounted now, it would be hidden later".to_string();

@@ -39,7 +39,14 @@ fn device() -> BlockDevice {
 }
 
 fn blank() -> Evidence {
-    let probe = Probe { signatures: Vec::new(), ambivalent: false, data_at: None, zeros: 1 << 20, read_error: None };
+    let probe = Probe {
+        signatures: Vec::new(),
+        ambivalent: false,
+        data_at: None,
+        zeros: 1 << 20,
+        read_error: None,
+        last_mount: None,
+    };
     Evidence { probe, remains: Vec::new() }
 }
 
