@@ -7,8 +7,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// The delay before the next try of an item that has failed `attempts` times in a row (1 or more): growing
-/// from the kind's first delay, at most five minutes, with a fifth of jitter either way so that the nodes of a
-/// cluster do not all come back at once.
+/// from the kind's first delay, at most five minutes.
 pub fn delay(kind: ErrorKind, attempts: u32) -> Duration {
     let first = match kind {
         // The world moved while we worked: look again soon.
@@ -20,9 +19,13 @@ pub fn delay(kind: ErrorKind, attempts: u32) -> Duration {
         ErrorKind::Denied | ErrorKind::NoSpace | ErrorKind::Invalid => Duration::from_secs(15),
     };
     let factor = 2u32.saturating_pow(attempts.saturating_sub(1).min(16));
-    let base = first.saturating_mul(factor).min(LONGEST);
+    first.saturating_mul(factor).min(LONGEST)
+}
+
+/// The same with a fifth of jitter either way, so that the nodes of a cluster do not all come back at once.
+pub(crate) fn jittered(delay: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 401;
-    base.mul_f64(0.8 + random as f64 / 1000.0)
+    delay.mul_f64(0.8 + random as f64 / 1000.0)
 }
 
 #[cfg(test)]
@@ -33,12 +36,12 @@ mod tests {
     fn delays_grow_to_five_minutes_and_stay_within_a_fifth() {
         for attempts in 1..40 {
             for kind in [ErrorKind::Changed, ErrorKind::Busy, ErrorKind::Timeout, ErrorKind::Invalid] {
-                let d = delay(kind, attempts);
+                let d = jittered(delay(kind, attempts));
                 assert!(d <= LONGEST.mul_f64(1.21), "{kind:?} {attempts}: {d:?}");
                 assert!(d >= Duration::from_millis(150), "{kind:?} {attempts}: {d:?}");
             }
         }
-        assert!(delay(ErrorKind::Timeout, 20) >= LONGEST.mul_f64(0.79));
-        assert!(delay(ErrorKind::Timeout, 1) <= Duration::from_millis(2410));
+        assert!(jittered(delay(ErrorKind::Timeout, 20)) >= LONGEST.mul_f64(0.79));
+        assert!(jittered(delay(ErrorKind::Timeout, 1)) <= Duration::from_millis(2410));
     }
 }

@@ -1,6 +1,6 @@
 //! The loop: look at what changed, plan, start the first step of each item, report, wait for the next event.
 
-use crate::backoff::delay;
+use crate::backoff::{delay, jittered};
 use crate::capability::{Boxed, ErasedAction};
 use crate::report::{CapabilityReport, Outcome, Report, SettingsReport};
 use crate::{Conditions, Plan};
@@ -69,6 +69,8 @@ pub struct Engine {
     version: String,
     looks: u64,
     report: Report,
+    /// Whether the delays after failures differ from machine to machine.
+    jitter: bool,
 }
 
 impl Engine {
@@ -87,7 +89,14 @@ impl Engine {
             version: version.into(),
             looks: 0,
             report: Report::default(),
+            jitter: true,
         }
+    }
+
+    /// Tries again at times that are the same in every run: for tests whose texts have times in them.
+    #[must_use]
+    pub fn without_jitter(self) -> Self {
+        Self { jitter: false, ..self }
     }
 
     /// Takes over since when things were waited for from the report of an earlier process of this boot.
@@ -332,7 +341,8 @@ impl Engine {
             next: Instant::now(),
         });
         trouble.attempts += 1;
-        trouble.next = Instant::now() + delay(error.kind, trouble.attempts);
+        let delay = delay(error.kind, trouble.attempts);
+        trouble.next = Instant::now() + if self.jitter { jittered(delay) } else { delay };
         trouble.error = error;
     }
 

@@ -24,7 +24,7 @@ pub async fn play(scenario: &Scenario) -> Result<String, String> {
     world.default_route = world.default_route.filter(|interface| !interface.is_empty());
     let host = SimHost::new(&world);
     let mut story = Story {
-        engine: Engine::new(Vec::new(), "scenario"),
+        engine: Engine::new(Vec::new(), "scenario").without_jitter(),
         change: Arc::new(host.clone()),
         settings: load(&scenario.settings).map_err(|errors| format!("the first settings are invalid:\n{errors}"))?,
         patience: Duration::from_secs(scenario.patience),
@@ -94,7 +94,7 @@ impl Story {
 
     /// An agent that has just started.
     fn begin(&mut self) {
-        self.engine = Engine::new(wiring::capabilities(&self.settings.settings, BUILT), "scenario");
+        self.engine = Engine::new(wiring::capabilities(&self.settings.settings, BUILT), "scenario").without_jitter();
         self.engine.settings(in_force(&self.settings));
     }
 
