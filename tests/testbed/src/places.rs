@@ -14,7 +14,7 @@ const SPARE: usize = 14;
 /// Machines at once for each processor: they wait for one another most of the time.
 const EACH_PROCESSOR: usize = 5;
 /// A virtual machine is always busy while it boots, and gives way to others then (`nice`): it counts as so many machines.
-const VIRTUAL: usize = 3;
+const VIRTUAL: usize = 4;
 /// Clusters at once.
 const CLUSTERS: usize = 2;
 /// Cases begin at about the same moment: the largest is known once they are all there.

@@ -1,5 +1,6 @@
 //! What cases do inside a booted system, whether it is a container or a virtual machine.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -24,6 +25,11 @@ pub trait System {
 
     /// Everything that was written to its console, over all boots.
     fn console(&self) -> Result<String>;
+
+    /// How long to wait between two looks, so that being looked at does not slow it down.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Runs a shell command inside and returns what it said, whatever its exit status.
     fn run(&self, command: &str) -> Result<Output> {
@@ -55,7 +61,11 @@ pub trait System {
         let mut ended = false;
         wait_for(&format!("{what} on {}", self.name()), limit, || {
             ended = !self.is_running();
-            if ended { Ok(true) } else { probe() }
+            if ended || probe()? {
+                return Ok(true);
+            }
+            sleep(self.pause());
+            Ok(false)
         })?;
         if ended {
             bail!("{} has ended while {what} was waited for; its console: {}", self.name(), self.console()?);

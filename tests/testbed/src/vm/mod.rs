@@ -178,6 +178,10 @@ impl System for VirtualMachine {
         self.qemu().is_ok_and(|qemu| qemu.running())
     }
 
+    fn pause(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+
     fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output> {
         let qemu = self.qemu()?;
         let answer = lock(&qemu.door).run(command, input, limit);
@@ -185,9 +189,10 @@ impl System for VirtualMachine {
     }
 
     fn put(&self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+        // On its disk when this returns, whatever becomes of the power.
         let script = format!(
-            "mkdir -p \"$(dirname '{path}')\" && umask 077 && cat > '{path}.bowline-vm' && chmod {mode:o} '{path}.bowline-vm' && \
-             mv '{path}.bowline-vm' '{path}'"
+            "dir=$(dirname '{path}') && mkdir -p \"$dir\" && umask 077 && cat > '{path}.bowline-vm' && chmod {mode:o} '{path}.bowline-vm' && \
+             sync '{path}.bowline-vm' && mv '{path}.bowline-vm' '{path}' && sync \"$dir\""
         );
         let said = self.run_with(&script, bytes, run::LIMIT)?;
         if !said.success() {

@@ -135,7 +135,7 @@ fn options(dir: &Path, kernel: &Path, drives: &[Drive]) -> Result<Vec<String>> {
         "-machine",
         "q35,sata=off,smbus=off,vmport=off",
         "-accel",
-        "tcg,tb-size=128",
+        "tcg,tb-size=256",
         "-cpu",
         "qemu64",
         "-smp",
