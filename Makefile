@@ -23,6 +23,7 @@ bench: ## the figures, beside those of others, into target/bench/results.json
 
 soak: ## what takes longer than `make test` may
 	@tests/run with cargo test --locked --package bowline-booted -- --ignored --test-threads=2
+	@POWER_CUTS=60 tests/run with cargo test --locked --package bowline-booted --test cases power_cuts
 
 deb: ## the Debian package, into target/deb
 	@packaging/build-deb target/deb

@@ -77,7 +77,7 @@ impl Site<'_> {
     }
 
     fn links_that_lead_to_each_other_s_disk(&mut self) -> Result<()> {
-        let (one, other) = (self.bed.disk("53001", "64M")?, self.bed.disk("53002", "96M")?);
+        let (one, other) = (self.bed.disk("53001", "64M")?, self.bed.disk("53002", "64M")?);
         let both = [&one, &other];
         for disk in both {
             self.vm.plug(disk)?;
@@ -129,7 +129,7 @@ impl Site<'_> {
     }
 
     fn growth_while_files_are_written(&mut self) -> Result<()> {
-        let disks = [("ext4", self.bed.disk("55001", "320M")?), ("xfs", self.bed.disk("55002", "320M")?)];
+        let disks = [("ext4", self.bed.disk("55001", "64M")?), ("xfs", self.bed.disk("55002", "320M")?)];
         for (name, disk) in &disks {
             self.vm.plug(disk)?;
             self.has(&volume_on(disk, name, &format!("filesystem = \"{name}\"\n{BLANK_ONLY}")))?;
@@ -141,10 +141,10 @@ impl Site<'_> {
             self.vm.ok(&format!("until [ -s /run/sums.{name} ]; do sleep 0.1; done"))?;
         }
         for (name, disk) in &disks {
-            self.vm.resize(disk, "480M")?;
+            let before = self.space(name)?;
+            self.vm.resize(disk, &(disk.size()? + (128 << 20)).to_string())?;
             self.vm.wait_for(&format!("{name} to have grown"), Duration::from_secs(20), &mut || {
-                let size = self.vm.ok(&format!("findmnt -bno SIZE /mnt/{name}"))?;
-                Ok(size.trim().parse::<u64>()? > 400 << 20)
+                Ok(self.space(name)? > before + (100 << 20))
             })?;
             until_ready(&self.vm, name)?;
             self.vm.ok(&format!(
@@ -158,5 +158,9 @@ impl Site<'_> {
             self.vm.ok(&format!("cd /mnt/{name} && md5sum --quiet --check /run/sums.{name}"))?;
         }
         Ok(())
+    }
+
+    fn space(&self, name: &str) -> Result<u64> {
+        Ok(self.vm.ok(&format!("findmnt -bno SIZE /mnt/{name}"))?.trim().parse()?)
     }
 }
