@@ -32,7 +32,7 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
         // Nobody sets them, so that nothing is to be known for them.
         node.labels.clear();
     }
-    all.push(boxed(Node { spec: node, built }));
+    all.push(boxed(Node { spec: node, kubernetes: settings.cluster.is_some(), built }));
     let services = services(settings);
     let starts = settings.managed.is_some();
     all.push(boxed(Volumes { volumes: settings.volumes.clone(), services, starts }));

@@ -29,6 +29,8 @@ const PATIENCE_WITH_CLOCK: u64 = 90;
 pub struct Node {
     /// `[node]`.
     pub spec: Spec,
+    /// Whether Kubernetes is to be started here: it takes a name, a default route and a clock.
+    pub kubernetes: bool,
     /// Seconds since 1970 when this program was built: an earlier clock is wrong.
     pub built: i64,
 }
@@ -136,8 +138,10 @@ impl Capability for Node {
         self.name(facts, &mut plan);
         self.address(facts, &mut plan);
         self.external_address(facts, &mut plan);
-        self.default_route(facts, &mut plan);
-        self.clock(facts, &mut plan);
+        if self.kubernetes {
+            self.default_route(facts, &mut plan);
+            self.clock(facts, &mut plan);
+        }
         self.facts(facts, &mut plan);
         plan
     }
@@ -162,7 +166,7 @@ impl Node {
             && name != "localhost";
         if fits {
             plan.state("name", name);
-        } else {
+        } else if self.kubernetes {
             plan.refuse(
                 "name",
                 "use the host name as the node's name",

@@ -27,7 +27,11 @@ fn facts() -> Facts {
 }
 
 fn node(address: Option<&str>) -> Node {
-    Node { spec: Spec { address: address.map(|a| a.parse().unwrap()), ..Spec::default() }, built: 1_900_000_000 }
+    Node {
+        spec: Spec { address: address.map(|a| a.parse().unwrap()), ..Spec::default() },
+        kubernetes: true,
+        built: 1_900_000_000,
+    }
 }
 
 /// Of this machine.
@@ -291,4 +295,15 @@ fn a_fact_that_the_metadata_service_does_not_tell_says_why() {
     assert!(plan(&node, &facts).waits.iter().all(|wait| wait.poll.is_some()));
     facts.asked = said(hetzner(), &[]);
     assert!(whys(&facts).contains(&"the metadata service of this cloud (hetzner) does not have it".to_string()));
+}
+
+#[test]
+fn without_kubernetes_nothing_is_waited_for_that_only_it_needs() {
+    let mut node = node(Some("10.0.1.0/24"));
+    node.kubernetes = false;
+    let mut facts = facts();
+    (facts.host_name, facts.default_route) = ("localhost".into(), None);
+    facts.clock = Clock { unix: 0, synchronised: false, uptime: 1 };
+    let plan = plan(&node, &facts);
+    assert!(plan.waits.is_empty() && plan.refusals.is_empty(), "{plan:?}");
 }

@@ -42,7 +42,9 @@ end() {
     while read -r name; do
         rmdir "/run/systemd/nspawn/propagate/$name" "/run/systemd/nspawn/unix-export/$name" 2>/dev/null
     done < "$bed/names"
-    rm -rf --one-file-system "$bed" || echo "could not remove $bed"
+    # Bowline's mount points are unwritable (`chattr +i`), for whoever removes them too.
+    rm -rf --one-file-system "$bed" 2>/dev/null || { chattr -R -f -i "$bed"; rm -rf --one-file-system "$bed"; } ||
+        echo "could not remove $bed"
     exit 0
 }
 

@@ -13,7 +13,7 @@ use crate::boot::{Boot, Door};
 use crate::builder::Spec;
 use crate::cloud_init;
 use crate::disk::{self, Disk};
-use crate::root::Root;
+use crate::root::{self, Root};
 use crate::run::{self, LIMIT, Output};
 use crate::wait::{wait_for, wait_some};
 
@@ -193,7 +193,7 @@ impl Machine {
         let disks = std::mem::take(&mut lock(&self.inner.state).spec.disks);
         disks.iter().try_for_each(Disk::released)?;
         self.inner.bed.remove_machine(&self.name());
-        Ok(fs::remove_dir_all(&self.inner.root.dir)?)
+        root::remove(&self.inner.root.dir)
     }
 
     /// A new machine with the same name, address, user data and disks, and a new root file system.

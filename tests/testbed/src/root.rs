@@ -107,11 +107,20 @@ impl Root {
     pub(crate) fn wipe(&self) -> Result<()> {
         for dir in [self.upper(), self.work(), self.var(), self.layer()] {
             if dir.exists() {
-                fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+                remove(&dir)?;
             }
         }
         Ok(())
     }
+}
+
+/// Removes a directory of a machine's. Bowline's mount points are unwritable (`chattr +i`), for whoever removes them too.
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    if fs::remove_dir_all(dir).is_ok() {
+        return Ok(());
+    }
+    Command::new("chattr").args(["-R", "-f", "-i"]).arg(dir).status()?;
+    fs::remove_dir_all(dir).with_context(|| dir.display().to_string())
 }
 
 fn network(spec: &Spec) -> String {

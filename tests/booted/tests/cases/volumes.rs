@@ -212,7 +212,8 @@ fn what_others_say_of_a_disk_is_left_in_charge_or_refused() -> Result<()> {
         hetzner.mkfs("ext4")?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&equal).disk(&blank).disk(&hetzner).start()?;
         machine.ok(&format!(
-            "echo '{} /mnt/equal ext4 noauto 0 0' >> /etc/fstab; echo '{} /mnt/blank auto noauto 0 0' >> /etc/fstab
+            "ln -s /dev/null /etc/systemd/system/tmp.mount
+             echo '{} /mnt/equal ext4 noauto 0 0' >> /etc/fstab; echo '{} /mnt/blank auto noauto 0 0' >> /etc/fstab
              echo '{} /mnt/HC_Volume_83102 ext4 discard,nofail,defaults 0 0' >> /etc/fstab
              mkdir -p /var/lib/cloud/instance && printf 'fs_setup:\n- device: {}\n' > /var/lib/cloud/instance/cloud-config.txt",
             equal.link(),

@@ -52,6 +52,12 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     let proving = |done, total| report(ProgressValue { done, total, text: "proving that the device is blank".into() });
     proving(0, 0);
     let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
+    if let Some(error) = &evidence.probe.read_error {
+        let text = format!("{shown} was not formatted: it can not be read ({error})");
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(
+            "nothing was written. Look at `dmesg`: the disk may be failing; read errors are no proof that it is blank",
+        ));
+    }
     match judge(order, begun, &evidence) {
         Judgement::Blank => {}
         Judgement::Made => {
