@@ -76,7 +76,7 @@ pub(super) async fn gather(
 }
 
 fn node(settings: &Settings) -> Node {
-    Node { spec: settings.node.clone(), built: wiring::built() }
+    Node { spec: settings.node.clone(), kubernetes: settings.cluster.is_some(), built: wiring::built() }
 }
 
 async fn source(
