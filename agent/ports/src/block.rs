@@ -1,5 +1,6 @@
 //! Block devices: who they are and what they hold.
 
+use crate::Mount;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -74,6 +75,13 @@ pub struct BlockDevice {
     pub root: bool,
     /// The kernel has it read-only.
     pub read_only: bool,
+}
+
+impl BlockDevice {
+    /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source.
+    pub fn is_mounted_by(&self, mount: &Mount) -> bool {
+        mount.number == self.number || mount.source == self.path.to_string_lossy()
+    }
 }
 
 /// What kind of structure a signature belongs to.

@@ -45,7 +45,7 @@ async fn release(
         let mounts = host.mounts().await?;
         let mounted = mounts.iter().rfind(|one| one.target == volume.mount);
         let devices = host.block_devices().await?;
-        let Some(device) = mounted.and_then(|mounted| devices.iter().find(|one| one.number == mounted.number)) else {
+        let Some(device) = mounted.and_then(|mounted| devices.iter().find(|one| one.is_mounted_by(mounted))) else {
             let text = format!("{name} is not mounted at {mount}: there is nothing to be released");
             return Err(PortError::new(ErrorKind::Invalid, text).hint("`bowline volumes` shows what is attached"));
         };
@@ -90,7 +90,7 @@ async fn release(
          `bowline volumes take {name}` mounts it here again."
     ));
     if volume.gate && loaded.settings.cluster.is_some() {
-        output::print("Until then this node takes no pods, and Kubernetes does not start here without it.");
+        output::print("Until then Kubernetes is not started on this machine.");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,7 +21,7 @@ pub(crate) fn released(
         let action = Action::TakeBack { volume: volume.name.clone() };
         return plan.step(item, action, "its disk is gone, as it was meant to; the next one is taken in");
     };
-    let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && mount.number == device.number);
+    let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && device.is_mounted_by(mount));
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
     if mount.is_some() || ours {
         if let (Some(_), Some(Job::Failed(why))) = (mount, &seen.unmounting) {
@@ -32,7 +32,8 @@ pub(crate) fn released(
         }
         let unit = ours.then(|| mount_unit_name(&volume.mount));
         // Unmounted here, it may still be held by a container.
-        let action = retire(&volume.name, unit, &volume.mount, &device.number, false);
+        let number = mount.map_or(&device.number, |mount| &mount.number);
+        let action = retire(&volume.name, unit, &volume.mount, number, false);
         return plan.step(item, action, "it was released: its disk is to go to another machine");
     }
     plan.state(format!("released/{}", volume.name), "yes");

@@ -19,7 +19,7 @@ pub(super) fn mounted(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
-    let ours = mount.number == device.number || mount.source == device.path.to_string_lossy();
+    let ours = device.is_mounted_by(mount);
     if !ours {
         // The kernel keeps the mount of a disk that is gone; nothing can be read from it any more.
         let dead =
