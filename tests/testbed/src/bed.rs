@@ -203,11 +203,13 @@ pub fn case(name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
 /// The same with other machines: it waits until the host can bear them beside those of other cases.
 pub fn case_of(cast: Cast, name: &str, body: impl FnOnce(&Bed) -> Result<()>) -> Result<()> {
     let _places = places::take(cast);
+    let begin = Instant::now();
     let bed = Bed::new(name)?;
     let result = body(&bed);
     if let Err(error) = &result {
         bed.save_evidence(&format!("{error:#}"));
     }
+    say(&format!("{name} took {:.0?}", begin.elapsed()));
     result
 }
 

@@ -1,7 +1,8 @@
 //! How many machines may run at once. The kernel gives each user so many inotify instances, of which every machine takes
 //! its share, and processors can bear so many machines. Cases that would be too many wait for each other; of those that
-//! wait, the one that takes most is next, as it would be alone at the end otherwise. Clusters wait for one another much of
-//! their time, which single machines beside them make use of: two clusters run at once, and leave an eighth to others.
+//! wait, one that waits for clocks is next, then the one that takes most, as they would be alone at the end otherwise.
+//! Clusters wait for one another much of their time, which single machines beside them make use of: two clusters run at
+//! once, and leave an eighth to others.
 
 use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -33,19 +34,26 @@ pub struct Cast {
     pub plain: usize,
     /// Virtual machines.
     pub virtuals: usize,
+    /// It waits for clocks most of its time: it begins before the others, which work meanwhile.
+    pub patient: bool,
 }
 
 impl Cast {
     /// One server.
-    pub const SERVER: Cast = Cast { servers: 1, agents: 0, plain: 0, virtuals: 0 };
+    pub const SERVER: Cast = Cast { servers: 1, agents: 0, plain: 0, virtuals: 0, patient: false };
     /// One machine on which no Kubernetes starts.
-    pub const PLAIN: Cast = Cast { servers: 0, agents: 0, plain: 1, virtuals: 0 };
+    pub const PLAIN: Cast = Cast { servers: 0, agents: 0, plain: 1, virtuals: 0, patient: false };
     /// One virtual machine.
-    pub const VIRTUAL: Cast = Cast { servers: 0, agents: 0, plain: 0, virtuals: 1 };
+    pub const VIRTUAL: Cast = Cast { servers: 0, agents: 0, plain: 0, virtuals: 1, patient: false };
 
     /// A cluster of so many.
     pub fn cluster(servers: usize, agents: usize) -> Cast {
-        Cast { servers, agents, plain: 0, virtuals: 0 }
+        Cast { servers, agents, plain: 0, virtuals: 0, patient: false }
+    }
+
+    /// The same, which begins before the others.
+    pub fn patient(self) -> Cast {
+        Cast { patient: true, ..self }
     }
 
     /// Of inotify instances, systemd and its services have 7, Bowline 1, the kubelet and containerd 8, and what else a
@@ -54,6 +62,7 @@ impl Cast {
         let instances = 22 * self.servers + 16 * self.agents + 9 * self.plain;
         let cluster = self.servers + self.agents > 1;
         Share {
+            patient: self.patient,
             instances,
             machines: self.servers + self.agents + self.plain + VIRTUAL * self.virtuals,
             clusters: usize::from(cluster),
@@ -65,6 +74,8 @@ impl Cast {
 /// A share of the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Share {
+    /// Those go first, and then the largest: the order of the fields matters.
+    patient: bool,
     instances: usize,
     machines: usize,
     clusters: usize,
@@ -87,7 +98,7 @@ fn host() -> Share {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let instances = limit.saturating_sub(SPARE);
     let machines = EACH_PROCESSOR * processors;
-    Share { instances, machines, clusters: CLUSTERS, in_clusters: instances * 7 / 8 }
+    Share { patient: false, instances, machines, clusters: CLUSTERS, in_clusters: instances * 7 / 8 }
 }
 
 struct Places {
@@ -148,7 +159,7 @@ impl Places {
 }
 
 impl Table {
-    /// The largest of those that wait for which there is room.
+    /// Of those that wait and for which there is room, a patient one, or else the largest.
     fn next(&self, all: Share) -> Option<Share> {
         self.waiting.iter().copied().filter(|share| share.fits(self.taken, all)).max()
     }
@@ -200,9 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_clocks_begins_first() {
+        let waiting = vec![of(3), Share { patient: true, ..of(2) }, of(7)];
+        let table = Table { waiting, ..Table::default() };
+        let all = Share { machines: 4, ..of(10) };
+        assert_eq!(table.next(all), Some(Share { patient: true, ..of(2) }));
+        assert_eq!(table.next(Share { instances: 1, ..all }), None);
+    }
+
+    #[test]
     fn processors_and_clusters_count_too() {
-        let taken = Share { instances: 11, machines: 3, clusters: 2, in_clusters: 11 };
-        let all = Share { instances: 100, machines: 4, clusters: 2, in_clusters: 80 };
+        let taken = Share { instances: 11, machines: 3, clusters: 2, in_clusters: 11, ..Share::default() };
+        let all = Share { instances: 100, machines: 4, clusters: 2, in_clusters: 80, ..Share::default() };
         assert!(of(20).fits(taken, all));
         assert!(!of(20).fits(taken, Share { machines: 3, ..all }));
         let cluster = |in_clusters| Share { clusters: 1, in_clusters, ..of(in_clusters) };

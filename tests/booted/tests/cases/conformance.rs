@@ -9,7 +9,7 @@ use std::time::Duration;
 const QUICK: &str = "^(TestVersion|TestStandInSaysSo|TestDefaultRoute|TestPortInUse|TestServer)$";
 
 /// Of all tests the largest starts three servers and an agent, within the one machine.
-const ALL: Cast = Cast { servers: 2, agents: 1, plain: 0, virtuals: 0 };
+const ALL: Cast = Cast { servers: 2, agents: 1, plain: 0, virtuals: 0, patient: false };
 
 fn conformance(case_name: &str, cast: Cast, tests: &str) -> Result<()> {
     case_of(cast, case_name, |bed| {

@@ -67,7 +67,7 @@ fn number(machine: &Machine, unit: &str, property: &str) -> Result<u64> {
 
 #[test]
 fn pods_do_not_reach_the_issuer_whatever_happens() -> Result<()> {
-    case_of(Cast { servers: 1, agents: 0, plain: 1, virtuals: 0 }, "guard", |bed| {
+    case_of(Cast { servers: 1, agents: 0, plain: 1, virtuals: 0, patient: false }, "guard", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases)?;
         let other = bed.machine("other").address(OTHER).start()?;

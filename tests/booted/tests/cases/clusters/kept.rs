@@ -42,7 +42,7 @@ fn becomes(server: &Machine, what: &str, fits: impl Fn(&Value) -> bool) -> Resul
 
 #[test]
 fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -> Result<()> {
-    case_of(Cast::cluster(1, 1), "kept", |bed| {
+    case_of(Cast::cluster(1, 1).patient(), "kept", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, &rules("true"))?;
         let agent = with_k3s_as(bed, &releases, NAME, "10.0.1.20", None)?;

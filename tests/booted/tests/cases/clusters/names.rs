@@ -17,7 +17,7 @@ const NAME: &str = "worker-0";
 const RULES: &str = "[enroll]\ngrace = \"40s\"\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\n\
      role = \"agent\"\nfrom = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
 /// The Lease has to stand still, and the cluster to give the Node up, before a machine that is silent counts as gone.
-const GONE: Duration = Duration::from_secs(120);
+const GONE: Duration = Duration::from_secs(240);
 
 fn is_worker(node: &serde_json::Value) -> bool {
     node["metadata"]["labels"]["node-role.kubernetes.io/worker"] == "true"
