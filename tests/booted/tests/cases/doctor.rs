@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bowline_booted::looks::{BLANK_ONLY, SOON, volume_on};
 use bowline_booted::{FIRST_BOOT, VOLUME, configure, install_and_wait, ready, releases, settings, with_k3s};
-use bowline_testbed::{Disk, Machine, case};
+use bowline_testbed::{Cast, Disk, Machine, case_of};
 use serde_json::Value;
 
 /// Something done to the machine, the finding (check, and a piece of what it says), and who mends it.
@@ -86,7 +86,7 @@ const HARMS: [Harm; 10] = [
 
 #[test]
 fn each_fault_is_one_finding_whose_remedy_mends_it() -> Result<()> {
-    case("doctor", |bed| {
+    case_of(Cast::SERVER.patient(), "doctor", |bed| {
         let releases = releases(bed)?;
         let (disk, second) = (bed.disk(VOLUME, "512M")?, bed.disk("97000", "64M")?);
         let machine = with_k3s(bed, &releases, Some(&disk))?;

@@ -36,7 +36,7 @@ fn in_force(server: &Machine, wanted: bool) -> Result<()> {
 
 #[test]
 fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
-    case_of(Cast::cluster(1, 1).patient(), "only-claimed", |bed| {
+    case_of(Cast::cluster(1, 1), "only-claimed", |bed| {
         let releases = releases(bed)?;
         let server = with_k3s(bed, &releases, None)?;
         // The key comes as a credential of the unit.

@@ -91,7 +91,7 @@ fn in_place(server: &Machine, agent: &Machine, old: Option<&Value>) -> Result<Va
 
 #[test]
 fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Result<()> {
-    case_of(Cast::cluster(1, 1), "agents", |bed| {
+    case_of(Cast::cluster(1, 1).patient(), "agents", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases)?;
         let disk = bed.disk(SERIAL, "512M")?;

@@ -29,7 +29,7 @@ fn k3s(machine: &Machine) -> Result<String> {
 
 #[test]
 fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Result<()> {
-    case_of(Cast::cluster(1, 2), "names", |bed| {
+    case_of(Cast::cluster(1, 2).patient(), "names", |bed| {
         let releases = releases(bed)?;
         let server = server(bed, &releases, RULES)?;
         let first = agent(bed, &releases, NAME, "10.0.1.30", None)?;

@@ -13,7 +13,7 @@ fn uid(nodes: &[Seen], name: &str) -> String {
 
 #[test]
 fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Result<()> {
-    case_of(Cast::cluster(3, 1), "servers", |bed| {
+    case_of(Cast::cluster(3, 1).patient(), "servers", |bed| {
         let releases = releases(bed)?;
         let all = three(bed, &releases)?;
         let names = SERVERS.map(|(name, _)| name);

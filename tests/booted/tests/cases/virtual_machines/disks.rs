@@ -28,7 +28,7 @@ struct Site<'a> {
 
 #[test]
 fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
-    case_of(Cast::VIRTUAL, "virtual-disks", |bed| {
+    case_of(Cast::VIRTUAL.patient(), "virtual-disks", |bed| {
         let mut site = Site { bed, vm: bed.virtual_machine("n1", &deb()?)?, settings: String::new() };
         site.a_disk_that_is_pulled_out_and_plugged_in_again().context("hot-plug")?;
         site.one_of_oracles().context("Oracle's")?;
