@@ -18,6 +18,8 @@ pub trait Capability: Send + Sync + 'static {
     const NAME: &'static str;
     /// Look again at least this often, even when nothing happens.
     const EVERY: Duration = Duration::from_secs(3600);
+    /// Left out of reports where it is done and states no condition: most settings do not ask for it.
+    const OPTIONAL: bool = false;
     /// What observing yields.
     type Facts: Send + Sync + 'static;
     /// One change.
@@ -52,6 +54,7 @@ pub(crate) type ErasedPlan = Plan<Arc<ErasedAction>>;
 pub(crate) trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
     fn every(&self) -> Duration;
+    fn optional(&self) -> bool;
     fn observe<'a>(&'a self, host: &'a dyn Inspect) -> BoxedFuture<'a, Result<Box<dyn Any + Send + Sync>, PortError>>;
     fn plan(&self, facts: &(dyn Any + Send + Sync), now: &Conditions) -> ErasedPlan;
     fn apply<'a>(
@@ -69,6 +72,10 @@ impl<C: Capability> Erased for C {
 
     fn every(&self) -> Duration {
         C::EVERY
+    }
+
+    fn optional(&self) -> bool {
+        C::OPTIONAL
     }
 
     fn observe<'a>(&'a self, host: &'a dyn Inspect) -> BoxedFuture<'a, Result<Box<dyn Any + Send + Sync>, PortError>> {

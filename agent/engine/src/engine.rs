@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 mod due;
 mod log;
+mod look;
 mod reporting;
 mod slot;
 
@@ -147,38 +148,6 @@ impl Engine {
             let now = Instant::now();
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
         }
-    }
-
-    /// Looks at what is due and plans; changes nothing.
-    pub async fn look(&mut self, host: &dyn Inspect) -> &Report {
-        let now = Instant::now();
-        for slot in &mut self.slots {
-            slot.dirty |= slot.facts.is_none() || now.duration_since(slot.looked) >= slot.every();
-        }
-        // Conditions flow down the list in one pass; a capability that asked for one stated further down looks
-        // again. Each extra pass needs a condition that changed, and no capability looks more often than there
-        // are capabilities: that bounds it.
-        for _ in 0..=self.slots.len() {
-            self.observe(host).await;
-            self.plan();
-            if !self.slots.iter().any(|s| s.dirty) {
-                break;
-            }
-        }
-        self.looks += 1;
-        let unix = host.clock().await.map(|c| c.unix).unwrap_or(self.report.at);
-        self.remember(unix);
-        self.make_report(unix);
-        &self.report
-    }
-
-    async fn observe(&mut self, host: &dyn Inspect) {
-        let looks = self.slots.iter_mut().filter(|s| s.dirty).map(|slot| async move {
-            slot.facts = Some(slot.capability.0.observe(host).await);
-            slot.dirty = false;
-            slot.looked = Instant::now();
-        });
-        futures::future::join_all(looks).await;
     }
 
     fn plan(&mut self) {

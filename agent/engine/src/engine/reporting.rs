@@ -10,7 +10,12 @@ use tokio::time::Instant;
 impl Engine {
     pub(super) fn make_report(&mut self, unix: i64) {
         let now = Instant::now();
-        let mut capabilities: Vec<_> = self.slots.iter().map(|slot| self.capability_report(slot, now, unix)).collect();
+        let reports = self.slots.iter().map(|slot| (slot, self.capability_report(slot, now, unix)));
+        let silent = |slot: &Slot, report: &CapabilityReport| {
+            slot.capability.0.optional() && slot.plan.conditions.is_empty() && report.state == CapabilityState::Done
+        };
+        let told = reports.filter(|(slot, report)| !silent(slot, report));
+        let mut capabilities: Vec<_> = told.map(|(_, report)| report).collect();
         capabilities.extend(self.attached.iter().cloned());
         use CapabilityState as S;
         let any = |wanted: &[S]| capabilities.iter().any(|c| wanted.contains(&c.state));

@@ -4,8 +4,8 @@
 use bowline_ports::{ErrorKind, PortError};
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
 use zbus::proxy::CacheProperties;
 use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 use zbus::{Connection, fdo};
@@ -68,14 +68,17 @@ pub(crate) struct Bus(Mutex<Option<Connection>>);
 impl Bus {
     /// A living connection.
     pub(crate) async fn connection(&self) -> Result<Connection, PortError> {
-        let mut kept = self.0.lock().await;
-        if let Some(connection) = kept.as_ref().filter(|c| !c.is_closed()) {
-            return Ok(connection.clone());
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || lock().clone().filter(|connection| !connection.is_closed());
+        if let Some(connection) = kept() {
+            return Ok(connection);
         }
-        *kept = None;
+        // Nobody waits for another here: of several that connect at once, the first connection is kept.
         let connection = limited("connecting to the system bus", CALL, Connection::system()).await?;
-        *kept = Some(connection.clone());
-        Ok(connection)
+        Ok(match kept() {
+            Some(first) => first,
+            None => lock().insert(connection).clone(),
+        })
     }
 
     /// systemd's manager object.
