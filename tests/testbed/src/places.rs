@@ -13,7 +13,7 @@ const DEFAULT: usize = 128;
 /// For what else runs on the host, such as a machine of the testbed's own tests.
 const SPARE: usize = 14;
 /// Machines at once for each processor: they wait for one another most of the time.
-const EACH_PROCESSOR: usize = 6;
+const EACH_PROCESSOR: usize = 5;
 /// A virtual machine is always busy while it boots, and gives way to others then (`nice`): it counts as so many machines.
 const VIRTUAL: usize = 4;
 /// Clusters at once.
@@ -56,10 +56,11 @@ impl Cast {
         Cast { patient: true, ..self }
     }
 
-    /// Of inotify instances, systemd and its services have 6, Bowline 1, containerd 1, and a server of K3s 6 (counted in
-    /// /proc/PID/fd at their most); two more are for what comes and goes, such as `journalctl --follow`.
+    /// Of inotify instances, systemd and its services have 3, Bowline 2 (one is its path unit's), containerd 1, the kubelet 7,
+    /// and what else a server has 11: counted in /proc/PID/fd, each once (kcmp), at their most. Another one or two come and
+    /// go (`journalctl --follow`).
     fn takes(self) -> Share {
-        let instances = 16 * self.servers + 10 * self.agents + 9 * self.plain;
+        let instances = 25 * self.servers + 14 * self.agents + 7 * self.plain;
         let cluster = self.servers + self.agents > 1;
         Share {
             patient: self.patient,
