@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, look_again, node_of, until, until_ready, volume_on};
 use bowline_booted::{ADDRESS, configure, report};
-use bowline_testbed::{Cast, Machine, case_of};
-use std::time::Duration;
+use bowline_testbed::{Cast, Machine, case_of, say};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_volume_goes_from_the_settings_or_is_released_once_nobody_uses_it() -> Result<()> {
@@ -166,6 +166,39 @@ fn a_filesystem_that_has_to_be_repaired_is_refused_or_repaired_as_the_settings_s
         until_ready(&machine, "broken")?;
         assert_eq!(machine.ok("cat /mnt/broken/keep; ls /mnt/broken | grep -c victim || true")?, "kept\n0\n");
         assert_eq!(report(&machine)?["conditions"]["volume/broken"], "ready");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_filesystem_that_gave_up_or_turned_read_only_is_told_at_once_and_comes_back() -> Result<()> {
+    case_of(Cast::PLAIN, "volume-gives-up", |bed| {
+        let (xfs, ext4) = (bed.disk("84500", "320M")?, bed.disk("84501", "64M")?);
+        let machine = bed.machine("n1").address(ADDRESS).disk(&xfs).disk(&ext4).start()?;
+        let settings = volume_on(&xfs, "xfs", &format!("filesystem = \"xfs\"\n{BLANK_ONLY}"))
+            + &volume_on(&ext4, "ext4", BLANK_ONLY);
+        install(&machine, &settings)?;
+        for name in ["xfs", "ext4"] {
+            until_ready(&machine, name)?;
+            machine.ok(&format!("echo kept > /mnt/{name}/file && sync /mnt/{name}/file"))?;
+        }
+        // Both as the kernel does it when a disk fails.
+        machine.ok("xfs_io -x -c shutdown /mnt/xfs; mount -o remount,ro /mnt/ext4")?;
+        let told = Instant::now();
+        let refused = |s: &Stand| matches!(s, Stand::Refused(..));
+        let Stand::Refused(why, hint) = until(&machine, "xfs", "refused", refused)? else { bail!("it gave up") };
+        assert!(why.contains("at /mnt/xfs does not answer: ") && why.contains("Input/output error"), "{why}");
+        assert!(hint.contains("unmount it: Bowline checks it and mounts it again"), "{hint}");
+        let Stand::Refused(why, _) = until(&machine, "ext4", "refused", refused)? else { bail!("it is read-only") };
+        assert!(why.ends_with("at /mnt/ext4 is mounted read-only"), "{why}");
+        say(&format!("both were told after {:.1?}", told.elapsed()));
+        machine.ok("! bowline status | grep -q '^ready'")?;
+
+        machine.ok("umount /mnt/xfs; mount -o remount,rw /mnt/ext4")?;
+        for name in ["xfs", "ext4"] {
+            until_ready(&machine, name)?;
+            assert_eq!(machine.read(&format!("/mnt/{name}/file"))?, "kept\n");
+        }
         Ok(())
     })
 }
