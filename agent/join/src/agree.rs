@@ -11,16 +11,17 @@ use std::collections::BTreeMap;
 type Config = BTreeMap<String, ConfigValue>;
 
 /// Options with a default of K3s's own.
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("cluster-cidr", "10.42.0.0/16"),
     ("service-cidr", "10.43.0.0/16"),
     ("cluster-dns", "10.43.0.10"),
     ("cluster-domain", "cluster.local"),
     ("flannel-backend", "vxlan"),
+    ("egress-selector-mode", "agent"),
 ];
 
-/// Options that are false, or nothing, unless somebody sets them.
-const FURTHER: [&str; 8] = [
+/// Options that are false, or nothing (but for what [`DEFAULTS`] says), unless somebody sets them.
+const FURTHER: [&str; 9] = [
     "disable-cloud-controller",
     "disable-helm-controller",
     "disable-network-policy",
@@ -29,16 +30,14 @@ const FURTHER: [&str; 8] = [
     "flannel-external-ip",
     "flannel-ipv6-masq",
     "secrets-encryption",
+    "supervisor-metrics",
 ];
 
 const DISABLE: &str = "disable";
 
 /// What a server with these options asks of others, with K3s's own defaults.
 pub fn agreed(config: &Config) -> Agreed {
-    let text = |key: &str| {
-        let default = DEFAULTS.iter().find(|(name, _)| *name == key).map_or("", |(_, default)| default);
-        own(config, key).unwrap_or_else(|| default.to_owned())
-    };
+    let text = |key: &str| own(config, key).unwrap_or_else(|| default(key).to_owned());
     Agreed {
         cluster_cidr: text("cluster-cidr"),
         service_cidr: text("service-cidr"),
@@ -73,7 +72,8 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
     }
     for option in FURTHER {
         let unset = !told.options.contains_key(option);
-        if let Some(ours) = own(config, option).filter(|ours| unset && ours != "false" && !ours.is_empty()) {
+        let nothing = |ours: &String| ours == "false" || ours == default(option);
+        if let Some(ours) = own(config, option).filter(|ours| unset && !nothing(ours)) {
             all.push(Difference { option: option.into(), ours, theirs: "not set".into() });
         }
     }
@@ -84,8 +84,7 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
 pub fn taken_over(config: &Config, told: &Agreed) -> Config {
     let mut all = Config::new();
     for (option, theirs) in spread(told) {
-        let default = DEFAULTS.iter().find(|(name, _)| *name == option).map_or("", |(_, default)| default);
-        if config.contains_key(&option) || theirs == default {
+        if own(config, &option).is_some() || theirs == default(&option) {
             continue;
         }
         let value = match (option.as_str(), theirs.as_str()) {
@@ -131,7 +130,12 @@ fn normal<'a>(key: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
     all.join(",")
 }
 
-/// What the settings say of an option, as it is compared.
+/// K3s's own value of an option; the empty text is nothing.
+fn default(option: &str) -> &'static str {
+    DEFAULTS.iter().find(|(name, _)| *name == option).map_or("", |(_, default)| default)
+}
+
+/// What the settings say of an option, as it is compared; `KEY+` adds to it.
 fn own(config: &Config, key: &str) -> Option<String> {
     let one = |value: &ConfigScalar| match value {
         ConfigScalar::Text(text) => text.clone(),
@@ -140,10 +144,15 @@ fn own(config: &Config, key: &str) -> Option<String> {
         // None of these is a secret, and none may become known by being compared.
         ConfigScalar::Secret(_) => String::new(),
     };
-    let all: Vec<String> = match config.get(key)? {
+    let said: Vec<&ConfigValue> = [config.get(key), config.get(&format!("{key}+"))].into_iter().flatten().collect();
+    if said.is_empty() {
+        return None;
+    }
+    let texts = |value: &ConfigValue| match value {
         ConfigValue::One(value) => vec![one(value)],
         ConfigValue::Many(values) => values.iter().map(one).collect(),
     };
+    let all: Vec<String> = said.into_iter().flat_map(texts).collect();
     Some(normal(key, all.iter().map(String::as_str)))
 }
 
@@ -212,6 +221,10 @@ mod tests {
         ]);
         assert!(differences(&within, &told).is_empty());
         assert_eq!(agreed(&within).disable, ["servicelb", "traefik"]);
+        // What is added counts as well.
+        let added = config(&[("disable", text("traefik")), ("disable+", list(&["servicelb"]))]);
+        assert_eq!(agreed(&added).disable, ["servicelb", "traefik"]);
+        assert!(differences(&added, &agreed(&within)).is_empty() && !taken_over(&added, &told).contains_key("disable"));
     }
 
     #[test]
@@ -222,12 +235,15 @@ mod tests {
             ("disable", list(&["traefik"])),
             ("embedded-registry", ConfigValue::One(ConfigScalar::Bool(true))),
             ("disable-helm-controller", ConfigValue::One(ConfigScalar::Bool(false))),
+            ("egress-selector-mode", text("agent")),
+            ("supervisor-metrics", ConfigValue::One(ConfigScalar::Bool(true))),
         ]);
         let said: Vec<_> = differences(&ours, &told).into_iter().map(|d| (d.option, d.ours, d.theirs)).collect();
         let wanted = [
             ("service-cidr", "10.99.0.0/16", "10.53.0.0/16"),
             ("disable", "traefik", ""),
             ("embedded-registry", "true", "not set"),
+            ("supervisor-metrics", "true", "not set"),
         ];
         assert_eq!(said, wanted.map(|(a, b, c)| (a.into(), b.into(), c.into())));
     }
