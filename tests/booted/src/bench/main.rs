@@ -18,7 +18,6 @@ use anyhow::{Result, bail};
 use bowline_booted::deb;
 use bowline_testbed::Bed;
 use figure::Figure;
-use settled::Settled;
 use std::io::Write;
 use std::path::Path;
 
@@ -66,29 +65,11 @@ fn main() -> Result<()> {
     }
     tell(&format!("load of this host before: {}", std::fs::read_to_string("/proc/loadavg")?.trim()));
 
-    let mut figures = Vec::new();
-    if wanted(NAMES[0]) {
-        tell("install_to_ready_overhead: pairs of new machines, Bowline on one, the script on the other");
-        figures.push(install::overhead()?);
-    }
-    if NAMES[1..4].iter().any(|name| wanted(name)) {
-        tell("a settled node");
-        let bed = Bed::new("bench-settled")?;
-        let settled = Settled::new(&bed).inspect_err(|error| bed.save_evidence(&format!("{error:#}")))?;
-        type Measure = fn(&Settled) -> Result<Figure>;
-        let measures: [(&str, Measure); 3] =
-            [(NAMES[3], Settled::idle_rss), (NAMES[1], Settled::look_cpu), (NAMES[2], Settled::look_writes)];
-        for (name, measure) in measures.into_iter().filter(|(name, _)| wanted(name)) {
-            tell(name);
-            figures.push(measure(&settled).inspect_err(|error| bed.save_evidence(&format!("{error:#}")))?);
-        }
-    }
-    if wanted(NAMES[4]) {
-        let size = std::fs::metadata(&package)?.len() as f64 / 1e6;
-        figures.push(Figure::new(NAMES[4], size, "MB", 4.0));
-    }
     type Some = fn() -> Result<Vec<Figure>>;
-    let together: [(&[&str], &str, Some); 7] = [
+    let parts: [(&[&str], &str, Some); 10] = [
+        (&NAMES[..1], "pairs of new machines, Bowline on one, the script on the other", install::overhead),
+        (&NAMES[1..4], "a settled node", settled::figures),
+        (&NAMES[4..5], "the .deb", package_size),
         (&NAMES[5..7], "the cluster of the demo", cluster::figures),
         (&NAMES[7..8], "pairs of new agents, Bowline on one, a script with a token on the other", join::figure),
         (&NAMES[8..10], "a settled server and agent, by their API's audit log", api::figures),
@@ -97,14 +78,29 @@ fn main() -> Result<()> {
         (&NAMES[14..17], "a disk, by Bowline and by hand", volumes::one),
         (&NAMES[17..19], "many disks", volumes::many),
     ];
-    for (names, what, measure) in together.into_iter().filter(|(names, ..)| names.iter().any(|name| wanted(name))) {
+    // What one part has measured is not lost by another's failure.
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
+    for (names, what, measure) in parts.into_iter().filter(|(names, ..)| names.iter().any(|name| wanted(name))) {
         tell(&format!("{}: {what}", names.join(", ")));
-        figures.extend(measure()?.into_iter().filter(|figure| wanted(figure.name)));
+        match measure() {
+            Ok(measured) => figures.extend(measured.into_iter().filter(|figure| wanted(figure.name))),
+            Err(error) => {
+                tell(&format!("    failed: {error:#}"));
+                failed.push(names.join(", "));
+            }
+        }
+        figures.sort_by_key(|figure| NAMES.iter().position(|name| *name == figure.name));
+        figure::write(Path::new("target/bench"), &figures)?;
     }
-    figures.sort_by_key(|figure| NAMES.iter().position(|name| *name == figure.name));
-    let folder = Path::new("target/bench");
-    figure::write(folder, &figures)?;
     tell(&format!("\n{}", figure::table(&figures)));
     tell("with everything that they are made of: target/bench/results.json");
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join(", "));
+    }
     Ok(())
+}
+
+fn package_size() -> Result<Vec<Figure>> {
+    let size = std::fs::metadata(deb()?)?.len() as f64 / 1e6;
+    Ok(vec![Figure::new(NAMES[4], size, "MB", 4.0)])
 }

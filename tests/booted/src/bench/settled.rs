@@ -16,14 +16,24 @@ const PEER_PAGE: &str = "http://127.0.0.1:9100/metrics";
 /// K3s and its Node are looked at every 80 s.
 const TIMERS: Duration = Duration::from_secs(80);
 
+/// All three. Memory first: reloads are no part of it.
+pub(crate) fn figures() -> Result<Vec<Figure>> {
+    let bed = Bed::new("bench-settled")?;
+    let measured = || {
+        let settled = Settled::new(&bed)?;
+        Ok(vec![settled.idle_rss()?, settled.look_cpu()?, settled.look_writes()?])
+    };
+    measured().inspect_err(|error: &anyhow::Error| bed.save_evidence(&format!("{error:#}")))
+}
+
 /// A node that has long been Ready.
-pub(crate) struct Settled {
+struct Settled {
     machine: Machine,
 }
 
 impl Settled {
     /// Makes one.
-    pub(crate) fn new(bed: &Bed) -> Result<Self> {
+    fn new(bed: &Bed) -> Result<Self> {
         let releases = releases(bed)?;
         let disk = bed.disk(VOLUME, "20G")?;
         let machine = bare(bed, &releases, Some(&disk))?;
@@ -34,7 +44,7 @@ impl Settled {
     }
 
     /// The CPU time of one look at everything, children included.
-    pub(crate) fn look_cpu(&self) -> Result<Figure> {
+    fn look_cpu(&self) -> Result<Figure> {
         let (looks, cpu) = (self.looks()?, cpu_ms(&self.machine)?);
         for _ in 0..LOOKS {
             self.machine.ok("systemctl reload bowline && sleep 0.3")?;
@@ -48,7 +58,7 @@ impl Settled {
     }
 
     /// What looks write and touch: bytes, changed names, and calls to systemd that change something.
-    pub(crate) fn look_writes(&self) -> Result<Figure> {
+    fn look_writes(&self) -> Result<Figure> {
         let (main, folder) = (pid(&self.machine, "bowline")?, "/run/bench/trace");
         self.machine.ok(&format!(
             "mkdir -p /run/bench && rm -f {folder} && systemd-run --quiet --collect --unit=bench-trace -- \
@@ -76,7 +86,7 @@ impl Settled {
     }
 
     /// Memory after as many scrapes, beside node_exporter with only its filesystem collector.
-    pub(crate) fn idle_rss(&self) -> Result<Figure> {
+    fn idle_rss(&self) -> Result<Figure> {
         let program = node_exporter::build()?;
         self.machine.put("/usr/local/bin/node_exporter", std::fs::read(program)?, 0o755)?;
         self.machine.ok("systemd-run --quiet --collect --unit=bench-node-exporter -- /usr/local/bin/node_exporter \
