@@ -9,7 +9,7 @@ export KEEP K3S
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
-demo: ## boots a machine, gives it the cloud-init document, and shows what becomes of it (KEEP=1 leaves it running)
+demo: ## boots five machines, gives them the cloud-init document, and shows what becomes of them (KEEP=1 leaves them running)
 	@tests/run with cargo run --quiet --locked --package bowline-booted --bin demo
 
 test: ## everything that a change has to pass (as root: it boots machines)

@@ -9,6 +9,7 @@ use bowline_join::agree::agreed;
 use bowline_join::files::TOKEN;
 use bowline_labels::{Labels, Taints};
 use bowline_node::Node;
+use bowline_persistent::Persistent;
 use bowline_ports::{k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
 use bowline_settings::{Role, Settings};
 use bowline_volumes::Volumes;
@@ -39,6 +40,8 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
     if let Some(cluster) = &settings.cluster {
         let gated: Vec<String> = settings.volumes.iter().filter(|v| v.gate).map(|v| v.name.clone()).collect();
         let agent = cluster.role == Role::Agent;
+        let persistent: Vec<_> =
+            settings.volumes.iter().filter(|volume| volume.persistent.is_some()).cloned().collect();
         // What a kubelet may not set on its own Node is asked of the servers.
         let (reserved, own) = settings.node.labels.clone().into_iter().partition(|(key, _)| agent && is_reserved(key));
         let joins = !cluster.join.servers.is_empty();
@@ -54,6 +57,7 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
                 taints: if agent { settings.node.taints.clone() } else { Vec::new() },
                 volumes: gated.clone(),
                 config: cluster.config.clone(),
+                persistent: if agent { persistent.clone() } else { Vec::new() },
             }));
         }
         let guarded = guarded(settings);
@@ -72,6 +76,13 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
         }));
         let kubeconfig = if agent { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
         let taints = (!agent).then(|| Taints { wanted: settings.node.taints.clone(), volumes: gated });
+        if !agent {
+            all.push(boxed(Persistent {
+                volumes: persistent,
+                name: settings.node.name.clone(),
+                kubeconfig: kubeconfig.clone(),
+            }));
+        }
         all.push(boxed(Labels { labels: own, taints, name: settings.node.name.clone(), kubeconfig }));
     }
     all

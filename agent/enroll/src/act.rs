@@ -1,10 +1,10 @@
 //! What an issuer does. The host does these in their order and stops at the first that fails.
 
-use crate::NodeName;
 use crate::claim::Claim;
 use crate::facts::{Node, Read};
 use crate::token::BootstrapToken;
 use crate::wire::PasswordHash;
+use crate::{NodeName, persistent};
 use bowline_settings::Taint;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -111,6 +111,8 @@ pub enum Act {
         /// The annotation [`crate::keep::TAINTS_ANNOTATION`] afterwards.
         owned: String,
     },
+    /// Change a persistent volume of a node.
+    Persistent(persistent::Change),
 }
 
 impl Act {
@@ -149,6 +151,7 @@ impl fmt::Display for Act {
             Self::MintToken { token, name, .. } => write!(f, "create {} for {name}", token.object_name()),
             Self::SetLabels { name, labels, .. } => write!(f, "set {} labels on {name}", labels.len()),
             Self::SetTaints { name, taints, .. } => write!(f, "set {} taints on {name}", taints.len()),
+            Self::Persistent(change) => change.fmt(f),
         }
     }
 }

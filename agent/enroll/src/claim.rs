@@ -2,6 +2,7 @@
 
 use crate::code::Code;
 use crate::key::PublicKey;
+use crate::persistent::Wish;
 use crate::{NodeName, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -73,6 +74,10 @@ pub struct Claim {
     pub revoked: Option<Revoked>,
     /// What was refused because of it, the oldest first; at most 8.
     pub refused: Vec<Refused>,
+    /// The persistent volumes that its node asked for last, permitted or not.
+    pub persistent: Vec<Wish>,
+    /// Names of those that it asks for no more, and that are there as long as a claim is bound to them.
+    pub forgotten: Vec<String>,
 }
 
 impl Claim {
@@ -148,6 +153,9 @@ impl Claim {
         put("node-uid", self.node_uid.clone());
         put("replaces", self.replaces.clone());
         put("revoked", self.revoked.as_ref().and_then(|revoked| serde_json::to_string(revoked).ok()));
+        let list = |wishes: &Vec<Wish>| (!wishes.is_empty()).then(|| serde_json::to_string(wishes).ok()).flatten();
+        put("persistent-volumes", list(&self.persistent));
+        put("persistent-volumes-forgotten", (!self.forgotten.is_empty()).then(|| self.forgotten.join(",")));
         put("refused", (!self.refused.is_empty()).then(|| serde_json::to_string(&self.refused).ok()).flatten());
         data
     }
@@ -172,6 +180,7 @@ impl Claim {
         let addresses: Result<Vec<IpAddr>, _> = addresses.map(str::parse).collect();
         let refused = data.get("refused").map_or("[]", String::as_str);
         let revoked = data.get("revoked").map_or("null", String::as_str);
+        let persistent = data.get("persistent-volumes").map_or("[]", String::as_str);
         Ok(Self {
             name: NodeName::new(text("name")?).map_err(|_| bad("name"))?,
             role,
@@ -184,6 +193,11 @@ impl Claim {
             replaces: data.get("replaces").cloned(),
             revoked: serde_json::from_str(revoked).map_err(|_| bad("revoked"))?,
             refused: serde_json::from_str(refused).map_err(|_| bad("refused"))?,
+            persistent: serde_json::from_str(persistent).map_err(|_| bad("persistent-volumes"))?,
+            forgotten: data
+                .get("persistent-volumes-forgotten")
+                .map(|names| names.split(',').map(String::from).collect())
+                .unwrap_or_default(),
         })
     }
 }

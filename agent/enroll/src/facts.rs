@@ -1,8 +1,8 @@
 //! What an issuer read before it decides: everything is looked at first.
 
-use crate::NodeName;
 use crate::claim::Claim;
 use crate::wire::Agreed;
+use crate::{NodeName, persistent};
 use bowline_settings::{Secret, Taint};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -124,6 +124,8 @@ pub struct Facts {
     pub join: Option<Read<JoinLease>>,
     /// The cluster.
     pub cluster: Cluster,
+    /// Persistent volumes; read only of a node that wishes for some, or did.
+    pub persistent: persistent::Found,
     /// This server's clock, seconds since 1970.
     pub now: u64,
 }

@@ -20,6 +20,7 @@ pub mod facts;
 pub mod keep;
 pub mod key;
 mod name;
+pub mod persistent;
 pub mod proof;
 pub mod rules;
 pub mod sweep;

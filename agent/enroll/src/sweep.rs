@@ -6,7 +6,8 @@ use crate::claim::Claim;
 use crate::decide::has_quorum_without;
 use crate::facts::{Facts, Ready};
 use crate::key::PublicKey;
-use crate::{NodeName, Role, keep};
+use crate::persistent::{self, Change, Found};
+use crate::{NodeName, Role, keep, rules};
 use bowline_settings::EnrollRule;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -86,6 +87,34 @@ pub fn granted(name: &NodeName, facts: &Facts, rules: &[EnrollRule]) -> Vec<Act>
     acts
 }
 
+/// What is to be done about the persistent volumes that a node asked for last. What it asks for itself is answered by
+/// [`crate::decide::node`]; here they are kept.
+pub fn persistent_volumes(facts: &Facts, rules: &[EnrollRule]) -> Vec<Act> {
+    let Some(claim) = &facts.claim else { return Vec::new() };
+    let mut acts: Vec<Act> =
+        keeps_volumes(&claim.value, &facts.persistent, rules).into_iter().map(Act::Persistent).collect();
+    // Those that are gone are forgotten for good.
+    let there = |name: &String| facts.persistent.volumes.iter().any(|volume| volume.value.name == *name);
+    let left: Vec<String> = claim.value.forgotten.iter().filter(|name| there(name)).cloned().collect();
+    if left.len() < claim.value.forgotten.len() {
+        let (resource_version, claim) = (claim.resource_version.clone(), claim.value.clone());
+        acts.push(Act::UpdateClaim { claim: Claim { forgotten: left, ..claim }, resource_version });
+    }
+    acts
+}
+
+/// The changes alone, of a claim as it was seen.
+pub fn keeps_volumes(claim: &Claim, found: &Found, rules: &[EnrollRule]) -> Vec<Change> {
+    let none = claim.persistent.is_empty() && claim.forgotten.is_empty();
+    if none || claim.revoked.is_some() || claim.replaces.is_some() {
+        return Vec::new();
+    }
+    let Ok(rule) = rules::rule(rules, claim.role, &claim.name, claim.from) else { return Vec::new() };
+    let (permitted, _) = persistent::permitted(rule, &claim.name, &claim.persistent);
+    let goes = |name: &str| claim.forgotten.iter().any(|forgotten| forgotten == name);
+    persistent::reconcile(&claim.name, &permitted, found, goes).changes
+}
+
 /// Whether time alone brings something to clean up about a name: a token or a claim that ends, and where they are
 /// removed (`enroll.remove-gone-after`) a Node that is silent.
 pub fn is_under_way(facts: &Facts, removes: bool) -> bool {
@@ -126,6 +155,8 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
             replaces: None,
             revoked: None,
             refused: Vec::new(),
+            persistent: Vec::new(),
+            forgotten: Vec::new(),
         })),
         Some(claim) if claim.value.is_held_by(key, Role::Server) && claim.value.replaces.is_none() => {
             let stale = claim.value.node_uid.as_deref() != Some(node.uid.as_str());

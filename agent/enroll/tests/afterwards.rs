@@ -149,6 +149,7 @@ fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: 
         phase,
         labels: Labels::default(),
         taints: Vec::new(),
+        persistent_volumes: Vec::new(),
         versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
     };
     let (rules, proven) = (rules(), proven(Purpose::Node, role, &request.name, &request.to_body(), by));

@@ -65,6 +65,7 @@ impl World {
             lease_watched_for: Duration::from_secs(self.now - self.moved),
             password: self.password.clone(),
             tokens: self.tokens.iter().map(|(token, _)| token.clone()).collect(),
+            persistent: Default::default(),
             now: NOW + self.now,
             ..facts()
         }

@@ -5,6 +5,7 @@ use crate::read::JOIN_LEASE;
 use bowline_enroll::Act;
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::keep::{MANAGER, TAINTS_ANNOTATION};
+use bowline_enroll::persistent::{self, Sent};
 use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use serde_json::json;
 
@@ -75,7 +76,7 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
             let mut lease = json!({
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
-                "metadata": { "name": "server-join", "namespace": NAMESPACE },
+                "metadata": { "name": "server-join", "namespace": NAMESPACE, "labels": object::managed() },
                 "spec": {
                     "holderIdentity": holder.as_str(),
                     "leaseDurationSeconds": lasts.as_secs(),
@@ -92,6 +93,14 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
                     let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
                     objects.write(&leases, Write::Create(&lease)).await
                 }
+            }
+        }
+        Act::Persistent(change) => {
+            let (path, sent) = persistent::sent(change);
+            match &sent {
+                Sent::Create(object) => objects.write(&path, Write::Create(object)).await,
+                Sent::Merge(patch) => objects.write(&path, Write::Merge(patch)).await,
+                Sent::Delete(uid, version) => objects.write(&path, Write::Delete(uid, Some(version))).await,
             }
         }
         Act::ReleaseJoin { resource_version } => {

@@ -7,6 +7,7 @@
 //! - `leases`: how long a Lease has stood still, by this issuer's own clock.
 //! - [`policy`]: only names that were let in lose the startup taint.
 //! - `sweep`: what it does without being asked.
+//! - `volumes`: persistent volumes of nodes.
 //! - [`nodes`]: who holds which name, and `revoke`.
 
 mod acts;
@@ -17,10 +18,13 @@ mod object;
 pub mod policy;
 mod read;
 mod sweep;
+mod volumes;
 
+use bowline_enroll::claim::Claim;
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::Facts;
 use bowline_enroll::key::ClusterKeys;
+use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::{self, Headers, Proven, Purpose};
 use bowline_enroll::wire::{self, Agreed, EnrollRequest, LeaveRequest, NodeRequest, RefusalBody, WireError};
 use bowline_enroll::{Act, Code, NodeName, Refusal, Role, Secret};
@@ -28,6 +32,7 @@ use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use bowline_settings::Enroll;
 use events::{About, Events, Reason};
 use leases::Leases;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,6 +44,9 @@ use tokio::time::Instant;
 pub const GRANTED: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b01";
 /// The journal's message id of a machine that was refused.
 pub const REFUSED: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b02";
+
+/// The journal's message id of requests whose proof was wrong: one line for each address and minute at most.
+pub const NOT_PROVEN: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b03";
 
 /// Every path and result that there can be, for metrics: what is done there, or the word of a refusal.
 pub fn results() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -122,7 +130,15 @@ pub struct Issuer<O> {
     events: Mutex<Events>,
     untold: Notify,
     places: Semaphore,
+    /// Claims with persistent volumes, as the last sweep saw them.
+    kept: Mutex<Vec<Claim>>,
+    /// Of whom a wrong proof was told, and when.
+    unproven: Mutex<BTreeMap<IpAddr, u64>>,
 }
+
+/// A wrong proof is told once in so many seconds of each address, and of so many addresses at most.
+const UNPROVEN_EVERY: u64 = 60;
+const UNPROVEN_MOST: usize = 32;
 
 /// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
 /// machines at once would otherwise open thousands of connections to the API, which serves them no sooner for that.
@@ -148,7 +164,18 @@ impl<O: Objects> Issuer<O> {
     pub fn new(settings: Enroll, keys: ClusterKeys, own: Own, objects: O) -> Self {
         let (leases, events) = (Watch::default(), Mutex::default());
         let (untold, places) = (Notify::new(), Semaphore::new(AT_ONCE));
-        Self { settings, keys, own, objects, leases, events, untold, places }
+        Self {
+            settings,
+            keys,
+            own,
+            objects,
+            leases,
+            events,
+            untold,
+            places,
+            kept: Mutex::default(),
+            unproven: Mutex::default(),
+        }
     }
 
     /// The same, which goes on watching where an earlier issuer of this server stopped.
@@ -165,6 +192,7 @@ impl<O: Objects> Issuer<O> {
         let of = (who.role, &who.name);
         let proven = proof::verify(&self.keys, purpose, &asked.binding, asked.body, of, &asked.headers);
         let Some(proven) = proven else {
+            self.tell_unproven(asked.peer, of, unix);
             let (status, body) = RefusalBody::of(&Refusal::not_let_in(), unix);
             // The same for names that nobody knows: every name has a ticket.
             let ticket = self.keys.ticket(who.role, &who.name);
@@ -182,6 +210,21 @@ impl<O: Objects> Issuer<O> {
         };
         let proof = proof::answer(purpose, &asked.binding, status, asked.body, &body, proven.ticket());
         Answer { status, body, proof: Some(proof), wrong: false, result }
+    }
+
+    /// Says in the journal whose proof was wrong, as far as the request says who that is.
+    fn tell_unproven(&self, peer: IpAddr, (role, name): (Role, &NodeName), unix: u64) {
+        let mut told = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| unix.abs_diff(*at) < UNPROVEN_EVERY);
+        if told.len() >= UNPROVEN_MOST || told.contains_key(&peer) {
+            return;
+        }
+        told.insert(peer, unix);
+        tracing::info!(
+            message_id = NOT_PROVEN,
+            node = %name,
+            "refused: somebody at {peer} has no ticket for {role} {name}, or one of another cluster key"
+        );
     }
 
     /// Looks, decides and acts; again from a new look when something moved in between, be it by this very decision:
@@ -228,20 +271,20 @@ impl<O: Objects> Issuer<O> {
         match purpose {
             Purpose::Enroll => {
                 let request = EnrollRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(proven.role(), name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix, &[]).await?;
                 let decision = decide::enroll(&order, &request, &facts, random);
                 let grant = self.carry_out(&about, &facts, decision).await?;
                 Ok(grant.to_body())
             }
             Purpose::Node => {
                 let request = NodeRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(proven.role(), name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix, &request.persistent_volumes).await?;
                 let answer = self.carry_out(&about, &facts, decide::node(&order, &request, &facts)).await?;
                 Ok(answer.to_body())
             }
             Purpose::Leave => {
                 let request = LeaveRequest::parse(asked.body).map_err(malformed)?;
-                let facts = self.facts(proven.role(), name, unix).await?;
+                let facts = self.facts(proven.role(), name, unix, &[]).await?;
                 let answer = self.carry_out(&about, &facts, decide::leave(&order, &request, &facts)).await?;
                 Ok(answer.to_body())
             }
@@ -317,8 +360,9 @@ impl<O: Objects> Issuer<O> {
     }
 
     /// Everything about a name, read now.
-    async fn facts(&self, role: Role, name: &NodeName, unix: u64) -> Result<Facts, Refusal> {
-        read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix).await.map_err(|error| {
+    async fn facts(&self, role: Role, name: &NodeName, unix: u64, wishes: &[Wish]) -> Result<Facts, Refusal> {
+        let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, wishes).await;
+        facts.map_err(|error| {
             let hint = error.hint.as_deref().map(|hint| format!(" → {hint}")).unwrap_or_default();
             tracing::warn!("can not decide about {name}: {error}{hint}");
             if error.kind == ErrorKind::Invalid {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The label of a token: whose it is.
-pub(crate) const NODE_LABEL: &str = "bowline/node";
+pub(crate) use bowline_enroll::persistent::NODE_LABEL;
 
 pub(crate) fn managed() -> Value {
     json!({ MANAGED_BY.0: MANAGED_BY.1 })

@@ -4,8 +4,10 @@ use crate::Own;
 use crate::acts::SECRETS;
 use crate::leases::{Leases, Still};
 use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token};
+use crate::volumes;
 use bowline_enroll::claim::{COMPONENT, Claim, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
+use bowline_enroll::persistent::Wish;
 use bowline_enroll::{NodeName, Role};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
@@ -38,6 +40,7 @@ pub(crate) async fn facts(
     leases: &Mutex<Leases>,
     (role, name): (Role, &NodeName),
     unix: u64,
+    wishes: &[Wish],
 ) -> Result<Facts, PortError> {
     let claim_path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", Claim::object_name(name));
     let node_path = format!("{NODES}/{name}");
@@ -72,8 +75,11 @@ pub(crate) async fn facts(
     let Still { since, watched } = look(name.as_str(), lease.as_ref());
     let mut cluster = Servers::new(own);
     items(servers.as_ref()).for_each(|server| cluster.see(server));
+    let claim = claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?;
+    let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), wishes).await?;
     Ok(Facts {
-        claim: claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?,
+        claim,
+        persistent,
         node: node.as_ref().map(read_node),
         lease_still_for: since,
         lease_watched_for: watched,

@@ -8,6 +8,7 @@ use crate::{Issuer, LOOKS, policy};
 use bowline_enroll::claim::{Claim, MANAGED_BY};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Token};
 use bowline_enroll::key::PublicKey;
+use bowline_enroll::persistent::Found;
 use bowline_enroll::{NodeName, Role, sweep};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
@@ -33,6 +34,7 @@ struct Overview {
     still: BTreeMap<String, Still>,
     join: Option<Read<JoinLease>>,
     cluster: Cluster,
+    persistent: Found,
     unix: u64,
 }
 
@@ -50,6 +52,7 @@ impl Overview {
             tokens: self.tokens.get(text).cloned().unwrap_or_default(),
             join: self.join.clone(),
             cluster: self.cluster.clone(),
+            persistent: self.persistent.clone(),
             now: self.unix,
         }
     }
@@ -134,26 +137,32 @@ impl<O: Objects> Issuer<O> {
         );
         let (.., join) = read.inspect_err(|_| read::forget(&self.leases.0))?;
         let now = Instant::now().into_std();
+        let persistent = self.volumes(claims.values().map(|claim| &claim.value)).await?;
         let mut watched = self.leases.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
         let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join))).since));
-        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), unix })
+        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), persistent, unix })
     }
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.
     fn wanted(&self, name: &NodeName, facts: &Facts, keys: &[String]) -> Vec<bowline_enroll::Act> {
         let after = self.settings.remove_gone_after.map(|span| span.duration());
         let acts = sweep::name(name, facts, after, keys);
-        if acts.is_empty() { sweep::granted(name, facts, &self.settings.allow) } else { acts }
+        if !acts.is_empty() {
+            return acts;
+        }
+        let mut acts = sweep::granted(name, facts, &self.settings.allow);
+        acts.extend(sweep::persistent_volumes(facts, &self.settings.allow));
+        acts
     }
 
     /// Cleans up about one name, from a look of its own; again when something moved in between, be it by its own acts.
-    async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
+    pub(crate) async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
-            let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix).await?;
+            let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, &[]).await?;
             result = self.all(&self.wanted(who.1, &facts, keys)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

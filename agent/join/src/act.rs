@@ -9,6 +9,7 @@ use crate::files::{
 };
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
+use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{
     EnrollAnswer, EnrollRequest, Grant, Labels, LeaveRequest, NodeRequest, Phase, RefusalBody, Versions,
@@ -144,6 +145,10 @@ pub(crate) struct About<'a> {
     pub(crate) beside: &'a str,
     /// Everything of its own is in place.
     pub(crate) settled: bool,
+    /// The labels that it would have.
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// The persistent volumes that it would have.
+    pub(crate) persistent: &'a [Wish],
 }
 
 /// Asks for what only servers may do to this Node.
@@ -152,7 +157,6 @@ pub(crate) async fn ask_for_node(
     host: &dyn Change,
     name: &str,
     issuers: &[String],
-    labels: &BTreeMap<String, String>,
     about: About<'_>,
 ) -> Result<(), PortError> {
     let (ticket, key) = secrets(spec, host, name).await?;
@@ -162,8 +166,9 @@ pub(crate) async fn ask_for_node(
         name: node_name(name)?,
         machine_key: key.public(),
         phase: if about.settled { Phase::Settled } else { Phase::Initializing },
-        labels: Labels(labels.clone()),
+        labels: Labels(about.labels.clone()),
         taints: spec.taints.clone(),
+        persistent_volumes: about.persistent.to_vec(),
         versions: versions(spec),
     };
     let exchange = Exchange { purpose: Purpose::Node, ticket, key };

@@ -246,6 +246,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], plan: &mut Plan<Action>) 
                 asked: String::new(),
                 beside: String::new(),
                 settled: false,
+                persistent: Vec::new(),
                 about: about.into(),
             };
             plan.step(NODE_ITEM, action, "one server joins at a time");

@@ -22,8 +22,9 @@ pub use exchange::Exchange;
 pub use facts::{Facts, Key, NoTicket, read_ticket};
 
 use bowline_engine::{Capability, Conditions, Plan};
+use bowline_enroll::persistent::Wish;
 use bowline_ports::{Change, Inspect, PortError, Progress};
-use bowline_settings::{ConfigValue, Join as Spec, Role, Taint};
+use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +63,8 @@ pub struct Join {
     pub volumes: Vec<String>,
     /// `[cluster.config]`: on some of it all servers have to agree.
     pub config: BTreeMap<String, ConfigValue>,
+    /// Volumes that Kubernetes is told of, on an agent.
+    pub persistent: Vec<Volume>,
 }
 
 /// One change.
@@ -97,6 +100,8 @@ pub enum Action {
         beside: String,
         /// Everything of its own is in place.
         settled: bool,
+        /// Persistent volumes of its disks.
+        persistent: Vec<Wish>,
         /// For people: what it is about.
         about: String,
     },
@@ -137,6 +142,12 @@ impl fmt::Display for Action {
 }
 
 impl Join {
+    /// The persistent volumes that a node of this name wishes for; how large their disks are, the volumes tell.
+    pub(crate) fn wishes(&self, node: &str, now: &Conditions) -> Vec<Wish> {
+        let size = |volume: &Volume| now.get(&format!("volume-size/{}", volume.name))?.parse().ok();
+        self.persistent.iter().filter_map(|volume| Wish::of(node, volume, size(volume))).collect()
+    }
+
     /// Whether it is a server that has nobody to ask: it founds its cluster, and may leave it later.
     pub(crate) fn founds(&self) -> bool {
         self.spec.servers.is_empty()
@@ -165,9 +176,9 @@ impl Capability for Join {
             Action::Enroll { name, address, issuers, labels } => {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
-            Action::AskForNode { name, issuers, labels, asked, beside, settled, .. } => {
-                let about = act::About { asked, beside, settled: *settled };
-                act::ask_for_node(self, host, name, issuers, labels, about).await
+            Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, .. } => {
+                let about = act::About { asked, beside, settled: *settled, labels, persistent };
+                act::ask_for_node(self, host, name, issuers, about).await
             }
             Action::Stop => act::stop(self, host).await,
             Action::Hold => act::hold(self, host).await,

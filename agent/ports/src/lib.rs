@@ -80,6 +80,11 @@ pub trait Inspect: Send + Sync {
     fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>>;
     /// A Node, read with the credentials of a kubeconfig file; `None` where the cluster has none of that name.
     fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>>;
+    /// An object of the Kubernetes API, or a list, by its path (as [`Objects::get`]), read with the credentials of a
+    /// kubeconfig file; `None` where there is none. Hosts that talk to nobody need not have it.
+    fn object<'a>(&'a self, _: &'a Path, path: &'a str) -> Fut<'a, Option<serde_json::Value>> {
+        Box::pin(async move { Err(no_api(path)) })
+    }
     /// Long work under way or ended, by its name (`mkfs-data`); `None` when nobody started it since boot.
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>>;
     /// What the cloud's metadata service at [`METADATA`] answers to each path, in their order, or why it does not, within
@@ -142,6 +147,11 @@ pub trait Change: Inspect {
     /// Changes a Node's taints and the annotation [`OWN_TAINTS`] in one write, with uid and resourceVersion as
     /// preconditions. Refused as `Changed` when they are not any more what was looked at.
     fn set_taints<'a>(&'a self, kubeconfig: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()>;
+    /// One change of an object of the Kubernetes API, by its path (as [`Objects::write`]). Hosts that talk to nobody need
+    /// not have it.
+    fn write_object<'a>(&'a self, _: &'a Path, path: &'a str, _: Write<'a>) -> Fut<'a, ()> {
+        Box::pin(async move { Err(no_api(path)) })
+    }
     /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`.
     /// The answer has no valid proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
     fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
@@ -150,6 +160,10 @@ pub trait Change: Inspect {
             Err(PortError::new(ErrorKind::Unreachable, message))
         })
     }
+}
+
+fn no_api(path: &str) -> PortError {
+    PortError::new(ErrorKind::Unreachable, format!("{path}: this host has no Kubernetes API to ask"))
 }
 
 /// The kubeconfig of a K3s node's kubelet: it may read its own Node and set labels on it that are not reserved.

@@ -133,7 +133,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Directory> 
 }
 
 /// A path that leads to something below where it begins.
-fn below(text: &str) -> Result<PathBuf, Complaint> {
+pub(crate) fn below(text: &str) -> Result<PathBuf, Complaint> {
     let path = Path::new(text);
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     let normal = path.components().all(|part| matches!(part, Component::Normal(_)));

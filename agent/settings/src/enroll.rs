@@ -12,13 +12,15 @@ use crate::model::Role;
 use crate::net::{Cidr, Listen, ListenHost};
 use crate::node::{node_name, read_taints};
 use crate::pattern::Pattern;
+use crate::persistent::claim_pattern;
 use crate::reader::{Reader, Section, dotted};
 use crate::source::Spot;
 use crate::taint::Taint;
 use crate::tree::{Item, Kind};
 
 pub(crate) const KEYS: [&str; 5] = ["listen", "grace", "only-claimed", "remove-gone-after", "allow"];
-pub(crate) const RULE_KEYS: [&str; 8] = ["name", "nodes", "role", "from", "grant", "permit", "taints", "permit-taints"];
+pub(crate) const RULE_KEYS: [&str; 9] =
+    ["name", "nodes", "role", "from", "grant", "permit", "taints", "permit-taints", "permit-claims"];
 
 /// A kubelet may miss three renewals of its Lease before anybody doubts it.
 const LEAST_GRACE: Span = Span::from_secs(40);
@@ -75,6 +77,8 @@ pub struct EnrollRule {
     pub taints: Vec<Taint>,
     /// Keys of taints that such a node may ask for.
     pub permit_taints: Vec<Pattern>,
+    /// `NAMESPACE/NAME` of the PersistentVolumeClaims that such a node may have volumes for.
+    pub permit_claims: Vec<Pattern>,
 }
 
 /// Reads the table. None when it is not there.
@@ -193,8 +197,13 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
     });
     let taints = read_taints(reader, rule, "taints");
     let permit_taints: Option<Vec<(Pattern, Spot)>> = reader.texts(rule, "permit-taints", str::parse);
+    let permit_claims = reader.texts(rule, "permit-claims", claim_pattern);
     if reader.whole && role == Some(Role::Server) {
         exact(reader, rule, nodes.as_ref(), from.as_deref().unwrap_or_default());
+        if let Some(item) = rule.get("permit-claims") {
+            let complaint = Complaint::new("a server makes its persistent volumes by itself").suggest("remove it");
+            reader.complain(item.key, &rule.key("permit-claims"), complaint);
+        }
     }
     Some(EnrollRule {
         name: name?,
@@ -205,6 +214,7 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
         permit: permit.unwrap_or_default().into_iter().map(|(pattern, _)| pattern).collect(),
         taints,
         permit_taints: permit_taints.unwrap_or_default().into_iter().map(|(pattern, _)| pattern).collect(),
+        permit_claims: permit_claims.unwrap_or_default().into_iter().map(|(pattern, _)| pattern).collect(),
     })
 }
 

@@ -29,6 +29,7 @@ mod node;
 mod options;
 mod origins;
 mod pattern;
+mod persistent;
 mod reader;
 mod secret;
 mod shield;
@@ -59,6 +60,7 @@ pub use crate::net::{Cidr, Listen, ListenHost};
 pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
 pub use crate::pattern::Pattern;
+pub use crate::persistent::{ClaimName, PersistentVolume, STORAGE_CLASS, is_object_name, object_name, persistent_path};
 pub use crate::secret::{HIDDEN, Secret};
 pub use crate::taint::{Effect, STARTUP_TAINT, Taint};
 
@@ -165,6 +167,7 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let enroll = enroll::read(reader, &root);
     let enroll = together::check(reader, &root, cluster.as_ref(), enroll);
     together::labels_need_k3s(reader, &root, managed.is_some());
+    together::persistent_volumes(reader, &root, root.get("cluster").is_some() && managed.is_none());
     Settings {
         cluster,
         managed,

@@ -13,6 +13,7 @@ use crate::enroll::Enroll;
 use crate::join::{Join, Version};
 use crate::k3s::{ConfigValue, Mirror, Sha256};
 use crate::net::{Cidr, Listen, ListenHost};
+use crate::persistent::PersistentVolume;
 use crate::taint::Taint;
 
 /// The port that metrics are served on unless the settings say otherwise.
@@ -214,6 +215,9 @@ pub struct Volume {
     pub mode: Option<Mode>,
     /// Made where they are missing; paths are unique.
     pub directories: Vec<Directory>,
+    /// What Kubernetes is told of it.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "persistent-volume")]
+    pub persistent: Option<PersistentVolume>,
 }
 
 /// How a volume's disk is told from others.

@@ -30,6 +30,11 @@ impl Pattern {
         wild(&self.0, text)
     }
 
+    /// A pattern that was looked at already.
+    pub(crate) fn plain(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// A pattern of node names.
     pub(crate) fn of_nodes(text: &str) -> Result<Self, Complaint> {
         let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'*'));

@@ -56,7 +56,8 @@ fn the_reference_has_every_key() {
         keys.extend(leaves.map(|key| format!("{section}.{key}")));
     }
     keys.extend(["vendor", "model", "min-size"].map(|key| format!("volume.data.match.{key}")));
-    for key in crate::volume::KEYS.iter().filter(|key| !["serial", "match"].contains(key)) {
+    keys.extend(crate::persistent::KEYS.map(|key| format!("volume.data.persistent-volume.{key}")));
+    for key in crate::volume::KEYS.iter().filter(|key| !["serial", "match", "persistent-volume"].contains(key)) {
         keys.push(format!("volume.data.{key}"));
     }
     // A table in a table is there by its first key.

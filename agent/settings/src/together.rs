@@ -5,6 +5,7 @@ use crate::enroll::Enroll;
 use crate::model::{Cluster, Role};
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
+use crate::tree::{Item, Kind};
 
 /// K3s's own options that decide where the data is.
 const STORES: [&str; 3] = ["cluster-init", "datastore-endpoint", "disable-etcd"];
@@ -50,6 +51,33 @@ pub(crate) fn labels_need_k3s<'a>(reader: &mut Reader<'a>, root: &Section<'a>, m
         if let Some(item) = node.get(key) {
             let text = format!("`{}` is not set with `distribution = \"none\"` yet", node.key(key));
             reader.warn(item.key, &node.key(key), Complaint::new(text));
+        }
+    }
+}
+
+/// Persistent volumes are objects of the cluster's API; an agent's are made by the servers, which name them.
+pub(crate) fn persistent_volumes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, k3s: bool) {
+    if !reader.whole {
+        return;
+    }
+    let cluster = reader.section(root, "cluster");
+    let agent = cluster.and_then(|section| section.get("role")?.text()) == Some("agent");
+    let volumes = root.get("volume").and_then(|item| match &item.kind {
+        Kind::List(items) => Some(items),
+        _ => None,
+    });
+    for table in volumes.into_iter().flatten().filter_map(Item::table) {
+        let Some(item) = table.get("persistent-volume") else { continue };
+        let path = format!("volume.{}.persistent-volume", table.get("name").and_then(Item::text).unwrap_or_default());
+        let name = item.table().and_then(|table| table.get("name"));
+        if !k3s {
+            let complaint = Complaint::new("a persistent volume is made in a cluster, and these settings are of none")
+                .suggest("remove it, or add [cluster] with distribution = \"k3s\"");
+            reader.complain(item.key, &path, complaint);
+        } else if let Some(name) = name.filter(|_| agent) {
+            let complaint =
+                Complaint::new("`name` is for servers: an agent's is called NODE.VOLUME").suggest("remove it");
+            reader.complain(name.key, &format!("{path}.name"), complaint);
         }
     }
 }
@@ -125,7 +153,7 @@ fn server<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
         refuse(reader, section, "init", why, "remove it: without `servers` it starts a cluster by itself");
     }
     // One that is no boolean was reported already.
-    let no_init = section.get("init").is_none_or(|item| matches!(item.kind, crate::tree::Kind::Bool(false)));
+    let no_init = section.get("init").is_none_or(|item| matches!(item.kind, Kind::Bool(false)));
     if no_init {
         refuse(reader, section, "init-wait", "has no meaning without init = true", "remove it, or add init = true");
     }

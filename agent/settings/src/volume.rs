@@ -8,11 +8,12 @@ use crate::complaint::{Complaint, quote};
 use crate::disk;
 use crate::model::{Filesystem, Format, Repair, Volume, VolumeSource, is_normal};
 use crate::mounts;
+use crate::persistent;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
 use crate::tree::Item;
 
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "name",
     "device",
     "serial",
@@ -27,9 +28,8 @@ pub(crate) const KEYS: [&str; 14] = [
     "owner",
     "mode",
     "directories",
+    "persistent-volume",
 ];
-
-const LATER: [&str; 1] = ["persistent-volume"];
 
 /// Reads all volumes.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volume> {
@@ -37,6 +37,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volum
         return Vec::new();
     };
     let mut seen = Seen::default();
+    let mut claims = BTreeMap::new();
     let mut volumes = Vec::new();
     for item in items {
         let Some(table) = item.table() else {
@@ -64,13 +65,19 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volum
         }
         let volume = one(reader, &section);
         seen.check(reader, &section);
+        if let Some(claim) = volume.as_ref().and_then(|volume| Some(volume.persistent.as_ref()?.claim.to_string()))
+            && let Some(first) = claims.insert(claim.clone(), section.at).filter(|_| reader.whole)
+        {
+            let complaint = Complaint::new(format!("two volumes are for the claim {}", quote(&claim)));
+            reader.contradiction(section.at, first, &section.key("persistent-volume"), complaint);
+        }
         volumes.extend(volume);
     }
     volumes
 }
 
 fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
-    reader.known(section, &KEYS, &LATER);
+    reader.known(section, &KEYS, &[]);
     reader.missing(section, "mount", "mount = \"/mnt/data\"");
     let name = reader.with(section, "name", volume_name);
     let source = source(reader, section);
@@ -87,6 +94,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
     let owner = reader.parsed(section, "owner");
     let mode = reader.parsed(section, "mode");
     let directories = access::directories(reader, section);
+    let persistent = persistent::read(reader, section, &directories);
     Some(Volume {
         name: name?,
         source: source?,
@@ -100,6 +108,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
         owner,
         mode,
         directories,
+        persistent,
     })
 }
 

@@ -25,7 +25,11 @@ pub fn is_ready(node: &Value) -> bool {
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-fn get(server: &Machine, path: &str) -> Result<Option<Value>> {
+/// An object or a list, by its path; `None` where there is none.
+///
+/// # Errors
+/// Any answer but these two.
+pub fn get(server: &Machine, path: &str) -> Result<Option<Value>> {
     let said = server.ok(&format!(
         "cd {CREDENTIALS} && curl --silent --show-error --cacert server-ca.crt --cert client-admin.crt --key client-admin.key \
          --write-out '\\n%{{http_code}}' https://127.0.0.1:6443{path}"

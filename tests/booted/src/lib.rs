@@ -8,6 +8,7 @@ pub mod joiners;
 pub mod kube;
 pub mod looks;
 pub mod pair;
+pub mod pods;
 pub mod servers;
 pub mod settings;
 pub mod told;

@@ -145,6 +145,7 @@ fn issuer(api: &Api) -> Issuer<Api> {
         permit: vec!["topology.kubernetes.io/*".parse().unwrap()],
         taints: vec!["dedicated=kafka:NoSchedule".parse().unwrap()],
         permit_taints: Vec::new(),
+        permit_claims: Vec::new(),
     };
     let allow =
         vec![rule("k3s-trading-dev-kafka-*", Role::Agent, "10.0.1.0/24"), rule("control-2", Role::Server, "10.0.1.11")];
@@ -178,6 +179,7 @@ fn body(purpose: Purpose, role: Role, name: NodeName) -> Vec<u8> {
             phase: Phase::Settled,
             labels,
             taints: Vec::new(),
+            persistent_volumes: Vec::new(),
             versions,
         }
         .to_body(),

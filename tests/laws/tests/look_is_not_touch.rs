@@ -47,6 +47,7 @@ fn only_apply_gets_to_write() {
         ("agent/guard/src", &["apply"]),
         ("agent/cluster/src", &["apply"]),
         ("agent/labels/src", &["apply"]),
+        ("agent/persistent/src", &["apply"]),
         ("agent/join/src", &["apply"]),
         ("agent/settings/src", &[]),
         ("agent/metrics/src", &[]),

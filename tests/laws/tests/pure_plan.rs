@@ -8,8 +8,19 @@ mod sources;
 use sources::{code, crates, dependencies, read, root};
 
 /// Crates that only compute. `host` and `bowline` are the others.
-const PURE: [&str; 12] = [
-    "ports", "engine", "settings", "node", "volumes", "enroll", "join", "issuer", "guard", "cluster", "labels",
+const PURE: [&str; 13] = [
+    "ports",
+    "engine",
+    "settings",
+    "node",
+    "volumes",
+    "enroll",
+    "join",
+    "issuer",
+    "guard",
+    "cluster",
+    "labels",
+    "persistent",
     "metrics",
 ];
 

@@ -7,7 +7,7 @@ mod sources;
 use sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
-const ONE_WAY: [(&str, &[&str]); 14] = [
+const ONE_WAY: [(&str, &[&str]); 15] = [
     ("ports", &[]),
     ("settings", &[]),
     ("engine", &["ports"]),
@@ -21,11 +21,24 @@ const ONE_WAY: [(&str, &[&str]); 14] = [
     ("join", &["engine", "enroll", "ports", "settings"]),
     ("labels", &["engine", "enroll", "ports", "settings"]),
     ("metrics", &["engine", "ports"]),
+    ("persistent", &["engine", "enroll", "ports", "settings"]),
     (
         "bowline",
         &[
-            "cluster", "engine", "enroll", "guard", "host", "issuer", "join", "labels", "metrics", "node", "ports",
-            "settings", "volumes",
+            "cluster",
+            "engine",
+            "enroll",
+            "guard",
+            "host",
+            "issuer",
+            "join",
+            "labels",
+            "metrics",
+            "node",
+            "persistent",
+            "ports",
+            "settings",
+            "volumes",
         ],
     ),
 ];

@@ -27,10 +27,12 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(300);
 /// While other servers wait for this one to be up.
 const MOMENT: Duration = Duration::from_secs(2);
-/// And when there is nothing: each sweep is five reads.
+/// And when there is nothing: each sweep is seven reads.
 const LONG: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
 const AFTER: Duration = Duration::from_secs(20);
+/// Between two looks at the persistent volumes of nodes, where there are some: one read each.
+const VOLUMES: Duration = Duration::from_secs(120);
 const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 
 /// The issuer, when this node has one.
@@ -306,7 +308,22 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
+            () = volumes(&desk) => {}
             () = desk.asked.notified() => tokio::time::sleep(AFTER.min(rest)).await,
+        }
+    }
+}
+
+/// Looks after the persistent volumes of nodes; without any, this waits for ever.
+async fn volumes(desk: &Desk) {
+    if !desk.issuer.has_volumes() {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        tokio::time::sleep(VOLUMES).await;
+        let unix = desk.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default());
+        if let Err(error) = desk.issuer.look_after_volumes(unix).await {
+            tracing::warn!("looking after the persistent volumes of nodes: {error}");
         }
     }
 }

@@ -191,6 +191,7 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
     let before = facts.claim.as_ref();
     let mine = before.map(|claim| &claim.value).filter(|_| standing.holds);
     let node_uid = mine.and_then(|claim| claim.node_uid.clone()).filter(|_| standing.old.is_none());
+    let valid = before.map(|claim| &claim.value).filter(|claim| claim.revoked.is_none());
     let claim = Claim {
         name: request.name.clone(),
         role: request.role,
@@ -203,6 +204,9 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
         replaces: standing.old.map(|old| old.uid.clone()),
         revoked: None,
         refused: before.map(|claim| claim.value.refused.clone()).unwrap_or_default(),
+        // Kept as they were until its machine asks for its own.
+        persistent: valid.map(|claim| claim.persistent.clone()).unwrap_or_default(),
+        forgotten: valid.map(|claim| claim.forgotten.clone()).unwrap_or_default(),
     };
     match before {
         None => Act::CreateClaim(claim),

@@ -7,7 +7,8 @@ use crate::claim::Claim;
 use crate::code::{Code, Refusal};
 use crate::facts::{Facts, Read, Ready};
 use crate::keep;
-use crate::rules::{Wished, admit};
+use crate::persistent;
+use crate::rules::{Wished, admit, rule};
 use crate::wire::{Labels, NodeAnswer, NodeRequest, Phase, VERSION};
 use std::time::Duration;
 
@@ -33,8 +34,15 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
     let mut cut = admission.cut;
     let mut acts = Vec::new();
     let node = facts.node.as_ref().filter(|node| !node.value.deleting);
-    if let Some(node) = node {
-        acts.extend(becomes_node(claim, &node.uid, facts));
+    let next = Claim {
+        node_uid: node.map(|node| node.uid.clone()).or_else(|| claim.value.node_uid.clone()),
+        persistent: request.persistent_volumes.clone(),
+        forgotten: persistent::forgotten(name, &request.persistent_volumes, &facts.persistent),
+        ..claim.value.clone()
+    };
+    acts.extend(becomes(claim, next));
+    if node.is_some() {
+        acts.extend(tokens_have_served(facts));
     }
     acts.extend(turn(request, facts));
     if let Some(node) = node {
@@ -51,6 +59,16 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
             acts.push(Act::SetTaints { name: name.clone(), uid, resource_version, taints, owned });
         }
     }
+    // Last: what the API refuses of them holds up nothing else.
+    if !request.persistent_volumes.is_empty() || !facts.persistent.volumes.is_empty() {
+        let rule = rule(order.rules, role, name, order.peer)?;
+        let (permitted, out) = persistent::permitted(rule, name, &request.persistent_volumes);
+        // What a rule no longer permits is not taken away: it is only not made.
+        let goes = |name: &str| !request.persistent_volumes.iter().any(|wish| wish.name == name);
+        let outcome = persistent::reconcile(name, &permitted, &facts.persistent, goes);
+        cut.extend(out.into_iter().chain(outcome.cut));
+        acts.extend(outcome.changes.into_iter().map(Act::Persistent));
+    }
     let answer = NodeAnswer {
         version: VERSION,
         labels: Labels(admission.labels),
@@ -65,16 +83,17 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
 
 /// The claim remembers its Node, and tokens have served.
 pub(crate) fn becomes_node(claim: &Read<Claim>, uid: &str, facts: &Facts) -> Vec<Act> {
-    let mut acts = Vec::new();
-    if claim.value.node_uid.as_deref() != Some(uid) {
-        let resource_version = claim.resource_version.clone();
-        let claim = Claim { node_uid: Some(uid.to_owned()), ..claim.value.clone() };
-        acts.push(Act::UpdateClaim { claim, resource_version });
-    }
-    acts.extend(
-        facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
-    );
-    acts
+    let next = Claim { node_uid: Some(uid.to_owned()), ..claim.value.clone() };
+    becomes(claim, next).into_iter().chain(tokens_have_served(facts)).collect()
+}
+
+fn becomes(claim: &Read<Claim>, next: Claim) -> Option<Act> {
+    let resource_version = claim.resource_version.clone();
+    (next != claim.value).then_some(Act::UpdateClaim { claim: next, resource_version })
+}
+
+fn tokens_have_served(facts: &Facts) -> impl Iterator<Item = Act> {
+    facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() })
 }
 
 /// A server's place in the queue: kept while it joins, given back when it is a healthy member.

@@ -2,6 +2,7 @@
 
 use super::{Labels, MAX_ADDRESSES, MAX_TAINTS, PasswordHash, WireError, fits, read, version, write};
 use crate::key::PublicKey;
+use crate::persistent::{self, Wish};
 use crate::{NodeName, Role};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,9 @@ pub struct NodeRequest {
     /// Taints that it would have; at most [`MAX_TAINTS`].
     #[serde(default)]
     pub taints: Vec<Taint>,
+    /// Persistent volumes that it would have; at most [`persistent::MOST`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub persistent_volumes: Vec<Wish>,
     /// What it runs.
     pub versions: Versions,
 }
@@ -146,6 +150,7 @@ impl NodeRequest {
         version(request.version)?;
         request.versions.check()?;
         taints(&request.taints)?;
+        persistent_volumes(&request.persistent_volumes)?;
         Ok(request)
     }
 
@@ -153,6 +158,19 @@ impl NodeRequest {
     pub fn to_body(&self) -> Vec<u8> {
         write(self)
     }
+}
+
+fn persistent_volumes(wishes: &[Wish]) -> Result<(), WireError> {
+    if wishes.len() > persistent::MOST {
+        return Err(WireError(format!("more than {} persistent volumes", persistent::MOST)));
+    }
+    for (index, wish) in wishes.iter().enumerate() {
+        wish.check().map_err(WireError)?;
+        if wishes.iter().take(index).any(|other| other.name == wish.name || other.claim == wish.claim) {
+            return Err(WireError(format!("two persistent volumes have the name {} or its claim", wish.name)));
+        }
+    }
+    Ok(())
 }
 
 /// The body of `POST /v1/leave`: the name is given back. The kubelet has stopped before.

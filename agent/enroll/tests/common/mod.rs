@@ -38,6 +38,7 @@ pub(crate) fn rules() -> Vec<EnrollRule> {
         permit: Vec::new(),
         taints: Vec::new(),
         permit_taints: Vec::new(),
+        permit_claims: Vec::new(),
     };
     vec![
         EnrollRule {
@@ -103,6 +104,7 @@ pub(crate) fn facts() -> Facts {
             agreed: Agreed::default(),
             kubernetes: "v1.34.1+k3s1".into(),
         },
+        persistent: Default::default(),
         now: NOW,
     }
 }
@@ -136,6 +138,8 @@ pub(crate) fn a_claim(of: &str, role: Role, machine: &MachineKey, node_uid: Opti
         replaces: None,
         revoked: None,
         refused: Vec::new(),
+        persistent: Vec::new(),
+        forgotten: Vec::new(),
     }
 }
 
@@ -171,6 +175,7 @@ pub(crate) fn words(acts: &[Act]) -> Vec<&'static str> {
             Act::MintToken { .. } => "token",
             Act::SetLabels { .. } => "labels",
             Act::SetTaints { .. } => "taints",
+            Act::Persistent(_) => "persistent",
         })
         .collect()
 }

@@ -3,7 +3,8 @@
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
 use bowline_ports::{
-    Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Progress, Proofs, TaintChange, TendOrder,
+    Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Objects, Progress, Proofs, TaintChange, TendOrder,
+    Write,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,6 +101,10 @@ impl Change for RealHost {
 
     fn set_taints<'a>(&'a self, kubeconfig: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()> {
         Box::pin(self.clusters.set_taints(kubeconfig, node, change))
+    }
+
+    fn write_object<'a>(&'a self, kubeconfig: &'a Path, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
+        Box::pin(async move { self.objects(kubeconfig.to_path_buf()).write(path, write).await })
     }
 
     fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {

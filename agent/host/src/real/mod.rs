@@ -36,7 +36,7 @@ pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 use blocking::{QUICK, blocking};
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
-    MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
+    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Space, Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
@@ -213,6 +213,10 @@ impl Inspect for RealHost {
 
     fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>> {
         Box::pin(self.clusters.node(kubeconfig, name))
+    }
+
+    fn object<'a>(&'a self, kubeconfig: &'a Path, path: &'a str) -> Fut<'a, Option<serde_json::Value>> {
+        Box::pin(async move { self.objects(kubeconfig.to_path_buf()).get(path).await })
     }
 
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {

@@ -6,7 +6,7 @@ use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
     Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
-    ProgressValue, Proofs, TaintChange, TendOrder,
+    ProgressValue, Proofs, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -250,6 +250,10 @@ impl Change for SimHost {
 
     fn set_taints<'a>(&'a self, _: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()> {
         self.change(|_| {}, move |state| taint(state, node, change))
+    }
+
+    fn write_object<'a>(&'a self, _: &'a Path, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
+        self.change_object(path, write)
     }
 
     fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {

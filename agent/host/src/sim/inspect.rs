@@ -98,6 +98,10 @@ impl Inspect for SimHost {
         now(self.lock().node(name))
     }
 
+    fn object<'a>(&'a self, _: &'a Path, path: &'a str) -> Fut<'a, Option<serde_json::Value>> {
+        self.get_object(path)
+    }
+
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
         now(Ok(self.lock().jobs.get(name).cloned()))
     }

@@ -3,7 +3,7 @@
 //!
 //! - `world`: what a scenario describes.
 //! - `state`: the machine itself.
-//! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `metadata`: the cloud.
+//! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `objects`: what its API has; `metadata`: the cloud.
 //! - `systemd`: units, mounts, gates and K3s's life.
 //! - `tend`: work at mount points.
 //! - `guard`: ports that are closed to pods.
@@ -15,6 +15,7 @@ mod fault;
 mod guard;
 mod inspect;
 mod metadata;
+mod objects;
 mod state;
 mod systemd;
 mod tend;

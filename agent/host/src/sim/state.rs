@@ -83,6 +83,10 @@ pub(super) struct State {
     pub(super) units: BTreeMap<String, SimUnit>,
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) node: Option<NodeObject>,
+    /// Other objects of the API, by their paths.
+    pub(super) objects: BTreeMap<String, serde_json::Value>,
+    /// How many versions of them there were.
+    pub(super) versions: u64,
     pub(super) answers: BTreeMap<String, Vec<WorldAnswer>>,
     pub(super) asked: Vec<Ask>,
     pub(super) cloud: Option<WorldCloud>,
@@ -123,6 +127,8 @@ impl State {
             units: BTreeMap::new(),
             jobs: BTreeMap::new(),
             node: None,
+            objects: BTreeMap::new(),
+            versions: 0,
             answers: world.answers.clone(),
             asked: Vec::new(),
             cloud: world.cloud.clone(),

@@ -328,11 +328,15 @@ impl State {
     }
 
     /// The Node as the API server has it now.
-    pub(super) fn node(&mut self, name: &str) -> Result<Option<NodeObject>, PortError> {
+    /// For how long the API server has been up.
+    pub(super) fn api(&self) -> Result<Duration, PortError> {
         let up = self.units.get(K3S).filter(|u| u.active).map(|u| u.since.elapsed());
-        let Some(up) = up.filter(|up| *up >= UP_AFTER && self.k3s.dies_with.is_none()) else {
-            return Err(PortError::new(ErrorKind::Unreachable, "the API server at 127.0.0.1:6443 does not answer"));
-        };
+        up.filter(|up| *up >= UP_AFTER && self.k3s.dies_with.is_none())
+            .ok_or_else(|| PortError::new(ErrorKind::Unreachable, "the API server at 127.0.0.1:6443 does not answer"))
+    }
+
+    pub(super) fn node(&mut self, name: &str) -> Result<Option<NodeObject>, PortError> {
+        let up = self.api()?;
         if self.node.is_none() && up >= REGISTERED_AFTER {
             self.node = Some(self.registered(name));
         }

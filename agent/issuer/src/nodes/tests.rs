@@ -125,6 +125,8 @@ fn claim(name: &str) -> Claim {
         replaces: None,
         revoked: None,
         refused: Vec::new(),
+        persistent: Vec::new(),
+        forgotten: Vec::new(),
     }
 }
 

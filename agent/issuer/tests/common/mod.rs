@@ -7,6 +7,7 @@ mod store;
 pub(crate) use store::{Fault, Store};
 
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
+use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::{self, Headers, Purpose};
 use bowline_enroll::wire::{
     Agreed, EnrollAnswer, EnrollRequest, Grant, Labels, LeaveRequest, NodeAnswer, NodeRequest, PasswordHash, Phase,
@@ -45,11 +46,13 @@ fn rules() -> Vec<EnrollRule> {
         permit: Vec::new(),
         taints: Vec::new(),
         permit_taints: Vec::new(),
+        permit_claims: Vec::new(),
     };
     vec![
         EnrollRule {
             grant: BTreeMap::from([(ROLE.into(), "yes".into())]),
             permit: vec![TEAM.parse().unwrap()],
+            permit_claims: vec!["kafka/*".parse().unwrap()],
             taints: vec!["dedicated=kafka:NoSchedule".parse().unwrap()],
             ..rule("kafka", "kafka-*", Role::Agent, "10.0.1.0/24")
         },
@@ -96,6 +99,7 @@ pub(crate) struct Machine {
     pub(crate) ticket: Ticket,
     pub(crate) address: IpAddr,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) persistent: Vec<Wish>,
     seed: u8,
 }
 
@@ -135,7 +139,16 @@ impl Machine {
     pub(crate) fn of(role: Role, of: &str, seed: u8) -> Self {
         let ticket = keys().ticket(role, &name(of)).unwrap();
         let key = MachineKey::from_seed(&[seed; 32]);
-        Self { name: name(of), role, key, ticket, address: ip("10.0.1.20"), labels: BTreeMap::new(), seed }
+        Self {
+            name: name(of),
+            role,
+            key,
+            ticket,
+            address: ip("10.0.1.20"),
+            labels: BTreeMap::new(),
+            persistent: Vec::new(),
+            seed,
+        }
     }
 
     pub(crate) fn at(mut self, address: &str) -> Self {
@@ -198,6 +211,7 @@ impl Machine {
             phase,
             labels: Labels(self.labels.clone()),
             taints: Vec::new(),
+            persistent_volumes: self.persistent.clone(),
             versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
         };
         let sent = self.sent(Purpose::Node, request.to_body());

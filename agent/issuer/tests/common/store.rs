@@ -189,8 +189,8 @@ impl Inner {
         let words: BTreeMap<&str, &str> = query.split('&').filter_map(|word| word.split_once('=')).collect();
         let selector = words.get("labelSelector").map(|selector| selector.replace("%2F", "/").replace("%3D", "="));
         let fits = |object: &Value| {
-            let (key, value) = selector.as_deref()?.split_once('=')?;
-            Some(object["metadata"]["labels"][key] == value)
+            let terms = selector.as_deref()?.split(',').filter_map(|term| term.split_once('='));
+            Some(terms.into_iter().all(|(key, value)| object["metadata"]["labels"][key] == value))
         };
         let within = format!("{collection}/");
         let of = |path: &str| path.strip_prefix(&within).is_some_and(|name| !name.contains('/'));

@@ -5,6 +5,7 @@ use crate::facts::Facts;
 use crate::files::Said;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
+use bowline_enroll::persistent::Wish;
 use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{Filled, STARTUP_TAINT};
 use sha2::{Digest, Sha256};
@@ -12,8 +13,13 @@ use std::time::Duration;
 
 /// After so many seconds what the servers said of the name is asked again.
 const AGAIN: u64 = 60;
+/// After so many, persistent volumes that were not given are asked for again.
+const VOLUMES: u64 = 60;
 /// And after so many when all is in place: other servers may let nodes in by now.
 const LEARN: u64 = 6 * 3600;
+
+/// How what they say of persistent volumes begins.
+const VOLUME: &str = "the PersistentVolume ";
 
 /// What the servers are asked for, of whom.
 pub(super) struct Own<'a> {
@@ -46,9 +52,9 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let _ = now.get("node-seen");
     let Some(node) = &facts.node else {
         if now.is("node-lost", "yes") {
-            lost(spec, facts, own, "its Node was deleted", plan);
+            lost(spec, facts, now, own, "its Node was deleted", plan);
         } else if now.is("api-silent", "yes") {
-            lost(spec, facts, own, "the API of its cluster does not answer as it did", plan);
+            lost(spec, facts, now, own, "the API of its cluster does not answer as it did", plan);
         } else if facts.joined {
             plan.waits.push(
                 Wait::new(NODE_ITEM, "this machine's Node", "its labels and taints are the servers' to set")
@@ -61,7 +67,8 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let labels = now.get("labels") == Some("applied") && filled.missing.is_empty() && filled.wrong.is_empty();
     let settled = volumes && labels && node.ready == Ready::True;
     let held = node.taints.iter().any(|taint| taint.starts_with(STARTUP_TAINT));
-    let asked = asked(spec, facts, own, &node.uid);
+    let persistent = spec.wishes(own.name, now);
+    let asked = asked(spec, facts, own, &node.uid, &persistent);
     let said = facts.said.as_ref().filter(|said| said.asked == asked);
     let lost = said.is_some_and(|said| {
         let label = |(key, value): (&String, &String)| node.labels.get(key) != Some(value) && !cut(said, key);
@@ -75,12 +82,24 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let beside = beside(spec, own, node);
     // What somebody else kept may be free by now, or kept by another.
     let lost = lost || said.is_some_and(|said| !said.cut.is_empty() && said.beside != beside);
-    let old = said.is_some_and(|said| facts.uptime.saturating_sub(said.at) >= LEARN);
+    let since = |said: &Said| facts.uptime.saturating_sub(said.at);
+    let old = said.is_some_and(|said| since(said) >= LEARN);
+    // Of a claim that is gone by now, or of a rule that was changed, nobody tells.
+    let waits = |said: &&Said| {
+        let mut names = said.cut.iter().filter_map(|cut| cut.what.strip_prefix(VOLUME));
+        names.any(|name| persistent.iter().any(|wish| wish.name == name))
+    };
+    let again = said.filter(waits).map(|said| VOLUMES.saturating_sub(since(said)));
     let about = match (said, lost, free) {
         (Some(_), false, false) if old => "which servers let nodes in by now",
+        (Some(_), false, false) if again == Some(0) => "its persistent volumes",
         (Some(_), false, false) => {
             if let Some(said) = said {
                 told(said, own.name, plan);
+            }
+            if let Some(left) = again {
+                let why = "the servers make what is not there yet, or may be permitted by now";
+                plan.waits.push(Wait::new(NODE_ITEM, "its persistent volumes", why).poll(Duration::from_secs(left)));
             }
             if held {
                 let missing = match (volumes, labels) {
@@ -94,6 +113,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
             }
             return;
         }
+        (None, ..) if !persistent.is_empty() => "its labels, roles, taints and persistent volumes",
         (None, ..) => "its labels, roles and taints",
         (Some(_), true, _) => "what its Node lacks",
         (Some(_), false, true) => "the end of the startup taint",
@@ -111,6 +131,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
         asked,
         beside,
         settled,
+        persistent,
         about: about.into(),
     };
     plan.step(NODE_ITEM, action, "a kubelet may not do it itself");
@@ -118,8 +139,9 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
 
 /// The Node was there, and is not any more, or can not be read. Whether the name is still this machine's, or the cluster
 /// another one, the servers say: they are asked every minute.
-fn lost(spec: &Join, facts: &Facts, own: &Own<'_>, why: &str, plan: &mut Plan<Action>) {
-    let asked = asked(spec, facts, own, "");
+fn lost(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, why: &str, plan: &mut Plan<Action>) {
+    let persistent = spec.wishes(own.name, now);
+    let asked = asked(spec, facts, own, "", &persistent);
     let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < AGAIN;
     match facts.said.as_ref().filter(fresh) {
         Some(said) if said.refused.is_none() => plan.state("claim", "held"),
@@ -127,16 +149,16 @@ fn lost(spec: &Join, facts: &Facts, own: &Own<'_>, why: &str, plan: &mut Plan<Ac
         None => {
             let about = "whether its name is still its own".to_string();
             let (name, issuers, labels) = (own.name.into(), own.issuers.to_vec(), own.filled.labels.clone());
-            let action =
-                Action::AskForNode { name, issuers, labels, asked, beside: String::new(), settled: false, about };
+            let (beside, settled) = (String::new(), false);
+            let action = Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, about };
             plan.step(NODE_ITEM, action, why);
         }
     }
 }
 
 /// What is asked for, and about which Node, as a hash.
-fn asked(spec: &Join, facts: &Facts, own: &Own<'_>, uid: &str) -> String {
-    short(&serde_json::json!([uid, own.filled.labels, spec.taints, facts.ticket.as_ref().ok()]))
+fn asked(spec: &Join, facts: &Facts, own: &Own<'_>, uid: &str, persistent: &[Wish]) -> String {
+    short(&serde_json::json!([uid, own.filled.labels, spec.taints, facts.ticket.as_ref().ok(), persistent]))
 }
 
 /// What the Node has of what is asked for, as a hash.

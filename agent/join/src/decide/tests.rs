@@ -7,14 +7,24 @@ use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
-fn spec(toml: &str) -> Join {
-    let text = format!(
-        "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
-         key-file = \"/etc/bowline/cluster.key\"\nservers = [\"10.0.1.10\"]\n{toml}"
-    );
+mod own;
+
+fn settings(text: String) -> bowline_settings::Settings {
     let path = "/etc/bowline/config.d/10.toml".into();
     let file = bowline_settings::SourceFile { path, text, mode: 0o600, uid: 0 };
-    let cluster = bowline_settings::load(&[file]).unwrap().settings.cluster.unwrap();
+    bowline_settings::load(&[file]).unwrap().settings
+}
+
+/// Those of a server, and these.
+fn of_server(toml: &str) -> bowline_settings::Settings {
+    settings(format!(
+        "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+         key-file = \"/etc/bowline/cluster.key\"\nservers = [\"10.0.1.10\"]\n{toml}"
+    ))
+}
+
+fn spec(toml: &str) -> Join {
+    let cluster = of_server(toml).cluster.unwrap();
     Join {
         spec: cluster.join,
         role: cluster.role,
@@ -25,6 +35,7 @@ fn spec(toml: &str) -> Join {
         taints: Vec::new(),
         volumes: Vec::new(),
         config: cluster.config,
+        persistent: Vec::new(),
     }
 }
 
@@ -314,25 +325,6 @@ fn an_agent_whose_name_is_another_machines_gives_way() {
     assert_eq!(steps(&gives_way), ["give way"]);
     assert_eq!(gives_way.steps[0].why, words);
     assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
-}
-
-/// Bowline was purged and installed again, or K3s was there before it: this machine is the one that is in its own way.
-#[test]
-fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
-    let agent = Join { role: Role::Agent, ..spec("") };
-    let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
-    let last = Last { code: "node-is-alive".into(), message, at: 99, again: 4, silent_since: None };
-    let stood = Facts { last: Some(last), joined: true, ..facts() };
-    let stops = plan(&agent, &stood, &now());
-    assert_eq!(steps(&stops), ["give way"]);
-    assert!(stops.steps[0].why.contains("the K3s that runs here as control-2"), "{}", stops.steps[0].why);
-    let down = plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now());
-    assert_eq!(steps(&down), ["enroll"], "it asks until its Lease stands still");
-    // It takes its time to stop: nothing is done again meanwhile, nor is the message made longer.
-    let stopping = plan(&agent, &Facts { stopping: true, ..stood.clone() }, &now());
-    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == LET_IN, "{stopping:?}");
-    let new = plan(&agent, &Facts { joined: false, uptime: 103, ..stood }, &now());
-    assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
 }
 
 #[test]

@@ -123,6 +123,9 @@ pub(super) fn mounted(
     if plan.settled(item) {
         plan.state(item, "ready");
     }
+    if volume.persistent.is_some() {
+        plan.state(format!("volume-size/{}", volume.name), device.id.size.to_string());
+    }
 }
 
 /// Owner and mode of the volume's own directory are kept; directories are made, and then belong to whoever uses them.

@@ -5,4 +5,5 @@ mod anew;
 mod floods;
 mod kept;
 mod names;
+mod persistent;
 mod servers;

@@ -155,6 +155,8 @@ pub(super) mod tests {
             replaces: None,
             revoked: None,
             refused: Vec::new(),
+            persistent: Vec::new(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -168,6 +170,8 @@ pub(super) mod tests {
         let second = Claim {
             from: from.parse().unwrap(),
             refused: vec![refused(900_000, from), refused(990_000, from)],
+            persistent: Vec::new(),
+            forgotten: Vec::new(),
             ..claim("k3s-trading-dev-kafka-0")
         };
         let all = vec![

@@ -1,0 +1,76 @@
+//! Persistent volumes, kept: what somebody deleted is made again, and what a claim has left is given to the next one. Nobody
+//! tells of either, so that they are looked at more often than the rest, by one read.
+
+use crate::Issuer;
+use crate::read::each;
+use bowline_enroll::claim::Claim;
+use bowline_enroll::persistent::{self, Found, Wish, read_volume};
+use bowline_enroll::{Role, sweep};
+use bowline_ports::{Objects, PortError};
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+/// Everything about the volumes that a node wishes for, did, or has left.
+pub(crate) async fn of(objects: &dyn Objects, claim: Option<&Claim>, wishes: &[Wish]) -> Result<Found, PortError> {
+    if wishes.is_empty() && claim.is_none_or(has_none) {
+        return Ok(Found::default());
+    }
+    let mut found = managed(objects).await?;
+    let mut classes = BTreeSet::new();
+    for wish in wishes.iter().chain(claim.iter().flat_map(|claim| &claim.persistent)) {
+        if !found.volumes.iter().any(|volume| volume.value.name == wish.name) {
+            let object = objects.get(&format!("{}/{}", persistent::PATH, wish.name)).await?;
+            found.volumes.extend(object.as_ref().map(read_volume));
+            classes.insert(&wish.class);
+        }
+    }
+    for class in classes {
+        if objects.get(&format!("{}/{class}", persistent::CLASSES)).await?.is_some() {
+            found.classes.push(class.clone());
+        }
+    }
+    Ok(found)
+}
+
+async fn managed(objects: &dyn Objects) -> Result<Found, PortError> {
+    let mut found = Found::default();
+    each(objects, &persistent::managed(), |object| found.volumes.push(read_volume(object))).await?;
+    Ok(found)
+}
+
+fn has_none(claim: &Claim) -> bool {
+    claim.persistent.is_empty() && claim.forgotten.is_empty()
+}
+
+impl<O: Objects> Issuer<O> {
+    /// Those of all nodes, where there are some to look after; and remembers whose.
+    pub(crate) async fn volumes(&self, claims: impl Iterator<Item = &Claim>) -> Result<Found, PortError> {
+        let kept: Vec<Claim> = claims.filter(|claim| !has_none(claim)).cloned().collect();
+        let none = kept.is_empty();
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        if none { Ok(Found::default()) } else { managed(&self.objects).await }
+    }
+
+    /// Whether there are volumes to look after.
+    pub fn has_volumes(&self) -> bool {
+        !self.kept.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Looks after them, by the claims of the last sweep; where something is to be done, all is looked at again.
+    ///
+    /// # Errors
+    /// The first that went wrong; the next look does what is left.
+    pub async fn look_after_volumes(&self, unix: u64) -> Result<(), PortError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = managed(&self.objects).await?;
+        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
+        let mut first = Ok(());
+        for claim in kept {
+            let (name, role): (_, Role) = (claim.name.clone(), claim.role);
+            if !sweep::keeps_volumes(&claim, &found, &self.settings.allow).is_empty() {
+                first = first.and(self.sweep_one((role, &name), &keys, unix).await);
+            }
+        }
+        first
+    }
+}
