@@ -76,7 +76,7 @@ pub struct Claim {
     pub refused: Vec<Refused>,
     /// The persistent volumes that its node asked for last, permitted or not.
     pub persistent: Vec<Wish>,
-    /// Names of those that it asks for no more, and that are there as long as a claim is bound to them.
+    /// Names of those that it asks for no more and that were still there: they go once no claim is bound to them.
     pub forgotten: Vec<String>,
 }
 

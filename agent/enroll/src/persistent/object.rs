@@ -122,7 +122,7 @@ pub fn read_volume(object: &Value) -> Read<Object> {
     Read { value: volume, uid: text("/metadata/uid"), resource_version: text("/metadata/resourceVersion") }
 }
 
-/// A quantity as the API writes one that was given in bytes: it makes `10Gi` of 10737418240, and `10G` of 10^10.
+/// A quantity in bytes. Bowline writes plain numbers, which the API keeps; people may have written `10Gi` or `10G`.
 fn bytes(quantity: &str) -> Option<u64> {
     let digits = quantity.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let power = |base: u64, exponent| base.checked_pow(exponent);

@@ -147,7 +147,7 @@ fn what_is_sent_is_read_back_as_it_was_wished() {
     assert_eq!(made["spec"]["persistentVolumeReclaimPolicy"], "Retain");
     assert_eq!(made["spec"]["claimRef"]["namespace"], "kafka");
     assert_eq!(read_volume(&made).value, object(Phase::Free));
-    // As the API writes that many bytes.
+    // As somebody may have written that many bytes.
     made["spec"]["capacity"]["storage"] = "100Gi".into();
     assert_eq!(read_volume(&made).value, object(Phase::Free));
     made["spec"]["claimRef"]["uid"] = "x".into();

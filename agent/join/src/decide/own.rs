@@ -184,7 +184,13 @@ fn told(said: &Said, name: &str, plan: &mut Plan<Action>) {
             format!("join/{}", cut.what),
             format!("have {}", cut.what),
             cut.why.clone(),
-            "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings",
+            match cut.what.strip_prefix(VOLUME) {
+                Some(name) => format!(
+                    "`kubectl describe pv {name}` on a server tells who uses it; for which claims this node may have \
+                     volumes, `permit-claims` in [[enroll.allow]] says there"
+                ),
+                None => "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings".to_owned(),
+            },
         );
     }
     if let Some((code, message)) = &said.refused {
