@@ -104,3 +104,11 @@ pub fn services(settings: &Settings) -> Vec<String> {
 pub fn k3s(settings: &Settings) -> Option<&'static str> {
     settings.cluster.as_ref().map(|cluster| service(cluster.role))
 }
+
+/// As what the node is of its cluster, for the metrics.
+pub fn role(settings: &Settings) -> Option<bowline_metrics::Role> {
+    settings.cluster.as_ref().map(|cluster| match cluster.role {
+        Role::Server => bowline_metrics::Role::Server,
+        Role::Agent => bowline_metrics::Role::Agent,
+    })
+}

@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         now: 0,
         arch: Arch::Amd64,
         volumes: &[],
+        role: None,
         filesystems: &filesystems,
         phases: &[],
         k3s_restarts: Some(0),

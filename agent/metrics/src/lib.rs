@@ -25,7 +25,7 @@ pub use enrolments::Enrolments;
 pub use mounts::real_mounts;
 pub use page::{Page, Route, healthz, index, metrics, readyz};
 pub use prometheus::Error;
-pub use sample::{FilesystemSample, Phase, Process, Sample};
+pub use sample::{FilesystemSample, Phase, Process, Role, Sample};
 
 /// The media type of [`Sample::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

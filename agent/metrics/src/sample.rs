@@ -16,6 +16,8 @@ pub struct Sample<'a> {
     pub arch: Arch,
     /// The names of the volumes in the settings: each has its series, whatever the report says of it.
     pub volumes: &'a [String],
+    /// As what the node is of its cluster, by the settings; `None` where Bowline runs no Kubernetes on it.
+    pub role: Option<Role>,
     /// Every real mount and how full it is.
     pub filesystems: &'a [FilesystemSample],
     /// The phases of the first boot that have ended, with the seconds from Bowline's first start until then.
@@ -37,6 +39,28 @@ pub struct FilesystemSample {
     pub mount: Mount,
     /// How full it is; `None` when the probe failed or did not answer in time.
     pub space: Option<Space>,
+}
+
+/// As what a node is of its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It has the API, and lets others in.
+    Server,
+    /// It runs workloads only.
+    Agent,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 2] = [Self::Server, Self::Agent];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 /// A phase of the first boot.

@@ -1,7 +1,7 @@
 //! The families that a report yields: the whole, capabilities, the node, volumes.
 
-use crate::Sample;
 use crate::exposition::{Exposition, Kind, Value, labels};
+use crate::{Role, Sample};
 use bowline_engine::{CapabilityReport, CapabilityState, Overall, Report};
 use std::collections::BTreeSet;
 
@@ -70,6 +70,10 @@ pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
     out.gauge("node_default_route", "1 when there is a default route.", is("default-route", &["ok"]));
     out.gauge("k3s_installed", "1 when K3s is installed as the settings say.", is("k3s", &["installed", "active"]));
     out.gauge("k3s_active", "1 when K3s runs.", is("k3s", &["active"]));
+    let mut family =
+        out.family("node_role", Kind::Gauge, "1 for the role that the node has in its cluster by the settings.");
+    let role = sample.role.map(Role::name).unwrap_or_default();
+    family.one_of(&[], "role", &Role::ALL.map(Role::name), role);
     out.gauge("node_registered", "1 when the cluster has a Node of this name.", is("node", &["registered", "ready"]));
     out.gauge("node_ready", "1 when the Node is Ready.", is("node", &["ready"]));
     out.gauge("node_labels_applied", "1 when the Node has its labels and roles.", is("labels", &["applied"]));

@@ -6,7 +6,8 @@ use bowline_engine::{
     WaitReport,
 };
 use bowline_metrics::{
-    Counters, Enrolments, FilesystemSample, Phase, Process, Route, Sample, StepResult, healthz, index, metrics, readyz,
+    Counters, Enrolments, FilesystemSample, Phase, Process, Role, Route, Sample, StepResult, healthz, index, metrics,
+    readyz,
 };
 use bowline_ports::{Arch, ErrorKind, Mount, Space};
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +123,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
         now: NOW,
         arch: Arch::Amd64,
         volumes: &volumes,
+        role: Some(Role::Server),
         filesystems: &filesystems(),
         phases: &[(Phase::Settings, 0.25), (Phase::Download, 12.5)],
         k3s_restarts: Some(2),
@@ -219,6 +221,8 @@ fn it_reads_back() {
     assert_eq!(one("settings_valid", &[]), Some(0.0));
     assert_eq!(one("k3s_installed", &[]), Some(1.0));
     assert_eq!(one("k3s_active", &[]), Some(0.0));
+    assert_eq!(one("node_role", &[("role", "server")]), Some(1.0));
+    assert_eq!(one("node_role", &[("role", "agent")]), Some(0.0));
     let state = |volume, state| one("volume_state", &[("volume", volume), ("state", state)]);
     assert_eq!(state("data", "done"), Some(1.0));
     assert_eq!(state("images", "failing"), Some(1.0));
@@ -258,6 +262,7 @@ fn a_command_has_no_counters_and_no_process() {
         now: NOW,
         arch: Arch::Arm64,
         volumes: &[],
+        role: None,
         filesystems: &[],
         phases: &[],
         k3s_restarts: None,
@@ -267,6 +272,9 @@ fn a_command_has_no_counters_and_no_process() {
     };
     let series = parse(&sample.render());
     assert_eq!(value(&series, "bowline_build_info", &[("arch", "arm64"), ("version", "0.1.0")]), Some(1.0));
+    for role in ["server", "agent"] {
+        assert_eq!(value(&series, "bowline_node_role", &[("role", role)]), Some(0.0), "no gap without [cluster]");
+    }
     assert!(!series.keys().any(|name| ["process", "scrapes", "enroll"].iter().any(|it| name.contains(it))));
 }
 

@@ -25,6 +25,7 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         now: host.clock().await.map_or(report.at, |c| c.unix),
         arch: host.arch(),
         volumes: &volumes,
+        role: crate::wiring::role(&loaded.settings),
         filesystems: &filesystems,
         phases: &[],
         k3s_restarts: k3s.map(|u| u64::from(u.restarts)),

@@ -2,8 +2,10 @@
 //! while they can not be had. A port in use degrades the node; it never holds up volumes or Kubernetes.
 
 use super::scrape::Pages;
+use crate::wiring;
 use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepReport};
 use bowline_host::real::http::{Limits, Listening, Server, Sources};
+use bowline_metrics::Role;
 use bowline_ports::PortError;
 use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, Settings};
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +24,27 @@ pub(crate) struct Listeners {
 }
 
 /// What of the settings the sockets and their pages depend on: a change of anything else leaves them alone.
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq)]
 struct Served {
     metrics: Metrics,
     pods: Vec<Cidr>,
     volumes: Vec<String>,
+    role: Option<Role>,
+    k3s: Option<&'static str>,
     issuer: bool,
+}
+
+impl Served {
+    fn of(settings: &Settings, issuer: bool) -> Self {
+        Self {
+            metrics: settings.metrics.clone(),
+            pods: pods(settings),
+            volumes: settings.volumes.iter().map(|volume| volume.name.clone()).collect(),
+            role: wiring::role(settings),
+            k3s: wiring::k3s(settings),
+            issuer,
+        }
+    }
 }
 
 struct Missing {
@@ -42,12 +59,7 @@ impl Listeners {
     /// Binds what is wanted and not bound yet; does nothing when all is as it should be.
     pub(crate) async fn adjust(&mut self, settings: &Settings, address: Option<IpAddr>, pages: Pages) {
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served = Served {
-            metrics: settings.metrics.clone(),
-            pods: pods(settings),
-            volumes: pages.volumes.clone(),
-            issuer: pages.enrolments.is_some(),
-        };
+        let served = Served::of(settings, pages.enrolments.is_some());
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
@@ -162,4 +174,26 @@ fn text(value: &ConfigScalar) -> Option<String> {
 
 fn unix() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_settings::SourceFile;
+
+    fn served(text: &str) -> Served {
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        Served::of(&bowline_settings::load(&[file]).unwrap().settings, false)
+    }
+
+    /// The package may come first: pages that were made without a cluster would never show its K3s.
+    #[test]
+    fn a_cluster_that_comes_later_is_served_and_a_label_changes_nothing() {
+        let server = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
+        let with = served(server);
+        assert_ne!(with, served(""));
+        assert_eq!((with.role, with.k3s), (Some(Role::Server), Some("k3s.service")));
+        assert_eq!(with, served(&format!("{server}[node]\nlabels = {{ a = \"b\" }}\n")));
+        assert_ne!(with, served(&format!("{server}[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\n")));
+    }
 }

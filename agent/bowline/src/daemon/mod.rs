@@ -73,7 +73,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
     if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
         engine.resume(&earlier, clock.unix);
     }
-    let counted = Counters::new(&["node", "volumes", "join", "guard", "cluster", "labels"])
+    let counted = Counters::new(&["node", "volumes", "join", "guard", "cluster", "persistent", "labels"])
         .and_then(|counters| Ok((counters, issuing::enrolments()?)));
     let (counters, enrolments) = match counted {
         Ok(counted) => counted,
@@ -241,6 +241,7 @@ impl Daemon {
             counters: self.counters.clone(),
             enrolments: self.issuing.counted(&self.settings),
             volumes: self.settings.volumes.iter().map(|v| v.name.clone()).collect(),
+            role: wiring::role(&self.settings),
             k3s: wiring::k3s(&self.settings),
             sampler: self.sampler.clone(),
         };

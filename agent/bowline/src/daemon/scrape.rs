@@ -4,7 +4,7 @@ use super::phases::Phases;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::http::{Handler, Request, Response};
-use bowline_metrics::{Counters, Enrolments, FilesystemSample, Page, Phase, Process, Route, Sample, real_mounts};
+use bowline_metrics::{Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, real_mounts};
 use bowline_ports::Change;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ pub(crate) struct Pages {
     /// Where the settings make an issuer.
     pub(crate) enrolments: Option<Enrolments>,
     pub(crate) volumes: Vec<String>,
+    pub(crate) role: Option<Role>,
     /// K3s's service, where Bowline runs it.
     pub(crate) k3s: Option<&'static str>,
     pub(crate) sampler: Sampler,
@@ -84,6 +85,7 @@ impl Pages {
             now: clock.map_or(report.at, |c| c.unix),
             arch: self.host.arch(),
             volumes: &self.volumes,
+            role: self.role,
             filesystems: &filesystems,
             phases: &phases,
             k3s_restarts: k3s.filter(|u| u.load == "loaded").map(|u| u64::from(u.restarts)),
