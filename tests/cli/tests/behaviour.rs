@@ -91,7 +91,7 @@ fn check_says_what_is_taken_for_settings_and_is_not_read() {
     let said = bowline(folder.path(), &["check", "config.d"]);
     assert_eq!((said.code, said.out.as_str()), (0, "the settings are valid\n"));
     let not_read =
-        "warning: not read: config.d/20.toml.bak, config.d/30-x.conf (the name of a settings file ends in .toml)";
+        "warning: not read: config.d/20.toml.bak, config.d/30-x.conf (the name of a\n    settings file ends in .toml)";
     assert_eq!(said.err.trim_end(), not_read);
     let said = bowline(folder.path(), &["check", "config.d/30-x.conf"]);
     assert!(said.err.contains("warning: not read: config.d/30-x.conf"), "{}", said.err);

@@ -33,6 +33,6 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         counters: None,
         enrolments: None,
     };
-    output::print(&sample.render());
+    output::print_as_is(&sample.render());
     ExitCode::SUCCESS
 }

@@ -1,7 +1,7 @@
 //! Standard output and standard error. A closed pipe (`bowline status | head -1`) ends the output, not the world; any
 //! other failure is said, and ends the program with 1: half a list must not pass for the whole one.
 
-use crate::show::folded;
+use crate::show::{fitted, folded};
 use bowline_host::real::RealHost;
 use bowline_ports::PortError;
 use serde::Serialize;
@@ -11,8 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Something that was printed did not arrive.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Writes text to standard output.
+/// Writes text for people to standard output, at most 80 columns wide.
 pub(crate) fn print(text: &str) {
+    print_as_is(&fitted(text));
+}
+
+/// Writes text to standard output that a program reads.
+pub(crate) fn print_as_is(text: &str) {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written =
@@ -32,12 +37,12 @@ pub(crate) fn lost() -> bool {
 
 /// Writes a value as indented JSON to standard output.
 pub(crate) fn print_json(value: &impl Serialize) {
-    print(&serde_json::to_string_pretty(value).unwrap_or_default());
+    print_as_is(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Writes an error to standard error.
+/// Writes an error to standard error, at most 80 columns wide.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", fitted(text));
 }
 
 /// Writes an error with what to do about it to standard error.

@@ -42,7 +42,7 @@ async fn retire() -> Result<bool, PortError> {
 fn stays(why: &str) -> ExitCode {
     output::complain(&format!(
         "If the cluster has the policy {NAME}, it stays, and refuses kubelets under new names: {why}\nTo remove it:\n  \
-         k3s kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy {NAME}"
+         `k3s kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy {NAME}`"
     ));
     ExitCode::FAILURE
 }

@@ -54,12 +54,12 @@ pub(super) async fn run(
         if server.is_none() {
             output::complain(&format!("write the address of a server in the place of {PLACEHOLDER}"));
         }
-        output::print(&document(name, &ticket, server.as_deref().unwrap_or(PLACEHOLDER)));
+        output::print_as_is(&document(name, &ticket, server.as_deref().unwrap_or(PLACEHOLDER)));
     } else {
         if role == Role::Server {
             output::complain("no server needs this: each derives its own ticket from its `cluster.key-file`");
         }
-        output::print(&ticket.expose());
+        output::print_as_is(&ticket.expose());
     }
     ExitCode::SUCCESS
 }

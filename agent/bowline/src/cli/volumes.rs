@@ -1,6 +1,7 @@
 //! `bowline volumes`: every block device, and for every volume why each device is or is not the one.
 
 use super::{INVALID, load, output};
+use crate::show;
 use bowline_ports::{BlockDevice, FileKind, Inspect, PortError};
 use bowline_settings::{Volume, VolumeSource};
 use bowline_volumes::{Found, find, why_not, why_other};
@@ -85,21 +86,23 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
 }
 
 fn text(table: &Table) -> String {
-    let mut out = format!("{:<14} {:>10}  {:<20} {}\n", "DEVICE", "SIZE", "SERIAL", "USE");
-    for d in &table.devices {
-        let gib = format!("{:.1} GiB", d.id.size as f64 / f64::from(1u32 << 30));
-        let serial = d.id.serial.as_deref().unwrap_or("-");
-        let serial: String = serial.chars().take(20).collect();
-        out.push_str(&format!("{:<14} {gib:>10}  {serial:<20} {}\n", d.path.display(), usage(d)));
-    }
+    let mut rows = vec![["DEVICE", "      SIZE", "SERIAL", "USE"].map(String::from).to_vec()];
+    rows.extend(table.devices.iter().map(|d| {
+        let size = format!("{:>10}", format!("{:.1} GiB", d.id.size as f64 / f64::from(1u32 << 30)));
+        let serial = d.id.serial.clone().unwrap_or_else(|| "-".into());
+        vec![d.path.display().to_string(), size, serial, usage(d)]
+    }));
+    let mut out = show::table(&rows);
     if table.volumes.is_empty() {
         out.push_str("\nno volumes in the settings\n");
     }
     for choice in &table.volumes {
-        out.push_str(&format!("\nvolume {} at {}\n  wanted: {}\n", choice.volume, choice.mount, choice.wanted));
-        out.push_str(&format!("  {}\n", choice.verdict));
-        for other in &choice.others {
-            out.push_str(&format!("  not {}: {}\n", other.device, other.reason));
+        out.push_str(&format!("\nvolume {} at {}\n", choice.volume, choice.mount));
+        let wanted = format!("wanted: {}", choice.wanted);
+        let others = choice.others.iter().map(|other| format!("not {}: {}", other.device, other.reason));
+        for line in [wanted, choice.verdict.clone()].into_iter().chain(others) {
+            out.push_str(&show::folded(&line, 2, 6));
+            out.push('\n');
         }
     }
     out
@@ -118,5 +121,69 @@ fn usage(device: &BlockDevice) -> String {
         format!("{} partitions", device.partitions.len())
     } else {
         "free".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::DeviceId;
+
+    fn device(path: &str, gib: u64, serial: Option<&str>) -> BlockDevice {
+        BlockDevice {
+            path: path.into(),
+            number: "8:0".into(),
+            id: DeviceId { serial: serial.map(String::from), size: gib << 30 },
+            vendor: String::new(),
+            model: String::new(),
+            transport: String::new(),
+            links: vec!["/dev/disk/by-id/a".into()],
+            partition_of: Some("/dev/x".into()),
+            partitions: Vec::new(),
+            holders: Vec::new(),
+            mounted_at: Vec::new(),
+            swap: false,
+            root: false,
+            read_only: false,
+        }
+    }
+
+    #[test]
+    fn the_list_fits_the_page_and_cuts_nothing_off() {
+        let root = BlockDevice { root: true, ..device("/dev/sda", 38, None) };
+        let mounted = BlockDevice {
+            mounted_at: vec!["/var/lib/a-rather-long-place/for-the-data-of-one/application".into()],
+            ..device("/dev/loop0", 1, Some("/srv/images/backing-file-of-a-loop-device.img"))
+        };
+        let link = format!("/dev/disk/by-id/{}", "x".repeat(80));
+        let choice = Choice {
+            volume: "data".into(),
+            wanted: format!("the device {link}"),
+            mount: "/mnt/data".into(),
+            verdict: "/dev/sdb is the one".into(),
+            others: vec![Verdict {
+                device: "/dev/sda".into(),
+                reason: format!("it is not what {link} leads to, and it holds the running system, and that stays"),
+            }],
+        };
+        let devices = vec![root, device("/dev/sdb", 10, Some("12345678")), mounted];
+        let wanted = format!(
+            "\
+DEVICE            SIZE  SERIAL    USE
+/dev/sda      38.0 GiB  -         the running system
+/dev/sdb      10.0 GiB  12345678  free
+/dev/loop0     1.0 GiB  /srv/images/backing-file-of-a-loop-device.img
+  mounted at /var/lib/a-rather-long-place/for-the-data-of-one/application
+
+volume data at /mnt/data
+  wanted: the device
+      {link}
+  /dev/sdb is the one
+  not /dev/sda: it is not what
+      {link}
+      leads to, and it holds the running system, and that stays
+"
+        );
+        assert_eq!(text(&Table { devices, volumes: vec![choice] }), wanted);
     }
 }

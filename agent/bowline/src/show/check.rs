@@ -4,6 +4,8 @@ use super::paper::{Paper, Tone};
 
 /// Where the text begins.
 const INDENT: usize = 9;
+/// The word before a command.
+const RUN: &str = "run:";
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,10 @@ pub(crate) fn check(mark: Mark, name: &str, text: &str, details: &[(&str, &str)]
     let mut paper = Paper::new(colour);
     paper.entry(0, tone, lead, INDENT, &format!("{name}: {text}"));
     for (word, text) in details {
-        paper.entry(INDENT, Tone::Bold, word, INDENT + 2, text);
+        match *word {
+            RUN => paper.command(INDENT, Tone::Bold, word, text),
+            _ => paper.entry(INDENT, Tone::Bold, word, INDENT + 2, text),
+        }
     }
     paper.into_text()
 }

@@ -70,7 +70,11 @@ impl Paper {
         self.paint(tone, &lead);
         if let Some(line) = lines.next() {
             let column = at + lead.chars().count();
-            let blanks = if column >= indent && column > at { 1 } else { indent - column };
+            let blanks = match line.is_empty() {
+                true => 0,
+                false if column >= indent && column > at => 1,
+                false => indent - column,
+            };
             self.text.extend(std::iter::repeat_n(' ', blanks));
             self.text.push_str(line);
         }
@@ -80,6 +84,18 @@ impl Paper {
             self.text.push_str(line);
             self.text.push('\n');
         }
+    }
+
+    /// `lead` in a tone, and beside it a command as it is to be typed: on a line of its own where it does not fit.
+    pub(super) fn command(&mut self, at: usize, tone: Tone, lead: &str, command: &str) {
+        let (lead, command) = (clean(lead), clean(command).replace('\n', " "));
+        let wide = at + lead.chars().count() + 1 + command.chars().count() > WIDTH;
+        self.text.extend(std::iter::repeat_n(' ', at));
+        self.paint(tone, &lead);
+        self.text.push_str(if wide { "\n" } else { " " });
+        self.text.extend(std::iter::repeat_n(' ', if wide { at + 2 } else { 0 }));
+        self.text.push_str(&command);
+        self.text.push('\n');
     }
 
     /// A name, and from a column on a word in a tone.
@@ -107,8 +123,21 @@ fn indent_after(columns: usize) -> impl Fn((usize, &String)) -> String {
 
 /// The text in lines of at most 80 columns, the first and later ones indented by so many.
 pub(crate) fn folded(text: &str, first: usize, rest: usize) -> String {
-    let lines = wrap(text, 80 - first, 80 - rest);
+    let lines = wrap(text, WIDTH - first, WIDTH - rest);
     format!("{:first$}{}", "", lines.iter().enumerate().map(indent_after(rest)).collect::<Vec<_>>().join("\n"))
+}
+
+/// The text with its lines that are wider than the page folded, each behind its own indent. What is in colour was laid
+/// out already.
+pub(crate) fn fitted(text: &str) -> String {
+    let line = |line: &str| {
+        if line.chars().count() <= WIDTH || line.contains('\x1b') {
+            return line.to_owned();
+        }
+        let indent = (line.len() - line.trim_start_matches(' ').len()).min(WIDTH / 2);
+        folded(line, indent, indent + 4)
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The text without what commands a terminal or turns the direction of writing. Line ends stay.
@@ -123,31 +152,23 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(allowed).collect()
 }
 
-/// Lines of at most `first` columns, then `rest` columns. Words that are longer are broken after a slash, comma,
-/// colon or the like.
+/// Lines of at most `first` columns, then `rest` columns. A word that is longer stays whole, on a line of its own: a path,
+/// a link or a command is there to be copied.
 fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in clean(text).lines() {
         let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            let mut word = word;
-            loop {
-                let room = if lines.is_empty() { first } else { rest }.max(10);
-                let used = line.chars().count();
-                let blank = usize::from(used > 0);
-                if used + blank + word.chars().count() <= room {
-                    line.extend(std::iter::repeat_n(' ', blank));
-                    line.push_str(word);
-                    break;
-                }
-                // A line of its own first; what is too long even for that is broken.
-                if used == 0 {
-                    let (head, tail) = word.split_at(break_at(word, room));
-                    line.push_str(head);
-                    word = tail;
-                }
+        for word in words(paragraph) {
+            let room = if lines.is_empty() { first } else { rest };
+            let (used, needs) = (line.chars().count(), word.chars().count());
+            let narrow = lines.is_empty() && first < rest && needs > first;
+            if (used > 0 && used + 1 + needs > room) || (used == 0 && narrow) {
                 lines.push(std::mem::take(&mut line));
             }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
         }
         if !line.is_empty() {
             lines.push(line);
@@ -156,12 +177,28 @@ fn wrap(text: &str, first: usize, rest: usize) -> Vec<String> {
     lines
 }
 
-/// Where to break a word that is longer than `room`.
-fn break_at(word: &str, room: usize) -> usize {
-    let hard = word.char_indices().nth(room).map_or(word.len(), |(at, _)| at);
-    let head = &word[..hard];
-    let soft = head.rfind(['/', ',', ':', ';', '=', '&', '?', '-']).map(|at| at + 1);
-    soft.filter(|at| head[..*at].chars().count() > room / 2).unwrap_or(hard)
+/// The words of a line. What stands between backticks is one, with its blanks.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line.trim_start();
+    std::iter::from_fn(move || {
+        let (word, more) = rest.split_at(word_end(rest));
+        rest = more.trim_start();
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+fn word_end(text: &str) -> usize {
+    let mut quoted = false;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '`' => quoted = !quoted,
+            letter if letter.is_whitespace() && !quoted => return at,
+            _ => {}
+        }
+    }
+    // A backtick alone is a letter like any other.
+    let end = quoted.then(|| text.find(char::is_whitespace)).flatten();
+    end.unwrap_or(text.len())
 }
 
 #[cfg(test)]
@@ -187,15 +224,47 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_wider_than_the_page() {
+    fn what_is_copied_stays_whole() {
         let path = format!("https://mirror.example/{}/k3s", "a".repeat(200));
         let mut paper = Paper::new(false);
         paper.entry(2, Tone::Bad, "failing", 10, &format!("can not download {path} now"));
-        paper.title(Tone::Bold, &path);
-        let text = paper.into_text();
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        let joined: String = text.split_whitespace().collect();
-        assert_eq!(joined.matches(&path).count(), 2, "nothing is lost");
+        paper.entry(
+            10,
+            Tone::Bold,
+            "to do:",
+            10,
+            "`wipefs --all /dev/disk/by-id/scsi-0HC_Volume_12345678`, and `x` too",
+        );
+        paper.entry(0, Tone::Bold, &"lead".repeat(10), 4, "a word `of some forty columns, all of it one`");
+        let wanted = format!(
+            "  failing can not download\n          {path}\n          now\n          \
+             to do: `wipefs --all /dev/disk/by-id/scsi-0HC_Volume_12345678`, and\n          `x` too\n\
+             {} a word\n    `of some forty columns, all of it one`\n",
+            "lead".repeat(10)
+        );
+        assert_eq!(paper.into_text(), wanted);
+        assert_eq!(words("a ` b `c d`e  f").collect::<Vec<_>>(), ["a", "` b `c", "d`e", "f"]);
+        assert_eq!(words("`a b` c `d  e").collect::<Vec<_>>(), ["`a b`", "c", "`d", "e"]);
+    }
+
+    #[test]
+    fn a_command_is_on_one_line() {
+        let long = format!("apt-get install {}", "package ".repeat(10).trim_end());
+        let mut paper = Paper::new(false);
+        paper.command(4, Tone::Bold, "run:", "systemctl start k3s");
+        paper.command(4, Tone::Bold, "run:", &long);
+        assert_eq!(paper.into_text(), format!("    run: systemctl start k3s\n    run:\n      {long}\n"));
+    }
+
+    #[test]
+    fn sentences_are_folded_behind_their_indent() {
+        let text = format!("short\n  help: {}\n\x1b[1m{}\x1b[0m\n", "words ".repeat(15).trim_end(), "x".repeat(90));
+        let wanted = format!(
+            "short\n  help: {}\n      words words words\n\x1b[1m{}\x1b[0m\n",
+            "words ".repeat(12).trim_end(),
+            "x".repeat(90)
+        );
+        assert_eq!(fitted(&text), wanted);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The list of claims, as text of at most 80 columns and as JSON.
 
+use crate::show;
 use bowline_enroll::claim::Refused;
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::{NodeName, Role};
@@ -87,7 +88,7 @@ pub(super) fn text(holders: &Holders, now: u64) -> String {
         out.push_str(&lines(&["NAME", "AGO", "FROM", "MACHINE", "WHY"], &attempts));
     }
     for sentence in &holders.unreadable {
-        out.push_str(&format!("\nnot listed: {sentence}\n"));
+        out.push_str(&format!("\n{}\n", show::folded(&format!("not listed: {sentence}"), 0, 4)));
     }
     out
 }
