@@ -108,10 +108,16 @@ pub fn ready(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A field of `bowline status --json`.
+/// What `bowline status --json` says. It has the documented form.
 pub fn report(machine: &dyn System) -> Result<serde_json::Value> {
-    let text = machine.run("bowline status --json")?.stdout;
-    serde_json::from_str(&text).with_context(|| format!("status is not JSON: {text}"))
+    json(machine, "status", "report")
+}
+
+/// What a command says with `--json`. It has the documented form of this name.
+pub fn json(machine: &dyn System, command: &str, form: &str) -> Result<serde_json::Value> {
+    let said = machine.run(&format!("bowline {command} --json"))?;
+    bowline_schema::read(form, &said.stdout)
+        .map_err(|fault| anyhow::anyhow!("bowline {command}: {fault}\n{}", said.stderr))
 }
 
 /// The Node, as the API has it.

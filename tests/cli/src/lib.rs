@@ -106,6 +106,21 @@ pub fn settings(files: &[(&str, &str, u32)]) -> tempfile::TempDir {
     folder
 }
 
+/// The settings files in one text, each after a line `#-- NAME MODE`, for [`settings`].
+///
+/// # Panics
+/// When such a line is something else.
+#[allow(clippy::expect_used)]
+pub fn several(text: &str) -> Vec<(&str, &str, u32)> {
+    let parts = text.split("#-- ").skip(1).map(|part| part.split_once('\n').expect("a line `#-- NAME MODE`"));
+    parts
+        .map(|(head, text)| {
+            let (name, mode) = head.split_once(' ').expect("a name and a mode");
+            (name, text, u32::from_str_radix(mode, 8).expect("a mode such as 600"))
+        })
+        .collect()
+}
+
 /// Compares a text with the file `golden/NAME`; `UPDATE=1` rewrites it. It fits the page.
 ///
 /// # Panics

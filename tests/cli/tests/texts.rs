@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-use bowline_cli::{bowline, golden, settings};
+use bowline_cli::{bowline, golden, settings, several};
 use std::fs;
 
 const COMMANDS: [&str; 12] =
@@ -34,16 +34,7 @@ fn complaints() {
     assert!(names.len() >= 8, "only {} cases", names.len());
     for path in names {
         let text = fs::read_to_string(&path).unwrap();
-        let files: Vec<(&str, &str, u32)> = text
-            .split("#-- ")
-            .skip(1)
-            .map(|part| {
-                let (head, text) = part.split_once('\n').unwrap();
-                let (name, mode) = head.split_once(' ').unwrap();
-                (name, text, u32::from_str_radix(mode, 8).unwrap())
-            })
-            .collect();
-        let folder = settings(&files);
+        let folder = settings(&several(&text));
         let said = bowline(folder.path(), &["check", "--settings", "config.d"]);
         let name = path.file_stem().unwrap().to_string_lossy();
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{name}");

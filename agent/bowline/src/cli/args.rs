@@ -25,16 +25,19 @@ pub(crate) enum Command {
     Check {
         /// Files to check instead of the settings folder
         files: Vec<PathBuf>,
+        /// As JSON, in the form of /usr/share/bowline/schema/check.json
+        #[arg(long)]
+        json: bool,
     },
     /// The merged settings, each value with the file and line it came from; secrets hidden
     Config {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/config.json
         #[arg(long)]
         json: bool,
     },
     /// What would be done and why, what is waited for, what is refused; changes nothing
     Plan {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/report.json
         #[arg(long)]
         json: bool,
         /// Exit 0 when there is nothing to do, 2 when there is something, 1 on errors
@@ -49,7 +52,7 @@ pub(crate) enum Command {
     },
     /// How the node stands (exit 0: ready, 3: not yet, 1: degraded)
     Status {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/report.json
         #[arg(long)]
         json: bool,
         /// Wait until the node is ready, at most this long (10m, 90s)
@@ -59,14 +62,14 @@ pub(crate) enum Command {
     /// Check the machine, network, disks, tools and cluster from here; every finding with its remedy (exit 1:
     /// something was found)
     Doctor {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/doctor.json
         #[arg(long)]
         json: bool,
     },
     /// Every block device, and for every volume why each device is or is not the one
     #[command(args_conflicts_with_subcommands = true)]
     Volumes {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/volumes.json
         #[arg(long)]
         json: bool,
         #[command(subcommand)]
@@ -89,7 +92,7 @@ pub(crate) enum Command {
     },
     /// On a server: who holds which name, since when and from where, and who was refused
     Nodes {
-        /// As JSON
+        /// As JSON, in the form of /usr/share/bowline/schema/nodes.json
         #[arg(long)]
         json: bool,
         #[command(subcommand)]

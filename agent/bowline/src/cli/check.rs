@@ -1,16 +1,76 @@
 //! `bowline check`: validates settings and touches nothing.
 
-use super::{INVALID, load, output};
+use super::load::{self, Trouble};
+use super::{INVALID, output};
+use bowline_settings::{Error, Loaded, Place};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub(super) fn run(folder: &Path, files: &[PathBuf]) -> ExitCode {
+/// What came out, as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Outcome {
+    valid: bool,
+    /// They say nothing.
+    absent: bool,
+    errors: Vec<Fault>,
+    warnings: Vec<Fault>,
+    not_read: Vec<String>,
+}
+
+#[derive(Default, Serialize)]
+struct Fault {
+    file: Option<PathBuf>,
+    line: Option<usize>,
+    column: Option<usize>,
+    key: Option<String>,
+    message: String,
+    suggestion: Option<String>,
+    also: Vec<Place>,
+}
+
+impl From<&Error> for Fault {
+    fn from(error: &Error) -> Self {
+        Self {
+            file: Some(error.place.file.clone()),
+            line: Some(error.place.line),
+            column: Some(error.place.column),
+            key: Some(error.key.clone()).filter(|key| !key.is_empty()),
+            message: error.message.clone(),
+            suggestion: error.suggestion.clone(),
+            also: error.also.clone(),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(loaded: &Result<Loaded, Trouble>, not_read: Vec<String>) -> Self {
+        let faults = |errors: &[Error]| errors.iter().map(Fault::from).collect();
+        let (absent, errors, warnings) = match loaded {
+            Ok(loaded) => (loaded.settings.is_empty(), Vec::new(), faults(&loaded.warnings)),
+            Err(Trouble::Invalid(errors)) => (false, errors.iter().map(Fault::from).collect(), Vec::new()),
+            Err(Trouble::Unreadable(error)) => {
+                let (message, suggestion) = (error.message.clone(), error.hint.clone());
+                let fault = Fault { message, suggestion, ..Fault::default() };
+                (false, vec![fault], Vec::new())
+            }
+        };
+        Self { valid: loaded.is_ok(), absent, errors, warnings, not_read }
+    }
+}
+
+pub(super) fn run(folder: &Path, files: &[PathBuf], json: bool) -> ExitCode {
     // A folder that is named is looked at as the daemon looks at its own.
     let (folder, files) = match files {
         [named] if named.is_dir() => (named.as_path(), &[] as &[PathBuf]),
         _ => (folder, files),
     };
     let loaded = if files.is_empty() { load::folder(folder) } else { load::files(files) };
+    if json {
+        output::print_json(&Outcome::of(&loaded, not_read(folder, files)));
+        return if loaded.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) };
+    }
     match loaded {
         Err(trouble) => {
             output::complain(&trouble.to_string());

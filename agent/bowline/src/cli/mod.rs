@@ -60,7 +60,7 @@ async fn run(args: Args) -> ExitCode {
     let settings = args.settings;
     match args.command {
         Command::Run => crate::daemon::run(&settings).await,
-        Command::Check { files } => check::run(&settings, &files),
+        Command::Check { files, json } => check::run(&settings, &files, json),
         Command::Config { json } => config::run(&settings, json),
         Command::Plan { json, exit_code } => plan::run(&settings, json, exit_code).await,
         Command::Apply { wait } => apply::run(&settings, wait).await,

@@ -184,6 +184,8 @@ volume data at /mnt/data
       leads to, and it holds the running system, and that stays
 "
         );
-        assert_eq!(text(&Table { devices, volumes: vec![choice] }), wanted);
+        let table = Table { devices, volumes: vec![choice] };
+        assert_eq!(text(&table), wanted);
+        bowline_schema::fits("volumes", &serde_json::to_value(&table).unwrap()).unwrap();
     }
 }

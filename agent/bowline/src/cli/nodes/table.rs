@@ -139,6 +139,7 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use bowline_enroll::claim::Revoked;
     use bowline_enroll::key::MachineKey;
     use bowline_enroll::{Claim, Code};
     use bowline_issuer::nodes::Standing;
@@ -238,6 +239,11 @@ k3s-trading-dev-kafka-0  1d3h   10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
             "unreadable": [],
         });
         assert_eq!(serde_json::to_value(Table::of(&holders)).unwrap(), wanted);
+        holders.all[0].claim.revoked = Some(Revoked { at: 2000, keys: Vec::new() });
+        holders.unreadable.push("ConfigMap bowline/claim.a: newer".into());
+        for one in [wanted, serde_json::to_value(Table::of(&holders)).unwrap()] {
+            bowline_schema::fits("nodes", &one).unwrap();
+        }
     }
 
     #[test]
