@@ -4,16 +4,18 @@
 //! A group of checks is a file: what is read for it, and the pure `diagnose` that makes checks of it.
 //!
 //! - `check`: what a check is.
-//! - `settings`, `daemon`, `machine`, `network`, `servers`, `volumes`, `guard`, `cluster`: the groups, in the order in which one
-//!   needs another.
+//! - `settings`, `daemon`, `machine`, `network`, `servers`, `volumes`, `guard`, `firewall`, `nodes`, `cluster`: the groups, in
+//!   the order in which one needs another.
 //! - `report`: what Bowline itself complains of and no check explained better.
 
 mod check;
 mod cluster;
 mod daemon;
+mod firewall;
 mod guard;
 mod machine;
 mod network;
+mod nodes;
 mod report;
 mod servers;
 mod settings;
@@ -26,6 +28,7 @@ use super::{output, plan};
 use crate::{paths, show, wiring};
 use bowline_engine::Engine;
 use bowline_host::real::control::Lock;
+use bowline_host::real::firewall::{Listing, rules};
 use bowline_host::real::reach::{Reach, reach};
 use bowline_host::real::resolve::resolves;
 use bowline_ports::{Inspect, PortError};
@@ -54,6 +57,7 @@ pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
         let ask = Ask {
             resolve: async |name: &str| resolves(name).await,
             reach: async |host: &str, port: u16, deadline: Duration| reach(host, port, deadline).await,
+            firewall: async |ipv6: bool| rules(ipv6).await,
         };
         examine(&host, outside, ask, &mut shown).await
     } else {
@@ -82,19 +86,25 @@ struct Outside<'a> {
     processors: usize,
 }
 
-/// How the network is asked.
-struct Ask<Resolve, Reached> {
+/// How the network is asked, and the tools of this machine.
+struct Ask<Resolve, Reached, Ruled> {
     /// Whether a name has an address.
     resolve: Resolve,
     /// Whether a port of a host can be reached.
     reach: Reached,
+    /// The rules of the firewall, of IPv6 or of IPv4.
+    firewall: Ruled,
 }
 
 /// Makes all checks, one group after the other.
 async fn examine(
     host: &dyn Inspect,
     outside: Outside<'_>,
-    ask: Ask<impl AsyncFn(&str) -> Result<(), PortError>, impl AsyncFn(&str, u16, Duration) -> Reach>,
+    ask: Ask<
+        impl AsyncFn(&str) -> Result<(), PortError>,
+        impl AsyncFn(&str, u16, Duration) -> Reach,
+        impl AsyncFn(bool) -> Result<Vec<Listing>, PortError>,
+    >,
     shown: &mut impl FnMut(&Check),
 ) -> Vec<Check> {
     let mut all = Vec::new();
@@ -130,6 +140,13 @@ async fn examine(
     let now = engine.look(host).await.clone();
     if wiring::guarded(wanted) {
         add(&mut all, vec![guard::diagnose(&now)]);
+    }
+    // A node that nobody joins needs nothing of others.
+    if let Some(spec) = wanted.cluster.as_ref().filter(|_| wiring::guarded(wanted)) {
+        let facts = firewall::gather(host, wanted, spec, &now, &ask.firewall).await;
+        add(&mut all, facts.iter().map(firewall::diagnose).collect());
+        let facts = nodes::gather(host, spec, &now, &ask.reach).await;
+        add(&mut all, facts.iter().flat_map(nodes::diagnose).collect());
     }
     if let Some(spec) = &wanted.cluster {
         let facts = cluster::gather(host, wanted, spec).await;

@@ -14,6 +14,7 @@ pub mod events;
 mod extent;
 mod files;
 pub mod filesystems;
+pub mod firewall;
 pub mod guard;
 pub mod http;
 pub mod job;

@@ -62,6 +62,10 @@ pub(crate) enum Tool<'a> {
         /// How many lines.
         lines: usize,
     },
+    /// `iptables-save` and its likes, by their names: all rules of one family of addresses.
+    IptablesSave(&'a str),
+    /// `nft list ruleset`: all rules of nftables.
+    NftRuleset,
     /// `k3s --version`.
     K3sVersion(&'a Path),
 }
@@ -82,6 +86,8 @@ impl Tool<'_> {
             Self::Check { filesystem: Filesystem::Btrfs, .. } => OsStr::new("btrfs"),
             Self::Chattr { .. } => OsStr::new("chattr"),
             Self::Journal { .. } => OsStr::new("journalctl"),
+            Self::IptablesSave(name) => OsStr::new(name),
+            Self::NftRuleset => OsStr::new("nft"),
             Self::K3sVersion(path) => path.as_os_str(),
         }
     }
@@ -123,6 +129,8 @@ impl Tool<'_> {
             Self::Journal { unit, lines } => {
                 own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
             }
+            Self::IptablesSave(_) => Vec::new(),
+            Self::NftRuleset => own(&["-j", "list", "ruleset"]),
             Self::K3sVersion(_) => own(&["--version"]),
         };
         words.into_iter().map(OsString::from).collect()
@@ -141,6 +149,8 @@ impl Tool<'_> {
             }
             Self::Chattr { .. } => Some("e2fsprogs"),
             Self::Journal { .. } => Some("systemd"),
+            Self::IptablesSave(_) => Some("iptables"),
+            Self::NftRuleset => Some("nftables"),
             Self::K3sVersion(_) => None,
         }
     }

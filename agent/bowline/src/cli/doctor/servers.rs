@@ -11,9 +11,10 @@ use std::time::Duration;
 /// It is one hop away, or not there at all.
 const NEAR: Duration = Duration::from_secs(1);
 /// Servers may be far away.
-const FAR: Duration = Duration::from_secs(3);
+pub(super) const FAR: Duration = Duration::from_secs(3);
 /// What nodes need of each other.
-const PORTS: &str = "open TCP 6443, 7470 and 10250 and UDP 8472 between all nodes, and TCP 2379-2380 between servers";
+pub(super) const PORTS: &str =
+    "open TCP 6443, 7470 and 10250 and UDP 8472 between all nodes, and TCP 2379-2380 between servers";
 
 /// What was tried.
 pub(super) struct Facts {
@@ -95,8 +96,8 @@ fn port(host: &str, ports: &str, reach: &Reach) -> Check {
             name,
             format!("TCP {ports}: rejected by a firewall, or no machine has this address (host unreachable)"),
             format!(
-                "see that the server runs, and let its own firewall take the port (`iptables -S INPUT` there; \
-                 Oracle's Ubuntu images reject all but SSH): {PORTS}"
+                "see that the server runs, and let its own firewall take the port (`bowline doctor` there names the \
+                 rule; Oracle's Ubuntu images reject all but SSH): {PORTS}"
             ),
         ),
         Reach::Silent => Check::finding(

@@ -3,6 +3,7 @@
 use super::check::{Check, Verdict};
 use super::{Ask, Outside, examine, text};
 use crate::cli::load::Trouble;
+use bowline_host::real::firewall::Listing;
 use bowline_host::real::reach::Reach;
 use bowline_host::sim::{SimHost, World, WorldDisk};
 use bowline_ports::{Change, ErrorKind, PortError};
@@ -50,11 +51,16 @@ async fn reach(_: &str, _: u16, _: Duration) -> Reach {
     Reach::Silent
 }
 
+/// A machine without any firewall.
+async fn firewall(_: bool) -> Result<Vec<Listing>, PortError> {
+    Ok(vec![])
+}
+
 async fn checks(host: &SimHost, settings: Result<Loaded, Trouble>) -> Vec<Check> {
     let outside =
         Outside { settings, folder: Path::new("/etc/bowline/config.d"), daemon: true, memory: 4 << 30, processors: 2 };
     let mut shown = Vec::new();
-    let ask = Ask { resolve: async |_: &str| Ok(()), reach };
+    let ask = Ask { resolve: async |_: &str| Ok(()), reach, firewall };
     let checks = examine(host, outside, ask, &mut |check: &Check| shown.push(check.clone())).await;
     assert_eq!(shown, checks, "each is shown as it comes, and once");
     for line in checks.iter().map(|check| text(check, false)).collect::<String>().lines() {
@@ -201,7 +207,7 @@ async fn a_mirror_whose_name_is_unknown() {
     let outside =
         Outside { settings: loaded(SETTINGS), folder: Path::new("/x"), daemon: true, memory: 4 << 30, processors: 2 };
     let resolve = async |name: &str| Err(PortError::new(ErrorKind::Unreachable, format!("resolving {name}: no")));
-    let checks = examine(&host, outside, Ask { resolve, reach }, &mut |_: &Check| {}).await;
+    let checks = examine(&host, outside, Ask { resolve, reach, firewall }, &mut |_: &Check| {}).await;
     assert_eq!(findings(&checks), [("release source", "resolving github.com: no", None)]);
 }
 
