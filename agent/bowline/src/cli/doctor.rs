@@ -117,7 +117,8 @@ async fn examine(
     let loaded = outside.settings.unwrap_or_default();
     let wanted = &loaded.settings;
 
-    add(&mut all, daemon::diagnose(&daemon::gather(host, outside.daemon).await));
+    let group = daemon::diagnose(&daemon::gather(host, outside.daemon).await, &all);
+    add(&mut all, group);
     let machine = machine::gather(host, wanted, outside.memory, outside.processors).await;
     add(&mut all, machine::diagnose(&machine));
     let network = network::gather(host, wanted, &ask.resolve).await;

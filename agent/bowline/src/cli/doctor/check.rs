@@ -58,6 +58,8 @@ pub(super) enum Subject {
     Failure(ErrorKind),
     /// Everything that can not be looked at.
     Blindness,
+    /// That the daemon is down.
+    Daemon,
 }
 
 impl Check {

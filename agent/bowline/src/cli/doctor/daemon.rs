@@ -1,6 +1,6 @@
 //! Whether systemd answers, and whether Bowline's daemon runs.
 
-use super::check::{Check, Subject};
+use super::check::{Check, Subject, explained};
 use bowline_ports::{ActiveState, ErrorKind, Inspect, PortError, Unit};
 
 const SERVICE: &str = "bowline.service";
@@ -19,7 +19,7 @@ pub(super) async fn gather(host: &dyn Inspect, held: bool) -> Facts {
     Facts { unit: host.unit(SERVICE).await, held }
 }
 
-pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
+pub(super) fn diagnose(facts: &Facts, before: &[Check]) -> Vec<Check> {
     let unit = match &facts.unit {
         Ok(unit) => unit,
         Err(error) => {
@@ -35,10 +35,10 @@ pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
             return vec![check, daemon];
         }
     };
-    vec![Check::ok("systemd", "it answers on D-Bus"), daemon(unit, facts.held)]
+    vec![Check::ok("systemd", "it answers on D-Bus"), daemon(unit, facts.held, before)]
 }
 
-fn daemon(unit: &Unit, held: bool) -> Check {
+fn daemon(unit: &Unit, held: bool, before: &[Check]) -> Check {
     let up = unit.active == ActiveState::Active;
     if unit.load == "not-found" {
         return match held {
@@ -53,6 +53,10 @@ fn daemon(unit: &Unit, held: bool) -> Check {
     }
     if !held {
         let words = match unit.exit_status {
+            BAD_SETTINGS if explained(before, &Subject::Daemon) => {
+                let text = "it ended because of the settings, see above: it is started again when they change";
+                return Check::skipped("daemon", text);
+            }
             BAD_SETTINGS => {
                 let found = format!("{SERVICE} ended because of wrong settings (78)");
                 return Check::finding("daemon", found, "correct the settings: it is started again when they change")
@@ -76,5 +80,29 @@ fn daemon(unit: &Unit, held: bool) -> Check {
     match up {
         true => Check::ok("daemon", "it runs"),
         false => Check::note("daemon", format!("another bowline is at work; {SERVICE} is {}", unit.sub)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::ErrorKind;
+
+    #[test]
+    fn what_wrong_settings_bring_down_is_one_finding_with_them() {
+        let unit = Unit {
+            load: "loaded".into(),
+            active: ActiveState::Failed,
+            sub: "failed".into(),
+            exit_status: BAD_SETTINGS,
+            ..Unit::not_found()
+        };
+        let down = Facts { unit: Ok(unit), held: false };
+        let wrong = Check::finding("settings", "wrong", "correct them").explains(Subject::Daemon);
+        assert!(!diagnose(&down, &[wrong]).iter().any(Check::is_finding));
+        // Right by now, and nobody has started it.
+        assert!(diagnose(&down, &[Check::ok("settings", "valid")]).iter().any(Check::is_finding));
+        let silent = Facts { unit: Err(PortError::new(ErrorKind::Unreachable, "no bus")), held: false };
+        assert_eq!(diagnose(&silent, &[]).iter().filter(|check| check.is_finding()).count(), 1);
     }
 }

@@ -107,7 +107,20 @@ fn on<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
     let mut checks: Vec<Check> = facts.tools.iter().map(tool).collect();
-    checks.extend(facts.places.iter().map(place));
+    let mut read_only: Vec<&Path> = Vec::new();
+    for one in &facts.places {
+        // Several on one filesystem are one fault.
+        match one.mount.as_ref().filter(|mount| mount.read_only) {
+            Some(mount) if read_only.contains(&mount.target.as_path()) => {
+                let text = format!("on the same read-only filesystem ({}), see above", mount.target.display());
+                checks.push(Check::skipped(one.path.display().to_string(), text));
+                continue;
+            }
+            Some(mount) => read_only.push(&mount.target),
+            None => {}
+        }
+        checks.push(place(one));
+    }
     checks.extend(facts.rooms.iter().map(|(path, space)| room(path, space)));
     if facts.server {
         checks.push(size(facts.memory, facts.processors));
@@ -232,6 +245,20 @@ mod tests {
             assert_eq!(command(&place(&Place { path: etc(), kind, mount })), wanted);
         }
         assert!(place(&Place { path: etc(), kind: Ok(Some(FileKind::File)), mount: None }).is_finding());
+    }
+
+    #[test]
+    fn what_is_read_only_is_found_once() {
+        let on = |path: &str, target: &str| Place {
+            path: path.into(),
+            kind: Ok(Some(FileKind::Directory)),
+            mount: Some(mount(target, true)),
+        };
+        let places =
+            vec![on("/etc/systemd/system", "/etc"), on("/etc/rancher", "/etc"), on("/var/lib/bowline", "/var")];
+        let found = diagnose(&Facts { places, ..Facts::default() });
+        let names: Vec<_> = found.iter().filter(|check| check.is_finding()).map(|check| check.name.as_str()).collect();
+        assert_eq!(names, ["/etc/systemd/system", "/var/lib/bowline"]);
     }
 
     #[test]

@@ -132,6 +132,11 @@ fn own(node: &Node, facts: &bowline_node::Facts) -> Vec<Check> {
         ("default-route", "default route"),
         ("clock", "clock"),
     ] {
+        // There is no way out without an address, which is a finding already.
+        if item == "default-route" && isolated(facts) && plan.waits.iter().any(|w| w.item == item) {
+            checks.push(Check::skipped(name, "no interface has an address yet, see above"));
+            continue;
+        }
         if let Some(refusal) = plan.refusals.iter().find(|r| r.item == item) {
             let subject = Subject::Item(Node::NAME, item.into());
             checks.push(Check::finding(name, &*refusal.why, &*refusal.hint).explains(subject));
@@ -141,11 +146,19 @@ fn own(node: &Node, facts: &bowline_node::Facts) -> Vec<Check> {
                 continue;
             }
             let found = format!("{} is missing: {}", wait.what, wait.why);
-            let mut check = Check::finding(name, found, &*wait.overdue);
-            if item == "clock" {
-                check = check.command("timedatectl set-ntp true");
-            }
-            checks.push(check.explains(Subject::Item(Node::NAME, item.into())));
+            let check = Check::finding(name, found, &*wait.overdue).explains(Subject::Item(Node::NAME, item.into()));
+            checks.push(match item {
+                // By such a clock no certificate is valid, and nothing is downloaded.
+                "clock" => {
+                    check.command("timedatectl set-ntp true").explains(Subject::Item("cluster", DOWNLOAD.into()))
+                }
+                // What is in no network can reach nothing.
+                "address" if isolated(facts) => check
+                    .explains(Subject::Item(Node::NAME, "default-route".into()))
+                    .explains(Subject::Failure(ErrorKind::Unreachable)),
+                "default-route" => check.explains(Subject::Failure(ErrorKind::Unreachable)),
+                _ => check,
+            });
         } else if let Some(note) = plan.notes.iter().find(|n| n.item == item) {
             checks.push(Check::note(name, &*note.text));
         } else if let Some(value) = value(item) {
@@ -159,6 +172,11 @@ fn own(node: &Node, facts: &bowline_node::Facts) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Whether nothing but the loopback interface has an address.
+fn isolated(facts: &bowline_node::Facts) -> bool {
+    facts.addresses.iter().all(|one| one.address.is_loopback())
 }
 
 fn value<'a>(conditions: &'a std::collections::BTreeMap<String, String>, key: &str) -> &'a str {

@@ -5,7 +5,7 @@ use super::check::{Check, Subject, explained};
 use bowline_engine::{CapabilityReport, Report, StepReport};
 
 /// The capabilities by the names that subjects have.
-const NAMES: [&str; 7] = ["node", "volumes", "join", "guard", "cluster", "labels", "metrics"];
+const NAMES: [&str; 8] = ["node", "volumes", "join", "guard", "cluster", "persistent-volumes", "labels", "metrics"];
 
 /// `now` is of a look just now, `daemon` the daemon's last report: only it knows what failed.
 pub(super) fn diagnose(now: &Report, daemon: Option<&Report>, before: &[Check]) -> Vec<Check> {

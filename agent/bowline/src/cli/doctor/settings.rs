@@ -1,8 +1,8 @@
 //! Whether there are settings, and whether they are in order.
 
-use super::check::Check;
+use super::check::{Check, Subject};
 use crate::cli::load::Trouble;
-use bowline_settings::Loaded;
+use bowline_settings::{Error, Loaded};
 use std::path::Path;
 
 pub(super) fn diagnose(settings: &Result<Loaded, Trouble>, folder: &Path) -> Vec<Check> {
@@ -13,7 +13,8 @@ pub(super) fn diagnose(settings: &Result<Loaded, Trouble>, folder: &Path) -> Vec
             .map(|error| {
                 let remedy = error.suggestion.clone().unwrap_or_else(|| "correct that line".into());
                 let remedy = format!("{remedy} (`bowline check` shows the line)");
-                Check::finding("settings", format!("{}: {}", error.place, error.message), remedy)
+                // One that starts with them ends at once.
+                Check::finding("settings", place_and_message(error), remedy).explains(Subject::Daemon)
             })
             .collect(),
         Ok(loaded) if loaded.settings.is_empty() => {
@@ -36,5 +37,14 @@ pub(super) fn diagnose(settings: &Result<Loaded, Trouble>, folder: &Path) -> Vec
             checks.extend(warnings.map(|w| Check::note("settings", format!("{}: {}", w.place, w.message))));
             checks
         }
+    }
+}
+
+/// Where it is, and the other places that have to do with it, such as the one it contradicts.
+fn place_and_message(error: &Error) -> String {
+    let also: Vec<_> = error.also.iter().map(ToString::to_string).collect();
+    match also.is_empty() {
+        true => format!("{}: {}", error.place, error.message),
+        false => format!("{}: {} (see also {})", error.place, error.message, also.join(", ")),
     }
 }

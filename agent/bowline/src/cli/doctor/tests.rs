@@ -135,6 +135,7 @@ async fn one_finding_a_fault() {
             "several addresses are in 10.0.1.0/24: 10.0.1.4 on eth0, 10.0.1.5 on eth1",
         ),
         ("default route", World { default_route: None, ..world() }, "a default route"),
+        ("node's address", World { addresses: vec![], default_route: None, ..world() }, "an address in 10.0.1.0/24"),
         ("clock", World { clock: 1_000_000_000, ..world() }, "days behind"),
         ("port 6443 (Kubernetes)", World { busy_port: Some(6443), ..world() }, "in use by nginx"),
         ("port 9787 (metrics)", World { busy_port: Some(9787), ..world() }, "in use by nginx"),
