@@ -70,6 +70,11 @@ pub trait Inspect: Send + Sync {
     fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>>;
     /// The mount table of PID 1 (the sandbox shows its own).
     fn mounts(&self) -> Fut<'_, Vec<Mount>>;
+    /// Pods (`NAMESPACE/NAME`) that have a directory of this machine, or something in it, in mounts of their own, sorted. Hosts
+    /// that run no pods need not have it.
+    fn pods_at<'a>(&'a self, _: &'a Path) -> Fut<'a, Vec<String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// How full the filesystem at a path is. A filesystem that does not answer is an error of kind `Timeout`.
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space>;
     /// A unit as systemd knows it; `Unit::load` is `not-found` where it does not.

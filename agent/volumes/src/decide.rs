@@ -4,6 +4,7 @@
 use crate::facts::{Facts, MountPoint, VolumeFacts};
 use crate::find::{describe, find, key, named_instead, why_not};
 use crate::intent::{Intent, planned_uuid};
+use crate::kubernetes;
 use crate::others::{self, Claim};
 use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 use crate::{Action, Found, Volumes};
@@ -113,7 +114,13 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     match &seen.mount_point {
-        MountPoint::Free | MountPoint::Mounted => {}
+        MountPoint::Free => {
+            if let Some((why, hint)) = kubernetes::in_use(volume, seen, facts) {
+                let what = format!("mount {} on {}", device.path.display(), volume.mount.display());
+                return plan.refuse(item, what, why, hint);
+            }
+        }
+        MountPoint::Mounted => {}
         MountPoint::Filled(entries) => {
             return plan.refuse(
                 item,

@@ -5,7 +5,7 @@ use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
 use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of};
-use crate::{Found, Released, Volumes, find, why_not};
+use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub struct Facts {
     pub services: Vec<(String, Unit)>,
     /// When services were stopped for a release, in seconds since boot.
     pub stopped: Option<String>,
+    /// A Kubernetes that runs; read only while a volume has a bare mount point.
+    pub kubernetes: Kubernetes,
 }
 
 /// What Bowline made for a volume that the settings have forgotten.
@@ -86,6 +88,8 @@ pub struct VolumeFacts {
     pub gates: BTreeMap<String, Option<String>>,
     /// What the mount point is.
     pub mount_point: MountPoint,
+    /// Pods that have the bare mount point, or something beneath it (`NAMESPACE/NAME`).
+    pub pods: Vec<String>,
 }
 
 /// A mount unit that Bowline wrote for an earlier `mount` of the volume.
@@ -156,8 +160,9 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let stopped = host.read(Path::new(STOPPED)).await?.map(|file| file.text());
     let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
     let claims = fstab.into_iter().chain(foreign).collect();
+    let kubernetes = kubernetes::observe(spec, &volumes, host).await?;
     let cloud_config = host.read(Path::new(CLOUD_CONFIG)).await.ok().flatten().map(|file| file.text());
-    Ok(Facts { devices, mounts, volumes, claims, cloud_config, orphans, stray_gates, services, stopped })
+    Ok(Facts { devices, mounts, volumes, claims, cloud_config, orphans, stray_gates, services, stopped, kubernetes })
 }
 
 async fn observe_volume(
@@ -231,6 +236,11 @@ async fn observe_volume(
         Some(disk) => host.unit(&disk).await?.began,
         None => 0,
     };
+    let mount_point = mount_point(&volume.mount, mounted, host).await?;
+    let pods = match mount_point {
+        MountPoint::Free => host.pods_at(&volume.mount).await?,
+        _ => Vec::new(),
+    };
     Ok(VolumeFacts {
         number,
         probe,
@@ -250,7 +260,8 @@ async fn observe_volume(
         unit_file,
         former: former(spec, volume, own, mounts),
         gates,
-        mount_point: mount_point(&volume.mount, mounted, host).await?,
+        mount_point,
+        pods,
     })
 }
 

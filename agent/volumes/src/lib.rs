@@ -5,6 +5,7 @@
 //! - `find`: which device a volume means, and why others are not it.
 //! - `decide`: the plan of one volume.
 //! - `units`: the text of the mount unit and of the gate.
+//! - `kubernetes`: what a Kubernetes that runs uses, and nothing may be mounted over.
 //! - `others`: what fstab, other mount units and cloud-init say of the same disk.
 //! - `release`: the record that a person released a volume.
 //! - `intent`: what is on record before the first byte is written to a device, and the mark that it was.
@@ -15,6 +16,7 @@ mod decide;
 mod facts;
 mod find;
 mod intent;
+mod kubernetes;
 mod others;
 mod release;
 mod units;
@@ -22,6 +24,7 @@ mod units;
 pub use facts::{Facts, Former, MountPoint, Orphan, VolumeFacts};
 pub use find::{Found, WhyNot, find, why_not, why_other};
 pub use intent::{Intent, planned_uuid};
+pub use kubernetes::Kubernetes;
 pub use others::Claim;
 pub use release::Released;
 pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};

@@ -24,6 +24,7 @@ mod metadata;
 mod mounts;
 mod net;
 pub mod notify_socket;
+mod pods;
 mod probe;
 pub mod reach;
 pub mod resolve;
@@ -194,6 +195,10 @@ impl Inspect for RealHost {
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
         Box::pin(async { mounts::read() })
+    }
+
+    fn pods_at<'a>(&'a self, directory: &'a Path) -> Fut<'a, Vec<String>> {
+        look(directory, pods::at)
     }
 
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {

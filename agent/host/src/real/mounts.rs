@@ -19,7 +19,7 @@ pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
 }
 
 /// Reads `mountinfo` (man 5 proc); lines of another form are passed over.
-fn parse(text: &[u8], per_mount: bool) -> Vec<Mount> {
+pub(crate) fn parse(text: &[u8], per_mount: bool) -> Vec<Mount> {
     text.split(|b| *b == b'\n').filter_map(|line| parse_line(line, per_mount)).collect()
 }
 

@@ -1,10 +1,14 @@
 //! Kubernetes and its volume: never on the bare directory, never an obstacle for the boot, and not held where it is told.
 
-use anyhow::Result;
-use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready};
+use anyhow::{Context, Result};
+use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready, until_refused, volume_on};
+use bowline_booted::pods::{IMAGE, image};
 use bowline_booted::told::tells;
-use bowline_booted::{FIRST_BOOT, VOLUME, configure, pid, ready, releases, releases_with, report, settings, with_k3s};
+use bowline_booted::{
+    FIRST_BOOT, VOLUME, configure, install_and_wait, pid, ready, releases, releases_with, report, settings, with_k3s,
+};
 use bowline_testbed::{Cast, K3S_VERSION, Machine, case, case_of};
+use serde_json::json;
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -102,6 +106,76 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         tells(&machine, &["K3s to be started again by hand", "somebody stopped it (`systemctl stop`)"])?;
         assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
         Ok(())
+    })
+}
+
+#[test]
+fn what_a_running_kubernetes_uses_is_not_hidden_from_it() -> Result<()> {
+    case("gate-in-use", |bed| {
+        let releases = releases(bed)?;
+        let disks = ["87000", "87001", "87002"].map(|serial| bed.disk(serial, "64M"));
+        let [local, pods, free] = disks;
+        let (local, pods, free) = (local?, pods?, free?);
+        let machine = with_k3s(bed, &releases, None)?;
+        let server = format!("{}[cluster.config]\npause-image = \"{IMAGE}\"\n", settings::server(&releases));
+        install_and_wait(&machine, &server)?;
+        image(&machine)?;
+        pod_with_empty(&machine, "/mnt/pods")?;
+        let before = (local.sha256()?, pods.sha256()?, pid(&machine, "k3s")?);
+        for disk in [&local, &pods, &free] {
+            machine.attach(disk)?;
+        }
+
+        // Added while all of it runs, each place empty or not there: only the last one is free.
+        let storage = "/var/lib/rancher/k3s/storage";
+        let volumes = volume_on(&local, "local", BLANK_ONLY).replace("/mnt/local", storage)
+            + &volume_on(&pods, "pods", BLANK_ONLY)
+            + &volume_on(&free, "free", BLANK_ONLY);
+        configure(&machine, &(server + &volumes))?;
+        until_ready(&machine, "free")?;
+        let why = format!("{storage}, in /var/lib/rancher, is in use by Kubernetes: k3s.service runs");
+        let stops = until_refused(&machine, "local", &why)?;
+        let why = "/mnt/pods is in use by Kubernetes: pods have the bare directory (default/holder)";
+        let deletes = until_refused(&machine, "pods", why)?;
+        machine.ok(&format!(
+            "test -z \"$(ls -A {storage} /mnt/pods)\" && ! mountpoint -q {storage} && ! mountpoint -q /mnt/pods"
+        ))?;
+        assert_eq!((local.sha256()?, pods.sha256()?, pid(&machine, "k3s")?), before, "nothing was touched");
+
+        // Each remedy, carried out. What K3s leaves running when it stops has its directory still.
+        let command = |hint: &str| hint.split('`').nth(1).map(str::to_owned).context("no command in the hint");
+        machine.run_with(&command(&stops)?, b"", FIRST_BOOT)?;
+        until_ready(&machine, "local")?;
+        machine.ok(&format!("mountpoint -q {storage} && ! mountpoint -q /mnt/pods"))?;
+        let kubectl = |hint: &str| Ok::<_, anyhow::Error>(format!("k3s {}", command(hint)?));
+        machine.wait_for("the pod to be deleted", FIRST_BOOT, || Ok(machine.run(&kubectl(&deletes)?)?.success()))?;
+        machine.wait_for("the last volume", FIRST_BOOT, || {
+            machine.run("bowline apply --wait 1s")?;
+            Ok(machine.run("mountpoint -q /mnt/pods")?.success())
+        })?;
+        ready(&machine)
+    })
+}
+
+/// A pod that has an empty directory of the machine.
+fn pod_with_empty(machine: &Machine, directory: &str) -> Result<()> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "holder", "namespace": "default" },
+        "spec": {
+            "hostNetwork": true, "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "holder", "image": IMAGE, "imagePullPolicy": "Never",
+                "volumeMounts": [{ "name": "data", "mountPath": "/data" }],
+            }],
+            "volumes": [{ "name": "data", "hostPath": { "path": directory, "type": "DirectoryOrCreate" } }],
+        },
+    });
+    machine.put("/root/pod.json", pod.to_string(), 0o644)?;
+    machine.wait_for("the pod to be taken", FIRST_BOOT, || {
+        Ok(machine.run("k3s kubectl apply -f /root/pod.json")?.success())
+    })?;
+    machine.wait_for("the pod to run", FIRST_BOOT, || {
+        Ok(machine.run("k3s kubectl get pod holder -o 'jsonpath={.status.phase}'")?.stdout == "Running")
     })
 }
 

@@ -1,0 +1,173 @@
+//! What a running Kubernetes uses of the machine. A volume that is mounted there meanwhile hides it: Kubernetes goes on with
+//! what is beneath, and nobody sees what it writes.
+
+use crate::Volumes;
+use crate::facts::{Facts, MountPoint, VolumeFacts};
+use bowline_ports::{ActiveState, Inspect, PortError};
+use bowline_settings::Volume;
+use std::path::{Path, PathBuf};
+
+/// K3s's services.
+const K3S: [&str; 2] = ["k3s.service", "k3s-agent.service"];
+/// Other Kubernetes: kubeadm's, RKE2's and MicroK8s's.
+const OTHERS: [&str; 4] =
+    ["kubelet.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.daemon-kubelite.service"];
+/// What K3s, and every kubelet with its containers, keeps its own in. (The rest lies where no volume may be.)
+const COMMON: [&str; 6] =
+    ["/var/lib/rancher", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/opt/cni"];
+/// What only others use.
+const OF_OTHERS: [&str; 3] = ["/var/lib/containerd", "/var/lib/etcd", "/var/snap/microk8s"];
+/// Where a K3s that somebody else installed may have been told of another data directory.
+const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
+const UNITS: &str = "/etc/systemd/system";
+
+/// A Kubernetes of this machine, as far as volumes can be in its way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Its services that run, or are on their way up or down.
+    pub services: Vec<String>,
+    /// Data directories that K3s's own files name, instead of the usual one.
+    pub data: Vec<PathBuf>,
+}
+
+/// Reads it, where a volume is about to be mounted on a bare directory.
+pub(crate) async fn observe(
+    spec: &Volumes,
+    volumes: &[Result<VolumeFacts, PortError>],
+    host: &dyn Inspect,
+) -> Result<Kubernetes, PortError> {
+    let bare = |seen: &Result<VolumeFacts, PortError>| matches!(seen, Ok(seen) if seen.mount_point == MountPoint::Free);
+    let places: Vec<_> = spec.volumes.iter().zip(volumes).filter(|(_, seen)| bare(seen)).map(|(one, _)| one).collect();
+    let mut found = Kubernetes::default();
+    if places.is_empty() {
+        return Ok(found);
+    }
+    for path in K3S.map(|unit| Path::new(UNITS).join(unit)).into_iter().chain([PathBuf::from(CONFIG)]) {
+        let text = host.read(&path).await?.map(|file| file.text()).unwrap_or_default();
+        found.data.extend(data_directory(&text));
+    }
+    let known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(found.data.iter().map(PathBuf::as_path));
+    let known: Vec<_> = known.collect();
+    // Elsewhere it does not matter whether it runs.
+    if !places.iter().any(|volume| known.iter().any(|used| volume.mount.starts_with(used))) {
+        return Ok(found);
+    }
+    let mut services: Vec<&str> = spec.services.iter().map(String::as_str).chain(K3S).chain(OTHERS).collect();
+    services.sort_unstable();
+    services.dedup();
+    for service in services {
+        let unit = host.unit(service).await?;
+        if !matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) {
+            found.services.push(service.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Why nothing may be mounted at the volume's bare mount point, and what helps.
+pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Option<(String, String)> {
+    let at = volume.mount.display();
+    // It was mounted there since boot and went with its disk: what Kubernetes has of it is the volume, and not what is beneath.
+    let comes_back = seen.unit_file.is_some() && seen.unit.left > 0;
+    if let Some((service, used)) = facts.kubernetes.users(&volume.mount).filter(|_| !comes_back) {
+        let place = if used == volume.mount { at.to_string() } else { format!("{at}, in {},", used.display()) };
+        let all: Vec<_> = facts.kubernetes.services.iter().map(|name| name.trim_end_matches(".service")).collect();
+        let all = all.join(" ");
+        return Some((
+            format!("{place} is in use by Kubernetes: {service} runs"),
+            format!(
+                "a mount would hide it from what runs. `systemctl stop {all}; bowline apply; systemctl start {all}` mounts it \
+                 while Kubernetes is down; or choose another `mount`"
+            ),
+        ));
+    }
+    if seen.pods.is_empty() {
+        return None;
+    }
+    let ends: Vec<_> = seen.pods.iter().filter_map(|pod| pod.split_once('/')).collect();
+    let ends: Vec<_> = ends.iter().map(|(space, name)| format!("`kubectl -n {space} delete pod {name}`")).collect();
+    let ends = if ends.is_empty() { "end them".to_owned() } else { ends.join(", ") };
+    Some((
+        format!("{at} is in use by Kubernetes: pods have the bare directory ({})", seen.pods.join(", ")),
+        format!(
+            "they would go on with what is beneath the mount. {ends} (where something makes them again at once, `kubectl cordon` \
+             this node before), then `bowline apply`; or choose another `mount`"
+        ),
+    ))
+}
+
+impl Kubernetes {
+    /// The first of its services that uses a place, and the directory around it.
+    fn users(&self, place: &Path) -> Option<(&str, PathBuf)> {
+        self.services.iter().find_map(|service| {
+            let k3s = K3S.contains(&service.as_str());
+            let own = self.data.iter().filter(|_| k3s).cloned();
+            let theirs = OF_OTHERS.iter().filter(|_| !k3s).map(PathBuf::from);
+            let used = own.chain(theirs).chain(COMMON.map(PathBuf::from)).find(|used| place.starts_with(used))?;
+            Some((service.as_str(), used))
+        })
+    }
+}
+
+/// The data directory that a unit (`--data-dir`, `-d`) or a configuration file (`data-dir:`) of K3s names.
+fn data_directory(text: &str) -> Option<PathBuf> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let words = lines.flat_map(str::split_whitespace).map(|word| word.trim_matches(['\'', '"', '\\']));
+    let mut words = words.filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        let value = match word.split_once('=') {
+            Some(("--data-dir" | "-d", value)) => Some(value),
+            _ if ["--data-dir", "-d", "data-dir:"].contains(&word) => words.next(),
+            _ => None,
+        };
+        let path = value.map(|value| value.trim_matches(['\'', '"'])).filter(|value| value.starts_with('/'));
+        if let Some(path) = path {
+            return Some(PathBuf::from(path));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_directories_in_the_words_of_k3s() {
+        for (text, path) in [
+            ("ExecStart=/usr/local/bin/k3s \\\n    server \\\n\t'--data-dir' \\\n\t'/srv/k3s' \\\n", Some("/srv/k3s")),
+            ("ExecStart=/usr/local/bin/k3s server --data-dir=/srv/k3s", Some("/srv/k3s")),
+            ("ExecStart=/usr/local/bin/k3s agent -d /srv/k3s", Some("/srv/k3s")),
+            ("token: x\ndata-dir: \"/srv/k3s\" # large\n", Some("/srv/k3s")),
+            ("# data-dir: /srv/k3s\n", None),
+            ("ExecStart=/usr/local/bin/k3s server --node-ip 10.0.1.10\n", None),
+            ("data-dir:", None),
+        ] {
+            assert_eq!(data_directory(text), path.map(PathBuf::from), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_uses_which_place() {
+        let of = |services: &[&str]| Kubernetes {
+            services: services.iter().map(ToString::to_string).collect(),
+            data: vec!["/srv/k3s".into()],
+        };
+        for (services, place, used) in [
+            (&["k3s.service"][..], "/var/lib/rancher/k3s/storage", Some(("k3s.service", "/var/lib/rancher"))),
+            (&["k3s.service"], "/var/lib/kubelet", Some(("k3s.service", "/var/lib/kubelet"))),
+            (&["k3s-agent.service"], "/srv/k3s/storage", Some(("k3s-agent.service", "/srv/k3s"))),
+            (&["kubelet.service"], "/var/lib/containerd", Some(("kubelet.service", "/var/lib/containerd"))),
+            (&["docker.service", "k3s.service"], "/srv/k3s", Some(("k3s.service", "/srv/k3s"))),
+            // Not Kubernetes's, a name that begins alike, not that one's, and nothing runs.
+            (&["k3s.service"], "/mnt/data", None),
+            (&["k3s.service"], "/var/lib/rancher-data", None),
+            (&["k3s.service"], "/var/lib/containerd", None),
+            (&["kubelet.service"], "/srv/k3s", None),
+            (&[], "/var/lib/rancher/k3s/storage", None),
+        ] {
+            let wanted = used.map(|(service, directory)| (service, PathBuf::from(directory)));
+            assert_eq!(of(services).users(Path::new(place)), wanted, "{services:?} and {place}");
+        }
+    }
+}
