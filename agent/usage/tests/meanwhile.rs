@@ -1,0 +1,148 @@
+//! What happens beside a scan: files come and go, it is stopped, and it keeps to its budget.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
+
+mod made;
+
+use bowline_usage::{Control, Request, ScanError, Threads, scan};
+use made::{Dice, Made, as_du_says, scanned};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn many_files(folder: &Path, count: usize) {
+    fs::create_dir_all(folder).unwrap();
+    for n in 0..count {
+        fs::File::create(folder.join(format!("{n}"))).unwrap();
+    }
+}
+
+#[test]
+fn files_may_come_go_and_move_while_they_are_counted() {
+    let made = Made::quick();
+    for n in 0..300 {
+        made.file(format!("still/{}/{}/file", n % 7, n), n);
+    }
+    let still = scanned(&made.at("still"), 0, Threads::One).size();
+    let ended = AtomicBool::new(false);
+    let (mut scans, mut vanished) = (0, 0);
+    thread::scope(|scope| {
+        // Deep ones, so that what was closed on the way is not there on the way back.
+        for (number, levels) in [(0, 3), (1, 150)] {
+            let (made, ended) = (&made, &ended);
+            scope.spawn(move || {
+                let mut dice = Dice(number);
+                while !ended.load(Ordering::Relaxed) {
+                    let path = made.at(format!("moving/{number}-{}", dice.below(5)));
+                    let deep: String = (0..levels).map(|level| format!("{level}/")).collect();
+                    // Whatever is in the way of it: the other folders are as they are.
+                    let _ = fs::create_dir_all(path.join(&deep));
+                    (0..20).for_each(|n| drop(fs::write(path.join(&deep).join(format!("{n}")), "text")));
+                    (0..levels.min(100)).for_each(|n| drop(fs::create_dir(path.join("0/1").join(format!("side-{n}")))));
+                    let _ = fs::rename(path.join("0/1"), made.at(format!("moving/{number}-moved")));
+                    let _ = fs::remove_dir_all(made.at(format!("moving/{number}-moved")));
+                    let _ = fs::remove_dir_all(&path);
+                }
+            });
+        }
+        fs::create_dir_all(made.at("moving")).unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3) {
+            for threads in [Threads::One, Threads::Two] {
+                let tree = scan(&Request { depth: 1, threads, ..Request::of(made.path()) }, &Control::new()).unwrap();
+                let found = tree.directories.iter().find(|directory| directory.name == "still").unwrap();
+                assert_eq!(found.size, still);
+                assert_eq!(tree.problems.unreadable, 0, "{:?}", tree.problems);
+                (scans, vanished) = (scans + 1, vanished + tree.problems.vanished);
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert!(scans > 20 && vanished > 0, "{scans} scans, {vanished} vanished");
+}
+
+#[test]
+fn one_directory_with_a_hundred_thousand_files() {
+    one_directory(100_000);
+}
+
+#[test]
+#[ignore = "takes a minute and a gigabyte of memory for the files"]
+fn one_directory_with_a_million_files() {
+    one_directory(1_000_000);
+}
+
+fn one_directory(count: usize) {
+    let made = Made::quick();
+    many_files(&made.at("many"), count);
+    as_du_says(made.path(), 1, false);
+    stops(made.path());
+    keeps_to_its_budget(made.path());
+    runs_when_nobody_else_does(made.path());
+}
+
+/// Within a second of being told, also when all its time is spent in one directory, and asleep.
+fn stops(root: &Path) {
+    for share in [None, Some(0.001)] {
+        for threads in [Threads::One, Threads::Two] {
+            let control = Control::new();
+            let request = Request { share, threads, ..Request::of(root) };
+            thread::scope(|scope| {
+                let scanning = scope.spawn(|| scan(&request, &control));
+                while control.names() < 1000 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                let told = Instant::now();
+                control.stop();
+                assert!(matches!(scanning.join().unwrap(), Err(ScanError::Stopped)));
+                assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+            });
+        }
+    }
+    let control = Control::new();
+    control.stop();
+    assert!(matches!(scan(&Request::of(root), &control), Err(ScanError::Stopped)));
+    assert!(control.names() <= 1, "it did not begin");
+}
+
+fn keeps_to_its_budget(root: &Path) {
+    for threads in [Threads::One, Threads::Two] {
+        let request = Request { share: Some(0.1), threads, ..Request::of(root) };
+        let tree = scan(&request, &Control::new()).unwrap();
+        let share = tree.cpu.as_secs_f64() / tree.took.as_secs_f64();
+        // The last slice of each thread is not slept for.
+        assert!(share < 0.13, "{share}: {:?} in {:?}", tree.cpu, tree.took);
+        assert_eq!(tree.size(), scanned(root, 0, Threads::One).size());
+    }
+}
+
+/// Its threads are idle ones, as the kernel tells it, and it is stopped within a second all the same.
+fn runs_when_nobody_else_does(root: &Path) {
+    const SCHED_IDLE: u32 = 5;
+    let is_idle = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        // The name, in parentheses, is the 2nd field, and the policy the 41st.
+        let mut policies = stats.filter_map(|stat| {
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(38)?.parse::<u32>().ok())
+        });
+        policies.any(|policy| policy == SCHED_IDLE)
+    };
+    let control = Control::new();
+    let request = Request { idle: true, share: Some(0.05), ..Request::of(root) };
+    assert!(!is_idle());
+    thread::scope(|scope| {
+        let scanning = scope.spawn(|| scan(&request, &control));
+        while control.names() < 1000 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(is_idle());
+        let told = Instant::now();
+        control.stop();
+        scanning.join().unwrap().unwrap_err();
+        assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    });
+    assert!(!is_idle(), "nobody else has become idle");
+}
