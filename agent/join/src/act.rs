@@ -62,7 +62,8 @@ pub(crate) async fn enroll(
         // Looked at now: a volume with the data may have been mounted since the plan was made.
         fresh: spec.role == Role::Agent
             || host.meta(Path::new(ETCD_DATA)).await?.is_none()
-            || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
+            || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some()
+            || host.meta(Path::new(GAVE_WAY)).await?.is_some(),
         labels: Labels(labels.clone()),
         taints: spec.taints.clone(),
         versions: versions(spec),
@@ -234,16 +235,17 @@ pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError
 }
 
 /// Stops K3s and forgets what the servers gave: another machine has the name, and two kubelets would fight over one
-/// Node. It asks again as a machine that comes in, and waits for as long as the other one lives.
+/// Node. It asks again as a machine that comes in, and waits for as long as the other one lives. K3s stops last: whoever
+/// was interrupted finds it running.
 pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> Result<(), PortError> {
     host.write(Path::new(GAVE_WAY), b"", 0o600).await?;
-    stop(spec, host).await?;
     let at = host.clock().await?.uptime;
     let code = Code::ClaimedElsewhere.to_string();
     write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
-    host.remove(Path::new(TOKEN)).await?;
-    host.remove(Path::new(SAID)).await?;
-    host.remove(Path::new(ENROLLED)).await
+    for file in [TOKEN, SAID, ENROLLED] {
+        host.remove(Path::new(file)).await?;
+    }
+    stop(spec, host).await
 }
 
 /// Gives the name back. What the servers gave is forgotten last: until then it is asked again.

@@ -1,5 +1,6 @@
 //! The plan: ask until let in, ask again when that is worth nothing any more, and ask for what only servers may do.
 
+mod gone;
 mod leave;
 mod own;
 
@@ -33,6 +34,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         leave::plan(spec, facts, left, now, &mut plan);
         return plan;
     }
+    if spec.role == Role::Server {
+        gone::watch(facts, now, &mut plan);
+    }
     if facts.held {
         plan.step(ITEM, Action::Release, "it is to be in its cluster again");
     }
@@ -40,6 +44,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         if let Err(none) = &facts.ticket {
             no_ticket("let nodes in", none, &mut plan);
         }
+        gone::founder(facts, &mut plan);
         return plan;
     }
     match &facts.key {
@@ -83,26 +88,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         plan.state("k3s-founds", "yes");
         return plan;
     }
-    // Another machine came in under its name while this one was cut off.
-    if !server
-        && enrolled.is_some()
-        && let Some((code, message)) = facts.said.as_ref().and_then(|said| said.refused.as_ref())
-        && code == Code::ClaimedElsewhere.as_str()
-    {
-        plan.step(ITEM, Action::GiveWay { message: message.clone() }, message.clone());
-        return plan;
-    }
-    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand.
-    let alive = [Code::NodeIsAlive.as_str(), Code::ClaimedElsewhere.as_str()];
-    if !server
-        && enrolled.is_none()
-        && facts.joined
-        && !facts.down
-        && !facts.stopping
-        && let Some(last) = facts.last.as_ref().filter(|last| alive.contains(&last.code.as_str()))
-    {
-        let message = format!("{}; the K3s that runs here as {name} came in without this machine's key", last.message);
-        plan.step(ITEM, Action::GiveWay { message: message.clone() }, message);
+    if let Some(why) = gone::gives_way(facts, server, enrolled.is_some(), name) {
+        plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
         return plan;
     }
     let issuers = issuers(spec, facts);
@@ -115,7 +102,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
                 && let Some(left) = (last.at + last.again).checked_sub(facts.uptime).filter(|left| *left > 0)
             {
                 plan.waits.push(
-                    Wait::new(ITEM, LET_IN, because(spec, last, facts.uptime))
+                    Wait::new(ITEM, LET_IN, because(spec, last, facts))
                         .deadline(patience(&last.code), hint(&last.code, name))
                         .poll(Duration::from_secs(left)),
                 );
@@ -186,7 +173,7 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
 
 /// Whether a server founds the cluster: it may, and none of the others has answered for so long.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    let (Some(wait), Some(last)) = (spec.spec.init, &facts.last) else { return false };
+    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.gave_way) else { return false };
     let since = last.silent_since.filter(|_| last.code == NO_ANSWER);
     let over = since.is_some_and(|since| facts.uptime.saturating_sub(since) >= wait.duration().as_secs());
     if over {
@@ -196,10 +183,10 @@ fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
     over
 }
 
-fn because(spec: &Join, last: &Last, uptime: u64) -> String {
-    match (spec.spec.init, last.silent_since) {
+fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
+    match (spec.spec.init.filter(|_| !facts.gave_way), last.silent_since) {
         (Some(wait), Some(since)) => {
-            let left = wait.duration().as_secs().saturating_sub(uptime.saturating_sub(since));
+            let left = wait.duration().as_secs().saturating_sub(facts.uptime.saturating_sub(since));
             format!("{}; it founds a cluster if nobody answers for {left} s more", last.message)
         }
         _ => last.message.clone(),
@@ -226,7 +213,8 @@ fn agree(spec: &Join, facts: &Facts, enrolled: &Enrolled, plan: &mut Plan<Action
     all.is_empty() || facts.joined
 }
 
-/// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back.
+/// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up
+/// before learns by the same answer that its name is another machine's.
 fn turn(facts: &Facts, name: &str, issuers: &[String], plan: &mut Plan<Action>) {
     if facts.node.is_some() {
         return;

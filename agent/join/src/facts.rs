@@ -1,7 +1,7 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
     SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
@@ -57,8 +57,10 @@ pub struct Facts {
     pub said: Option<Said>,
     /// How many seconds this machine's clock is ahead of the servers', as far as they told.
     pub ahead: i64,
-    /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data.
+    /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data, and is a member still.
     pub joined: bool,
+    /// Bowline stopped K3s because another machine has the name.
+    pub gave_way: bool,
     /// It was told to leave.
     pub leaving: Option<Left>,
     /// Nothing starts K3s as long as it was.
@@ -93,9 +95,10 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let removed = there(K3S_ETCD_TOMBSTONE).await?;
+    let gave_way = there(GAVE_WAY).await?;
     let (joined, kubeconfig) = match spec.role {
         Role::Agent => (there(KUBELET_CERTIFICATE).await?, k3s_kubelet_kubeconfig()),
-        Role::Server => (there(ETCD_DATA).await? && !removed, k3s_admin_kubeconfig()),
+        Role::Server => (there(ETCD_DATA).await? && !removed && !gave_way, k3s_admin_kubeconfig()),
     };
     let unit = host.unit(service(spec.role)).await?;
     let node = match host.meta(&kubeconfig).await? {
@@ -120,6 +123,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         said: read(host, SAID).await?,
         ahead: read::<Told>(host, SERVERS_CLOCK).await?.map_or(0, |told| told.ahead(&clock)),
         joined,
+        gave_way,
         leaving: leaving(host).await?,
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,

@@ -26,8 +26,9 @@ pub const LAST: &str = "/run/bowline/enroll.json";
 pub const SAID: &str = "/run/bowline/node.json";
 /// What the servers' clock said ([`Told`]), until the next boot.
 pub const SERVERS_CLOCK: &str = "/run/bowline/servers-clock.json";
-/// That Bowline stopped K3s because another machine has the name; until the next boot.
-pub const GAVE_WAY: &str = "/run/bowline/gave-way";
+/// That Bowline stopped K3s because another machine has the name; until the servers let this one in. A server that was
+/// replaced must know it after a boot, too: its data are those of no member of the cluster, and it founds no other.
+pub const GAVE_WAY: &str = "/var/lib/bowline/gave-way";
 /// K3s's own node password.
 pub const PASSWORD: &str = "/etc/rancher/node/password";
 /// The kubelet's certificate: K3s makes it when it has come in.

@@ -7,6 +7,7 @@ use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
+mod gone;
 mod own;
 
 fn settings(text: String) -> bowline_settings::Settings {
@@ -50,6 +51,7 @@ fn facts() -> Facts {
         said: None,
         ahead: 0,
         joined: false,
+        gave_way: false,
         leaving: None,
         held: false,
         removed: false,
@@ -312,19 +314,6 @@ fn an_agent_whose_node_was_deleted_asks_whether_its_name_is_still_its_own() {
         plan(&agent, &Facts { said: said(asked, Some(("revoked", "kafka-0 was revoked"))), ..inside() }, &now);
     assert!(revoked.steps.is_empty() && !revoked.conditions.contains_key("claim"), "{revoked:?}");
     assert!(revoked.refusals[0].why.contains("was revoked"), "{revoked:?}");
-}
-
-#[test]
-fn an_agent_whose_name_is_another_machines_gives_way() {
-    let mut agent = spec("");
-    agent.role = Role::Agent;
-    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
-    let words = "the name kafka-0 is held as agent by machine ab12 from 10.0.1.20, not by this one";
-    let cut_off = Facts { said: said("x", Some(("claimed-elsewhere", words))), ..inside() };
-    let gives_way = plan(&agent, &cut_off, &now);
-    assert_eq!(steps(&gives_way), ["give way"]);
-    assert_eq!(gives_way.steps[0].why, words);
-    assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an agent asks for, and when it gives way to its own K3s.
+//! What an agent asks for its own Node.
 
 use super::*;
 use bowline_enroll::wire::Cut;
@@ -30,23 +30,4 @@ fn persistent_volumes_are_asked_for_and_asked_for_again_while_they_are_not_given
     assert_eq!(steps(&later), ["node"], "the rule may be another one by now");
     let given = plan(&agent, &Facts { said: told(90).map(|said| Said { cut: Vec::new(), ..said }), ..node }, &there);
     assert!(given.steps.is_empty() && given.waits.is_empty(), "{given:?}");
-}
-
-/// Bowline was purged and installed again, or K3s was there before it: this machine is the one that is in its own way.
-#[test]
-fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
-    let agent = Join { role: Role::Agent, ..spec("") };
-    let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
-    let last = Last { code: "node-is-alive".into(), message, at: 99, again: 4, silent_since: None };
-    let stood = Facts { last: Some(last), joined: true, ..facts() };
-    let stops = plan(&agent, &stood, &now());
-    assert_eq!(steps(&stops), ["give way"]);
-    assert!(stops.steps[0].why.contains("the K3s that runs here as control-2"), "{}", stops.steps[0].why);
-    let down = plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now());
-    assert_eq!(steps(&down), ["enroll"], "it asks until its Lease stands still");
-    // It takes its time to stop: nothing is done again meanwhile, nor is the message made longer.
-    let stopping = plan(&agent, &Facts { stopping: true, ..stood.clone() }, &now());
-    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == LET_IN, "{stopping:?}");
-    let new = plan(&agent, &Facts { joined: false, uptime: 103, ..stood }, &now());
-    assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
 }

@@ -1,0 +1,72 @@
+//! A machine that was only cut off, and whose name is another's by now, stops its K3s, says why, and touches nothing else
+//! (enrolment contract, "The same name again").
+
+use super::ITEM;
+use crate::Action;
+use crate::facts::Facts;
+use crate::files::GAVE_WAY;
+use bowline_engine::{Conditions, Plan, Wait};
+use bowline_enroll::Code;
+use std::time::Duration;
+
+/// How often a server whose API does not answer looks whether it was taken out of etcd.
+const OFTEN: Duration = Duration::from_secs(5);
+
+/// Looks often while the API of a member does not answer: nobody tells when K3s finds out that it is none any more.
+pub(super) fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+    // `cluster` states this one when the API has told of the Node.
+    let answers = now.get("node").is_some();
+    if facts.joined && !answers && !facts.down && !facts.stopping {
+        let wait = Wait::new("join/member", "the API of this server to answer", "it may be no member of etcd any more");
+        plan.waits.push(wait.poll(OFTEN));
+    }
+}
+
+/// Why K3s stops, when the servers do not give this machine its name.
+pub(super) fn gives_way(facts: &Facts, server: bool, enrolled: bool, name: &str) -> Option<String> {
+    // Another machine came in under its name while this one was cut off.
+    let said = facts.said.as_ref().and_then(|said| said.refused.as_ref());
+    if let Some((_, message)) = said.filter(|(code, _)| enrolled && code == Code::ClaimedElsewhere.as_str()) {
+        return Some(message.clone());
+    }
+    let alive = [Code::NodeIsAlive.as_str(), Code::ClaimedElsewhere.as_str()];
+    let last = facts.last.as_ref().filter(|last| alive.contains(&last.code.as_str()))?;
+    if facts.down || facts.stopping {
+        return None;
+    }
+    if server {
+        // A K3s that was taken out runs on and does nothing; but its kubelet keeps the Node of its successor alive.
+        let out = facts.removed || facts.gave_way;
+        return out.then(|| format!("{}; this one was taken out of etcd", last.message));
+    }
+    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand.
+    let own = facts.joined && !enrolled;
+    own.then(|| format!("{}; the K3s that runs here as {name} came in without this machine's key", last.message))
+}
+
+/// A server that has nobody to ask, and was taken out of etcd. Started again, K3s would begin a second cluster with the same
+/// authorities: it is stopped, and stays so.
+pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
+    if !(facts.removed || facts.gave_way) {
+        return;
+    }
+    // Whoever looks after K3s and its Node has nothing to do here.
+    plan.state("leaving", "yes");
+    let why = "its Node was deleted, or is another machine's, and its member was taken out of etcd";
+    if facts.stopping {
+        let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");
+        plan.waits.push(wait.poll(Duration::from_secs(2)));
+    } else if !(facts.down && facts.gave_way) {
+        plan.step(ITEM, Action::GiveWay { message: why.into() }, format!("{why}: it would begin a second cluster"));
+    } else {
+        plan.refuse(
+            ITEM,
+            "be a server of the cluster",
+            why,
+            format!(
+                "set `servers` in [cluster] to the others: it asks them to be let in; or, to begin another cluster here, run \
+                 `k3s-uninstall.sh` and `rm {GAVE_WAY}`"
+            ),
+        );
+    }
+}

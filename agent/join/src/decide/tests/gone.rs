@@ -1,0 +1,110 @@
+//! Machines whose name is another's by now.
+
+use super::*;
+
+#[test]
+fn an_agent_whose_name_is_another_machines_gives_way() {
+    let mut agent = spec("");
+    agent.role = Role::Agent;
+    let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
+    let words = "the name kafka-0 is held as agent by machine ab12 from 10.0.1.20, not by this one";
+    let cut_off = Facts { said: said("x", Some(("claimed-elsewhere", words))), ..inside() };
+    let gives_way = plan(&agent, &cut_off, &now);
+    assert_eq!(steps(&gives_way), ["give way"]);
+    assert_eq!(gives_way.steps[0].why, words);
+    assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
+}
+
+/// Bowline was purged and installed again, or K3s was there before it: this machine is the one that is in its own way.
+#[test]
+fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
+    let agent = Join { role: Role::Agent, ..spec("") };
+    let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
+    let last = Last { code: "node-is-alive".into(), message, at: 99, again: 4, silent_since: None };
+    let stood = Facts { last: Some(last), joined: true, ..facts() };
+    let stops = plan(&agent, &stood, &now());
+    assert_eq!(steps(&stops), ["give way"]);
+    assert!(stops.steps[0].why.contains("the K3s that runs here as control-2"), "{}", stops.steps[0].why);
+    let down = plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now());
+    assert_eq!(steps(&down), ["enroll"], "it asks until its Lease stands still");
+    // It takes its time to stop: nothing is done again meanwhile, nor is the message made longer.
+    let stopping = plan(&agent, &Facts { stopping: true, ..stood.clone() }, &now());
+    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == LET_IN, "{stopping:?}");
+    let new = plan(&agent, &Facts { joined: false, uptime: 103, ..stood }, &now());
+    assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
+}
+
+fn refused(code: &str) -> Option<Last> {
+    let message = "10.0.1.10:7470 says: the node control-2 may be alive".to_string();
+    Some(Last { code: code.into(), message, at: 99, again: 4, silent_since: None })
+}
+
+#[test]
+fn a_server_whose_name_is_another_machines_gives_way() {
+    let words = "the name control-2 is held as server by machine ab12 from 10.0.1.13, not by this one";
+    let member = Facts { joined: true, ..let_in(facts()) };
+    let gives_way = plan(&spec(""), &Facts { said: said("", Some(("claimed-elsewhere", words))), ..member }, &now());
+    assert_eq!(steps(&gives_way), ["give way"]);
+    assert_eq!(gives_way.steps[0].why, words);
+    assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
+
+    // Its K3s has noticed first, and the servers were asked whether it may join anew.
+    for facts in [let_in(facts()), facts()] {
+        let out = Facts { removed: true, last: refused("node-is-alive"), ..facts };
+        let gives_way = plan(&spec(""), &out, &now());
+        assert_eq!(steps(&gives_way), ["give way"]);
+        assert!(gives_way.steps[0].why.ends_with("may be alive; this one was taken out of etcd"), "{gives_way:?}");
+        let stopping = plan(&spec(""), &Facts { stopping: true, ..out.clone() }, &now());
+        assert!(!steps(&stopping).contains(&"give way"), "{stopping:?}");
+        // Nobody has its name: it joins anew.
+        let waits = plan(&spec(""), &Facts { last: refused("busy"), ..out }, &now());
+        assert!(!steps(&waits).contains(&"give way"), "{waits:?}");
+    }
+}
+
+#[test]
+fn a_server_that_gave_way_asks_and_founds_nothing_whatever_data_it_has() {
+    let spec = spec("init = true\ninit-wait = \"60s\"\n");
+    let gave_way = Facts { gave_way: true, down: true, last: silent(0), uptime: 10_000, ..facts() };
+    let asks = plan(&spec, &gave_way, &now());
+    assert_eq!(steps(&asks), ["enroll"]);
+    assert!(!asks.conditions.contains_key("k3s-founds"), "{asks:?}");
+    let waits = plan(&spec, &Facts { uptime: 99, ..gave_way.clone() }, &now());
+    assert!(!waits.waits[0].why.contains("founds"), "{:?}", waits.waits);
+    // Somebody starts its K3s.
+    let runs = plan(&spec, &Facts { down: false, last: refused("claimed-elsewhere"), ..gave_way }, &now());
+    assert_eq!(steps(&runs), ["give way"]);
+}
+
+#[test]
+fn a_founder_that_was_taken_out_of_etcd_begins_no_second_cluster() {
+    let mut founder = spec("");
+    founder.spec.servers.clear();
+    let out = Facts { removed: true, ..facts() };
+    let stops = plan(&founder, &out, &now());
+    assert_eq!(steps(&stops), ["give way"]);
+    assert_eq!(stops.conditions["leaving"], "yes", "nobody starts K3s again");
+    let stopping = plan(&founder, &Facts { stopping: true, ..out.clone() }, &now());
+    assert!(steps(&stopping).is_empty() && stopping.waits[0].what == "K3s to have stopped", "{stopping:?}");
+    for removed in [true, false] {
+        let stays = plan(&founder, &Facts { gave_way: true, down: true, removed, ..out.clone() }, &now());
+        assert!(steps(&stays).is_empty() && stays.conditions["leaving"] == "yes", "{stays:?}");
+        assert!(stays.refusals[0].hint.contains("set `servers`"), "{stays:?}");
+    }
+}
+
+#[test]
+fn a_member_whose_api_is_silent_looks_often_whether_it_was_taken_out() {
+    let mut founder = spec("");
+    founder.spec.servers.clear();
+    let member = Facts { joined: true, ..facts() };
+    for spec in [spec(""), founder] {
+        let silent = plan(&spec, &member, &now());
+        assert_eq!(silent.waits[0].poll, Some(Duration::from_secs(5)));
+        let down = plan(&spec, &Facts { down: true, ..member.clone() }, &now());
+        assert!(down.waits.is_empty(), "{down:?}");
+        let [name, address, node] = [("name", "control-2"), ("address", "10.0.1.11"), ("node", "ready")];
+        let well = plan(&spec, &member, &Conditions::from_pairs([name, address, node]));
+        assert!(well.waits.is_empty(), "{well:?}");
+    }
+}
