@@ -46,7 +46,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>,
         acts.push(end);
         return acts;
     }
-    if is_gone_for_long(name, claim.value.role, facts, remove_gone_after) && claim.value.node_uid.is_some() {
+    if remove_gone_after.is_some_and(|after| is_due(name, facts, after)) {
         match &facts.node {
             Some(node) if node.value.deleting => {}
             Some(node) => acts.push(Act::delete_node(name, node)),
@@ -131,11 +131,13 @@ pub fn turn(own: &NodeName, facts: &Facts) -> Option<Act> {
     member.then(|| Act::ReleaseJoin { resource_version: join.resource_version.clone() })
 }
 
-fn is_gone_for_long(name: &NodeName, role: Role, facts: &Facts, after: Option<Duration>) -> bool {
-    let still = after.is_some_and(|after| facts.lease_still_for >= after);
+/// Whether a machine that was a Node has been silent for so long that its Node, or what is left of it, is to be removed.
+pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
+    let Some(claim) = facts.claim.as_ref().map(|claim| &claim.value) else { return false };
+    let was = claim.node_uid.is_some() && claim.revoked.is_none();
     let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
-    let quorum = role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
-    still && silent && quorum
+    let quorum = claim.role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
+    was && facts.lease_still_for >= after && silent && quorum
 }
 
 /// The claim of this server itself, which nobody let in: it founded the cluster, or had it before it had a cluster

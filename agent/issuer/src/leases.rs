@@ -19,9 +19,9 @@ pub(crate) struct Still {
     pub(crate) watched: Duration,
 }
 
-/// What was seen of each Lease, and since when.
+/// What was seen of each Lease, and since when; and whose Nodes are due to be removed, and since when.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(HashMap<String, Seen>);
+pub(crate) struct Leases(HashMap<String, Seen>, HashMap<String, Instant>);
 
 #[derive(Debug)]
 struct Seen {
@@ -51,9 +51,20 @@ impl Leases {
         Still { since: now.saturating_duration_since(seen.since), watched: seen.watched }
     }
 
+    /// Notes whether the Node of this name is due to be removed, and tells for how long it has been. Between two looks the
+    /// API may have been away without anybody noticing: right after that every Lease stands still, and every Node is silent.
+    pub(crate) fn due(&mut self, name: &str, due: bool, now: Instant) -> Duration {
+        if !due {
+            self.1.remove(name);
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(*self.1.entry(name.to_owned()).or_insert(now))
+    }
+
     /// The API did not answer: whoever could not renew its Lease meanwhile is watched anew.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
+        self.1.clear();
     }
 }
 
@@ -75,6 +86,18 @@ mod tests {
         assert_eq!(leases.look("b", None, at(31)), still(0, 0));
         leases.forget();
         assert_eq!(leases.look("a", None, at(32)), still(0, 0));
+    }
+
+    #[test]
+    fn who_is_due_is_due_since_the_first_look_that_saw_it() {
+        let (mut leases, begin) = (Leases::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(leases.due("a", true, at(0)), Duration::ZERO);
+        assert_eq!(leases.due("a", true, at(60)), Duration::from_secs(60));
+        assert_eq!(leases.due("a", false, at(61)), Duration::ZERO);
+        assert_eq!(leases.due("a", true, at(70)), Duration::ZERO);
+        leases.forget();
+        assert_eq!(leases.due("a", true, at(200)), Duration::ZERO);
     }
 
     #[test]

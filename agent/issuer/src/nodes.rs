@@ -172,9 +172,11 @@ pub async fn revoke(
 
 /// Deletes every bootstrap token of a name, also one that somebody wrote a strange expiry into.
 async fn delete_tokens(objects: &dyn Objects, name: &NodeName) -> Result<usize, PortError> {
-    let list = objects.get(&format!("{SECRETS}?labelSelector={NODE_LABEL}%3D{name}")).await?;
+    let path = format!("{SECRETS}?labelSelector={NODE_LABEL}%3D{name}");
+    let list = objects.get(&path).await?;
     let mut count = 0;
-    for secret in items(list.as_ref()).filter(|secret| secret["type"] == "bootstrap.kubernetes.io/token") {
+    let is_token = |secret: &&serde_json::Value| secret["type"] == "bootstrap.kubernetes.io/token";
+    for secret in items(&path, list.as_ref())?.iter().filter(is_token) {
         let text = |key: &str| secret["metadata"][key].as_str().map(String::from);
         let (Some(object), Some(uid)) = (text("name"), text("uid")) else { continue };
         acts::act(objects, &Act::DeleteToken { object, uid }).await?;

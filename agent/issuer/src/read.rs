@@ -67,6 +67,8 @@ pub(crate) async fn facts(
         join,
     );
     let (claim, node, lease, password, tokens, servers, join) = all.inspect_err(|_| forget(leases))?;
+    let lists = items(&tokens_path, tokens.as_ref()).and_then(|t| Ok((t, items(&servers_path, servers.as_ref())?)));
+    let (tokens, servers) = lists.inspect_err(|_| forget(leases))?;
     // Monotonic, and in tests as fast as they like.
     let now = Instant::now().into_std();
     let look = |key: &str, lease: Option<&Value>| {
@@ -74,9 +76,10 @@ pub(crate) async fn facts(
     };
     let Still { since, watched } = look(name.as_str(), lease.as_ref());
     let mut cluster = Servers::new(own);
-    items(servers.as_ref()).for_each(|server| cluster.see(server));
+    servers.iter().for_each(|server| cluster.see(server));
     let claim = claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?;
-    let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), wishes).await?;
+    let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), wishes).await;
+    let persistent = persistent.inspect_err(|_| forget(leases))?;
     Ok(Facts {
         claim,
         persistent,
@@ -84,7 +87,7 @@ pub(crate) async fn facts(
         lease_still_for: since,
         lease_watched_for: watched,
         password: password.as_ref().map(|p| read(p, decoded(&p["data"]["hash"]).unwrap_or_default())),
-        tokens: items(tokens.as_ref()).filter_map(read_token).collect(),
+        tokens: tokens.iter().filter_map(read_token).collect(),
         join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)).since)),
         cluster: cluster.cluster(),
         now: unix,
@@ -181,7 +184,7 @@ pub(crate) async fn each(objects: &dyn Objects, path: &str, mut show: impl FnMut
     let mut next = String::new();
     for _ in 0..PAGES {
         let page = objects.get(&format!("{path}{join}limit={PAGE}{next}")).await?;
-        items(page.as_ref()).for_each(&mut show);
+        items(path, page.as_ref())?.iter().for_each(&mut show);
         let token = page.as_ref().and_then(|page| page["metadata"]["continue"].as_str());
         match token.filter(|token| !token.is_empty()) {
             Some(token) => next = format!("&continue={token}"),
@@ -191,6 +194,12 @@ pub(crate) async fn each(objects: &dyn Objects, path: &str, mut show: impl FnMut
     Err(PortError::new(ErrorKind::Invalid, format!("{path} has no end")))
 }
 
-pub(crate) fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
-    list.and_then(|list| list["items"].as_array()).into_iter().flatten()
+/// What a collection has. The API has every collection, also an empty one: an answer without is none, and nothing may be
+/// concluded from it, least of all that what it should show is gone.
+pub(crate) fn items<'a>(path: &str, list: Option<&'a Value>) -> Result<&'a [Value], PortError> {
+    let items = list.and_then(|list| list["items"].as_array()).map(Vec::as_slice);
+    items.ok_or_else(|| {
+        let path = path.split('?').next().unwrap_or(path);
+        PortError::new(ErrorKind::Unreachable, format!("reading {path}: the answer is no list"))
+    })
 }

@@ -13,6 +13,8 @@ use bowline_enroll::{NodeName, Role, sweep};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// When to sweep again, as long as nobody asks for anything.
@@ -138,7 +140,7 @@ impl<O: Objects> Issuer<O> {
         let (.., join) = read.inspect_err(|_| read::forget(&self.leases.0))?;
         let now = Instant::now().into_std();
         let persistent = self.volumes(claims.values().map(|claim| &claim.value)).await?;
-        let mut watched = self.leases.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut watched = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
@@ -148,14 +150,23 @@ impl<O: Objects> Issuer<O> {
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.
     fn wanted(&self, name: &NodeName, facts: &Facts, keys: &[String]) -> Vec<bowline_enroll::Act> {
-        let after = self.settings.remove_gone_after.map(|span| span.duration());
-        let acts = sweep::name(name, facts, after, keys);
+        let acts = sweep::name(name, facts, self.removes_after(name, facts), keys);
         if !acts.is_empty() {
             return acts;
         }
         let mut acts = sweep::granted(name, facts, &self.settings.allow);
         acts.extend(sweep::persistent_volumes(facts, &self.settings.allow));
         acts
+    }
+
+    /// After how long silence the Node of this name is removed; `None`: not now. It has to be due at two looks, between which
+    /// a machine that lives has the time to renew its Lease.
+    fn removes_after(&self, name: &NodeName, facts: &Facts) -> Option<Duration> {
+        let after = self.settings.remove_gone_after?.duration();
+        let due = sweep::is_due(name, facts, after);
+        let mut leases = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = leases.due(name.as_str(), due, Instant::now().into_std());
+        (due && since >= self.settings.grace.duration()).then_some(after)
     }
 
     /// Cleans up about one name, from a look of its own; again when something moved in between, be it by its own acts.

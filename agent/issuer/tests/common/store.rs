@@ -17,6 +17,10 @@ pub(crate) enum Fault {
     Refused(usize),
     /// It is carried out, and nobody hears of it.
     AnswerLost(usize),
+    /// A read of a collection is answered by something else.
+    NoList(usize),
+    /// A read of a collection is answered as if there were no such collection.
+    NoCollection(usize),
 }
 
 /// One store; a clone is another client of the same.
@@ -172,7 +176,13 @@ impl Objects for Store {
     fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
         Box::pin(self.call(|inner| {
             inner.reads += 1;
-            Ok(inner.get(path))
+            let found = inner.get(path);
+            let is_list = found.as_ref().is_some_and(|found| found["items"].is_array());
+            Ok(match inner.fault {
+                Some(Fault::NoList(at)) if is_list && at == inner.calls => Some(json!({ "kind": "Status" })),
+                Some(Fault::NoCollection(at)) if is_list && at == inner.calls => None,
+                _ => found,
+            })
         }))
     }
 

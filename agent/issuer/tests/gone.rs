@@ -1,0 +1,166 @@
+//! `remove-gone-after`: the Node of a machine that is silent for long goes. Nothing is concluded from reads that fail, or that
+//! answer only in part.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
+
+mod common;
+
+use bowline_enroll::Role;
+use bowline_issuer::{Issuer, Rest};
+use common::{Fault, Machine, NOW, Store, issuer_with};
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::advance;
+
+const CLAIM: &str = "/api/v1/namespaces/bowline/configmaps/claim.kafka-0";
+const NODE: &str = "/api/v1/nodes/kafka-0";
+const PASSWORD: &str = "/api/v1/namespaces/kube-system/secrets/kafka-0.node-password.k3s";
+const HOUR: Duration = Duration::from_secs(3600);
+/// Between two looks, while somebody is silent.
+const SOON: Duration = Duration::from_secs(300);
+
+fn issuer(store: &Store) -> Issuer<Store> {
+    issuer_with(store, |mut settings| {
+        settings.remove_gone_after = Some("1h".parse().unwrap());
+        settings
+    })
+}
+
+async fn sweep(issuer: &Issuer<Store>) -> Result<Rest, bowline_ports::PortError> {
+    issuer.sweep(&Machine::of(Role::Server, "control", 200).key.public(), NOW).await
+}
+
+/// Two agents that were looked at when they lived; what was written is forgotten.
+async fn two_agents(issuer: &Issuer<Store>, store: &Store) {
+    store.kubelet("control", "10.0.1.10");
+    for (name, seed) in [("kafka-0", 1), ("kafka-1", 2)] {
+        Machine::agent(name, seed).enroll_with(issuer, seed).await.unwrap();
+        store.kubelet(name, "10.0.1.20");
+    }
+    // What they were given, and what the rules grant them.
+    for _ in 0..2 {
+        sweep(issuer).await.unwrap();
+    }
+    store.writes();
+}
+
+/// The control plane has heard nothing of kafka-0 for so long; the others live.
+async fn silent_for(store: &Store, time: Duration) {
+    advance(time).await;
+    store.silent("kafka-0");
+    store.renew("kafka-1");
+    store.renew("control");
+}
+
+fn is_whole(store: &Store) -> bool {
+    [CLAIM, NODE, PASSWORD].iter().all(|path| store.at(path).is_some())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_machine_is_removed_after_its_time_and_nobody_else() {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    two_agents(&issuer, &store).await;
+    silent_for(&store, HOUR - SOON).await;
+    assert_eq!(sweep(&issuer).await.unwrap(), Rest::Soon);
+    assert!(store.writes().is_empty());
+    silent_for(&store, SOON).await;
+    sweep(&issuer).await.unwrap();
+    assert!(is_whole(&store), "it is looked at once more");
+    silent_for(&store, SOON).await;
+    sweep(&issuer).await.unwrap();
+    assert!(store.at(NODE).is_none() && store.at(CLAIM).is_some());
+    sweep(&issuer).await.unwrap();
+    assert!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none());
+    assert!(store.at("/api/v1/nodes/kafka-1").is_some() && store.at("/api/v1/nodes/control").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_removed_because_the_api_was_away_between_two_looks() {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    two_agents(&issuer, &store).await;
+    // For hours nobody could renew a Lease, and nobody looked: when it is back, all are silent.
+    advance(3 * HOUR).await;
+    for name in ["kafka-0", "kafka-1", "control"] {
+        store.silent(name);
+    }
+    sweep(&issuer).await.unwrap();
+    advance(Duration::from_secs(30)).await;
+    sweep(&issuer).await.unwrap();
+    assert!(is_whole(&store), "they have to have the time to say that they live");
+    for name in ["kafka-0", "kafka-1", "control"] {
+        store.renew(name);
+    }
+    advance(SOON).await;
+    sweep(&issuer).await.unwrap();
+    assert!(is_whole(&store) && store.at("/api/v1/nodes/kafka-1").is_some());
+}
+
+/// Every read of the sweep that would remove it fails once, in every way: then nothing is deleted, and its Lease is watched
+/// anew, or it is removed by what was read well.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_concluded_from_a_failed_or_partial_read() {
+    type Ways = [fn(usize) -> Fault; 4];
+    let ways: Ways = [Fault::Refused, Fault::AnswerLost, Fault::NoList, Fault::NoCollection];
+    let (mut stopped, mut retried) = (0, 0);
+    for at in 1..28 {
+        for way in ways {
+            let store = Store::new();
+            let issuer = issuer(&store);
+            two_agents(&issuer, &store).await;
+            silent_for(&store, HOUR).await;
+            sweep(&issuer).await.unwrap();
+            silent_for(&store, SOON).await;
+            store.writes();
+            store.fail(Some(way(at)));
+            let done = sweep(&issuer).await;
+            store.fail(None);
+            let written = store.writes();
+            assert!(written.iter().all(|write| write.ends_with("/nodes/kafka-0")), "{:?}: {written:?}", way(at));
+            if done.is_ok() {
+                assert!(store.at(NODE).is_none(), "{:?}: it was due", way(at));
+                continue;
+            }
+            if written.is_empty() {
+                assert!(is_whole(&store), "{:?}", way(at));
+                sweep(&issuer).await.unwrap();
+                if store.at(NODE).is_none() {
+                    // All was read well, and the deletion itself was refused.
+                    retried += 1;
+                    continue;
+                }
+                stopped += 1;
+                silent_for(&store, HOUR - SOON).await;
+                sweep(&issuer).await.unwrap();
+                assert!(is_whole(&store), "{:?}: watched anew", way(at));
+            }
+            assert!(store.at("/api/v1/nodes/kafka-1").is_some(), "{:?}", way(at));
+        }
+    }
+    assert_eq!(retried, 1);
+    assert!(stopped > 40, "only {stopped} of the faults hit a read");
+}
+
+/// A list that ends after its first page shows some Nodes, and the others count as gone no sooner for that.
+#[tokio::test(start_paused = true)]
+async fn who_is_on_a_page_that_does_not_come_is_not_gone() {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    two_agents(&issuer, &store).await;
+    for number in 0..6 {
+        // Before them in the list, so that theirs is another page.
+        store.kubelet(&format!("a-{number}"), "10.0.1.30");
+    }
+    advance(2 * HOUR).await;
+    for fault in 1..20 {
+        store.fail(Some(Fault::NoList(fault)));
+        let _ = sweep(&issuer).await;
+        store.fail(None);
+        advance(SOON).await;
+    }
+    assert!(is_whole(&store));
+    // And the exemptions of `only-claimed` do not shrink by it either.
+    let claim = store.at("/api/v1/namespaces/bowline/configmaps/claim.control").unwrap();
+    assert_eq!(claim["data"]["role"], json!("server"));
+}
