@@ -263,6 +263,14 @@ pub fn forgotten(node: &NodeName, wishes: &[Wish], found: &Found) -> Vec<String>
     of_node.map(|volume| volume.name.clone()).filter(|name| !wishes.iter().any(|wish| wish.name == *name)).collect()
 }
 
+/// Deletes those of a node that no claim is bound to.
+pub(crate) fn unbound(node: &NodeName, found: &Found) -> Vec<Change> {
+    let goes = |volume: &Object| {
+        volume.node.as_deref() == Some(node.as_str()) && !volume.deleting && volume.phase != Phase::Bound
+    };
+    found.volumes.iter().filter(|volume| goes(&volume.value)).map(delete).collect()
+}
+
 /// Whether another node's is for the same claim: of two, nobody could tell which data the claim gets.
 fn taken(node: &NodeName, wish: &Wish, found: &Found) -> Option<String> {
     let other =

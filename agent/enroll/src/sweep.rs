@@ -140,6 +140,22 @@ pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
     was && facts.lease_still_for >= after && silent && quorum
 }
 
+/// Persistent volumes of a machine that has left for good, or was revoked: those to which no claim is bound go. Their data
+/// stay on the disk, and a machine that comes in under the name has them made again. One that a claim is bound to stays:
+/// without it the claim would be lost for ever.
+pub fn left_volumes(name: &NodeName, facts: &Facts) -> Vec<Act> {
+    let left = match &facts.claim {
+        // A server makes its own again, for as long as it runs.
+        Some(claim) => claim.value.revoked.is_some() && (claim.value.role == Role::Agent || facts.node.is_none()),
+        // Whoever came in by hand has no claim either.
+        None => facts.node.is_none(),
+    };
+    if !left {
+        return Vec::new();
+    }
+    persistent::unbound(name, &facts.persistent).into_iter().map(Act::Persistent).collect()
+}
+
 /// The claim of this server itself, which nobody let in: it founded the cluster, or had it before it had a cluster
 /// key. None when there is nothing to write: also when another machine holds the name.
 pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> Option<Act> {

@@ -39,6 +39,7 @@ use std::time::Duration;
 pub use sweep::Rest;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+use volumes::Of;
 
 /// The journal's message id of a machine that was let in.
 pub const GRANTED: &str = "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b01";
@@ -361,7 +362,7 @@ impl<O: Objects> Issuer<O> {
 
     /// Everything about a name, read now.
     async fn facts(&self, role: Role, name: &NodeName, unix: u64, wishes: &[Wish]) -> Result<Facts, Refusal> {
-        let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, wishes).await;
+        let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, Of::Wishes(wishes)).await;
         facts.map_err(|error| {
             let hint = error.hint.as_deref().map(|hint| format!(" → {hint}")).unwrap_or_default();
             tracing::warn!("can not decide about {name}: {error}{hint}");

@@ -7,7 +7,6 @@ use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_n
 use crate::volumes;
 use bowline_enroll::claim::{COMPONENT, Claim, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
-use bowline_enroll::persistent::Wish;
 use bowline_enroll::{NodeName, Role};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
@@ -40,7 +39,7 @@ pub(crate) async fn facts(
     leases: &Mutex<Leases>,
     (role, name): (Role, &NodeName),
     unix: u64,
-    wishes: &[Wish],
+    whose: volumes::Of<'_>,
 ) -> Result<Facts, PortError> {
     let claim_path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", Claim::object_name(name));
     let node_path = format!("{NODES}/{name}");
@@ -78,7 +77,7 @@ pub(crate) async fn facts(
     let mut cluster = Servers::new(own);
     servers.iter().for_each(|server| cluster.see(server));
     let claim = claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?;
-    let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), wishes).await;
+    let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), whose).await;
     let persistent = persistent.inspect_err(|_| forget(leases))?;
     Ok(Facts {
         claim,

@@ -4,7 +4,7 @@ use crate::acts::SECRETS;
 use crate::leases::Still;
 use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
 use crate::read::{self, JOIN_LEASE, LEASES, claims_path, each};
-use crate::{Issuer, LOOKS, policy};
+use crate::{Issuer, LOOKS, policy, volumes};
 use bowline_enroll::claim::{Claim, MANAGED_BY};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Token};
 use bowline_enroll::key::PublicKey;
@@ -59,10 +59,11 @@ impl Overview {
         }
     }
 
-    /// Whoever has a claim, or a token that outlived it.
+    /// Whoever has a claim, or a token or a persistent volume that outlived it.
     fn names(&self) -> BTreeSet<NodeName> {
-        let tokens = self.tokens.keys().filter_map(|name| NodeName::new(name).ok());
-        self.claims.keys().cloned().chain(tokens).collect()
+        let volumes = self.persistent.volumes.iter().filter_map(|volume| volume.value.node.as_ref());
+        let others = self.tokens.keys().chain(volumes).filter_map(|name| NodeName::new(name).ok());
+        self.claims.keys().cloned().chain(others).collect()
     }
 }
 
@@ -136,10 +137,11 @@ impl<O: Objects> Issuer<O> {
                 leases.insert(name(object), read::version(object));
             }),
             self.objects.get(JOIN_LEASE),
+            volumes::managed(&self.objects),
         );
-        let (.., join) = read.inspect_err(|_| read::forget(&self.leases.0))?;
+        let (.., join, persistent) = read.inspect_err(|_| read::forget(&self.leases.0))?;
         let now = Instant::now().into_std();
-        let persistent = self.volumes(claims.values().map(|claim| &claim.value)).await?;
+        self.remember(claims.values().map(|claim| &claim.value));
         let mut watched = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
@@ -156,6 +158,7 @@ impl<O: Objects> Issuer<O> {
         }
         let mut acts = sweep::granted(name, facts, &self.settings.allow);
         acts.extend(sweep::persistent_volumes(facts, &self.settings.allow));
+        acts.extend(sweep::left_volumes(name, facts));
         acts
     }
 
@@ -173,7 +176,7 @@ impl<O: Objects> Issuer<O> {
     pub(crate) async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
-            let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, &[]).await?;
+            let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
             result = self.all(&self.wanted(who.1, &facts, keys)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

@@ -10,11 +10,22 @@ use bowline_ports::{Objects, PortError};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+/// Whose volumes a decision is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Of<'a> {
+    /// Those that a node wishes for now, or did.
+    Wishes(&'a [Wish]),
+    /// Also those of a machine that is no more.
+    Anybody,
+}
+
 /// Everything about the volumes that a node wishes for, did, or has left.
-pub(crate) async fn of(objects: &dyn Objects, claim: Option<&Claim>, wishes: &[Wish]) -> Result<Found, PortError> {
-    if wishes.is_empty() && claim.is_none_or(has_none) {
-        return Ok(Found::default());
-    }
+pub(crate) async fn of(objects: &dyn Objects, claim: Option<&Claim>, whose: Of<'_>) -> Result<Found, PortError> {
+    let wishes = match whose {
+        Of::Wishes(wishes) if wishes.is_empty() && claim.is_none_or(has_none) => return Ok(Found::default()),
+        Of::Wishes(wishes) => wishes,
+        Of::Anybody => &[],
+    };
     let mut found = managed(objects).await?;
     let mut classes = BTreeSet::new();
     for wish in wishes.iter().chain(claim.iter().flat_map(|claim| &claim.persistent)) {
@@ -32,7 +43,7 @@ pub(crate) async fn of(objects: &dyn Objects, claim: Option<&Claim>, wishes: &[W
     Ok(found)
 }
 
-async fn managed(objects: &dyn Objects) -> Result<Found, PortError> {
+pub(crate) async fn managed(objects: &dyn Objects) -> Result<Found, PortError> {
     let mut found = Found::default();
     each(objects, &persistent::managed(), |object| found.volumes.push(read_volume(object))).await?;
     Ok(found)
@@ -43,12 +54,10 @@ fn has_none(claim: &Claim) -> bool {
 }
 
 impl<O: Objects> Issuer<O> {
-    /// Those of all nodes, where there are some to look after; and remembers whose.
-    pub(crate) async fn volumes(&self, claims: impl Iterator<Item = &Claim>) -> Result<Found, PortError> {
+    /// Remembers whose are to be looked after.
+    pub(crate) fn remember<'a>(&self, claims: impl Iterator<Item = &'a Claim>) {
         let kept: Vec<Claim> = claims.filter(|claim| !has_none(claim)).cloned().collect();
-        let none = kept.is_empty();
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        if none { Ok(Found::default()) } else { managed(&self.objects).await }
     }
 
     /// Whether there are volumes to look after.

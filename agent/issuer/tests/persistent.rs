@@ -120,9 +120,72 @@ async fn what_left_the_settings_goes_once_no_claim_has_it() {
 async fn what_somebody_else_made_is_left_alone() {
     let (store, machine, _) = a_node("kafka/data-kafka-0").await;
     store.change(VOLUME, |volume| volume["metadata"]["labels"]["bowline/node"] = "kafka-1".into());
+    store.kubelet("kafka-1", "10.0.1.21");
     let before = store.at(VOLUME);
     let answer = machine.node(&issuer(&store), Phase::Settled).await.unwrap();
     assert!(why(&answer).contains("the node kafka-1's"));
     sweep(&store).await;
     assert_eq!(store.at(VOLUME), before);
+}
+
+#[tokio::test]
+async fn of_a_machine_that_left_those_without_a_claim_go_and_a_bound_one_waits_for_it() {
+    for (phase, stays) in [("Available", false), ("Released", false), ("Bound", true)] {
+        let (store, machine, _) = a_node("kafka/data-kafka-0").await;
+        store.change(VOLUME, |volume| volume["status"]["phase"] = phase.into());
+        let issuer = issuer(&store);
+        while machine.leaving().to(&issuer).await.status != 200 {}
+        assert!(store.at(VOLUME).is_some(), "nobody waits for it");
+        sweep(&store).await;
+        assert_eq!(store.at(VOLUME).is_some(), stays, "{phase}");
+        store.writes();
+        sweep(&store).await;
+        assert_eq!(store.writes(), [""; 0], "{phase}");
+        // It is back: what it has is the old one, or made anew.
+        let uid = store.at(VOLUME).map(|volume| volume["metadata"]["uid"].clone());
+        machine.enroll(&issuer).await.unwrap();
+        store.kubelet("kafka-0", "10.0.1.20");
+        assert_eq!(machine.node(&issuer, Phase::Settled).await.unwrap().cut, [], "{phase}");
+        let now = store.at(VOLUME).unwrap();
+        assert!(uid.is_none_or(|uid| uid == now["metadata"]["uid"]));
+        assert_eq!(now["spec"]["claimRef"]["name"], "data-kafka-0");
+    }
+}
+
+#[tokio::test]
+async fn one_that_outlived_its_machine_goes_when_its_claim_does() {
+    let (store, machine, _) = a_node("kafka/data-kafka-0").await;
+    store.change(VOLUME, |volume| volume["status"]["phase"] = "Bound".into());
+    while machine.leaving().to(&issuer(&store)).await.status != 200 {}
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_some());
+    store.change(VOLUME, |volume| volume["status"]["phase"] = "Released".into());
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_none());
+}
+
+#[tokio::test]
+async fn of_a_revoked_name_those_without_a_claim_go_though_its_machine_runs() {
+    let (store, machine, _) = a_node("kafka/data-kafka-0").await;
+    store.change(VOLUME, |volume| volume["status"]["phase"] = "Bound".into());
+    let keys: Vec<String> = common::keys().iter().map(|key| key.id()).collect();
+    bowline_issuer::nodes::revoke(&store, &machine.name, NOW, &keys).await.unwrap();
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_some(), "its data may be on its way to another machine");
+    store.change(VOLUME, |volume| volume["status"]["phase"] = "Available".into());
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_none());
+}
+
+#[tokio::test]
+async fn a_node_that_is_only_not_there_keeps_its_own() {
+    let (store, ..) = a_node("kafka/data-kafka-0").await;
+    store.remove("/api/v1/nodes/kafka-0");
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_some(), "its machine may come back at any time, and has the claim");
+    // One that came in by hand has none.
+    store.remove("/api/v1/namespaces/bowline/configmaps/claim.kafka-0");
+    store.kubelet("kafka-0", "10.0.1.20");
+    sweep(&store).await;
+    assert!(store.at(VOLUME).is_some());
 }

@@ -166,6 +166,17 @@ fn a_stateful_set_finds_its_data_again() -> Result<()> {
         stateful_set(&control)?;
         finds_what_was_written(&control, &agent)?;
         ensure!(!volume(&control, "grafana")?.is_null(), "the server's own");
+
+        // It leaves for good: a volume stays as long as its claim is bound to it, and goes without one.
+        control.ok("k3s kubectl -n kafka delete statefulset/kafka pod/kafka-0 pvc/data-kafka-0 --wait=false")?;
+        control.wait_for("the claim to be gone", FIRST_BOOT, || {
+            Ok(get(&control, "/api/v1/namespaces/kafka/persistentvolumeclaims/data-kafka-0")?.is_none())
+        })?;
+        let said = agent.run_with("bowline leave --timeout 120s", b"", FIRST_BOOT)?;
+        ensure!(said.success(), "{said}");
+        control.wait_for("the volume to be gone", NEXT_LOOK, || Ok(volume(&control, "kafka-0.data")?.is_null()))?;
+        ensure!(agent.read("/mnt/data/0/first")? == "precious\n", "its data stay");
+        ensure!(!volume(&control, "grafana")?.is_null(), "the server's own stays");
         Ok(())
     })
 }
