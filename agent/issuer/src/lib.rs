@@ -7,6 +7,7 @@
 //! - `leases`: how long a Lease has stood still, by this issuer's own clock.
 //! - [`policy`]: only names that were let in lose the startup taint.
 //! - `sweep`: what it does without being asked.
+//! - `tokens`: whose tokens have served.
 //! - `volumes`: persistent volumes of nodes.
 //! - [`nodes`]: who holds which name, and `revoke`.
 
@@ -18,6 +19,7 @@ mod object;
 pub mod policy;
 mod read;
 mod sweep;
+mod tokens;
 mod volumes;
 
 use bowline_enroll::claim::Claim;
@@ -39,6 +41,7 @@ use std::time::Duration;
 pub use sweep::Rest;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+use tokens::Tokens;
 use volumes::Of;
 
 /// The journal's message id of a machine that was let in.
@@ -135,6 +138,8 @@ pub struct Issuer<O> {
     kept: Mutex<Vec<Claim>>,
     /// Of whom a wrong proof was told, and when.
     unproven: Mutex<BTreeMap<IpAddr, u64>>,
+    tokens: Mutex<Tokens>,
+    minted: Notify,
 }
 
 /// A wrong proof is told once in so many seconds of each address, and of so many addresses at most.
@@ -176,6 +181,8 @@ impl<O: Objects> Issuer<O> {
             places,
             kept: Mutex::default(),
             unproven: Mutex::default(),
+            tokens: Mutex::default(),
+            minted: Notify::new(),
         }
     }
 
@@ -321,6 +328,10 @@ impl<O: Objects> Issuer<O> {
                     ErrorKind::Changed => Stop::Moved,
                     _ => decide::failed().into(),
                 })?;
+                self.given(&acts, facts);
+                if about.purpose == Purpose::Node && facts.node.is_some() {
+                    self.served(about.proven.name());
+                }
                 if !acts.is_empty() {
                     queue(Reason::of(about.purpose), None);
                     let (proven, peer, path) = (about.proven, about.peer, about.purpose.path());

@@ -91,6 +91,9 @@ impl<O: Objects> Issuer<O> {
             if sweep::is_under_way(&facts, self.settings.remove_gone_after.is_some()) {
                 rest = Rest::Soon;
             }
+            if facts.node.is_none() && facts.tokens.iter().any(|token| token.expires > unix) {
+                self.wait_for_node(&name, false);
+            }
             if !self.wanted(&name, &facts, &keys).is_empty() {
                 let role = facts.claim.as_ref().map_or(Role::Agent, |claim| claim.value.role);
                 // One that can not be done holds up no other.

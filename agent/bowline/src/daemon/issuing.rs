@@ -27,7 +27,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(300);
 /// While other servers wait for this one to be up.
 const MOMENT: Duration = Duration::from_secs(2);
-/// And when there is nothing: each sweep is seven reads.
+/// And when there is nothing: each sweep is eight reads.
 const LONG: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
 const AFTER: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ pub(crate) struct Issuing {
     /// What is wrong with the key file since.
     key_trouble: Option<String>,
     doors: Vec<Door>,
-    /// Who cleans up, and who writes Events.
+    /// Who cleans up, looks for Nodes, and writes Events.
     helpers: Vec<JoinHandle<()>>,
     failed: Option<(Instant, String)>,
 }
@@ -160,7 +160,11 @@ impl Issuing {
             tracing::info!("{name} lets nodes in at {}", door.address());
             self.doors.push(door);
         }
-        self.helpers = vec![tokio::spawn(tell(Arc::clone(&desk))), tokio::spawn(sweep(desk, machine))];
+        self.helpers = vec![
+            tokio::spawn(tell(Arc::clone(&desk))),
+            tokio::spawn(tokens(Arc::clone(&desk))),
+            tokio::spawn(sweep(desk, machine)),
+        ];
         Ok(())
     }
 }
@@ -250,6 +254,13 @@ struct Desk {
     asked: Notify,
 }
 
+impl Desk {
+    /// This server's clock, in seconds since 1970.
+    async fn unix(&self) -> u64 {
+        self.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default())
+    }
+}
+
 impl Answerer for Desk {
     fn serves(&self, path: &str) -> bool {
         Purpose::of_path(path).is_some()
@@ -292,12 +303,25 @@ async fn tell(desk: Arc<Desk>) {
     }
 }
 
+/// Looks for the Nodes of tokens that live: only while there are some.
+async fn tokens(desk: Arc<Desk>) {
+    loop {
+        let Some(due) = desk.issuer.nodes_due() else {
+            desk.issuer.minted().await;
+            continue;
+        };
+        tokio::time::sleep(due).await;
+        if let Err(error) = desk.issuer.look_for_nodes(desk.unix().await).await {
+            tracing::debug!("looking for the Nodes of those who were let in: {error}");
+        }
+    }
+}
+
 /// Cleans up now and then, and a while after somebody asked.
 async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
     loop {
-        let unix = desk.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default());
-        let rest = match desk.issuer.sweep(&key, unix).await {
+        let rest = match desk.issuer.sweep(&key, desk.unix().await).await {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,
             Ok(Rest::Moment) => MOMENT,
@@ -321,8 +345,7 @@ async fn volumes(desk: &Desk) {
     }
     loop {
         tokio::time::sleep(VOLUMES).await;
-        let unix = desk.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default());
-        if let Err(error) = desk.issuer.look_after_volumes(unix).await {
+        if let Err(error) = desk.issuer.look_after_volumes(desk.unix().await).await {
             tracing::warn!("looking after the persistent volumes of nodes: {error}");
         }
     }
