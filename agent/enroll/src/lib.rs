@@ -22,6 +22,7 @@ pub mod key;
 mod name;
 pub mod persistent;
 pub mod proof;
+pub mod refusals;
 pub mod rules;
 pub mod sweep;
 pub mod token;

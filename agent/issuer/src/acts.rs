@@ -6,7 +6,7 @@ use bowline_enroll::Act;
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::keep::{MANAGER, TAINTS_ANNOTATION};
 use bowline_enroll::persistent::{self, Sent};
-use bowline_ports::{ErrorKind, Objects, PortError, Write};
+use bowline_ports::{Objects, PortError, Write};
 use serde_json::json;
 
 /// Where K3s has its Secrets.
@@ -16,18 +16,7 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
     let claims = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     let claim_of = |name| format!("{claims}/{}", Claim::object_name(name));
     match act {
-        Act::CreateClaim(claim) => {
-            let object = object::claim(claim, None);
-            match objects.write(&claims, Write::Create(&object)).await {
-                // The first claim of all: nobody made the namespace yet, or somebody does at this moment.
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    let made = objects.write("/api/v1/namespaces", Write::Create(&object::namespace())).await;
-                    made.or_else(|error| if error.kind == ErrorKind::Changed { Ok(()) } else { Err(error) })?;
-                    objects.write(&claims, Write::Create(&object)).await
-                }
-                other => other,
-            }
-        }
+        Act::CreateClaim(claim) => object::create_in_namespace(objects, &claims, &object::claim(claim, None)).await,
         Act::UpdateClaim { claim, resource_version } => {
             let object = object::claim(claim, Some(resource_version));
             objects.write(&claim_of(&claim.name), Write::Replace(&object)).await

@@ -5,6 +5,7 @@
 
 use crate::Own;
 use bowline_enroll::facts::{Node, Read};
+use bowline_enroll::key::PublicKey;
 use bowline_enroll::proof::{Proven, Purpose};
 use bowline_enroll::{NodeName, Refusal};
 use serde_json::{Value, json};
@@ -73,6 +74,8 @@ impl Reason {
 pub(crate) struct About<'a> {
     pub(crate) proven: &'a Proven,
     pub(crate) purpose: Purpose,
+    /// The machine key in the request.
+    pub(crate) key: PublicKey,
     pub(crate) peer: IpAddr,
     pub(crate) unix: u64,
 }

@@ -8,6 +8,7 @@
 //! - [`policy`]: only names that were let in lose the startup taint.
 //! - `sweep`: what it does without being asked.
 //! - `tokens`: whose tokens have served.
+//! - `refusals`: who was refused a name that nobody holds.
 //! - `volumes`: persistent volumes of nodes.
 //! - [`nodes`]: who holds which name, and `revoke`.
 
@@ -18,6 +19,7 @@ pub mod nodes;
 mod object;
 pub mod policy;
 mod read;
+mod refusals;
 mod sweep;
 mod tokens;
 mod volumes;
@@ -34,14 +36,14 @@ use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use bowline_settings::Enroll;
 use events::{About, Events, Reason};
 use leases::Leases;
-use std::collections::BTreeMap;
+use refusals::Noted;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 pub use sweep::Rest;
+use tokens::Tokens;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
-use tokens::Tokens;
 use volumes::Of;
 
 /// The journal's message id of a machine that was let in.
@@ -136,15 +138,11 @@ pub struct Issuer<O> {
     places: Semaphore,
     /// Claims with persistent volumes, as the last sweep saw them.
     kept: Mutex<Vec<Claim>>,
-    /// Of whom a wrong proof was told, and when.
-    unproven: Mutex<BTreeMap<IpAddr, u64>>,
+    noted: Mutex<Noted>,
+    unnoted: Notify,
     tokens: Mutex<Tokens>,
     minted: Notify,
 }
-
-/// A wrong proof is told once in so many seconds of each address, and of so many addresses at most.
-const UNPROVEN_EVERY: u64 = 60;
-const UNPROVEN_MOST: usize = 32;
 
 /// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
 /// machines at once would otherwise open thousands of connections to the API, which serves them no sooner for that.
@@ -168,19 +166,18 @@ impl From<Refusal> for Stop {
 impl<O: Objects> Issuer<O> {
     /// An issuer over the API of its cluster.
     pub fn new(settings: Enroll, keys: ClusterKeys, own: Own, objects: O) -> Self {
-        let (leases, events) = (Watch::default(), Mutex::default());
-        let (untold, places) = (Notify::new(), Semaphore::new(AT_ONCE));
         Self {
             settings,
             keys,
             own,
             objects,
-            leases,
-            events,
-            untold,
-            places,
+            leases: Watch::default(),
+            events: Mutex::default(),
+            untold: Notify::new(),
+            places: Semaphore::new(AT_ONCE),
             kept: Mutex::default(),
-            unproven: Mutex::default(),
+            noted: Mutex::default(),
+            unnoted: Notify::new(),
             tokens: Mutex::default(),
             minted: Notify::new(),
         }
@@ -200,7 +197,7 @@ impl<O: Objects> Issuer<O> {
         let of = (who.role, &who.name);
         let proven = proof::verify(&self.keys, purpose, &asked.binding, asked.body, of, &asked.headers);
         let Some(proven) = proven else {
-            self.tell_unproven(asked.peer, of, unix);
+            self.without_ticket(asked.peer, of, unix);
             let (status, body) = RefusalBody::of(&Refusal::not_let_in(), unix);
             // The same for names that nobody knows: every name has a ticket.
             let ticket = self.keys.ticket(who.role, &who.name);
@@ -218,21 +215,6 @@ impl<O: Objects> Issuer<O> {
         };
         let proof = proof::answer(purpose, &asked.binding, status, asked.body, &body, proven.ticket());
         Answer { status, body, proof: Some(proof), wrong: false, result }
-    }
-
-    /// Says in the journal whose proof was wrong, as far as the request says who that is.
-    fn tell_unproven(&self, peer: IpAddr, (role, name): (Role, &NodeName), unix: u64) {
-        let mut told = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, at| unix.abs_diff(*at) < UNPROVEN_EVERY);
-        if told.len() >= UNPROVEN_MOST || told.contains_key(&peer) {
-            return;
-        }
-        told.insert(peer, unix);
-        tracing::info!(
-            message_id = NOT_PROVEN,
-            node = %name,
-            "refused: somebody at {peer} has no ticket for {role} {name}, or one of another cluster key"
-        );
     }
 
     /// Looks, decides and acts; again from a new look when something moved in between, be it by this very decision:
@@ -271,29 +253,36 @@ impl<O: Objects> Issuer<O> {
         unix: u64,
         random: &[u8; 24],
     ) -> Result<Vec<u8>, Stop> {
-        let malformed = |error: WireError| Refusal::new(Code::BadRequest, error.to_string());
+        let malformed = |error: WireError| {
+            let refusal = Refusal::new(Code::BadRequest, error.to_string());
+            self.refused(proven, asked.peer, &refusal, None, unix);
+            refusal
+        };
         let grace = self.settings.grace.duration();
         let order = Order { rules: &self.settings.allow, grace, proven, peer: asked.peer };
         let name = proven.name();
-        let about = About { proven, purpose, peer: asked.peer, unix };
+        let about = |key| About { proven, purpose, key, peer: asked.peer, unix };
         match purpose {
             Purpose::Enroll => {
                 let request = EnrollRequest::parse(asked.body).map_err(malformed)?;
                 let facts = self.facts(proven.role(), name, unix, &[]).await?;
                 let decision = decide::enroll(&order, &request, &facts, random);
-                let grant = self.carry_out(&about, &facts, decision).await?;
+                let grant = self.carry_out(&about(request.machine_key), &facts, decision).await?;
                 Ok(grant.to_body())
             }
             Purpose::Node => {
                 let request = NodeRequest::parse(asked.body).map_err(malformed)?;
                 let facts = self.facts(proven.role(), name, unix, &request.persistent_volumes).await?;
-                let answer = self.carry_out(&about, &facts, decide::node(&order, &request, &facts)).await?;
+                let answer =
+                    self.carry_out(&about(request.machine_key), &facts, decide::node(&order, &request, &facts)).await?;
                 Ok(answer.to_body())
             }
             Purpose::Leave => {
                 let request = LeaveRequest::parse(asked.body).map_err(malformed)?;
                 let facts = self.facts(proven.role(), name, unix, &[]).await?;
-                let answer = self.carry_out(&about, &facts, decide::leave(&order, &request, &facts)).await?;
+                let answer = self
+                    .carry_out(&about(request.machine_key), &facts, decide::leave(&order, &request, &facts))
+                    .await?;
                 Ok(answer.to_body())
             }
         }
@@ -311,6 +300,8 @@ impl<O: Objects> Issuer<O> {
                 if let Some(note) = note {
                     // To have it written down is worth a try, and no more.
                     let _ = self.act(&note).await;
+                } else if facts.claim.is_none() || refusal.code == Code::BadRequest {
+                    self.refused(about.proven, about.peer, &refusal, Some(&about.key), about.unix);
                 }
                 queue(Reason::Refused, Some(&refusal));
                 Err(refusal.into())

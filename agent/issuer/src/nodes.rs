@@ -5,6 +5,7 @@ use crate::object::{NODE_LABEL, read_claim};
 use crate::read::{NODES, claims, each, items};
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::facts::Read;
+use bowline_enroll::refusals::{Proven, Refusals};
 use bowline_enroll::{Act, NodeName};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ pub struct Holders {
     pub all: Vec<Holder>,
     /// Sentences about claims that can not be read: somebody wrote them by hand, or a newer Bowline did.
     pub unreadable: Vec<String>,
+    /// Whom the servers refused a name that nobody holds, or without a ticket; the latest first.
+    pub refused: Refusals,
 }
 
 /// All claims, and what became of each.
@@ -75,7 +78,7 @@ pub async fn holders(objects: &dyn Objects) -> Result<Holders, PortError> {
         let text = |key: &str| node["metadata"][key].as_str().map(String::from);
         nodes.extend(text("name").zip(text("uid")));
     };
-    let (claims, ()) = tokio::try_join!(claims(objects), each(objects, NODES, see))?;
+    let ((claims, mut refused), ()) = tokio::try_join!(claims(objects), each(objects, NODES, see))?;
     let mut holders = Holders::default();
     for claim in claims {
         match claim {
@@ -88,6 +91,15 @@ pub async fn holders(objects: &dyn Objects) -> Result<Holders, PortError> {
         }
     }
     holders.all.sort_by(|one, other| one.claim.name.cmp(&other.claim.name));
+    // Who was let in since then was refused for a reason that is gone.
+    let since = |one: &Proven| {
+        let mut claims = holders.all.iter().map(|holder| &holder.claim);
+        claims.any(|claim| claim.name == one.name && claim.role == one.role && claim.issued >= one.at)
+    };
+    refused.proven.retain(|one| !since(one));
+    refused.proven.sort_by_key(|one| std::cmp::Reverse(one.at));
+    refused.unproven.sort_by_key(|one| std::cmp::Reverse(one.at));
+    holders.refused = refused;
     Ok(holders)
 }
 
@@ -142,7 +154,8 @@ pub async fn revoke(
         PortError::new(ErrorKind::Changed, format!("the claim of {name} is written by others all the time"));
     for _ in 0..TRIES {
         let Some(object) = objects.get(&path).await? else {
-            let names = claims(objects).await?.into_iter().flatten().map(|claim| claim.value.name).collect();
+            let (claims, _) = claims(objects).await?;
+            let names = claims.into_iter().flatten().map(|claim| claim.value.name).collect();
             return Ok(Revocation::Unknown { names });
         };
         let before = read_claim(&object)?;

@@ -8,7 +8,7 @@ use bowline_enroll::keep::TAINTS_ANNOTATION;
 use bowline_enroll::token::{BootstrapToken, GROUP};
 use bowline_enroll::wire::PasswordHash;
 use bowline_enroll::{NodeName, Taint};
-use bowline_ports::{ErrorKind, PortError};
+use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -23,8 +23,21 @@ pub(crate) fn is_managed(object: &Value) -> bool {
     object["metadata"]["labels"][MANAGED_BY.0] == MANAGED_BY.1
 }
 
-pub(crate) fn namespace() -> Value {
+fn namespace() -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": managed() } })
+}
+
+/// Makes an object in Bowline's own namespace, which is made with the first of all.
+pub(crate) async fn create_in_namespace(objects: &dyn Objects, path: &str, object: &Value) -> Result<(), PortError> {
+    match objects.write(path, Write::Create(object)).await {
+        // Nobody made the namespace yet, or somebody does at this moment.
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let made = objects.write("/api/v1/namespaces", Write::Create(&namespace())).await;
+            made.or_else(|error| if error.kind == ErrorKind::Changed { Ok(()) } else { Err(error) })?;
+            objects.write(path, Write::Create(object)).await
+        }
+        other => other,
+    }
 }
 
 pub(crate) fn claim(claim: &Claim, resource_version: Option<&str>) -> Value {
@@ -161,7 +174,7 @@ pub(crate) fn decoded(value: &Value) -> Option<String> {
     String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok()
 }
 
-fn strings(object: &Value) -> BTreeMap<String, String> {
+pub(crate) fn strings(object: &Value) -> BTreeMap<String, String> {
     let all = object.as_object().into_iter().flatten();
     all.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -4,9 +4,10 @@ use crate::Own;
 use crate::acts::SECRETS;
 use crate::leases::{Leases, Still};
 use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token};
-use crate::volumes;
-use bowline_enroll::claim::{COMPONENT, Claim, NAMESPACE};
+use crate::{refusals, volumes};
+use bowline_enroll::claim::{COMPONENT, Claim, MANAGED_BY, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
+use bowline_enroll::refusals::Refusals;
 use bowline_enroll::{NodeName, Role};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
@@ -165,16 +166,30 @@ pub(crate) fn read_join(join: &Value, still_for: std::time::Duration) -> Read<Jo
     read(join, JoinLease { holder, still_for })
 }
 
-/// The path of all claims.
-pub(crate) fn claims_path() -> String {
-    format!("/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector={}%3D{}", COMPONENT.0, COMPONENT.1)
+/// The path of all claims, and of what servers noted of those whom they refused.
+pub(crate) fn own_path() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1)
 }
 
-/// All claims: those that can not be read with why.
-pub(crate) async fn claims(objects: &dyn Objects) -> Result<Vec<Result<Read<Claim>, PortError>>, PortError> {
-    let mut claims = Vec::new();
-    each(objects, &claims_path(), |object| claims.push(read_claim(object))).await?;
-    Ok(claims)
+/// Whether an object of these is a claim.
+pub(crate) fn is_claim(object: &Value) -> bool {
+    object["metadata"]["labels"][COMPONENT.0] == COMPONENT.1
+}
+
+/// All claims, those that can not be read with why; and whom the servers refused a name that nobody holds.
+pub(crate) async fn claims(
+    objects: &dyn Objects,
+) -> Result<(Vec<Result<Read<Claim>, PortError>>, Refusals), PortError> {
+    let (mut claims, mut refused) = (Vec::new(), Refusals::default());
+    each(objects, &own_path(), |object| {
+        if is_claim(object) {
+            claims.push(read_claim(object));
+        } else if let Some(of_one) = refusals::read(object) {
+            refused.add(of_one);
+        }
+    })
+    .await?;
+    Ok((claims, refused))
 }
 
 /// Shows every object of a collection, which may have a selector, a page at a time.

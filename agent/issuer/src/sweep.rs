@@ -3,7 +3,7 @@
 use crate::acts::SECRETS;
 use crate::leases::Still;
 use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
-use crate::read::{self, JOIN_LEASE, LEASES, claims_path, each};
+use crate::read::{self, JOIN_LEASE, LEASES, each, is_claim, own_path};
 use crate::{Issuer, LOOKS, policy, volumes};
 use bowline_enroll::claim::{Claim, MANAGED_BY};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Token};
@@ -37,6 +37,8 @@ struct Overview {
     join: Option<Read<JoinLease>>,
     cluster: Cluster,
     persistent: Found,
+    /// What servers noted of those whom they refused.
+    refusals: Vec<Value>,
     unix: u64,
 }
 
@@ -102,7 +104,8 @@ impl<O: Objects> Issuer<O> {
                     .and(done.map_err(|error| PortError { message: format!("{name}: {}", error.message), ..error }));
             }
         }
-        first.and(policy).map(|()| if joins { Rest::Moment } else { rest })
+        let forgotten = self.forget_refusals(&overview.refusals, unix).await;
+        first.and(policy).and(forgotten).map(|()| if joins { Rest::Moment } else { rest })
     }
 
     /// Looks after the policy of `only-claimed`.
@@ -116,15 +119,18 @@ impl<O: Objects> Issuer<O> {
     }
 
     async fn overview(&self, unix: u64) -> Result<Overview, PortError> {
-        let claims_path = claims_path();
+        let own_path = own_path();
         let tokens_path = format!("{SECRETS}?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1);
         let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
         let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
+        let mut refusals = Vec::new();
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let read = tokio::try_join!(
-            each(&self.objects, &claims_path, |object| {
+            each(&self.objects, &own_path, |object| {
                 // One that somebody wrote by hand, or a newer Bowline did, is left alone.
-                if let Ok(claim) = read_claim(object) {
+                if !is_claim(object) {
+                    refusals.push(object.clone());
+                } else if let Ok(claim) = read_claim(object) {
                     claims.insert(claim.value.name.clone(), claim);
                 }
             }),
@@ -150,7 +156,7 @@ impl<O: Objects> Issuer<O> {
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
         let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join))).since));
-        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), persistent, unix })
+        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), persistent, refusals, unix })
     }
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.

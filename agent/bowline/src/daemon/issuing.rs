@@ -33,6 +33,9 @@ const LONG: Duration = Duration::from_secs(1800);
 const AFTER: Duration = Duration::from_secs(20);
 /// Between two looks at the persistent volumes of nodes, where there are some: one read each.
 const VOLUMES: Duration = Duration::from_secs(120);
+/// From the first of several refusals until they are written down, and from then until the next ones are.
+const GATHER: Duration = Duration::from_secs(10);
+const APART: Duration = Duration::from_secs(50);
 const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 
 /// The issuer, when this node has one.
@@ -46,7 +49,7 @@ pub(crate) struct Issuing {
     /// What is wrong with the key file since.
     key_trouble: Option<String>,
     doors: Vec<Door>,
-    /// Who cleans up, looks for Nodes, and writes Events.
+    /// Who cleans up, looks for Nodes, writes Events and notes refusals.
     helpers: Vec<JoinHandle<()>>,
     failed: Option<(Instant, String)>,
 }
@@ -162,6 +165,7 @@ impl Issuing {
         }
         self.helpers = vec![
             tokio::spawn(tell(Arc::clone(&desk))),
+            tokio::spawn(note(Arc::clone(&desk))),
             tokio::spawn(tokens(Arc::clone(&desk))),
             tokio::spawn(sweep(desk, machine)),
         ];
@@ -300,6 +304,18 @@ async fn tell(desk: Arc<Desk>) {
     loop {
         desk.issuer.untold().await;
         desk.issuer.tell().await;
+    }
+}
+
+/// Notes who was refused, for `bowline nodes`: once a minute at most, however many there are.
+async fn note(desk: Arc<Desk>) {
+    loop {
+        desk.issuer.unnoted().await;
+        tokio::time::sleep(GATHER).await;
+        if let Err(error) = desk.issuer.note(desk.unix().await).await {
+            tracing::debug!("who was refused is not noted: {error}");
+        }
+        tokio::time::sleep(APART).await;
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::show;
 use bowline_enroll::claim::Refused;
 use bowline_enroll::key::PublicKey;
-use bowline_enroll::{NodeName, Role};
+use bowline_enroll::refusals::{Proven, Unproven};
+use bowline_enroll::{Code, NodeName, Role};
 use bowline_issuer::nodes::{Holder, Holders};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -12,10 +13,17 @@ const WIDTH: usize = 80;
 
 /// The list as JSON. All times are seconds since 1970.
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Table<'a> {
     nodes: Vec<Row<'a>>,
     /// Sentences about claims that can not be read.
     unreadable: &'a [String],
+    /// Who was refused a name that nobody holds, the latest first.
+    refused: &'a [Proven],
+    /// Which addresses asked without a ticket that fits, the latest first.
+    unproven: &'a [Unproven],
+    /// How often others did, of which no more is known.
+    unproven_others: u64,
 }
 
 #[derive(Serialize)]
@@ -54,43 +62,64 @@ impl<'a> Table<'a> {
                 refused: &claim.refused,
             }
         };
-        Self { nodes: holders.all.iter().map(row).collect(), unreadable: &holders.unreadable }
+        Self {
+            nodes: holders.all.iter().map(row).collect(),
+            unreadable: &holders.unreadable,
+            refused: &holders.refused.proven,
+            unproven: &holders.refused.unproven,
+            unproven_others: holders.refused.others,
+        }
     }
 }
 
-/// The list for people: who holds which name, and beneath who was refused because of that, the newest first.
+/// The list for people: who holds which name; beneath, who was refused, the newest first; and who has no ticket.
 pub(super) fn text(holders: &Holders, now: u64) -> String {
+    let ago = |at: u64| age(now.saturating_sub(at));
     let mut rows = Vec::new();
     let mut refused = Vec::new();
     for Holder { claim, standing } in &holders.all {
-        let role = claim.role.to_string();
-        let since = age(now.saturating_sub(claim.since));
-        let from = claim.from.to_string();
+        let (role, since, from) = (claim.role.to_string(), ago(claim.since), claim.from.to_string());
         rows.push(vec![claim.name.to_string(), role, claim.machine_key.short(), since, from, standing.to_string()]);
-        refused.extend(claim.refused.iter().map(|attempt| (&claim.name, attempt)));
+        let row = |old: &Refused| (old.at, row_of(&claim.name, ago(old.at), old.from, &old.machine, old.code));
+        refused.extend(claim.refused.iter().map(row));
     }
-    refused.sort_by_key(|(_, attempt)| std::cmp::Reverse(attempt.at));
-    let attempts = refused.into_iter().map(|(name, attempt)| {
-        // It is the text of an object that others may have written.
-        let machine = attempt.machine.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-        let when = age(now.saturating_sub(attempt.at));
-        vec![name.to_string(), when, attempt.from.to_string(), machine, attempt.code.to_string()]
+    let of_nobody = &holders.refused.proven;
+    refused.extend(of_nobody.iter().map(|o| (o.at, row_of(&o.name, ago(o.at), o.from, &o.machine, o.code))));
+    refused.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let refused: Vec<_> = refused.into_iter().map(|(_, row)| row).collect();
+    let unproven = holders.refused.unproven.iter().map(|one| {
+        let times = one.times.to_string();
+        vec![one.from.to_string(), ago(one.at), times, one.role.to_string(), one.name.to_string()]
     });
-    let attempts: Vec<_> = attempts.collect();
+    let unproven: Vec<_> = unproven.collect();
 
     let mut out = if rows.is_empty() {
         "nobody holds a name yet\n".to_owned()
     } else {
         lines(&["NAME", "ROLE", "MACHINE", "SINCE", "FROM", "NODE"], &rows)
     };
-    if !attempts.is_empty() {
+    if !refused.is_empty() {
         out.push_str("\nrefused:\n");
-        out.push_str(&lines(&["NAME", "AGO", "FROM", "MACHINE", "WHY"], &attempts));
+        out.push_str(&lines(&["NAME", "AGO", "FROM", "MACHINE", "WHY"], &refused));
+    }
+    if !unproven.is_empty() {
+        out.push_str("\nwithout a ticket that fits:\n");
+        out.push_str(&lines(&["FROM", "AGO", "TIMES", "AS", "NAME"], &unproven));
+        if holders.refused.others > 0 {
+            out.push_str(&format!("and {} times from other addresses\n", holders.refused.others));
+        }
     }
     for sentence in &holders.unreadable {
         out.push_str(&format!("\n{}\n", show::folded(&format!("not listed: {sentence}"), 0, 4)));
     }
     out
+}
+
+fn row_of(name: &NodeName, ago: String, from: IpAddr, machine: &str, code: Code) -> Vec<String> {
+    // It is the text of an object that others may have written.
+    let machine: String = machine.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    let machine = if machine.is_empty() { "-".to_owned() } else { machine };
+    vec![name.to_string(), ago, from.to_string(), machine, code.to_string()]
 }
 
 /// Columns as wide as they need to be. Where a line would be too wide for the page, names have lines of their own.
@@ -139,9 +168,10 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use bowline_enroll::Claim;
     use bowline_enroll::claim::Revoked;
     use bowline_enroll::key::MachineKey;
-    use bowline_enroll::{Claim, Code};
+    use bowline_enroll::refusals::Refusals;
     use bowline_issuer::nodes::Standing;
 
     pub(in crate::cli::nodes) fn claim(name: &str) -> Claim {
@@ -180,7 +210,7 @@ pub(super) mod tests {
             Holder { claim: first, standing: Standing::Registered },
             Holder { claim: second, standing: Standing::Pending },
         ];
-        Holders { all, unreadable: Vec::new() }
+        Holders { all, ..Holders::default() }
     }
 
     #[test]
@@ -203,15 +233,16 @@ k3s-trading-dev-kafka-0  1d3h   10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
         let long = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff";
         let mut holders = holders(long);
         holders.all[0].claim.name = NodeName::new(&"n".repeat(63)).unwrap();
+        holders.refused = of_nobody(long);
         let text = text(&holders, 1_000_000);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert_eq!(text.matches(long).count(), 3, "{text}");
+        assert_eq!(text.matches(long).count(), 5, "{text}");
         assert!(text.contains(&format!("\n{}\n  server ", "n".repeat(63))), "{text}");
     }
 
     #[test]
     fn nobody_and_what_can_not_be_read() {
-        let holders = Holders { all: Vec::new(), unreadable: vec!["ConfigMap bowline/claim.a: newer".into()] };
+        let holders = Holders { unreadable: vec!["ConfigMap bowline/claim.a: newer".into()], ..Holders::default() };
         assert_eq!(text(&holders, 1), "nobody holds a name yet\n\nnot listed: ConfigMap bowline/claim.a: newer\n");
     }
 
@@ -237,6 +268,9 @@ k3s-trading-dev-kafka-0  1d3h   10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
                 }],
             }],
             "unreadable": [],
+            "refused": [],
+            "unproven": [],
+            "unproven-others": 0,
         });
         assert_eq!(serde_json::to_value(Table::of(&holders)).unwrap(), wanted);
         holders.all[0].claim.revoked = Some(Revoked { at: 2000, keys: Vec::new() });
@@ -244,6 +278,55 @@ k3s-trading-dev-kafka-0  1d3h   10.0.1.7  0a1b2c3d4e5f  claimed-elsewhere
         for one in [wanted, serde_json::to_value(Table::of(&holders)).unwrap()] {
             bowline_schema::fits("nodes", &one).unwrap();
         }
+    }
+
+    fn of_nobody(from: &str) -> Refusals {
+        let mut refused = Refusals::default();
+        refused.refused(Proven {
+            name: NodeName::new("worker-9").unwrap(),
+            role: Role::Agent,
+            at: 999_940,
+            from: from.parse().unwrap(),
+            code: Code::OutsideRules,
+            machine: String::new(),
+        });
+        let name = NodeName::new("k3s-trading-dev-kafka-7").unwrap();
+        for at in [999_000, 999_990] {
+            refused.without_ticket(from.parse().unwrap(), (Role::Agent, &name), at);
+        }
+        refused.others = 12;
+        refused
+    }
+
+    #[test]
+    fn who_was_refused_a_name_that_nobody_holds_and_who_has_no_ticket() {
+        let holders = Holders { refused: of_nobody("10.0.1.9"), ..Holders::default() };
+        let wanted = "\
+nobody holds a name yet
+
+refused:
+NAME      AGO  FROM      MACHINE  WHY
+worker-9  1m   10.0.1.9  -        outside-rules
+
+without a ticket that fits:
+FROM      AGO  TIMES  AS     NAME
+10.0.1.9  10s  2      agent  k3s-trading-dev-kafka-7
+and 12 times from other addresses
+";
+        assert_eq!(text(&holders, 1_000_000), wanted);
+        let wanted = serde_json::json!({
+            "nodes": [], "unreadable": [],
+            "refused": [{
+                "name": "worker-9", "role": "agent", "at": 999_940, "from": "10.0.1.9", "code": "outside-rules",
+                "machine": "",
+            }],
+            "unproven": [{
+                "from": "10.0.1.9", "at": 999_990, "times": 2, "name": "k3s-trading-dev-kafka-7", "role": "agent",
+            }],
+            "unproven-others": 12,
+        });
+        assert_eq!(serde_json::to_value(Table::of(&holders)).unwrap(), wanted);
+        bowline_schema::fits("nodes", &wanted).unwrap();
     }
 
     #[test]
