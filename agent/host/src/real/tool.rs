@@ -93,14 +93,14 @@ impl Tool<'_> {
     }
 
     /// The arguments. No discard by mkfs: a device proven blank has nothing to discard, and what the proof did
-    /// not read must not be lost to it.
+    /// not read must not be lost to it. Of the three only mkfs.ext4 counts, and not when it is quiet.
     fn arguments(&self) -> Vec<OsString> {
         let words: Vec<String> = match self {
             Self::Blkid => own(&["-p", "-o", "export", DEVICE]),
             Self::Wipefs => own(&["-n", "--json", "-O", "DEVICE,OFFSET,TYPE,USAGE,UUID,LABEL", DEVICE]),
             Self::Mkfs { filesystem: Filesystem::Ext4, label, uuid } => {
                 let extended = "lazy_itable_init=1,lazy_journal_init=1,nodiscard";
-                own(&["-F", "-q", "-m", "0", "-L", cut(label, 16), "-U", uuid, "-E", extended, DEVICE])
+                own(&["-F", "-m", "0", "-L", cut(label, 16), "-U", uuid, "-E", extended, DEVICE])
             }
             Self::Mkfs { filesystem: Filesystem::Xfs, label, uuid } => {
                 own(&["-f", "-q", "-K", "-L", cut(label, 12), "-m", &format!("uuid={uuid}"), DEVICE])
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(
             arguments(mkfs(Filesystem::Ext4)),
             format!(
-                "-F -q -m 0 -L a-volume-with-a- -U {uuid} -E lazy_itable_init=1,lazy_journal_init=1,nodiscard \
+                "-F -m 0 -L a-volume-with-a- -U {uuid} -E lazy_itable_init=1,lazy_journal_init=1,nodiscard \
                  /proc/self/fd/0"
             )
         );

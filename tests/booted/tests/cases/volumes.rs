@@ -255,3 +255,36 @@ fn serial(machine: &Machine, disk: &Disk) -> Result<String> {
         .trim()
         .to_string())
 }
+
+/// `mkfs.ext4` on a slow disk: it says how far it is, and stays there until it may go on.
+const SLOW_MKFS: &str = "#!/bin/bash
+printf 'Writing inode tables:  12/160\\b\\b\\b\\b\\b\\b\\b'
+until [ -e /run/go-on ]; do sleep 0.05; done
+exec -a mkfs.ext4 /usr/sbin/mke2fs \"$@\"
+";
+
+#[test]
+fn how_far_mkfs_is_is_seen_on_a_terminal_and_in_lines_elsewhere() -> Result<()> {
+    case_of(Cast::PLAIN, "mkfs-progress", |bed| {
+        let disk = bed.disk("83000", "64M")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&disk).start()?;
+        machine.put("/usr/local/sbin/mkfs.ext4", SLOW_MKFS, 0o755)?;
+        install(&machine, &volume_on(&disk, "data", BLANK_ONLY))?;
+        machine.ok("systemd-run -q --unit terminal script -qec 'bowline apply --wait 1s' /run/terminal
+             systemd-run -q --unit pipe sh -c 'bowline apply --wait 1s 2> /run/pipe'")?;
+        let shows = |file: &str, words: &str| {
+            machine.wait_for(&format!("{words:?} in {file}"), SOON, || {
+                Ok(machine.run(&format!("cat {file}"))?.stdout.contains(words))
+            })
+        };
+        shows("/run/terminal", "  [=>                  ]    7 %  writing inode tables")?;
+        shows("/run/pipe", "begun: volume/data: format ")?;
+        machine.ok("touch /run/go-on")?;
+        until_ready(&machine, "data")?;
+        for file in ["/run/terminal", "/run/pipe"] {
+            shows(file, "done: volume/data: format ")?;
+        }
+        assert!(!machine.read("/run/pipe")?.contains(['%', '\r']), "{}", machine.read("/run/pipe")?);
+        Ok(())
+    })
+}

@@ -24,6 +24,11 @@ fn format(text: &str) -> StepReport {
     StepReport { running, ..step("volume/data", "format /dev/sdb as ext4", "it is blank") }
 }
 
+fn counted(text: &str, done: u64, total: u64) -> StepReport {
+    let running = Some(ProgressValue { done, total, text: text.into() });
+    StepReport { running, ..format("") }
+}
+
 fn failed(step: StepReport) -> StepReport {
     let failing = Failing {
         attempts: 1,
@@ -117,6 +122,32 @@ fn a_terminal_gets_a_bar_that_goes_away() {
         [format!("done: {title} (10 s)").as_str(), "done: volume/data: format /dev/sdb as ext4 (15 s)", ""]
     );
     assert!(widest < 80, "{widest}");
+}
+
+#[test]
+fn formatting_has_a_bar_where_it_can_say_how_far_it_is() {
+    let shown = |step: StepReport| {
+        let (mut progress, mut out) = (Progress::new(true), Vec::new());
+        progress.show(&cluster(100, vec![step]), &mut out);
+        terminal(&String::from_utf8(out).unwrap()).0
+    };
+    // Bytes that are read, then groups of blocks that are written, as mkfs.ext4 counts them.
+    for (step, line) in [
+        (
+            counted("proving it is blank", 68 << 20, 272 << 20),
+            "volume/data: format /dev...  [=====>              ]   25 %  proving it is blank",
+        ),
+        (
+            counted("writing inode tables", 12, 160),
+            "volume/data: format /de...  [=>                  ]    7 %  writing inode tables",
+        ),
+        (
+            counted("writing superblocks and filesystem accounting information", 0, 0),
+            "volume/data: format /dev/sdb as ext4  writing superblocks a...",
+        ),
+    ] {
+        assert_eq!(shown(step), [line]);
+    }
 }
 
 #[test]

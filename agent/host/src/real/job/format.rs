@@ -3,6 +3,8 @@
 //! Everything is done on one open device, under the lock that udev and partitioning tools respect: who it is, who
 //! uses it, and that it is blank is proven again, and `mkfs` gets that very device, not a name.
 
+mod counted;
+
 use super::super::{block, files, probe, tool::Tool};
 use super::Report;
 use super::tend::shield;
@@ -49,7 +51,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
 
     let mark = order.mark();
     let begun = order.resume && files::read(&order.begun)?.is_some_and(|file| file.text() == mark);
-    let proving = |done, total| report(ProgressValue { done, total, text: "proving that the device is blank".into() });
+    let proving = |done, total| report(ProgressValue { done, total, text: "proving it is blank".into() });
     proving(0, 0);
     let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
     if let Some(error) = &evidence.probe.read_error {
@@ -71,7 +73,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     files::write(&order.begun, mark.as_bytes(), 0o600)?;
     say(&format!("making {}", order.filesystem));
     let tool = Tool::Mkfs { filesystem: order.filesystem, label: &order.volume, uuid: &order.uuid };
-    let output = make(&tool, &device).await?;
+    let output = make(&tool, &device, report).await?;
     if !output.status.success() {
         return Err(tool.failed(&output));
     }
@@ -211,12 +213,22 @@ fn changed(shown: &str, reason: &str) -> PortError {
         .hint("nothing was written; if the device may really be erased, empty it yourself (wipefs -a, then blkdiscard)")
 }
 
-/// Runs `mkfs`. Newer ones take the lock themselves: it is handed over to one that waits for it.
-async fn make(tool: &Tool<'_>, device: &File) -> Result<Output, PortError> {
+/// Runs `mkfs`, and reports how far it is. Newer ones take the lock themselves: it is handed over to one that waits for it.
+async fn make(tool: &Tool<'_>, device: &File, report: Report<'_>) -> Result<Output, PortError> {
     let handle = device.try_clone().map_err(|e| PortError::io(format_args!("starting {}", tool.name()), &e))?;
-    let child = tool.command(Some(handle)).spawn().map_err(|e| tool.not_started(&e))?;
+    let mut child = tool.command(Some(handle)).spawn().map_err(|e| tool.not_started(&e))?;
     let pid = child.id();
-    let end = child.wait_with_output();
+    let words = child.stdout.take();
+    let said = async {
+        match words {
+            Some(words) => counted::follow(words, report).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let end = async {
+        let (said, output) = futures::future::join(said, child.wait_with_output()).await;
+        Ok::<_, std::io::Error>(Output { stdout: said?, ..output? })
+    };
     tokio::pin!(end);
     loop {
         tokio::select! {
