@@ -23,4 +23,5 @@ mod secrets;
 mod settings;
 mod virtual_machines;
 mod volume_care;
+mod volume_repair;
 mod volumes;

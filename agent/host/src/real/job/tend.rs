@@ -1,12 +1,15 @@
 //! Work at a volume's mount point: making it ready, owner and mode, unmounting.
 //!
-//! - `check`: whether a filesystem has to be repaired, and repairing what loses nothing.
+//! - `check`: whether a filesystem has to be repaired, and repairing what loses nothing; `words`: what the tools say of it.
+//! - `replay`: bringing what the log of an XFS holds to its place.
 //! - `arrange`: owner, mode and directories.
 //! - `unmount`: with whoever stands in the way.
 
 mod arrange;
 mod check;
+mod replay;
 mod unmount;
+mod words;
 
 use super::super::tool::Tool;
 use super::super::{files, mounts};

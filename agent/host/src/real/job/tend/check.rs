@@ -1,11 +1,14 @@
 //! Whether a filesystem can be mounted as it is. What has only to be replayed from a journal is left to the mount.
 
-use super::super::super::tool::{Tool, last_words};
+use super::super::super::tool::Tool;
 use super::super::super::{block, extent, files};
 use super::super::Report;
 use super::super::format::lock;
+use super::replay::replay;
+use super::words::{findings, log_is_dirty};
 use bowline_ports::{DeviceId, ErrorKind, Filesystem, PortError, ProgressValue};
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Output;
@@ -25,7 +28,8 @@ pub(super) struct Target<'a> {
 /// loses nothing. False: it is mounted by now, so there is nothing to say any more.
 ///
 /// # Errors
-/// It is another device (`Changed`), or has to be repaired (`Invalid`, with the command that does it): nothing was written.
+/// It is another device (`Changed`), or has to be repaired (`Invalid`, with the command that does it): nothing was written, but
+/// what the log of an XFS held.
 pub(super) async fn make_sound(
     target: &Target<'_>,
     suspect: bool,
@@ -33,8 +37,8 @@ pub(super) async fn make_sound(
     report: Report<'_>,
 ) -> Result<bool, PortError> {
     let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
-    let shown = target.device.display();
-    let open = File::options().read(true).write(repair).open(target.device);
+    let (shown, filesystem) = (target.device.display(), target.filesystem);
+    let open = File::open(target.device);
     let device = open.map_err(|e| PortError::io(format_args!("opening {shown}"), &e))?;
     let meta = device.metadata().map_err(|e| PortError::io(format_args!("opening {shown}"), &e))?;
     lock(&device, target.device).await?;
@@ -48,31 +52,61 @@ pub(super) async fn make_sound(
         Some(_) => {}
     }
     if !suspect
-        && !extent::has_errors(&device, target.filesystem)
+        && !extent::has_errors(&device, filesystem)
             .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
     {
         return Ok(true);
     }
+    let mut looked = Looked { written: false, log: None };
     say("checking the filesystem, without changing it");
-    let check = run(Tool::Check { filesystem: target.filesystem, repair: false }, &device).await?;
+    let mut check = run(Tool::Check { filesystem, repair: false }, &device).await?;
+    if filesystem == Filesystem::Xfs && !check.status.success() && log_is_dirty(&check) {
+        say("replaying its log");
+        let refused = replay(&device).await.err();
+        looked.written = true;
+        say("checking the filesystem, without changing it");
+        check = run(Tool::Check { filesystem, repair: false }, &device).await?;
+        // A mount that fails may have replayed it all the same.
+        looked.log = refused.filter(|_| !check.status.success() && log_is_dirty(&check));
+    }
     if check.status.success() {
         return Ok(true);
     }
-    let found = last_words(&check);
-    if !repair || target.filesystem == Filesystem::Btrfs {
-        let text = format!("{} on {shown} has to be repaired: {found}", target.filesystem);
-        return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair)));
+    let found = findings(filesystem, &check);
+    if let Some(error) = &looked.log {
+        let text =
+            format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {}", error.message);
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair, &looked)));
+    }
+    if !repair || filesystem == Filesystem::Btrfs {
+        let text = format!("{filesystem} on {shown} has to be repaired: {found}");
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, false, &looked)));
     }
     say("repairing what loses nothing");
-    let tool = Tool::Check { filesystem: target.filesystem, repair: true };
-    let done = run(tool, &device).await?;
+    let tool = Tool::Check { filesystem, repair: true };
+    let done = run(tool, &writable(&device, target.device)?).await?;
     // fsck: 1 says that errors were corrected. xfs_repair refuses by itself what it could do only by giving up the log.
-    if done.status.success() || (target.filesystem == Filesystem::Ext4 && done.status.code() == Some(1)) {
+    if done.status.success() || (filesystem == Filesystem::Ext4 && done.status.code() == Some(1)) {
         return Ok(true);
     }
-    let text =
-        format!("{} on {shown} can not be repaired without a decision: {}", target.filesystem, last_words(&done));
-    Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true)))
+    let found = findings(filesystem, &done);
+    let text = format!("{filesystem} on {shown} can not be repaired without a decision: {found}");
+    Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true, &looked)))
+}
+
+/// What came of looking.
+struct Looked {
+    /// Its log was, or may have been, replayed: all else is as it was.
+    written: bool,
+    /// Why an XFS has a log that can not be replayed.
+    log: Option<PortError>,
+}
+
+/// The very device that was looked at, whatever has its name by now. A writable one would be in the way of a mount on some kernels.
+fn writable(device: &File, path: &Path) -> Result<File, PortError> {
+    let same = format!("/proc/self/fd/{}", device.as_raw_fd());
+    let open = File::options().read(true).write(true).open(same);
+    open.map_err(|e| PortError::io(format_args!("opening {} to repair it", path.display()), &e))
 }
 
 /// On the very device that was looked at.
@@ -83,23 +117,27 @@ async fn run(tool: Tool<'_>, device: &File) -> Result<Output, PortError> {
     tool.run(Some(handle), CHECKING).await
 }
 
-fn advice(target: &Target<'_>, tried: bool) -> String {
+fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
     let device = target.device.display();
+    let unchanged =
+        if looked.written { "its log was replayed, and nothing else changed" } else { "nothing was changed" };
     match (target.filesystem, tried) {
         (Filesystem::Btrfs, _) => format!(
-            "nothing was changed. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"
+            "{unchanged}. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"
         ),
         (Filesystem::Ext4, false) => format!(
-            "nothing was changed. `e2fsck -p {device}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
+            "{unchanged}. `e2fsck -p {device}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
              Bowline do; `e2fsck -f {device}` asks for the rest"
         ),
         (Filesystem::Ext4, true) => format!("save the data first if you can; `e2fsck -f {device}` asks what to do"),
+        (Filesystem::Xfs, _) if looked.log.is_some() => format!(
+            "save the data first if you can (`mount -o ro,norecovery`); `xfs_repair -L {device}` gives up what its log holds, which \
+             Bowline never does"
+        ),
         (Filesystem::Xfs, false) => format!(
-            "nothing was changed. `xfs_repair {device}` repairs it where its log could be replayed, as `repair = \"safe\"` on the \
-             volume has Bowline do"
+            "{unchanged}. `xfs_repair {device}` repairs it, as `repair = \"safe\"` on the volume has Bowline do; what belongs \
+             nowhere any more it puts into lost+found"
         ),
-        (Filesystem::Xfs, true) => format!(
-            "save the data first if you can; `xfs_repair -L {device}` gives up what its log holds, which Bowline never does"
-        ),
+        (Filesystem::Xfs, true) => format!("save the data first if you can; `xfs_repair -v {device}` says more of it"),
     }
 }

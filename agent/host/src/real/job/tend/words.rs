@@ -1,0 +1,80 @@
+//! What the tools that check a filesystem say of it.
+
+use super::super::super::tool::last_words;
+use bowline_ports::Filesystem;
+use std::process::Output;
+
+/// So many findings are told.
+const NAMED: usize = 4;
+
+/// What was found, in a line that is the same each time.
+pub(super) fn findings(filesystem: Filesystem, output: &Output) -> String {
+    if filesystem != Filesystem::Xfs {
+        return last_words(output);
+    }
+    // xfs_repair tells what it does and what it finds in one stream; the addresses in its own memory differ each time.
+    let text = String::from_utf8_lossy(&output.stderr);
+    let plain = |line: &&str| {
+        let own = ["Phase ", "- ", "No modify flag", "Metadata corruption detected", "Metadata CRC error detected"];
+        !line.is_empty() && !own.iter().any(|start| line.starts_with(start))
+    };
+    let found: Vec<&str> = text.lines().map(str::trim).filter(plain).take(NAMED).collect();
+    if found.is_empty() { last_words(output) } else { found.join("; ") }
+}
+
+/// Whether `xfs_repair` says that the log holds what is not in its place yet: that alone looks like damage.
+pub(super) fn log_is_dirty(output: &Output) -> bool {
+    let said = [&output.stderr, &output.stdout].map(|stream| String::from_utf8_lossy(stream).into_owned());
+    said.iter().any(|text| text.contains("valuable metadata changes in a log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    fn said(text: &str) -> Output {
+        Output { status: ExitStatus::from_raw(1 << 8), stdout: Vec::new(), stderr: text.into() }
+    }
+
+    /// xfs_repair 6.1.0, of an XFS with an AGI without its magic number, and of one whose log has to be replayed.
+    const DAMAGED: &str = "Phase 1 - find and verify superblock...
+Phase 2 - using internal log
+        - zero log...
+        - scan filesystem freespace and inode maps...
+Metadata CRC error detected at 0x55cf184d1d20, xfs_agi block 0x2/0x200
+agi has bad CRC for ag 0
+bad magic # 0x0 for agi 0
+would reset bad agi for ag 0
+bad uncorrected agheader 0, skipping ag...
+sb_icount 256, counted 0
+        - found root inode chunk
+Phase 7 - verify link counts...
+No modify flag set, skipping filesystem flush and exiting.
+";
+    const DIRTY: &str = "Phase 2 - using internal log
+        - zero log...
+ALERT: The filesystem has valuable metadata changes in a log which is being
+ignored because the -n option was used.  Expect spurious inconsistencies
+which may be resolved by first mounting the filesystem to replay the log.
+";
+
+    #[test]
+    fn what_was_found_and_not_what_was_done() {
+        let found = "agi has bad CRC for ag 0; bad magic # 0x0 for agi 0; would reset bad agi for ag 0; \
+                     bad uncorrected agheader 0, skipping ag...";
+        assert_eq!(findings(Filesystem::Xfs, &said(DAMAGED)), found);
+        assert_eq!(
+            findings(Filesystem::Btrfs, &said("a\nERROR: cannot open file system\n")),
+            "a; ERROR: cannot open file system"
+        );
+        assert_eq!(findings(Filesystem::Xfs, &said("Phase 1 - x\n")), "Phase 1 - x", "something at least");
+    }
+
+    #[test]
+    fn a_log_that_has_to_be_replayed() {
+        assert!(log_is_dirty(&said(DIRTY)));
+        assert!(!log_is_dirty(&said(DAMAGED)));
+    }
+}
