@@ -97,6 +97,33 @@ fn k3s_download(version: &str) -> Result<Artefact> {
     Ok(built.file("binary"))
 }
 
+/// The examples of `agent/usage`, `scan` and `tree`, in one folder: the scanner as a program, and what makes trees for it.
+pub fn scanner() -> Result<Artefact> {
+    let key = sources_key(&["agent/usage", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"])?;
+    cache::get("scanner", key, |building| {
+        build(Command::new("cargo").args(["build", "--locked", "--release", "--package=bowline-usage", "--examples"]))?;
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from);
+        for name in ["scan", "tree"] {
+            let from = checkout().join(&target).join("release/examples").join(name);
+            std::fs::copy(&from, building.join(name)).with_context(|| from.display().to_string())?;
+        }
+        Ok(())
+    })
+}
+
+/// Another scanner of directories, to be measured beside it.
+pub fn diskus() -> Result<Artefact> {
+    let version = "0.9.0";
+    let mut key = Key::new();
+    key.add(version.as_bytes());
+    let built = cache::get("diskus", key, |building| {
+        let mut install = Command::new("cargo");
+        install.args(["install", "diskus", "--version", version, "--locked", "--root"]).arg(building);
+        build(&mut install)
+    })?;
+    Ok(built.file("bin/diskus"))
+}
+
 /// Bowline's Debian package.
 pub fn package() -> Result<Artefact> {
     let mut key = sources_key(SOURCES)?;

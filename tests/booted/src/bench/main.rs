@@ -12,6 +12,7 @@ mod join;
 mod node_exporter;
 mod settled;
 mod trace;
+mod usage;
 mod volumes;
 
 use anyhow::{Result, bail};
@@ -21,7 +22,7 @@ use figure::Figure;
 use std::io::Write;
 use std::path::Path;
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 24] = [
     "install_to_ready_overhead",
     "settled_look_cpu",
     "settled_look_writes",
@@ -41,6 +42,11 @@ const NAMES: [&str; 19] = [
     "proof_1tib_sparse",
     "volumes_64",
     "settled_look_64_volumes_cpu",
+    "scan_500k_warm_1t",
+    "scan_500k_warm_2t",
+    "scan_500k_warm_2t_vs_diskus",
+    "scan_500k_cold_2t",
+    "scan_5m_rss",
 ];
 
 fn tell(text: &str) {
@@ -66,7 +72,7 @@ fn main() -> Result<()> {
     tell(&format!("load of this host before: {}", std::fs::read_to_string("/proc/loadavg")?.trim()));
 
     type Some = fn() -> Result<Vec<Figure>>;
-    let parts: [(&[&str], &str, Some); 10] = [
+    let parts: [(&[&str], &str, Some); 12] = [
         (&NAMES[..1], "pairs of new machines, Bowline on one, the script on the other", install::overhead),
         (&NAMES[1..4], "a settled node", settled::figures),
         (&NAMES[4..5], "the .deb", package_size),
@@ -77,6 +83,8 @@ fn main() -> Result<()> {
         (&NAMES[13..14], "and by three", enroll::three_issuers),
         (&NAMES[14..17], "a disk, by Bowline and by hand", volumes::one),
         (&NAMES[17..19], "many disks", volumes::many),
+        (&NAMES[19..23], "directories with half a million files, beside du and diskus", usage::half_a_million),
+        (&NAMES[23..24], "and with five million", usage::five_million),
     ];
     // What one part has measured is not lost by another's failure.
     let (mut figures, mut failed) = (Vec::new(), Vec::new());
