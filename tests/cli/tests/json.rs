@@ -17,7 +17,7 @@ const MORE: &str =
 /// The command's JSON, which has this form.
 fn json(folder: &Path, arguments: &[&str], form: &str) -> (Value, Said) {
     let said = bowline(folder, &[arguments, &["--json", "--settings", "config.d"]].concat());
-    let value = read(form, &said.out).unwrap_or_else(|fault| panic!("{arguments:?}: {fault}\n{}", said.err));
+    let value = read(form, &said.out).map_err(|fault| format!("{arguments:?}: {fault}\n{}", said.err)).unwrap();
     assert!(!said.out.contains("hunter2"), "{arguments:?} tells a secret");
     (value, said)
 }
