@@ -1,8 +1,10 @@
 //! Pods that really run: an image of one small program, made on the machine and given to its containerd.
 
 use crate::FIRST_BOOT;
-use anyhow::Result;
+use crate::kube::get;
+use anyhow::{Context, Result};
 use bowline_testbed::Machine;
+use serde_json::{Value, json};
 
 /// The image: a shell, and a pause. K3s is to have it as `pause-image`, too.
 pub const IMAGE: &str = "docker.io/bed/busybox:1";
@@ -32,4 +34,34 @@ pub fn image(machine: &Machine) -> Result<()> {
     let said = machine.run_with(&format!("sh -c '{}' make {IMAGE}", MAKE.replace('\'', r"'\''")), b"", FIRST_BOOT)?;
     anyhow::ensure!(said.success(), "{said}");
     Ok(())
+}
+
+/// Runs a pod on a node, with an address of its own, and waits until it has one: that is returned. The node has the image.
+pub fn run(server: &Machine, name: &str, node: &str) -> Result<String> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+        "spec": {
+            "nodeName": node, "terminationGracePeriodSeconds": 1,
+            "containers": [{ "name": name, "image": IMAGE, "imagePullPolicy": "Never" }],
+        },
+    });
+    let file = format!("/root/{name}.json");
+    server.put(&file, pod.to_string(), 0o644)?;
+    server.ok(&format!("k3s kubectl apply -f {file}"))?;
+    let mut status = Value::Null;
+    let runs = server.wait_for(&format!("the pod {name} to run"), FIRST_BOOT, || {
+        let pod = get(server, &format!("/api/v1/namespaces/default/pods/{name}"))?.unwrap_or_default();
+        status = pod["status"].clone();
+        Ok(status["phase"] == "Running")
+    });
+    runs.with_context(|| format!("{status:#}"))?;
+    Ok(status["podIP"].as_str().context("a pod without an address")?.to_owned())
+}
+
+/// Asks for a page from within a pod: the whole answer with its head, or what went wrong. (busybox's wget looks up names of
+/// ports, which a program without libraries can not.)
+pub fn ask(server: &Machine, pod: &str, address: &str, port: u16, path: &str) -> Result<String> {
+    let within = format!("printf \"GET {path} HTTP/1.0\\r\\n\\r\\n\"; exec /bin/busybox cat >&2");
+    let ask = format!("/bin/busybox timeout 30 /bin/busybox nc {address} {port} -e /bin/busybox sh -c '{within}'");
+    Ok(server.run(&format!("k3s kubectl exec {pod} -- {ask}"))?.stderr)
 }

@@ -19,6 +19,7 @@ mod only_claimed;
 mod package;
 mod refused_volumes;
 mod sandbox;
+mod scraped;
 mod secrets;
 mod settings;
 mod virtual_machines;
