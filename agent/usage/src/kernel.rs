@@ -96,3 +96,20 @@ pub(crate) fn look_at(directory: impl AsFd) -> Result<Look, Errno> {
 pub(crate) fn go_on_at(directory: impl AsFd, place: u64) -> Result<(), Errno> {
     seek(directory, SeekFrom::Start(place)).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also of what was mounted after the scan began, and so is not left out by its name.
+    #[test]
+    fn a_mount_is_not_entered_and_what_is_on_it_is_elsewhere() {
+        let root = open_root(Path::new("/")).unwrap();
+        assert_eq!(open_in(&root, c"proc").unwrap_err(), Errno::XDEV);
+        let (here, there) = (look_at(&root).unwrap(), look_in(&root, c"proc").unwrap());
+        assert!(here.mount.is_some() && there.mount.is_some() && here.mount != there.mount, "{here:?} {there:?}");
+        let etc = open_in(&root, c"etc").unwrap();
+        assert_eq!(look_at(&etc).unwrap(), look_in(&root, c"etc").unwrap());
+        assert_eq!(look_in(&etc, c"..").unwrap().id(), here.id());
+    }
+}

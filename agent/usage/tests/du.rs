@@ -5,11 +5,10 @@
 mod made;
 
 use bowline_usage::{Control, FIRST, OPEN, ProblemKind, Request, ScanError, Threads, scan};
-use made::{Dice, Made, as_du_says, du, odd, scanned};
-use nix::fcntl::{OFlag, open, openat};
+use made::{Dice, Made, Part, as_du_says, chain, du, odd, opened, scanned};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -94,32 +93,16 @@ fn generated_trees() {
     }
 }
 
-/// Makes a chain of directories in which `fill` puts something on every level: paths that no system call takes.
-fn chain(top: OwnedFd, levels: usize, fill: impl Fn(&OwnedFd, usize)) {
-    let mut at = top;
-    for level in 0..levels {
-        fill(&at, level);
-        let name = format!("level-{level}-of-a-long-way-down");
-        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
-        at = openat(&at, name.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-    }
-}
-
-fn opened(path: &std::path::Path) -> OwnedFd {
-    open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
-}
-
 #[test]
 fn deeper_than_a_path_can_be() {
     const LEVELS: usize = 2000;
     let made = Made::quick();
-    chain(opened(made.path()), LEVELS, |at, level| {
-        // What is gone through before the way down, and what is left for the way back.
-        for name in ["a-side", "z-side"] {
-            mkdirat(at, name, Mode::S_IRWXU).unwrap();
-            let side = openat(at, name, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
-            openat(&side, "file", OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).unwrap();
-            drop(openat(at, format!("{level}").as_str(), OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).unwrap());
+    chain(opened(made.path()), LEVELS, |at, _, part| {
+        let name = format!("side-{part:?}");
+        mkdirat(at, name.as_str(), Mode::S_IRWXU).unwrap();
+        let side = openat(at, name.as_str(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        for at in [at, &side] {
+            drop(openat(at, format!("{part:?}").as_str(), OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).unwrap());
         }
     });
     let (most, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -148,12 +131,12 @@ fn many_directories_in_one_with_deep_ones_among_them() {
         fs::create_dir_all(wide.join(format!("directory-{n}"))).unwrap();
     }
     for n in [0, 1, 4000, 8000, 8999] {
-        chain(opened(&wide.join(format!("directory-{n}"))), 3 * OPEN, |at, _| {
-            drop(openat(at, "file", OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).unwrap());
+        chain(opened(&wide.join(format!("directory-{n}"))), 3 * OPEN, |at, _, part| {
+            drop(openat(at, format!("{part:?}").as_str(), OFlag::O_CREAT | OFlag::O_WRONLY, Mode::S_IRWXU).unwrap());
         });
     }
-    chain(opened(made.path()), 2 * OPEN, |at, level| {
-        if level == OPEN {
+    chain(opened(made.path()), 2 * OPEN, |at, level, part| {
+        if level == OPEN && part == Part::Before {
             for n in 0..6000 {
                 mkdirat(at, format!("directory-{n}").as_str(), Mode::S_IRWXU).unwrap();
             }

@@ -4,8 +4,9 @@
 
 mod made;
 
-use bowline_usage::{Control, Request, ScanError, Threads, scan};
-use made::{Dice, Made, as_du_says, scanned};
+use bowline_usage::{Control, Problems, Request, ScanError, Threads, scan};
+use made::{Dice, Made, as_du_says, chain, opened, scanned};
+use nix::sys::stat::{Mode, mkdirat};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,6 +62,34 @@ fn files_may_come_go_and_move_while_they_are_counted() {
         ended.store(true, Ordering::Relaxed);
     });
     assert!(scans > 20 && vanished > 0, "{scans} scans, {vanished} vanished");
+}
+
+#[test]
+fn a_directory_that_was_moved_away_does_not_lead_elsewhere() {
+    const LEVELS: usize = 200;
+    let made = Made::quick();
+    fs::create_dir_all(made.at("scanned")).unwrap();
+    chain(opened(&made.at("scanned")), LEVELS, |at, _, part| {
+        mkdirat(at, format!("side-{part:?}").as_str(), Mode::S_IRWXU).unwrap();
+    });
+    let level = |number| (0..number).map(|level| format!("level-{level}-of-a-long-way-down/")).collect::<String>();
+    // Paths end at 4096 bytes, and the scan is at the bottom as long as this takes.
+    many_files(&made.at("scanned").join(level(120)), 40_000);
+    many_files(&made.at("elsewhere"), 500);
+    let (whole, control) = (scanned(&made.at("scanned"), 0, Threads::One).size(), Control::new());
+    let request = Request { share: Some(0.1), ..Request::of(made.at("scanned")) };
+    thread::scope(|scope| {
+        let scanning = scope.spawn(|| scan(&request, &control));
+        while control.names() < 20_000 {
+            assert!(!scanning.is_finished());
+            thread::yield_now();
+        }
+        // Its level 50 is in another directory now. What is beneath stays open to the scan; for what is above it has to go
+        // another way than by what is above it now.
+        fs::rename(made.at("scanned").join(level(50)), made.at("elsewhere/moved")).unwrap();
+        let tree = scanning.join().unwrap().unwrap();
+        assert_eq!((tree.size(), tree.problems), (whole, Problems::default()));
+    });
 }
 
 #[test]

@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "each file of tests uses some of it")]
 
 use bowline_usage::{Control, Request, Size, Threads, Tree, scan};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -129,6 +132,32 @@ pub(crate) fn as_du_says(root: &Path, depth: usize, links_across: bool) -> Tree 
     assert_eq!((one.problems.unreadable, one.problems.vanished), (0, 0), "{:?}", one.problems);
     assert_eq!((one.problems.not_utf8, one.problems.mounts), (two.problems.not_utf8, two.problems.mounts));
     one
+}
+
+/// Makes a chain of directories: paths that no system call takes. `fill` puts something on every level, in two parts: before
+/// and after the next level was made, so that one of them is gone through on the way down and one on the way back,
+/// whichever end a filesystem lists first.
+pub(crate) fn chain(top: OwnedFd, levels: usize, fill: impl Fn(&OwnedFd, usize, Part)) {
+    let mut at = top;
+    for level in 0..levels {
+        let name = format!("level-{level}-of-a-long-way-down");
+        fill(&at, level, Part::Before);
+        mkdirat(&at, name.as_str(), Mode::S_IRWXU).unwrap();
+        fill(&at, level, Part::After);
+        at = openat(&at, name.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+    }
+}
+
+/// When something is put into a level of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Before,
+    After,
+}
+
+/// A directory, to make others in it.
+pub(crate) fn opened(path: &Path) -> OwnedFd {
+    open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
 }
 
 /// A name that is no UTF-8.
