@@ -41,7 +41,7 @@ pub(super) fn diagnose(facts: &Result<Facts, PortError>, spec: &Spec, report: &R
     let life = life(facts, said, before, spec.role);
     let down = life.is_finding();
     checks.push(life);
-    checks.extend(node(facts, said, report.at, spec.role).filter(|_| !down));
+    checks.extend(node(facts, said, report.at, before, spec.role).filter(|_| !down));
     checks
 }
 
@@ -123,7 +123,7 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: 
 }
 
 /// The Node, once K3s has come up.
-fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, role: Role) -> Option<Check> {
+fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, before: &[Check], role: Role) -> Option<Check> {
     let service = service(role);
     if facts.unit.active != ActiveState::Active {
         return None;
@@ -137,6 +137,9 @@ fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, role: Role) ->
         (None, Some(error)) => error.clone(),
         (None, None) => "it is not registered".into(),
     };
+    if facts.node.is_none() && explained(before, &Subject::Item(Cluster::NAME, "node".into())) {
+        return Some(Check::skipped("Node", format!("{why}: see above")));
+    }
     let since = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM)).map_or(now, |w| w.since);
     if now - since < PATIENCE && since != now {
         return Some(Check::note("Node", format!("{why}; K3s was started a short while ago")));

@@ -5,7 +5,7 @@ use super::check::{Check, Subject};
 use bowline_cluster::api_port;
 use bowline_host::real::reach::Reach;
 use bowline_ports::{Inspect, METADATA};
-use bowline_settings::Settings;
+use bowline_settings::{Role, Settings};
 use std::time::Duration;
 
 /// It is one hop away, or not there at all.
@@ -20,6 +20,8 @@ pub(super) const PORTS: &str =
 pub(super) struct Facts {
     metadata: Reach,
     servers: Vec<Server>,
+    /// This node has no API of its own.
+    agent: bool,
 }
 
 /// A server of the settings, by its host, with its ports.
@@ -44,25 +46,41 @@ pub(super) async fn gather(
         let (enrolled, answered) = tokio::join!(reach(&server.host, server.port, FAR), reach(&server.host, api, FAR));
         servers.push(Server { host: server.host.clone(), enroll: (server.port, enrolled), api: (api, answered) });
     }
-    Some(Facts { metadata: reach(&METADATA.ip().to_string(), METADATA.port(), NEAR).await, servers })
+    let metadata = reach(&METADATA.ip().to_string(), METADATA.port(), NEAR).await;
+    Some(Facts { metadata, servers, agent: cluster.role == Role::Agent })
 }
 
 pub(super) fn diagnose(facts: &Facts) -> Vec<Check> {
     // Who reaches one server is let in by that one.
-    let alone = !facts.servers.iter().any(|server| server.enroll.1 == Reach::Open);
+    let alone = facts.servers.iter().all(|server| server.enroll.1 != Reach::Open);
+    let cut_off = facts.agent && facts.servers.iter().all(|server| server.api.1 != Reach::Open);
     let mut checks = vec![metadata(&facts.metadata)];
-    for Server { host, enroll, api } in &facts.servers {
-        let mut found = if enroll.1 == api.1 {
-            vec![port(host, &format!("{} and {}", api.0, enroll.0), &enroll.1)]
-        } else {
-            vec![port(host, &enroll.0.to_string(), &enroll.1), port(host, &api.0.to_string(), &api.1)]
-        };
-        if alone && let Some(first) = found.first_mut() {
-            *first = first.clone().explains(Subject::Item("join", "join".into()));
-        }
-        checks.extend(found);
+    for server in &facts.servers {
+        checks.extend(of_server(server).into_iter().map(|mut check| {
+            if alone {
+                check = check.explains(Subject::Capability("join"));
+            }
+            if cut_off {
+                for item in ["k3s", "node"] {
+                    check = check.explains(Subject::Item("cluster", item.into()));
+                }
+                check = check.explains(Subject::Capability("labels"));
+            }
+            check
+        }));
     }
     checks
+}
+
+fn of_server(Server { host, enroll, api }: &Server) -> Vec<Check> {
+    // Of what it rejects, a firewall tells one that asks often only now and then: silence beside that is the same.
+    let rejects = [&enroll.1, &api.1].contains(&&Reach::Rejected);
+    let as_told = |reach: &Reach| if rejects && *reach == Reach::Silent { Reach::Rejected } else { reach.clone() };
+    let (enrolled, answered) = (as_told(&enroll.1), as_told(&api.1));
+    if enrolled == answered {
+        return vec![port(host, &format!("{} and {}", api.0, enroll.0), &enrolled)];
+    }
+    vec![port(host, &enroll.0.to_string(), &enrolled), port(host, &api.0.to_string(), &answered)]
 }
 
 fn metadata(reach: &Reach) -> Check {
@@ -105,7 +123,7 @@ fn port(host: &str, ports: &str, reach: &Reach) -> Check {
             format!("TCP {ports}: no answer within {} s", FAR.as_secs()),
             format!(
                 "see that the server runs and that a packet finds its way; what drops it in silence is mostly the \
-                 cloud's firewall (security group, security list): {PORTS}"
+                 cloud's firewall (security group, security list), else its own (`bowline doctor` there): {PORTS}"
             ),
         ),
         Reach::NoRoute => Check::finding(
@@ -130,7 +148,7 @@ mod tests {
     }
 
     fn findings(servers: Vec<Server>) -> Vec<(String, String)> {
-        let checks = diagnose(&Facts { metadata: Reach::Silent, servers });
+        let checks = diagnose(&Facts { metadata: Reach::Silent, servers, agent: true });
         let all = checks.into_iter().filter_map(|check| match check.verdict {
             Verdict::Finding { found, remedy, .. } => Some((found, remedy)),
             _ => None,
@@ -160,17 +178,23 @@ mod tests {
         assert_eq!(found(Reach::Open, Reach::Open), Vec::<String>::new());
         assert_eq!(found(Reach::Silent, Reach::Silent), ["TCP 6443 and 7470: no answer within 3 s"]);
         assert_eq!(found(Reach::Closed, Reach::Silent).len(), 2);
+        let one = "TCP 6443 and 7470: rejected by a firewall, or no machine has this address (host unreachable)";
+        assert_eq!(found(Reach::Silent, Reach::Rejected), [one]);
     }
 
     #[test]
-    fn only_who_reaches_no_server_has_the_reason_why_it_does_not_join() {
-        let subject = Subject::Item("join", "join".into());
-        let explains = |servers| {
-            let checks = diagnose(&Facts { metadata: Reach::Silent, servers });
-            super::super::check::explained(&checks, &subject)
+    fn only_who_reaches_no_server_has_the_reason_why_it_does_not_join_or_is_cut_off() {
+        let explains = |servers, item: (&'static str, &str)| {
+            let checks = diagnose(&Facts { metadata: Reach::Silent, servers, agent: true });
+            super::super::check::explained(&checks, &Subject::Item(item.0, item.1.into()))
         };
-        assert!(explains(vec![server(Reach::Silent, Reach::Silent)]));
-        assert!(!explains(vec![server(Reach::Silent, Reach::Silent), server(Reach::Open, Reach::Open)]));
+        let silent = || server(Reach::Silent, Reach::Silent);
+        for item in [("join", "join"), ("join", "join/node"), ("cluster", "node"), ("labels", "labels/zone")] {
+            assert!(explains(vec![silent()], item), "{item:?}");
+            assert!(!explains(vec![silent(), server(Reach::Open, Reach::Open)], item), "{item:?}");
+        }
+        assert!(explains(vec![server(Reach::Silent, Reach::Open)], ("join", "join")));
+        assert!(!explains(vec![server(Reach::Silent, Reach::Open)], ("cluster", "node")));
     }
 
     #[test]

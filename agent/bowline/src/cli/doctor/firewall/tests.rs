@@ -230,4 +230,9 @@ fn the_network_between_pods_decides_on_its_port() {
     assert_eq!(named("vxlan"), "TCP 6443, 7470, 10250 and UDP 8472");
     assert_eq!(named("wireguard-native"), "TCP 6443, 7470, 10250 and UDP 51820");
     assert_eq!(named("host-gw"), "TCP 6443, 7470, 10250");
+    // What the servers told counts more than K3s's own default.
+    let file = bowline_settings::SourceFile { path: "/x/50.toml".into(), text: settings("vxlan"), mode: 0o600, uid: 0 };
+    let cluster = bowline_settings::load(&[file]).unwrap().settings.cluster.unwrap();
+    assert_eq!(backend(&cluster, Some("{\"flannel-backend\":\"host-gw\"}")), "host-gw");
+    assert_eq!(backend(&cluster, Some("{}")), "vxlan");
 }
