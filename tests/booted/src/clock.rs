@@ -8,13 +8,17 @@ const UNITS: [&str; 2] = ["bowline", "bowline-fetch-k3s"];
 
 /// Sets the clock of Bowline and of its downloads off, by `+365d`, from their next start.
 pub fn set_off(machine: &Machine, offset: &str) -> Result<()> {
-    let library = machine.ok("ls /usr/lib/*/faketime/libfaketimeMT.so.1")?;
-    let library = library.trim();
-    let text = format!("[Service]\nEnvironment=LD_PRELOAD={library} DONT_FAKE_MONOTONIC=1 FAKETIME={offset}\n");
+    let text = format!("[Service]\nEnvironment={}\n", variables(machine, offset)?);
     for unit in UNITS {
         machine.put(&drop_in(unit), &text, 0o644)?;
     }
     machine.ok("systemctl daemon-reload").map(drop)
+}
+
+/// The variables by which a program has such a clock.
+pub fn variables(machine: &Machine, offset: &str) -> Result<String> {
+    let library = machine.ok("ls /usr/lib/*/faketime/libfaketimeMT.so.1")?;
+    Ok(format!("LD_PRELOAD={} DONT_FAKE_MONOTONIC=1 FAKETIME={offset}", library.trim()))
 }
 
 /// Sets it right again, and starts Bowline with it.

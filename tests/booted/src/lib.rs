@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod document;
+pub mod findings;
 pub mod hetzner;
 pub mod joiners;
 pub mod kube;

@@ -2,12 +2,14 @@
 //! nothing else is held up by it.
 
 use anyhow::{Result, ensure};
+use bowline_booted::findings::{findings, findings_with, is_alone, nothing_found, remedy, the_finding};
 use bowline_booted::told::{no_longer_tells, now, tells};
 use bowline_booted::{
     ADDRESS, NODE, VOLUME, bare, clock, configure, deb, install_and_wait, ready, releases, releases_with, report,
     settings, with_k3s,
 };
-use bowline_testbed::{Bed, K3S_VERSION, case};
+use bowline_testbed::{Bed, K3S_VERSION, Machine, case};
+use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
@@ -29,6 +31,9 @@ fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> 
         tells(&machine, &["waiting for the node's address and a default route: K3s is not started without"])?;
         tells(&machine, &["no connection to 10.0.1.1: 10.0.1.1:443: Network is unreachable"])?;
         assert_eq!(machine.run("bowline status")?.code, 1, "a download that fails is a fault");
+        // One fault, though there is no route either, and nothing can be downloaded.
+        let finding = the_finding(&machine, "node's address", "an address in 10.0.1.0/24 is missing")?;
+        ensure!(remedy(&finding).starts_with("attach the machine to that network"), "{finding}");
 
         // Several addresses are not chosen from.
         machine
@@ -46,8 +51,11 @@ fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> 
         tells(&machine, &["waiting for a default route: K3s is not started without"])?;
         assert_eq!(machine.run("bowline status")?.code, 3, "{:?}", now(&machine)?);
         assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
+        let finding = the_finding(&machine, "default route", "a default route is missing")?;
+        ensure!(remedy(&finding).starts_with("give the machine a default route"), "{finding}");
         machine.ok("ip route add default via 10.0.1.1")?;
         ready(&machine)?;
+        nothing_found(&machine, SOON)?;
         assert_eq!(now(&machine)?, Vec::<String>::new());
         Ok(())
     })
@@ -82,6 +90,8 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
         )?;
         ensure!(line.contains(&year(bed, -365)?), "{line}");
         tells(&machine, &["waiting for a right clock: K3s is not started without"])?;
+        let seen = findings_with(&machine, &clock::variables(&machine, "-365d")?)?;
+        ensure!(is_alone(&seen, "clock", "days behind") && remedy(&seen[0]).starts_with("set the clock"), "{seen:#?}");
 
         // Ahead: nothing on the machine knows it, the mirror's certificate does.
         clock::set_off(&machine, "+365d")?;
@@ -94,6 +104,9 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
             ],
         )?;
         ensure!(line.contains(&year(bed, 365)?), "{line}");
+        let seen = findings_with(&machine, &clock::variables(&machine, "+365d")?)?;
+        ensure!(is_alone(&seen, "cluster: k3s/binary", "has expired; this machine's clock says"), "{seen:#?}");
+        ensure!(remedy(&seen[0]).contains("is the clock right?"), "{seen:#?}");
         ensure!(machine.run("ls /usr/local/bin/k3s* /var/lib/rancher")?.stdout.is_empty(), "something is there");
 
         // Set right, it goes on by itself.
@@ -101,7 +114,8 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
         machine.wait_for("K3s to be started", SOON, || {
             Ok(machine.run("systemctl show -p ActiveState --value k3s")?.stdout.trim() == "activating")
         })?;
-        no_longer_tells(&machine, "clock")
+        no_longer_tells(&machine, "clock")?;
+        nothing_found(&machine, SOON)
     })
 }
 
@@ -112,9 +126,7 @@ fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
         let disk = bed.disk(VOLUME, "512M")?;
         let machine = with_k3s(bed, &releases, Some(&disk))?;
         for port in [9787, 6443] {
-            machine.ok(&format!(
-                "systemd-run --quiet --unit=squatter-{port} python3 -m http.server {port} --bind 127.0.0.1"
-            ))?;
+            squat(&machine, port)?;
         }
         machine.wait_for("the squatters", SOON, || {
             Ok(machine.ok("ss -tlnH")?.lines().filter(|l| l.contains(":9787") || l.contains(":6443")).count() == 2)
@@ -134,16 +146,22 @@ fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
             "K3s was never started"
         );
         assert_eq!(machine.run("bowline status")?.code, 1);
+        // Two faults, two findings.
+        let seen = findings(&machine)?;
+        let names: Vec<_> = seen.iter().map(|one| one["name"].as_str().unwrap_or_default()).collect();
+        ensure!(names == ["port 9787 (metrics)", "port 6443 (Kubernetes)"], "{seen:#?}");
 
         // Everything of Kubernetes goes on without metrics.
-        machine.ok("systemctl stop squatter-6443")?;
+        machine.ok(printed(&seen[1], "systemctl disable --now squatter-6443.service")?)?;
         machine.run("bowline apply")?;
         machine.wait_for("the Node to be Ready", Duration::from_secs(90), || {
             Ok(report(&machine)?["conditions"]["node"] == "ready")
         })?;
         assert_eq!(report(&machine)?["overall"], "degraded");
-        machine.ok("systemctl stop squatter-9787")?;
+        let finding = the_finding(&machine, "port 9787 (metrics)", "it is in use by squatter-9787")?;
+        machine.ok(printed(&finding, "systemctl disable --now squatter-9787.service")?)?;
         ready(&machine)?;
+        nothing_found(&machine, SOON)?;
         ensure!(machine.ok("curl -sSf http://127.0.0.1:9787/metrics")?.contains("bowline_node_ready 1"));
         Ok(())
     })
@@ -171,6 +189,22 @@ fn an_external_address_is_in_the_certificate_and_not_advertised() -> Result<()> 
         ensure!(addresses.contains("\"203.0.113.10\",\"type\":\"ExternalIP\""), "{addresses}");
         Ok(())
     })
+}
+
+/// A service that takes a port, by a program of its own name.
+fn squat(machine: &Machine, port: u16) -> Result<()> {
+    let name = format!("squatter-{port}");
+    let unit = format!("[Service]\nExecStart=@/usr/local/bin/{name} httpd -f -p 127.0.0.1:{port} -h /srv\n");
+    machine.put(&format!("/etc/systemd/system/{name}.service"), unit, 0o644)?;
+    machine
+        .ok(&format!("cp /bin/busybox /usr/local/bin/{name} && systemctl daemon-reload && systemctl start {name}"))?;
+    Ok(())
+}
+
+/// The command of a finding, which has to be this one.
+fn printed<'a>(finding: &Value, command: &'a str) -> Result<&'a str> {
+    ensure!(finding["command"] == command, "{finding}");
+    Ok(command)
 }
 
 /// The year in so many days.

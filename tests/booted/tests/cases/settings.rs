@@ -1,6 +1,7 @@
 //! Settings that come late, are wrong, and are mended: at the start and while Bowline runs.
 
 use anyhow::{Result, ensure};
+use bowline_booted::findings::{nothing_found, remedy, the_finding};
 use bowline_booted::told::{no_longer_tells, tells};
 use bowline_booted::{configure, deb, pid, report};
 use bowline_testbed::{Cast, Machine, case_of};
@@ -72,6 +73,9 @@ fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()
         let status = machine.run("bowline status")?;
         assert_eq!(status.code, 1);
         ensure!(status.stderr.contains("`journalctl -u bowline` tells why it ended"), "{status}");
+        // One fault, though Bowline is down by it.
+        let finding = the_finding(&machine, "settings", "/etc/bowline/config.d/10-node.toml:2:")?;
+        ensure!(remedy(&finding).contains("`bowline check` shows the line"), "{finding}");
 
         // Changed to something just as wrong: it tries, and is down again for the new reason.
         configure(&machine, "[nodes]\n")?;
@@ -80,6 +84,7 @@ fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()
         configure(&machine, GOOD)?;
         machine.wait_for("Bowline", SOON, || Ok(machine.run("systemctl is-active bowline")?.success()))?;
         is_ready(&machine)?;
+        nothing_found(&machine, SOON)?;
         let starts = machine.journal("bowline")?.matches("systemd[1]: Starting bowline.service").count();
         assert_eq!(starts, 3, "one start for each change");
 
