@@ -49,7 +49,8 @@ pub(crate) async fn observe(
     let known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(found.data.iter().map(PathBuf::as_path));
     let known: Vec<_> = known.collect();
     // Elsewhere it does not matter whether it runs.
-    if !places.iter().any(|volume| known.iter().any(|used| volume.mount.starts_with(used))) {
+    let pods = volumes.iter().flatten().any(|seen| !seen.pods.is_empty());
+    if !pods && !places.iter().any(|volume| known.iter().any(|used| volume.mount.starts_with(used))) {
         return Ok(found);
     }
     let mut services: Vec<&str> = spec.services.iter().map(String::as_str).chain(K3S).chain(OTHERS).collect();
@@ -84,15 +85,20 @@ pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Opti
     if seen.pods.is_empty() {
         return None;
     }
-    let ends: Vec<_> = seen.pods.iter().filter_map(|pod| pod.split_once('/')).collect();
-    let ends: Vec<_> = ends.iter().map(|(space, name)| format!("`kubectl -n {space} delete pod {name}`")).collect();
-    let ends = if ends.is_empty() { "end them".to_owned() } else { ends.join(", ") };
+    let command = |(space, name): (&str, &str)| format!("`kubectl -n {space} delete pod {name}`");
+    let ends: Vec<_> = seen.pods.iter().filter_map(|pod| pod.split_once('/')).map(command).collect();
+    let ends = match facts.kubernetes.services.is_empty() {
+        // Nobody takes orders for them. After a boot Kubernetes waits for its gated volumes.
+        true => "Kubernetes is down, and they run on: a reboot ends them, as `k3s-killall.sh` of K3s's installer does"
+            .into(),
+        false => format!(
+            "{} (where something makes them again at once, `kubectl cordon` this node before), then `bowline apply`",
+            if ends.is_empty() { "end them".to_owned() } else { ends.join(", ") }
+        ),
+    };
     Some((
         format!("{at} is in use by Kubernetes: pods have the bare directory ({})", seen.pods.join(", ")),
-        format!(
-            "they would go on with what is beneath the mount. {ends} (where something makes them again at once, `kubectl cordon` \
-             this node before), then `bowline apply`; or choose another `mount`"
-        ),
+        format!("they would go on with what is beneath the mount. {ends}; or choose another `mount`"),
     ))
 }
 

@@ -160,6 +160,8 @@ fn what_helps_names_the_commands() {
     let commands = "`systemctl stop k3s kubelet; bowline apply; systemctl start k3s kubelet`";
     assert!(hint.contains(commands), "{hint}");
     let seen = VolumeFacts { pods: vec!["monitoring/grafana-0".into()], ..nothing_seen() };
-    let (_, hint) = on_a_bare_place("/mnt/data", &[], seen).unwrap();
+    let (_, hint) = on_a_bare_place("/mnt/data", &["k3s.service"], seen.clone()).unwrap();
     assert!(hint.contains("`kubectl -n monitoring delete pod grafana-0`"), "{hint}");
+    let (_, hint) = on_a_bare_place("/mnt/data", &[], seen).unwrap();
+    assert!(hint.contains("a reboot ends them") && !hint.contains("kubectl"), "{hint}");
 }
