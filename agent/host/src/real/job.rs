@@ -273,7 +273,7 @@ impl Jobs {
                 }
             }
             // Short work is not waited for longer than it takes.
-            tokio::time::sleep(LOOK.min(begin.elapsed() / 4).max(LEAST)).await;
+            tokio::time::sleep(LOOK.min(begin.elapsed() / 10).max(LEAST)).await;
         }
     }
 

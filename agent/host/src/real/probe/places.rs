@@ -7,6 +7,8 @@ const PIECE: u64 = 4 * MIB;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// What memory and devices are read in past the kernel's cache.
+pub(crate) const PAGE: usize = 4096;
 /// What is read at every place of a copy.
 const COPY: u64 = 4096;
 
@@ -28,6 +30,13 @@ pub(crate) const GLANCE: Depth = Depth { whole: 16 * MIB, ends: MIB, samples: 10
 /// Before anything is written over.
 pub(crate) const PROOF: Depth = Depth { whole: 4 * GIB, ends: 8 * MIB, samples: 4096, sample: 64 << 10 };
 
+impl Depth {
+    /// The ends and the places of copies alone.
+    pub(crate) fn without_samples(self) -> Self {
+        Self { samples: 0, ..self }
+    }
+}
+
 /// A stretch of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -37,6 +46,14 @@ pub(crate) struct Range {
     pub(crate) length: u64,
     /// A structure that keeps a copy of its superblock right here.
     pub(crate) copy_of: Option<Kind>,
+}
+
+impl Range {
+    /// Whether it begins and ends with a page.
+    pub(crate) fn in_pages(&self) -> bool {
+        let page = PAGE as u64;
+        self.offset.is_multiple_of(page) && self.length.is_multiple_of(page)
+    }
 }
 
 /// A structure with copies of its superblock.
@@ -101,7 +118,7 @@ pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
         ranges.extend(pieces(0, size));
     } else {
         ranges.extend(pieces(0, ends).chain(pieces(size - ends, ends)));
-        let step = (size - 2 * ends) / samples / COPY * COPY;
+        let step = (size - 2 * ends) / samples.max(1) / COPY * COPY;
         let slack = step.saturating_sub(sample);
         let shift = if slack == 0 { 0 } else { phase % slack / COPY * COPY };
         ranges.extend((0..samples).map(|n| plain(ends + n * step + shift, sample.min(step))));

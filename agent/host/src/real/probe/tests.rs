@@ -1,6 +1,7 @@
 //! The places, and reading them from sparse files (a device and a file read alike).
 
 use super::*;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::os::unix::fs::FileExt;
 
 fn sparse(size: u64) -> File {
@@ -12,10 +13,12 @@ fn sparse(size: u64) -> File {
 fn read_as(device: &File, size: u64, depth: Depth) -> Bytes {
     let (done, phase) = (AtomicU64::new(0), 0x0123_4567_89ab_cdef);
     let ranges = places::ranges(size, depth, phase);
-    let bytes = read(device, &ranges, &done);
+    let bytes = read(device, &ranges, depth == PROOF, &done);
     if bytes.error.is_none() {
         assert_eq!(done.load(Relaxed), ranges.iter().map(|range| range.length).sum::<u64>());
     }
+    let flags = fcntl(device, FcntlArg::F_GETFL).unwrap();
+    assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_DIRECT), "it is read through the cache again");
     bytes
 }
 
@@ -41,7 +44,9 @@ fn what_is_read_whole_hides_no_byte() {
 
 #[test]
 fn a_byte_at_either_end_is_found() {
-    for (depth, size, end) in [(GLANCE, 1 << 30, 1 << 20), (PROOF, 5 << 30, 8 << 20)] {
+    // The last one ends within a page.
+    let sizes = [(GLANCE, 1 << 30, 1 << 20), (PROOF, 5 << 30, 8 << 20), (PROOF, (5 << 30) + 1536, 8 << 20)];
+    for (depth, size, end) in sizes {
         for at in [0, 1, end - 1, size - end, size - 1] {
             let device = sparse(size);
             device.write_all_at(&[1], at).unwrap();
@@ -63,6 +68,30 @@ fn samples_are_spread_and_move() {
     assert!(one.windows(2).all(|pair| pair[1] - pair[0] == one[1] - one[0]), "evenly");
     assert!(one.iter().zip(&other).all(|(one, other)| one != other));
     assert!(other.iter().all(|at| at + (64 << 10) <= size - (8 << 20)));
+}
+
+#[test]
+fn what_has_a_signature_is_read_where_it_begins_and_ends() {
+    let size = 20 << 30;
+    let few: u64 = places::ranges(size, GLANCE.without_samples(), 7).iter().map(|range| range.length).sum();
+    let all: u64 = places::ranges(size, GLANCE, 7).iter().map(|range| range.length).sum();
+    assert_eq!(all - few, 1024 * 4096);
+    let device = sparse(size);
+    device.write_all_at(&[1], 1080).unwrap();
+    assert_eq!(read_as(&device, size, GLANCE.without_samples()).data_at, Some(1080));
+}
+
+/// Past the cache where the temporary folder's filesystem has such a way.
+#[test]
+fn a_proof_reads_what_was_written_a_moment_ago() {
+    let size = 5 << 30;
+    let device = sparse(size);
+    for at in [0, 4096, (5 << 20) + 5] {
+        device.write_all_at(&[1], at).unwrap();
+        assert_eq!(read_as(&device, size, PROOF).data_at, Some(at));
+        device.write_all_at(&[0], at).unwrap();
+    }
+    assert_eq!(read_as(&device, size, PROOF).data_at, None);
 }
 
 #[test]

@@ -1,0 +1,161 @@
+//! Reading the places of a device that prove it blank.
+
+use super::places::{self, Range, Remains};
+use nix::fcntl::{FcntlArg, OFlag, PosixFadviseAdvice, fcntl, posix_fadvise};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// So many read at once.
+const READERS: usize = 8;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    /// The first byte that is not zero.
+    pub(super) data_at: Option<u64>,
+    /// So many bytes were; 0 where data was found.
+    pub(super) zeros: u64,
+    /// Where, and how.
+    pub(super) error: Option<(u64, String)>,
+    /// Copies of superblocks.
+    pub(super) remains: Vec<Remains>,
+}
+
+/// Reads the ranges that are proof, several at once: a disk behind a network answers each after a millisecond, but many in that
+/// time. Beyond the first byte of data only the places of superblock copies are read: they tell whose data it is.
+///
+/// `past_cache`: from the disk itself, not what the kernel has kept of it; which is faster, too, where much is read.
+pub(super) fn read(device: &File, ranges: &[Range], past_cache: bool, done: &AtomicU64) -> Bytes {
+    // Advice only: without it the samples would drag in their neighbourhood.
+    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    // The kernel takes whole pages only past its cache: what begins or ends elsewhere is read by it, before.
+    let (direct, cached): (Vec<Range>, Vec<Range>) = ranges.iter().partition(|range| past_cache && range.in_pages());
+    let mut all = together(device, &cached, u64::MAX, done);
+    let broken = all.iter().any(|bytes| bytes.error.is_some());
+    let data_at = all.iter().filter_map(|bytes| bytes.data_at).min().unwrap_or(u64::MAX);
+    if !direct.is_empty() && !broken {
+        // Where the device has no such way, it is read like the others.
+        let _ = set_direct(device, true);
+        all.extend(together(device, &direct, data_at, done));
+        let _ = set_direct(device, false);
+    }
+    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let mut found = Bytes::default();
+    for bytes in &mut all {
+        found.zeros += bytes.zeros;
+        found.data_at = [found.data_at, bytes.data_at].into_iter().flatten().min();
+        found.error = [found.error.take(), bytes.error.take()].into_iter().flatten().min();
+        found.remains.append(&mut bytes.remains);
+    }
+    found.remains.sort_by_key(|one| one.offset);
+    // How far the others had come when one of them found data is nothing that two probes would have in common.
+    if found.data_at.is_some() {
+        found.zeros = 0;
+    }
+    found
+}
+
+/// What each of several readers found. Those of earlier ranges found data there already.
+fn together(device: &File, ranges: &[Range], data_at: u64, done: &AtomicU64) -> Vec<Bytes> {
+    if ranges.is_empty() {
+        return Vec::new();
+    }
+    let common = Common { device, ranges, done, next: AtomicUsize::new(0), data_at: AtomicU64::new(data_at) };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..READERS.min(ranges.len())).map(|_| scope.spawn(|| common.read())).collect();
+        let own = common.read();
+        // One that could not come to its end has read nothing: that is no proof.
+        let broken = || Bytes { error: Some((0, "a reader was cut off".into())), ..Bytes::default() };
+        std::iter::once(own).chain(others.into_iter().map(|other| other.join().unwrap_or_else(|_| broken()))).collect()
+    })
+}
+
+/// The open device is read past the kernel's cache, or not; also by those who read it already.
+fn set_direct(device: &File, on: bool) -> std::io::Result<()> {
+    let mut flags = OFlag::from_bits_retain(fcntl(device, FcntlArg::F_GETFL)?);
+    flags.set(OFlag::O_DIRECT, on);
+    fcntl(device, FcntlArg::F_SETFL(flags)).map(drop).map_err(Into::into)
+}
+
+/// Reads all of the chunk. A device that does not like to be read past the cache is read through it.
+fn fill(device: &File, chunk: &mut [u8], offset: u64) -> std::io::Result<()> {
+    match device.read_exact_at(chunk, offset) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            set_direct(device, false)?;
+            device.read_exact_at(chunk, offset)
+        }
+        other => other,
+    }
+}
+
+/// What the readers have in common: each takes the next range, so that they go through the device together.
+struct Common<'a> {
+    device: &'a File,
+    ranges: &'a [Range],
+    done: &'a AtomicU64,
+    next: AtomicUsize,
+    /// The lowest byte of data that any of them has found.
+    data_at: AtomicU64,
+}
+
+impl Common<'_> {
+    fn read(&self) -> Bytes {
+        let mut found = Bytes::default();
+        // Past the cache the kernel writes to whole pages, too.
+        let mut memory = vec![0; places::LONGEST + places::PAGE];
+        let skip = memory.as_ptr().align_offset(places::PAGE).min(places::PAGE);
+        let buffer = &mut memory[skip..skip + places::LONGEST];
+        while let Some(range) = self.ranges.get(self.next.fetch_add(1, Relaxed)) {
+            self.done.fetch_add(range.length, Relaxed);
+            if self.data_at.load(Relaxed) < range.offset && range.copy_of.is_none() {
+                continue;
+            }
+            if let Err(error) = look(self.device, range, buffer, &mut found) {
+                let text = format!("reading {} bytes at {}: {error}", range.length, range.offset);
+                found.error = found.error.take().or(Some((range.offset, text)));
+                // Nothing is proven any more; what lies before it is being read already.
+                self.next.store(self.ranges.len(), Relaxed);
+            }
+            self.data_at.fetch_min(found.data_at.unwrap_or(u64::MAX), Relaxed);
+        }
+        found
+    }
+}
+
+fn look(device: &File, range: &Range, buffer: &mut [u8], found: &mut Bytes) -> std::io::Result<()> {
+    let mut offset = range.offset;
+    let end = range.offset + range.length;
+    while offset < end {
+        let most = buffer.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+        let chunk = &mut buffer[..most];
+        fill(device, chunk, offset)?;
+        match first_byte(chunk) {
+            None => found.zeros += chunk.len() as u64,
+            Some(at) => {
+                let at = offset + at as u64;
+                found.data_at = Some(found.data_at.map_or(at, |first| first.min(at)));
+                found.remains.extend(range.copy_of.and_then(|kind| kind.recognise(chunk, offset)));
+                if range.copy_of.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        offset += most as u64;
+    }
+    Ok(())
+}
+
+/// The index of the first byte that is not zero.
+fn first_byte(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut at = 0;
+    for chunk in bytes.chunks(ZEROS.len()) {
+        // A comparison of slices is a `memcmp`: fast in every build.
+        if chunk != &ZEROS[..chunk.len()] {
+            return chunk.iter().position(|b| *b != 0).map(|index| at + index);
+        }
+        at += chunk.len();
+    }
+    None
+}
