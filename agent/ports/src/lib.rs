@@ -54,6 +54,18 @@ pub trait Inspect: Send + Sync {
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>>;
     /// The names in a directory, sorted; `None` where there is no directory.
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>>;
+    /// Names and texts of the files in a directory whose names end so, sorted. What is no regular file, or can not be read, is left out.
+    fn texts<'a>(&'a self, path: &'a Path, suffix: &'a str) -> Fut<'a, Vec<(String, String)>> {
+        Box::pin(async move {
+            let mut texts = Vec::new();
+            for name in self.list(path).await?.unwrap_or_default().into_iter().filter(|name| name.ends_with(suffix)) {
+                if let Some(file) = self.read(&path.join(&name)).await.ok().flatten() {
+                    texts.push((name, file.text()));
+                }
+            }
+            Ok(texts)
+        })
+    }
     /// SHA-256 of a file in lower-case hex; `None` where there is none.
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>>;
     /// Addresses of all interfaces, loopback included.

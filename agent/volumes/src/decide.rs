@@ -26,7 +26,22 @@ use unmounted::{Place, unmounted};
 
 const ARRIVAL: Duration = Duration::from_secs(180);
 
-pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &mut Plan<Action>) {
+/// Which device each volume means, in the order of the settings. Looked for once: each volume is compared with all others.
+pub(crate) fn found<'a>(spec: &'a Volumes, facts: &'a Facts) -> Vec<(&'a Volume, Found<'a>)> {
+    let one = |(volume, seen): (&'a Volume, &'a Result<VolumeFacts, PortError>)| match seen {
+        Ok(seen) => (volume, find(volume, seen.number.as_deref(), &facts.devices)),
+        Err(_) => (volume, Found::None),
+    };
+    spec.volumes.iter().zip(&facts.volumes).map(one).collect()
+}
+
+pub(crate) fn volume(
+    spec: &Volumes,
+    volume: &Volume,
+    seen: &VolumeFacts,
+    (facts, found): (&Facts, &[(&Volume, Found<'_>)]),
+    plan: &mut Plan<Action>,
+) {
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, facts, &item, plan);
@@ -43,8 +58,9 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
         None => {}
     }
     retire(volume, seen, &item, plan);
-    let device = match find(volume, seen.number.as_deref(), &facts.devices) {
-        Found::One(device) => device,
+    let own = found.iter().find(|(one, _)| one.name == volume.name).map_or(&Found::None, |(_, own)| own);
+    let device = match own {
+        Found::One(device) => *device,
         Found::None => return missing(volume, facts, &item, plan),
         Found::Several(all) => {
             let list: Vec<_> = all.iter().map(|d| describe(d)).collect();
@@ -65,7 +81,7 @@ pub(crate) fn volume(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts:
             "name the disk by `serial`, or have udev make its links anew (`udevadm trigger --settle`); nothing was touched",
         );
     }
-    if let Some(other) = rival(spec, volume, device, facts) {
+    if let Some(other) = rival(volume, device, found) {
         let (path, one, two) = (device.path.display(), &volume.name, &other.name);
         return plan.refuse(
             item,
@@ -171,14 +187,11 @@ pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>)
 }
 
 /// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of.
-fn rival<'a>(spec: &'a Volumes, volume: &Volume, device: &BlockDevice, facts: &Facts) -> Option<&'a Volume> {
+fn rival<'a>(volume: &Volume, device: &BlockDevice, found: &[(&'a Volume, Found<'_>)]) -> Option<&'a Volume> {
     let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
     let same = |one: &BlockDevice| one.path == device.path || part(one, device) || part(device, one);
-    let mut others = spec.volumes.iter().zip(&facts.volumes).filter(|(other, _)| other.name != volume.name);
-    others.find_map(|(other, seen)| {
-        let number = seen.as_ref().ok()?.number.as_deref();
-        matches!(find(other, number, &facts.devices), Found::One(one) if same(one)).then_some(other)
-    })
+    let mut others = found.iter().filter(|(other, _)| other.name != volume.name);
+    others.find_map(|(other, found)| matches!(found, Found::One(one) if same(one)).then_some(*other))
 }
 
 /// What somebody else says of this disk, or of this place, and is not what the settings say.

@@ -8,7 +8,7 @@ use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, moun
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What was read of the machine.
@@ -135,8 +135,10 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let (devices, mounts, volumes) = loop {
         let mounts = host.mounts().await?;
         let devices = host.block_devices().await?;
+        let records = Records::of(host).await?;
+        let around = Around { spec, own: &own, records: &records, devices: &devices, mounts: &mounts };
         // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
-        let all = spec.volumes.iter().map(|volume| observe_volume(spec, volume, &own, &devices, &mounts, host));
+        let all = spec.volumes.iter().map(|volume| observe_volume(volume, around, host));
         let volumes = futures::future::join_all(all).await;
         // All of them at once: what failed is the machine (systemd does not answer), not a disk.
         if volumes.iter().all(Result::is_err)
@@ -165,14 +167,42 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     Ok(Facts { devices, mounts, volumes, claims, cloud_config, orphans, stray_gates, services, stopped, kubernetes })
 }
 
-async fn observe_volume(
-    spec: &Volumes,
-    volume: &Volume,
-    own: &[(String, String)],
-    devices: &[BlockDevice],
-    mounts: &[Mount],
-    host: &dyn Inspect,
-) -> Result<VolumeFacts, PortError> {
+/// What is read once for all volumes.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    spec: &'a Volumes,
+    /// Names and texts of our mount units.
+    own: &'a [(String, String)],
+    records: &'a Records,
+    devices: &'a [BlockDevice],
+    mounts: &'a [Mount],
+}
+
+/// Which of Bowline's records there are: most volumes have none.
+struct Records(BTreeSet<PathBuf>);
+
+impl Records {
+    async fn of(host: &dyn Inspect) -> Result<Self, PortError> {
+        let mut all = BTreeSet::new();
+        // All records of a kind lie in one folder.
+        for folder in [Released::path_of(""), Intent::path_of("")].iter().filter_map(|path| path.parent()) {
+            let names = host.list(folder).await?.unwrap_or_default();
+            all.extend(names.into_iter().map(|name| folder.join(name)));
+        }
+        Ok(Self(all))
+    }
+
+    /// The text of one.
+    async fn read(&self, path: &Path, host: &dyn Inspect) -> Result<Option<String>, PortError> {
+        match self.0.contains(path) {
+            true => Ok(host.read(path).await?.map(|file| file.text())),
+            false => Ok(None),
+        }
+    }
+}
+
+async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect) -> Result<VolumeFacts, PortError> {
+    let Around { spec, own, records, devices, mounts } = around;
     let number = match &volume.source {
         VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
             host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
@@ -181,8 +211,12 @@ async fn observe_volume(
     };
     let mounted = mounts.iter().any(|m| m.target == volume.mount);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;
-    let probe = match find(volume, number.as_deref(), devices) {
-        Found::One(device)
+    let found = match find(volume, number.as_deref(), devices) {
+        Found::One(device) => Some(device),
+        Found::None | Found::Several(_) => None,
+    };
+    let probe = match found {
+        Some(device)
             if why_not(device, volume).is_none()
                 && device.mounted_at.is_empty()
                 && !mounted
@@ -194,7 +228,7 @@ async fn observe_volume(
     };
     let (mut extent, mut growing) = (Ok(None), None);
     let (mut answer, mut errors) = (Ok(()), 0);
-    if let Found::One(device) = find(volume, number.as_deref(), devices)
+    if let Some(device) = found
         && device.mounted_at.contains(&volume.mount)
     {
         extent = host.extent(&device.path, filesystem(volume)).await;
@@ -204,10 +238,9 @@ async fn observe_volume(
         let text = host.read(&count).await.ok().flatten().map(|file| file.text());
         errors = text.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
     }
-    let released = host.read(&Released::path_of(&volume.name)).await?.map(|file| {
-        let path = Released::path_of(&volume.name);
-        serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", path.display()))
-    });
+    let path = Released::path_of(&volume.name);
+    let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
+    let released = records.read(&path, host).await?.map(read);
     let unmounting = match released {
         Some(_) => host.job(&format!("unmount-{}", volume.name)).await?,
         None => None,
@@ -221,17 +254,21 @@ async fn observe_volume(
             missing.push(directory.path.clone());
         }
     }
-    let intent = host.read(&Intent::path_of(&volume.name)).await?.map(|file| {
-        serde_json::from_slice(&file.content).map_err(|e| format!("{}: {e}", Intent::path_of(&volume.name).display()))
-    });
-    let begun = host.read(&Intent::begun_of(&volume.name)).await?.map(|file| file.text());
+    let path = Intent::path_of(&volume.name);
+    let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
+    let intent = records.read(&path, host).await?.map(read);
+    let begun = records.read(&Intent::begun_of(&volume.name), host).await?;
     let mut gates = BTreeMap::new();
     for service in &spec.services {
         let text = host.read(&gate_path(service, &volume.name)).await?.map(|f| f.text());
         gates.insert(service.clone(), text);
     }
-    let unit = host.unit(&mount_unit_name(&volume.mount)).await?;
-    let unit_file = host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text());
+    let name = mount_unit_name(&volume.mount);
+    let unit = host.unit(&name).await?;
+    let unit_file = match own.iter().find(|(one, _)| *one == name) {
+        Some((_, text)) => Some(text.clone()),
+        None => host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text()),
+    };
     let disk_came = match unit_file.as_deref().and_then(disk_unit_name).filter(|_| unit.ended > 0) {
         Some(disk) => host.unit(&disk).await?.began,
         None => 0,
@@ -328,15 +365,12 @@ async fn strays(
 async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, String)>, Vec<Claim>), PortError> {
     let folder = Path::new(UNITS);
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
-    for name in host.list(folder).await?.unwrap_or_default().into_iter().filter(|name| name.ends_with(".mount")) {
-        let path = folder.join(&name);
-        // A masked one is no regular file.
-        let Some(file) = host.read(&path).await.ok().flatten() else { continue };
-        let text = file.text();
+    // A masked one is no regular file.
+    for (name, text) in host.texts(folder, ".mount").await? {
         if text.starts_with(MARK) {
             own.push((name, text));
         } else {
-            foreign.extend(others::unit(&path, &text));
+            foreign.extend(others::unit(&folder.join(&name), &text));
         }
     }
     Ok((own, foreign))

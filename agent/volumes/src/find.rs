@@ -2,6 +2,7 @@
 
 use bowline_ports::BlockDevice;
 use bowline_settings::{DiskMatch, Volume, VolumeSource};
+use std::fmt;
 use std::path::Path;
 
 /// The result of looking for a volume's device.
@@ -18,8 +19,7 @@ pub enum Found<'a> {
 /// Looks for the device of a volume. `number` is what stands at the volume's path, links followed
 /// (`major:minor`), where something does.
 pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice]) -> Found<'a> {
-    let fitting: Vec<_> =
-        devices.iter().filter(|device| why_other(volume, number, device, devices).is_none()).collect();
+    let fitting: Vec<_> = devices.iter().filter(|device| differs(volume, number, device, devices).is_none()).collect();
     match fitting.as_slice() {
         [] => Found::None,
         [one] => Found::One(one),
@@ -45,24 +45,56 @@ pub fn why_other(
     device: &BlockDevice,
     devices: &[BlockDevice],
 ) -> Option<String> {
+    differs(volume, number, device, devices).map(|difference| difference.to_string())
+}
+
+/// Why a device is not the one. Made into words only where somebody reads them: of many volumes and disks nearly all pairs differ.
+enum Difference<'a> {
+    /// The path leads elsewhere.
+    Path(&'a Path),
+    /// A serial is a disk's.
+    Partition,
+    /// Another serial, or none.
+    Serial(Option<&'a str>),
+    /// It is not like what was described.
+    Unlike(String),
+}
+
+impl fmt::Display for Difference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{} does not lead to it", path.display()),
+            Self::Partition => f.write_str("it is a partition, and a serial is a disk's"),
+            Self::Serial(Some(own)) => write!(f, "its serial is {own}"),
+            Self::Serial(None) => f.write_str("it has no serial"),
+            Self::Unlike(text) => f.write_str(text),
+        }
+    }
+}
+
+fn differs<'a>(
+    volume: &'a Volume,
+    number: Option<&str>,
+    device: &'a BlockDevice,
+    devices: &[BlockDevice],
+) -> Option<Difference<'a>> {
     let leads = |path: &Path, device: &BlockDevice| match number {
         Some(number) => device.number == number,
         None => device.path == path || device.links.iter().any(|link| link == path),
     };
     match &volume.source {
         VolumeSource::Device(path) if leads(path, device) => None,
-        VolumeSource::Device(path) => Some(format!("{} does not lead to it", path.display())),
-        VolumeSource::Serial(serial) => match &device.id.serial {
-            _ if device.partition_of.is_some() => Some("it is a partition, and a serial is a disk's".into()),
+        VolumeSource::Device(path) => Some(Difference::Path(path)),
+        VolumeSource::Serial(serial) => match device.id.serial.as_deref() {
+            _ if device.partition_of.is_some() => Some(Difference::Partition),
             Some(own) if own == serial => None,
-            Some(own) => Some(format!("its serial is {own}")),
-            None => Some("it has no serial".into()),
+            own => Some(Difference::Serial(own)),
         },
-        VolumeSource::Match(wanted) => unlike(wanted, device, volume),
+        VolumeSource::Match(wanted) => unlike(wanted, device, volume).map(Difference::Unlike),
         VolumeSource::DeviceOrMatch { device: path, fits } => match devices.iter().find(|one| leads(path, one)) {
             Some(one) if one.path == device.path => None,
-            Some(_) => Some(format!("{} does not lead to it", path.display())),
-            None => unlike(fits, device, volume),
+            Some(_) => Some(Difference::Path(path)),
+            None => unlike(fits, device, volume).map(Difference::Unlike),
         },
     }
 }

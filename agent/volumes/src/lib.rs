@@ -155,9 +155,10 @@ impl Capability for Volumes {
 
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
+        let found = decide::found(self, facts);
         for (volume, seen) in self.volumes.iter().zip(&facts.volumes) {
             match seen {
-                Ok(seen) => decide::volume(self, volume, seen, facts, &mut plan),
+                Ok(seen) => decide::volume(self, volume, seen, (facts, &found), &mut plan),
                 Err(error) => decide::blind(volume, error, &mut plan),
             }
         }

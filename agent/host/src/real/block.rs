@@ -5,7 +5,7 @@ use bowline_ports::{BlockDevice, DeviceId, Mount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Where the kernel and udev show devices.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Tree {
         {
             return None;
         }
-        let directory = fs::canonicalize(self.sys.join("class/block").join(name)).ok()?;
+        let directory = leads_to(&self.sys.join("class/block").join(name))?;
         let number = line(&directory.join("dev"))?;
         let size = line(&directory.join("size"))?.parse::<u64>().ok()?.checked_mul(512)?;
         let unused_loop = name.starts_with("loop") && !directory.join("loop/backing_file").exists();
@@ -112,7 +112,8 @@ impl Tree {
 
     /// The links that udev recorded, as far as they lead here now: two devices may claim one link.
     fn links(&self, number: &str, path: &Path) -> Vec<PathBuf> {
-        let leads_here = |link: &PathBuf| fs::canonicalize(link).is_ok_and(|target| target == *path);
+        let directly = |link: &PathBuf| leads_to(link).is_some_and(|target| target == *path);
+        let leads_here = |link: &PathBuf| directly(link) || fs::canonicalize(link).is_ok_and(|target| target == *path);
         let mut links: Vec<PathBuf> = match fs::read_to_string(self.udev.join(format!("b{number}"))) {
             Ok(text) => {
                 text.lines().filter_map(|l| l.strip_prefix("S:")).map(|l| self.dev.join(l)).filter(leads_here).collect()
@@ -187,6 +188,21 @@ impl Tree {
         }
         members
     }
+}
+
+/// Where a link leads by its own text: links of sysfs and of udev do not lead through others, and the kernel is not asked for every
+/// part of the path.
+fn leads_to(link: &Path) -> Option<PathBuf> {
+    let target = fs::read_link(link).ok()?;
+    let mut path = link.parent()?.to_path_buf();
+    for part in target.components() {
+        match part {
+            Component::ParentDir => _ = path.pop(),
+            Component::CurDir => {}
+            part => path.push(part),
+        }
+    }
+    Some(path)
 }
 
 /// How a disk is attached, by its place in the device tree (`/sys/devices/…/ata1/host0/…/block/sda`).

@@ -2,12 +2,14 @@
 //! knows zbus.
 
 use bowline_ports::{ErrorKind, PortError};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use zbus::proxy::CacheProperties;
-use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
+use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant, Signature, Type, Variant};
 use zbus::{Connection, fdo};
 
 /// How long a call may take.
@@ -87,16 +89,20 @@ impl Bus {
         manager(&connection).await
     }
 
-    /// All properties of one interface of an object.
-    pub(crate) async fn properties(
+    /// What is looked at of a unit. systemd tells a hundred things of each, which takes the most of a look at many units: one answer,
+    /// and the rest is passed over where it lies.
+    pub(crate) async fn unit(
         &self,
         what: &str,
         path: &ObjectPath<'_>,
-        interface: &str,
     ) -> Result<HashMap<String, OwnedVariant>, PortError> {
-        let proxy = self.properties_of(what, "org.freedesktop.systemd1", path).await?;
-        let name = zbus::names::InterfaceName::try_from(interface).map_err(|e| failed(what, &e))?;
-        limited(what, CALL, async { proxy.get_all(name).await.map_err(zbus::Error::from) }).await
+        const INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+        let connection = self.connection().await?;
+        let (service, properties) = (Some("org.freedesktop.systemd1"), Some("org.freedesktop.DBus.Properties"));
+        let call = connection.call_method(service, path, properties, "GetAll", &(INTERFACE,));
+        let answer = limited(what, CALL, call).await?;
+        let read = answer.body().deserialize_ignore_signature::<OfUnit>();
+        read.map(|OfUnit(properties)| properties).map_err(|e| failed(what, &e))
     }
 
     /// One property of an object.
@@ -130,6 +136,59 @@ impl Bus {
                 .await
         })
         .await
+    }
+}
+
+/// Properties of units that are looked at.
+const OF_UNIT: [&str; 15] = [
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "FragmentPath",
+    "DropInPaths",
+    "NeedDaemonReload",
+    "Job",
+    "InactiveExitTimestampMonotonic",
+    "ActiveExitTimestampMonotonic",
+    "InactiveEnterTimestampMonotonic",
+    "AssertTimestamp",
+    "AssertResult",
+    "ConditionTimestamp",
+    "ConditionResult",
+];
+
+/// Those of a whole answer (`a{sv}`).
+#[derive(Debug)]
+struct OfUnit(HashMap<String, OwnedVariant>);
+
+impl Type for OfUnit {
+    const SIGNATURE: &'static Signature = HashMap::<&str, Variant<'_>>::SIGNATURE;
+}
+
+impl<'de> Deserialize<'de> for OfUnit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Properties;
+        impl<'de> Visitor<'de> for Properties {
+            type Value = HashMap<String, OwnedVariant>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("properties by their names")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+                let mut kept = HashMap::with_capacity(OF_UNIT.len());
+                while let Some(name) = all.next_key::<&str>()? {
+                    if OF_UNIT.contains(&name) {
+                        kept.insert(name.to_owned(), all.next_value()?);
+                    } else {
+                        all.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(kept)
+            }
+        }
+        deserializer.deserialize_map(Properties).map(Self)
     }
 }
 
@@ -223,6 +282,34 @@ mod tests {
         assert_eq!(kind("org.freedesktop.DBus.Error.NoReply"), ErrorKind::Unreachable);
         let error = method_error("starting x.mount", "org.freedesktop.systemd1.NoSuchUnit", Some("Unit not found."));
         assert_eq!(error.message, "starting x.mount: Unit not found.");
+    }
+
+    #[test]
+    fn of_a_units_properties_those_that_are_looked_at() {
+        let path = || ObjectPath::try_from("/org/freedesktop/systemd1/job/7").unwrap();
+        let whole = HashMap::from([
+            ("ActiveState", Variant::from("active")),
+            ("Job", Variant::from((7_u32, path()))),
+            ("DropInPaths", Variant::from(vec!["/etc/x.conf", "/etc/y.conf"])),
+            ("NeedDaemonReload", Variant::from(true)),
+            // What is passed over is of every kind that systemd has.
+            ("Requires", Variant::from(vec!["a.mount", "b.mount"])),
+            ("Conditions", Variant::from(vec![("ConditionPathExists", false, true, "/x", -1_i32)])),
+            ("LoadError", Variant::from(("", ""))),
+            ("InvocationID", Variant::from(vec![1_u8, 2, 3])),
+            ("Refs", Variant::from(Vec::<&str>::new())),
+            ("Following", Variant::from(path())),
+            ("CPUWeight", Variant::from(u64::MAX)),
+        ]);
+        let context = zbus::wire::serialized::Context::new(zbus::wire::LE, 0);
+        let bytes = zbus::wire::to_bytes(context, &whole).unwrap();
+        let OfUnit(kept) = bytes.deserialize().unwrap().0;
+        let mut names: Vec<_> = kept.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["ActiveState", "DropInPaths", "Job", "NeedDaemonReload"]);
+        assert_eq!(<&str>::try_from(&kept["ActiveState"]).unwrap(), "active");
+        let job = <(u32, OwnedObjectPath)>::try_from(kept["Job"].try_clone().unwrap()).unwrap();
+        assert_eq!((job.0, job.1.as_str()), (7, path().as_str()));
     }
 
     #[tokio::test]

@@ -79,6 +79,13 @@ pub(crate) fn list(path: &Path) -> Result<Option<Vec<String>>, PortError> {
     Ok(Some(names))
 }
 
+/// Names and texts of the files whose names end so.
+pub(crate) fn texts(path: &Path, suffix: &str) -> Result<Vec<(String, String)>, PortError> {
+    let names = list(path)?.unwrap_or_default().into_iter().filter(|name| name.ends_with(suffix));
+    let text = |name: String| read(&path.join(&name)).ok().flatten().map(|file| (name, file.text()));
+    Ok(names.filter_map(text).collect())
+}
+
 /// Where a file is prepared before it takes its name.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -282,4 +289,23 @@ pub fn read_settings_file(path: &Path) -> Result<Option<SettingsFile>, PortError
             .hint("save the file as UTF-8 text")
     })?;
     Ok(Some(SettingsFile { path: path.to_path_buf(), text, mode: file.mode, uid: file.uid }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_what_is_a_file_and_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("b.mount", "two"), ("a.mount", "one"), ("a.service", "no")] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("masked.mount")).unwrap();
+        fs::create_dir(folder.path().join("folder.mount")).unwrap();
+        let found = texts(folder.path(), ".mount").unwrap();
+        let found: Vec<_> = found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(found, [("a.mount", "one"), ("b.mount", "two")]);
+        assert_eq!(texts(&folder.path().join("none"), ".mount").unwrap(), []);
+    }
 }

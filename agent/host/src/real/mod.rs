@@ -115,11 +115,17 @@ fn fill_random(into: &mut [u8]) -> Result<(), PortError> {
     source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
 }
 
-/// A look at a path on another thread: the filesystem there may not answer.
+/// A look at a path on another thread: the filesystem there may not answer. One that the kernel keeps in memory does.
 fn look<'a, T: Send + 'static>(path: &'a Path, work: fn(&Path) -> Result<T, PortError>) -> Fut<'a, T> {
+    if IN_MEMORY.iter().any(|place| path.starts_with(place)) {
+        return Box::pin(async move { work(path) });
+    }
     let owned = path.to_path_buf();
     Box::pin(blocking(format!("looking at {}", path.display()), QUICK, move || work(&owned)))
 }
+
+/// Bowline's own files of this boot, and what the kernel tells of filesystems.
+const IN_MEMORY: [&str; 2] = ["/run/bowline", "/sys/fs"];
 
 impl Inspect for RealHost {
     fn clock(&self) -> Fut<'_, Clock> {
@@ -143,11 +149,20 @@ impl Inspect for RealHost {
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
+        // Device nodes and their links are in memory, and are not opened.
+        if path.starts_with("/dev") {
+            return Box::pin(async move { files::meta(path) });
+        }
         look(path, files::meta)
     }
 
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {
         look(path, files::list)
+    }
+
+    fn texts<'a>(&'a self, path: &'a Path, suffix: &'a str) -> Fut<'a, Vec<(String, String)>> {
+        let (owned, suffix) = (path.to_path_buf(), suffix.to_owned());
+        Box::pin(blocking(format!("reading {}", path.display()), QUICK, move || files::texts(&owned, &suffix)))
     }
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {

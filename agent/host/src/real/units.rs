@@ -25,7 +25,7 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
     // Who asks for an object of systemd's has the unit loaded: one question instead of two, for each of many volumes.
     let path = ObjectPath::try_from(object_path(name))
         .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
-    let common = match bus.properties(&what, &path, "org.freedesktop.systemd1.Unit").await {
+    let common = match bus.unit(&what, &path).await {
         Ok(common) => common,
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(Unit::not_found()),
         Err(error) => return Err(error),

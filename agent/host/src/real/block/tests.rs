@@ -80,7 +80,11 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     symlink(fake.dev().join("sdb"), &link).unwrap();
     let stolen = fake.dev().join("disk/by-id/stolen");
     symlink(fake.dev().join("vda"), &stolen).unwrap();
-    let record = "S:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\n";
+    // As udev makes them, and one that leads through another.
+    for (name, target) in [("by-path", "../../sdb"), ("by-hand", "by-path")] {
+        symlink(target, fake.dev().join("disk/by-id").join(name)).unwrap();
+    }
+    let record = "S:disk/by-id/by-path\nS:disk/by-id/by-hand\nS:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\n";
     fs::write(fake.0.path().join("udev/b8:16"), record).unwrap();
 
     let mounts = [mount("253:0", "/"), mount("8:16", "/mnt/data")];
@@ -98,7 +102,8 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     let sdb = by_name(&devices, "sdb");
     assert_eq!(sdb.id, DeviceId { serial: Some("12345678".into()), size: 1 << 30 });
     assert_eq!((sdb.vendor.as_str(), sdb.model.as_str()), ("HC", "Volume"));
-    assert_eq!(sdb.links, [link]);
+    let by = |name: &str| fake.dev().join("disk/by-id").join(name);
+    assert_eq!(sdb.links, [by("by-hand"), by("by-path"), link]);
     assert_eq!(sdb.mounted_at, [PathBuf::from("/mnt/data")]);
     assert_eq!(by_name(&devices, "nvme0n1").id.serial.as_deref(), Some("vol0123456789"));
     assert_eq!(by_name(&devices, "vda").id.serial.as_deref(), Some("data"));
