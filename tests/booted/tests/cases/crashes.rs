@@ -6,6 +6,8 @@ use bowline_booted::{ADDRESS, FIRST_BOOT, VOLUME, bare, configure, deb, pid, rea
 use bowline_testbed::{Cast, Disk, Fault, K3S_VERSION, Machine, case, case_of};
 use std::time::Duration;
 
+mod kubernetes;
+
 /// What is on the machine when a step for the volume `$v` has just been done, as a shell condition.
 const STEPS: [(&str, &str); 7] = [
     ("recorded", "[ -e /var/lib/bowline/intents/format-$v.json ]"),
