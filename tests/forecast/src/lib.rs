@@ -2,7 +2,7 @@
 //! prediction on them was worth. They were there before the method that they judge (`agent/pressure`), which never sees more
 //! than the samples up to the moment it is asked at.
 //!
-//! **Series.** Used bytes, one sample a minute. [`generated`] makes them from seeds ([`random`]).
+//! **Series.** Used bytes, one sample a minute. [`generated`] makes them from seeds ([`random`]), [`recorded`] plays real ones.
 //! A series ends with the first sample at which the filesystem is full; that moment is the truth. One that does not fill
 //! has the truth "never".
 //!
@@ -17,6 +17,7 @@
 pub mod generated;
 pub mod peer;
 pub mod random;
+pub mod recorded;
 pub mod score;
 
 /// Seconds between two samples.
