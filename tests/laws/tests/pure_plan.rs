@@ -8,7 +8,7 @@ mod sources;
 use sources::{code, crates, dependencies, read, root};
 
 /// Crates that only compute. `host` and `bowline` are the others.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "ports",
     "engine",
     "settings",
@@ -22,6 +22,7 @@ const PURE: [&str; 13] = [
     "labels",
     "persistent",
     "metrics",
+    "pressure",
 ];
 
 /// Crates that only compute, or that give time (`tokio`) and words (`tracing`) to the engine.

@@ -7,10 +7,11 @@ mod sources;
 use sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
-const ONE_WAY: [(&str, &[&str]); 16] = [
+const ONE_WAY: [(&str, &[&str]); 17] = [
     ("ports", &[]),
     ("settings", &[]),
     ("usage", &[]),
+    ("pressure", &[]),
     ("engine", &["ports"]),
     ("host", &["ports"]),
     ("node", &["engine", "ports", "settings"]),
