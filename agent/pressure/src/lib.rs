@@ -3,6 +3,11 @@
 //! - [`history`]: what is kept of one filesystem, in bounded memory; clocks that are set, reboots and machines that were off.
 //! - [`file`]: all histories as the bytes of one preallocated file that is changed in place.
 //! - [`forecast`]: from a history to seconds until a limit, with a confidence.
+//! - [`eviction`]: the free bytes and inodes below which the kubelet evicts, out of its real configuration.
+//!
+//! An outlook costs some 0.1 ms of CPU (measured at `opt-level = 3`, with a full history), and asking it about any number of
+//! limits next to nothing. For ten filesystems, bytes and inodes, that is 0.6 s a day where it is made anew every five minutes, and
+//! 3 s every minute.
 //!
 //! Nothing here does I/O. Whoever has the machine reads `statvfs` once a minute, gives it to [`file::Store::add`], writes the
 //! patches that come back, and asks:
@@ -28,6 +33,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+pub mod eviction;
 pub mod file;
 pub mod forecast;
 pub mod history;
