@@ -138,6 +138,15 @@ pub fn law(name: &str, cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: Some(Box::new(persistence)), ..ProptestConfig::default() }
 }
 
+/// How many cases: as many as the environment says, else these.
+///
+/// # Panics
+/// When it says something that is no number.
+#[allow(clippy::expect_used, reason = "a test may end so")]
+pub fn number(variable: &str, otherwise: u32) -> u32 {
+    std::env::var(variable).map_or(otherwise, |number| number.parse().expect(variable))
+}
+
 /// The same case with settings that allow no formatting any more.
 pub fn forbidding(case: &Case) -> Case {
     Case { settings: case.settings.replace("blank-only", "never"), ..case.clone() }

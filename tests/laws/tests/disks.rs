@@ -2,7 +2,7 @@
 //! history of runs, crashes, boots, changed settings, and disks that go and come. `DISK_HISTORIES=200000` tries more.
 
 use bowline_host::sim::{Content, Fault, FaultMode, SimHost, World, WorldDisk};
-use bowline_laws::{Case, law, run_for, simulate};
+use bowline_laws::{Case, law, number, run_for, simulate};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -115,13 +115,8 @@ fn contents(disks: &[WorldDisk], host: &SimHost) -> BTreeMap<String, Content> {
     all.collect()
 }
 
-#[allow(clippy::expect_used, reason = "a test may end so")]
-fn histories() -> u32 {
-    std::env::var("DISK_HISTORIES").map_or(HISTORIES, |number| number.parse().expect("DISK_HISTORIES is a number"))
-}
-
 proptest! {
-    #![proptest_config(law("disks", histories()))]
+    #![proptest_config(law("disks", number("DISK_HISTORIES", HISTORIES)))]
 
     #[test]
     fn no_byte_of_a_disk_that_is_not_blank_changes(
@@ -155,7 +150,7 @@ proptest! {
             match event {
                 Event::Run(fault) => simulate(async {
                     if let Some((at, mode)) = fault {
-                        host.arm(Fault { at, mode });
+                        host.arm(Fault::at_change(at, mode));
                     }
                     if run_for(&case, &host, &mut Vec::new(), PATIENCE).await.is_none() {
                         host.restart_agent();

@@ -28,7 +28,7 @@ proptest! {
         let mut forbidden = Vec::new();
         simulate(async {
             if crash {
-                host.arm(Fault { at, mode: FaultMode::CrashDuring });
+                host.arm(Fault::at_change(at, FaultMode::CrashDuring));
             }
             if run(&case, &host, &mut Vec::new()).await.is_none() {
                 if reboot { host.reboot() } else { host.restart_agent() }

@@ -43,7 +43,7 @@ pub async fn play(scenario: &Scenario) -> Result<String, String> {
     story.text.push_str(&plan);
     for (cut, at, mode) in [(true, scenario.power_cut, "power cut"), (false, scenario.kill, "agent killed")] {
         let Some(at) = at else { continue };
-        story.host.arm(Fault { at, mode: FaultMode::CrashDuring });
+        story.host.arm(Fault::at_change(at, FaultMode::CrashDuring));
         if !story.run().await {
             return Err(format!("{mode} at change {at}: there was no such change"));
         }

@@ -16,7 +16,7 @@ impl SimHost {
         Box::pin(async move {
             let Ask { server, .. } = ask;
             let _ = proofs.request(&BINDING, &ask.body);
-            let answer = self.change(|_| {}, move |state| Ok(next(state, ask))).await?;
+            let answer = self.change("ask", |_| {}, move |state| Ok(next(state, ask))).await?;
             let error = match answer {
                 Some(WorldAnswer::Says { status, body }) => return Ok(Answered { status, body: body.into_bytes() }),
                 Some(WorldAnswer::Silent) => {
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(kind(&ask).await, Err(ErrorKind::Unreachable));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Denied));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Timeout));
-        host.arm(Fault { at: 0, mode: FaultMode::FailBefore });
+        host.arm(Fault::at_change(0, FaultMode::FailBefore));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Other));
         assert_eq!(kind(&ask).await, Ok(409));
         assert_eq!(kind(&ask).await, Ok(200));

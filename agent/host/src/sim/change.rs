@@ -16,39 +16,30 @@ impl SimHost {
     /// One change with all faults: `half` is what a crash in its middle leaves behind.
     pub(super) fn change<'a, T: Send + 'a>(
         &'a self,
+        call: &'static str,
         half: impl FnOnce(&mut State) + Send + 'a,
         whole: impl FnOnce(&mut State) -> Result<T, PortError> + Send + 'a,
     ) -> Fut<'a, T> {
         Box::pin(async move {
-            match self.faults.next().await {
-                None => whole(&mut self.lock()),
-                Some(FaultMode::FailBefore) => Err(failure()),
-                Some(FaultMode::FailAfter) => {
-                    whole(&mut self.lock())?;
-                    Err(failure())
-                }
-                Some(FaultMode::CrashBefore) => self.dead().await,
-                Some(FaultMode::CrashDuring) => {
-                    half(&mut self.lock());
-                    self.dead().await
-                }
-                Some(FaultMode::CrashAfter) => {
-                    let _ = whole(&mut self.lock());
-                    self.dead().await
-                }
+            let Some(fault) = self.faults.change(call).await else { return whole(&mut self.lock()) };
+            match fault.mode {
+                FaultMode::FailBefore | FaultMode::CrashBefore => {}
+                FaultMode::CrashDuring => half(&mut self.lock()),
+                FaultMode::FailAfter => drop(whole(&mut self.lock())?),
+                FaultMode::CrashAfter => drop(whole(&mut self.lock())),
             }
+            if !fault.mode.is_failure() {
+                self.faults.die().await;
+            }
+            Err(failure(call, fault.kind))
         })
-    }
-
-    async fn dead<T>(&self) -> Result<T, PortError> {
-        self.faults.die().await;
-        Err(failure())
     }
 }
 
 impl Change for SimHost {
     fn random<'a>(&'a self, into: &'a mut [u8]) -> Fut<'a, ()> {
         self.change(
+            "random",
             |_| {},
             move |state| {
                 state.random += 1;
@@ -60,6 +51,7 @@ impl Change for SimHost {
 
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
         self.change(
+            "write",
             |_| {}, // atomic: a cut leaves the old file
             move |state| {
                 state.put(path, content.to_vec(), mode);
@@ -70,6 +62,7 @@ impl Change for SimHost {
 
     fn remove<'a>(&'a self, path: &'a Path) -> Fut<'a, ()> {
         self.change(
+            "remove",
             |_| {},
             move |state| {
                 state.files.remove(path);
@@ -80,6 +73,7 @@ impl Change for SimHost {
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path, mode: u32) -> Fut<'a, ()> {
         self.change(
+            "rename",
             |_| {},
             move |state| {
                 let Some(mut file) = state.files.remove(from) else {
@@ -94,6 +88,7 @@ impl Change for SimHost {
 
     fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()> {
         self.change(
+            "link",
             |_| {},
             move |state| {
                 let text = format!("-> {}", target.display());
@@ -108,6 +103,7 @@ impl Change for SimHost {
 
     fn reload_units(&self) -> Fut<'_, ()> {
         self.change(
+            "reload_units",
             |_| {},
             |state| {
                 state.reload();
@@ -118,6 +114,7 @@ impl Change for SimHost {
 
     fn write_unit<'a>(&'a self, _: &'a str, path: &'a Path, text: &'a str) -> Fut<'a, ()> {
         self.change(
+            "write_unit",
             |state| state.put(path, text.as_bytes().to_vec(), 0o644),
             |state| {
                 state.put(path, text.as_bytes().to_vec(), 0o644);
@@ -128,11 +125,12 @@ impl Change for SimHost {
     }
 
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
-        self.change(|_| {}, move |state| state.start(unit))
+        self.change("start", |_| {}, move |state| state.start(unit))
     }
 
     fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(
+            "start_no_block",
             |_| {},
             move |state| {
                 // Queued: what becomes of it is seen by looking.
@@ -144,6 +142,7 @@ impl Change for SimHost {
 
     fn restart<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(
+            "restart",
             move |state| state.stop(unit), // killed in between
             move |state| {
                 state.stop(unit);
@@ -154,6 +153,7 @@ impl Change for SimHost {
 
     fn restart_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(
+            "restart_no_block",
             |_| {},
             move |state| {
                 state.stop(unit);
@@ -165,6 +165,7 @@ impl Change for SimHost {
 
     fn stop_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
         self.change(
+            "stop_no_block",
             |_| {},
             move |state| {
                 state.stop(unit);
@@ -174,7 +175,7 @@ impl Change for SimHost {
     }
 
     fn enable<'a>(&'a self, unit: &'a str) -> Fut<'a, ()> {
-        self.change(|_| {}, move |state| state.enable(unit))
+        self.change("enable", |_| {}, move |state| state.enable(unit))
     }
 
     fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()> {
@@ -183,6 +184,7 @@ impl Change for SimHost {
             progress.set(ProgressValue { done: 0, total: 0, text: format!("making {}", order.filesystem) });
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.change(
+                "format",
                 |state| {
                     if check(state, order) == Ok(true) {
                         state.put(&order.begun, order.mark().into_bytes(), 0o600);
@@ -209,6 +211,7 @@ impl Change for SimHost {
             progress.set(ProgressValue { done: 0, total: 0, text: format!("growing {}", order.filesystem) });
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.change(
+                "grow",
                 |_| {},
                 move |state| {
                     let grown = state.grow(order);
@@ -221,6 +224,7 @@ impl Change for SimHost {
 
     fn tend<'a>(&'a self, order: &'a TendOrder, _: &'a Progress) -> Fut<'a, ()> {
         self.change(
+            "tend",
             |_| {},
             move |state| {
                 let done = state.tend(order);
@@ -234,6 +238,7 @@ impl Change for SimHost {
             progress.set(ProgressValue { done: 1 << 20, total: 70 << 20, text: "downloading".into() });
             tokio::time::sleep(Duration::from_secs(2)).await;
             self.change(
+                "fetch",
                 |_| {},
                 move |state| {
                     let fetched = fetched(state, order);
@@ -245,11 +250,11 @@ impl Change for SimHost {
     }
 
     fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {
-        self.change(|_| {}, move |state| apply(state, node, labels))
+        self.change("apply_labels", |_| {}, move |state| apply(state, node, labels))
     }
 
     fn set_taints<'a>(&'a self, _: &'a Path, node: &'a str, change: &'a TaintChange) -> Fut<'a, ()> {
-        self.change(|_| {}, move |state| taint(state, node, change))
+        self.change("set_taints", |_| {}, move |state| taint(state, node, change))
     }
 
     fn write_object<'a>(&'a self, _: &'a Path, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {

@@ -1,6 +1,7 @@
 //! Reading the simulated machine.
 
 use super::SimHost;
+use super::state::State;
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
     MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
@@ -8,8 +9,18 @@ use bowline_ports::{
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-fn now<'a, T: Send + 'a>(value: Result<T, PortError>) -> Fut<'a, T> {
-    Box::pin(async move { value })
+impl SimHost {
+    /// One look, with all faults.
+    pub(super) fn look<'a, T: Send + 'a>(
+        &'a self,
+        call: &'static str,
+        look: impl FnOnce(&mut State) -> Result<T, PortError> + Send + 'a,
+    ) -> Fut<'a, T> {
+        Box::pin(async move {
+            self.faults.look(call).await?;
+            look(&mut self.lock())
+        })
+    }
 }
 
 /// In lower-case hex.
@@ -19,12 +30,13 @@ pub(super) fn sha256(content: &[u8]) -> String {
 
 impl Inspect for SimHost {
     fn clock(&self) -> Fut<'_, Clock> {
-        let state = self.lock();
-        now(Ok(Clock { unix: state.unix(), synchronised: state.synchronised, uptime: state.uptime() }))
+        let clock =
+            |state: &State| Clock { unix: state.unix(), synchronised: state.synchronised, uptime: state.uptime() };
+        self.look("clock", move |state| Ok(clock(state)))
     }
 
     fn host_name(&self) -> Fut<'_, String> {
-        now(Ok(self.lock().host_name.clone()))
+        self.look("host_name", |state| Ok(state.host_name.clone()))
     }
 
     fn arch(&self) -> Arch {
@@ -32,70 +44,74 @@ impl Inspect for SimHost {
     }
 
     fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>> {
-        now(Ok(self.lock().files.get(path).cloned()))
+        self.look("read", |state| Ok(state.files.get(path).cloned()))
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
-        now(Ok(self.lock().meta(path)))
+        self.look("meta", |state| Ok(state.meta(path)))
     }
 
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {
-        now(Ok(self.lock().list(path)))
+        self.look("list", |state| Ok(state.list(path)))
     }
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
-        now(Ok(self.lock().files.get(path).map(|f| sha256(&f.content))))
+        self.look("sha256", |state| Ok(state.files.get(path).map(|f| sha256(&f.content))))
     }
 
     fn addresses(&self) -> Fut<'_, Vec<Address>> {
-        now(Ok(self.lock().addresses.clone()))
+        self.look("addresses", |state| Ok(state.addresses.clone()))
     }
 
     fn default_route(&self) -> Fut<'_, Option<String>> {
-        now(Ok(self.lock().default_route.clone()))
+        self.look("default_route", |state| Ok(state.default_route.clone()))
     }
 
     fn listener(&self, port: u16) -> Fut<'_, Option<Listener>> {
-        let busy = self.lock().busy_port == Some(port);
-        now(Ok(busy.then(|| Listener { port, process: Some("nginx".into()) })))
+        self.look("listener", move |state| {
+            let busy = state.busy_port == Some(port);
+            Ok(busy.then(|| Listener { port, process: Some("nginx".into()) }))
+        })
     }
 
     fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>> {
-        now(Ok(self.lock().disks.iter().map(|d| d.device.clone()).collect()))
+        self.look("block_devices", |state| Ok(state.disks.iter().map(|d| d.device.clone()).collect()))
     }
 
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {
         let gone = || PortError::new(ErrorKind::NotFound, format!("{} is gone", device.display()));
-        now(self.lock().probe(device).ok_or_else(gone))
+        self.look("probe", move |state| state.probe(device).ok_or_else(gone))
     }
 
     fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>> {
-        now(Ok(self.lock().extent(device, filesystem)))
+        self.look("extent", move |state| Ok(state.extent(device, filesystem)))
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
-        now(Ok(self.lock().mounts.clone()))
+        self.look("mounts", |state| Ok(state.mounts.clone()))
     }
 
     fn space<'a>(&'a self, _: &'a Path) -> Fut<'a, Space> {
         let (size, free) = (20 << 30, 15 << 30);
-        now(Ok(Space { size, free, available: free, inodes: 1 << 20, inodes_free: 1 << 19 }))
+        let space = Space { size, free, available: free, inodes: 1 << 20, inodes_free: 1 << 19 };
+        self.look("space", move |_| Ok(space))
     }
 
     fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit> {
-        now(Ok(self.lock().unit(name)))
+        self.look("unit", |state| Ok(state.unit(name)))
     }
 
     fn journal_tail<'a>(&'a self, unit: &'a str, _: usize) -> Fut<'a, Vec<String>> {
-        now(Ok(self.lock().last_words(unit)))
+        self.look("journal_tail", |state| Ok(state.last_words(unit)))
     }
 
     fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>> {
-        now(Ok(self.lock().files.get(binary).map(|f| f.text().trim_start_matches("k3s ").to_string())))
+        let version = |text: String| text.trim_start_matches("k3s ").to_string();
+        self.look("k3s_version", move |state| Ok(state.files.get(binary).map(|f| version(f.text()))))
     }
 
     fn node<'a>(&'a self, _: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>> {
-        now(self.lock().node(name))
+        self.look("node", |state| state.node(name))
     }
 
     fn object<'a>(&'a self, _: &'a Path, path: &'a str) -> Fut<'a, Option<serde_json::Value>> {
@@ -103,10 +119,13 @@ impl Inspect for SimHost {
     }
 
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
-        now(Ok(self.lock().jobs.get(name).cloned()))
+        self.look("job", |state| Ok(state.jobs.get(name).cloned()))
     }
 
     fn metadata<'a>(&'a self, ask: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>> {
-        Box::pin(self.service(ask))
+        Box::pin(async move {
+            self.faults.look("metadata").await?;
+            self.service(ask).await
+        })
     }
 }

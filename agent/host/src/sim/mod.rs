@@ -21,7 +21,7 @@ mod systemd;
 mod tend;
 mod world;
 
-pub use fault::{Fault, FaultMode};
+pub use fault::{Calls, Fault, FaultMode};
 pub use state::Content;
 pub use world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldTrouble};
 
@@ -53,7 +53,7 @@ impl SimHost {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Arms a fault for one of the next changes.
+    /// Arms a fault for one of the next calls.
     pub fn arm(&self, fault: Fault) {
         self.faults.arm(fault);
     }
@@ -65,7 +65,17 @@ impl SimHost {
 
     /// How many changes were made or tried so far.
     pub fn changes(&self) -> usize {
-        self.faults.count()
+        self.faults.count(Calls::Changes)
+    }
+
+    /// How many calls were made or tried so far, looks and changes.
+    pub fn calls(&self) -> usize {
+        self.faults.count(Calls::All)
+    }
+
+    /// The call at which a fault happened last, by its name.
+    pub fn fault_hit(&self) -> Option<&'static str> {
+        self.faults.hit()
     }
 
     /// The machine loses power and boots again; disks and files stay.

@@ -10,18 +10,17 @@ const SELECTOR: &str = "?labelSelector=";
 
 impl SimHost {
     pub(super) fn get_object<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
-        Box::pin(async move {
-            let state = self.lock();
+        self.look("object", move |state| {
             state.api()?;
             Ok(match path.split_once(SELECTOR) {
-                Some((collection, selector)) => Some(json!({ "items": list(&state, collection, selector) })),
+                Some((collection, selector)) => Some(json!({ "items": list(state, collection, selector) })),
                 None => state.objects.get(path).cloned(),
             })
         })
     }
 
     pub(super) fn change_object<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
-        self.change(|_| {}, move |state| written(state, path, write))
+        self.change("write_object", |_| {}, move |state| written(state, path, write))
     }
 }
 
