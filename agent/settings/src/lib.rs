@@ -16,6 +16,7 @@ mod disk;
 mod duration;
 mod enroll;
 mod error;
+mod exhaustion;
 mod fact;
 mod join;
 mod k3s;
@@ -48,13 +49,15 @@ pub use crate::disk::{DiskMatch, Size, Transport};
 pub use crate::duration::Span;
 pub use crate::enroll::{Enroll, EnrollRule};
 pub use crate::error::{Error, Errors, Place, Snippet};
+pub use crate::exhaustion::{Measured, Percent, Pressure, Usage};
 pub use crate::fact::{Fact, Filled, facts_of, fill};
 pub use crate::join::{Datastore, ENROLL_PORT, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
 pub use crate::labels::{is_key as is_label_key, is_value as is_label_value};
+pub use crate::metrics::{Allow, Log, LogLevel, METRICS_PORT, Metrics, StatusPage};
 pub use crate::model::{
-    Allow, Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Log, LogLevel, METRICS_PORT, Managed,
-    Metrics, Node, Repair, Role, Settings, Volume, VolumeSource,
+    Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Managed, Node, Repair, Role, Settings, Volume,
+    VolumeSource,
 };
 pub use crate::net::{Cidr, Listen, ListenHost};
 pub use crate::node::is_node_name;
@@ -64,6 +67,7 @@ pub use crate::persistent::{ClaimName, PersistentVolume, STORAGE_CLASS, is_objec
 pub use crate::secret::{HIDDEN, Secret};
 pub use crate::taint::{Effect, STARTUP_TAINT, Taint};
 
+use crate::origins::SECTIONS;
 use crate::reader::{Reader, Section};
 use crate::source::{Sources, Spot};
 use crate::tree::Table;
@@ -155,10 +159,8 @@ fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de:
 /// Reads one tree. What can not be used is noted and left at its default.
 fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let root = Section { path: String::new(), at: Spot::new(0, 0..0), table: tree };
-    let known = ["cluster", "node", "volume", "enroll", "metrics", "log"];
-    let later =
-        ["directory", "usage", "pressure", "reclaim", "registry", "secret", "manifest", "upgrade", "notify", "host"];
-    reader.known(&root, &known, &later);
+    let later = ["reclaim", "registry", "secret", "manifest", "upgrade", "notify", "host"];
+    reader.known(&root, &SECTIONS, &later);
     let (cluster, managed) = match cluster::read(reader, &root) {
         Some(cluster::Kubernetes::Own(cluster)) => (Some(*cluster), None),
         Some(cluster::Kubernetes::Managed(managed)) => (None, Some(managed)),
@@ -175,6 +177,9 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
         volumes: volume::read(reader, &root),
         enroll,
         metrics: metrics::read(reader, &root),
+        pressure: exhaustion::pressure(reader, &root),
+        usage: exhaustion::usage(reader, &root),
+        directories: exhaustion::directories(reader, &root),
         log: metrics::read_log(reader, &root),
     }
 }

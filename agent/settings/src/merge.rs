@@ -1,7 +1,7 @@
 //! Laying one file over another.
 //!
-//! Tables merge, `[[volume]]` and `[[enroll.allow]]` merge by name, everything else is replaced by the
-//! later file, and remembers what it replaced. In `[cluster.config]` a key `x+`
+//! Tables merge, `[[volume]]` and `[[enroll.allow]]` merge by name and `[[directory]]` by path, everything else is
+//! replaced by the later file, and remembers what it replaced. In `[cluster.config]` a key `x+`
 //! adds to `x`, as K3s itself does with its own files. It does not matter which
 //! two neighbours are laid over each other first.
 
@@ -40,7 +40,7 @@ fn tables(mut base: Table, later: Table, rule: Rule) -> Table {
             _ => Rule::Plain,
         };
         let merged = match base.remove(&key) {
-            Some(old) if named(rule, &key) => by_name(old, item),
+            Some(old) if let Some(name) = named(rule, &key) => by_name(name, old, item),
             Some(old) => over(old, item, inner),
             None => fresh(item, inner),
         };
@@ -49,9 +49,13 @@ fn tables(mut base: Table, later: Table, rule: Rule) -> Table {
     base
 }
 
-/// Whether a list is one of tables that are laid over each other by their names.
-fn named(rule: Rule, key: &str) -> bool {
-    matches!((rule, key), (Rule::Root, "volume") | (Rule::Enroll, "allow"))
+/// The key by which the tables of a list are laid over each other; `None` for other lists.
+fn named(rule: Rule, key: &str) -> Option<&'static str> {
+    match (rule, key) {
+        (Rule::Root, "volume") | (Rule::Enroll, "allow") => Some("name"),
+        (Rule::Root, "directory") => Some("path"),
+        _ => None,
+    }
 }
 
 /// An item that nothing was there before.
@@ -93,11 +97,11 @@ fn over(mut old: Item, mut new: Item, rule: Rule) -> Item {
     }
 }
 
-fn name(item: &Item) -> Option<&str> {
-    item.table()?.get("name")?.text()
+fn name<'a>(item: &'a Item, key: &str) -> Option<&'a str> {
+    item.table()?.get(key)?.text()
 }
 
-fn by_name(mut old: Item, mut new: Item) -> Item {
+fn by_name(key: &str, mut old: Item, mut new: Item) -> Item {
     let (base, later) = match (old.kind, new.kind) {
         (Kind::List(base), Kind::List(later)) => (base, later),
         (Kind::List(base), _) => {
@@ -111,12 +115,12 @@ fn by_name(mut old: Item, mut new: Item) -> Item {
     };
     let mut items = base;
     for mut item in later {
-        let place = name(&item).and_then(|wanted| items.iter().position(|other| name(other) == Some(wanted)));
+        let place = name(&item, key).and_then(|wanted| items.iter().position(|other| name(other, key) == Some(wanted)));
         match place {
             Some(place) => {
                 // The name is where the volume or rule is first mentioned.
                 if let Kind::Table(table) = &mut item.kind {
-                    table.remove("name");
+                    table.remove(key);
                 }
                 let base = items.remove(place);
                 items.insert(place, over(base, item, Rule::Plain));

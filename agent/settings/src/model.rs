@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::access::{Directory, Mode, Owner};
 use crate::disk::DiskMatch;
 use crate::enroll::Enroll;
+use crate::exhaustion::{Measured, Pressure, Usage};
 use crate::join::{Join, Version};
 use crate::k3s::{ConfigValue, Mirror, Sha256};
-use crate::net::{Cidr, Listen, ListenHost};
+use crate::metrics::{Log, Metrics};
+use crate::net::Cidr;
 use crate::persistent::PersistentVolume;
 use crate::taint::Taint;
-
-/// The port that metrics are served on unless the settings say otherwise.
-pub const METRICS_PORT: u16 = 9787;
 
 /// All settings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -37,6 +36,12 @@ pub struct Settings {
     pub enroll: Option<Enroll>,
     /// `[metrics]`: where they are served, and to whom.
     pub metrics: Metrics,
+    /// `[pressure]`: when a disk that fills is told of.
+    pub pressure: Pressure,
+    /// `[usage]`: how often and how hard directories are measured.
+    pub usage: Usage,
+    /// `[[directory]]`, in the order of their first mention: what is measured besides the distribution's own.
+    pub directories: Vec<Measured>,
     /// `[log]`: how much is logged.
     pub log: Log,
 }
@@ -300,87 +305,6 @@ pub enum Repair {
     Never,
     /// What loses nothing (`e2fsck -p`, `xfs_repair` without `-L`).
     Safe,
-}
-
-/// `[metrics]`: where the metrics are served, and to whom.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Metrics {
-    /// Where to listen. Empty: nowhere.
-    pub listen: Vec<Listen>,
-    /// Who may scrape what is not loopback; never empty when there is such.
-    pub allow: Vec<Allow>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            listen: vec![Listen { host: ListenHost::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: METRICS_PORT }],
-            allow: Vec::new(),
-        }
-    }
-}
-
-/// Who may scrape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allow {
-    /// Every address in this network.
-    Network(Cidr),
-    /// `pods`: every address of the cluster's pod network.
-    Pods,
-}
-
-impl fmt::Display for Allow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Network(network) => network.fmt(f),
-            Self::Pods => f.write_str("pods"),
-        }
-    }
-}
-
-impl Serialize for Allow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// `[log]`: how much is logged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Log {
-    /// What is logged: this level and the graver ones.
-    pub level: LogLevel,
-}
-
-/// A log level, from grave to chatty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Failures only.
-    Error,
-    /// Also what may become one.
-    Warn,
-    /// Also what was done.
-    #[default]
-    Info,
-    /// Also why.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// The name as written in the settings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// The path without symbolic meaning: absolute, no `.`, `..`, `//` or final `/`.

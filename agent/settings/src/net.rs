@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::complaint::{Complaint, excerpt, quote};
-use crate::model::METRICS_PORT;
+use crate::metrics::METRICS_PORT;
 
 /// An IPv4 or IPv6 network in CIDR form, such as `10.0.1.0/24`.
 ///

@@ -36,8 +36,9 @@ pub struct Origin {
 #[serde(transparent)]
 pub struct Origins(Vec<Origin>);
 
-/// The order in which sections are shown.
-const SECTIONS: [&str; 6] = ["cluster", "node", "volume", "enroll", "metrics", "log"];
+/// What settings are made of, in the order in which it is shown.
+pub(crate) const SECTIONS: [&str; 9] =
+    ["cluster", "node", "volume", "enroll", "metrics", "pressure", "usage", "directory", "log"];
 
 impl Origins {
     /// All of them.
@@ -85,11 +86,14 @@ fn collect(sources: &Sources<'_>, path: &str, key: &str, item: &Item, into: &mut
         }
         return;
     }
-    if matches!(path, "volume" | "enroll.allow")
-        && let Kind::List(items) = &item.kind
-    {
+    let named = match path {
+        "volume" | "enroll.allow" => Some("name"),
+        "directory" => Some("path"),
+        _ => None,
+    };
+    if let (Some(by), Kind::List(items)) = (named, &item.kind) {
         for item in items {
-            let name = item.table().and_then(|table| table.get("name"));
+            let name = item.table().and_then(|table| table.get(by));
             let name = name.and_then(Item::text).unwrap_or_default();
             collect(sources, &dotted(path, name), name, item, into);
         }

@@ -54,6 +54,12 @@ fn home(key: &str) -> Option<&'static str> {
         Some("[enroll]")
     } else if crate::enroll::RULE_KEYS.contains(&key) && key != "name" {
         Some("an [[enroll.allow]]")
+    } else if crate::exhaustion::PRESSURE_KEYS.contains(&key) {
+        Some("[pressure]")
+    } else if crate::exhaustion::USAGE_KEYS.contains(&key) {
+        Some("[usage]")
+    } else if crate::exhaustion::DIRECTORY_KEYS.contains(&key) {
+        Some("a [[directory]]")
     } else if crate::options::is_option(key.trim_end_matches('+')) {
         Some("[cluster.config]")
     } else {
@@ -118,7 +124,7 @@ impl<'a> Reader<'a> {
             Kind::Text(_) if wanted.starts_with("a list") => complaint.suggest("put it in brackets: [\"…\"]"),
             Kind::List(_) if key.ends_with(".nodes") => complaint.suggest("write one [[enroll.allow]] for each name"),
             Kind::List(_) if wanted == "a table" => complaint.suggest(format!("write [{key}]")),
-            Kind::Table(_) if ["volume", "enroll.allow"].contains(&key) => {
+            Kind::Table(_) if ["volume", "enroll.allow", "directory"].contains(&key) => {
                 complaint.suggest(format!("write [[{key}]]"))
             }
             _ if quotable && wanted.contains("string") => complaint.suggest("put it in quotes"),
@@ -156,6 +162,7 @@ impl<'a> Reader<'a> {
                     "" => "at the top of a file".to_owned(),
                     "volume" => "in a [[volume]]".to_owned(),
                     "enroll.allow" => "in an [[enroll.allow]]".to_owned(),
+                    "directory" => "in a [[directory]]".to_owned(),
                     path => match (path.strip_prefix("volume."), path.strip_prefix("enroll.allow.")) {
                         (Some(name), _) => format!("in the [[volume]] {name}"),
                         (_, Some(name)) => format!("in the [[enroll.allow]] {name}"),

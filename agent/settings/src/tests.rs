@@ -49,6 +49,9 @@ fn the_reference_has_every_key() {
         ("node", &crate::node::KEYS),
         ("enroll", &crate::enroll::KEYS),
         ("metrics", &crate::metrics::KEYS),
+        ("pressure", &crate::exhaustion::PRESSURE_KEYS),
+        ("usage", &crate::exhaustion::USAGE_KEYS),
+        ("directory.\"/var/lib/data\"", &crate::exhaustion::DIRECTORY_KEYS),
         ("log", &["level"]),
         ("cluster.sha256", &["amd64", "arm64"]),
     ] {
