@@ -8,6 +8,7 @@
 
 mod ask;
 mod block;
+mod counted;
 mod error;
 mod file;
 mod guard;
@@ -16,11 +17,13 @@ mod kubernetes;
 mod machine;
 mod metadata;
 mod objects;
+mod survey;
 mod tend;
 mod unit;
 
 pub use ask::{Answered, Ask, Proofs};
 pub use block::{BlockDevice, DeviceId, Filesystem, LastMount, Probe, Signature, SignatureKind};
+pub use counted::Counted;
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
@@ -29,6 +32,9 @@ pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
+pub use survey::{
+    Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory,
+};
 pub use tend::{Access, NewDirectory, TendOrder, Work};
 pub use unit::{ActiveState, Unit};
 

@@ -5,15 +5,21 @@
 
 use super::{blocking, net};
 use bowline_ports::{ErrorKind, PortError};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::future::BoxFuture;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +34,8 @@ use tokio::time::timeout;
 pub struct Request {
     /// The path, without the query.
     pub path: String,
+    /// The `Accept` header; empty without one.
+    pub accept: String,
     /// Who asks.
     pub peer: IpAddr,
 }
@@ -41,12 +49,14 @@ pub struct Response {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+    /// What a browser may do with it (`Content-Security-Policy`). Without one: nothing.
+    pub policy: Option<String>,
 }
 
 impl Response {
     /// A line of plain text.
     pub fn text(status: u16, line: impl std::fmt::Display) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n") }
+        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n"), policy: None }
     }
 
     /// Nothing is served at this path.
@@ -252,29 +262,71 @@ async fn answer(
 ) -> hyper::Response<Full<Bytes>> {
     if !allowed {
         let mut refused =
-            finish(Response::text(403, format_args!("{peer} may not ask; see metrics.allow in the settings")));
+            finish(Response::text(403, format_args!("{peer} may not ask; see metrics.allow in the settings")), false);
         refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return refused;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = finish(Response::text(405, "only GET and HEAD"));
+        let mut refused = finish(Response::text(405, "only GET and HEAD"), false);
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let asked = Request { path: request.uri().path().to_string(), peer };
+    let headers = request.headers();
+    let gzip = takes_gzip(&header(headers, ACCEPT_ENCODING));
+    let asked = Request { path: request.uri().path().to_string(), accept: header(headers, ACCEPT), peer };
     match timeout(shared.limits.answer, (shared.handler)(asked)).await {
-        Ok(response) => finish(response),
-        Err(_) => finish(Response::text(503, format_args!("no answer within {} s", shared.limits.answer.as_secs()))),
+        Ok(response) => finish(response, gzip),
+        Err(_) => {
+            let seconds = shared.limits.answer.as_secs();
+            finish(Response::text(503, format_args!("no answer within {seconds} s")), false)
+        }
     }
 }
 
-fn finish(response: Response) -> hyper::Response<Full<Bytes>> {
-    let mut answer = hyper::Response::new(Full::new(Bytes::from(response.body)));
+/// A header that may be there several times; the same as one with commas.
+fn header(headers: &HeaderMap, name: HeaderName) -> String {
+    let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ")
+}
+
+/// Whether `Accept-Encoding` names gzip, and not with `q=0`.
+fn takes_gzip(accepted: &str) -> bool {
+    accepted.split(',').any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        let zero = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f64));
+        named && !parts.any(zero)
+    })
+}
+
+/// Less is not worth the work.
+const WORTH_COMPRESSING: usize = 1400;
+
+fn compressed(body: &str) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body.as_bytes())?;
+    encoder.finish()
+}
+
+fn finish(response: Response, gzip: bool) -> hyper::Response<Full<Bytes>> {
+    let small = (gzip && response.body.len() >= WORTH_COMPRESSING).then(|| compressed(&response.body).ok()).flatten();
+    let encoded = small.is_some();
+    let body = small.map_or_else(|| Bytes::from(response.body), Bytes::from);
+    let mut answer = hyper::Response::new(Full::new(body));
     *answer.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let policy = response.policy.as_deref().unwrap_or("default-src 'none'; frame-ancestors 'none'");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(response.content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if let Ok(policy) = HeaderValue::from_str(policy) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    if encoded {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     answer
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod desk;
 pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;
+mod survey;
 mod tend;
 
 pub use fetch::{Url, Web, find_digest, redirected};
@@ -12,7 +13,8 @@ pub use fetch::{Url, Web, find_digest, redirected};
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{
-    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, TendOrder,
+    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, SurveyOrder,
+    TendOrder,
 };
 use desk::{Desk, Outcome};
 use serde::Serialize;
@@ -34,9 +36,6 @@ const LEAST: Duration = Duration::from_millis(5);
 const LOOK_AT_UNIT: Duration = Duration::from_secs(1);
 /// How long a job is followed by its files alone while systemd does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// CHOWN, `DAC_OVERRIDE` and FOWNER: a download needs nothing else.
-const FILES_ONLY: u64 = 0b1011;
-
 /// Who carries out long work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launch {
@@ -61,16 +60,23 @@ pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
     fn same(&self, other: &Self) -> bool;
     /// Whether another order ends the work on an earlier one.
     const REPLACED: bool;
+    /// What it finds out, for whoever asked: `()` where that is seen on the machine.
+    type Found: Serialize + DeserializeOwned;
     /// What the unit may do besides writing files as root.
     fn capabilities() -> Option<u64>;
+    /// What else its unit is to have, as systemd's properties.
+    fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
+        Vec::new()
+    }
     /// Does it.
-    fn carry_out(&self, report: Report<'_>) -> impl Future<Output = Result<(), PortError>> + Send;
+    fn carry_out(&self, report: Report<'_>) -> impl Future<Output = Result<Self::Found, PortError>> + Send;
 }
 
 impl Order for FormatOrder {
     const VERB: &'static str = "format";
     /// Half a filesystem is finished first.
     const REPLACED: bool = false;
+    type Found = ();
 
     fn job(&self) -> String {
         format!("mkfs-{}", self.volume)
@@ -90,31 +96,6 @@ impl Order for FormatOrder {
 
     async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
         format::format(self, report).await
-    }
-}
-
-impl Order for FetchOrder {
-    const VERB: &'static str = "fetch";
-    const REPLACED: bool = true;
-
-    fn job(&self) -> String {
-        format!("fetch-{}", self.name)
-    }
-
-    fn description(&self) -> String {
-        format!("Bowline: downloads {}", self.name)
-    }
-
-    fn same(&self, other: &Self) -> bool {
-        self == other
-    }
-
-    fn capabilities() -> Option<u64> {
-        Some(FILES_ONLY)
-    }
-
-    async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
-        fetch::fetch(self, fetch::Limits::default(), report).await
     }
 }
 
@@ -158,6 +139,14 @@ impl Jobs {
             self.start(bus, order, path).await?;
         }
         self.follow(bus, &job, progress).await
+    }
+
+    /// What work that has ended well found out; `None` where there is none.
+    pub(crate) fn found<O: Order>(&self, job: &str) -> Result<Option<O::Found>, PortError> {
+        match self.desk.result(job)? {
+            Some(Outcome::Done) => self.desk.found(job),
+            Some(Outcome::Failed(_)) | None => Ok(None),
+        }
     }
 
     /// A job as it is now.
@@ -323,6 +312,7 @@ async fn start_unit<O: Order>(bus: &Bus, order: &O, program: &Path, path: &Path)
             ("UMask", Variant::from(0o077_u32)),
         ];
         all.extend(O::capabilities().map(|set| ("CapabilityBoundingSet", Variant::from(set))));
+        all.extend(order.properties());
         all
     };
     let manager = bus.manager().await?;
@@ -349,7 +339,8 @@ fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
             .build()
             .map_err(|e| PortError::io("starting the event loop", &e))?;
         let writer = desk.progress_writer(&job);
-        runtime.block_on(order.carry_out(&|value| writer.set(value)))
+        let found = runtime.block_on(order.carry_out(&|value| writer.set(value)))?;
+        desk.put_found(&job, &found)
     });
     desk.finish(&job, &outcome)?;
     outcome
@@ -366,7 +357,7 @@ pub fn fetch(order: &Path) -> Result<(), PortError> {
 }
 
 /// The hidden subcommands that carry out an order.
-pub const VERBS: [&str; 4] = [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB];
+pub const VERBS: [&str; 5] = [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB, SurveyOrder::VERB];
 
 /// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
 pub fn run_internal(arguments: &[OsString]) -> ExitCode {
@@ -375,6 +366,7 @@ pub fn run_internal(arguments: &[OsString]) -> ExitCode {
         [verb, order] if verb == FetchOrder::VERB => fetch(Path::new(order)),
         [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
         [verb, order] if verb == TendOrder::VERB => carry_out::<TendOrder>(Path::new(order)),
+        [verb, order] if verb == SurveyOrder::VERB => carry_out::<SurveyOrder>(Path::new(order)),
         _ => Err(PortError::new(ErrorKind::Invalid, format!("internal: one of {VERBS:?}, and an order file"))),
     };
     match result {

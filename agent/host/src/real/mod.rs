@@ -9,6 +9,7 @@ mod bus;
 mod change;
 mod clock;
 pub mod control;
+pub mod counted;
 pub mod door;
 pub mod events;
 mod extent;
@@ -28,6 +29,7 @@ mod pods;
 mod probe;
 pub mod reach;
 pub mod resolve;
+pub mod samples;
 mod space;
 mod tool;
 mod units;
@@ -38,7 +40,8 @@ pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 use blocking::{QUICK, blocking};
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
-    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Space, Unit,
+    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, ProgressValue, Space, Survey, SurveyOrder,
+    Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
@@ -101,6 +104,21 @@ impl RealHost {
     /// The API of the cluster that a kubeconfig file leads to.
     pub fn objects(&self, kubeconfig: PathBuf) -> ObjectApi {
         ObjectApi::new(Arc::clone(&self.clusters), kubeconfig)
+    }
+
+    /// Measures directories and looks where the sandbox can not, as a unit of PID 1; or follows the one that runs already.
+    pub async fn survey(&self, order: &SurveyOrder) -> Result<Survey, PortError> {
+        self.jobs.run(&self.bus, order, &Progress::default()).await?;
+        let none = || PortError::new(ErrorKind::Other, "the survey ended well and left nothing");
+        self.jobs.found::<SurveyOrder>(SurveyOrder::JOB)?.ok_or_else(none)
+    }
+
+    /// How far the survey that is under way is; `None` without one.
+    pub async fn surveying(&self) -> Option<ProgressValue> {
+        match self.jobs.look(&self.bus, SurveyOrder::JOB).await {
+            Ok(Some(Job::Running(progress))) => Some(progress),
+            _ => None,
+        }
     }
 
     /// Starts watching for what should wake the daemon; within an event loop.

@@ -158,6 +158,23 @@ impl Store {
         patches
     }
 
+    /// All that is remembered, as what is to be written into a fresh file.
+    pub fn patches(&self) -> Vec<Patch> {
+        let mut patches = Vec::new();
+        for (place, region) in self.regions.iter().enumerate() {
+            let Some(region) = region else { continue };
+            let base = BEGIN + place * REGION;
+            patches.extend(heads(base, &region.head));
+            for (level, all) in region.history.levels.iter().enumerate() {
+                patches.extend(all.iter().map(|kept| Patch {
+                    offset: (base + slot_at(level, kept.number)) as u64,
+                    bytes: slot::write(&region.head, kept.number, &kept.sample),
+                }));
+            }
+        }
+        patches
+    }
+
     /// Where the key is, or is to be.
     fn place(&mut self, key: &str) -> usize {
         self.regions.resize_with(MOST, || None);

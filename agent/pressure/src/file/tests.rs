@@ -53,6 +53,14 @@ fn it_has_its_length_and_nothing_is_in_it() {
 }
 
 #[test]
+fn all_that_is_remembered_fits_into_a_fresh_file() {
+    let (file, store) = filled(&["uuid:a", "uuid:b"], 300);
+    let mut anew = fresh();
+    apply(&mut anew, &store.patches());
+    assert!(anew == file, "byte for byte what piece by piece became of it");
+}
+
+#[test]
 fn what_was_written_is_read() {
     let (file, store) = filled(&["uuid:a", "uuid:b"], 3000);
     let (again, damage) = read(&file);

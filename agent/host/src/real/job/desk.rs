@@ -1,4 +1,4 @@
-//! The three files of a job: its order, its progress, its result.
+//! The files of a job: its order, its progress, its result, and what it found out.
 
 use super::super::files;
 use bowline_ports::{ErrorKind, PortError, ProgressValue};
@@ -57,7 +57,7 @@ impl Desk {
     pub(crate) fn begin<O: Serialize>(&self, job: &str, order: &O) -> Result<PathBuf, PortError> {
         let text = serde_json::to_vec_pretty(order)
             .map_err(|e| PortError::new(ErrorKind::Other, format!("the order of {job}: {e}")))?;
-        for kind in ["result", "progress"] {
+        for kind in ["result", "progress", "found"] {
             files::remove(&self.path(job, kind))?;
         }
         let path = self.path(job, "order");
@@ -81,6 +81,18 @@ impl Desk {
 
     pub(crate) fn result(&self, job: &str) -> Result<Option<Outcome>, PortError> {
         self.read(job, "result")
+    }
+
+    /// What it found out; in force as soon as there is a result.
+    pub(crate) fn found<T: DeserializeOwned>(&self, job: &str) -> Result<Option<T>, PortError> {
+        self.read(job, "found")
+    }
+
+    /// Puts down what was found out, if that is anything.
+    pub(crate) fn put_found<T: Serialize>(&self, job: &str, found: &T) -> Result<(), PortError> {
+        let text = serde_json::to_vec(found)
+            .map_err(|e| PortError::new(ErrorKind::Other, format!("what {job} found: {e}")))?;
+        if text == b"null" { Ok(()) } else { files::write(&self.path(job, "found"), &text, 0o600) }
     }
 
     /// The progress, if there is one that can be read.

@@ -8,7 +8,7 @@ pub use http::redirected;
 pub use url::{Url, Web};
 
 use super::super::{clock, files, space};
-use super::Report;
+use super::{Order, Report};
 use bowline_ports::{Digest, ErrorKind, FetchOrder, PortError, ProgressValue};
 use http::{Answer, Client};
 use sha2::{Digest as _, Sha256};
@@ -25,8 +25,37 @@ const LARGEST: u64 = 1 << 30;
 /// What must stay free besides the file.
 const MARGIN: u64 = 1 << 20;
 
+/// CHOWN, `DAC_OVERRIDE` and FOWNER: a download needs nothing else.
+const FILES_ONLY: u64 = 0b1011;
+
 /// So many seconds without data are mentioned.
 const WORTH_A_WORD: u64 = 5;
+
+impl Order for FetchOrder {
+    const VERB: &'static str = "fetch";
+    const REPLACED: bool = true;
+    type Found = ();
+
+    fn job(&self) -> String {
+        format!("fetch-{}", self.name)
+    }
+
+    fn description(&self) -> String {
+        format!("Bowline: downloads {}", self.name)
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn capabilities() -> Option<u64> {
+        Some(FILES_ONLY)
+    }
+
+    async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
+        fetch(self, Limits::default(), report).await
+    }
+}
 
 /// How long the other side may take.
 #[derive(Debug, Clone, Copy)]

@@ -14,6 +14,7 @@ const GROWING: Duration = Duration::from_secs(3600);
 impl Order for GrowOrder {
     const VERB: &'static str = "grow";
     const REPLACED: bool = false;
+    type Found = ();
 
     fn job(&self) -> String {
         GrowOrder::job(&self.volume, self.id.size)

@@ -25,6 +25,7 @@ const CHATTR: Duration = Duration::from_secs(10);
 impl Order for TendOrder {
     const VERB: &'static str = "tend";
     const REPLACED: bool = false;
+    type Found = ();
 
     fn job(&self) -> String {
         TendOrder::job(self)

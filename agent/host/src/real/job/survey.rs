@@ -1,0 +1,213 @@
+//! A survey: how large directories are, what lies beneath mount points, what was deleted and is still open.
+//!
+//! - `open`: files that were deleted and are still open.
+
+mod open;
+
+use super::{Order, Report};
+use bowline_ports::{
+    Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
+};
+use bowline_usage::{Control, Problems, Request, ScanError, Size, Threads, Tree, scan};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use zbus::wire::Variant;
+
+/// Where the unit sees a filesystem without what is mounted on it, by the number of its mount in the order.
+const UNDER: &str = "/run/bowline-under";
+/// `DAC_READ_SEARCH` and `SYS_PTRACE`: to read directories of others, and which files their processes have open.
+const READ_ONLY: u64 = 1 << 2 | 1 << 19;
+/// Directories told apart in one answer, at most.
+const PARTS: usize = 500;
+
+impl Order for SurveyOrder {
+    const VERB: &'static str = "survey";
+    const REPLACED: bool = true;
+    type Found = Survey;
+
+    fn job(&self) -> String {
+        Self::JOB.into()
+    }
+
+    fn description(&self) -> String {
+        "Bowline: measures directories".into()
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn capabilities() -> Option<u64> {
+        Some(READ_ONLY)
+    }
+
+    fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let under = parents(&self.beneath).into_iter().enumerate().map(|(number, parent)| {
+            // Optional: a mount that is gone by now is no reason not to measure the rest. Without what is mounted on it.
+            (text(&parent), text(&under(number)), true, 0_u64)
+        });
+        vec![
+            ("BindReadOnlyPaths", Variant::from(under.collect::<Vec<_>>())),
+            ("ProtectSystem", Variant::from("strict")),
+            ("ReadWritePaths", Variant::from(vec!["/run/bowline"])),
+            ("PrivateNetwork", Variant::from(true)),
+            ("CPUSchedulingPolicy", Variant::from(SCHED_IDLE)),
+            ("IOSchedulingClass", Variant::from(IO_IDLE)),
+            ("Nice", Variant::from(19)),
+            // Whoever has to end is ended at once: nothing is lost by it.
+            ("TimeoutStopUSec", Variant::from(1_000_000_u64)),
+            ("OOMScoreAdjust", Variant::from(500)),
+        ]
+    }
+
+    async fn carry_out(&self, report: Report<'_>) -> Result<Survey, PortError> {
+        Ok(survey(self, &seconds_now, report))
+    }
+}
+
+/// The kernel's number of a scheduling policy that takes what others leave.
+const SCHED_IDLE: i32 = 5;
+/// And of a disk's.
+const IO_IDLE: i32 = 3;
+
+fn seconds_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn under(number: usize) -> PathBuf {
+    Path::new(UNDER).join(number.to_string())
+}
+
+/// The mounts whose directories are hidden by others, each once.
+fn parents(beneath: &[Beneath]) -> Vec<PathBuf> {
+    let mut all: Vec<_> = beneath.iter().map(|one| one.parent.clone()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Survey {
+    let total = order.directories.len();
+    let mut found = Survey::default();
+    for (number, directory) in order.directories.iter().enumerate() {
+        let (done, total) = (number.try_into().unwrap_or(0), total.try_into().unwrap_or(0));
+        report(ProgressValue { done, total, text: format!("measuring {}", directory.path.display()) });
+        found.directories.extend(measure(directory, order.share));
+    }
+    let parents = parents(&order.beneath);
+    for one in &order.beneath {
+        let place = parents.iter().position(|parent| *parent == one.parent).map(under);
+        found.hidden.extend(place.and_then(|place| hidden(one, &place, order.share)));
+    }
+    found.deleted = open::deleted(Path::new("/proc"));
+    found.at = now();
+    found
+}
+
+/// The scan of a unit that is idle already.
+fn request(path: &Path, depth: u8, share: u8) -> Request {
+    Request {
+        depth: depth.into(),
+        directories: PARTS,
+        threads: Threads::One,
+        idle: true,
+        share: Some(f64::from(share.max(1)) / 100.0),
+        ..Request::of(path)
+    }
+}
+
+/// `None` where there is no such directory: distributions have it or not.
+fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
+    let path = &directory.path;
+    match scan(&request(path, directory.depth, share), &Control::new()) {
+        Ok(tree) => Some(measured(path, &tree)),
+        Err(ScanError::Root { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(Measured { path: path.clone(), trouble: error.to_string(), ..Measured::default() }),
+    }
+}
+
+fn measured(path: &Path, tree: &Tree) -> Measured {
+    let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
+        path: tree.path(index),
+        depth: u8::try_from(one.depth).unwrap_or(u8::MAX),
+        size: size(one.size),
+    });
+    Measured {
+        path: path.to_path_buf(),
+        size: Some(size(tree.size())),
+        parts: parts.collect(),
+        seconds: tree.took.as_secs_f64(),
+        trouble: trouble(&tree.problems),
+    }
+}
+
+fn size(size: Size) -> DirectorySize {
+    DirectorySize { allocated: size.allocated, apparent: size.apparent, inodes: size.inodes }
+}
+
+/// What could not be read; what vanished meanwhile, or is mounted beneath, is as it should be.
+fn trouble(problems: &Problems) -> String {
+    if problems.unreadable == 0 {
+        return String::new();
+    }
+    let first = problems.first.iter().find_map(|one| Some((one.path.display(), one.error.as_ref()?)));
+    let example = first.map(|(path, error)| format!(", such as {path}: {error}")).unwrap_or_default();
+    format!("{} could not be read{example}", problems.unreadable)
+}
+
+/// `None` where it can not be told: the filesystem beneath is not to be seen here.
+fn hidden(beneath: &Beneath, place: &Path, share: u8) -> Option<Hidden> {
+    let within = beneath.mount_point.strip_prefix(&beneath.parent).ok()?;
+    let directory = place.join(within);
+    let tree = scan(&request(&directory, 0, share), &Control::new()).ok()?;
+    let own = std::os::unix::fs::MetadataExt::blocks(&std::fs::symlink_metadata(&directory).ok()?) * 512;
+    Some(Hidden { mount_point: beneath.mount_point.clone(), bytes: tree.size().allocated.saturating_sub(own) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn quiet(_: ProgressValue) {}
+
+    #[test]
+    fn directories_with_their_parts_and_without_those_that_are_not_there() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("images/layers")).unwrap();
+        fs::write(place.path().join("images/layers/one"), vec![1; 100_000]).unwrap();
+        let of = |path: PathBuf, depth| SurveyedDirectory { path, depth };
+        let order = SurveyOrder {
+            directories: vec![of(place.path().into(), 1), of("/no/such/place".into(), 0)],
+            share: 100,
+            ..SurveyOrder::default()
+        };
+        let found = survey(&order, &|| 7, &quiet);
+        assert_eq!(found.at, 7);
+        let [one] = &found.directories[..] else { panic!("{found:#?}") };
+        let whole = one.size.unwrap();
+        assert_eq!((one.path.as_path(), whole.inodes, whole.apparent), (place.path(), 4, 100_000));
+        assert!(whole.allocated >= 100_000 && one.trouble.is_empty(), "{one:?}");
+        let parts: Vec<_> = one.parts.iter().map(|part| (part.path.clone(), part.depth, part.size.inodes)).collect();
+        assert_eq!(parts, [(place.path().join("images"), 1, 3)]);
+    }
+
+    #[test]
+    fn what_lies_beneath_a_mount_point_is_counted_without_the_directory_itself() {
+        let place = tempfile::tempdir().unwrap();
+        let beneath = Beneath { mount_point: "/mnt/data".into(), parent: "/".into() };
+        fs::create_dir_all(place.path().join("mnt/data")).unwrap();
+        assert_eq!(hidden(&beneath, place.path(), 100).unwrap().bytes, 0);
+        fs::write(place.path().join("mnt/data/lost"), vec![1; 50_000]).unwrap();
+        assert!(hidden(&beneath, place.path(), 100).unwrap().bytes >= 50_000);
+        assert_eq!(hidden(&Beneath { parent: "/other".into(), ..beneath }, place.path(), 100), None);
+    }
+
+    #[test]
+    fn mounts_that_hide_directories_are_shown_once_each() {
+        let of = |at: &str, parent: &str| Beneath { mount_point: at.into(), parent: parent.into() };
+        let all = [of("/mnt/a", "/"), of("/mnt/a/b", "/mnt/a"), of("/mnt/c", "/")];
+        assert_eq!(parents(&all), [PathBuf::from("/"), PathBuf::from("/mnt/a")]);
+    }
+}

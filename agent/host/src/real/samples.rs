@@ -1,0 +1,141 @@
+//! The file of samples: made once in its full length, then written in place, so that a full disk does not keep anything from
+//! being remembered. What is in it is not this module's business.
+
+use super::blocking::{DURABLE, QUICK, blocking};
+use super::files;
+use bowline_ports::PortError;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file, open for reading and writing. Clones are the same file.
+#[derive(Debug, Clone)]
+pub struct SampleFile {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl SampleFile {
+    /// Opens the file and reads it; `None` where there is none.
+    ///
+    /// # Errors
+    /// It can not be opened, or does not answer.
+    pub async fn open(path: &Path) -> Result<Option<(Self, Vec<u8>)>, PortError> {
+        let path = path.to_path_buf();
+        blocking(format!("reading {}", path.display()), QUICK, move || {
+            let file = match File::options().read(true).write(true).open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(PortError::io(format_args!("opening {}", path.display()), &error)),
+            };
+            let length = file.metadata().map_or(0, |meta| meta.size());
+            let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
+            file.read_exact_at(&mut content, 0)
+                .map_err(|error| PortError::io(format_args!("reading {}", path.display()), &error))?;
+            Ok(Some((Self { path, file: Arc::new(file) }, content)))
+        })
+        .await
+    }
+
+    /// Makes the file with this content, in the place of one that is there. All of it takes room from now on.
+    ///
+    /// # Errors
+    /// There is no room for it, or it can not be written.
+    pub async fn make(path: &Path, content: Vec<u8>) -> Result<Self, PortError> {
+        let path = path.to_path_buf();
+        blocking(format!("making {}", path.display()), DURABLE, move || {
+            let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
+            let temporary = files::temporary(&path);
+            let _ = std::fs::remove_file(&temporary);
+            let made = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
+            let file = made.map_err(failed)?;
+            let written = file.write_all_at(&content, 0).and_then(|()| file.sync_all());
+            let written = written.and_then(|()| std::fs::rename(&temporary, &path)).map_err(failed);
+            if let Err(error) = written {
+                let _ = std::fs::remove_file(&temporary);
+                return Err(error);
+            }
+            Ok(Self { path, file: Arc::new(file) })
+        })
+        .await
+    }
+
+    /// Writes pieces at their places, in their order, and has the disk keep them.
+    ///
+    /// # Errors
+    /// The disk takes no more, fails, or does not answer.
+    pub async fn write(&self, pieces: Vec<(u64, Vec<u8>)>) -> Result<(), PortError> {
+        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
+        blocking(format!("writing {}", path.display()), DURABLE, move || {
+            let written = pieces.iter().try_for_each(|(at, bytes)| file.write_all_at(bytes, *at));
+            let kept = written.and_then(|()| file.sync_data());
+            kept.map_err(|error| PortError::io(format_args!("writing {}", path.display()), &error))
+        })
+        .await
+    }
+}
+
+/// What is in the file, without touching it; `None` where there is none.
+///
+/// # Errors
+/// It can not be read, or does not answer.
+pub async fn read_samples(path: &Path) -> Result<Option<Vec<u8>>, PortError> {
+    let path = path.to_path_buf();
+    blocking(format!("reading {}", path.display()), QUICK, move || match std::fs::read(&path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PortError::io(format_args!("reading {}", path.display()), &error)),
+    })
+    .await
+}
+
+/// UUIDs of the filesystems on block devices, by `major:minor`: what udev knows.
+pub fn filesystem_uuids() -> BTreeMap<String, String> {
+    let links = std::fs::read_dir("/dev/disk/by-uuid").into_iter().flatten().flatten();
+    let known = links.filter_map(|link| {
+        let device = std::fs::metadata(link.path()).ok()?.rdev();
+        Some((files::number(device), link.file_name().to_str()?.to_owned()))
+    });
+    known.collect()
+}
+
+/// Which boot this is: the kernel's random number of it, in hexadecimal digits.
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().replace('-', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn made_once_and_written_in_place() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("samples");
+        assert!(SampleFile::open(&path).await.unwrap().is_none());
+        let file = SampleFile::make(&path, vec![7; 100_000]).await.unwrap();
+        let meta = std::fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o777, meta.size()), (0o600, 100_000));
+        assert!(meta.blocks() * 512 >= 100_000, "its room is taken");
+        file.write(vec![(10, vec![1, 2]), (99_999, vec![3])]).await.unwrap();
+        let (_, content) = SampleFile::open(&path).await.unwrap().unwrap();
+        assert_eq!((&content[9..13], content[99_999], content.len()), (&[7, 1, 2, 7][..], 3, 100_000));
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), meta.ino());
+        // In the place of another.
+        SampleFile::make(&path, vec![0; 10]).await.unwrap();
+        assert_eq!(SampleFile::open(&path).await.unwrap().unwrap().1, vec![0; 10]);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+        let nowhere = place.path().join("no/such/folder");
+        assert!(SampleFile::make(&nowhere, vec![]).await.unwrap_err().message.contains("no/such/folder"));
+    }
+
+    #[test]
+    fn this_boot_has_a_number() {
+        let id = boot_id().unwrap();
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    }
+}
