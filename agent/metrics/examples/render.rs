@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         process: None,
         counters: Some(&counters),
         enrolments: None,
+        exhaustion: None,
     };
     let mut times: Vec<u128> = Vec::new();
     let mut series = 0;

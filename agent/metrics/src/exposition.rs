@@ -95,6 +95,11 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> String {
     text
 }
 
+/// The same labels and one more, whose value needs no escaping.
+pub(crate) fn also(labels: &str, key: &str, value: &str) -> String {
+    format!("{},{key}=\"{value}\"}}", labels.trim_end_matches('}'))
+}
+
 /// What a series may have as its value.
 pub(crate) trait Value {
     fn write(self, text: &mut String);

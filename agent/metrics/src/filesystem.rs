@@ -2,7 +2,7 @@
 
 use crate::FilesystemSample;
 use crate::exposition::{Exposition, Kind, labels};
-use bowline_ports::Space;
+use bowline_ports::{Mount, Space};
 use std::borrow::Cow;
 
 /// A family with a value from `statvfs`.
@@ -38,14 +38,7 @@ const COLUMNS: [Column; 5] = [
 
 pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample]) {
     // Escaped once, used seven times.
-    let rows: Vec<(String, &FilesystemSample)> = filesystems
-        .iter()
-        .map(|f| {
-            let target = f.mount.target.to_string_lossy();
-            let device = without_credentials(&f.mount.source);
-            (labels(&[("mountpoint", &target), ("device", &device), ("fstype", &f.mount.fstype)]), f)
-        })
-        .collect();
+    let rows: Vec<(String, &FilesystemSample)> = filesystems.iter().map(|f| (labelled(&f.mount), f)).collect();
 
     for column in &COLUMNS {
         let mut family = out.family(column.name, Kind::Gauge, column.help);
@@ -64,6 +57,12 @@ pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample]) {
     for (labels, f) in &rows {
         family.series(labels, f.space.is_none());
     }
+}
+
+/// The labels of a filesystem.
+pub(crate) fn labelled(mount: &Mount) -> String {
+    let device = without_credentials(&mount.source);
+    labels(&[("mountpoint", &mount.target.to_string_lossy()), ("device", &device), ("fstype", &mount.fstype)])
 }
 
 /// A source may be a URL (WebDAV, buckets), and a URL may have a user and a password in it.

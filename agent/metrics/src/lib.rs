@@ -13,19 +13,25 @@
 
 mod counters;
 mod enrolments;
+mod exhaustion;
 mod exposition;
 mod filesystem;
 mod mounts;
+mod openmetrics;
 mod page;
 mod sample;
 mod state;
+mod view;
 
 pub use counters::{Counters, StepResult};
 pub use enrolments::Enrolments;
+pub use exhaustion::{Exhaustion, FilesystemOutlook};
 pub use mounts::real_mounts;
+pub use openmetrics::{OPENMETRICS, openmetrics, wants_openmetrics};
 pub use page::{Page, Route, healthz, index, metrics, readyz};
 pub use prometheus::Error;
 pub use sample::{FilesystemSample, Phase, Process, Role, Sample};
+pub use view::{Disk, Folder, Outlook, View};
 
 /// The media type of [`Sample::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,5 +1,6 @@
 //! The pages beside the exposition, as plain status and text: the server is not this crate's business.
 
+use crate::openmetrics::{OPENMETRICS, openmetrics, wants_openmetrics};
 use crate::{CONTENT_TYPE, Sample};
 use bowline_engine::{Overall, Report};
 use std::time::Duration;
@@ -39,15 +40,20 @@ pub struct Page {
     pub content_type: &'static str,
     /// The text.
     pub body: String,
+    /// What a browser may do with it (`Content-Security-Policy`), where that is anything.
+    pub policy: Option<String>,
 }
 
 fn plain(status: u16, line: &str) -> Page {
-    Page { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n") }
+    Page { status, content_type: "text/plain; charset=utf-8", body: format!("{line}\n"), policy: None }
 }
 
-/// `/metrics`
-pub fn metrics(sample: &Sample<'_>) -> Page {
-    Page { status: 200, content_type: CONTENT_TYPE, body: sample.render() }
+/// `/metrics`, in the form that the `Accept` header asks for.
+pub fn metrics(sample: &Sample<'_>, accept: &str) -> Page {
+    let text = sample.render();
+    let (content_type, body) =
+        if wants_openmetrics(accept) { (OPENMETRICS, openmetrics(&text)) } else { (CONTENT_TYPE, text) };
+    Page { status: 200, content_type, body, policy: None }
 }
 
 /// `/healthz`: 200 while the loop turns; `turned` is how long ago it last did.

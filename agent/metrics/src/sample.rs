@@ -1,7 +1,7 @@
 //! What a scrape is made of.
 
 use crate::exposition::{Exposition, Kind, labels};
-use crate::{Counters, Enrolments, filesystem, state};
+use crate::{Counters, Enrolments, Exhaustion, exhaustion, filesystem, state};
 use bowline_engine::Report;
 use bowline_ports::{Arch, Mount, Space};
 
@@ -30,6 +30,8 @@ pub struct Sample<'a> {
     pub counters: Option<&'a Counters>,
     /// What its issuer counted; `None` in a command, and where the settings make no issuer.
     pub enrolments: Option<&'a Enrolments>,
+    /// How disks fill, and by what; `None` in a command that looks once.
+    pub exhaustion: Option<&'a Exhaustion>,
 }
 
 /// A mount and how full it is.
@@ -161,6 +163,9 @@ impl Sample<'_> {
         state::node(&mut out, self);
         state::volumes(&mut out, self);
         filesystem::families(&mut out, self.filesystems);
+        if let Some(exhaustion) = self.exhaustion {
+            exhaustion::families(&mut out, self.filesystems, exhaustion);
+        }
         self.boot_and_k3s(&mut out);
         if let Some(process) = &self.process {
             process.render(&mut out);

@@ -6,12 +6,13 @@ use bowline_engine::{
     WaitReport,
 };
 use bowline_metrics::{
-    Counters, Enrolments, FilesystemSample, Phase, Process, Role, Route, Sample, StepResult, healthz, index, metrics,
-    readyz,
+    Counters, Enrolments, Exhaustion, FilesystemOutlook, FilesystemSample, Outlook, Phase, Process, Role, Route,
+    Sample, StepResult, healthz, index, metrics, readyz,
 };
-use bowline_ports::{Arch, ErrorKind, Mount, Space};
+use bowline_ports::{Arch, Counted, Deleted, DirectorySize, ErrorKind, Hidden, Measured, Mount, Part, Space, Survey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 const NOW: i64 = 1_790_000_000;
@@ -106,6 +107,41 @@ fn filesystems() -> Vec<FilesystemSample> {
     ]
 }
 
+/// The root filesystem fills, of the second nothing can be foretold yet, and the third does not answer.
+fn exhaustion() -> Exhaustion {
+    let outlook = Outlook { growth: 1234.5, full: 7200.0, inodes: f64::INFINITY, evicts: 3600.0, confidence: 0.75 };
+    let signals = vec![("nodefs.available", 1_073_741_824, 3600.0), ("nodefs.inodesFree", 65_536, f64::INFINITY)];
+    let size = |allocated, inodes| DirectorySize { allocated, apparent: allocated / 2, inodes };
+    let images = Measured {
+        path: "/var/lib/images".into(),
+        size: Some(size(8_000_000, 12)),
+        parts: vec![Part { path: "/var/lib/images/layers".into(), depth: 1, size: size(7_000_000, 9) }],
+        seconds: 0.5,
+        trouble: String::new(),
+    };
+    let unreadable = Measured { path: "/srv/x".into(), trouble: "/srv/x: denied".into(), ..Measured::default() };
+    let survey = Survey {
+        at: NOW - 600,
+        directories: vec![images, unreadable],
+        hidden: vec![Hidden { mount_point: "/mnt/nas".into(), bytes: 4096 }],
+        deleted: vec![Deleted { number: "8:1".into(), bytes: 77_000, files: 2, holders: vec![] }],
+    };
+    Exhaustion {
+        outlooks: BTreeMap::from([
+            ("/".into(), FilesystemOutlook { outlook: Some(outlook), signals }),
+            ("/mnt/a \"b\"\\c\nd".into(), FilesystemOutlook::default()),
+        ]),
+        survey: Some(Arc::new(survey)),
+        directory_growth: BTreeMap::from([("/var/lib/images".into(), 55.5)]),
+        counted: Counted {
+            io_errors: vec![("sda".into(), 3)],
+            filesystem_errors: vec![("8:1".into(), 1)],
+            oom_kills: Some(2),
+            reboot_required: true,
+        },
+    }
+}
+
 fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
     let counters = Counters::new(&["node", "volumes", "cluster"]).unwrap();
     counters.looked(0.004);
@@ -135,6 +171,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
         }),
         counters: Some(&counters),
         enrolments: Some(&enrolments),
+        exhaustion: Some(&exhaustion()),
     })
 }
 
@@ -269,6 +306,7 @@ fn a_command_has_no_counters_and_no_process() {
         process: None,
         counters: None,
         enrolments: None,
+        exhaustion: None,
     };
     let series = parse(&sample.render());
     assert_eq!(value(&series, "bowline_build_info", &[("arch", "arm64"), ("version", "0.1.0")]), Some(1.0));
@@ -289,7 +327,7 @@ fn pages() {
     let late = healthz(3 * minute, 2 * minute);
     assert_eq!((late.status, late.body.as_str()), (503, "the loop has not turned for 180 s, allowed are 120 s\n"));
     assert!(index(&bad).body.contains("settings invalid"));
-    with_sample(&good, |sample| assert_eq!(metrics(sample).content_type, bowline_metrics::CONTENT_TYPE));
+    with_sample(&good, |sample| assert_eq!(metrics(sample, "").content_type, bowline_metrics::CONTENT_TYPE));
     assert_eq!(Route::of("/metrics"), Some(Route::Metrics));
     assert_eq!(Route::of("/metrics/"), None);
 }

@@ -1,0 +1,171 @@
+//! The families of disks that fill: what is foretold, what fills them, and what else goes wrong with them.
+//!
+//! Of each filesystem that is measured there is a series in every family, also where nothing can be foretold yet (then it says
+//! infinite, with a confidence of 0), so that a rule never meets a gap.
+
+use crate::exposition::{Exposition, Kind, also, labels};
+use crate::filesystem::labelled;
+use crate::sample::FilesystemSample;
+use crate::view::Outlook;
+use bowline_ports::{Counted, DirectorySize, Survey};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All of it. What is absent is left out of the exposition.
+#[derive(Debug, Clone, Default)]
+pub struct Exhaustion {
+    /// What is foretold, by mount point.
+    pub outlooks: BTreeMap<PathBuf, FilesystemOutlook>,
+    /// What was measured last.
+    pub survey: Option<std::sync::Arc<Survey>>,
+    /// Bytes a second by which directories grew between the last two surveys, by path.
+    pub directory_growth: BTreeMap<PathBuf, f64>,
+    /// What was counted of trouble.
+    pub counted: Counted,
+}
+
+/// What is foretold of one filesystem, and from when on the kubelet evicts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FilesystemOutlook {
+    /// `None`: it was not watched for long enough.
+    pub outlook: Option<Outlook>,
+    /// For each of the kubelet's signals that is about this filesystem: what has to be free (bytes or inodes), and in how many
+    /// seconds it is not any more.
+    pub signals: Vec<(&'static str, u64, f64)>,
+}
+
+type Column = (&'static str, &'static str, fn(&Outlook) -> f64, f64);
+
+const COLUMNS: [Column; 4] = [
+    ("filesystem_growth_bytes_per_second", "How fast it fills, in the long run.", |o| o.growth, 0.0),
+    (
+        "filesystem_full_seconds",
+        "Seconds until an ordinary user can write no more; +Inf where it does not come to that.",
+        |o| o.full,
+        f64::INFINITY,
+    ),
+    (
+        "filesystem_inodes_exhausted_seconds",
+        "Seconds until it has no inode left; +Inf where it does not come to that.",
+        |o| o.inodes,
+        f64::INFINITY,
+    ),
+    (
+        "filesystem_forecast_confidence",
+        "How sure the next of these is, 0 to 1; 0 where it was not watched for long enough.",
+        |o| o.confidence,
+        0.0,
+    ),
+];
+
+pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample], all: &Exhaustion) {
+    forecasts(out, filesystems, all);
+    if let Some(survey) = &all.survey {
+        directories(out, survey, &all.directory_growth);
+        unseen(out, filesystems, survey);
+    }
+    counted(out, filesystems, &all.counted);
+}
+
+fn forecasts(out: &mut Exposition, filesystems: &[FilesystemSample], all: &Exhaustion) {
+    let rows: Vec<_> = filesystems
+        .iter()
+        .filter_map(|one| Some((labelled(&one.mount), all.outlooks.get(&one.mount.target)?)))
+        .collect();
+    for (name, help, value, unknown) in COLUMNS {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (labels, one) in &rows {
+            family.series(labels, one.outlook.as_ref().map_or(unknown, value));
+        }
+    }
+    let help = "Seconds until the kubelet evicts because of it, by signal; +Inf where it does not come to that.";
+    let mut family = out.family("filesystem_eviction_seconds", Kind::Gauge, help);
+    for (labels, one) in &rows {
+        for (name, _, seconds) in &one.signals {
+            family.series(&also(labels, "signal", name), *seconds);
+        }
+    }
+    for (ending, name, help) in [
+        (".available", "filesystem_eviction_available_bytes", "Free bytes below which the kubelet evicts, by signal."),
+        (".inodesFree", "filesystem_eviction_inodes_free", "Free inodes below which the kubelet evicts, by signal."),
+    ] {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (labels, one) in &rows {
+            for (name, kept, _) in one.signals.iter().filter(|(name, ..)| name.ends_with(ending)) {
+                family.series(&also(labels, "signal", name), *kept);
+            }
+        }
+    }
+}
+
+fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf, f64>) {
+    // Bounded: what the settings and the distribution name, and their parts down to a depth of a few, at most some hundreds.
+    let parts = survey.directories.iter().flat_map(|one| {
+        let whole = one.size.map(|size| (&one.path, size));
+        whole.into_iter().chain(one.parts.iter().map(|part| (&part.path, part.size)))
+    });
+    let rows: Vec<(String, DirectorySize)> =
+        parts.map(|(path, size)| (labels(&[("path", &path.to_string_lossy())]), size)).collect();
+    let mut family = out.family("directory_bytes", Kind::Gauge, "Size of a directory with everything in it.");
+    for (labels, size) in &rows {
+        family.series(&also(labels, "kind", "allocated"), size.allocated);
+        family.series(&also(labels, "kind", "apparent"), size.apparent);
+    }
+    let mut family =
+        out.family("directory_inodes", Kind::Gauge, "Files and directories in a directory, itself among them.");
+    for (labels, size) in &rows {
+        family.series(labels, size.inodes);
+    }
+    let of = |path: &PathBuf| labels(&[("path", &path.to_string_lossy())]);
+    let mut family =
+        out.family("directory_error", Kind::Gauge, "1 when a directory, or something in it, could not be read.");
+    for one in &survey.directories {
+        family.series(&of(&one.path), one.size.is_none() || !one.trouble.is_empty());
+    }
+    let help = "How fast a directory grew from the measurement before to the last.";
+    let mut family = out.family("directory_growth_bytes_per_second", Kind::Gauge, help);
+    for (path, rate) in growth {
+        family.series(&of(path), *rate);
+    }
+    let mut family = out.family("directory_scan_seconds", Kind::Gauge, "Seconds that measuring a directory took.");
+    for one in &survey.directories {
+        family.series(&of(&one.path), one.seconds);
+    }
+    out.gauge("directory_scan_timestamp_seconds", "When directories were measured, in seconds since 1970.", survey.at);
+}
+
+fn unseen(out: &mut Exposition, filesystems: &[FilesystemSample], survey: &Survey) {
+    let help = "Bytes beneath a mount point, where nobody sees them.";
+    let mut family = out.family("mount_hidden_bytes", Kind::Gauge, help);
+    for one in &survey.hidden {
+        family.series(&labels(&[("mountpoint", &one.mount_point.to_string_lossy())]), one.bytes);
+    }
+    let help = "Bytes in files that were deleted and are still open.";
+    let mut family = out.family("deleted_open_bytes", Kind::Gauge, help);
+    for one in filesystems {
+        let deleted = survey.deleted.iter().find(|deleted| deleted.number == one.mount.number);
+        let labels = labels(&[("mountpoint", &one.mount.target.to_string_lossy())]);
+        family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
+    }
+}
+
+fn counted(out: &mut Exposition, filesystems: &[FilesystemSample], counted: &Counted) {
+    let help = "Requests that failed, of disks that count them.";
+    let mut family = out.family("disk_io_errors_total", Kind::Counter, help);
+    for (device, errors) in &counted.io_errors {
+        family.series(&labels(&[("device", device)]), *errors);
+    }
+    let help = "Errors that a filesystem wrote down itself, of those that do.";
+    let mut family = out.family("filesystem_errors_total", Kind::Counter, help);
+    for one in filesystems {
+        let errors = counted.filesystem_errors.iter().find(|(number, _)| *number == one.mount.number);
+        if let Some((_, errors)) = errors {
+            family.series(&labelled(&one.mount), *errors);
+        }
+    }
+    if let Some(kills) = counted.oom_kills {
+        let help = "Processes that the kernel killed for want of memory since boot.";
+        out.family("oom_kills_total", Kind::Counter, help).series("", kills);
+    }
+    out.gauge("reboot_required", "1 when an installed package asks for a reboot.", counted.reboot_required);
+}

@@ -1,0 +1,109 @@
+//! The page for people: all of it escaped, without scripts, and with words beside every picture.
+
+use bowline_engine::{CapabilityReport, CapabilityState, Note, Overall, Report, WaitReport};
+use bowline_metrics::{Disk, Folder, Outlook, View};
+
+const HOSTILE: &str = "</style><script>alert(1)</script>\"' onload=x \u{202e}";
+
+fn report() -> Report {
+    let capability = CapabilityReport {
+        name: "volumes".into(),
+        state: CapabilityState::Waiting,
+        steps: Vec::new(),
+        waits: vec![WaitReport {
+            item: "volume/data".into(),
+            what: HOSTILE.into(),
+            why: "it is not attached".into(),
+            since: 900,
+            overdue: None,
+        }],
+        refusals: Vec::new(),
+        notes: vec![Note { item: "k3s".into(), text: HOSTILE.into() }],
+        error: None,
+    };
+    Report {
+        version: "0.1.0".into(),
+        at: 1000,
+        overall: Overall::Converging,
+        capabilities: vec![capability],
+        conditions: [("name".to_string(), HOSTILE.to_string())].into(),
+        ..Report::default()
+    }
+}
+
+fn disk(mountpoint: &str) -> Disk {
+    Disk {
+        mountpoint: mountpoint.into(),
+        what: "ext4 on /dev/sdb".into(),
+        size: 100_000_000_000,
+        used: 83_000_000_000,
+        available: 17_000_000_000,
+        marks: vec![(0.95, "the kubelet evicts (nodefs.available)".into())],
+        outlook: Some(Outlook {
+            growth: 500_000.0,
+            full: 34_000.0,
+            inodes: f64::INFINITY,
+            evicts: 24_000.0,
+            confidence: 0.8,
+        }),
+        history: (0..100).map(|n| (f64::from(n - 99) * 60.0, 0.5 + f64::from(n) / 300.0)).collect(),
+        ..Disk::default()
+    }
+}
+
+fn page(report: &Report) -> bowline_metrics::Page {
+    let hung = Disk { mountpoint: "/mnt/nas".into(), error: Some(HOSTILE.into()), ..Disk::default() };
+    let folder = Folder {
+        path: format!("/srv/{HOSTILE}"),
+        depth: 1,
+        bytes: Some(5_000_000_000),
+        share: 0.05,
+        trouble: "1 could not be read".into(),
+    };
+    let view = View {
+        report,
+        now: 1060,
+        disks: vec![disk("/"), disk(HOSTILE), hung],
+        folders: vec![folder],
+        measured: Some(1000),
+        unseen: vec!["20 MB on / are in files that were deleted".into()],
+    };
+    view.page()
+}
+
+#[test]
+fn nothing_hostile_gets_through() {
+    let report = report();
+    let page = page(&report);
+    assert!(!page.body.contains("<script") && !page.body.contains("\u{202e}"), "{}", page.body);
+    // One style: the page's own, which the policy names by its hash; none in attributes.
+    assert_eq!(page.body.matches("<style>").count(), 1);
+    assert!(!page.body.contains(" style=") && !page.body.contains("http://") && !page.body.contains("https://"));
+    let policy = page.policy.unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && policy.contains("frame-ancestors 'none'"));
+    assert!(!policy.contains("unsafe"), "{policy}");
+}
+
+#[test]
+fn what_is_drawn_is_said() {
+    let report = report();
+    let body = page(&report).body;
+    for text in [
+        "<html lang=\"en\">",
+        "on the way",
+        "<b>83 %</b> of 100 GB in use, 17 GB free",
+        "aria-label=\"83 percent of / in use\"",
+        "the kubelet evicts (nodefs.available) at 95 %",
+        "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours, full in 9 hours (80 % sure).",
+        "over 99 minutes: from 50 to 83 percent in use",
+        "It can not be measured: ",
+        "Measured a minute ago.",
+        "5.0 GB",
+        "for 2 minutes: it is not attached",
+    ] {
+        assert!(body.contains(text), "{text} is not in {body}");
+    }
+    // Each picture has words.
+    assert_eq!(body.matches("<svg").count(), body.matches("aria-label=\"").count());
+    assert_eq!(body.matches("<svg").count(), 5, "two bars and two lines of disks, and a directory's bar");
+}
