@@ -10,3 +10,5 @@ pub(crate) const CONTROL: &str = "/run/bowline/control.sock";
 pub(crate) const LOCK: &str = "/run/bowline/lock";
 /// When each phase of the first boot was reached.
 pub(crate) const PHASES: &str = "/var/lib/bowline/first-boot.json";
+/// How filesystems filled: of one length always.
+pub(crate) const SAMPLES: &str = "/var/lib/bowline/samples";

@@ -64,10 +64,26 @@ fn what_is_wrong_with_settings() {
 }
 
 #[test]
+fn what_fills_a_directory() {
+    let folder = settings(&[]);
+    fs::create_dir_all(folder.path().join("tree/inner")).unwrap();
+    fs::write(folder.path().join("tree/inner/file"), vec![1; 50_000]).unwrap();
+    let tree = folder.path().join("tree");
+    let (value, said) = json(folder.path(), &["usage", tree.to_str().unwrap()], "usage");
+    let whole = &value["folders"][0];
+    assert_eq!((said.code, &whole["inodes"], &whole["apparent"]), (0, &3.into(), &50_000.into()), "{value:#}");
+    assert_eq!(whole["parts"][0]["path"].as_str(), tree.join("inner").to_str());
+    let text = bowline(folder.path(), &["usage", tree.to_str().unwrap(), "--settings", "config.d"]).out;
+    assert!(text.contains("inner  (2 files)") && text.contains("free"), "{text}");
+    let gone = bowline(folder.path(), &["usage", "/no/such/place", "--settings", "config.d"]);
+    assert!(gone.code == 1 && gone.err.contains("measuring /no/such/place"), "{gone:?}");
+}
+
+#[test]
 fn every_form_is_named_by_the_help_of_its_commands() {
     let folder = settings(&[]);
     let mut named: Vec<String> = Vec::new();
-    for command in ["check", "config", "plan", "status", "doctor", "volumes", "nodes"] {
+    for command in ["check", "config", "plan", "status", "doctor", "volumes", "nodes", "usage"] {
         let help = bowline(folder.path(), &[command, "--help"]).out;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let (_, form) = help.split_once("As JSON, in the form of /usr/share/bowline/schema/").unwrap();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Every form, by the name of its file. `report` is that of two commands, `status` and `plan`.
-pub const FORMS: [&str; 6] = ["check", "config", "doctor", "nodes", "report", "volumes"];
+pub const FORMS: [&str; 7] = ["check", "config", "doctor", "nodes", "report", "usage", "volumes"];
 
 /// The folder of the forms; the package has it as `/usr/share/bowline/schema`.
 pub fn folder() -> PathBuf {

@@ -111,6 +111,17 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
         timeout: Duration,
     },
+    /// What fills the disks, as bars: filesystems with when they are full, and directories
+    Usage {
+        /// A directory to measure instead of the distribution's own and those of the settings
+        path: Option<PathBuf>,
+        /// How many levels beneath that directory are told apart
+        #[arg(long, value_name = "LEVELS", default_value_t = 1, requires = "path")]
+        depth: u8,
+        /// As JSON, in the form of /usr/share/bowline/schema/usage.json
+        #[arg(long)]
+        json: bool,
+    },
     /// The metrics, once, to standard output
     Metrics,
     /// Parts of Bowline that it calls itself
@@ -176,6 +187,8 @@ pub(crate) enum Internal {
     Grow { order: PathBuf },
     /// Do what an order says at a volume's mount point; runs as a unit of its own
     Tend { order: PathBuf },
+    /// Measure directories as an order says; runs as a unit of its own
+    Survey { order: PathBuf },
     /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
     Guard { order: PathBuf, closed: PathBuf },
     /// Take away what is in the cluster for as long as Bowline is; what the package's removal runs

@@ -32,6 +32,7 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         process: None,
         counters: None,
         enrolments: None,
+        exhaustion: None,
     };
     output::print_as_is(&sample.render());
     ExitCode::SUCCESS

@@ -17,6 +17,7 @@ mod release;
 mod retire;
 mod status;
 mod ticket;
+mod usage;
 mod volumes;
 
 pub(crate) use plan::{earlier, settings_report};
@@ -73,6 +74,7 @@ async fn run(args: Args) -> ExitCode {
         }
         Command::Nodes { json, command } => nodes::run(&settings, json, command).await,
         Command::Leave { drain, undo, timeout } => leave::run(&settings, drain, undo, timeout).await,
+        Command::Usage { path, depth, json } => usage::run(&settings, path, depth, json).await,
         Command::Metrics => metrics::run(&settings).await,
         Command::Internal { command } => internal::run(&settings, command),
     }

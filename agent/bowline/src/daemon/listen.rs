@@ -65,7 +65,8 @@ impl Listeners {
         if !changed && !due {
             return;
         }
-        let server = Server::new(pages.handler(), sources(settings), Limits::default());
+        let server = |loopback| Server::new(pages.clone().handler(loopback), sources(settings), Limits::default());
+        let servers = [server(false), server(true)];
         let addresses: Vec<SocketAddr> = if changed {
             // Closes what is open: who may ask may have changed too.
             for socket in self.sockets.drain(..) {
@@ -77,7 +78,7 @@ impl Listeners {
             self.missing.iter().map(|m| m.address).collect()
         };
         for address in addresses {
-            match server.listen(&[address]).await {
+            match servers[usize::from(address.ip().is_loopback())].listen(&[address]).await {
                 Ok(listening) => {
                     self.sockets.push(listening);
                     self.missing.retain(|m| m.address != address);

@@ -4,12 +4,16 @@
 //! due. Nothing it is in the middle of depends on it: mounting and long work are units of PID 1.
 
 mod alive;
+mod evicting;
 mod issuing;
 mod listen;
 mod logging;
+mod measuring;
 mod phases;
+mod picture;
 mod scrape;
 mod surfaces;
+mod watching;
 
 use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, settings_report};
@@ -26,6 +30,7 @@ use bowline_ports::{Change, GUARD_SERVICE};
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::mount_unit_name;
 use listen::Listeners;
+use measuring::Measuring;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +38,8 @@ use std::time::{Duration, Instant};
 use surfaces::Surfaces;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+pub(crate) use watching::{Foretold, Watching};
 
 /// Runs until systemd ends it. 78 when the settings are wrong.
 pub(crate) async fn run(folder: &Path) -> ExitCode {
@@ -94,6 +101,9 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         counters,
         listeners: Listeners::default(),
         sampler: Sampler::default(),
+        watching: Watching::default(),
+        measuring: Measuring::default(),
+        measures: None,
         issuing: issuing::Issuing::new(enrolments),
     };
     let code = daemon.turn_for_ever().await;
@@ -114,6 +124,10 @@ struct Daemon {
     counters: Counters,
     listeners: Listeners,
     sampler: Sampler,
+    watching: Watching,
+    measuring: Measuring,
+    /// Who measures directories, by the settings in force.
+    measures: Option<JoinHandle<()>>,
     issuing: issuing::Issuing,
 }
 
@@ -136,6 +150,10 @@ impl Daemon {
         let mut events = self.machine.events(sources(&units, &self.folder));
         let alive = Alive::default();
         let _watchdog = tokio::spawn(alive.clone().tell_systemd(self.surfaces.systemd.clone()));
+        self.watching.rules(&self.settings.pressure);
+        let _watches = self.watching.begin(Arc::clone(&self.host), self.sampler.clone());
+        let mut pressure = self.watching.changes();
+        self.measure();
         let mut ready = false;
         loop {
             let began = Instant::now();
@@ -177,6 +195,7 @@ impl Daemon {
                         self.engine.wake(Wake::Look);
                     }
                 },
+                Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
                 () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
                 Some(()) = asks.recv() => self.engine.wake(Wake::All),
                 Some(()) = reload.recv() => {
@@ -216,6 +235,8 @@ impl Daemon {
                     tracing::info!("settings changed");
                     self.engine.replace(wiring::capabilities(&loaded.settings, wiring::built()));
                     self.settings = loaded.settings;
+                    self.watching.rules(&self.settings.pressure);
+                    self.measure();
                 }
                 self.engine.wake(Wake::All);
             }
@@ -228,6 +249,17 @@ impl Daemon {
                 let files = self.files.iter().flatten().map(|file| file.path.display().to_string()).collect();
                 self.engine.settings(SettingsReport { files, errors: trouble.lines(), absent: false });
             }
+        }
+    }
+
+    /// Measures directories by the settings in force.
+    fn measure(&mut self) {
+        if let Some(task) = self.measures.take() {
+            task.abort();
+        }
+        // Without settings there is nobody to tell.
+        if !self.settings.is_empty() {
+            self.measures = Some(self.measuring.begin(Arc::clone(&self.machine), &self.settings));
         }
     }
 
@@ -244,9 +276,14 @@ impl Daemon {
             role: wiring::role(&self.settings),
             k3s: wiring::k3s(&self.settings),
             sampler: self.sampler.clone(),
+            watching: self.watching.clone(),
+            measuring: self.measuring.clone(),
+            status_page: self.settings.metrics.status_page,
         };
         self.listeners.adjust(&self.settings, address, pages).await;
-        self.engine.attach(self.listeners.reports());
+        let mut attached = self.listeners.reports();
+        attached.extend(self.watching.report());
+        self.engine.attach(attached);
     }
 }
 

@@ -1,11 +1,17 @@
 //! The pages: what a scrape reads, put together when it comes.
 
+use super::measuring::Measuring;
 use super::phases::Phases;
+use super::picture::{exhaustion, view};
+use super::watching::Watching;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::http::{Handler, Request, Response};
-use bowline_metrics::{Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, real_mounts};
-use bowline_ports::Change;
+use bowline_metrics::{
+    Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
+};
+use bowline_ports::{Change, Mount, PortError, Space};
+use bowline_settings::StatusPage;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,28 +34,33 @@ pub(crate) struct Pages {
     /// K3s's service, where Bowline runs it.
     pub(crate) k3s: Option<&'static str>,
     pub(crate) sampler: Sampler,
+    pub(crate) watching: Watching,
+    pub(crate) measuring: Measuring,
+    pub(crate) status_page: StatusPage,
 }
 
 impl Pages {
-    /// Answers requests.
-    pub(crate) fn handler(self) -> Handler {
+    /// Answers requests at loopback addresses, or at others.
+    pub(crate) fn handler(self, loopback: bool) -> Handler {
         Arc::new(move |request: Request| {
             let pages = self.clone();
             Box::pin(async move {
                 match Route::of(&request.path) {
                     None => Response::not_found(),
                     Some(route) => {
-                        let Page { status, content_type, body } = pages.page(route).await;
-                        Response { status, content_type, body }
+                        let page = pages.page(route, loopback, &request.accept).await;
+                        let Page { status, content_type, body, policy } = page;
+                        Response { status, content_type, body, policy }
                     }
                 }
             })
         })
     }
 
-    async fn page(&self, route: Route) -> Page {
+    async fn page(&self, route: Route, loopback: bool, accept: &str) -> Page {
         let report = Arc::clone(&self.report.borrow());
         match route {
+            Route::Index if self.status_page.served(loopback) => self.view(&report).await.page(),
             Route::Index => bowline_metrics::index(&report),
             Route::Readyz => bowline_metrics::readyz(&report),
             Route::Healthz => {
@@ -57,11 +68,11 @@ impl Pages {
                 let turned = Duration::from_secs(u64::try_from(now - report.at).unwrap_or(0));
                 bowline_metrics::healthz(turned, TURN_LIMIT)
             }
-            Route::Metrics => self.metrics(&report).await,
+            Route::Metrics => self.metrics(&report, accept).await,
         }
     }
 
-    async fn metrics(&self, report: &Report) -> Page {
+    async fn metrics(&self, report: &Report, accept: &str) -> Page {
         self.counters.scraped();
         // A bus that hangs costs one series, not the scrape.
         let k3s = async {
@@ -69,18 +80,15 @@ impl Pages {
             tokio::time::timeout(Duration::from_secs(1), unit).await.ok()?.ok()
         };
         let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), k3s);
-        let mounts = real_mounts(&mounts.unwrap_or_default());
-        let spaces = self.sampler.sample(&mounts).await;
-        let filesystems: Vec<_> = mounts
-            .into_iter()
-            .zip(spaces)
-            .map(|(mount, space)| FilesystemSample { mount, space: space.ok() })
-            .collect();
+        let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
+        let filesystems: Vec<_> =
+            filesystems.into_iter().map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
+        let exhaustion = exhaustion(&filesystems, &self.watching, &self.measuring);
         let phases: Vec<_> = {
             let phases = self.phases.borrow();
             phases.reached.iter().filter_map(|(name, s)| Some((Phase::from_name(name)?, *s))).collect()
         };
-        bowline_metrics::metrics(&Sample {
+        let sample = Sample {
             report,
             now: clock.map_or(report.at, |c| c.unix),
             arch: self.host.arch(),
@@ -92,7 +100,22 @@ impl Pages {
             process: self.process().await,
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),
-        })
+            exhaustion: Some(&exhaustion),
+        };
+        bowline_metrics::metrics(&sample, accept)
+    }
+
+    /// Every real mount with how full it is.
+    async fn filesystems(&self, mounts: &[Mount]) -> Vec<(Mount, Result<Space, PortError>)> {
+        let mounts = real_mounts(mounts);
+        let spaces = self.sampler.sample(&mounts).await;
+        mounts.into_iter().zip(spaces).collect()
+    }
+
+    async fn view<'a>(&self, report: &'a Report) -> View<'a> {
+        let (mounts, clock) = tokio::join!(self.host.mounts(), self.host.clock());
+        let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
+        view(report, clock.map_or(report.at, |clock| clock.unix), &filesystems, &self.watching, self.measuring.last())
     }
 
     async fn process(&self) -> Option<Process> {

@@ -11,6 +11,7 @@ mod progress;
 mod status;
 mod table;
 mod time;
+pub(crate) mod usage;
 
 pub(crate) use check::{Mark, check};
 pub(crate) use paper::{fitted, folded};

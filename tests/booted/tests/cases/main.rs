@@ -8,6 +8,7 @@ mod conformance;
 mod crashes;
 mod doctor;
 mod downloads;
+mod exhaustion;
 mod firewall;
 mod first_boot;
 mod gate;

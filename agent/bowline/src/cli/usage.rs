@@ -1,0 +1,123 @@
+//! `bowline usage`: what fills the disks, as bars. Reads only; measures by itself, with progress on a terminal.
+
+use super::{INVALID, load, output};
+use crate::daemon::Watching;
+use crate::show::usage::{Disk, Folder, Picture};
+use crate::usage::directories;
+use bowline_host::real::filesystems::Sampler;
+use bowline_metrics::real_mounts;
+use bowline_ports::{ErrorKind, Inspect, Mount, PortError, SurveyedDirectory};
+use bowline_settings::Settings;
+use bowline_usage::{Control, Request, ScanError, Threads, Tree, scan};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two lines of progress.
+const PACE: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: bool) -> ExitCode {
+    // A directory of one's own can be measured without any settings.
+    let settings = match (&path, load::folder(folder)) {
+        (_, Ok(loaded)) => loaded.settings,
+        (Some(_), Err(_)) => Settings::default(),
+        (None, Err(trouble)) => {
+            output::complain(&trouble.to_string());
+            return ExitCode::from(INVALID);
+        }
+    };
+    let Some(host) = output::machine() else { return ExitCode::FAILURE };
+    let wanted = match &path {
+        Some(path) => vec![SurveyedDirectory { path: absolute(path), depth }],
+        None => directories(&settings),
+    };
+    let disks = match disks(&host, &settings).await {
+        Ok(disks) => disks,
+        Err(error) => {
+            output::complain_of(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut folders = Vec::new();
+    for directory in &wanted {
+        match measured(directory).await {
+            Ok(tree) => folders.push(Folder::of(directory, &tree, &disks)),
+            // Of the distribution's own some are not there.
+            Err(error) if error.kind == ErrorKind::NotFound && path.is_none() => {}
+            Err(error) => {
+                output::complain_of(&error);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    folders.sort_by_key(|one| std::cmp::Reverse(one.allocated));
+    // What was asked for by its path is what is shown.
+    let disks = disks.into_iter().filter(|disk| path.is_none() || folders.iter().any(|one| one.on == disk.mountpoint));
+    let picture = Picture { disks: disks.collect(), folders };
+    if json {
+        output::print_json(&picture);
+    } else {
+        output::print_as_is(&picture.text());
+    }
+    ExitCode::SUCCESS
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+async fn disks(host: &dyn Inspect, settings: &Settings) -> Result<Vec<Disk>, PortError> {
+    let watching = Watching::remembered(host, &settings.pressure).await;
+    let mounts: Vec<Mount> = real_mounts(&host.mounts().await?);
+    let spaces = Sampler::default().sample(&mounts).await;
+    watching.seen(&mounts, &spaces);
+    let foretold = watching.foretold();
+    let disk = |(mount, space): (&Mount, &Result<_, PortError>)| {
+        let at = mount.target.display().to_string();
+        match space {
+            Ok(space) => Disk::of(at, space, foretold.get(&mount.target)),
+            Err(error) => Disk { mountpoint: at, error: Some(error.message.clone()), ..Disk::default() },
+        }
+    };
+    Ok(mounts.iter().zip(&spaces).map(disk).collect())
+}
+
+/// Scans a directory on a thread of its own, and tells how far it is.
+async fn measured(directory: &SurveyedDirectory) -> Result<Tree, PortError> {
+    let request =
+        Request { depth: directory.depth.into(), threads: Threads::Two, idle: true, ..Request::of(&directory.path) };
+    let control = Arc::new(Control::new());
+    let (asked, shared) = (request, Arc::clone(&control));
+    let mut work = tokio::task::spawn_blocking(move || scan(&asked, &shared));
+    let terminal = std::io::stderr().is_terminal();
+    let mut drawn = false;
+    let tree = loop {
+        tokio::select! {
+            ended = &mut work => break ended,
+            () = tokio::time::sleep(PACE) => {
+                if terminal {
+                    drawn = true;
+                    let gigabytes = control.allocated() as f64 / 1e9;
+                    let names = control.names();
+                    let text = format!("{}: {names} files, {gigabytes:.1} GB", directory.path.display());
+                    let short: String = text.chars().take(79).collect();
+                    let _ = write!(std::io::stderr().lock(), "\r\x1b[K{short}");
+                }
+            }
+            _ = tokio::signal::ctrl_c() => control.stop(),
+        }
+    };
+    if drawn {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+    }
+    match tree {
+        Ok(Ok(tree)) => Ok(tree),
+        Ok(Err(ScanError::Root { path, error })) => {
+            Err(PortError::io(format_args!("measuring {}", path.display()), &error))
+        }
+        Ok(Err(error)) => Err(PortError::new(ErrorKind::Other, error.to_string())),
+        Err(error) => Err(PortError::new(ErrorKind::Other, format!("measuring was cut off: {error}"))),
+    }
+}

@@ -1,0 +1,125 @@
+//! What fills the disks: measured now and then by a unit of its own, as the settings say how often and how hard.
+
+use crate::usage::order;
+use bowline_host::real::RealHost;
+use bowline_ports::{Inspect, Survey};
+use bowline_settings::Settings;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// After the start, so that the first boot has the disks for itself.
+const FIRST: Duration = Duration::from_secs(120);
+
+/// What was measured last. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Measuring(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    last: Option<Arc<Survey>>,
+    /// Bytes a second by which each directory grew from the measurement before to the last one.
+    growth: BTreeMap<PathBuf, f64>,
+}
+
+impl State {
+    fn put(&mut self, found: Survey) {
+        if let Some(before) = &self.last {
+            self.growth = growth(before, &found);
+        }
+        self.last = Some(Arc::new(found));
+    }
+}
+
+fn growth(before: &Survey, now: &Survey) -> BTreeMap<PathBuf, f64> {
+    let seconds = now.at - before.at;
+    let bytes = |survey: &Survey, path: &PathBuf| {
+        let one = survey.directories.iter().find(|one| one.path == *path)?;
+        Some(one.size?.allocated as f64)
+    };
+    let rate = |path: &PathBuf| Some((bytes(now, path)? - bytes(before, path)?) / seconds as f64);
+    let paths = now.directories.iter().map(|one| &one.path);
+    paths.filter(|_| seconds > 0).filter_map(|path| Some((path.clone(), rate(path)?))).collect()
+}
+
+impl Measuring {
+    /// What was measured last; `None`: nothing yet.
+    pub(crate) fn last(&self) -> Option<Arc<Survey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+
+    /// Bytes a second by which directories grew, as far as they were measured twice.
+    pub(crate) fn growth(&self) -> BTreeMap<PathBuf, f64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).growth.clone()
+    }
+
+    /// Measures again and again by these settings, until the task is ended.
+    pub(crate) fn begin(&self, host: Arc<RealHost>, settings: &Settings) -> JoinHandle<()> {
+        let (last, settings) = (Arc::clone(&self.0), settings.clone());
+        tokio::spawn(async move {
+            let every = settings.usage.every.duration();
+            let mut pause = if last.lock().is_ok_and(|state| state.last.is_some()) { every } else { FIRST.min(every) };
+            let mut said = String::new();
+            loop {
+                tokio::time::sleep(jittered(pause, host.as_ref()).await).await;
+                pause = every;
+                let order = match host.mounts().await {
+                    Ok(mounts) => order(&settings, &mounts),
+                    Err(error) => {
+                        tracing::debug!("nothing is measured: {error}");
+                        continue;
+                    }
+                };
+                let text = match host.survey(&order).await {
+                    Ok(found) => {
+                        last.lock().unwrap_or_else(PoisonError::into_inner).put(found);
+                        String::new()
+                    }
+                    Err(error) => error.to_string(),
+                };
+                if text != said && !text.is_empty() {
+                    tracing::warn!("directories were not measured: {text}");
+                }
+                said = text;
+            }
+        })
+    }
+}
+
+/// Up to a tenth longer: machines that boot at once do not read their disks at once.
+async fn jittered(pause: Duration, host: &RealHost) -> Duration {
+    use bowline_ports::Change;
+    let mut byte = [0; 1];
+    // Without randomness it is no jitter, and no harm.
+    let _ = host.random(&mut byte).await;
+    pause + pause.mul_f64(f64::from(byte[0]) / 2550.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::{DirectorySize, Measured};
+
+    fn survey(at: i64, all: &[(&str, Option<u64>)]) -> Survey {
+        let one = |(path, bytes): &(&str, Option<u64>)| Measured {
+            path: path.into(),
+            size: bytes.map(|allocated| DirectorySize { allocated, ..DirectorySize::default() }),
+            ..Measured::default()
+        };
+        Survey { at, directories: all.iter().map(one).collect(), ..Survey::default() }
+    }
+
+    #[test]
+    fn growth_is_told_of_what_was_measured_twice() {
+        let mut state = State::default();
+        state.put(survey(1000, &[("/a", Some(500)), ("/b", Some(900)), ("/c", None)]));
+        assert!(state.growth.is_empty());
+        state.put(survey(1100, &[("/a", Some(1500)), ("/b", Some(400)), ("/c", Some(1)), ("/d", Some(1))]));
+        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 10.0), ("/b".into(), -5.0)]));
+        // A clock that was set back tells nothing.
+        state.put(survey(900, &[("/a", Some(9))]));
+        assert!(state.growth.is_empty());
+    }
+}

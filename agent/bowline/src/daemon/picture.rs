@@ -1,0 +1,177 @@
+//! How the disks stand, out of what was watched and measured: for the metrics, and for the page.
+
+use super::measuring::Measuring;
+use super::watching::{Foretold, Watching};
+use bowline_engine::Report;
+use bowline_host::real::counted::counted;
+use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Outlook, View};
+use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The page shows so many directories, the largest.
+const FOLDERS: usize = 60;
+/// And so many points of what was.
+const POINTS: usize = 240;
+
+impl From<&Foretold> for Outlook {
+    fn from(foretold: &Foretold) -> Self {
+        Self {
+            growth: foretold.growth,
+            full: foretold.full,
+            inodes: foretold.inodes,
+            evicts: foretold.evicts_first(),
+            confidence: foretold.confidence,
+        }
+    }
+}
+
+/// For the metrics.
+pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, measuring: &Measuring) -> Exhaustion {
+    let foretold = watching.foretold();
+    let outlooks: BTreeMap<PathBuf, FilesystemOutlook> = filesystems
+        .iter()
+        .map(|one| {
+            let at = &one.mount.target;
+            let known = foretold.get(at);
+            let kept = one.space.as_ref().map(|space| watching.thresholds(at, space)).unwrap_or_default();
+            let signals = kept.into_iter().map(|(signal, kept)| {
+                let seconds = known.and_then(|known| known.evicts.get(signal)).copied();
+                (signal, kept, seconds.unwrap_or(f64::INFINITY))
+            });
+            (at.clone(), FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() })
+        })
+        .collect();
+    Exhaustion { outlooks, survey: measuring.last(), directory_growth: measuring.growth(), counted: counted() }
+}
+
+/// For the page.
+pub(crate) fn view<'a>(
+    report: &'a Report,
+    now: i64,
+    filesystems: &[(Mount, Result<Space, PortError>)],
+    watching: &Watching,
+    survey: Option<Arc<Survey>>,
+) -> View<'a> {
+    let foretold = watching.foretold();
+    let disk = |(mount, space): &(Mount, Result<Space, PortError>)| {
+        let known = foretold.get(&mount.target);
+        disk(mount, space, known, watching)
+    };
+    let survey = survey.as_deref();
+    View {
+        report,
+        now,
+        disks: filesystems.iter().map(disk).collect(),
+        folders: survey.map(|survey| folders(survey, filesystems)).unwrap_or_default(),
+        measured: survey.map(|survey| survey.at),
+        unseen: survey.map(|survey| unseen(survey, filesystems)).unwrap_or_default(),
+    }
+}
+
+fn disk(mount: &Mount, space: &Result<Space, PortError>, foretold: Option<&Foretold>, watching: &Watching) -> Disk {
+    let at = &mount.target;
+    let base = Disk {
+        mountpoint: at.display().to_string(),
+        what: format!("{} on {}", mount.fstype, mount.source),
+        read_only: mount.read_only,
+        ..Disk::default()
+    };
+    let space = match space {
+        Ok(space) => space,
+        Err(error) => return Disk { error: Some(error.message.clone()), ..base },
+    };
+    let kept = watching.thresholds(at, space);
+    let bytes = kept.iter().filter(|(signal, _)| signal.ends_with(".available"));
+    let reserved = space.free.saturating_sub(space.available);
+    let evicts = bytes.map(|(signal, kept)| {
+        let used = space.size.saturating_sub(kept.saturating_add(reserved));
+        (used as f64 / space.size.max(1) as f64, format!("the kubelet evicts ({signal})"))
+    });
+    let mut marks: Vec<_> = evicts.collect();
+    if reserved > 0 {
+        let full = (space.size - reserved.min(space.size)) as f64 / space.size.max(1) as f64;
+        marks.push((full, "full for all but root".into()));
+    }
+    Disk {
+        size: space.size,
+        used: space.size.saturating_sub(space.free),
+        available: space.available,
+        marks,
+        outlook: foretold.map(Outlook::from),
+        history: thinned(watching.history(at)),
+        ..base
+    }
+}
+
+/// Every so manieth point, and the last.
+fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let step = points.len().div_ceil(POINTS).max(1);
+    let last = points.len().saturating_sub(1);
+    points.into_iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last).map(|(_, point)| point).collect()
+}
+
+/// Directories with those in them beneath, largest first at each level.
+fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -> Vec<Folder> {
+    let mut all: Vec<&Measured> = survey.directories.iter().collect();
+    all.sort_by_key(|one| std::cmp::Reverse(one.size.map(|size| size.allocated)));
+    let mut folders = Vec::new();
+    for one in all {
+        let size = space_of(&one.path, filesystems);
+        let folder = |path: &Path, depth: u8, bytes: Option<DirectorySize>, trouble: &str| Folder {
+            path: path.display().to_string(),
+            depth,
+            bytes: bytes.map(|bytes| bytes.allocated),
+            share: bytes.map_or(0.0, |bytes| bytes.allocated as f64 / size.max(1) as f64),
+            trouble: trouble.to_owned(),
+        };
+        folders.push(folder(&one.path, 0, one.size, &one.trouble));
+        let mut parts: Vec<_> = one.parts.iter().collect();
+        // Beneath their parents; among brothers the largest first.
+        let order = |path: &Path| -> Vec<(std::cmp::Reverse<u64>, PathBuf)> {
+            let above = path.ancestors().take_while(|above| *above != one.path);
+            let mut keys: Vec<_> = above
+                .map(|above| {
+                    let bytes = one.parts.iter().find(|part| part.path == above).map_or(0, |part| part.size.allocated);
+                    (std::cmp::Reverse(bytes), above.to_path_buf())
+                })
+                .collect();
+            keys.reverse();
+            keys
+        };
+        parts.sort_by_cached_key(|part| order(&part.path));
+        folders.extend(parts.iter().map(|part| folder(&part.path, part.depth, Some(part.size), "")));
+    }
+    folders.truncate(FOLDERS);
+    folders
+}
+
+/// Bytes of the filesystem that a path is on; 0 where that is not known.
+fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> u64 {
+    let holds = filesystems.iter().filter(|(mount, _)| path.starts_with(&mount.target));
+    let one = holds.max_by_key(|(mount, _)| mount.target.components().count());
+    one.and_then(|(_, space)| space.as_ref().ok()).map_or(0, |space| space.size)
+}
+
+/// What takes room and is in no directory.
+fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -> Vec<String> {
+    const WORTH_A_WORD: u64 = 10_000_000;
+    let megabytes = |bytes: u64| format!("{} MB", bytes / 1_000_000);
+    let mut all = Vec::new();
+    for one in survey.hidden.iter().filter(|one| one.bytes >= WORTH_A_WORD) {
+        let at = one.mount_point.display();
+        all.push(format!("{} lie beneath what is mounted at {at}, where nobody sees them.", megabytes(one.bytes)));
+    }
+    for one in survey.deleted.iter().filter(|one| one.bytes >= WORTH_A_WORD) {
+        let mount = filesystems.iter().find(|(mount, _)| mount.number == one.number);
+        let at = mount.map_or_else(|| one.number.clone(), |(mount, _)| mount.target.display().to_string());
+        let who: Vec<_> = one.holders.iter().map(|holder| format!("{} ({})", holder.name, holder.pid)).collect();
+        all.push(format!(
+            "{} on {at} are in files that were deleted and are still open, most of them by {}.",
+            megabytes(one.bytes),
+            who.join(", ")
+        ));
+    }
+    all
+}

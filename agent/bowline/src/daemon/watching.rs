@@ -1,0 +1,366 @@
+//! How filesystems fill: looked at each minute, remembered over reboots, and foretold.
+//!
+//! A task of its own: a filesystem that does not answer delays nothing else. What it found is read by the pages and the report.
+
+use bowline_engine::{CapabilityReport, CapabilityState, Note};
+use bowline_host::real::filesystems::Sampler;
+use bowline_host::real::samples::{SampleFile, boot_id, filesystem_uuids, read_samples};
+use bowline_metrics::real_mounts;
+use bowline_ports::{Change, Inspect, Mount, PortError, Space};
+use bowline_pressure::file::{Patch, Store, fresh};
+use bowline_pressure::forecast::{Forecast, Outlook};
+use bowline_pressure::history::Sample;
+use bowline_settings::Pressure;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::evicting::{self, Eviction};
+use crate::paths;
+
+/// Between two samples: what the history keeps by the minute.
+const EVERY: Duration = Duration::from_secs(60);
+/// A forecast is made anew when somebody asks and it is older than this, and for the report every so often.
+const FRESH: Duration = Duration::from_secs(60);
+/// Between two looks at whether something is to be told.
+const TELL: Duration = Duration::from_secs(300);
+/// Less sure than this, nobody is woken.
+const SURE: f64 = 0.5;
+/// Thresholds change with K3s's configuration, which nobody tells of.
+const THRESHOLDS: Duration = Duration::from_secs(600);
+
+/// What is known of filesystems. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Watching {
+    state: Arc<Mutex<State>>,
+    /// What is to be told, by mount point: changes are worth a look.
+    told: watch::Sender<BTreeMap<PathBuf, Grave>>,
+}
+
+/// How soon a filesystem is full, runs out of inodes, or has the kubelet evict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grave {
+    /// Within `pressure.warn`.
+    Warn,
+    /// Within `pressure.critical`.
+    Critical,
+}
+
+#[derive(Default)]
+struct State {
+    store: Store,
+    /// The last sample of each filesystem, by its mount point.
+    seen: BTreeMap<PathBuf, Seen>,
+    foretold: Option<(Instant, BTreeMap<PathBuf, Foretold>)>,
+    eviction: Eviction,
+    rules: Pressure,
+}
+
+#[derive(Clone)]
+struct Seen {
+    key: String,
+    space: Space,
+}
+
+/// What is foretold of one filesystem. Times are seconds from the last sample, infinite where it does not come to that.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Foretold {
+    /// Bytes a second.
+    pub(crate) growth: f64,
+    /// No byte left that an ordinary user may write.
+    pub(crate) full: f64,
+    /// No inode left.
+    pub(crate) inodes: f64,
+    /// Pods evicted, by the kubelet's name of the signal.
+    pub(crate) evicts: BTreeMap<&'static str, f64>,
+    /// 0 to 1: of the first that comes.
+    pub(crate) confidence: f64,
+}
+
+impl Foretold {
+    /// The first that comes, in seconds.
+    pub(crate) fn first(&self) -> f64 {
+        self.evicts.values().copied().fold(self.full.min(self.inodes), f64::min)
+    }
+
+    /// When the kubelet evicts first, in seconds.
+    pub(crate) fn evicts_first(&self) -> f64 {
+        self.evicts.values().copied().fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Watching {
+    /// What is remembered, for a look that watches nothing by itself.
+    pub(crate) async fn remembered(host: &dyn Inspect, rules: &Pressure) -> Self {
+        let watching = Self::default();
+        let content = read_samples(Path::new(paths::SAMPLES)).await;
+        let store = content.ok().flatten().and_then(|content| Store::read(&content).ok());
+        let eviction = evicting::read(host).await;
+        let mut state = watching.state();
+        state.store = store.map(|(store, _)| store).unwrap_or_default();
+        state.eviction = eviction;
+        state.rules = rules.clone();
+        drop(state);
+        watching
+    }
+
+    /// How full filesystems are now, for forecasts out of what is remembered.
+    pub(crate) fn seen(&self, mounts: &[Mount], spaces: &[Result<Space, PortError>]) {
+        let uuids = filesystem_uuids();
+        let known = mounts.iter().zip(spaces).filter_map(|(mount, space)| {
+            let space = *space.as_ref().ok()?;
+            Some((mount.target.clone(), Seen { key: key(mount, &uuids), space }))
+        });
+        self.state().seen = known.collect();
+    }
+
+    /// Begins to watch, with what is remembered.
+    pub(crate) fn begin(&self, host: Arc<dyn Change>, sampler: Sampler) -> JoinHandle<()> {
+        let watching = self.clone();
+        tokio::spawn(async move { watching.watch(&host, &sampler).await })
+    }
+
+    /// Goes by these settings from now on.
+    pub(crate) fn rules(&self, rules: &Pressure) {
+        let mut state = self.state();
+        if state.rules != *rules {
+            state.rules = rules.clone();
+            state.foretold = None;
+            drop(state);
+            self.tell();
+        }
+    }
+
+    /// Wakes when something else is to be told.
+    pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<PathBuf, Grave>> {
+        self.told.subscribe()
+    }
+
+    /// What the report says: nothing while no disk is about to be full.
+    pub(crate) fn report(&self) -> Option<CapabilityReport> {
+        let rules = self.state().rules.clone();
+        let note = |(at, grave): (&PathBuf, &Grave)| {
+            let (within, key) = match grave {
+                Grave::Warn => (rules.warn, "warn"),
+                Grave::Critical => (rules.critical, "critical"),
+            };
+            Note {
+                item: at.display().to_string(),
+                text: format!("is expected to be full, or to have pods evicted, within {within} (pressure.{key})"),
+            }
+        };
+        let notes: Vec<_> = self.told.borrow().iter().map(note).collect();
+        (!notes.is_empty()).then(|| CapabilityReport {
+            name: "pressure".into(),
+            state: CapabilityState::Done,
+            steps: Vec::new(),
+            waits: Vec::new(),
+            refusals: Vec::new(),
+            notes,
+            error: None,
+        })
+    }
+
+    /// Looks whether something else is to be told, and puts it into the journal.
+    fn tell(&self) {
+        let foretold = self.foretold();
+        let rules = self.state().rules.clone();
+        let grave = |foretold: &Foretold| match foretold.first() {
+            _ if foretold.confidence < SURE => None,
+            first if first <= rules.critical.duration().as_secs_f64() => Some(Grave::Critical),
+            first if first <= rules.warn.duration().as_secs_f64() => Some(Grave::Warn),
+            _ => None,
+        };
+        let now: BTreeMap<_, _> =
+            foretold.iter().filter_map(|(at, foretold)| Some((at.clone(), grave(foretold)?))).collect();
+        self.told.send_if_modified(|told| {
+            for (at, grave) in &now {
+                if told.get(at) != Some(grave)
+                    && let Some(foretold) = foretold.get(at)
+                {
+                    let (at, hours) = (at.display(), foretold.first() / 3600.0);
+                    tracing::warn!("{at} is expected to be full, or to have pods evicted, in {hours:.1} hours");
+                }
+            }
+            for at in told.keys().filter(|at| !now.contains_key(*at)) {
+                tracing::info!("{} is not expected to be full any more", at.display());
+            }
+            std::mem::replace(told, now.clone()) != now
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn watch(&self, host: &Arc<dyn Change>, sampler: &Sampler) {
+        let (mut file, store) = opened().await;
+        self.state().store = store;
+        let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
+        let mut trouble = String::new();
+        let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if thresholds.is_none_or(|at| at.elapsed() >= THRESHOLDS) {
+                let eviction = evicting::read(host.as_ref()).await;
+                self.state().eviction = eviction;
+                thresholds = Some(Instant::now());
+            }
+            let patches = match self.sample(host.as_ref(), sampler, boot).await {
+                Ok(patches) => patches,
+                Err(error) => {
+                    tracing::debug!("filesystems were not looked at: {error}");
+                    continue;
+                }
+            };
+            let written = keep(&mut file, &self.state, patches).await;
+            let text = written.err().map(|error| error.to_string()).unwrap_or_default();
+            if text != trouble && !text.is_empty() {
+                tracing::warn!("how filesystems fill is not kept over a restart: {text}");
+            }
+            trouble = text;
+            if told.is_none_or(|at| at.elapsed() >= TELL) {
+                self.tell();
+                told = Some(Instant::now());
+            }
+        }
+    }
+
+    async fn sample(&self, host: &dyn Inspect, sampler: &Sampler, boot: u32) -> Result<Vec<Patch>, PortError> {
+        let (mounts, clock) = tokio::join!(host.mounts(), host.clock());
+        let (mounts, clock) = (real_mounts(&mounts?), clock?);
+        let spaces = sampler.sample(&mounts).await;
+        let uuids = filesystem_uuids();
+        let mut state = self.state();
+        let mut patches = Vec::new();
+        let mut seen = BTreeMap::new();
+        for (mount, space) in mounts.iter().zip(spaces) {
+            let Ok(space) = space else { continue };
+            let key = key(mount, &uuids);
+            let sample = Sample {
+                at: clock.unix,
+                boot,
+                uptime: clock.uptime,
+                bytes: space.size.saturating_sub(space.free),
+                inodes: space.inodes.saturating_sub(space.inodes_free),
+            };
+            patches.extend(state.store.add(&key, sample));
+            seen.insert(mount.target.clone(), Seen { key, space });
+        }
+        state.seen = seen;
+        Ok(patches)
+    }
+
+    /// What is foretold, by mount point; nothing of what was not watched for long enough.
+    pub(crate) fn foretold(&self) -> BTreeMap<PathBuf, Foretold> {
+        let mut state = self.state();
+        if let Some((at, foretold)) = &state.foretold
+            && at.elapsed() < FRESH
+        {
+            return foretold.clone();
+        }
+        let foretold: BTreeMap<_, _> =
+            state.seen.iter().filter_map(|(at, seen)| Some((at.clone(), state.of(at, seen)?))).collect();
+        state.foretold = Some((Instant::now(), foretold.clone()));
+        foretold
+    }
+
+    /// What was: seconds before the last sample, and the share in use, oldest first.
+    pub(crate) fn history(&self, at: &Path) -> Vec<(f64, f64)> {
+        let state = self.state();
+        let Some(seen) = state.seen.get(at).filter(|seen| seen.space.size > 0) else { return Vec::new() };
+        let points = state.store.history(&seen.key).map(|history| history.bytes()).unwrap_or_default();
+        points.into_iter().map(|point| (point.at, point.used / seen.space.size as f64)).collect()
+    }
+
+    /// Free bytes and inodes at which the kubelet evicts, by its name of the signal.
+    pub(crate) fn thresholds(&self, at: &Path, space: &Space) -> Vec<(&'static str, u64)> {
+        self.state().eviction.of(at, space)
+    }
+}
+
+impl State {
+    fn of(&self, at: &Path, seen: &Seen) -> Option<Foretold> {
+        let history = self.store.history(&seen.key)?;
+        let least = self.rules.min_history.duration().as_secs_f64();
+        let (bytes, inodes) = (Outlook::of(&history.bytes(), least)?, Outlook::of(&history.inodes(), least));
+        let never = Forecast { seconds: f64::INFINITY, confidence: 1.0 };
+        let full = bytes.until(seen.space.available as f64);
+        let no_inodes = match &inodes {
+            Some(outlook) if seen.space.inodes > 0 => outlook.until(seen.space.inodes_free as f64),
+            Some(_) | None => never,
+        };
+        let mut first = if no_inodes.seconds < full.seconds { no_inodes } else { full };
+        let mut evicts = BTreeMap::new();
+        for (signal, kept) in self.eviction.of(at, &seen.space) {
+            let (outlook, free) = match signal.ends_with("inodesFree") {
+                true => (inodes.as_ref(), seen.space.inodes_free),
+                false => (Some(&bytes), seen.space.available),
+            };
+            let Some(outlook) = outlook else { continue };
+            let comes = outlook.until(free as f64 - kept as f64);
+            if comes.seconds < first.seconds {
+                first = comes;
+            }
+            evicts.insert(signal, comes.seconds);
+        }
+        Some(Foretold {
+            growth: bytes.rate(),
+            full: full.seconds,
+            inodes: no_inodes.seconds,
+            evicts,
+            confidence: first.confidence,
+        })
+    }
+}
+
+/// The filesystem, wherever it is mounted and whatever the kernel calls its disk; else what the mount table says.
+fn key(mount: &Mount, uuids: &BTreeMap<String, String>) -> String {
+    match uuids.get(&mount.number) {
+        Some(uuid) => uuid.clone(),
+        None => format!("{} at {}", mount.source, mount.target.display()),
+    }
+}
+
+/// The file, and what is in it. Without one it is made with the first samples.
+async fn opened() -> (Option<SampleFile>, Store) {
+    match SampleFile::open(Path::new(paths::SAMPLES)).await {
+        Ok(Some((file, content))) => match Store::read(&content) {
+            Ok((store, damage)) => {
+                if damage.slots + damage.regions > 0 {
+                    tracing::warn!("{}: {} samples can not be read, and are left out", paths::SAMPLES, damage.slots);
+                }
+                (Some(file), store)
+            }
+            Err(why) => {
+                tracing::warn!("{}: {why}: how filesystems filled is not known, and begins anew", paths::SAMPLES);
+                (None, Store::default())
+            }
+        },
+        Ok(None) => (None, Store::default()),
+        Err(error) => {
+            tracing::warn!("how filesystems filled is not known: {error}");
+            (None, Store::default())
+        }
+    }
+}
+
+/// Writes what was added; where there is no file yet, all that is remembered.
+async fn keep(file: &mut Option<SampleFile>, state: &Mutex<State>, patches: Vec<Patch>) -> Result<(), PortError> {
+    let pieces = |patches: Vec<Patch>| patches.into_iter().map(|patch| (patch.offset, patch.bytes)).collect();
+    match file {
+        Some(file) => file.write(pieces(patches)).await,
+        None => {
+            let made = SampleFile::make(Path::new(paths::SAMPLES), fresh()).await?;
+            let all = state.lock().unwrap_or_else(PoisonError::into_inner).store.patches();
+            made.write(pieces(all)).await?;
+            *file = Some(made);
+            Ok(())
+        }
+    }
+}

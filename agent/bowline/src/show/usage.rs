@@ -1,0 +1,241 @@
+//! What fills the disks, as bars in a terminal.
+
+use crate::daemon::Foretold;
+use bowline_ports::{Space, SurveyedDirectory};
+use bowline_usage::Tree;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Columns of a bar.
+const BAR: usize = 24;
+/// Of the directories in one so many are told, the largest; all are in the JSON.
+const MOST: usize = 12;
+
+/// All of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Picture {
+    /// Filesystems, by their mount points.
+    pub(crate) disks: Vec<Disk>,
+    /// Directories, the largest first.
+    pub(crate) folders: Vec<Folder>,
+}
+
+/// A filesystem.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Disk {
+    /// Where it is mounted.
+    pub(crate) mountpoint: String,
+    /// Why it could not be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    /// Bytes in all.
+    pub(crate) size: u64,
+    /// Bytes in use.
+    pub(crate) used: u64,
+    /// Bytes that an ordinary user may still write.
+    pub(crate) available: u64,
+    /// Bytes an hour that it grows by; `None`: not watched for long enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) growth_per_hour: Option<f64>,
+    /// Seconds until it is full, runs out of inodes or has pods evicted; `None`: it is not expected to, or not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seconds_left: Option<f64>,
+}
+
+/// A directory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Folder {
+    /// Its path.
+    pub(crate) path: String,
+    /// The mount point of the filesystem that it is on.
+    pub(crate) on: String,
+    /// Bytes that it takes, with everything in it.
+    pub(crate) allocated: u64,
+    /// Bytes that its files seem to have.
+    pub(crate) apparent: u64,
+    /// Files and directories.
+    pub(crate) inodes: u64,
+    /// Bytes of the filesystem that it is on; 0 where that is not known.
+    pub(crate) of: u64,
+    /// How many files or directories could not be read.
+    pub(crate) unreadable: u64,
+    /// Those in it, to the depth that was asked for; each before those in it.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A directory in another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Part {
+    /// Its path.
+    pub(crate) path: String,
+    /// How many levels beneath.
+    pub(crate) depth: usize,
+    /// Bytes that it takes, with everything in it.
+    pub(crate) allocated: u64,
+    /// Files and directories.
+    pub(crate) inodes: u64,
+}
+
+impl Disk {
+    pub(crate) fn of(mountpoint: String, space: &Space, foretold: Option<&Foretold>) -> Self {
+        Self {
+            mountpoint,
+            error: None,
+            size: space.size,
+            used: space.size.saturating_sub(space.free),
+            available: space.available,
+            growth_per_hour: foretold.map(|foretold| foretold.growth * 3600.0),
+            seconds_left: foretold.map(Foretold::first).filter(|seconds| seconds.is_finite()),
+        }
+    }
+
+    fn line(&self, width: usize) -> String {
+        if let Some(error) = &self.error {
+            return format!("{:width$}  can not be measured: {error}", self.mountpoint);
+        }
+        let share = share(self.used, self.size);
+        let left = match self.seconds_left {
+            Some(seconds) => format!("  full in {}", time(seconds)),
+            None => String::new(),
+        };
+        let (bar, percent) = (bar(share), share * 100.0);
+        format!("{:width$}  {bar} {percent:3.0} %  {} free{left}", self.mountpoint, bytes(self.available))
+    }
+}
+
+impl Folder {
+    pub(crate) fn of(directory: &SurveyedDirectory, tree: &Tree, disks: &[Disk]) -> Self {
+        let holds = disks.iter().filter(|disk| directory.path.starts_with(&disk.mountpoint));
+        let disk = holds.max_by_key(|disk| Path::new(&disk.mountpoint).components().count());
+        let size = tree.size();
+        let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
+            path: tree.path(index).display().to_string(),
+            depth: one.depth,
+            allocated: one.size.allocated,
+            inodes: one.size.inodes,
+        });
+        Self {
+            path: directory.path.display().to_string(),
+            on: disk.map(|disk| disk.mountpoint.clone()).unwrap_or_default(),
+            allocated: size.allocated,
+            apparent: size.apparent,
+            inodes: size.inodes,
+            of: disk.map_or(0, |disk| disk.size),
+            unreadable: tree.problems.unreadable,
+            parts: parts.collect(),
+        }
+    }
+
+    fn lines(&self, out: &mut String) {
+        let line = |out: &mut String, indent: usize, path: &str, allocated: u64, inodes: u64| {
+            let _ = writeln!(
+                out,
+                "{:>8}  {}  {:indent$}{path}  ({inodes} files)",
+                bytes(allocated),
+                bar(share(allocated, self.of)),
+                ""
+            );
+        };
+        line(out, 0, &self.path, self.allocated, self.inodes);
+        if self.unreadable > 0 {
+            let _ = writeln!(out, "{:>8}  {} files or directories could not be read", "", self.unreadable);
+        }
+        let mut parts: Vec<_> = self.parts.iter().collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(part.allocated));
+        for part in parts.iter().take(MOST) {
+            let name = part.path.strip_prefix(&self.path).unwrap_or(&part.path).trim_start_matches('/');
+            line(out, 2, name, part.allocated, part.inodes);
+        }
+        if parts.len() > MOST {
+            let rest: u64 = parts.iter().skip(MOST).filter(|part| part.depth == 1).map(|part| part.allocated).sum();
+            let _ = writeln!(out, "{:>8}  in {} more", bytes(rest), parts.len() - MOST);
+        }
+    }
+}
+
+impl Picture {
+    /// For a terminal.
+    pub(crate) fn text(&self) -> String {
+        let width = self.disks.iter().map(|disk| disk.mountpoint.chars().count()).max().unwrap_or(0).min(24);
+        let mut out = String::new();
+        for disk in &self.disks {
+            let _ = writeln!(out, "{}", disk.line(width));
+        }
+        if !self.folders.is_empty() {
+            out.push_str("\nshare of the filesystem that each is on:\n");
+        }
+        self.folders.iter().for_each(|folder| folder.lines(&mut out));
+        out
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64).clamp(0.0, 1.0) }
+}
+
+fn bar(share: f64) -> String {
+    let full = ((share * BAR as f64).round() as usize).min(BAR);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+/// Powers of 1000, as everywhere.
+fn bytes(number: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (number as f64, 0);
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0 && value < 9.95);
+    format!("{value:.digits$} {}", units[unit])
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds >= 172_800.0 => format!("{:.0} days", (seconds / 86_400.0).floor()),
+        seconds if seconds >= 7200.0 => format!("{:.0} hours", (seconds / 3600.0).floor()),
+        seconds => format!("{:.0} minutes", (seconds / 60.0).floor().max(0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture() {
+        let disk = Disk {
+            mountpoint: "/".into(),
+            size: 40_000_000_000,
+            used: 30_000_000_000,
+            available: 8_000_000_000,
+            seconds_left: Some(30_000.0),
+            ..Disk::default()
+        };
+        let hung = Disk { mountpoint: "/mnt/nas".into(), error: Some("no answer".into()), ..Disk::default() };
+        let part = |path: &str, allocated| Part { path: path.into(), depth: 1, allocated, inodes: 7 };
+        let folder = Folder {
+            path: "/var/lib".into(),
+            on: "/".into(),
+            allocated: 20_000_000_000,
+            apparent: 1,
+            inodes: 1234,
+            of: 40_000_000_000,
+            unreadable: 1,
+            parts: vec![part("/var/lib/a", 5_000_000), part("/var/lib/b", 19_000_000_000)],
+        };
+        let text = Picture { disks: vec![disk, hung], folders: vec![folder] }.text();
+        let expected = "\
+/         [##################......]  75 %  8.0 GB free  full in 8 hours
+/mnt/nas  can not be measured: no answer
+
+share of the filesystem that each is on:
+   20 GB  [############............]  /var/lib  (1234 files)
+          1 files or directories could not be read
+   19 GB  [###########.............]    b  (7 files)
+  5.0 MB  [........................]    a  (7 files)
+";
+        assert_eq!(text, expected);
+    }
+}

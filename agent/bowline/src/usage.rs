@@ -1,0 +1,93 @@
+//! Which directories are measured, and where is looked beneath.
+
+use bowline_metrics::real_mounts;
+use bowline_ports::{Beneath, Mount, SurveyOrder, SurveyedDirectory};
+use bowline_settings::Settings;
+use std::path::{Path, PathBuf};
+
+/// What Kubernetes and its runtime fill, and the journal; ones that are not there are left out by who measures.
+const K3S: [(&str, u8); 6] = [
+    ("/var/lib/rancher/k3s/agent/containerd", 1),
+    ("/var/lib/rancher/k3s/agent/images", 0),
+    ("/var/lib/rancher/k3s/server/db", 0),
+    ("/var/lib/rancher/k3s/storage", 1),
+    ("/var/lib/kubelet/pods", 0),
+    ("/var/log/pods", 1),
+];
+const OTHERS: [(&str, u8); 4] =
+    [("/var/lib/containerd", 1), ("/var/lib/etcd", 0), ("/var/lib/kubelet/pods", 0), ("/var/log/pods", 1)];
+const ALWAYS: [(&str, u8); 1] = [("/var/log/journal", 0)];
+
+/// Everything that is measured by these settings: the distribution's own, and `[[directory]]`.
+pub(crate) fn directories(settings: &Settings) -> Vec<SurveyedDirectory> {
+    let own: &[(&str, u8)] = match (&settings.cluster, &settings.managed) {
+        (Some(_), _) => &K3S,
+        (None, Some(_)) => &OTHERS,
+        (None, None) => &[],
+    };
+    let mut all: Vec<_> =
+        settings.directories.iter().map(|one| SurveyedDirectory { path: one.path.clone(), depth: one.depth }).collect();
+    for (path, depth) in own.iter().chain(&ALWAYS) {
+        if !all.iter().any(|one| one.path == Path::new(path)) {
+            all.push(SurveyedDirectory { path: path.into(), depth: *depth });
+        }
+    }
+    all.sort();
+    all
+}
+
+/// The order for a machine with these mounts.
+pub(crate) fn order(settings: &Settings, mounts: &[Mount]) -> SurveyOrder {
+    SurveyOrder {
+        directories: directories(settings),
+        beneath: beneath(mounts),
+        share: settings.usage.cpu_share.number(),
+    }
+}
+
+/// Every mount of a real filesystem but the root, with the one that it hides a directory of.
+fn beneath(mounts: &[Mount]) -> Vec<Beneath> {
+    let real = real_mounts(mounts);
+    let parent = |at: &Path| -> Option<PathBuf> {
+        let above = real.iter().filter(|other| other.target != at && at.starts_with(&other.target));
+        above.max_by_key(|other| other.target.components().count()).map(|other| other.target.clone())
+    };
+    real.iter()
+        .filter_map(|mount| Some(Beneath { mount_point: mount.target.clone(), parent: parent(&mount.target)? }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(target: &str, number: &str) -> Mount {
+        Mount {
+            target: target.into(),
+            source: format!("/dev/{number}"),
+            number: number.into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        }
+    }
+
+    #[test]
+    fn a_mount_hides_a_directory_of_the_next_one_above() {
+        let mounts = [mount("/", "8:1"), mount("/mnt/data", "8:2"), mount("/mnt/data/inner", "8:3")];
+        let pairs: Vec<_> = beneath(&mounts).into_iter().map(|one| (one.mount_point, one.parent)).collect();
+        let expected = [("/mnt/data", "/"), ("/mnt/data/inner", "/mnt/data")];
+        assert_eq!(pairs, expected.map(|(at, parent)| (PathBuf::from(at), PathBuf::from(parent))));
+    }
+
+    #[test]
+    fn own_directories_go_before_the_distributions() {
+        let text = "[cluster]\ndistribution = \"none\"\n[[directory]]\npath = \"/var/lib/etcd\"\ndepth = 3\n";
+        let file = bowline_settings::SourceFile { path: "/x/1.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let all = directories(&bowline_settings::load(&[file]).unwrap().settings);
+        let etcd: Vec<_> = all.iter().filter(|one| one.path == Path::new("/var/lib/etcd")).collect();
+        assert_eq!(etcd, [&SurveyedDirectory { path: "/var/lib/etcd".into(), depth: 3 }]);
+        assert!(all.iter().any(|one| one.path == Path::new("/var/log/journal")));
+        assert_eq!(directories(&Settings::default()).len(), 1, "the journal");
+    }
+}
