@@ -1,6 +1,8 @@
 //! The real program on its command line: golden texts, exit codes, what a pipe sees. Nothing here changes the
 //! machine: no test runs `apply` or `run` with settings that are valid.
 
+pub mod prometheus;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
