@@ -212,7 +212,7 @@ impl Disk {
         let (at, what) = (escape(&self.mountpoint), escape(&self.what));
         let _ = write!(out, "<article><h3>{at}</h3><p class=\"what\">{what}</p>");
         if let Some(error) = &self.error {
-            let _ = write!(out, "<p class=\"bad\">It can not be measured: {}</p></article>\n", escape(error));
+            let _ = writeln!(out, "<p class=\"bad\">It can not be measured: {}</p></article>", escape(error));
             return;
         }
         if self.read_only {
@@ -233,7 +233,7 @@ impl Disk {
             let _ = write!(out, "<p class=\"marks\">{}</p>", marks.join(" · "));
         }
         chart::line(out, &self.history, &self.mountpoint);
-        let _ = write!(out, "<p>{}</p></article>\n", escape(&self.foretold()));
+        let _ = writeln!(out, "<p>{}</p></article>", escape(&self.foretold()));
     }
 
     fn foretold(&self) -> String {
