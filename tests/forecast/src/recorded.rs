@@ -3,9 +3,9 @@
 //! that half an hour of it is more than a day: programs, rotation, collection and accounting are real, how long they took
 //! is not, and days and nights are not in them.
 //!
-//! Programs that get no room for a second copy give up long before the last byte is written, and some were just done. So the
-//! limit that is asked about is the most that was used until then, as an eviction's threshold would be: when it is reached is
-//! known. Where the writers went on to the end of the recording, the limit is the whole filesystem, and the truth is never.
+//! Programs that want room for a second copy give up before the last byte is written, and `git` was just done. So the limit that
+//! is asked about is the most that was used until then, as an eviction's threshold would be: when it is reached is known.
+//! Where the writers went on to the end of the recording, the limit is the whole filesystem, and the truth is never.
 
 use crate::{EVERY, Series};
 

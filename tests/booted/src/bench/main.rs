@@ -7,6 +7,7 @@ mod api;
 mod cluster;
 mod enroll;
 mod figure;
+mod forecast;
 mod install;
 mod join;
 mod node_exporter;
@@ -22,7 +23,7 @@ use figure::Figure;
 use std::io::Write;
 use std::path::Path;
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "install_to_ready_overhead",
     "settled_look_cpu",
     "settled_look_writes",
@@ -47,6 +48,7 @@ const NAMES: [&str; 24] = [
     "scan_500k_warm_2t_vs_diskus",
     "scan_500k_cold_2t",
     "scan_5m_rss",
+    "forecast_error",
 ];
 
 fn tell(text: &str) {
@@ -72,7 +74,7 @@ fn main() -> Result<()> {
     tell(&format!("load of this host before: {}", std::fs::read_to_string("/proc/loadavg")?.trim()));
 
     type Some = fn() -> Result<Vec<Figure>>;
-    let parts: [(&[&str], &str, Some); 12] = [
+    let parts: [(&[&str], &str, Some); 13] = [
         (&NAMES[..1], "pairs of new machines, Bowline on one, the script on the other", install::overhead),
         (&NAMES[1..4], "a settled node", settled::figures),
         (&NAMES[4..5], "the .deb", package_size),
@@ -85,6 +87,7 @@ fn main() -> Result<()> {
         (&NAMES[17..19], "many disks", volumes::many),
         (&NAMES[19..23], "directories with half a million files, beside du and diskus", usage::half_a_million),
         (&NAMES[23..24], "and with five million", usage::five_million),
+        (&NAMES[24..], "predictions of full disks", forecast::figure),
     ];
     // What one part has measured is not lost by another's failure.
     let (mut figures, mut failed) = (Vec::new(), Vec::new());
