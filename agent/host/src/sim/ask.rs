@@ -4,10 +4,13 @@ use super::SimHost;
 use super::state::State;
 use super::world::WorldAnswer;
 use bowline_ports::{Answered, Ask, ErrorKind, Fut, PortError, Proofs};
+use serde_json::Value;
 use std::time::Duration;
 
 /// There is no TLS here: every connection has this binding.
 const BINDING: [u8; 32] = [7; 32];
+/// What a node asks for itself.
+const NODE: &str = "/v1/node";
 /// As long as the real host waits for an answer.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -19,6 +22,10 @@ impl SimHost {
             let answer = self.change("ask", |_| {}, move |state| Ok(next(state, ask))).await?;
             let error = match answer {
                 Some(WorldAnswer::Says { status, body }) => return Ok(Answered { status, body: body.into_bytes() }),
+                Some(WorldAnswer::LetsIn { enroll, node }) => {
+                    let body = if ask.path == NODE { node } else { enroll };
+                    return Ok(Answered { status: 200, body: body.into_bytes() });
+                }
                 Some(WorldAnswer::Silent) => {
                     tokio::time::sleep(SILENCE).await;
                     let message = format!("{server}: no answer within {} s", SILENCE.as_secs());
@@ -45,7 +52,26 @@ fn next(state: &mut State, ask: &Ask) -> Option<WorldAnswer> {
     if !matches!(answer, None | Some(WorldAnswer::Unreachable)) {
         state.asked.push(ask.clone());
     }
+    if let Some(WorldAnswer::LetsIn { node, .. }) = answer.as_ref().filter(|_| ask.path == NODE) {
+        state.give(node, &ask.body);
+    }
     answer
+}
+
+impl State {
+    /// What the servers do to a Node that asks: they set its labels, and end the startup taint once all is in place.
+    fn give(&mut self, answer: &str, request: &[u8]) {
+        let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+        let (answer, request) = (json(answer.as_bytes()), json(request));
+        let Some(node) = &mut self.node else { return };
+        for (key, value) in answer["labels"].as_object().into_iter().flatten() {
+            node.labels.insert(key.clone(), value.as_str().unwrap_or_default().into());
+            node.managers.insert(key.clone(), vec!["bowline-issuer".into()]);
+        }
+        if request["phase"] == "settled" {
+            node.taints.retain(|taint| !taint.starts_with("bowline/initializing"));
+        }
+    }
 }
 
 #[cfg(test)]

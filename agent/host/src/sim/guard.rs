@@ -1,7 +1,7 @@
 //! The guard in the simulation: the package's unit, which closes ports to pods for as long as it runs.
 
 use super::state::State;
-use super::systemd::PACKAGED;
+use super::systemd::{PACKAGED, UNITS};
 use bowline_ports::{ErrorKind, GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, PortError};
 use std::path::Path;
 
@@ -10,9 +10,12 @@ pub(super) const NO_NFTABLES: &str = "closing ports to pods by nftables: Protoco
 impl State {
     /// The package is installed, and its unit enabled.
     pub(super) fn install_guard(&mut self) {
-        let text = b"[Service]\nType=notify\nExecStart=/usr/bin/bowline internal guard\n".to_vec();
-        self.put(&Path::new(PACKAGED).join(GUARD_SERVICE), text, 0o644);
-        self.state_of(GUARD_SERVICE).enabled = true;
+        let text = b"[Service]\nType=notify\nExecStart=/usr/bin/bowline internal guard\n\
+                     [Install]\nWantedBy=multi-user.target\n";
+        let path = Path::new(PACKAGED).join(GUARD_SERVICE);
+        self.put(&path, text.to_vec(), 0o644);
+        let link = Path::new(UNITS).join("multi-user.target.wants").join(GUARD_SERVICE);
+        self.put(&link, format!("-> {}", path.display()).into_bytes(), 0o777);
     }
 
     /// Its condition.

@@ -4,7 +4,7 @@
 //! - `world`: what a scenario describes.
 //! - `state`: the machine itself.
 //! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `objects`: what its API has; `metadata`: the cloud.
-//! - `systemd`: units, mounts, gates and K3s's life.
+//! - `systemd`: units and gates; `mounts`: mounts, and disks that go and come; `k3s`: K3s's life.
 //! - `tend`: work at mount points.
 //! - `guard`: ports that are closed to pods.
 //! - `fault`: failures and crashes at any call.
@@ -14,7 +14,9 @@ mod change;
 mod fault;
 mod guard;
 mod inspect;
+mod k3s;
 mod metadata;
+mod mounts;
 mod objects;
 mod state;
 mod systemd;
@@ -22,11 +24,11 @@ mod tend;
 mod world;
 
 pub use fault::{Calls, Fault, FaultMode};
-pub use state::Content;
+pub use state::{Content, Disorder};
 pub use world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldTrouble};
 
 use crate::pace::Pace;
-use bowline_ports::Ask;
+use bowline_ports::{Ask, BlockDevice};
 use fault::Faults;
 use state::State;
 use std::path::{Path, PathBuf};
@@ -105,7 +107,12 @@ impl SimHost {
 
     /// Puts a disk back that was taken out.
     pub fn put_back(&self, device: impl AsRef<Path>) {
-        self.lock().put_back(device.as_ref());
+        self.put_back_as(&device, &device);
+    }
+
+    /// Puts a disk back, by the name that it had first, and the kernel gives it this one, or the next that is free.
+    pub fn put_back_as(&self, home: impl AsRef<Path>, name: impl AsRef<Path>) {
+        self.lock().put_back(home.as_ref(), name.as_ref());
     }
 
     /// Mounts a disk as a person would.
@@ -194,6 +201,26 @@ impl SimHost {
     /// An interface gets an address (`eth1 10.0.1.10`).
     pub fn give_address(&self, text: &str) {
         self.lock().addresses.extend(state::address(text));
+    }
+
+    /// What every disk holds, attached or not, by the name that it had first; and what is in disorder on it.
+    pub fn contents(&self) -> Vec<(PathBuf, Content, Option<Disorder>)> {
+        let state = self.lock();
+        let all = state.disks.iter().chain(&state.away);
+        all.map(|disk| (disk.home.clone(), disk.content.clone(), disk.disorder)).collect()
+    }
+
+    /// The node that a disk has now, by the name that it had first; `None` while it is taken out.
+    pub fn device(&self, home: impl AsRef<Path>) -> Option<BlockDevice> {
+        self.lock().disks.iter().find(|disk| disk.home == home.as_ref()).map(|disk| disk.device.clone())
+    }
+
+    /// Another machine has written to a disk that is taken out: it holds this from now on.
+    pub fn overwrite(&self, home: impl AsRef<Path>, like: &WorldDisk) {
+        let mut state = self.lock();
+        if let Some(disk) = state.away.iter_mut().find(|disk| disk.home == home.as_ref()) {
+            (disk.content, disk.disorder) = (state::content_of(like), like.disorder());
+        }
     }
 
     /// Everything that must never happen and did: data written over, K3s on a bare directory.

@@ -1,5 +1,6 @@
 //! The simulated machine itself.
 
+use super::mounts::number_of;
 use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel};
 use bowline_ports::{
     Access, Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe,
@@ -37,10 +38,23 @@ pub enum Content {
     Unreadable,
 }
 
+/// What is wrong with the files of a filesystem, which it has written down itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disorder {
+    /// It can be repaired without losing anything.
+    Light,
+    /// Somebody has to decide what is lost.
+    Deep,
+}
+
 #[derive(Clone)]
 pub(super) struct Disk {
+    /// The name that it had first: which disk it is, whatever it is called later.
+    pub(super) home: PathBuf,
     pub(super) device: BlockDevice,
     pub(super) content: Content,
+    /// What is in disorder in its filesystem.
+    pub(super) disorder: Option<Disorder>,
     /// Bytes that its filesystem takes.
     pub(super) extent: u64,
 }
@@ -48,11 +62,12 @@ pub(super) struct Disk {
 #[derive(Clone)]
 pub(super) struct SimUnit {
     pub(super) active: bool,
-    pub(super) enabled: bool,
     pub(super) started: bool,
     pub(super) failed: Option<String>,
     pub(super) since: Instant,
     pub(super) ended: Option<Instant>,
+    /// It went down in two steps, as what systemd unmounts does.
+    pub(super) in_steps: bool,
 }
 
 pub(super) struct State {
@@ -159,20 +174,8 @@ impl State {
     /// Plugs a disk in; one that is there already only changes.
     pub(super) fn attach(&mut self, disk: &WorldDisk) {
         let there = self.disks.iter().position(|d| d.device.path == disk.path);
-        let number = format!("8:{}", 16 * there.unwrap_or(self.disks.len()));
-        let uuid = disk.uuid.clone().unwrap_or_else(|| "11111111-2222-3333-4444-555555555555".into());
-        let content = match disk.content.as_str() {
-            "gpt" => Content::Partitioned,
-            "raw" => Content::Raw,
-            "buried" => Content::Buried,
-            "half-made" => Content::HalfMade,
-            "unreadable" => Content::Unreadable,
-            "ambivalent" => Content::Ambivalent,
-            name @ ("ext4" | "xfs" | "btrfs" | "vfat" | "ntfs") => {
-                Content::Filesystem { name: name.into(), uuid, precious: true }
-            }
-            _ => Content::Blank,
-        };
+        let number = number_of(&disk.path);
+        let content = content_of(disk);
         if let Some(at) = &disk.mounted_at {
             self.foreign_mounts.push((disk.path.clone(), at.clone()));
         }
@@ -192,9 +195,11 @@ impl State {
             root: disk.root,
             read_only: false,
         };
+        let extent = disk.extent.unwrap_or(device.id.size);
+        let disk_there = Disk { home: disk.path.clone(), device, content, disorder: disk.disorder(), extent };
         match there {
-            Some(index) => self.disks[index] = Disk { extent: device.id.size, device, content },
-            None => self.disks.push(Disk { extent: device.id.size, device, content }),
+            Some(index) => self.disks[index] = disk_there,
+            None => self.disks.push(disk_there),
         }
         if let Some(at) = disk.mounted_at.clone() {
             self.mount(&disk.path.clone(), &at);
@@ -278,6 +283,23 @@ impl State {
             Content::Unreadable => probe.read_error = Some("Input/output error at byte 0".into()),
         }
         Some(probe)
+    }
+}
+
+/// What a disk of the world holds.
+pub(super) fn content_of(disk: &WorldDisk) -> Content {
+    let uuid = disk.uuid.clone().unwrap_or_else(|| "11111111-2222-3333-4444-555555555555".into());
+    match disk.content.as_str() {
+        "gpt" => Content::Partitioned,
+        "raw" => Content::Raw,
+        "buried" => Content::Buried,
+        "half-made" => Content::HalfMade,
+        "unreadable" => Content::Unreadable,
+        "ambivalent" => Content::Ambivalent,
+        name @ ("ext4" | "xfs" | "btrfs" | "vfat" | "ntfs") => {
+            Content::Filesystem { name: name.into(), uuid, precious: true }
+        }
+        _ => Content::Blank,
     }
 }
 

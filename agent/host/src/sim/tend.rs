@@ -1,8 +1,7 @@
 //! Work at mount points.
 
-use super::state::{Content, State};
-use bowline_ports::{Access, ErrorKind, PortError, TendOrder, Work};
-use std::path::Path;
+use super::state::{Content, Disk, Disorder, State};
+use bowline_ports::{Access, ErrorKind, Filesystem, PortError, TendOrder, Work};
 
 impl State {
     pub(super) fn tend(&mut self, order: &TendOrder) -> Result<(), PortError> {
@@ -10,12 +9,18 @@ impl State {
         let changed = |why: &str| Err(PortError::new(ErrorKind::Changed, format!("{shown}: {why}")));
         let mount = self.mounts.iter().rfind(|mount| mount.target == order.mount).cloned();
         match &order.work {
-            Work::Prepare { device, id, .. } => match self.disks.iter().find(|disk| disk.device.path == *device) {
-                Some(disk) if disk.device.id != *id => changed("it is another disk by now"),
-                Some(disk) if !matches!(disk.content, Content::Filesystem { .. }) => changed("it has no filesystem"),
-                Some(_) => Ok(()),
-                None => changed("its disk is gone"),
-            },
+            Work::Prepare { device, id, filesystem, repair, .. } => {
+                match self.disks.iter_mut().find(|disk| disk.device.path == *device) {
+                    Some(disk) if disk.device.id != *id => changed("it is another disk by now"),
+                    Some(disk) if !matches!(disk.content, Content::Filesystem { .. }) => {
+                        changed("it has no filesystem")
+                    }
+                    // There is nothing to say any more.
+                    Some(disk) if !disk.device.mounted_at.is_empty() => Ok(()),
+                    Some(disk) => make_sound(disk, *filesystem, *repair),
+                    None => changed("its disk is gone"),
+                }
+            }
             Work::Arrange { number, root, directories } => {
                 if mount.is_none_or(|mount| mount.number != *number) {
                     return changed("the volume is not mounted there any more");
@@ -32,30 +37,48 @@ impl State {
                 there.mode = root.mode.or(there.mode);
                 Ok(())
             }
-            Work::Unmount { number, .. } => match mount {
-                None => Ok(()),
-                Some(mount) if mount.number != *number => changed("something else is mounted there"),
-                Some(_) if self.in_use.as_deref() == Some(&order.mount) => {
-                    Err(PortError::new(ErrorKind::Busy, format!("{shown} is in use by java (4711)")))
+            Work::Unmount { number, .. } => {
+                let in_use = |by: String| Err(PortError::new(ErrorKind::Busy, format!("{shown} is in use by {by}")));
+                if let Some(mount) = mount {
+                    if mount.number != *number {
+                        return changed("something else is mounted there");
+                    }
+                    if self.in_use.as_deref() == Some(&order.mount) {
+                        return in_use("java (4711)".into());
+                    }
+                    if self.beneath(&order.mount).next().is_some() {
+                        return in_use("the kernel (a mount beneath it, swap, a loop device)".into());
+                    }
+                    self.unmounted(&order.mount, false);
                 }
-                Some(_) => {
-                    self.unmount(&order.mount);
-                    Ok(())
+                // A container may have it still: then it is not off its disk.
+                let there = self.disks.iter().any(|disk| disk.device.number == *number);
+                match self.mounts.iter().find(|mount| there && mount.number == *number) {
+                    Some(other) => in_use(format!("java (4711), at {}", other.target.display())),
+                    None => Ok(()),
                 }
-            },
+            }
         }
     }
+}
 
-    /// What systemd sees when somebody unmounts.
-    fn unmount(&mut self, at: &Path) {
-        let line = format!("Where={}", at.display());
-        let unit = self.loaded.iter().find(|(_, text)| text.lines().any(|one| one == line)).map(|(path, _)| path);
-        if let Some(name) = unit.and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()) {
-            self.stop(&name);
-        }
-        self.mounts.retain(|mount| mount.target != at);
-        for disk in &mut self.disks {
-            disk.device.mounted_at.retain(|there| there != at);
-        }
+/// What is in disorder is repaired where that may be done and loses nothing; else the order is refused.
+fn make_sound(disk: &mut Disk, filesystem: Filesystem, repair: bool) -> Result<(), PortError> {
+    let Some(disorder) = disk.disorder else { return Ok(()) };
+    let shown = disk.device.path.display();
+    if repair && disorder == Disorder::Light && filesystem != Filesystem::Btrfs {
+        disk.disorder = None;
+        return Ok(());
     }
+    let (text, hint) = if repair {
+        let hint = format!("save the data first if you can; `e2fsck -f {shown}` asks what to do");
+        (format!("{filesystem} on {shown} can not be repaired without a decision: UNEXPECTED INCONSISTENCY"), hint)
+    } else {
+        let hint = format!(
+            "nothing was changed. `e2fsck -p {shown}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
+             Bowline do; `e2fsck -f {shown}` asks for the rest"
+        );
+        (format!("{filesystem} on {shown} has to be repaired: Entry 'victim' has deleted/unused inode"), hint)
+    };
+    Err(PortError::new(ErrorKind::Invalid, text).hint(hint))
 }

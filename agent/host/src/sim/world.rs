@@ -1,5 +1,6 @@
 //! What a scenario says of the machine, in TOML or in code.
 
+use super::state::Disorder;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -109,6 +110,10 @@ pub struct WorldDisk {
     pub content: String,
     /// UUID of the filesystem, where there is one.
     pub uuid: Option<String>,
+    /// How many bytes of the disk the filesystem takes, where that is not all of them.
+    pub extent: Option<u64>,
+    /// What is wrong with its files: `light`, or `deep` where somebody has to decide what is lost.
+    pub disorder: String,
     /// It holds the running system.
     pub root: bool,
     /// Mounted by somebody else at boot.
@@ -120,6 +125,14 @@ pub struct WorldDisk {
 }
 
 impl WorldDisk {
+    pub(super) fn disorder(&self) -> Option<Disorder> {
+        match self.disorder.as_str() {
+            "light" => Some(Disorder::Light),
+            "deep" => Some(Disorder::Deep),
+            _ => None,
+        }
+    }
+
     /// The disk that every machine has.
     pub fn root() -> Self {
         Self {
@@ -186,6 +199,14 @@ pub enum WorldAnswer {
         status: u16,
         /// Its body.
         body: String,
+    },
+    /// It lets the machine in, and gives its Node what it says: proven answers to the two questions. What a machine that has
+    /// left asks it does not know.
+    LetsIn {
+        /// The body of a grant.
+        enroll: String,
+        /// The body of the answer about the Node: its labels are set, and the startup taint goes when all is in place.
+        node: String,
     },
     /// There is no connection to it.
     Unreachable,

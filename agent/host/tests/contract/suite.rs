@@ -5,12 +5,14 @@ mod files;
 mod machine;
 mod metadata;
 mod tend;
+mod units;
 
 pub(crate) use disks::*;
 pub(crate) use files::*;
 pub(crate) use machine::*;
 pub(crate) use metadata::*;
 pub(crate) use tend::*;
+pub(crate) use units::*;
 
 use bowline_ports::{BlockDevice, Change, Filesystem, FormatOrder, Job, Progress};
 use std::path::{Path, PathBuf};
@@ -28,31 +30,42 @@ pub(crate) trait Fixture {
     fn scribble(&self, device: &Path);
     /// Somebody makes a filesystem.
     fn make_filesystem(&self, device: &Path, filesystem: Filesystem, uuid: &str);
+    /// Somebody makes one that takes so many bytes of the disk.
+    fn make_filesystem_of(&self, device: &Path, filesystem: Filesystem, uuid: &str, size: u64);
+    /// Its files get into disorder, which an ext4 has written down; `fsck -p` puts it right.
+    fn damage(&self, device: &Path);
     /// Somebody mounts a disk.
     fn mount(&self, device: &Path, at: &Path);
+    /// Somebody mounts a directory of what is mounted at another place as well.
+    fn bind(&self, from: &Path, at: &Path);
     /// Something that can be fetched: its URL and its content.
     fn release(&self) -> (String, Vec<u8>);
     /// Whether systemd runs there; without it calls that need it have to fail as unreachable.
     fn systemd(&self) -> bool;
+    /// Whether a mounted ext4 may grow: a root without CAP_SYS_RESOURCE, as in some containers, is refused.
+    fn grows(&self) -> bool;
     /// From now on there is a metadata service, and it answers this, by path and query.
     fn metadata(&self, answers: &[(&str, &str)]);
 }
 
-/// A test for each case, with a fixture made anew for each.
+/// A test for each case, with a fixture made anew for each; and how many there are.
 macro_rules! contract {
-    ($fixture:expr; $($case:ident),+ $(,)?) => {
+    ($fixture:expr, $from:tt; $($case:ident),+ $(,)?) => {
+        #[allow(dead_code, reason = "one host counts them")]
+        pub(crate) const CASES: usize = [$(stringify!($case)),+].len();
         $(
             #[tokio::test]
             async fn $case() {
-                crate::suite::$case(&$fixture).await;
+                crate::suite::contract!(@call $from $case $fixture).await;
             }
         )+
     };
+    (@call [$($from:tt)+] $case:ident $fixture:expr) => { $($from)+::$case(&$fixture) };
 }
 pub(crate) use contract;
 
 const SIZE: u64 = 400 << 20;
-const STRANGER: &str = "11111111-2222-4333-8444-555555555555";
+pub(crate) const STRANGER: &str = "11111111-2222-4333-8444-555555555555";
 
 async fn device(host: &dyn Change, path: &Path) -> BlockDevice {
     let devices = host.block_devices().await.unwrap();

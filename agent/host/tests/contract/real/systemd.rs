@@ -3,14 +3,28 @@
 //! On a machine without it each case proves that the call fails as unreachable. On a booted one
 //! `BOWLINE_CONTRACT_PROGRAM` names the program that transient units run (`examples/internal.rs`, or bowline).
 
+use super::Real;
 use super::devices::run;
-use super::{Real, order};
-use crate::suite::Fixture;
+use crate::suite::{Fixture, contract, order};
 use bowline_host::real::events::{Event, Sources};
 use bowline_ports::{ActiveState, Change, ErrorKind, Filesystem, Inspect, Job, Progress};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
+
+pub(super) mod cases {
+    use super::Real;
+
+    super::contract! { Real::new(), [super];
+        a_unit_is_seen_started_and_enabled,
+        a_unit_that_fails_says_its_last_words,
+        an_assertion_that_does_not_hold_is_told,
+        a_masked_unit_is_denied,
+        a_volume_is_mounted_by_its_unit,
+        work_goes_on_without_who_started_it_and_a_killed_one_is_told,
+        changes_of_units_and_devices_wake,
+    }
+}
 
 /// A unit file that goes away with the test.
 struct UnitFile(PathBuf);
@@ -34,11 +48,10 @@ impl Drop for UnitFile {
     }
 }
 
-/// The fixture, where systemd runs; elsewhere `None` after a look at how its absence is told.
-async fn booted() -> Option<Real> {
-    let real = Real::new();
+/// Whether systemd runs; elsewhere there is only a look at how its absence is told.
+async fn booted(real: &Real) -> bool {
     if real.systemd() {
-        return Some(real);
+        return true;
     }
     for error in [
         real.host.reload_units().await.unwrap_err(),
@@ -51,16 +64,17 @@ async fn booted() -> Option<Real> {
     ] {
         assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
     }
-    None
+    false
 }
 
-#[tokio::test]
-async fn a_unit_is_seen_started_and_enabled() {
-    let Some(real) = booted().await else { return };
+async fn a_unit_is_seen_started_and_enabled(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let name = "bowline-contract-good.service";
     let text = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n\
                 [Install]\nWantedBy=multi-user.target\n";
-    let file = UnitFile::new(&real, name, text).await;
+    let file = UnitFile::new(real, name, text).await;
     let unit = real.host.unit(name).await.unwrap();
     assert_eq!(
         (unit.load.as_str(), unit.file_state.as_str(), unit.active),
@@ -91,12 +105,13 @@ async fn a_unit_is_seen_started_and_enabled() {
     assert!(!real.host.unit(name).await.unwrap().needs_reload);
 }
 
-#[tokio::test]
-async fn a_unit_that_fails_says_its_last_words() {
-    let Some(real) = booted().await else { return };
+async fn a_unit_that_fails_says_its_last_words(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let name = "bowline-contract-bad.service";
     let text = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo these are the last words; exit 3'\n";
-    let _file = UnitFile::new(&real, name, text).await;
+    let _file = UnitFile::new(real, name, text).await;
     let error = real.host.start(name).await.unwrap_err();
     assert!(error.message.contains("exit-code") && error.message.contains("these are the last words"), "{error}");
     let unit = real.host.unit(name).await.unwrap();
@@ -106,13 +121,14 @@ async fn a_unit_that_fails_says_its_last_words() {
     assert!(error.message.contains("[Install]"), "{error}");
 }
 
-#[tokio::test]
-async fn an_assertion_that_does_not_hold_is_told() {
-    let Some(real) = booted().await else { return };
+async fn an_assertion_that_does_not_hold_is_told(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let name = "bowline-contract-assert.service";
     let text = "[Unit]\nAssertPathExists=/no/such/path\n[Service]\nExecStart=/bin/true\n\
                 [Install]\nWantedBy=multi-user.target\n";
-    let _file = UnitFile::new(&real, name, text).await;
+    let _file = UnitFile::new(real, name, text).await;
     // systemd forgets a unit that nothing wants as soon as it is down.
     real.host.enable(name).await.unwrap();
     let error = real.host.start(name).await.unwrap_err();
@@ -121,9 +137,10 @@ async fn an_assertion_that_does_not_hold_is_told() {
     assert_eq!((unit.active, unit.result.as_str(), unit.started), (ActiveState::Inactive, "assert", false));
 }
 
-#[tokio::test]
-async fn a_masked_unit_is_denied() {
-    let Some(real) = booted().await else { return };
+async fn a_masked_unit_is_denied(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let name = "bowline-contract-masked.service";
     let path = Path::new("/etc/systemd/system").join(name);
     real.host.link(Path::new("/dev/null"), &path).await.unwrap();
@@ -134,30 +151,32 @@ async fn a_masked_unit_is_denied() {
     assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::Denied, true), "{error}");
 }
 
-#[tokio::test]
-async fn a_volume_is_mounted_by_its_unit() {
-    let Some(real) = booted().await else { return };
+async fn a_volume_is_mounted_by_its_unit(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let device = real.make_disk(64 << 20);
-    let order = order(&real, &device, Filesystem::Ext4).await;
+    let order = order(real, &device, Filesystem::Ext4).await;
     real.host.format(&order, &Progress::default()).await.unwrap();
     let text = format!("[Mount]\nWhat={}\nWhere=/mnt/contract\nType=ext4\n", device.display());
-    let file = UnitFile::new(&real, "mnt-contract.mount", &text).await;
+    let file = UnitFile::new(real, "mnt-contract.mount", &text).await;
     real.host.start("mnt-contract.mount").await.unwrap();
     let unit = real.host.unit("mnt-contract.mount").await.unwrap();
     assert_eq!((unit.active, unit.sub.as_str()), (ActiveState::Active, "mounted"));
     assert!(real.host.mounts().await.unwrap().iter().any(|m| m.target == Path::new("/mnt/contract")));
     drop(file);
     let wrong = format!("[Mount]\nWhat={}\nWhere=/mnt/contract\nType=xfs\n", device.display());
-    let _file = UnitFile::new(&real, "mnt-contract.mount", &wrong).await;
+    let _file = UnitFile::new(real, "mnt-contract.mount", &wrong).await;
     let error = real.host.start("mnt-contract.mount").await.unwrap_err();
     assert!(error.message.starts_with("mnt-contract.mount did not start: ") && error.hint.is_some(), "{error}");
 }
 
-#[tokio::test]
-async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told() {
-    let Some(real) = booted().await else { return };
+async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let device = real.make_disk(64 << 20);
-    let order = order(&real, &device, Filesystem::Ext4).await;
+    let order = order(real, &device, Filesystem::Ext4).await;
     let job = format!("mkfs-{}", order.volume);
     let held = std::fs::File::open(&device).unwrap();
     held.lock().unwrap();
@@ -178,12 +197,13 @@ async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told() {
     assert_eq!(real.host.job(&job).await.unwrap(), Some(Job::Done));
 }
 
-#[tokio::test]
-async fn changes_of_units_and_devices_wake() {
-    let Some(real) = booted().await else { return };
+async fn changes_of_units_and_devices_wake(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
     let name = "bowline-contract-event.service";
     let text = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
-    let _file = UnitFile::new(&real, name, text).await;
+    let _file = UnitFile::new(real, name, text).await;
     let (_names, units) = watch::channel(vec![name.to_owned()]);
     let mut events = real.host.events(Sources { settings: real.directory().to_path_buf(), units });
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,7 +1,10 @@
 //! Disks: seeing them, and the only act that destroys.
 
-use super::{Fixture, SIZE, STRANGER, cut_off, device, format, job, order};
-use bowline_ports::{ErrorKind, FileKind, Filesystem, Job, SignatureKind};
+use super::{Fixture, SIZE, STRANGER, cut_off, device, format, fresh_uuid, job, order};
+use bowline_ports::{
+    Change, ErrorKind, FileKind, Filesystem, GrowOrder, Job, Mount, Progress, SignatureKind, TendOrder, Work,
+};
+use std::path::Path;
 
 pub(crate) async fn a_blank_disk_is_listed_unused_and_proven_blank(fixture: &impl Fixture) {
     let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
@@ -108,4 +111,44 @@ pub(crate) async fn a_device_that_is_gone_is_an_error(fixture: &impl Fixture) {
     let file = fixture.directory().join("file");
     host.write(&file, &[0; 4096], 0o644).await.unwrap();
     assert!(host.probe(&file).await.is_err(), "a file is not a device");
+}
+
+/// In use, and to the byte; a filesystem that is not mounted is left alone, and so is another disk.
+pub(crate) async fn a_mounted_filesystem_grows_with_its_device(fixture: &impl Fixture) {
+    const LARGE: u64 = 700 << 20;
+    for filesystem in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
+        let (host, path) = (fixture.host(), fixture.make_disk(LARGE));
+        fixture.make_filesystem_of(&path, filesystem, &fresh_uuid(), SIZE);
+        assert_eq!(host.extent(&path, filesystem).await.unwrap(), Some(SIZE), "{filesystem}");
+        let id = device(host, &path).await.id;
+        let (volume, mount) = (format!("contract-{filesystem}"), fixture.directory().join(filesystem.name()));
+        let order = GrowOrder { volume, device: path.clone(), id, mount: mount.clone(), filesystem };
+        let error = host.grow(&order, &Progress::default()).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Changed && error.message.contains("not mounted"), "{error:?}");
+
+        fixture.mount(&path, &mount);
+        host.write(&mount.join("file"), b"precious", 0o600).await.unwrap();
+        let mut other = order.clone();
+        other.id.size = SIZE;
+        assert_eq!(host.grow(&other, &Progress::default()).await.unwrap_err().kind, ErrorKind::Changed);
+        assert_eq!(host.extent(&path, filesystem).await.unwrap(), Some(SIZE), "{filesystem}");
+        if filesystem == Filesystem::Ext4 && !fixture.grows() {
+            let error = host.grow(&order, &Progress::default()).await.unwrap_err();
+            assert!(error.message.contains("Permission denied to resize filesystem"), "{error}");
+            continue;
+        }
+        host.grow(&order, &Progress::default()).await.unwrap();
+        assert_eq!(host.job(&GrowOrder::job(&order.volume, LARGE)).await.unwrap(), Some(Job::Done));
+        assert_eq!(host.read(&mount.join("file")).await.unwrap().unwrap().text(), "precious");
+        // XFS writes its superblock half a minute later, or when it is unmounted.
+        let work = Work::Unmount { number: mounted(host, &mount).await.number, for_good: false };
+        let order = TendOrder { volume: order.volume, mount, work };
+        host.tend(&order, &Progress::default()).await.unwrap();
+        assert_eq!(host.extent(&path, filesystem).await.unwrap(), Some(LARGE), "{filesystem}");
+    }
+}
+
+async fn mounted(host: &dyn Change, at: &Path) -> Mount {
+    let mounts = host.mounts().await.unwrap();
+    mounts.into_iter().find(|mount| mount.target == at).unwrap_or_else(|| panic!("{} is not mounted", at.display()))
 }

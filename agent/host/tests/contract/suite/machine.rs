@@ -61,23 +61,3 @@ pub(crate) async fn a_release_is_fetched_verified(fixture: &impl Fixture) {
     assert_eq!(host.meta(&order.to).await.unwrap(), None, "what is wrong never comes into being");
     assert!(matches!(host.job("fetch-contract").await.unwrap(), Some(Job::Failed(_))));
 }
-
-pub(crate) async fn a_unit_is_written_before_and_after_systemd_has_read_it(fixture: &impl Fixture) {
-    let (host, name) = (fixture.host(), "srv-bowline\\x2dcontract.mount");
-    let path = std::path::Path::new("/etc/systemd/system").join(name);
-    let text =
-        |options: &str| format!("[Mount]\nWhat=tmpfs\nWhere=/srv/bowline-contract\nType=tmpfs\nOptions={options}\n");
-    if !fixture.systemd() {
-        assert_eq!(host.write_unit(name, &path, &text("rw")).await.unwrap_err().kind, ErrorKind::Unreachable);
-        assert_eq!(host.meta(&path).await.unwrap(), None, "nothing is written that nobody reads");
-        return;
-    }
-    assert_eq!(host.unit(name).await.unwrap().load, "not-found");
-    for options in ["rw", "ro"] {
-        host.write_unit(name, &path, &text(options)).await.unwrap();
-        let unit = host.unit(name).await.unwrap();
-        assert!(unit.load == "loaded" && !unit.needs_reload, "{options}: {unit:?}");
-    }
-    host.remove(&path).await.unwrap();
-    host.reload_units().await.unwrap();
-}

@@ -60,3 +60,36 @@ pub(crate) async fn only_what_was_meant_is_unmounted(fixture: &impl Fixture) {
     assert!(!mounted().await);
     tend(fixture, &mount, unmount(&number)).await.unwrap();
 }
+
+pub(crate) async fn what_is_mounted_elsewhere_too_is_not_off_its_disk(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let unmount = Work::Unmount { number: device(host, &path).await.number, for_good: false };
+    fixture.mount(&path, &mount);
+    fixture.bind(&mount, &fixture.directory().join("elsewhere"));
+    // Who holds it gets a moment to let go.
+    assert_eq!(tend(fixture, &mount, unmount).await.unwrap_err().kind, ErrorKind::Busy);
+}
+
+pub(crate) async fn a_filesystem_in_disorder_is_refused_or_repaired_as_ordered(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    fixture.damage(&path);
+    let id = device(host, &path).await.id;
+    let prepare = |repair| {
+        let (device, id) = (path.clone(), id.clone());
+        Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect: false, repair }
+    };
+    let before = host.probe(&path).await.unwrap();
+    for _ in 0..2 {
+        let error = tend(fixture, &mount, prepare(false)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+        assert!(error.message.contains("has to be repaired: "), "{error}");
+        assert!(error.hint.unwrap().contains(&format!("e2fsck -p {}", path.display())));
+    }
+    assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
+    tend(fixture, &mount, prepare(true)).await.unwrap();
+    tend(fixture, &mount, prepare(false)).await.unwrap();
+    let after = host.probe(&path).await.unwrap();
+    assert_eq!(after.filesystem().unwrap().uuid, before.filesystem().unwrap().uuid);
+}

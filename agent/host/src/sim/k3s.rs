@@ -1,0 +1,117 @@
+//! K3s in the simulation: its life, and its Node as the API has it.
+
+use super::state::{SimUnit, State};
+use bowline_ports::{
+    ActiveState, ErrorKind, NodeObject, PortError, Ready, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const SERVER: &str = "k3s.service";
+const AGENT: &str = "k3s-agent.service";
+const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
+/// An agent's kubelet has it when it has come in.
+const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
+/// K3s says READY this long after its start; its Node is registered and Ready a little later.
+const UP_AFTER: Duration = Duration::from_secs(3);
+const REGISTERED_AFTER: Duration = Duration::from_secs(4);
+const READY_AFTER: Duration = Duration::from_secs(6);
+
+/// Whether a unit is K3s, in either role.
+pub(super) fn is_k3s(unit: &str) -> bool {
+    unit == SERVER || unit == AGENT
+}
+
+impl State {
+    /// Its main process is started.
+    pub(super) fn start_k3s(&mut self, unit: &str) -> Result<(), PortError> {
+        if !self.files.contains_key(Path::new("/usr/local/bin/k3s")) {
+            return Err(PortError::new(ErrorKind::NotFound, "k3s: no such file"));
+        }
+        self.state_of(unit).started = true;
+        self.k3s_starts += 1;
+        self.note_open_ports();
+        let kubeconfig = if unit == AGENT { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
+        self.put(&kubeconfig, b"kubeconfig of the simulation".to_vec(), 0o600);
+        if unit == AGENT {
+            self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);
+        }
+        Ok(())
+    }
+
+    /// It is down: nobody says any more how its Node is.
+    pub(super) fn k3s_went(&mut self) {
+        if let Some(node) = &mut self.node {
+            node.ready = Ready::Unknown;
+        }
+    }
+
+    /// Restarts since the start: a K3s that dies is started again every five seconds.
+    pub(super) fn k3s_restarts(&self, unit: &SimUnit) -> u32 {
+        match &self.k3s.dies_with {
+            Some(_) if unit.active => u32::try_from(unit.since.elapsed().as_secs() / 5).unwrap_or(u32::MAX),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn k3s_state(&self, state: &SimUnit) -> (ActiveState, String) {
+        if self.k3s.dies_with.is_some() {
+            (ActiveState::Activating, "auto-restart".into())
+        } else if state.since.elapsed() < UP_AFTER {
+            (ActiveState::Activating, "start".into())
+        } else {
+            (ActiveState::Active, "running".into())
+        }
+    }
+
+    /// For how long the API server has been up.
+    pub(super) fn api(&self) -> Result<Duration, PortError> {
+        let up = [SERVER, AGENT].iter().filter_map(|name| self.units.get(*name)).find(|unit| unit.active);
+        up.map(|unit| unit.since.elapsed())
+            .filter(|up| *up >= UP_AFTER && self.k3s.dies_with.is_none())
+            .ok_or_else(|| PortError::new(ErrorKind::Unreachable, "the API server at 127.0.0.1:6443 does not answer"))
+    }
+
+    /// The Node as the API server has it now.
+    pub(super) fn node(&mut self, name: &str) -> Result<Option<NodeObject>, PortError> {
+        let up = self.api()?;
+        if self.node.is_none() && up >= REGISTERED_AFTER {
+            self.node = Some(self.registered(name));
+        }
+        let never = self.k3s.never_ready.clone();
+        if let Some(node) = &mut self.node {
+            let ready = up >= READY_AFTER && never.is_none();
+            node.ready = if ready { Ready::True } else { Ready::False };
+            node.ready_message = if ready { String::new() } else { never.unwrap_or_else(|| "starting".into()) };
+        }
+        Ok(self.node.clone().filter(|node| node.name == name))
+    }
+
+    fn registered(&self, name: &str) -> NodeObject {
+        let mut node = NodeObject {
+            name: name.into(),
+            uid: "sim-1".into(),
+            labels: BTreeMap::from([("kubernetes.io/hostname".into(), name.into())]),
+            managers: BTreeMap::from([("kubernetes.io/hostname".into(), vec!["k3s".into()])]),
+            ready: Ready::False,
+            ready_message: String::new(),
+            internal_ips: Vec::new(),
+            taints: self.foreign_taints.iter().cloned().chain(self.told_taints()).collect(),
+            own_taints: None,
+            kubelet_version: "v1.34.1+k3s1".into(),
+        };
+        for label in &self.foreign_labels {
+            node.labels.insert(label.key.clone(), label.value.clone());
+            node.managers.entry(label.key.clone()).or_default().push(label.manager.clone());
+        }
+        node
+    }
+
+    /// Taints of K3s's configuration: given at registration, and never again.
+    fn told_taints(&self) -> Vec<String> {
+        let text = self.files.get(Path::new(CONFIG)).map(|file| file.text()).unwrap_or_default();
+        let told = text.lines().find_map(|line| line.strip_prefix("\"node-taint+\": "));
+        told.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+    }
+}

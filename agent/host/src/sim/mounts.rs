@@ -1,0 +1,170 @@
+//! Mounts in the simulation, and disks that come and go beneath them. What is mounted is a unit, whoever mounted it.
+
+use super::state::{Content, State};
+use super::systemd::{UNITS, setting};
+use bowline_ports::{ErrorKind, Mount, PortError};
+use std::path::{Path, PathBuf};
+use tokio::time::Instant;
+
+/// The name of a mount point's unit, as `systemd-escape --path` has it for the letters that are used here.
+pub(super) fn unit_of(at: &Path) -> String {
+    let text = at.display().to_string();
+    format!("{}.mount", text.trim_matches('/').replace('-', "\\x2d").replace('/', "-"))
+}
+
+/// The mount point of a unit.
+pub(super) fn place_of(unit: &str) -> Option<PathBuf> {
+    let path = unit.strip_suffix(".mount")?.replace('-', "/").replace("\\x2d", "-");
+    Some(Path::new("/").join(path))
+}
+
+impl State {
+    /// What mounts a unit's filesystem: whatever is there already is its.
+    pub(super) fn start_mount(&mut self, name: &str, text: &str) -> Result<(), PortError> {
+        let what = setting(text, "What").unwrap_or_default();
+        let at = PathBuf::from(setting(text, "Where").unwrap_or_default());
+        let uuid = what.strip_prefix("/dev/disk/by-uuid/");
+        let disk = self.disks.iter().find(|disk| match (&disk.content, uuid) {
+            (Content::Filesystem { uuid: there, .. }, Some(uuid)) => there == uuid,
+            _ => disk.device.path == Path::new(&what),
+        });
+        let Some(disk) = disk else {
+            return Err(PortError::new(ErrorKind::Timeout, format!("{what} did not appear")));
+        };
+        let cause = match &disk.content {
+            Content::Filesystem { name, .. } if Some(name) != setting(text, "Type").as_ref() => "wrong fs type",
+            Content::Filesystem { .. } if disk.extent > disk.device.id.size => {
+                "the device is smaller than its filesystem"
+            }
+            Content::Filesystem { .. } => "",
+            _ => "wrong fs type, bad superblock",
+        };
+        if !cause.is_empty() {
+            let text =
+                format!("{name} did not start: systemd says failed (exit-code): mount: {}: {cause}", at.display());
+            let hint = format!("look with: systemctl status {name}; journalctl -u {name}");
+            return Err(PortError::new(ErrorKind::Other, text).hint(hint));
+        }
+        if self.files.keys().any(|path| path.starts_with(&at)) {
+            self.violations.push(format!("a mount at {} hides files", at.display()));
+        }
+        let device = disk.device.path.clone();
+        self.mount(&device, &at);
+        Ok(())
+    }
+
+    pub(super) fn mount(&mut self, device: &Path, at: &Path) {
+        let Some(disk) = self.disks.iter_mut().find(|d| d.device.path == device) else { return };
+        disk.device.mounted_at.push(at.to_path_buf());
+        let fstype = match &mut disk.content {
+            Content::Filesystem { name, precious, .. } => {
+                *precious = true; // from now on somebody may store something
+                name.clone()
+            }
+            _ => "ext4".into(),
+        };
+        let mount = Mount {
+            target: at.to_path_buf(),
+            source: device.display().to_string(),
+            number: disk.device.number.clone(),
+            fstype,
+            root: "/".into(),
+            read_only: false,
+        };
+        self.came_up(mount);
+    }
+
+    /// Mounts a directory of something mounted at another place as well.
+    pub(super) fn bind(&mut self, from: &Path, at: &Path) {
+        let fits = |m: &&Mount| from.starts_with(&m.target);
+        let Some(mount) = self.mounts.iter().filter(fits).max_by_key(|m| m.target.components().count()).cloned() else {
+            return;
+        };
+        if let Some(disk) = self.disks.iter_mut().find(|d| d.device.number == mount.number) {
+            disk.device.mounted_at.push(at.to_path_buf());
+        }
+        let below = from.strip_prefix(&mount.target).unwrap_or(from);
+        self.came_up(Mount { target: at.to_path_buf(), root: mount.root.join(below), ..mount });
+    }
+
+    fn came_up(&mut self, mount: Mount) {
+        let unit = self.state_of(&unit_of(&mount.target));
+        (unit.active, unit.since, unit.failed) = (true, Instant::now(), None);
+        self.mounts.push(mount);
+    }
+
+    /// What is mounted on what is mounted there, the deepest last.
+    pub(super) fn beneath(&self, at: &Path) -> impl DoubleEndedIterator<Item = PathBuf> + use<> {
+        let mut all: Vec<_> =
+            self.mounts.iter().map(|m| &m.target).filter(|one| *one != at && one.starts_with(at)).cloned().collect();
+        all.sort();
+        all.into_iter()
+    }
+
+    /// Nothing is mounted there any more. systemd unmounts in two steps; a person's `umount` it sees as one.
+    pub(super) fn unmounted(&mut self, at: &Path, by_systemd: bool) {
+        self.mounts.retain(|mount| mount.target != at);
+        for disk in &mut self.disks {
+            disk.device.mounted_at.retain(|there| there != at);
+        }
+        let unit = self.state_of(&unit_of(at));
+        if std::mem::take(&mut unit.active) {
+            (unit.ended, unit.in_steps) = (Some(Instant::now()), by_systemd);
+        }
+    }
+
+    /// Takes a disk out: systemd stops what needs its mounts, then unmounts. What somebody uses stays in the kernel's table,
+    /// with nothing behind it.
+    pub(super) fn detach(&mut self, device: &Path) {
+        let Some(index) = self.disks.iter().position(|d| d.device.path == device) else { return };
+        let mut disk = self.disks.remove(index);
+        for at in std::mem::take(&mut disk.device.mounted_at) {
+            let gate = format!("RequiresMountsFor={}", at.display());
+            let gated = |(path, text): (&PathBuf, &String)| {
+                let folder = path.parent()?.strip_prefix(UNITS).ok()?.to_string_lossy().into_owned();
+                text.lines().any(|line| line == gate).then(|| folder.trim_end_matches(".d").to_owned())
+            };
+            for service in self.loaded.iter().filter_map(gated).collect::<Vec<_>>() {
+                self.stop(&service);
+            }
+            // Parents go after their children.
+            for one in self.beneath(&at).rev().chain([at.clone()]) {
+                if self.in_use.as_ref() == Some(&one) {
+                    break;
+                }
+                self.unmounted(&one, true);
+            }
+        }
+        self.away.push(disk);
+    }
+
+    /// Puts a disk back that was taken out, with what it holds, under this name. A name whose old disk is still mounted the
+    /// kernel does not give anew: then it is the next that is free.
+    pub(super) fn put_back(&mut self, home: &Path, name: &Path) {
+        let Some(index) = self.away.iter().position(|disk| disk.home == home) else { return };
+        let taken = |state: &Self, path: &Path| {
+            let number = number_of(path);
+            state.disks.iter().any(|disk| disk.device.path == path) || state.mounts.iter().any(|m| m.number == number)
+        };
+        let names = ('b'..='z').map(|letter| PathBuf::from(format!("/dev/sd{letter}")));
+        let Some(path) = std::iter::once(name.to_path_buf()).chain(names).find(|path| !taken(self, path)) else {
+            return;
+        };
+        let mut disk = self.away.remove(index);
+        (disk.device.number, disk.device.path) = (number_of(&path), path);
+        if let Content::Filesystem { uuid, .. } = &disk.content {
+            let unit = format!("dev-disk-by\\x2duuid-{}.device", uuid.replace('-', "\\x2d"));
+            self.came.insert(unit, Instant::now());
+        }
+        self.disks.push(disk);
+    }
+}
+
+/// `major:minor` of a disk, which the kernel makes from its name.
+pub(super) fn number_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    match name.strip_prefix("sd").map(str::as_bytes) {
+        Some([letter @ b'a'..=b'z']) => format!("8:{}", 16 * u32::from(letter - b'a')),
+        _ => format!("259:{}", name.bytes().fold(0, |sum: u32, byte| (sum * 31 + u32::from(byte)) % 1_000_003)),
+    }
+}
