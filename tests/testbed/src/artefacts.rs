@@ -51,7 +51,7 @@ pub fn k3s_stand_in(version: &str) -> Result<Artefact> {
     key.add(version.as_bytes());
     let script = checkout().join("tests/k3s/build.sh");
     let built = cache::get("k3s", key, |building| {
-        build(Command::new(&script).arg(building.join("k3s")).env("K3S_VERSION", version))
+        build(Command::new(&script).arg(building.join("k3s")).env("K3S_VERSION", version)).map(drop)
     })?;
     Ok(built.file("k3s"))
 }
@@ -62,9 +62,26 @@ pub fn k3s_conformance() -> Result<Artefact> {
     let built = cache::get("k3s-conformance", sources_key(&["tests/k3s"])?, |building| {
         let mut go = Command::new("go");
         go.args(["test", "-c", "-trimpath", "-o"]).arg(building.join("conformance")).arg("./conformance");
-        build(go.env("CGO_ENABLED", "0").current_dir(&folder))
+        build(go.env("CGO_ENABLED", "0").current_dir(&folder)).map(drop)
     })?;
     Ok(built.file("conformance"))
+}
+
+/// The contract suite of `agent/host`, as one program: the one that `make test` runs on the host too. What of it is not built
+/// is, by Cargo, which knows best what changed.
+pub fn host_contract() -> Result<Artefact> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What is chosen here decides how dependencies are built: with the choice of `tests/run` nothing is built twice.
+    cargo.args("test --quiet --locked --no-run --message-format=json --test contract --workspace".split(' '));
+    cargo.args(["--exclude", "bowline-booted", "--exclude", "bowline-testbed"]);
+    let said = build(&mut cargo)?;
+    let messages = said.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let made = |message: serde_json::Value| {
+        let ours = message["target"]["name"] == "contract";
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    };
+    let path = messages.filter_map(made).next_back().context("cargo built no program for the contract suite")?;
+    Ok(Artefact::outside(path))
 }
 
 /// Runs `tests`, unless they have passed with this very stand-in in these machines: as with all that is kept in the cache,
@@ -92,7 +109,7 @@ fn k3s_download(version: &str) -> Result<Artefact> {
          chmod 755 k3s{suffix} && mv k3s{suffix} binary"
     );
     let built = cache::get("k3s-real", key, |building| {
-        build(Command::new("sh").args(["-c", &script]).env("LC_ALL", "C").current_dir(building))
+        build(Command::new("sh").args(["-c", &script]).env("LC_ALL", "C").current_dir(building)).map(drop)
     })?;
     Ok(built.file("binary"))
 }
@@ -168,7 +185,7 @@ fn find_package(dir: &Path) -> Result<PathBuf> {
     names.into_iter().find(ours).with_context(|| format!("no bowline_*.deb in {}", dir.display()))
 }
 
-fn build(command: &mut Command) -> Result<()> {
+fn build(command: &mut Command) -> Result<run::Output> {
     if command.get_current_dir().is_none() {
         command.current_dir(checkout());
     }
@@ -183,7 +200,7 @@ fn build(command: &mut Command) -> Result<()> {
     if !said.success() {
         bail!("{}: {said}", run::describe(command));
     }
-    Ok(())
+    Ok(said)
 }
 
 /// A hash of names and contents of what git knows, or would, below these paths.

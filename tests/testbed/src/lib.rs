@@ -51,7 +51,7 @@ use std::io::Write;
 
 pub use apt::Repository;
 pub use artefacts::{
-    K3S_VERSION, checkout, diskus, k3s, k3s_conformance, k3s_stand_in, package, scanner, unless_passed,
+    K3S_VERSION, checkout, diskus, host_contract, k3s, k3s_conformance, k3s_stand_in, package, scanner, unless_passed,
 };
 pub use bed::{Bed, GATEWAY, case, case_of};
 pub use builder::MachineBuilder;

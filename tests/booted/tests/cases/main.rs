@@ -5,6 +5,7 @@ mod clouds;
 mod cluster;
 mod clusters;
 mod conformance;
+mod contract;
 mod crashes;
 mod doctor;
 mod downloads;
