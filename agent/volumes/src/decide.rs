@@ -45,6 +45,7 @@ pub(crate) fn volume(
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, facts, &item, plan);
+    retire(volume, seen, &item, plan);
     match &seen.released {
         Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
         Some(Err(broken)) => {
@@ -57,7 +58,6 @@ pub(crate) fn volume(
         }
         None => {}
     }
-    retire(volume, seen, &item, plan);
     let own = found.iter().find(|(one, _)| one.name == volume.name).map_or(&Found::None, |(_, own)| own);
     let device = match own {
         Found::One(device) => *device,

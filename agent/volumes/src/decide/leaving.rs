@@ -7,6 +7,10 @@ use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{ActiveState, Job, TendOrder, Work};
 use bowline_settings::Volume;
 use std::path::Path;
+use std::time::Duration;
+
+/// Who unmounts what Bowline did not mount tells nobody.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A volume that a person released: unmounted, and left alone as long as its disk is there.
 pub(crate) fn released(
@@ -35,6 +39,11 @@ pub(crate) fn released(
         let number = mount.map_or(&device.number, |mount| &mount.number);
         let action = retire(&volume.name, unit, &volume.mount, number, false);
         return plan.step(item, action, "it was released: its disk is to go to another machine");
+    }
+    if let Some(at) = device.mounted_at.first() {
+        let what = format!("{} to be unmounted from {}", device.path.display(), at.display());
+        plan.waits.push(Wait::new(item, what, "it was released, and is still mounted there").poll(AGAIN));
+        return;
     }
     plan.state(format!("released/{}", volume.name), "yes");
     let what = format!("{} to be detached, or `bowline volumes take {}`", device.path.display(), volume.name);
