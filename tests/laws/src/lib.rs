@@ -1,10 +1,18 @@
 //! What the laws share: generated machines and settings, and runs of the whole engine on the simulated host.
 
+mod faults;
+mod machines;
+
+pub use faults::{KINDS, faults};
+pub use machines::{agent_case, cases, cloud_case};
+
 use bowline_engine::{Engine, Outcome, Report};
-use bowline_host::sim::{SimHost, World, WorldCloud, WorldDisk};
+use bowline_host::sim::{SimHost, World, WorldDisk};
 use bowline_ports::Change;
 use bowline_settings::{Settings, SourceFile};
-use proptest::prelude::*;
+use proptest::prelude::ProptestConfig;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,14 +86,18 @@ pub async fn run_for(case: &Case, host: &SimHost, reports: &mut Vec<Report>, pat
     }
 }
 
+/// What is in them is of random bytes, or of the moment.
+const OWN: [&str; 3] = [bowline_join::files::MACHINE_KEY, bowline_join::files::PASSWORD, bowline_join::files::ENROLLED];
+
 /// Everything that a run leaves behind, on the Node too: files of this boot aside.
 pub fn end(host: &SimHost) -> Vec<String> {
-    let mut all: Vec<String> = host
-        .files()
-        .into_iter()
-        .filter(|(path, _)| !path.starts_with("/run"))
-        .map(|(path, text)| format!("{}: {text}", path.display()))
-        .collect();
+    let files = host.files().into_iter().filter(|(path, _)| !path.starts_with("/run"));
+    let own = |path: &Path| OWN.iter().any(|one| Path::new(one) == path);
+    let told = |(path, text): (PathBuf, String)| match own(&path) {
+        true => path.display().to_string(),
+        false => format!("{}: {text}", path.display()),
+    };
+    let mut all: Vec<String> = files.map(told).collect();
     for device in ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"] {
         all.push(format!("{device}: {:?}", host.content(device)));
     }
@@ -100,23 +112,12 @@ pub fn good_case() -> Case {
     let mut world = World::default();
     world.disks.push(WorldDisk::volume("/dev/sdb", "12345678"));
     world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
-    Case { world, settings: good_settings("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"", "blank-only") }
+    Case { world, settings: good_settings(machines::GOOD_DISK, "blank-only") }
 }
 
-/// The same machine at Hetzner, with a label that only the metadata service can tell.
-pub fn cloud_case() -> Case {
-    let Case { mut world, settings } = good_case();
-    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    world.cloud = Some(WorldCloud {
-        dmi: text(&[("sys_vendor", "Hetzner"), ("product_uuid", "5e1cd5a3-0b2f-4f0e-9d3c-1f4b7c6a8d90")]),
-        answers: text(&[
-            ("/hetzner/v1/metadata/instance-id", "42"),
-            ("/hetzner/v1/metadata/availability-zone", "fsn1-dc14"),
-            ("/hetzner/v1/metadata/private-networks", "[]"),
-        ]),
-        ..WorldCloud::default()
-    });
-    Case { world, settings: settings.replace("labels = { ", "labels = { zone = \"{zone}\", ") }
+/// Pairs as the world has them.
+fn text(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 fn good_settings(source: &str, format: &str) -> String {
@@ -150,63 +151,4 @@ pub fn number(variable: &str, otherwise: u32) -> u32 {
 /// The same case with settings that allow no formatting any more.
 pub fn forbidding(case: &Case) -> Case {
     Case { settings: case.settings.replace("blank-only", "never"), ..case.clone() }
-}
-
-/// Machines with good, foreign, missing, broken and ambiguous disks, networks and versions.
-pub fn cases() -> impl Strategy<Value = Case> {
-    let content = prop_oneof![
-        4 => Just("blank"),
-        2 => Just("ext4"),
-        1 => Just("xfs"),
-        1 => Just("raw"),
-        1 => Just("buried"),
-        1 => Just("gpt"),
-        1 => Just("half-made"),
-        1 => Just("unreadable"),
-        1 => Just("ambivalent"),
-    ];
-    let disk = (content, prop_oneof![3 => Just(false), 1 => Just(true)], any::<bool>());
-    let disks = proptest::collection::vec(disk, 0..3);
-    let source = prop_oneof![
-        Just("device = \"/dev/disk/by-id/scsi-0HC_Volume_1\""),
-        Just("serial = \"1\""),
-        Just("serial = \"same\""),
-        Just("match = { vendor = \"SIM\", max-size = \"30GiB\" }"),
-        Just("device = \"/dev/disk/by-id/scsi-0HC_Volume_9\"\nmatch = { serial = \"*\" }"),
-    ];
-    let format = prop_oneof![3 => Just("blank-only"), 1 => Just("never")];
-    let file = prop_oneof![
-        4 => Just(None),
-        1 => Just(Some("/var/lib/kafka/stray")),
-        1 => Just(Some("/etc/systemd/system/var-lib-kafka.mount")),
-    ];
-    let network = prop_oneof![4 => Just("eth1 10.0.1.10"), 1 => Just("eth1 192.168.0.9")];
-    let k3s = prop_oneof![5 => Just("fine"), 1 => Just("dies"), 1 => Just("unknown-version")];
-    (disks, source, format, file, network, k3s).prop_map(|(disks, source, format, file, network, k3s)| {
-        let mut world = World::default();
-        world.addresses[2] = network.into();
-        for (index, (content, mounted, same)) in disks.into_iter().enumerate() {
-            let path = ["/dev/sdb", "/dev/sdc", "/dev/sdd"][index];
-            let mut disk = WorldDisk::volume(path, &(index + 1).to_string());
-            disk.content = content.into();
-            disk.uuid = Some(format!("0000000{index}-0000-4000-8000-000000000000"));
-            if same {
-                disk.serial = Some("same".into());
-            }
-            if mounted && content == "ext4" {
-                disk.mounted_at = Some(format!("/mnt/foreign-{index}").into());
-            }
-            world.disks.push(disk);
-        }
-        if let Some(file) = file {
-            world.files.insert(file.into(), "somebody's".into());
-        }
-        world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
-        match k3s {
-            "dies" => world.k3s.dies_with = Some("no".into()),
-            "unknown-version" => world.k3s.releases.clear(),
-            _ => {}
-        }
-        Case { world, settings: good_settings(source, format) }
-    })
 }

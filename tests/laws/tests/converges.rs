@@ -35,7 +35,7 @@ fn converges_on_a_good_machine() {
 }
 
 proptest! {
-    #![proptest_config(law("converges", 256))]
+    #![proptest_config(law("converges", 128))]
 
     #[test]
     fn converges(case in cases()) {
@@ -45,7 +45,9 @@ proptest! {
             prop_assert_eq!(changes, 0, "a second run must change nothing");
         } else {
             // What fails is tried again, but never often: delays grow.
-            prop_assert!(changes <= 8, "{} changes in three minutes of standing still", changes);
+            // An agent whose K3s does not come up needs another token every three minutes, which takes ten.
+            let most = if case.settings.contains("ticket = ") { 8 + 10 } else { 8 };
+            prop_assert!(changes <= most, "{} changes in three minutes of standing still", changes);
         }
     }
 }

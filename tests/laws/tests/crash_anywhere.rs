@@ -4,8 +4,7 @@
 
 use bowline_engine::Outcome;
 use bowline_host::sim::{Fault, FaultMode, SimHost, WorldTrouble};
-use bowline_laws::{Case, cases, cloud_case, end, good_case, law, number, run_for, simulate};
-use bowline_ports::ErrorKind;
+use bowline_laws::{Case, KINDS, agent_case, cases, cloud_case, end, good_case, law, number, run_for, simulate};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -13,19 +12,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many calls, and so many generated machines, unless `$FAULT_CASES` says otherwise.
 const CASES: u32 = 256;
-
-/// Every kind, those too that no host gives at some call: what is decided must not hang on that.
-const KINDS: [ErrorKind; 9] = [
-    ErrorKind::NotFound,
-    ErrorKind::Denied,
-    ErrorKind::Busy,
-    ErrorKind::Timeout,
-    ErrorKind::NoSpace,
-    ErrorKind::Unreachable,
-    ErrorKind::Invalid,
-    ErrorKind::Changed,
-    ErrorKind::Other,
-];
 
 /// Where a run ends.
 #[derive(Debug, PartialEq)]
@@ -90,16 +76,26 @@ fn crash_anywhere_on_a_good_machine() {
 /// or is the last one of an agent.
 #[test]
 fn any_call_of_a_good_run_may_fail_or_be_the_last() {
-    let case = cloud_case();
-    let (wanted, changes, calls) = simulate(undisturbed(&case));
+    any_call(&cloud_case(), number("FAULT_CASES", CASES) as usize);
+}
+
+fn any_call(case: &Case, some: usize) {
+    let (wanted, changes, calls) = simulate(undisturbed(case));
+    assert_eq!(wanted.outcome, Some(Outcome::Converged));
     assert!(calls > 10 * changes, "{calls} calls, of which {changes} are changes");
-    let some = calls.min(number("FAULT_CASES", CASES) as usize);
+    let some = calls.min(some);
     for (turn, at) in (0..some).map(|turn| (turn, turn * calls / some)) {
         let kind = KINDS[turn % KINDS.len()];
         let mode = if turn / KINDS.len() % 3 == 2 { FaultMode::CrashBefore } else { FaultMode::FailBefore };
-        let (got, hit) = simulate(disturbed(&case, Fault::at_call(at, mode, kind), turn % 2 == 0, &wanted));
+        let (got, hit) = simulate(disturbed(case, Fault::at_call(at, mode, kind), turn % 2 == 0, &wanted));
         assert_eq!(got, wanted, "{mode:?} ({kind:?}) at call {at} (`{hit}`)");
     }
+}
+
+/// The same for an agent, which talks to its servers besides. (The hash of its password takes long: fewer calls.)
+#[test]
+fn any_call_of_an_agent_may_fail_or_be_the_last() {
+    any_call(&agent_case(), number("FAULT_CASES", CASES) as usize / 4);
 }
 
 /// A boot in the middle of the job is no reason to start K3s earlier: systemd starts what is enabled.

@@ -1,9 +1,13 @@
 //! Law `no_data_loss`: nothing destructive without a setting that allows it and facts that prove the target blank.
 
-use bowline_host::sim::{Content, Fault, FaultMode, SimHost};
-use bowline_laws::{Case, cases, forbidding, law, run, simulate};
+use bowline_host::sim::{Content, SimHost};
+use bowline_laws::{Case, cases, faults, forbidding, law, run_for, simulate};
 use proptest::prelude::*;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longer than the delay after any one failure.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What every disk holds; whether somebody may have stored something on a mounted one, or has found something, aside.
 fn contents(case: &Case, host: &SimHost) -> Vec<(PathBuf, Option<Content>)> {
@@ -21,23 +25,24 @@ proptest! {
 
     #[test]
     fn no_data_loss(
-        case in cases(), at in 0usize..16, crash in any::<bool>(), reboot in any::<bool>(), forbid in any::<bool>(),
+        case in cases(), fault in proptest::option::weighted(0.8, faults(0..16, 0..1000)), reboot in any::<bool>(),
+        forbid in any::<bool>(),
     ) {
         let host = SimHost::new(&case.world);
         let before = contents(&case, &host);
         let mut forbidden = Vec::new();
         simulate(async {
-            if crash {
-                host.arm(Fault::at_change(at, FaultMode::CrashDuring));
+            if let Some(fault) = fault {
+                host.arm(fault);
             }
-            if run(&case, &host, &mut Vec::new()).await.is_none() {
+            if run_for(&case, &host, &mut Vec::new(), PATIENCE).await.is_none() {
                 if reboot { host.reboot() } else { host.restart_agent() }
                 if forbid {
                     // Between the two runs the owner takes the permission to format back.
                     forbidden = contents(&case, &host);
-                    run(&forbidding(&case), &host, &mut Vec::new()).await;
+                    run_for(&forbidding(&case), &host, &mut Vec::new(), PATIENCE).await;
                 } else {
-                    run(&case, &host, &mut Vec::new()).await;
+                    run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
                 }
             }
         });
