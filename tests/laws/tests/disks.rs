@@ -1,130 +1,40 @@
 //! Law `no_data_loss`, for disks alone and thoroughly: machines with any disks, settings that name them in any way, and a
-//! history of runs, crashes, boots, changed settings, and disks that go and come. `DISK_HISTORIES=200000` tries more.
+//! history of runs, crashes, boots, changed settings, volumes that are released, taken back, moved and forgotten, and disks
+//! that grow, go, and come back by other names. `DISK_HISTORIES=200000` tries more.
 
-use bowline_host::sim::{Content, Fault, FaultMode, SimHost, World, WorldDisk};
+mod history;
+
+use bowline_host::sim::{Content, Disorder, SimHost, World, WorldDisk};
 use bowline_laws::{Case, law, number, run_for, simulate};
+use bowline_volumes::Released;
+use history::{Event, PATHS, PLACES, Wish, disk, event, in_force, link_of, settings, wish};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// So many histories, unless `$DISK_HISTORIES` says otherwise.
 const HISTORIES: u32 = 20_000;
 /// What waits is looked at again by the next run of the history.
 const PATIENCE: Duration = Duration::from_secs(2);
-const PATHS: [&str; 4] = ["/dev/sdb", "/dev/sdc", "/dev/sdd", "/dev/sde"];
 
-/// How a volume names its disk, and what may be done to it.
-#[derive(Debug, Clone)]
-struct Wish {
-    source: String,
-    filesystem: &'static str,
-    format: &'static str,
+/// A machine in the midst of its history.
+struct Story {
+    host: SimHost,
+    case: Case,
+    disks: Vec<WorldDisk>,
+    wishes: Vec<Option<Wish>>,
+    /// Begun by Bowline, and cut off.
+    ours: BTreeSet<PathBuf>,
+    /// Where something was mounted that Bowline did not mount.
+    by_hand: BTreeSet<PathBuf>,
+    used: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
-enum Event {
-    /// The agent runs, and something happens at a change that it makes.
-    Run(Option<(usize, FaultMode)>),
-    Reboot,
-    /// A disk is pulled out.
-    Pull(usize),
-    /// It is put back as it was.
-    PutBack(usize),
-    /// It comes back from another machine, where somebody has stored something on it.
-    Used(usize),
-    /// The settings of a volume become those of another wish.
-    Wish(usize, Wish),
-}
+type Contents = BTreeMap<PathBuf, (Content, Option<Disorder>)>;
 
-fn disk() -> impl Strategy<Value = WorldDisk> {
-    let content = prop_oneof![
-        5 => Just("blank"),
-        1 => Just("buried"),
-        1 => Just("raw"),
-        1 => Just("half-made"),
-        1 => prop_oneof![Just("ext4"), Just("xfs"), Just("btrfs"), Just("vfat")],
-        1 => prop_oneof![Just("gpt"), Just("unreadable"), Just("ambivalent")],
-    ];
-    let serial = prop_oneof![6 => Just("own"), 1 => Just("same"), 1 => Just("")];
-    // udev's links were seen at the wrong disk.
-    let link = prop_oneof![8 => Just(None), 1 => (0usize..4).prop_map(Some)];
-    (content, serial, link, any::<bool>()).prop_map(|(content, serial, link, large)| {
-        let mut disk = WorldDisk::volume("", serial);
-        disk.content = content.into();
-        disk.size = if large { 40 << 30 } else { 20 << 30 };
-        disk.links = link.map(|of| link_of(of).into()).into_iter().collect();
-        disk
-    })
-}
-
-fn link_of(disk: usize) -> String {
-    format!("/dev/disk/by-id/scsi-0HC_Volume_1000{disk}")
-}
-
-fn wish() -> impl Strategy<Value = Wish> {
-    let source = prop_oneof![
-        3 => (0usize..4).prop_map(|disk| format!("device = \"{}\"", link_of(disk))),
-        2 => (0usize..4).prop_map(|disk| format!("serial = \"1000{disk}\"")),
-        1 => Just("serial = \"same\"".to_owned()),
-        1 => Just("match = { vendor = \"SIM\" }".to_owned()),
-        1 => Just("match = { max-size = \"30GiB\" }".to_owned()),
-    ];
-    let filesystem = prop_oneof![3 => Just("ext4"), 1 => Just("xfs"), 1 => Just("btrfs")];
-    let format = prop_oneof![4 => Just("blank-only"), 1 => Just("never")];
-    (source, filesystem, format).prop_map(|(source, filesystem, format)| Wish { source, filesystem, format })
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let mode = prop_oneof![
-        Just(FaultMode::FailBefore),
-        Just(FaultMode::FailAfter),
-        Just(FaultMode::CrashBefore),
-        Just(FaultMode::CrashDuring),
-        Just(FaultMode::CrashAfter),
-    ];
-    prop_oneof![
-        6 => proptest::option::weighted(0.7, (0usize..12, mode)).prop_map(Event::Run),
-        1 => Just(Event::Reboot),
-        1 => (0usize..4).prop_map(Event::Pull),
-        1 => (0usize..4).prop_map(Event::PutBack),
-        1 => (0usize..4).prop_map(Event::Used),
-        1 => (0usize..2, wish()).prop_map(|(volume, wish)| Event::Wish(volume, wish)),
-    ]
-}
-
-fn settings(wishes: &[Wish]) -> String {
-    let volume = |(number, Wish { source, filesystem, format }): (usize, &Wish)| {
-        format!(
-            "[[volume]]\nname = \"v{number}\"\nmount = \"/mnt/v{number}\"\ngate = false\n{source}\n\
-             filesystem = \"{filesystem}\"\nformat = \"{format}\"\n"
-        )
-    };
-    // Two of the same name are refused before anything is looked at.
-    let first = |(number, wish): &(usize, &Wish)| wishes[..*number].iter().all(|other| other.source != wish.source);
-    wishes.iter().enumerate().filter(first).map(volume).collect()
-}
-
-/// What each disk holds, of those that are attached: the same bytes count as the same, found or not, in use or not.
-fn contents(disks: &[WorldDisk], host: &SimHost) -> BTreeMap<String, Content> {
-    let known = |content| match content {
-        Content::Filesystem { name, uuid, .. } => Content::Filesystem { name, uuid, precious: true },
-        Content::Buried => Content::Raw,
-        other => other,
-    };
-    let all = disks.iter().filter_map(|disk| Some((disk.path.display().to_string(), known(host.content(&disk.path)?))));
-    all.collect()
-}
-
-proptest! {
-    #![proptest_config(law("disks", number("DISK_HISTORIES", HISTORIES)))]
-
-    #[test]
-    fn no_byte_of_a_disk_that_is_not_blank_changes(
-        disks in proptest::collection::vec(disk(), 1..4),
-        wishes in proptest::collection::vec(wish(), 1..3),
-        history in proptest::collection::vec(event(), 1..6),
-    ) {
-        let mut disks = disks;
+impl Story {
+    fn new(mut disks: Vec<WorldDisk>, wishes: Vec<Option<Wish>>) -> Self {
         for (number, disk) in disks.iter_mut().enumerate() {
             disk.path = PATHS[number].into();
             disk.uuid = Some(format!("0000000{number}-0000-4000-8000-000000000000"));
@@ -140,51 +50,183 @@ proptest! {
         let mut world = World::default();
         world.disks.extend(disks.iter().cloned());
         let host = SimHost::new(&world);
-        let mut case = Case { world, settings: settings(&wishes) };
-        let mut wishes = wishes;
-        let mut last = contents(&disks, &host);
-        // Begun by Bowline, and cut off.
-        let mut ours: Vec<String> = Vec::new();
+        let case = Case { world, settings: settings(&wishes) };
+        let (ours, by_hand, used) = Default::default();
+        Self { host, case, disks, wishes, ours, by_hand, used }
+    }
+
+    /// The same bytes count as the same, found or not, in use or not.
+    fn contents(&self) -> Contents {
+        let known = |content| match content {
+            Content::Filesystem { name, uuid, .. } => Content::Filesystem { name, uuid, precious: true },
+            Content::Buried => Content::Raw,
+            other => other,
+        };
+        self.host.contents().into_iter().map(|(home, content, disorder)| (home, (known(content), disorder))).collect()
+    }
+
+    fn happen(&mut self, event: Event) {
+        let host = self.host.clone();
+        match event {
+            Event::Run(fault) => simulate(async {
+                if let Some(fault) = fault {
+                    host.arm(fault);
+                }
+                let done = run_for(&self.case, &host, &mut Vec::new(), PATIENCE).await;
+                // What is armed still is not for the next run.
+                host.restart_agent();
+                done
+            })
+            .map_or((), drop),
+            Event::Reboot => {
+                host.reboot();
+                self.by_hand.clear();
+            }
+            Event::Pull(disk) => self.pull(disk),
+            Event::PutBack(disk, name) => host.put_back_as(PATHS[disk], PATHS[name]),
+            Event::Used(disk, name) => {
+                // What somebody writes onto what is half made can not be told from it, whoever does it.
+                if let Some(like) = self.disks.get(disk).filter(|disk| !self.ours.contains(&disk.path)) {
+                    let like = WorldDisk { content: "raw".into(), ..like.clone() };
+                    self.pull(disk);
+                    host.overwrite(PATHS[disk], &like);
+                    host.put_back_as(PATHS[disk], PATHS[name]);
+                }
+            }
+            Event::Wish(volume, wish) => {
+                if let Some(old) = self.wishes.get_mut(volume) {
+                    *old = wish;
+                }
+                self.case.settings = settings(&self.wishes);
+            }
+            Event::Release(volume) => self.release(volume),
+            Event::Take(volume) => host.delete(Released::path_of(&format!("v{volume}"))),
+            Event::Use(place) => {
+                let place = PathBuf::from(PLACES[place]);
+                self.used = host.mounted().contains(&place).then_some(place);
+                host.use_mount(self.used.as_deref());
+            }
+            Event::LetGo => {
+                self.used = None;
+                host.use_mount(None);
+            }
+            Event::Bind(place) => {
+                let (from, at) = (Path::new(PLACES[place]), Path::new("/var/lib/kubelet/pods").join(place.to_string()));
+                if host.mounted().iter().any(|mount| mount == from) && !host.mounted().contains(&at) {
+                    host.bind(from.join("data"), at);
+                }
+            }
+            Event::MountByHand(disk, place) => {
+                let filesystem = matches!(host.contents().get(disk), Some((_, Content::Filesystem { .. }, _)));
+                if let Some(device) = host.device(PATHS[disk]).filter(|one| filesystem && one.mounted_at.is_empty())
+                    && !host.mounted().iter().any(|mount| mount == Path::new(PLACES[place]))
+                {
+                    host.mount(&device.path, PLACES[place]);
+                    self.by_hand.insert(PLACES[place].into());
+                }
+            }
+            Event::Resize(disk, size) => {
+                if let Some(device) = host.device(PATHS[disk]) {
+                    host.resize(&device.path, size);
+                }
+            }
+        }
+    }
+
+    fn pull(&self, disk: usize) {
+        if let Some(device) = self.host.device(PATHS[disk]) {
+            self.host.detach(&device.path);
+        }
+    }
+
+    /// As the command does: what is not mounted is not released.
+    fn release(&self, volume: usize) {
+        let Some(Some(wish)) = self.wishes.get(volume) else { return };
+        let place = Path::new(PLACES[wish.place]);
+        let mounted =
+            |disk: &WorldDisk| self.host.device(&disk.path).filter(|d| d.mounted_at.iter().any(|at| at == place));
+        if let Some(device) = self.disks.iter().find_map(mounted) {
+            let record = Released { disk: device.id, since: 1_800_000_000, cordoned: false };
+            let text = serde_json::to_string(&record).unwrap_or_default();
+            self.host.put_secret(Released::path_of(&format!("v{volume}")), &text);
+        }
+    }
+
+    /// What a run may have changed on a disk, and nothing else.
+    fn permits(&self, home: &Path, before: &(Content, Option<Disorder>), now: &(Content, Option<Disorder>)) -> bool {
+        let format = self.case.settings.contains("blank-only");
+        let made = before.0 == Content::Blank || self.ours.contains(home);
+        // A repair loses nothing, and is done where the settings say so; what has to be decided is left as it is.
+        let repaired = before.1 == Some(Disorder::Light) && now.1.is_none() && self.case.settings.contains("\"safe\"");
+        (before.0 == now.0 || format && made) && (before.1 == now.1 || repaired)
+    }
+
+    /// Nothing is mounted by Bowline where no volume of the settings belongs, or one that was released.
+    fn strays(&self) -> Vec<PathBuf> {
+        let released = |volume: usize| self.host.text(Released::path_of(&format!("v{volume}"))).is_some();
+        let wanted = |place: &Path| {
+            let mut all = in_force(&self.wishes);
+            all.any(|(volume, wish)| Path::new(PLACES[wish.place]) == place && !released(volume))
+        };
+        let mounted = self.host.mounted();
+        // In the way is who uses it, and what is mounted on it.
+        let stays = |place: &PathBuf| {
+            let uses = |at: &PathBuf| at.starts_with(place);
+            self.by_hand.contains(place)
+                || self.used.as_ref().is_some_and(uses)
+                || mounted.iter().any(|at| at != place && uses(at))
+        };
+        let places = mounted.iter().filter(|at| PLACES.iter().any(|place| Path::new(place) == *at));
+        places.filter(|place| !wanted(place) && !stays(place)).cloned().collect()
+    }
+}
+
+/// Whether a volume that names its disk by number has another one mounted, while that one is there.
+fn misplaced(story: &Story, before: &[PathBuf]) -> Vec<String> {
+    let attached: Vec<_> = story.disks.iter().filter_map(|disk| story.host.device(&disk.path)).collect();
+    let serial = |number: usize| Some(format!("1000{number}"));
+    let wrong = |wish: &Wish| {
+        let (number, place) = (wish.number()?, PathBuf::from(PLACES[wish.place]));
+        let right = attached.iter().any(|one| one.id.serial == serial(number));
+        let there = attached.iter().find(|one| one.mounted_at.contains(&place))?;
+        let new = !before.contains(&place) && !story.by_hand.contains(&place);
+        (right && new && there.id.serial != serial(number)).then(|| format!("{there:?} at {}", place.display()))
+    };
+    in_force(&story.wishes).filter_map(|(_, wish)| wrong(wish)).collect()
+}
+
+proptest! {
+    #![proptest_config(law("disks", number("DISK_HISTORIES", HISTORIES)))]
+
+    #[test]
+    fn no_byte_of_a_disk_that_is_not_blank_changes(
+        disks in proptest::collection::vec(disk(), 1..4),
+        wishes in proptest::collection::vec(proptest::option::weighted(0.9, wish()), 1..3),
+        history in proptest::collection::vec(event(), 1..8),
+    ) {
+        let mut story = Story::new(disks, wishes);
+        let mut last = story.contents();
         for event in history {
-            let ran = matches!(event, Event::Run(_));
-            match event {
-                Event::Run(fault) => simulate(async {
-                    if let Some((at, mode)) = fault {
-                        host.arm(Fault::at_change(at, mode));
-                    }
-                    if run_for(&case, &host, &mut Vec::new(), PATIENCE).await.is_none() {
-                        host.restart_agent();
-                    }
-                }),
-                Event::Reboot => host.reboot(),
-                Event::Pull(disk) => host.detach(PATHS[disk]),
-                Event::PutBack(disk) => host.put_back(PATHS[disk]),
-                Event::Used(disk) => {
-                    // What somebody writes onto what is half made can not be told from it, whoever does it.
-                    if let Some(disk) = disks.get(disk).filter(|disk| !ours.contains(&disk.path.display().to_string())) {
-                        host.detach(&disk.path);
-                        host.attach(&WorldDisk { content: "raw".into(), ..disk.clone() });
-                    }
-                }
-                Event::Wish(volume, wish) => {
-                    if let Some(old) = wishes.get_mut(volume) {
-                        *old = wish;
-                    }
-                    case.settings = settings(&wishes);
+            let (ran, whole) = (matches!(event, Event::Run(_)), matches!(event, Event::Run(None)));
+            let mounted = story.host.mounted();
+            story.happen(event);
+            prop_assert!(story.host.violations().is_empty(), "{:?}", story.host.violations());
+            let now = story.contents();
+            for (home, content) in &now {
+                let Some(before) = last.get(home).filter(|before| *before != content) else { continue };
+                prop_assert!(!ran || story.permits(home, before, content), "{home:?} held {before:?}, and now {content:?}");
+                match content.0 {
+                    Content::HalfMade if ran => drop(story.ours.insert(home.clone())),
+                    _ => drop(story.ours.remove(home)),
                 }
             }
-            prop_assert!(host.violations().is_empty(), "{:?}", host.violations());
-            let now = contents(&disks, &host);
-            for (path, content) in &now {
-                let Some(before) = last.get(path).filter(|before| *before != content) else { continue };
-                let may = case.settings.contains("blank-only") && (*before == Content::Blank || ours.contains(path));
-                prop_assert!(!ran || may, "{path} held {before:?}, and now {content:?}");
-                match content {
-                    Content::HalfMade if ran => ours.push(path.clone()),
-                    _ => ours.retain(|one| one != path),
-                }
+            last = now;
+            if whole {
+                prop_assert_eq!(story.strays(), Vec::<PathBuf>::new(), "mounted, and not to be");
             }
-            last.extend(now);
+            if ran {
+                prop_assert_eq!(misplaced(&story, &mounted), Vec::<String>::new(), "the wrong disk is mounted");
+            }
         }
     }
 }

@@ -24,7 +24,8 @@ impl State {
         let what = setting(text, "What").unwrap_or_default();
         let at = PathBuf::from(setting(text, "Where").unwrap_or_default());
         let uuid = what.strip_prefix("/dev/disk/by-uuid/");
-        let disk = self.disks.iter().find(|disk| match (&disk.content, uuid) {
+        // Of several with one UUID, udev's link leads to the one that came last.
+        let disk = self.disks.iter().rfind(|disk| match (&disk.content, uuid) {
             (Content::Filesystem { uuid: there, .. }, Some(uuid)) => there == uuid,
             _ => disk.device.path == Path::new(&what),
         });
