@@ -118,6 +118,9 @@ impl Story {
             Event::Cloud { says } => self.host.change_cloud(|cloud| {
                 cloud.get_or_insert_default().answers.extend(says.clone());
             }),
+            Event::Servers { answers } => {
+                answers.iter().for_each(|(server, answers)| self.host.answers(server, answers.clone()));
+            }
             Event::CloudGone => self.host.change_cloud(|cloud| *cloud = None),
             Event::Put { path, text } => self.host.put(path, text),
             Event::Bring { path, text } => self.host.put_secret(path, text),

@@ -1,6 +1,6 @@
 //! What a scenario's file says.
 
-use bowline_host::sim::{World, WorldDisk};
+use bowline_host::sim::{World, WorldAnswer, WorldDisk};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ pub enum Event {
     },
     /// A disk that was taken out is back.
     PutBack {
-        /// Its node.
+        /// The node that it had first.
         disk: PathBuf,
     },
     /// A directory of something mounted is mounted at another place as well.
@@ -90,6 +90,11 @@ pub enum Event {
     },
     /// The cloud's metadata service is gone.
     CloudGone,
+    /// Servers of the cluster answer otherwise from now on.
+    Servers {
+        /// What, by `host:port`.
+        answers: BTreeMap<String, Vec<WorldAnswer>>,
+    },
     /// Somebody writes a file.
     Put {
         /// Where.
@@ -162,6 +167,10 @@ impl Event {
             Self::Address { gives } => format!("an address comes: {gives}"),
             Self::Cloud { .. } => "the cloud's metadata change".into(),
             Self::CloudGone => "the cloud's metadata service is gone".into(),
+            Self::Servers { answers } => {
+                let names: Vec<_> = answers.keys().map(String::as_str).collect();
+                format!("{} answers otherwise", names.join(", "))
+            }
             Self::Put { path, .. } => format!("somebody writes {}", path.display()),
             Self::Bring { path, .. } => format!("somebody brings {}, for root alone", path.display()),
             Self::Edit { path, old, new } => format!("somebody changes “{old}” to “{new}” in {}", path.display()),
