@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const NAME: &str = "worker-0";
+/// A name that no rule takes.
+const STRANGER: &str = "stranger-0";
+/// The key of another cluster.
+const WRONG_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 const RULES: &str = "[enroll]\ngrace = \"40s\"\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\n\
      role = \"agent\"\nfrom = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
 /// The Lease has to stand still, and the cluster to give the Node up, before a machine that is silent counts as gone.
@@ -27,6 +31,31 @@ fn k3s(machine: &Machine) -> Result<String> {
     Ok(machine.run("systemctl is-active k3s-agent")?.stdout.trim().to_string())
 }
 
+/// Who was refused stands in `bowline nodes`, and each grant and refusal in the journal, by ids that never change.
+fn is_told(server: &Machine) -> Result<()> {
+    server.wait_for("the refusals in `bowline nodes`", Duration::from_secs(75), || {
+        let told = server.ok("bowline nodes")?;
+        let (refused, unproven) = told.split_once("without a ticket that fits:").unwrap_or((told.as_str(), ""));
+        let line = |name: &str, code: &str| refused.lines().any(|line| line.starts_with(name) && line.ends_with(code));
+        let named = line(NAME, "node-is-alive") && line(STRANGER, "outside-rules");
+        Ok(named && unproven.contains("10.0.1.30") && unproven.contains(NAME))
+    })?;
+    for (id, name, words) in [
+        ("6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b01", NAME, "/v1/enroll: agent worker-0 from 10.0.1.30: granted"),
+        (
+            "6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b02",
+            NAME,
+            "/v1/enroll: agent worker-0 from 10.0.1.31: node-is-alive: the node",
+        ),
+        ("6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b02", STRANGER, "/v1/enroll: agent stranger-0 from 10.0.1.30: outside-rules: "),
+        ("6a1d3f0c5e0b4b6f9a4c1f7f2d8e9b03", NAME, "refused: somebody at 10.0.1.30 has no ticket for agent worker-0"),
+    ] {
+        let lines = server.ok(&format!("journalctl --no-pager -o cat -u bowline MESSAGE_ID={id} NODE={name}"))?;
+        ensure!(lines.lines().any(|line| line.starts_with(words)), "{id}: {words:?} is not in:\n{lines}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Result<()> {
     case_of(Cast::cluster(1, 2).patient(), "names", |bed| {
@@ -36,13 +65,19 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         let old = in_place(&server, &first, NAME, is_worker)?;
         let runs = pid(&first, "k3s-agent")?;
 
-        // A pod with the host's network has stolen the ticket, and asks from the node's own address.
-        let stolen = first.within(|| {
-            let thief = Joiner::new(NAME, "10.0.1.30".parse()?, SocketAddr::new(ADDRESS.parse()?, 7470), KEY)?;
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(thief.once())
-        })?;
-        let EnrollAnswer::Refused(refusal) = stolen else { bail!("a stolen ticket is let in") };
-        ensure!(refusal.code == Code::NodeIsAlive, "{}: {}", refusal.code, refusal.message);
+        // A pod with the host's network has stolen the ticket, and asks from the node's own address; also under a name that
+        // no rule takes, and with a ticket of another cluster.
+        let asks = |name: &str, key: &str| {
+            first.within(|| {
+                let thief = Joiner::new(name, "10.0.1.30".parse()?, SocketAddr::new(ADDRESS.parse()?, 7470), key)?;
+                tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(thief.once())
+            })
+        };
+        for (name, code) in [(NAME, Code::NodeIsAlive), (STRANGER, Code::OutsideRules)] {
+            let EnrollAnswer::Refused(refusal) = asks(name, KEY)? else { bail!("{name} is let in") };
+            ensure!(refusal.code == code, "{name}: {}: {}", refusal.code, refusal.message);
+        }
+        ensure!(asks(NAME, WRONG_KEY).is_err(), "a ticket of another cluster is answered with a proof");
 
         // Another machine with the same name and ticket, while the first lives.
         let second = with_k3s_as(bed, &releases, "twin", "10.0.1.31", None)?;
@@ -52,15 +87,28 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         std::thread::sleep(Duration::from_secs(10));
         tells(&second, &["the node worker-0 may be alive"])?;
         ensure!(k3s(&second)? != "active", "it runs");
+        is_told(&server)?;
+        // Also while its kubelet says that its network is broken.
+        let config = "/var/lib/rancher/k3s/agent/etc/cni/net.d/10-flannel.conflist";
+        first.ok(&format!("mv {config} /root/"))?;
+        server.wait_for("the kubelet to miss its network", GONE, || {
+            let conditions = node(&server, NAME)?.map(|node| node["status"]["conditions"].clone()).unwrap_or_default();
+            let mut all = conditions.as_array().into_iter().flatten();
+            Ok(all.any(|condition| condition["type"] == "Ready" && condition["status"] == "False"))
+        })?;
+        std::thread::sleep(Duration::from_secs(5));
+        tells(&second, &["the node worker-0 may be alive"])?;
+        first.ok(&format!("mv /root/10-flannel.conflist {config}"))?;
         let kept = in_place(&server, &first, NAME, is_worker)?;
         ensure!(uid(&kept) == uid(&old) && pid(&first, "k3s-agent")? != runs, "the Node is another one");
-        let refused = server.ok("bowline nodes")?;
-        ensure!(refused.contains("node-is-alive"), "who was refused is told:\n{refused}");
         let events = server.ok(&format!("k3s kubectl get events -A --field-selector involvedObject.name={NAME}"))?;
         ensure!(events.contains("Refused") && events.contains("may be alive"), "{events}");
 
         // The first is cut off for long enough: the other one is let in.
         first.cut_link()?;
+        std::thread::sleep(Duration::from_secs(20));
+        tells(&second, &["the node worker-0 may be alive: its Lease has to stand still"])?;
+        ensure!(node(&server, NAME)?.is_some_and(|node| uid(&node) == uid(&old)), "it is only cut off for a moment");
         second.wait_for("the second machine to be let in", GONE, || {
             Ok(node(&server, NAME)?.is_some_and(|node| uid(&node) != uid(&old)))
         })?;
