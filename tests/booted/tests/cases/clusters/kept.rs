@@ -2,12 +2,15 @@
 
 use anyhow::{Result, ensure};
 use bowline_booted::hetzner::ticket;
+use bowline_booted::joiners::Joiner;
 use bowline_booted::kube::node;
 use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server, server_settings};
 use bowline_booted::told::{no_longer_tells, tells, tells_within};
 use bowline_booted::{ADDRESS, FIRST_BOOT, KEY, NODE, clock, configure, releases, with_k3s_as};
+use bowline_enroll::wire::EnrollAnswer;
 use bowline_testbed::{Cast, Machine, case_of, say};
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const NAME: &str = "kafka-0";
@@ -77,17 +80,35 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
         becomes(&server, "what the changed rule grants", |node| label(node, ROLE) == Some("broker"))?;
         ensure!(agent.ok("stat -c %Y /etc/bowline/config.d/10-node.toml")? == before);
 
-        // Another manager takes one over: it stays theirs, is told, and holds nothing back. What is only taken away
-        // comes back.
+        // Another manager takes a label and a taint over: they stay theirs, are told, and hold nothing back. What is only
+        // taken away comes back. Taints are one list: another one in it is nobody's business here.
+        configure(&agent, &settings(&old_ticket, &format!("\"{COLOUR}\" = \"green\""), "\"team=c:NoSchedule\""))?;
+        becomes(&server, "the taint", |node| taints(node) == ["team=c:NoSchedule"])?;
+        let taint = "k3s kubectl taint --field-manager=rival --overwrite node";
+        server.ok(&format!("{taint} {NAME} team=theirs:NoSchedule rival=yes:PreferNoSchedule"))?;
         let kubectl = "k3s kubectl label --field-manager=rival --overwrite node";
         server.ok(&format!("{kubectl} {NAME} {COLOUR}=red"))?;
         server.ok(&format!("k3s kubectl label node {NAME} {ROLE}-"))?;
         becomes(&server, "the role to be back", |node| label(node, ROLE) == Some("broker"))?;
         tells_within(&agent, NEXT_LOOK, &["have node-restriction.kubernetes.io/colour=green", "is kept by rival"])?;
+        tells_within(
+            &agent,
+            NEXT_LOOK,
+            &["have team=c:NoSchedule", "team=theirs:NoSchedule is kept by somebody else"],
+        )?;
         ensure!(node(&server, NAME)?.is_some_and(|node| label(&node, COLOUR) == Some("red")), "it was fought over");
+        let both = ["team=theirs:NoSchedule", "rival=yes:PreferNoSchedule"];
+        let there = node(&server, NAME)?.map(|node| taints(&node)).unwrap_or_default();
+        ensure!(there.len() == 2 && both.iter().all(|one| there.iter().any(|t| t == one)), "fought over: {there:?}");
         server.ok(&format!("k3s kubectl label --field-manager=rival node {NAME} {COLOUR}-"))?;
+        server.ok(&format!("{taint} {NAME} team:NoSchedule-"))?;
         becomes(&server, "the label to be Bowline's again", |node| label(node, COLOUR) == Some("green"))?;
+        becomes(&server, "the taint to be Bowline's again, beside the other one", |node| {
+            let there = taints(node);
+            there.len() == 2 && ["team=c:NoSchedule", both[1]].iter().all(|one| there.iter().any(|t| t == one))
+        })?;
         no_longer_tells(&agent, "is kept by rival")?;
+        no_longer_tells(&agent, "is kept by somebody else")?;
         say("labels and taints follow");
 
         // The cluster key is changed: first both count, then the new one alone. No restart is needed.
@@ -115,7 +136,7 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
             &["the clock of this machine to be right: it is 36", "days ahead of that of the servers"],
         )?;
         tells_within(&agent, FIRST_BOOT, &["a right clock (it is 36", "K3s is not started without"])?;
-        only_its_own_name(&agent)?;
+        only_its_own_name(&server, &agent)?;
         clock::set_right(&agent)?;
         in_place(&server, &agent, NAME, |node| label(node, COLOUR) == Some("purple"))?;
         Ok(())
@@ -123,8 +144,15 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
 }
 
 /// K3s binds a bootstrap token to no name. That of this machine, which lives for three minutes, is good for none that
-/// is a Node, since Bowline has stored passwords for those.
-fn only_its_own_name(agent: &Machine) -> Result<()> {
+/// is a Node or was let in, since Bowline has stored passwords for those.
+fn only_its_own_name(server: &Machine, agent: &Machine) -> Result<()> {
+    const CLAIMED: &str = "kafka-9";
+    let answer = server.within(|| {
+        let joiner = Joiner::new(CLAIMED, ADDRESS.parse()?, SocketAddr::new(ADDRESS.parse()?, 7470), NEW_KEY)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(joiner.once())
+    })?;
+    ensure!(matches!(answer, EnrollAnswer::Granted(_)), "{CLAIMED} is not let in");
+    ensure!(node(server, CLAIMED)?.is_none(), "it has no Node");
     let ask = |name: &str| {
         agent.ok(&format!(
             "token=$(sed 's/^K10[^:]*:://' /etc/rancher/k3s/bowline-token); id=${{token%%.*}}; \
@@ -135,8 +163,9 @@ fn only_its_own_name(agent: &Machine) -> Result<()> {
              https://{ADDRESS}:6443/v1-k3s/client-kubelet.crt"
         ))
     };
-    let (own, other) = (ask(NAME)?, ask(NODE)?);
+    let (own, other, claimed) = (ask(NAME)?, ask(NODE)?, ask(CLAIMED)?);
     ensure!(own == "200", "its own name: {own}");
     ensure!(other == "403", "the name of another Node: {other}");
+    ensure!(claimed == "403", "the name of a machine that was let in and is no Node yet: {claimed}");
     Ok(())
 }
