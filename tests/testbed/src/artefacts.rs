@@ -136,7 +136,7 @@ pub fn diskus() -> Result<Artefact> {
     let built = cache::get("diskus", key, |building| {
         let mut install = Command::new("cargo");
         install.args(["install", "diskus", "--version", version, "--locked", "--root"]).arg(building);
-        build(&mut install)
+        build(&mut install).map(drop)
     })?;
     Ok(built.file("bin/diskus"))
 }
