@@ -146,7 +146,9 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         bowline_testbed::say(&format!("left after {:?}", leaves.elapsed()));
         ensure!(said.success() && said.stdout.contains("has left its cluster"), "{said}");
         assert!(kafka(&server)?.is_none(), "its Node is gone");
-        ensure!(!server.ok("bowline nodes")?.contains(KAFKA), "its name is free");
+        let held: serde_json::Value = serde_json::from_str(&server.ok("bowline nodes --json")?)?;
+        let holds = held["nodes"].as_array().into_iter().flatten().any(|one| one["name"] == KAFKA);
+        ensure!(!holds && held["nodes"].is_array(), "its name is free: {held}");
         assert_eq!(agent.run("systemctl is-active k3s-agent")?.stdout.trim(), "inactive");
         agent.reboot()?;
         agent.wait_for("it to know that it has left", FIRST_BOOT, || {
