@@ -90,6 +90,8 @@ fn reading_commands_hold_no_change() {
         for (number, line) in file.lines().filter(|_| !writes) {
             let named = line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "Change");
             assert!(!named, "{}:{number}: {line}", file.path);
+            // A range's beginning takes no argument; what starts something does.
+            let line = line.replace(".start()", "");
             for way in [".converge(", ".start(", ".turn("] {
                 assert!(!line.contains(way), "{}:{number}: {line}", file.path);
             }

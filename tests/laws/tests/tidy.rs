@@ -151,29 +151,3 @@ fn laws_have_tests() {
         assert!(text.contains("secrets_stay_in_files"));
     }
 }
-
-/// The README has the shipped document without its reasons and without the mirror.
-#[test]
-fn the_document_of_the_readme_is_the_shipped_one() {
-    let shipped = read("packaging/cloud-init/bowline.yaml");
-    let (mut wanted, mut mirror) = (Vec::new(), false);
-    for line in shipped.lines() {
-        let text = line.trim();
-        mirror |= text == "# [mirror";
-        let remark = text.is_empty() || (text.starts_with('#') && text != "#cloud-config");
-        if !mirror && !remark {
-            wanted.push(line);
-        }
-        mirror &= text != "# mirror]";
-    }
-    assert!(wanted.len() > 30, "{wanted:?}");
-    let readme = read("README.md");
-    for text in [&shipped, &readme] {
-        assert!(
-            text.contains("by six spaces"),
-            "a key of several lines pasted without indentation is no YAML any more"
-        );
-    }
-    let block = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(block.lines().collect::<Vec<_>>(), wanted);
-}

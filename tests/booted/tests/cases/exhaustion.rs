@@ -44,7 +44,7 @@ fn what_fills_disks_is_measured_and_foretold() -> Result<()> {
         let told = machine.journal("bowline")?;
         assert!(told.contains("/mnt/data is expected to be full"), "{told}");
         let left = value(&machine, "bowline_filesystem_full_seconds", "mountpoint=\"/mnt/data\"")?;
-        assert!((300.0..14_400.0).contains(&left), "{left} seconds");
+        assert!((30.0..14_400.0).contains(&left), "{left} seconds");
         let text = machine.ok("bowline usage")?;
         assert!(text.contains("/mnt/data") && text.contains("full in "), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -94,11 +94,10 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         machine.wait_for("samples", SOON, || Ok(machine.run(&format!("test -s {SAMPLES}"))?.success()))?;
 
         // To the last byte and the last inode.
-        machine.run("head -c 1G /dev/zero > /var/lib/bowline/filler; mkdir /mnt/data/many; head -c 1G /dev/zero > /mnt/data/filler")?;
+        machine.run("mkdir /mnt/data/many && cd /mnt/data/many && seq 100000 | xargs touch 2>/dev/null")?;
         for place in ["/var/lib/bowline", "/mnt/data"] {
-            machine.run(&format!("dd if=/dev/zero of={place}/rest bs=1k"))?;
+            machine.run(&format!("head -c 1G /dev/zero > {place}/filler; dd if=/dev/zero of={place}/filler oflag=append conv=notrunc bs=1k"))?;
         }
-        machine.run("cd /mnt/data/many && seq 100000 | xargs touch 2>/dev/null")?;
         for place in ["/var/lib/bowline", "/mnt/data"] {
             let free = machine.ok(&format!("df --output=avail {place} | tail -n 1"))?;
             assert_eq!(free.trim(), "0", "{place}");
@@ -117,8 +116,7 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         assert_ne!(bowline_booted::pid(&machine, "bowline")?, pid);
         let said = machine.journal("bowline")?;
         assert!(!said.contains("how filesystems filled is not known"), "{said}");
-        machine
-            .ok("rm -r /var/lib/bowline/filler /var/lib/bowline/rest /mnt/data/many /mnt/data/filler /mnt/data/rest")?;
+        machine.ok("rm -rf /var/lib/bowline/filler /mnt/data/many /mnt/data/filler")?;
         until_ready(&machine, "data")?;
         assert_eq!(machine.run("bowline plan --exit-code")?.code, 0);
         Ok(())
