@@ -1,10 +1,11 @@
 //! Volumes that go: released by a person, or not in the settings any more. Nothing on their disks is touched.
 
 use crate::facts::{Facts, Orphan, VolumeFacts};
+use crate::find::{Found, find};
 use crate::units::{mount_unit_name, written_by_bowline};
 use crate::{Action, Released};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{ActiveState, Job, TendOrder, Work};
+use bowline_ports::{ActiveState, BlockDevice, Job, TendOrder, Work};
 use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(crate) fn released(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
-    let Some(device) = facts.devices.iter().find(|device| device.id == released.disk) else {
+    let Some(device) = disk(volume, seen, released, facts) else {
         let action = Action::TakeBack { volume: volume.name.clone() };
         return plan.step(item, action, "its disk is gone, as it was meant to; the next one is taken in");
     };
@@ -48,6 +49,20 @@ pub(crate) fn released(
     plan.state(format!("released/{}", volume.name), "yes");
     let what = format!("{} to be detached, or `bowline volumes take {}`", device.path.display(), volume.name);
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
+}
+
+/// The released disk. Without serials several may be alike: it is the one that is mounted as the volume, or else the one that the
+/// settings name.
+fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
+    let alike = || facts.devices.iter().filter(|device| device.id == released.disk);
+    let mounted = |device: &&BlockDevice| {
+        facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
+    };
+    let named = match find(volume, seen.number.as_deref(), &facts.devices) {
+        Found::One(device) => alike().find(|one| one.number == device.number),
+        Found::None | Found::Several(_) => None,
+    };
+    alike().find(mounted).or(named).or_else(|| alike().next())
 }
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as
