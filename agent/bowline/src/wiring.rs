@@ -1,6 +1,6 @@
 //! The only list of the capabilities: from settings to what the engine runs.
 
-use bowline_cluster::{Cluster, service};
+use bowline_cluster::{BINARY, Cluster, service};
 use bowline_engine::{Boxed, boxed};
 use bowline_enroll::rules::is_reserved;
 use bowline_guard::Guard;
@@ -11,6 +11,7 @@ use bowline_labels::{Labels, Taints};
 use bowline_node::Node;
 use bowline_persistent::Persistent;
 use bowline_ports::{k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use bowline_reclaim::Reclaim;
 use bowline_settings::{Role, Settings};
 use bowline_volumes::Volumes;
 
@@ -85,6 +86,13 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
         }
         all.push(boxed(Labels { labels: own, taints, name: settings.node.name.clone(), kubeconfig }));
     }
+    all.push(boxed(Reclaim {
+        wanted: settings.reclaim.clone(),
+        reserve: settings.pressure.reserve,
+        volumes: settings.volumes.iter().map(|volume| (volume.name.clone(), volume.mount.clone())).collect(),
+        name: settings.node.name.clone(),
+        k3s: settings.cluster.as_ref().map(|_| BINARY.into()),
+    }));
     all
 }
 

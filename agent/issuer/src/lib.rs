@@ -40,7 +40,7 @@ use refusals::Noted;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-pub use sweep::Rest;
+pub use sweep::{Members, Rest};
 use tokens::Tokens;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -142,6 +142,7 @@ pub struct Issuer<O> {
     unnoted: Notify,
     tokens: Mutex<Tokens>,
     minted: Notify,
+    members: Mutex<Option<Members>>,
 }
 
 /// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
@@ -180,6 +181,7 @@ impl<O: Objects> Issuer<O> {
             unnoted: Notify::new(),
             tokens: Mutex::default(),
             minted: Notify::new(),
+            members: Mutex::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
 use crate::read::{self, JOIN_LEASE, LEASES, each, is_claim, own_path};
 use crate::{Issuer, LOOKS, policy, volumes};
 use bowline_enroll::claim::{Claim, MANAGED_BY};
-use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Token};
+use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Ready, Token};
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::persistent::Found;
 use bowline_enroll::{NodeName, Role, sweep};
@@ -22,10 +22,19 @@ use tokio::time::Instant;
 pub enum Rest {
     /// In a moment: this server has the turn to join, and is no healthy member yet; other servers wait for their turn.
     Moment,
-    /// Soon: a machine that was let in is no Node yet, or one is silent that is to be removed.
+    /// Soon: a machine that was let in is no Node yet, or not Ready, or one is silent that is to be removed.
     Soon,
     /// After long: all who were let in are Nodes, and well.
     Long,
+}
+
+/// How many nodes the cluster is to have, and how many of them it has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// Names that somebody holds.
+    pub expected: usize,
+    /// Those of them that are no Node, or one that is not Ready.
+    pub missing: usize,
 }
 
 /// All names, in as many reads as there are kinds of objects (of large clusters a few more).
@@ -61,6 +70,13 @@ impl Overview {
         }
     }
 
+    fn members(&self) -> Members {
+        let held = || self.claims.values().filter(|claim| claim.value.revoked.is_none());
+        let well = |name: &NodeName| self.nodes.get(name.as_str()).is_some_and(|node| node.value.ready == Ready::True);
+        let missing = held().filter(|claim| !well(&claim.value.name)).count();
+        Members { expected: held().count(), missing }
+    }
+
     /// Whoever has a claim, or a token or a persistent volume that outlived it.
     fn names(&self) -> BTreeSet<NodeName> {
         let volumes = self.persistent.volumes.iter().filter_map(|volume| volume.value.node.as_ref());
@@ -77,6 +93,8 @@ impl<O: Objects> Issuer<O> {
     pub async fn sweep(&self, key: &PublicKey, unix: u64) -> Result<Rest, PortError> {
         let own = &self.own.name;
         let overview = self.overview(unix).await?;
+        let members = overview.members();
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
         let facts = overview.facts(own);
         let turn = sweep::turn(own, &facts);
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
@@ -84,7 +102,8 @@ impl<O: Objects> Issuer<O> {
             self.act(&act).await?;
         }
         let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
-        let mut rest = Rest::Long;
+        // Whoever is missing may be back at any time.
+        let mut rest = if members.missing > 0 { Rest::Soon } else { Rest::Long };
         let mut first = Ok(());
         // None of the two holds up the other: a server that joins is waiting for its exemption.
         let policy = self.policy(&overview).await;
@@ -106,6 +125,11 @@ impl<O: Objects> Issuer<O> {
         }
         let forgotten = self.forget_refusals(&overview.refusals, unix).await;
         first.and(policy).and(forgotten).map(|()| if joins { Rest::Moment } else { rest })
+    }
+
+    /// Who is of the cluster, as the last sweep saw it; `None` before the first.
+    pub fn members(&self) -> Option<Members> {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks after the policy of `only-claimed`.

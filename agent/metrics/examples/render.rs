@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         counters: Some(&counters),
         enrolments: None,
         exhaustion: None,
+        clock_offset: None,
     };
     let mut times: Vec<u128> = Vec::new();
     let mut series = 0;

@@ -1,7 +1,9 @@
 //! What an issuer counts: requests and connections. Lives as long as the daemon, also while the doors are closed.
 
 use crate::counters;
+use crate::exposition::Exposition;
 use prometheus::{IntCounterVec, Opts, Registry};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The counters of an issuer, with a registry of their own. Clones count into the same ones.
 #[derive(Debug, Clone)]
@@ -9,6 +11,8 @@ pub struct Enrolments {
     registry: Registry,
     requests: IntCounterVec,
     connections: IntCounterVec,
+    /// Nodes that the cluster is to have, and those of them that it has not; `None` before they were counted.
+    members: Arc<Mutex<Option<(usize, usize)>>>,
 }
 
 impl Enrolments {
@@ -31,6 +35,7 @@ impl Enrolments {
                 Opts::new("bowline_enroll_connections_total", "Connections to the issuer that ended, by how they did."),
                 &["end"],
             )?,
+            members: Arc::default(),
         };
         counters.registry.register(Box::new(counters.requests.clone()))?;
         counters.registry.register(Box::new(counters.connections.clone()))?;
@@ -51,6 +56,19 @@ impl Enrolments {
     /// A connection ended.
     pub fn ended(&self, end: &'static str) {
         self.connections.with_label_values(&[end]).inc();
+    }
+
+    /// The nodes were counted.
+    pub fn members(&self, expected: usize, missing: usize) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Some((expected, missing));
+    }
+
+    pub(crate) fn members_into(&self, out: &mut Exposition) {
+        let Some((expected, missing)) = *self.members.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+        let help = "Nodes that the cluster is to have: names that somebody holds.";
+        out.gauge("nodes_expected", help, expected);
+        let help = "Nodes that the cluster is to have and that are not there, or not Ready; seen within half an hour.";
+        out.gauge("nodes_missing", help, missing);
     }
 
     pub(crate) fn render(&self, text: &mut String) {

@@ -32,6 +32,8 @@ pub struct Sample<'a> {
     pub enrolments: Option<&'a Enrolments>,
     /// How disks fill, and by what; `None` in a command that looks once.
     pub exhaustion: Option<&'a Exhaustion>,
+    /// How far the clock is off, in seconds, by those who keep it; positive: it is behind. Left out where nobody says it.
+    pub clock_offset: Option<f64>,
 }
 
 /// A mount and how full it is.
@@ -162,6 +164,7 @@ impl Sample<'_> {
         state::capabilities(&mut out, self);
         state::node(&mut out, self);
         state::volumes(&mut out, self);
+        state::room(&mut out, self);
         filesystem::families(&mut out, self.filesystems);
         if let Some(exhaustion) = self.exhaustion {
             exhaustion::families(&mut out, self.filesystems, exhaustion);
@@ -174,6 +177,7 @@ impl Sample<'_> {
             counters.render(out.text());
         }
         if let Some(enrolments) = self.enrolments {
+            enrolments.members_into(&mut out);
             enrolments.render(out.text());
         }
         out.into_text()

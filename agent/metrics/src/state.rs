@@ -67,6 +67,10 @@ pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
     let is = |key: &str, values: &[&str]| conditions.get(key).is_some_and(|v| values.contains(&v.as_str()));
     out.gauge("node_address_known", "1 when the node's address is known.", conditions.contains_key("address"));
     out.gauge("node_clock_synchronised", "1 when the clock is synchronised.", is("clock", &["ok"]));
+    if let Some(offset) = sample.clock_offset {
+        let help = "Seconds that the clock is off, by those who keep it; positive: it is behind.";
+        out.gauge("clock_offset_seconds", help, offset);
+    }
     out.gauge("node_default_route", "1 when there is a default route.", is("default-route", &["ok"]));
     out.gauge("k3s_installed", "1 when K3s is installed as the settings say.", is("k3s", &["installed", "active"]));
     out.gauge("k3s_active", "1 when K3s runs.", is("k3s", &["active"]));
@@ -97,6 +101,23 @@ pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
     let mut family = out.family("volume_gated", Kind::Gauge, help);
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(format!("gate/{name}"), "set"));
+    }
+}
+
+/// Room that was freed, and room that is kept.
+pub(crate) fn room(out: &mut Exposition, sample: &Sample<'_>) {
+    let conditions = &sample.report.conditions;
+    let number = |text: &String| text.parse::<u64>().unwrap_or(0);
+    let help = "Bytes that are kept for when the disk of the system is about to be full; 0 without a reserve.";
+    out.gauge("reserve_bytes", help, conditions.get("reserve").map_or(0, number));
+    let help = "1 while there should be a reserve and is none: it was given up, or there is no room for it.";
+    out.gauge("reserve_missing", help, conditions.get("reserve").is_some_and(|held| held == "missing"));
+    let help = "Bytes that were freed, by what they were; only of what was freed.";
+    let mut family = out.family("reclaimed_bytes_total", Kind::Counter, help);
+    for (key, bytes) in conditions {
+        if let Some(what) = key.strip_prefix("reclaimed/") {
+            family.series(&labels(&[("what", what)]), number(bytes));
+        }
     }
 }
 

@@ -78,6 +78,8 @@ fn degraded() -> Report {
             ("default-route", "ok"),
             ("gate/data", "set"),
             ("k3s", "installed"),
+            ("reclaimed/journal", "123456789"),
+            ("reserve", "268435456"),
             ("volume/data", "ready"),
         ]
         .map(|(k, v)| (k.to_string(), v.to_string()))
@@ -151,6 +153,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
     counters.reloaded(false);
     let requests = [("enroll", "granted"), ("enroll", "not-let-in"), ("leave", "left")];
     let enrolments = Enrolments::new(requests, &["answered", "full"]).unwrap();
+    enrolments.members(5, 1);
     enrolments.answered("enroll", "granted");
     enrolments.ended("full");
     let volumes = ["data".to_string(), "scratch".to_string()];
@@ -172,6 +175,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
         counters: Some(&counters),
         enrolments: Some(&enrolments),
         exhaustion: Some(&exhaustion()),
+        clock_offset: Some(-0.0021),
     })
 }
 
@@ -307,6 +311,7 @@ fn a_command_has_no_counters_and_no_process() {
         counters: None,
         enrolments: None,
         exhaustion: None,
+        clock_offset: None,
     };
     let series = parse(&sample.render());
     assert_eq!(value(&series, "bowline_build_info", &[("arch", "arm64"), ("version", "0.1.0")]), Some(1.0));

@@ -17,6 +17,7 @@ mod kubernetes;
 mod machine;
 mod metadata;
 mod objects;
+mod reclaim;
 mod survey;
 mod tend;
 mod unit;
@@ -32,6 +33,7 @@ pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
+pub use reclaim::{RECLAIMED, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
 pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory,
 };
@@ -159,6 +161,12 @@ pub trait Change: Inspect {
     fn tend<'a>(&'a self, order: &'a TendOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Downloads and verifies a file as a unit of PID 1; or follows the one that runs already.
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Frees something, as a unit of PID 1; or follows the one that runs already. What came of it is in the order's record, also
+    /// when it fails.
+    fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, progress: &'a Progress) -> Fut<'a, ()>;
+    /// Makes a file that takes all of this room on its filesystem, in the place of one that is there, readable by root alone.
+    /// Refused as `Other` where the filesystem can not promise room.
+    fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()>;
     /// Server-side apply of a Node's labels as field manager `bowline`, without force: keys that we owned and
     /// that are not in `labels` are removed.
     fn apply_labels<'a>(

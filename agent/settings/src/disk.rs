@@ -87,6 +87,11 @@ impl Transport {
 pub struct Size(u64);
 
 impl Size {
+    /// A size in bytes that is known to be one.
+    pub(crate) const fn of(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// So many bytes.
     pub const fn bytes(self) -> u64 {
         self.0
@@ -100,7 +105,7 @@ impl FromStr for Size {
         let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(*unit)?, *bytes)));
         let bytes = unit.and_then(|(count, bytes)| number::<u64>(count.trim_end())?.checked_mul(bytes));
         bytes.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
-            Complaint::new(format!("{} is no size of a disk: expected \"90GiB\", \"150GB\" or \"2TB\"", quote(text)))
+            Complaint::new(format!("{} is no size: expected \"90GiB\", \"150GB\" or \"2TB\"", quote(text)))
         })
     }
 }

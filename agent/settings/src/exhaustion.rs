@@ -12,9 +12,10 @@ use crate::duration::Span;
 use crate::model::is_normal;
 use crate::net::number;
 use crate::reader::{Reader, Section};
+use crate::reclaim::Reserve;
 use crate::tree::{Item, Kind};
 
-pub(crate) const PRESSURE_KEYS: [&str; 3] = ["warn", "critical", "min-history"];
+pub(crate) const PRESSURE_KEYS: [&str; 4] = ["warn", "critical", "min-history", "reserve"];
 pub(crate) const USAGE_KEYS: [&str; 2] = ["every", "cpu-share"];
 pub(crate) const DIRECTORY_KEYS: [&str; 2] = ["path", "depth"];
 
@@ -33,6 +34,8 @@ pub struct Pressure {
     pub critical: Span,
     /// Nothing is foretold of a filesystem that was watched for less.
     pub min_history: Span,
+    /// What is given up when the disk of the system is about to be full.
+    pub reserve: Reserve,
 }
 
 impl Default for Pressure {
@@ -41,6 +44,7 @@ impl Default for Pressure {
             warn: Span::from_secs(24 * 3600),
             critical: Span::from_secs(4 * 3600),
             min_history: Span::from_secs(1800),
+            reserve: Reserve::Auto,
         }
     }
 }
@@ -69,6 +73,11 @@ impl Percent {
     /// The number, 1 to 100.
     pub const fn number(self) -> u8 {
         self.0
+    }
+
+    /// A share that is known to be one.
+    pub(crate) const fn of(number: u8) -> Self {
+        Self(number)
     }
 
     /// So many hundredths; `None` where that is none of 1 to 100.
@@ -111,11 +120,12 @@ pub struct Measured {
 pub(crate) fn pressure<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Pressure {
     let defaults = Pressure::default();
     let Some(section) = reader.section(root, "pressure") else { return defaults };
-    reader.known(&section, &PRESSURE_KEYS, &["reserve"]);
+    reader.known(&section, &PRESSURE_KEYS, &[]);
     let read = Pressure {
         warn: reader.parsed(&section, "warn").unwrap_or(defaults.warn),
         critical: reader.parsed(&section, "critical").unwrap_or(defaults.critical),
         min_history: reader.parsed(&section, "min-history").unwrap_or(defaults.min_history),
+        reserve: reader.parsed(&section, "reserve").unwrap_or(defaults.reserve),
     };
     let item = section.get("critical").or_else(|| section.get("warn"));
     if let Some(item) = item.filter(|_| reader.whole && read.critical >= read.warn) {

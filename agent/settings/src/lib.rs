@@ -32,6 +32,7 @@ mod origins;
 mod pattern;
 mod persistent;
 mod reader;
+mod reclaim;
 mod secret;
 mod shield;
 mod source;
@@ -64,6 +65,7 @@ pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
 pub use crate::pattern::Pattern;
 pub use crate::persistent::{ClaimName, PersistentVolume, STORAGE_CLASS, is_object_name, object_name, persistent_path};
+pub use crate::reclaim::{LogPattern, Reclaim, Reclaimable, Reclaimed, Reserve};
 pub use crate::secret::{HIDDEN, Secret};
 pub use crate::taint::{Effect, STARTUP_TAINT, Taint};
 
@@ -159,7 +161,7 @@ fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de:
 /// Reads one tree. What can not be used is noted and left at its default.
 fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let root = Section { path: String::new(), at: Spot::new(0, 0..0), table: tree };
-    let later = ["reclaim", "registry", "secret", "manifest", "upgrade", "notify", "host"];
+    let later = ["registry", "secret", "manifest", "upgrade", "notify", "host"];
     reader.known(&root, &SECTIONS, &later);
     let (cluster, managed) = match cluster::read(reader, &root) {
         Some(cluster::Kubernetes::Own(cluster)) => (Some(*cluster), None),
@@ -170,6 +172,7 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let enroll = together::check(reader, &root, cluster.as_ref(), enroll);
     together::labels_need_k3s(reader, &root, managed.is_some());
     together::persistent_volumes(reader, &root, root.get("cluster").is_some() && managed.is_none());
+    let reclaim = reclaim::read(reader, &root, managed.is_some());
     Settings {
         cluster,
         managed,
@@ -180,6 +183,7 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
         pressure: exhaustion::pressure(reader, &root),
         usage: exhaustion::usage(reader, &root),
         directories: exhaustion::directories(reader, &root),
+        reclaim,
         log: metrics::read_log(reader, &root),
     }
 }

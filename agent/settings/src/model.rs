@@ -16,6 +16,7 @@ use crate::k3s::{ConfigValue, Mirror, Sha256};
 use crate::metrics::{Log, Metrics};
 use crate::net::Cidr;
 use crate::persistent::PersistentVolume;
+use crate::reclaim::Reclaim;
 use crate::taint::Taint;
 
 /// All settings of one node.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub usage: Usage,
     /// `[[directory]]`, in the order of their first mention: what is measured besides the distribution's own.
     pub directories: Vec<Measured>,
+    /// `[reclaim]`: what is freed where a filesystem fills. Empty: nothing.
+    pub reclaim: Reclaim,
     /// `[log]`: how much is logged.
     pub log: Log,
 }

@@ -37,8 +37,8 @@ pub struct Origin {
 pub struct Origins(Vec<Origin>);
 
 /// What settings are made of, in the order in which it is shown.
-pub(crate) const SECTIONS: [&str; 9] =
-    ["cluster", "node", "volume", "enroll", "metrics", "pressure", "usage", "directory", "log"];
+pub(crate) const SECTIONS: [&str; 10] =
+    ["cluster", "node", "volume", "enroll", "metrics", "pressure", "usage", "directory", "reclaim", "log"];
 
 impl Origins {
     /// All of them.

@@ -60,6 +60,8 @@ fn home(key: &str) -> Option<&'static str> {
         Some("[usage]")
     } else if crate::exhaustion::DIRECTORY_KEYS.contains(&key) {
         Some("a [[directory]]")
+    } else if crate::reclaim::KEYS.contains(&key) {
+        Some("[reclaim]")
     } else if crate::options::is_option(key.trim_end_matches('+')) {
         Some("[cluster.config]")
     } else {

@@ -50,6 +50,8 @@ fn the_reference_has_every_key() {
         ("enroll", &crate::enroll::KEYS),
         ("metrics", &crate::metrics::KEYS),
         ("pressure", &crate::exhaustion::PRESSURE_KEYS),
+        ("reclaim.rotated-logs", &crate::reclaim::ROTATED_KEYS),
+        ("reclaim.journal", &crate::reclaim::JOURNAL_KEYS),
         ("usage", &crate::exhaustion::USAGE_KEYS),
         ("directory.\"/var/lib/data\"", &crate::exhaustion::DIRECTORY_KEYS),
         ("log", &["level"]),

@@ -8,7 +8,7 @@ mod sources;
 use sources::{code, crates, dependencies, read, root};
 
 /// Crates that only compute. `host` and `bowline` are the others.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "ports",
     "engine",
     "settings",
@@ -23,6 +23,7 @@ const PURE: [&str; 14] = [
     "persistent",
     "metrics",
     "pressure",
+    "reclaim",
 ];
 
 /// Crates that only compute, or that give time (`tokio`) and words (`tracing`) to the engine.

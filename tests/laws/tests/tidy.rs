@@ -7,7 +7,7 @@ mod sources;
 use sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
-const ONE_WAY: [(&str, &[&str]); 17] = [
+const ONE_WAY: [(&str, &[&str]); 18] = [
     ("ports", &[]),
     ("settings", &[]),
     ("usage", &[]),
@@ -24,6 +24,7 @@ const ONE_WAY: [(&str, &[&str]); 17] = [
     ("labels", &["engine", "enroll", "ports", "settings"]),
     ("metrics", &["engine", "ports"]),
     ("persistent", &["engine", "enroll", "ports", "settings"]),
+    ("reclaim", &["engine", "ports", "settings"]),
     (
         "bowline",
         &[
@@ -40,6 +41,7 @@ const ONE_WAY: [(&str, &[&str]); 17] = [
             "persistent",
             "ports",
             "pressure",
+            "reclaim",
             "settings",
             "usage",
             "volumes",

@@ -33,6 +33,7 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         counters: None,
         enrolments: None,
         exhaustion: None,
+        clock_offset: None,
     };
     output::print_as_is(&sample.render());
     ExitCode::SUCCESS

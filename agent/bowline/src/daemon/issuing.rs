@@ -337,7 +337,11 @@ async fn tokens(desk: Arc<Desk>) {
 async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
     loop {
-        let rest = match desk.issuer.sweep(&key, desk.unix().await).await {
+        let swept = desk.issuer.sweep(&key, desk.unix().await).await;
+        if let Some(members) = desk.issuer.members() {
+            desk.enrolments.members(members.expected, members.missing);
+        }
+        let rest = match swept {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,
             Ok(Rest::Moment) => MOMENT,

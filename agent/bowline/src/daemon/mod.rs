@@ -4,6 +4,7 @@
 //! due. Nothing it is in the middle of depends on it: mounting and long work are units of PID 1.
 
 mod alive;
+mod clock;
 mod evicting;
 mod issuing;
 mod listen;
@@ -102,6 +103,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         listeners: Listeners::default(),
         sampler: Sampler::default(),
         watching: Watching::default(),
+        offset: clock::Offset::default(),
         measuring: Measuring::default(),
         measures: None,
         issuing: issuing::Issuing::new(enrolments),
@@ -125,6 +127,7 @@ struct Daemon {
     listeners: Listeners,
     sampler: Sampler,
     watching: Watching,
+    offset: clock::Offset,
     measuring: Measuring,
     /// Who measures directories, by the settings in force.
     measures: Option<JoinHandle<()>>,
@@ -152,6 +155,7 @@ impl Daemon {
         let _watchdog = tokio::spawn(alive.clone().tell_systemd(self.surfaces.systemd.clone()));
         self.watching.rules(&self.settings.pressure);
         let _watches = self.watching.begin(Arc::clone(&self.host), self.sampler.clone());
+        let _asks_for_the_time = self.offset.begin(Arc::clone(&self.machine));
         let mut pressure = self.watching.changes();
         self.measure();
         let mut ready = false;
@@ -277,6 +281,7 @@ impl Daemon {
             k3s: wiring::k3s(&self.settings),
             sampler: self.sampler.clone(),
             watching: self.watching.clone(),
+            offset: self.offset.clone(),
             measuring: self.measuring.clone(),
             status_page: self.settings.metrics.status_page,
         };

@@ -1,5 +1,6 @@
 //! The pages: what a scrape reads, put together when it comes.
 
+use super::clock::Offset;
 use super::measuring::Measuring;
 use super::phases::Phases;
 use super::picture::{exhaustion, view};
@@ -35,6 +36,7 @@ pub(crate) struct Pages {
     pub(crate) k3s: Option<&'static str>,
     pub(crate) sampler: Sampler,
     pub(crate) watching: Watching,
+    pub(crate) offset: Offset,
     pub(crate) measuring: Measuring,
     pub(crate) status_page: StatusPage,
 }
@@ -101,6 +103,7 @@ impl Pages {
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),
             exhaustion: Some(&exhaustion),
+            clock_offset: self.offset.last(),
         };
         bowline_metrics::metrics(&sample, accept)
     }

@@ -3,8 +3,8 @@
 use super::blocking::{DURABLE, blocking};
 use super::{RealHost, door, files, units};
 use bowline_ports::{
-    Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Objects, Progress, Proofs, TaintChange, TendOrder,
-    Write,
+    Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Objects, Progress, Proofs, ReclaimOrder,
+    TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,6 +88,16 @@ impl Change for RealHost {
 
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()> {
         Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        Box::pin(self.jobs.run(&self.bus, order, progress))
+    }
+
+    fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
+        let owned = path.to_path_buf();
+        let what = format!("making {}", path.display());
+        Box::pin(blocking(what, DURABLE, move || files::reserve(&owned, bytes)))
     }
 
     fn apply_labels<'a>(

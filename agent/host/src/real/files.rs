@@ -92,6 +92,29 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.bowline-tmp"))
 }
 
+/// Makes a file that takes this much room, in the place of one that is there.
+pub(crate) fn reserve(path: &Path, bytes: u64) -> Result<(), PortError> {
+    let failed = |error: std::io::Error| {
+        let failed = PortError::io(format_args!("keeping room with {}", path.display()), &error);
+        match error.raw_os_error() {
+            Some(nix::libc::EOPNOTSUPP) => failed.hint("this filesystem promises no room: pressure.reserve = \"off\""),
+            _ => failed,
+        }
+    };
+    let temporary = temporary(path);
+    // What stands in the way, half-made before a crash included, takes the room that this one needs.
+    remove(&temporary)?;
+    remove(path)?;
+    let made = fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let length = nix::libc::off_t::try_from(bytes).unwrap_or(nix::libc::off_t::MAX);
+    let allocated = nix::fcntl::fallocate(&made, nix::fcntl::FallocateFlags::empty(), 0, length);
+    let kept = allocated.map_err(Into::into).and_then(|()| made.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if kept.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    kept.map_err(failed)
+}
+
 /// Writes a file atomically and durably; after an error the old content stands.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PortError> {
     let what = || format!("writing {}", path.display());

@@ -5,6 +5,7 @@ pub(crate) mod desk;
 pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;
+mod reclaim;
 mod survey;
 mod tend;
 
@@ -13,8 +14,8 @@ pub use fetch::{Url, Web, find_digest, redirected};
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{
-    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, SurveyOrder,
-    TendOrder,
+    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, ReclaimOrder,
+    SurveyOrder, TendOrder,
 };
 use desk::{Desk, Outcome};
 use serde::Serialize;
@@ -357,7 +358,8 @@ pub fn fetch(order: &Path) -> Result<(), PortError> {
 }
 
 /// The hidden subcommands that carry out an order.
-pub const VERBS: [&str; 5] = [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB, SurveyOrder::VERB];
+pub const VERBS: [&str; 6] =
+    [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB, SurveyOrder::VERB, ReclaimOrder::VERB];
 
 /// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
 pub fn run_internal(arguments: &[OsString]) -> ExitCode {
@@ -367,6 +369,7 @@ pub fn run_internal(arguments: &[OsString]) -> ExitCode {
         [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
         [verb, order] if verb == TendOrder::VERB => carry_out::<TendOrder>(Path::new(order)),
         [verb, order] if verb == SurveyOrder::VERB => carry_out::<SurveyOrder>(Path::new(order)),
+        [verb, order] if verb == ReclaimOrder::VERB => carry_out::<ReclaimOrder>(Path::new(order)),
         _ => Err(PortError::new(ErrorKind::Invalid, format!("internal: one of {VERBS:?}, and an order file"))),
     };
     match result {

@@ -113,6 +113,11 @@ impl RealHost {
         self.jobs.found::<SurveyOrder>(SurveyOrder::JOB)?.ok_or_else(none)
     }
 
+    /// How far the clock is off, in seconds; positive: it is behind. `None` where nobody who keeps it says so.
+    pub async fn clock_offset(&self) -> Option<f64> {
+        clock::offset(&self.bus).await
+    }
+
     /// How far the survey that is under way is; `None` without one.
     pub async fn surveying(&self) -> Option<ProgressValue> {
         match self.jobs.look(&self.bus, SurveyOrder::JOB).await {

@@ -62,6 +62,20 @@ pub(crate) enum Tool<'a> {
         /// How many lines.
         lines: usize,
     },
+    /// `journalctl --vacuum-size`: archived files of the journal are removed until it takes no more.
+    Vacuum {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// `crictl`, K3s's own where there is a K3s: asks the container runtime.
+    Crictl {
+        /// K3s's binary.
+        k3s: Option<&'a Path>,
+        /// What is asked.
+        arguments: &'a [&'a str],
+    },
+    /// `chronyc -c tracking`: how far the clock is off.
+    ChronyTracking,
     /// `iptables-save` and its likes, by their names: all rules of one family of addresses.
     IptablesSave(&'a str),
     /// `nft list ruleset`: all rules of nftables.
@@ -85,7 +99,9 @@ impl Tool<'_> {
             Self::Check { filesystem: Filesystem::Xfs, .. } => OsStr::new("xfs_repair"),
             Self::Check { filesystem: Filesystem::Btrfs, .. } => OsStr::new("btrfs"),
             Self::Chattr { .. } => OsStr::new("chattr"),
-            Self::Journal { .. } => OsStr::new("journalctl"),
+            Self::Journal { .. } | Self::Vacuum { .. } => OsStr::new("journalctl"),
+            Self::Crictl { k3s, .. } => k3s.map_or(OsStr::new("crictl"), Path::as_os_str),
+            Self::ChronyTracking => OsStr::new("chronyc"),
             Self::IptablesSave(name) => OsStr::new(name),
             Self::NftRuleset => OsStr::new("nft"),
             Self::K3sVersion(path) => path.as_os_str(),
@@ -129,6 +145,11 @@ impl Tool<'_> {
             Self::Journal { unit, lines } => {
                 own(&["-u", unit, "-n", &lines.to_string(), "-o", "cat", "--no-pager", "-q"])
             }
+            Self::Vacuum { bytes } => own(&[&format!("--vacuum-size={bytes}"), "--quiet"]),
+            Self::Crictl { k3s, arguments } => {
+                own(&k3s.iter().map(|_| "crictl").chain(arguments.iter().copied()).collect::<Vec<_>>())
+            }
+            Self::ChronyTracking => own(&["-n", "-c", "tracking"]),
             Self::IptablesSave(_) => Vec::new(),
             Self::NftRuleset => own(&["-j", "list", "ruleset"]),
             Self::K3sVersion(_) => own(&["--version"]),
@@ -148,7 +169,9 @@ impl Tool<'_> {
                 })
             }
             Self::Chattr { .. } => Some("e2fsprogs"),
-            Self::Journal { .. } => Some("systemd"),
+            Self::Journal { .. } | Self::Vacuum { .. } => Some("systemd"),
+            Self::Crictl { k3s, .. } => k3s.is_none().then_some("cri-tools"),
+            Self::ChronyTracking => Some("chrony"),
             Self::IptablesSave(_) => Some("iptables"),
             Self::NftRuleset => Some("nftables"),
             Self::K3sVersion(_) => None,

@@ -6,7 +6,7 @@ use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
     Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
-    ProgressValue, Proofs, TaintChange, TendOrder, Write,
+    ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,7 @@ impl Change for SimHost {
             |_| {},
             move |state| {
                 state.files.remove(path);
+                state.give_up(path);
                 Ok(())
             },
         )
@@ -247,6 +248,21 @@ impl Change for SimHost {
             )
             .await
         })
+    }
+
+    fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, _: &'a Progress) -> Fut<'a, ()> {
+        self.change(
+            "reclaim",
+            |_| {},
+            move |state| {
+                let freed = state.reclaim(order);
+                state.ended(order.job(), freed)
+            },
+        )
+    }
+
+    fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
+        self.change("reserve", |_| {}, move |state| state.reserve(path, bytes))
     }
 
     fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {

@@ -92,9 +92,10 @@ impl Inspect for SimHost {
     }
 
     fn space<'a>(&'a self, _: &'a Path) -> Fut<'a, Space> {
-        let (size, free) = (20 << 30, 15 << 30);
-        let space = Space { size, free, available: free, inodes: 1 << 20, inodes_free: 1 << 19 };
-        self.look("space", move |_| Ok(space))
+        self.look("space", move |state| {
+            let (size, free) = (state.space.size, state.space.free);
+            Ok(Space { size, free, available: free, inodes: 1 << 20, inodes_free: 1 << 19 })
+        })
     }
 
     fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit> {

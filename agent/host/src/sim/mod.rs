@@ -6,6 +6,7 @@
 //! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `objects`: what its API has; `metadata`: the cloud.
 //! - `systemd`: units and gates; `mounts`: mounts, and disks that go and come; `k3s`: K3s's life.
 //! - `tend`: work at mount points.
+//! - `room`: how full filesystems are, what is freed, and what is kept.
 //! - `guard`: ports that are closed to pods.
 //! - `fault`: failures and crashes at any call.
 
@@ -18,6 +19,7 @@ mod k3s;
 mod metadata;
 mod mounts;
 mod objects;
+mod room;
 mod state;
 mod systemd;
 mod tend;
@@ -25,7 +27,7 @@ mod world;
 
 pub use fault::{Calls, Fault, FaultMode};
 pub use state::{Content, Disorder};
-pub use world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldTrouble};
+pub use world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldSpace, WorldTrouble};
 
 use crate::pace::Pace;
 use bowline_ports::{Ask, BlockDevice};
@@ -151,6 +153,12 @@ impl SimHost {
         if let Some(disk) = state.disks.iter_mut().find(|disk| disk.device.path == device.as_ref()) {
             disk.device.id.size = size;
         }
+    }
+
+    /// Somebody writes so much, or removes it, on all filesystems.
+    pub fn fill(&self, bytes: i64) {
+        let mut state = self.lock();
+        state.space.free = state.space.free.saturating_add_signed(-bytes);
     }
 
     /// A file's text.

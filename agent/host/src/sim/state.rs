@@ -1,7 +1,7 @@
 //! The simulated machine itself.
 
 use super::mounts::number_of;
-use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel};
+use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldSpace};
 use bowline_ports::{
     Access, Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe,
     Signature, SignatureKind,
@@ -113,6 +113,10 @@ pub(super) struct State {
     pub(super) open_starts: u32,
     /// The kernel can close ports.
     pub(super) nftables: bool,
+    /// How full filesystems are.
+    pub(super) space: WorldSpace,
+    /// A file that takes room without having all of its bytes here.
+    pub(super) reserve: Option<(PathBuf, u64)>,
     pub(super) began: Instant,
     pub(super) booted: Instant,
 }
@@ -152,6 +156,8 @@ impl State {
             k3s_starts: 0,
             open_starts: 0,
             nftables: world.nftables,
+            space: world.space.clone(),
+            reserve: None,
             began: Instant::now(),
             booted: Instant::now(),
         };
@@ -227,7 +233,8 @@ impl State {
             return meta(FileKind::Block, 0o660, disk.device.id.size, &disk.device.number);
         }
         if let Some(file) = self.files.get(path) {
-            return meta(FileKind::File, file.mode, file.content.len() as u64, "0:1");
+            let reserved = self.reserve.as_ref().filter(|(at, _)| at == path).map(|(_, bytes)| *bytes);
+            return meta(FileKind::File, file.mode, reserved.unwrap_or(file.content.len() as u64), "0:1");
         }
         let mounted = self.mounts.iter().any(|m| m.target != Path::new("/") && path.starts_with(&m.target));
         if let (true, Some(access)) = (mounted, self.arranged.get(path)) {

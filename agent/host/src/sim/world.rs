@@ -40,6 +40,8 @@ pub struct World {
     pub answers: BTreeMap<String, Vec<WorldAnswer>>,
     /// The cloud that the machine is in.
     pub cloud: Option<WorldCloud>,
+    /// How full all filesystems are.
+    pub space: WorldSpace,
 }
 
 impl Default for World {
@@ -60,7 +62,26 @@ impl Default for World {
             nftables: true,
             answers: BTreeMap::new(),
             cloud: None,
+            space: WorldSpace::default(),
         }
+    }
+}
+
+/// How full filesystems are: all of them alike.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct WorldSpace {
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes that can be freed, by the name of what they are (`journal`).
+    pub garbage: BTreeMap<String, u64>,
+}
+
+impl Default for WorldSpace {
+    fn default() -> Self {
+        Self { size: 100 << 30, free: 75 << 30, garbage: BTreeMap::new() }
     }
 }
 

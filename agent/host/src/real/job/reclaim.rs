@@ -1,0 +1,117 @@
+//! Freeing room: the journal by `journalctl`, images by the container runtime, and logs by removing files.
+//!
+//! - `logs`: files beneath `/var/log`; `images`: what no container uses.
+
+mod images;
+mod logs;
+
+use super::super::files;
+use super::super::tool::Tool;
+use super::{Order, Report};
+use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
+use bowline_usage::{Control, Request, Threads, scan};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use zbus::wire::Variant;
+
+/// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others.
+const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+const VACUUM: Duration = Duration::from_secs(300);
+
+/// What came of it: bytes that are free now, and what went wrong after that.
+type Freed = (u64, Result<(), PortError>);
+
+impl Order for ReclaimOrder {
+    const VERB: &'static str = "reclaim";
+    const REPLACED: bool = false;
+    type Found = ();
+
+    fn job(&self) -> String {
+        ReclaimOrder::job(self)
+    }
+
+    fn description(&self) -> String {
+        format!("Bowline: frees room ({})", self.what.name())
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn capabilities() -> Option<u64> {
+        Some(FILES)
+    }
+
+    fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
+        let mut writes = vec!["/run/bowline", "/var/lib/bowline"];
+        match &self.what {
+            // Either may be missing.
+            Reclaiming::Journal { .. } => writes.extend(["-/var/log/journal", "-/run/log/journal"]),
+            Reclaiming::RotatedLogs { .. } | Reclaiming::PodLogs { .. } => writes.push("/var/log"),
+            // The runtime removes them, by its socket.
+            Reclaiming::Images { .. } => {}
+        }
+        vec![
+            ("ProtectSystem", Variant::from("strict")),
+            ("ReadWritePaths", Variant::from(writes)),
+            ("PrivateNetwork", Variant::from(true)),
+            ("RuntimeMaxUSec", Variant::from(900_000_000_u64)),
+        ]
+    }
+
+    async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
+        report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.what.name()) });
+        let (freed, result) = match &self.what {
+            Reclaiming::Journal { keep } => journal(*keep).await,
+            Reclaiming::RotatedLogs { patterns, older_than, at_most } => {
+                logs::rotated(Path::new("/var/log"), patterns, *older_than, *at_most)
+            }
+            Reclaiming::PodLogs { ended, older_than, at_most } => {
+                logs::of_pods(Path::new("/var/log/pods"), ended, *older_than, *at_most)
+            }
+            Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most).await,
+        };
+        let trouble = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        count(&self.record, self.what.name(), freed, trouble)?;
+        result
+    }
+}
+
+async fn journal(keep: u64) -> Freed {
+    let before = journals();
+    let vacuum = Tool::Vacuum { bytes: keep };
+    let result = match vacuum.run(None, VACUUM).await {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(vacuum.failed(&output)),
+        Err(error) => Err(error),
+    };
+    (before.saturating_sub(journals()), result)
+}
+
+/// Bytes that the journal takes.
+fn journals() -> u64 {
+    let one = |path: &str| {
+        let request = Request { threads: Threads::One, ..Request::of(Path::new(path)) };
+        scan(&request, &Control::new()).map_or(0, |tree| tree.size().allocated)
+    };
+    JOURNALS.into_iter().map(one).sum()
+}
+
+/// Adds it to the record. One that can not be read begins anew.
+fn count(record: &Path, name: &str, freed: u64, trouble: String) -> Result<(), PortError> {
+    let text = files::read(record)?.map(|file| file.content).unwrap_or_default();
+    let mut all: Reclaims = serde_json::from_slice(&text).unwrap_or_default();
+    let one = all.entry(name.to_owned()).or_default();
+    *one = ReclaimRecord { at: now(), freed, total: one.total.saturating_add(freed), trouble };
+    let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
+    files::write(record, &text, 0o600)
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! What is due.
+
+use crate::{Action, Facts, Reclaim, place, size};
+use bowline_engine::Plan;
+use bowline_ports::{RECLAIMED, ReclaimOrder, ReclaimRecord, Reclaiming, Space};
+use bowline_settings::{Reclaimable, Reclaimed};
+use std::path::{Path, PathBuf};
+
+/// What was freed, or could not be, is left alone for so many seconds.
+const PAUSE: i64 = 3600;
+/// What was freed is told for so many.
+const TOLD: i64 = 86_400;
+
+pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
+    for (name, record) in &facts.record {
+        plan.state(format!("reclaimed/{name}"), record.total.to_string());
+        if (0..TOLD).contains(&(facts.now - record.at)) && settings.wanted.0.iter().any(|one| one.what.name() == name) {
+            plan.note(name.clone(), told(record));
+        }
+    }
+    let mut due = true;
+    for (one, space) in settings.wanted.0.iter().zip(&facts.places) {
+        let name = one.what.name();
+        let place = place(&one.what, settings.k3s.is_some());
+        if let Some(volume) = inside(settings, place) {
+            plan.note(name, format!("{} is in the volume {volume}: nothing is freed there", place.display()));
+            continue;
+        }
+        let Some(space) = space.as_ref().filter(|space| full(space, one)) else { continue };
+        let paused = facts.record.get(name).is_some_and(|record| (facts.now - record.at).abs() < PAUSE);
+        if paused || !due {
+            continue;
+        }
+        let what = match order(settings, facts, &one.what) {
+            Ok(Some(what)) => what,
+            Ok(None) => continue,
+            Err(why) => {
+                plan.note(name, why);
+                continue;
+            }
+        };
+        // One at a time: the next is only due if this one was not enough.
+        due = false;
+        let at = mount(facts, place);
+        let why = format!("{} is {} full, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
+        plan.step(name, Action::Free(ReclaimOrder { what, record: RECLAIMED.into() }), why);
+    }
+}
+
+/// As `df` has it: of what an ordinary user could write.
+fn used(space: &Space) -> f64 {
+    let used = space.size.saturating_sub(space.free) as f64;
+    let all = used + space.available as f64;
+    if all > 0.0 { used / all } else { 0.0 }
+}
+
+fn share(space: &Space) -> String {
+    format!("{:.0}%", (used(space) * 100.0).floor())
+}
+
+/// Whether so much is in use that it is to be freed.
+pub(crate) fn full(space: &Space, one: &Reclaimed) -> bool {
+    used(space) * 100.0 >= f64::from(one.at.number())
+}
+
+/// The volume that a place is in.
+fn inside<'a>(settings: &'a Reclaim, place: &Path) -> Option<&'a str> {
+    settings.volumes.iter().find(|(_, mount)| place.starts_with(mount)).map(|(name, _)| name.as_str())
+}
+
+fn mount(facts: &Facts, place: &Path) -> PathBuf {
+    let holds = facts.mounts.iter().filter(|mount| place.starts_with(&mount.target));
+    let at = holds.max_by_key(|mount| mount.target.components().count());
+    at.map_or_else(|| PathBuf::from("/"), |mount| mount.target.clone())
+}
+
+/// `None`: there is nothing of it; an error: why it can not be said.
+fn order(settings: &Reclaim, facts: &Facts, what: &Reclaimable) -> Result<Option<Reclaiming>, String> {
+    Ok(match what {
+        Reclaimable::Journal { keep } => Some(Reclaiming::Journal { keep: keep.bytes() }),
+        Reclaimable::RotatedLogs { patterns, older_than, at_most } => Some(Reclaiming::RotatedLogs {
+            patterns: patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            older_than: older_than.duration().as_secs(),
+            at_most: at_most.bytes(),
+        }),
+        Reclaimable::PodLogs { older_than, at_most } => match &facts.ended {
+            Some(Ok(ended)) if ended.is_empty() => None,
+            Some(Ok(ended)) => Some(Reclaiming::PodLogs {
+                ended: ended.clone(),
+                older_than: older_than.duration().as_secs(),
+                at_most: at_most.bytes(),
+            }),
+            Some(Err(why)) => return Err(format!("which pods have ended is not known: {why}")),
+            None => None,
+        },
+        Reclaimable::Images { at_most } => {
+            Some(Reclaiming::Images { k3s: settings.k3s.clone(), at_most: at_most.bytes() })
+        }
+    })
+}
+
+fn told(record: &ReclaimRecord) -> String {
+    let time = jiff::Timestamp::from_second(record.at).map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string());
+    let time = time.unwrap_or_else(|_| record.at.to_string());
+    match record.trouble.as_str() {
+        "" if record.freed == 0 => format!("there was nothing to free at {time}"),
+        "" => format!("{} were freed at {time}", size(record.freed)),
+        trouble if record.freed == 0 => format!("nothing was freed at {time}: {trouble}"),
+        trouble => format!("{} were freed at {time}, and then: {trouble}", size(record.freed)),
+    }
+}

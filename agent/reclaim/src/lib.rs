@@ -1,0 +1,196 @@
+//! Room: what is freed where a filesystem fills, as far as the settings allow it (`[reclaim]`), and a file that takes some of it
+//! until the disk of the system is about to be full (`pressure.reserve`).
+//!
+//! Nothing is freed in a volume, and nothing that is not named: archived journals, rotated logs by their patterns, logs of pods
+//! that have ended, images that no container uses. One kind at a time, in the order of the settings; after each the filesystem is
+//! looked at again.
+//!
+//! - `decide`: what is due; `reserve`: the file.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
+
+mod decide;
+mod reserve;
+
+use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::{
+    Change, ErrorKind, Inspect, Meta, Mount, PortError, Progress, RECLAIMED, RESERVE, ReclaimOrder, Reclaiming,
+    Reclaims, Space, k3s_kubelet_kubeconfig,
+};
+use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is freed, and what is kept for the moment when nothing else helps.
+pub struct Reclaim {
+    /// `[reclaim]`.
+    pub wanted: Wanted,
+    /// `pressure.reserve`.
+    pub reserve: Reserve,
+    /// Names and mount points of the volumes, in which nothing is freed.
+    pub volumes: Vec<(String, PathBuf)>,
+    /// The node's name, where the settings give one.
+    pub name: Option<String>,
+    /// K3s's binary, where Bowline runs K3s.
+    pub k3s: Option<PathBuf>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// Seconds since 1970.
+    pub now: i64,
+    /// All mounts.
+    pub mounts: Vec<Mount>,
+    /// Of each thing to be freed, in the order of the settings: how full the filesystem is; `None` where the thing is not there.
+    pub places: Vec<Option<Space>>,
+    /// What was freed before.
+    pub record: Reclaims,
+    /// Directories of pods that have ended, or why they are not known; only where their logs may be due.
+    pub ended: Option<Result<Vec<String>, String>>,
+    /// The reserve.
+    pub reserve: Option<Meta>,
+    /// How full the filesystem is that it is on, or is to be on.
+    pub home: Option<Space>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Free something.
+    Free(ReclaimOrder),
+    /// Make the reserve, of so many bytes.
+    Keep(u64),
+    /// Give it up.
+    GiveUp,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Free(order) => match &order.what {
+                Reclaiming::Journal { keep } => write!(f, "vacuum the journal to {}", size(*keep)),
+                Reclaiming::RotatedLogs { older_than, at_most, .. } => {
+                    let (old, most) = (days(*older_than), size(*at_most));
+                    write!(f, "remove rotated logs that are older than {old}, at most {most}")
+                }
+                Reclaiming::PodLogs { ended, older_than, at_most } => {
+                    let (count, old, most) = (ended.len(), days(*older_than), size(*at_most));
+                    write!(f, "remove the logs of {count} ended pods that are older than {old}, at most {most}")
+                }
+                Reclaiming::Images { at_most, .. } => {
+                    write!(f, "have the runtime remove images that no container uses, at most {}", size(*at_most))
+                }
+            },
+            Self::Keep(bytes) => write!(f, "keep {} for when the disk is about to be full ({RESERVE})", size(*bytes)),
+            Self::GiveUp => write!(f, "give up the reserve ({RESERVE})"),
+        }
+    }
+}
+
+/// `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+fn days(seconds: u64) -> String {
+    match seconds {
+        day if day >= 86_400 && day.is_multiple_of(86_400) => format!("{} d", day / 86_400),
+        hour if hour >= 3600 => format!("{} h", hour / 3600),
+        second => format!("{second} s"),
+    }
+}
+
+/// Where a thing is.
+fn place(what: &Reclaimable, k3s: bool) -> &'static Path {
+    Path::new(match what {
+        Reclaimable::Journal { .. } => "/var/log/journal",
+        Reclaimable::RotatedLogs { .. } => "/var/log",
+        Reclaimable::PodLogs { .. } => "/var/log/pods",
+        Reclaimable::Images { .. } if k3s => "/var/lib/rancher/k3s/agent/containerd",
+        Reclaimable::Images { .. } => "/var/lib/containerd",
+    })
+}
+
+impl Capability for Reclaim {
+    const NAME: &'static str = "reclaim";
+    // Nobody tells that a filesystem fills.
+    const EVERY: Duration = Duration::from_secs(60);
+    const OPTIONAL: bool = true;
+    type Facts = Facts;
+    type Action = Action;
+
+    async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
+        let mut facts = Facts { now: host.clock().await?.unix, ..Facts::default() };
+        if self.reserve != Reserve::Off || !self.wanted.0.is_empty() {
+            facts.mounts = host.mounts().await?;
+        }
+        facts.reserve = host.meta(Path::new(RESERVE)).await?;
+        if self.reserve != Reserve::Off {
+            facts.home = Some(host.space(Path::new("/var/lib/bowline")).await?);
+        }
+        for one in &self.wanted.0 {
+            let place = place(&one.what, self.k3s.is_some());
+            // What is not there takes no room, and what does not answer is told by its filesystem's own series.
+            let there = host.meta(place).await.ok().flatten().is_some();
+            let space = if there { host.space(place).await.ok() } else { None };
+            if matches!(one.what, Reclaimable::PodLogs { .. }) && space.is_some_and(|space| decide::full(&space, one)) {
+                facts.ended = Some(self.ended(host).await.map_err(|error| error.to_string()));
+            }
+            facts.places.push(space);
+        }
+        if let Some(file) = host.read(Path::new(RECLAIMED)).await? {
+            // A record that was cut off is no reason to free nothing: it begins anew.
+            facts.record = serde_json::from_slice(&file.content).unwrap_or_default();
+        }
+        Ok(facts)
+    }
+
+    fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
+        let mut plan = Plan::default();
+        reserve::plan(self, facts, &mut plan);
+        decide::plan(self, facts, &mut plan);
+        plan
+    }
+
+    async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
+        match action {
+            Action::Free(order) => host.reclaim(order, progress).await,
+            Action::Keep(bytes) => host.reserve(Path::new(RESERVE), *bytes).await,
+            Action::GiveUp => host.remove(Path::new(RESERVE)).await,
+        }
+    }
+}
+
+impl Reclaim {
+    /// The directories of the logs of this node's pods that have ended.
+    async fn ended(&self, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
+        let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("the pods of this node: {why}"));
+        let node = match &self.name {
+            Some(name) => name.clone(),
+            None => host.host_name().await?.to_lowercase(),
+        };
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+        let list = host.object(&k3s_kubelet_kubeconfig(), &path).await?.ok_or_else(|| invalid("no answer"))?;
+        let pods = list["items"].as_array().ok_or_else(|| invalid("the answer is no list"))?;
+        let name = |pod: &serde_json::Value| {
+            let (meta, phase) = (&pod["metadata"], pod["status"]["phase"].as_str()?);
+            let parts = [meta["namespace"].as_str()?, meta["name"].as_str()?, meta["uid"].as_str()?];
+            ["Succeeded", "Failed"].contains(&phase).then(|| parts.join("_"))
+        };
+        let mut all: Vec<String> = pods.iter().filter_map(name).collect();
+        all.sort();
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests;

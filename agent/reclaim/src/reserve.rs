@@ -1,0 +1,70 @@
+//! A file that takes room, so that there is some when the disk of the system is about to be full.
+
+use crate::{Action, Facts, Reclaim, size};
+use bowline_engine::Plan;
+use bowline_ports::{FileKind, Space};
+use bowline_settings::Reserve;
+use std::path::Path;
+
+const ITEM: &str = "reserve";
+/// Said instead of a number of bytes while there should be a reserve and is none.
+pub(crate) const MISSING: &str = "missing";
+/// A root filesystem of at least this size has room for somebody to act.
+const LARGE: u64 = 64 << 30;
+/// Of a small one: as much as this, and no more than a fiftieth.
+const MOST: u64 = 256 << 20;
+const PART: u64 = 50;
+/// It is made where there is this many times as much room.
+const PLENTY: u64 = 4;
+
+pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
+    let there = facts.reserve.as_ref().filter(|meta| meta.kind == FileKind::File).map(|meta| meta.size);
+    let wanted = facts.home.as_ref().and_then(|home| wanted(settings.reserve, home, facts));
+    match (wanted, there, facts.home.as_ref()) {
+        (None, Some(_), _) => plan.step(ITEM, Action::GiveUp, why_none(settings.reserve)),
+        (Some(_), Some(held), Some(home)) if home.available < held / 2 => {
+            let left = size(home.available);
+            plan.step(ITEM, Action::GiveUp, format!("its filesystem is about to be full: {left} are left"));
+        }
+        (Some(bytes), there, Some(home)) if there != Some(bytes) => {
+            let room = home.available.saturating_add(there.unwrap_or(0));
+            if room >= bytes.saturating_mul(PLENTY) {
+                let why = if there.is_some() { "it has another size" } else { "there is none" };
+                plan.step(ITEM, Action::Keep(bytes), why);
+            } else if there.is_none() {
+                // Without how much there is: that changes with every look.
+                let need = size(bytes.saturating_mul(PLENTY));
+                plan.note(ITEM, format!("there is none: it is made when {need} are available"));
+            }
+        }
+        _ => {}
+    }
+    match (wanted, there) {
+        (Some(_), Some(held)) => plan.state(ITEM, held.to_string()),
+        (Some(_), None) => plan.state(ITEM, MISSING),
+        (None, _) => {}
+    }
+}
+
+fn why_none(reserve: Reserve) -> &'static str {
+    match reserve {
+        Reserve::Off => "pressure.reserve is off",
+        Reserve::Auto | Reserve::Size(_) => "the root filesystem is large enough to do without",
+    }
+}
+
+/// How large it is to be; `None`: there is to be none.
+fn wanted(reserve: Reserve, home: &Space, facts: &Facts) -> Option<u64> {
+    match reserve {
+        Reserve::Off => None,
+        Reserve::Size(size) => Some(size.bytes()),
+        Reserve::Auto => {
+            // On a filesystem of its own the state fills nothing that others need.
+            let holds = facts.mounts.iter().filter(|mount| Path::new("/var/lib/bowline").starts_with(&mount.target));
+            let at = holds.max_by_key(|mount| mount.target.components().count());
+            let root = at.is_none_or(|mount| mount.target == Path::new("/"));
+            let bytes = (home.size / PART).min(MOST) >> 20 << 20;
+            (root && home.size < LARGE && bytes > 0).then_some(bytes)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use super::*;
+use bowline_ports::{FileKind, ReclaimRecord};
+use bowline_settings::SourceFile;
+
+const JOURNAL_AND_LOGS: &str = "[reclaim]\norder = [\"journal\", \"rotated-logs\"]\n[reclaim.rotated-logs]\nat = \"80%\"\n[reclaim.journal]\nat = \"90%\"\n";
+const K3S: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
+const NOW: i64 = 1_790_000_000;
+
+fn reclaim(text: &str) -> Reclaim {
+    let file = SourceFile { path: "/etc/bowline/config.d/10.toml".into(), text: text.into(), mode: 0o644, uid: 0 };
+    let settings = bowline_settings::load(&[file]).unwrap().settings;
+    Reclaim {
+        wanted: settings.reclaim,
+        reserve: settings.pressure.reserve,
+        volumes: vec![("data".into(), "/var/lib/rancher".into())],
+        name: None,
+        k3s: settings.cluster.map(|_| "/usr/local/bin/k3s".into()),
+    }
+}
+
+/// A filesystem of this size of which so many hundredths are in use.
+fn used(gib: u64, share: u64) -> Space {
+    let free = (gib << 30) / 100 * (100 - share);
+    Space { size: gib << 30, free, available: free, inodes: 100, inodes_free: 50 }
+}
+
+fn facts(places: &[Option<Space>]) -> Facts {
+    Facts { now: NOW, places: places.to_vec(), ..Facts::default() }
+}
+
+fn steps(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
+    let plan = reclaim.plan(facts, &Conditions::default());
+    plan.steps.iter().map(|step| format!("{}: {} ({})", step.item, step.action, step.why)).collect()
+}
+
+fn notes(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
+    let plan = reclaim.plan(facts, &Conditions::default());
+    plan.notes.iter().map(|note| format!("{}: {}", note.item, note.text)).collect()
+}
+
+#[test]
+fn nothing_is_freed_that_nobody_allowed() {
+    let nothing = reclaim("[pressure]\nreserve = \"off\"\n");
+    assert_eq!(nothing.plan(&facts(&[]), &Conditions::default()), Plan::default());
+}
+
+#[test]
+fn the_first_that_is_due_is_freed_and_then_the_next() {
+    let reclaim = reclaim(JOURNAL_AND_LOGS);
+    assert!(steps(&reclaim, &facts(&[Some(used(100, 79)), Some(used(100, 79))])).is_empty());
+    // Each has its own threshold.
+    let logs = "rotated-logs: remove rotated logs that are older than 7 d, at most 1 GiB \
+                (/ is 85% full, and `reclaim.rotated-logs.at` is 80%)";
+    assert_eq!(steps(&reclaim, &facts(&[Some(used(100, 85)), Some(used(100, 85))])), [logs]);
+    let mut full = facts(&[Some(used(100, 95)), Some(used(100, 95))]);
+    let journal = "journal: vacuum the journal to 100 MiB (/ is 95% full, and `reclaim.journal.at` is 90%)";
+    assert_eq!(steps(&reclaim, &full), [journal]);
+    // What was freed is left alone for an hour: then it is the next one's turn.
+    let done = |at, freed, trouble: &str| ReclaimRecord { at, freed, total: 9 << 20, trouble: trouble.into() };
+    full.record.insert("journal".into(), done(NOW - 10, 3 << 20, ""));
+    assert!(steps(&reclaim, &full)[0].starts_with("rotated-logs: "));
+    assert_eq!(notes(&reclaim, &full), ["journal: 3 MiB were freed at 2026-09-21 14:13 UTC"]);
+    let plan = reclaim.plan(&full, &Conditions::default());
+    assert_eq!(plan.conditions["reclaimed/journal"], (9 << 20).to_string());
+    // One that failed is told, and holds nothing up.
+    full.record.insert("rotated-logs".into(), done(NOW - 5, 0, "no answer"));
+    assert!(steps(&reclaim, &full).is_empty());
+    assert!(notes(&reclaim, &full)[1].ends_with(": no answer"));
+    full.record.insert("journal".into(), done(NOW - 3600, 0, ""));
+    assert_eq!(steps(&reclaim, &full), [journal]);
+    // A clock that was set back holds nothing up for longer.
+    full.record.insert("journal".into(), done(NOW + 90_000, 0, ""));
+    assert_eq!(steps(&reclaim, &full), [journal]);
+}
+
+#[test]
+fn what_is_not_there_or_in_a_volume_stays() {
+    let text = format!("{K3S}[reclaim]\norder = [\"images\", \"pod-logs\", \"journal\"]\n");
+    let reclaim = reclaim(&text);
+    let mut full = facts(&[Some(used(100, 99)), Some(used(100, 99)), None]);
+    let inside = "images: /var/lib/rancher/k3s/agent/containerd is in the volume data: nothing is freed there";
+    full.ended = Some(Err("no API".into()));
+    assert!(steps(&reclaim, &full).is_empty());
+    assert_eq!(notes(&reclaim, &full), [inside, "pod-logs: which pods have ended is not known: no API"]);
+    full.ended = Some(Ok(vec![]));
+    assert!(steps(&reclaim, &full).is_empty());
+    full.ended = Some(Ok(vec!["default_job_1".into()]));
+    assert!(steps(&reclaim, &full)[0].starts_with("pod-logs: remove the logs of 1 ended pods that are older than 1 d"));
+}
+
+#[test]
+fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
+    let auto = reclaim("[log]\nlevel = \"info\"\n");
+    let at = |gib, share, held: Option<u64>| Facts {
+        home: Some(used(gib, share)),
+        reserve: held.map(|size| Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size, device: "8:1".into() }),
+        ..facts(&[])
+    };
+    let condition = |facts: &Facts| auto.plan(facts, &Conditions::default()).conditions.get("reserve").cloned();
+    let keep = "reserve: keep 256 MiB for when the disk is about to be full (/var/lib/bowline/reserve) (there is none)";
+    assert_eq!(steps(&auto, &at(40, 50, None)), [keep]);
+    assert!(steps(&auto, &at(5, 50, None))[0].starts_with("reserve: keep 102 MiB"), "a fiftieth of a smaller one");
+    assert!(steps(&auto, &at(40, 98, None)).is_empty(), "it would make it full");
+    assert_eq!(condition(&at(40, 98, None)).as_deref(), Some("missing"));
+    let held = Some(256 << 20);
+    assert!(steps(&auto, &at(40, 99, held)).is_empty(), "400 MiB are left");
+    assert_eq!(condition(&at(40, 99, held)), Some((256 << 20).to_string()));
+    let give_up = &steps(&auto, &at(40, 100, held))[0];
+    assert!(give_up.starts_with("reserve: give up the reserve") && give_up.contains("about to be full"), "{give_up}");
+    assert!(steps(&auto, &at(64, 50, None)).is_empty(), "large enough without");
+    assert_eq!(condition(&at(64, 50, None)), None);
+    let elsewhere = Facts {
+        mounts: vec![Mount {
+            target: "/var/lib/bowline".into(),
+            source: "/dev/sdb".into(),
+            number: "8:16".into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        }],
+        ..at(40, 50, None)
+    };
+    assert!(steps(&auto, &elsewhere).is_empty(), "on a filesystem of its own nothing is kept");
+}
+
+#[test]
+fn the_reserve_follows_the_settings() {
+    let meta = Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size: 256 << 20, device: "8:1".into() };
+    let held = Facts { home: Some(used(200, 50)), reserve: Some(meta), ..facts(&[]) };
+    let other = reclaim("[pressure]\nreserve = \"1GiB\"\n");
+    assert!(steps(&other, &held)[0].starts_with("reserve: keep 1 GiB"), "on a large disk, too");
+    let full = Facts { home: Some(used(200, 99)), ..held.clone() };
+    assert!(steps(&other, &full).is_empty(), "not now");
+    let off = reclaim("[pressure]\nreserve = \"off\"\n");
+    assert!(steps(&off, &Facts { home: None, ..held })[0].ends_with("(pressure.reserve is off)"));
+}
