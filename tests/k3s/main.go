@@ -28,7 +28,7 @@ import (
 )
 
 // notBuilt are K3s's commands that the stand-in has not.
-var notBuilt = []string{"crictl", "ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "check-config", "completion"}
+var notBuilt = []string{"ctr", "etcd-snapshot", "secrets-encrypt", "certificate", "check-config", "completion"}
 
 func main() {
 	if name := os.Getenv(node.ComponentEnv); name != "" {
@@ -81,6 +81,8 @@ func dispatch(args []string) int {
 		return run("server", "Run management server", options.ServerFlags, server.Run, args[1:])
 	case "agent":
 		return run("agent", "Run node agent", options.AgentFlags, agent.Run, args[1:])
+	case "crictl":
+		return end(node.Crictl(args[1:]))
 	case "token":
 		return end(bootstrap.Run(args[1:]))
 	}
@@ -155,6 +157,7 @@ COMMANDS:
    agent    Run node agent
    token    Manage tokens
    kubectl  Run kubectl
+   crictl   Run crictl (images, ps, rmi)
    (not built in this stand-in: %s)
 
 GLOBAL OPTIONS:
