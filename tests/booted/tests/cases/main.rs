@@ -21,6 +21,7 @@ mod network;
 mod only_claimed;
 mod package;
 mod refused_volumes;
+mod room;
 mod sandbox;
 mod scraped;
 mod secrets;

@@ -1,0 +1,116 @@
+//! Room: what is freed where a filesystem fills, and what is kept for when the disk of the system is about to be full.
+
+use anyhow::{Context, Result, ensure};
+use bowline_booted::looks::{BLANK_ONLY, SOON, install, look_again, until_ready, volume_on};
+use bowline_booted::{ADDRESS, report};
+use bowline_testbed::{Cast, Machine, case_of, say};
+use std::time::Duration;
+
+/// Filesystems are looked at each minute.
+const MINUTE: Duration = Duration::from_secs(120);
+const RESERVE: &str = "/var/lib/bowline/reserve";
+const RECLAIM: &str = "
+[pressure]
+reserve = \"64MiB\"
+[reclaim]
+order = [\"rotated-logs\", \"journal\"]
+[reclaim.rotated-logs]
+at = \"80%\"
+at-most = \"20MiB\"
+[reclaim.journal]
+at = \"70%\"
+keep = \"8MiB\"
+";
+
+#[test]
+fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
+    case_of(Cast::PLAIN, "room", |bed| {
+        let (logs, own, data) = (bed.disk("98300", "128M")?, bed.disk("98301", "512M")?, bed.disk("98302", "64M")?);
+        logs.mkfs("ext4")?;
+        own.mkfs("ext4")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&logs).disk(&own).disk(&data).start()?;
+        machine.ok(&format!("mkdir -p /var/lib/bowline && mount {} /var/lib/bowline", own.link()))?;
+        machine.ok(&format!("mount {} /var/log && mkdir -p /var/log/journal /var/log/app", logs.link()))?;
+        // What is archived of the journal, and files that a logrotate left: two old, one of today. And a log that is in use.
+        machine.ok("systemctl restart systemd-journald && journalctl --flush")?;
+        for _ in 0..3 {
+            machine.ok(
+                "head -c 6000000 /dev/urandom | base64 | systemd-cat && journalctl --sync && journalctl --rotate",
+            )?;
+        }
+        for (name, days) in [("app/app.log.2", 30), ("app/app.log.1", 20), ("app/today.1", 0), ("app/app.log", 40)] {
+            machine.ok(&format!(
+                "head -c 12000000 /dev/urandom > /var/log/{name} && touch -d '-{days} days' /var/log/{name}"
+            ))?;
+        }
+        install(&machine, &format!("{}{RECLAIM}", volume_on(&data, "data", BLANK_ONLY)))?;
+        until_ready(&machine, "data")?;
+
+        // There is enough room: nothing is freed, and 64 MiB are kept.
+        machine.wait_for("the reserve", SOON, || Ok(machine.run(&format!("test -e {RESERVE}"))?.success()))?;
+        ensure!(
+            machine.ok(&format!("stat -c '%a %s' {RESERVE} && du -m {RESERVE} | cut -f1"))? == "600 67108864\n64\n"
+        );
+        machine.ok("systemctl stop bowline")?;
+        let full =
+            "fallocate -l $(( $(stat -f -c %a /var/log) * $(stat -f -c %S /var/log) - 5000000 )) /var/log/filler";
+        machine.ok(full)?;
+
+        // What would be done is shown before it is done: the first of the order alone, within its limit.
+        let plan = machine.ok("bowline plan")?;
+        ensure!(plan.contains("remove rotated logs that are older than 7 d, at most 20 MiB"), "{plan}");
+        ensure!(plan.contains("/var/log is ") && plan.contains("`reclaim.rotated-logs.at` is 80%"), "{plan}");
+        ensure!(!plan.contains("vacuum"), "{plan}");
+        say("shown");
+
+        // 12 MB are freed by the oldest log that was rotated; two together were more than 20 MiB. Then it is the journal's turn.
+        machine.ok("systemctl start bowline")?;
+        machine.wait_for("the journal to be vacuumed", MINUTE, || Ok(freed(&machine, "journal")? > 0.0))?;
+        let left = machine.ok("ls /var/log/app")?;
+        ensure!(left.split_whitespace().eq(["app.log", "app.log.1", "today.1"]), "{left}");
+        let (of_logs, of_journal) = (freed(&machine, "rotated-logs")?, freed(&machine, "journal")?);
+        ensure!((12e6..12.1e6).contains(&of_logs), "{of_logs}");
+        ensure!(of_journal > 1e6, "{of_journal}");
+        let said = machine.ok("bowline status")?;
+        ensure!(said.contains("11.4 MiB were freed at"), "{said}");
+        let journal = machine.journal("bowline")?;
+        ensure!(journal.contains("remove rotated logs"), "{journal}");
+        // It is not tried again and again.
+        look_again(&machine)?;
+        ensure!(machine.run("bowline plan --exit-code")?.code == 0);
+        ensure!(freed(&machine, "rotated-logs")? == of_logs);
+        say("freed");
+
+        // The disk of the system is about to be full: what was kept is given up, and everybody is told.
+        let rest = "$(( $(stat -f -c %a /var/lib/bowline) * $(stat -f -c %S /var/lib/bowline) - 20000000 ))";
+        machine.ok(&format!("fallocate -l {rest} /var/lib/bowline/filler"))?;
+        machine.wait_for("the reserve to go", MINUTE, || Ok(!machine.run(&format!("test -e {RESERVE}"))?.success()))?;
+        machine.wait_for("the report", SOON, || Ok(report(&machine)?["conditions"]["reserve"] == "missing"))?;
+        ensure!(value(&machine, "bowline_reserve_missing")? == 1.0 && value(&machine, "bowline_reserve_bytes")? == 0.0);
+        ensure!(machine.journal("bowline")?.contains("its filesystem is about to be full"));
+        let free: u64 = machine.ok("stat -f -c '%a %S' /var/lib/bowline | awk '{print $1 * $2}'")?.trim().parse()?;
+        ensure!(free > 80_000_000, "only {free} bytes are free");
+        say("given up");
+
+        // With room again it is kept again, and no log was lost that was not to go.
+        machine.ok("rm /var/lib/bowline/filler")?;
+        machine.wait_for("the reserve again", MINUTE, || Ok(machine.run(&format!("test -e {RESERVE}"))?.success()))?;
+        machine.wait_for("the report", SOON, || Ok(report(&machine)?["conditions"]["reserve"] == "67108864"))?;
+        ensure!(machine.ok("stat -c %s /var/log/app/app.log /var/log/filler | head -1")?.trim() == "12000000");
+        Ok(())
+    })
+}
+
+/// Bytes that were freed of something, as the metrics say.
+fn freed(machine: &Machine, what: &str) -> Result<f64> {
+    let text = machine.ok("curl -sf 127.0.0.1:9787/metrics")?;
+    let line = text.lines().find(|line| line.starts_with(&format!("bowline_reclaimed_bytes_total{{what=\"{what}\"}}")));
+    Ok(line.and_then(|line| line.rsplit_once(' ')).map(|(_, value)| value.parse()).transpose()?.unwrap_or(0.0))
+}
+
+/// The value of a family without labels.
+fn value(machine: &Machine, family: &str) -> Result<f64> {
+    let text = machine.ok("curl -sf 127.0.0.1:9787/metrics")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{family} ")));
+    Ok(line.with_context(|| format!("no {family}"))?.parse()?)
+}
