@@ -57,7 +57,7 @@ fn page(report: &Report) -> bowline_metrics::Page {
         path: format!("/srv/{HOSTILE}"),
         depth: 1,
         bytes: Some(5_000_000_000),
-        share: 0.05,
+        share: Some(0.05),
         trouble: "1 could not be read".into(),
     };
     let view = View {
@@ -95,7 +95,7 @@ fn what_is_drawn_is_said() {
         "aria-label=\"83 percent of / in use\"",
         "the kubelet evicts (nodefs.available) at 95 %",
         "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours, full in 9 hours (80 % sure).",
-        "over 99 minutes: from 50 to 83 percent in use",
+        "50 percent in use 99 minutes ago, 83 percent now, 86 percent in 99 minutes as foretold\"",
         "It can not be measured: ",
         "Measured a minute ago.",
         "5.0 GB",

@@ -8,19 +8,23 @@ use std::path::PathBuf;
 /// A phone at 200 % zoom (or the smallest there is), a phone, a tablet, a desk.
 const SIZES: [(u32, u32); 4] = [(320, 640), (360, 740), (768, 1024), (1280, 800)];
 
-/// What may be wrong without any other tool: each line begins with the kind of fault. Of the page itself scrolling sideways
-/// not every culprit tells (`scrollWidth` of text that overflows its box does), so that both are looked at.
+/// What may be wrong without any other tool: each line begins with the kind of fault. Boxes and the text in them are
+/// looked at as well as the page as a whole, since what sticks out may be hidden and not make the page wider.
 const LOOK: &str = r#"(() => {
     const wide = document.documentElement.clientWidth, faults = [], page = document.scrollingElement;
     const name = one => one.localName + (one.className ? "." + (one.className.baseVal ?? one.className) : "");
     if (page.scrollWidth > wide) faults.push(`overflow: the page is ${page.scrollWidth} wide in a window of ${wide}`);
     for (const one of document.body.querySelectorAll("*")) {
         const box = one.getBoundingClientRect(), style = getComputedStyle(one);
-        if (box.right > wide + 0.5 || box.left < -0.5) faults.push(`overflow: ${name(one)} from ${box.left} to ${box.right}`);
+        // What is to be heard and not seen.
+        if (style.clipPath !== "none") continue;
+        if (box.right > wide + 0.5 || box.left < -0.5)
+            faults.push(`overflow: ${name(one)} from ${box.left} to ${box.right}`);
         if (one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0) faults.push(`overflow: in ${name(one)}`);
         const text = [...one.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim());
         if (text && parseFloat(style.fontSize) < 13) faults.push(`small: ${name(one)}: ${style.fontSize}`);
-        if ([...one.attributes].some(of => /^on|^style$/.test(of.name))) faults.push(`foreign: ${one.outerHTML.slice(0, 200)}`);
+        if ([...one.attributes].some(of => /^on|^style$/.test(of.name)))
+            faults.push(`foreign: ${one.outerHTML.slice(0, 200)}`);
     }
     for (const one of document.querySelectorAll("script, img, iframe, object, embed, form, link:not([href^='data:,'])"))
         faults.push(`foreign: ${one.outerHTML.slice(0, 200)}`);
@@ -32,8 +36,8 @@ pub fn windows() -> impl Iterator<Item = Window> {
     SIZES.into_iter().flat_map(|(width, height)| [false, true].map(|dark| Window { width, height, dark }))
 }
 
-/// Opens the page and says what is wrong with it: that it asks for more than itself, what the console says, what does not fit
-/// or is foreign to it, pictures that are not told in numbers, and what axe-core finds.
+/// Opens the page and says what is wrong with it: that it asks for more than itself, what the console says, what does
+/// not fit or is foreign to it, pictures that are not told in numbers, and what axe-core finds.
 pub fn faults(browser: &mut Browser, url: &str, window: Window) -> Result<Vec<String>> {
     browser.open(url, window)?;
     let mut faults: Vec<_> = browser.complaints()?.into_iter().map(|said| format!("console: {said}")).collect();

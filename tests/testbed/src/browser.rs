@@ -1,7 +1,7 @@
 //! A real Chromium without a window: in a root and a network of its own, told what to do over its debugging pipe.
 //!
-//! The pipe is Chromium's own protocol, without a driver beside it and without a port: each message is JSON and ends with a
-//! zero byte. Nobody else can speak to the browser, and it ends when its pipe does.
+//! The pipe is Chromium's own protocol, without a driver beside it and without a port: each message is JSON and ends
+//! with a zero byte. Nobody else can speak to the browser, and it ends when its pipe does.
 //!
 //! - `axe`: whether people can use a page who do not see, or not well: by axe-core.
 //! - `pipe`: the messages.
@@ -31,9 +31,10 @@ const START: &str = r#"
 mount --bind -o ro "$1" "$1" && cd "$1" && mount --rbind /dev dev && mount -t proc proc proc || exit 1
 for dir in dev/shm tmp run root; do mount -t tmpfs tmpfs "$dir" || exit 1; done
 exec 3<&0 4>&1 0</dev/null 1>&2
-exec chroot . env -i HOME=/root PATH=/usr/bin:/bin LANG=C.UTF-8 chromium --headless --no-sandbox --disable-gpu --disable-quic \
-    --no-first-run --no-default-browser-check --disable-background-networking --disable-component-update --disable-sync \
-    --disable-default-apps --disable-extensions --user-data-dir=/tmp/profile --remote-debugging-pipe about:blank"#;
+exec chroot . env -i HOME=/root PATH=/usr/bin:/bin LANG=C.UTF-8 chromium --headless --no-sandbox --disable-gpu \
+    --disable-quic --no-first-run --no-default-browser-check --disable-background-networking \
+    --disable-component-update --disable-sync --disable-default-apps --disable-extensions \
+    --user-data-dir=/tmp/profile --remote-debugging-pipe about:blank"#;
 
 /// A window on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,7 @@ impl Chromium {
         for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
             browser.call(&format!("{domain}.enable"), json!({}))?;
         }
+        browser.call("Page.setLifecycleEventsEnabled", json!({ "enabled": true }))?;
         Ok(browser)
     }
 }
@@ -105,12 +107,14 @@ impl Browser {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.call("Emulation.setEmulatedMedia", features)?;
-        self.call("Page.navigate", json!({ "url": "about:blank" }))?;
-        self.pipe.wait_for("Page.loadEventFired")?;
         self.pipe.forget();
         let answer = self.call("Page.navigate", json!({ "url": url }))?;
         ensure!(answer["errorText"].is_null(), "{url}: {answer}");
-        self.pipe.wait_for("Page.loadEventFired")
+        let loader = &answer["loaderId"];
+        self.pipe.wait_for("the page to be loaded", |event| {
+            let of = &event["params"];
+            event["method"] == "Page.lifecycleEvent" && of["name"] == "load" && of["loaderId"] == *loader
+        })
     }
 
     /// What a script says in the page: a value, or what a promise comes to. The page's policy does not bind it.
@@ -171,7 +175,8 @@ impl Browser {
         fs::write(file, bytes).with_context(|| file.display().to_string())
     }
 
-    /// What axe-core finds wrong with the page: the rule, where, and what it says. What it can not decide counts as wrong.
+    /// What axe-core finds wrong with the page: the rule, where, and what it says. What it can not decide counts as
+    /// wrong.
     pub fn axe(&mut self) -> Result<Vec<String>> {
         self.ask(&self.axe.clone())?;
         let found = self.ask(axe::RUN)?;

@@ -123,7 +123,7 @@ fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -
             path: path.display().to_string(),
             depth,
             bytes: bytes.map(|bytes| bytes.allocated),
-            share: bytes.map_or(0.0, |bytes| bytes.allocated as f64 / size.max(1) as f64),
+            share: bytes.zip(size).map(|(bytes, size)| bytes.allocated as f64 / size as f64),
             trouble: trouble.to_owned(),
         };
         folders.push(folder(&one.path, 0, one.size, &one.trouble));
@@ -147,11 +147,11 @@ fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -
     folders
 }
 
-/// Bytes of the filesystem that a path is on; 0 where that is not known.
-fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> u64 {
+/// Bytes of the filesystem that a path is on; `None` where that is not known, as while it hangs.
+fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> Option<u64> {
     let holds = filesystems.iter().filter(|(mount, _)| path.starts_with(&mount.target));
     let one = holds.max_by_key(|(mount, _)| mount.target.components().count());
-    one.and_then(|(_, space)| space.as_ref().ok()).map_or(0, |space| space.size)
+    one.and_then(|(_, space)| space.as_ref().ok()).map(|space| space.size).filter(|size| *size > 0)
 }
 
 /// What takes room and is in no directory.

@@ -1,5 +1,5 @@
-//! The status page of a real daemon, in a browser that is in the machine's network. What pages look like in all states is
-//! tested without a machine (`tests/booted/tests/page`).
+//! The status page of a real daemon, in a browser that is in the machine's network. What pages look like in all states
+//! is tested without a machine (`tests/booted/tests/page`).
 
 use anyhow::{Result, ensure};
 use bowline_booted::ADDRESS;

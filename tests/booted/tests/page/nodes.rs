@@ -68,13 +68,13 @@ fn degraded() -> Page {
     let mut folders = vec![folder("/var/lib/rancher/k3s", 0, 43 * GIGABYTE, 0.54)];
     for number in 0..58_u64 {
         let pod = format!(
-            "/var/lib/rancher/k3s/storage/pvc-{number:04x}c0de-77aa-4a4b-9b8b-0242ac{number:06x}_shop_data-kafka-{number}"
+            "/var/lib/rancher/k3s/storage/pvc-{number:04x}c0de-77aa-4a4b-9b8b-0242ac{number:06x}_shop_data-{number}"
         );
         let depth = u8::try_from(1 + number % 4).unwrap_or(4);
         folders.push(folder(&pod, depth, (59 - number) * GIGABYTE / 60, (59 - number) as f64 / 4800.0));
     }
     let mut unread = folder("/srv/private", 0, 0, 0.0);
-    (unread.bytes, unread.trouble) = (None, "permission denied (3 directories)".into());
+    (unread.bytes, unread.share, unread.trouble) = (None, None, "permission denied (3 directories)".into());
     folders.push(unread);
     page(
         &report("degraded", "k3s-control", trouble()),
@@ -120,9 +120,14 @@ fn hostile() -> Page {
     shown.marks = vec![(0.9, all.clone()), (7.0, all.clone()), (f64::NAN, all.clone())];
     shown.history.push((f64::NAN, f64::INFINITY));
     let hung = Disk { mountpoint: all.clone(), what: all.clone(), error: Some(all.clone()), ..Disk::default() };
-    let mut within = folder(&all, 200, u64::MAX, f64::NAN);
+    let mut within = folder(&all, 200, u64::MAX, 1e17);
     within.trouble = all.clone();
-    page(&report, vec![shown, hung], vec![within.clone(), within], vec![all])
+    page(
+        &report,
+        vec![shown, hung],
+        vec![within.clone(), Folder { share: Some(f64::NAN), ..within.clone() }, Folder { share: None, ..within }],
+        vec![all],
+    )
 }
 
 fn page(report: &Value, disks: Vec<Disk>, folders: Vec<Folder>, unseen: Vec<String>) -> Page {
@@ -157,9 +162,14 @@ fn capability(name: &str, state: &str, parts: Value) -> Value {
 
 fn step(item: &str, what: &str, error: Option<&str>) -> Value {
     let failing = error.map(|error| {
-        json!({ "attempts": 7, "since": NOW - 900, "kind": "unreachable", "error": error, "hint": null, "next_try": NOW + 60 })
+        json!({
+            "attempts": 7, "since": NOW - 900, "kind": "unreachable", "error": error, "hint": null, "next_try": NOW + 60,
+        })
     });
-    json!({ "item": item, "what": what, "why": "the settings say so", "risk": "safe", "action": null, "running": null, "failing": failing })
+    json!({
+        "item": item, "what": what, "why": "the settings say so", "risk": "safe", "action": null, "running": null,
+        "failing": failing,
+    })
 }
 
 fn trouble() -> Value {
@@ -171,7 +181,7 @@ fn trouble() -> Value {
             "node",
             "done",
             json!({ "notes": [
-            { "item": "disk//", "text": "/ is expected to have the kubelet evict now, which is within pressure.critical" },
+            { "item": "/", "text": "/ is expected to have the kubelet evict now, which is within pressure.critical" },
         ] })
         ),
         capability(
@@ -198,14 +208,16 @@ fn trouble() -> Value {
             "guard",
             "waiting",
             json!({ "waits": [{
-            "item": "guard", "what": "bowline-guard.service", "why": "pods must not reach the issuers", "since": NOW - 3, "overdue": null,
+            "item": "guard", "what": "bowline-guard.service", "why": "pods must not reach the issuers",
+            "since": NOW - 3, "overdue": null,
         }] })
         ),
         capability(
             "cluster",
             "failing",
             json!({ "steps": [
-            step("k3s/binary", download, Some("the server answered 503 Service Unavailable")), step("k3s", "start K3s", None),
+            step("k3s/binary", download, Some("the server answered 503 Service Unavailable")),
+            step("k3s", "start K3s", None),
         ] })
         ),
         capability(
@@ -246,5 +258,5 @@ fn disk(mountpoint: &str, what: &str, percent: u64, less: f64) -> Disk {
 }
 
 fn folder(path: &str, depth: u8, bytes: u64, share: f64) -> Folder {
-    Folder { path: path.into(), depth, bytes: Some(bytes), share, trouble: String::new() }
+    Folder { path: path.into(), depth, bytes: Some(bytes), share: Some(share), trouble: String::new() }
 }

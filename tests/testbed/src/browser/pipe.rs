@@ -79,11 +79,11 @@ impl Pipe {
         }
     }
 
-    /// Waits until an event was heard, which may be so already.
-    pub(super) fn wait_for(&mut self, event: &str) -> Result<()> {
+    /// Waits until such an event was heard, which may be so already.
+    pub(super) fn wait_for(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Result<()> {
         let until = Instant::now() + LIMIT;
-        while !self.heard.iter().any(|heard| heard["method"] == event) {
-            let message = self.next(event, until)?;
+        while !self.heard.iter().any(&is) {
+            let message = self.next(what, until)?;
             self.heard.push(message);
         }
         Ok(())
