@@ -32,7 +32,7 @@ mount --bind -o ro "$1" "$1" && cd "$1" && mount --rbind /dev dev && mount -t pr
 for dir in dev/shm tmp run root; do mount -t tmpfs tmpfs "$dir" || exit 1; done
 exec 3<&0 4>&1 0</dev/null 1>&2
 exec chroot . env -i HOME=/root PATH=/usr/bin:/bin LANG=C.UTF-8 chromium --headless --no-sandbox --disable-gpu \
-    --disable-quic --no-first-run --no-default-browser-check --disable-background-networking \
+    --disable-software-rasterizer --disable-quic --no-first-run --no-default-browser-check --disable-background-networking \
     --disable-component-update --disable-sync --disable-default-apps --disable-extensions \
     --user-data-dir=/tmp/profile --remote-debugging-pipe about:blank"#;
 

@@ -175,3 +175,30 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::ErrorKind;
+
+    fn at(target: &str, size: Option<u64>) -> (Mount, Result<Space, PortError>) {
+        let mount = Mount {
+            target: target.into(),
+            source: "/dev/sdb".into(),
+            number: "8:16".into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        };
+        let space = |size| Space { size, free: 0, available: 0, inodes: 0, inodes_free: 0 };
+        (mount, size.map(space).ok_or_else(|| PortError::new(ErrorKind::Timeout, "no answer")))
+    }
+
+    /// A directory has no share of a filesystem whose size nobody knows, and none of the one above that.
+    #[test]
+    fn the_nearest_filesystem_counts_also_when_it_does_not_answer() {
+        let all = [at("/", Some(80)), at("/data", Some(40)), at("/data/nas", None), at("/odd", Some(0))];
+        let size = |path: &str| space_of(Path::new(path), &all);
+        assert_eq!(["/srv", "/data/x", "/data/nas/x", "/odd/x"].map(size), [Some(80), Some(40), None, None]);
+    }
+}

@@ -20,7 +20,7 @@ tar -xzf axe.tgz --strip-components=1 package/axe.min.js"#;
 
 /// Says what is wrong in words. Colours that it can not judge (`incomplete`) are for us to make judgeable.
 pub(super) const RUN: &str = r#"
-axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], preload: false,
+axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], preload: false, iframes: false,
                     resultTypes: ["violations", "incomplete"] })
    .then(found => found.violations.concat(found.incomplete).flatMap(rule => rule.nodes.map(node =>
        `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary ?? rule.help}`.replace(/\s+/g, " "))))"#;

@@ -68,11 +68,11 @@ impl Pipe {
         }
         let until = Instant::now() + LIMIT;
         loop {
-            let message = self.next(method, until)?;
+            let mut message = self.next(method, until)?;
             if message["id"] != self.calls {
                 self.heard.push(message);
             } else if message["error"].is_null() {
-                return Ok(message["result"].clone());
+                return Ok(message["result"].take());
             } else {
                 bail!("{method}: {}", message["error"]);
             }
