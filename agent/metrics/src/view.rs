@@ -4,16 +4,20 @@
 //! it, by its hash. What a bar or line shows is said in words as well, for who hears it.
 //!
 //! - `html`: escaping, lengths and times in words.
-//! - `chart`: bars and the line of what was.
+//! - `chart`: bars, and the line of what was and is foretold.
+//! - `capability`, `disk`, `folder`: what is said of each.
 
+mod capability;
 mod chart;
+mod disk;
+mod folder;
 mod html;
 
 use crate::page::Page;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bowline_engine::{CapabilityReport, CapabilityState, Overall, Report};
-use html::{bytes, escape, span};
+use bowline_engine::{Overall, Report};
+use html::{escape, span};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -85,8 +89,8 @@ pub struct Folder {
     pub depth: u8,
     /// Bytes that it takes; `None` where it could not be read.
     pub bytes: Option<u64>,
-    /// Its share of the filesystem that it is on, 0 to 1.
-    pub share: f64,
+    /// Its share of the filesystem that it is on, 0 to 1; `None` where that is not known.
+    pub share: Option<f64>,
     /// What could not be read of it.
     pub trouble: String,
 }
@@ -104,14 +108,16 @@ impl View<'_> {
 
     fn html(&self) -> String {
         let name = self.report.conditions.get("name").map_or("this machine", String::as_str);
-        let (title, head) = (escape(name), escape(&self.report.headline()));
+        let (title, head) = (escape(name), self.report.headline());
         let (word, tone) = overall(self.report.overall);
+        // The word stands beside it already.
+        let head = escape(head.strip_prefix("ready: ").unwrap_or(&head));
         let mut out = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
              <title>{title} · Bowline</title><style>{STYLE}</style></head><body>\n<header>\
-             <h1>{title}</h1><p class=\"state {tone}\">{word}</p><p>{head}</p></header>\n<main>\n"
+             <h1>{title}</h1> <p class=\"state {tone}\">{word}</p><p>{head}</p></header>\n<main>\n"
         );
         self.capabilities(&mut out);
         self.disks(&mut out);
@@ -134,52 +140,22 @@ impl View<'_> {
         for error in &self.report.settings.errors {
             let _ = write!(out, "<p class=\"bad\">{}</p>", escape(error));
         }
-        out.push_str("<ul class=\"parts\">\n");
-        for capability in &self.report.capabilities {
-            self.capability(out, capability);
-        }
-        out.push_str("</ul></section>\n");
-    }
-
-    fn capability(&self, out: &mut String, capability: &CapabilityReport) {
-        let (name, state) = (escape(&capability.name), capability.state.name());
-        let tone = tone(capability.state);
-        let _ = write!(out, "<li><h3>{name}</h3> <span class=\"state {tone}\">{state}</span>");
-        let mut lines = Vec::new();
-        for step in &capability.steps {
-            let text = match (&step.failing, &step.running) {
-                (Some(failing), _) => format!("{}: {} failed: {}", step.item, step.what, failing.error),
-                (None, Some(_)) => format!("{}: {} (under way)", step.item, step.what),
-                (None, None) => format!("{}: {}", step.item, step.what),
-            };
-            lines.push(text);
-        }
-        for wait in &capability.waits {
-            let since = span((self.now - wait.since).max(0) as f64);
-            lines.push(format!("{}: waits for {}, for {since}: {}", wait.item, wait.what, wait.why));
-        }
-        for refusal in &capability.refusals {
-            lines.push(format!("{}: refused: {}. {}", refusal.item, refusal.why, refusal.hint));
-        }
-        lines.extend(capability.error.iter().map(|error| format!("can not look: {error}")));
-        lines.extend(capability.notes.iter().map(|note| format!("{}: {}", note.item, note.text)));
-        if !lines.is_empty() {
-            out.push_str("<ul>");
-            lines.iter().for_each(|line| {
-                let _ = write!(out, "<li>{}</li>", escape(line));
-            });
+        if !self.report.capabilities.is_empty() {
+            out.push_str("<ul class=\"parts\">\n");
+            self.report.capabilities.iter().for_each(|one| capability::html(out, one, self.now));
             out.push_str("</ul>");
         }
-        out.push_str("</li>\n");
+        out.push_str("</section>\n");
     }
 
     fn disks(&self, out: &mut String) {
         out.push_str("<section aria-labelledby=\"disks\"><h2 id=\"disks\">Filesystems</h2>\n");
-        for disk in &self.disks {
-            disk.html(out);
-        }
         if self.disks.is_empty() {
             out.push_str("<p>None could be seen.</p>");
+        } else {
+            out.push_str("<div class=\"disks\">\n");
+            self.disks.iter().for_each(|disk| disk.html(out));
+            out.push_str("</div>");
         }
         out.push_str("</section>\n");
     }
@@ -198,76 +174,12 @@ impl View<'_> {
         if !self.folders.is_empty() {
             out.push_str(
                 "<table><caption>Directories, with everything in them</caption><thead><tr><th scope=\"col\">Directory</th>\
-                 <th scope=\"col\">Size</th><th scope=\"col\">Share of the filesystem</th></tr></thead><tbody>\n",
+                 <th scope=\"col\">Size</th><th scope=\"col\">Of its filesystem</th></tr></thead><tbody>\n",
             );
-            self.folders.iter().for_each(|folder| folder.html(out));
+            folder::html(out, &self.folders);
             out.push_str("</tbody></table>");
         }
         out.push_str("</section>\n");
-    }
-}
-
-impl Disk {
-    fn html(&self, out: &mut String) {
-        let (at, what) = (escape(&self.mountpoint), escape(&self.what));
-        let _ = write!(out, "<article><h3>{at}</h3><p class=\"what\">{what}</p>");
-        if let Some(error) = &self.error {
-            let _ = writeln!(out, "<p class=\"bad\">It can not be measured: {}</p></article>", escape(error));
-            return;
-        }
-        if self.read_only {
-            out.push_str("<p class=\"bad\">It is read-only.</p>");
-        }
-        let share = if self.size == 0 { 0.0 } else { self.used as f64 / self.size as f64 };
-        let _ = write!(
-            out,
-            "<p><b>{:.0} %</b> of {} in use, {} free</p>",
-            share * 100.0,
-            bytes(self.size),
-            bytes(self.available)
-        );
-        chart::bar(out, share, &self.marks, &format!("{:.0} percent of {at} in use", share * 100.0));
-        if !self.marks.is_empty() {
-            let marks: Vec<_> =
-                self.marks.iter().map(|(at, what)| format!("{} at {:.0} %", escape(what), at * 100.0)).collect();
-            let _ = write!(out, "<p class=\"marks\">{}</p>", marks.join(" · "));
-        }
-        chart::line(out, &self.history, &self.mountpoint);
-        let _ = writeln!(out, "<p>{}</p></article>", escape(&self.foretold()));
-    }
-
-    fn foretold(&self) -> String {
-        let Some(outlook) = self.outlook else {
-            return "Nothing is foretold yet: it was not watched for long enough.".into();
-        };
-        let grows = match outlook.growth {
-            rate if rate >= 1.0 / 3600.0 => format!("grows by {} an hour", bytes((rate * 3600.0) as u64)),
-            rate if rate <= -1.0 / 3600.0 => format!("shrinks by {} an hour", bytes((-rate * 3600.0) as u64)),
-            _ => "does not grow".into(),
-        };
-        let comes = [("full", outlook.full), ("out of inodes", outlook.inodes), ("the kubelet evicts", outlook.evicts)];
-        let mut comes: Vec<_> = comes.into_iter().filter(|(_, seconds)| seconds.is_finite()).collect();
-        comes.sort_by(|one, other| one.1.total_cmp(&other.1));
-        let comes: Vec<_> = comes.into_iter().map(|(what, seconds)| format!("{what} in {}", span(seconds))).collect();
-        if comes.is_empty() {
-            return format!("It {grows}, and is not expected to be full.");
-        }
-        format!("It {grows}: {} ({:.0} % sure).", comes.join(", "), outlook.confidence * 100.0)
-    }
-}
-
-impl Folder {
-    fn html(&self, out: &mut String) {
-        let path = escape(&self.path);
-        let level = self.depth.min(4);
-        let _ = write!(out, "<tr><th scope=\"row\" class=\"d{level}\">{path}");
-        if !self.trouble.is_empty() {
-            let _ = write!(out, " <span class=\"bad\">{}</span>", escape(&self.trouble));
-        }
-        let size = self.bytes.map_or_else(|| "?".into(), bytes);
-        let _ = write!(out, "</th><td>{size}</td><td>");
-        chart::bar(out, self.share, &[], &format!("{:.0} percent of its filesystem", self.share * 100.0));
-        out.push_str("</td></tr>\n");
     }
 }
 
@@ -276,15 +188,5 @@ fn overall(overall: Overall) -> (&'static str, &'static str) {
         Overall::Ready => ("ready", "good"),
         Overall::Converging => ("on the way", "busy"),
         Overall::Degraded => ("degraded", "bad"),
-    }
-}
-
-fn tone(state: CapabilityState) -> &'static str {
-    match state {
-        CapabilityState::Done => "good",
-        CapabilityState::Working | CapabilityState::Waiting => "busy",
-        CapabilityState::Overdue | CapabilityState::Refused | CapabilityState::Failing | CapabilityState::Unknown => {
-            "bad"
-        }
     }
 }

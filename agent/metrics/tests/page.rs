@@ -1,6 +1,6 @@
 //! The page for people: all of it escaped, without scripts, and with words beside every picture.
 
-use bowline_engine::{CapabilityReport, CapabilityState, Note, Overall, Report, WaitReport};
+use bowline_engine::{CapabilityReport, CapabilityState, Note, Overall, RefusalReport, Report, WaitReport};
 use bowline_metrics::{Disk, Folder, Outlook, View};
 
 const HOSTILE: &str = "</style><script>alert(1)</script>\"' onload=x \u{202e}";
@@ -57,7 +57,7 @@ fn page(report: &Report) -> bowline_metrics::Page {
         path: format!("/srv/{HOSTILE}"),
         depth: 1,
         bytes: Some(5_000_000_000),
-        share: 0.05,
+        share: Some(0.05),
         trouble: "1 could not be read".into(),
     };
     let view = View {
@@ -95,7 +95,7 @@ fn what_is_drawn_is_said() {
         "aria-label=\"83 percent of / in use\"",
         "the kubelet evicts (nodefs.available) at 95 %",
         "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours, full in 9 hours (80 % sure).",
-        "over 99 minutes: from 50 to 83 percent in use",
+        "50 percent in use 99 minutes ago, 83 percent now, 86 percent in 99 minutes as foretold\"",
         "It can not be measured: ",
         "Measured a minute ago.",
         "5.0 GB",
@@ -106,4 +106,56 @@ fn what_is_drawn_is_said() {
     // Each picture has words.
     assert_eq!(body.matches("<svg").count(), body.matches("aria-label=\"").count());
     assert_eq!(body.matches("<svg").count(), 5, "two bars and two lines of disks, and a directory's bar");
+}
+
+/// What a browser told of first (`tests/booted/tests/page`).
+#[test]
+fn what_is_not_known_is_no_number_and_what_is_due_is_now() {
+    let report = report();
+    let mut full = disk("/");
+    full.history.push((f64::NAN, f64::INFINITY));
+    full.marks.push((f64::NAN, "nowhere".into()));
+    full.outlook = full.outlook.map(|outlook| Outlook { evicts: 0.0, ..outlook });
+    let folder = |path: &str, share: Option<f64>| Folder {
+        path: path.into(),
+        depth: 0,
+        bytes: None,
+        share,
+        trouble: String::new(),
+    };
+    let view = View {
+        report: &report,
+        now: 1060,
+        disks: vec![full],
+        folders: vec![folder("/srv", None), folder("/opt", Some(f64::NAN))],
+        measured: Some(1000),
+        unseen: Vec::new(),
+    };
+    let body = view.page().body;
+    assert!(body.contains("the kubelet evicts now, full in 9 hours"), "{body}");
+    assert_eq!(body.matches("<td>unknown</td><td>unknown</td>").count(), 2, "{body}");
+    let drawings = body.split("<svg").skip(1).filter_map(|drawing| drawing.split("</svg>").next());
+    assert!(drawings.into_iter().all(|drawing| !drawing.contains("NaN") && !drawing.contains("inf")), "{body}");
+}
+
+/// What a person can do stands beside what is wrong.
+#[test]
+fn hints_of_refusals_failures_and_deadlines_are_shown() {
+    let mut report = report();
+    report.capabilities[0].waits[0].overdue = Some("Attach the disk.".into());
+    report.capabilities[0].refusals.push(RefusalReport {
+        item: "volume/logs".into(),
+        what: "format /dev/sdc".into(),
+        why: "it is not blank".into(),
+        hint: "Wipe it.".into(),
+        since: 900,
+    });
+    let body = page(&report).body;
+    for text in [
+        "<b>volume/data</b> <span class=\"bad\">overdue</span> for ",
+        "<p class=\"hint\">Attach the disk.</p>",
+        "<b>volume/logs</b> <span class=\"bad\">refused:</span> format /dev/sdc: it is not blank<p class=\"hint\">Wipe it.</p>",
+    ] {
+        assert!(body.contains(text), "{text} is not in {body}");
+    }
 }

@@ -8,6 +8,7 @@ pub mod hetzner;
 pub mod joiners;
 pub mod kube;
 pub mod looks;
+pub mod page;
 pub mod pair;
 pub mod pods;
 pub mod servers;

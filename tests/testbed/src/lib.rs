@@ -25,6 +25,7 @@ mod artefacts;
 mod base;
 mod bed;
 mod boot;
+mod browser;
 mod builder;
 mod cache;
 mod cgroup;
@@ -54,6 +55,7 @@ pub use artefacts::{
     K3S_VERSION, checkout, diskus, host_contract, k3s, k3s_conformance, k3s_stand_in, package, scanner, unless_passed,
 };
 pub use bed::{Bed, GATEWAY, case, case_of};
+pub use browser::{Browser, Chromium, Window, alone};
 pub use builder::MachineBuilder;
 pub use cache::Artefact;
 pub use cloud::{Cloud, Metadata};

@@ -123,7 +123,7 @@ fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -
             path: path.display().to_string(),
             depth,
             bytes: bytes.map(|bytes| bytes.allocated),
-            share: bytes.map_or(0.0, |bytes| bytes.allocated as f64 / size.max(1) as f64),
+            share: bytes.zip(size).map(|(bytes, size)| bytes.allocated as f64 / size as f64),
             trouble: trouble.to_owned(),
         };
         folders.push(folder(&one.path, 0, one.size, &one.trouble));
@@ -147,11 +147,11 @@ fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -
     folders
 }
 
-/// Bytes of the filesystem that a path is on; 0 where that is not known.
-fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> u64 {
+/// Bytes of the filesystem that a path is on; `None` where that is not known, as while it hangs.
+fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> Option<u64> {
     let holds = filesystems.iter().filter(|(mount, _)| path.starts_with(&mount.target));
     let one = holds.max_by_key(|(mount, _)| mount.target.components().count());
-    one.and_then(|(_, space)| space.as_ref().ok()).map_or(0, |space| space.size)
+    one.and_then(|(_, space)| space.as_ref().ok()).map(|space| space.size).filter(|size| *size > 0)
 }
 
 /// What takes room and is in no directory.
@@ -174,4 +174,31 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
         ));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::ErrorKind;
+
+    fn at(target: &str, size: Option<u64>) -> (Mount, Result<Space, PortError>) {
+        let mount = Mount {
+            target: target.into(),
+            source: "/dev/sdb".into(),
+            number: "8:16".into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        };
+        let space = |size| Space { size, free: 0, available: 0, inodes: 0, inodes_free: 0 };
+        (mount, size.map(space).ok_or_else(|| PortError::new(ErrorKind::Timeout, "no answer")))
+    }
+
+    /// A directory has no share of a filesystem whose size nobody knows, and none of the one above that.
+    #[test]
+    fn the_nearest_filesystem_counts_also_when_it_does_not_answer() {
+        let all = [at("/", Some(80)), at("/data", Some(40)), at("/data/nas", None), at("/odd", Some(0))];
+        let size = |path: &str| space_of(Path::new(path), &all);
+        assert_eq!(["/srv", "/data/x", "/data/nas/x", "/odd/x"].map(size), [Some(80), Some(40), None, None]);
+    }
 }

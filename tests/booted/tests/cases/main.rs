@@ -20,6 +20,7 @@ mod museum;
 mod network;
 mod only_claimed;
 mod package;
+mod page;
 mod refused_volumes;
 mod room;
 mod sandbox;
