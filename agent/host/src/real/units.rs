@@ -50,6 +50,20 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
     Ok(unit)
 }
 
+/// How often systemd has restarted a service since it was last started; `None` without such a unit. Two small questions: a
+/// scrape asks them again and again, and all that systemd knows of a unit is a long answer.
+pub(crate) async fn restarts(bus: &Bus, name: &str) -> Result<Option<u32>, PortError> {
+    let what = format!("reading {name}");
+    let path = ObjectPath::try_from(object_path(name))
+        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
+    let state = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Unit", "LoadState").await?;
+    if <&str>::try_from(&state).ok() != Some("loaded") {
+        return Ok(None);
+    }
+    let count = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Service", "NRestarts").await?;
+    Ok(u32::try_from(&count).ok())
+}
+
 /// The object of a unit: letters and digits stay, others become `_` and two hex digits.
 pub(super) fn object_path(unit: &str) -> String {
     let mut path = String::from("/org/freedesktop/systemd1/unit/");
