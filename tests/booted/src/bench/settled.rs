@@ -72,7 +72,7 @@ impl Settled {
         self.machine
             .wait_for("strace to be attached", Duration::from_secs(10), || Ok(self.machine.run(&traced)?.success()))?;
         let looks = self.looks()?;
-        // A change of a device makes a look at everything, and no line in the journal as a reload does.
+        // A change of a device makes a look at the volumes, and no line in the journal as a reload does.
         let disk = format!("$(basename $(readlink -f /dev/disk/by-id/scsi-0HC_Volume_{VOLUME}))");
         for _ in 0..TRACED_LOOKS {
             self.machine.ok(&format!("udevadm trigger --settle --action=change /sys/class/block/{disk}; sleep 1.5"))?;
