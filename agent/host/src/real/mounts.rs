@@ -19,7 +19,8 @@ pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
     }
 }
 
-/// A file of the kernel. It says of none how long it is, and a buffer that grows from nothing takes ten reads in the place of two.
+/// A file of the kernel, which says of none how long it is: a buffer that grows from nothing takes ten reads in the place
+/// of two.
 fn whole(path: &str) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(32 * 1024);
     std::fs::File::open(path)?.read_to_end(&mut text)?;

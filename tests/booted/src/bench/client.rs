@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn answers_with_a_length_and_in_chunks() {
         let text = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nContent-Encoding: gzip\r\n\r\nhello\
-                    HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\nb\r\n, you there\r\n0\r\n\r\n";
+                    HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n\
+                    b\r\n, you there\r\n0\r\n\r\n";
         let mut from = text.as_bytes();
         let one = answer(&mut from).unwrap();
         assert_eq!((one.body.as_slice(), one.gzip, one.last), (&b"hello"[..], true, false));
