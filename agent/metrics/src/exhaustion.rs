@@ -4,8 +4,7 @@
 //! infinite, with a confidence of 0), so that a rule never meets a gap.
 
 use crate::exposition::{Exposition, Kind, also, labels};
-use crate::filesystem::labelled;
-use crate::sample::FilesystemSample;
+use crate::filesystem::Row;
 use crate::view::Outlook;
 use bowline_ports::{Counted, DirectorySize, Survey};
 use std::collections::BTreeMap;
@@ -58,7 +57,7 @@ const COLUMNS: [Column; 4] = [
     ),
 ];
 
-pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample], all: &Exhaustion) {
+pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
     forecasts(out, filesystems, all);
     if let Some(survey) = &all.survey {
         directories(out, survey, &all.directory_growth);
@@ -67,11 +66,9 @@ pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample], a
     counted(out, filesystems, &all.counted);
 }
 
-fn forecasts(out: &mut Exposition, filesystems: &[FilesystemSample], all: &Exhaustion) {
-    let rows: Vec<_> = filesystems
-        .iter()
-        .filter_map(|one| Some((labelled(&one.mount), all.outlooks.get(&one.mount.target)?)))
-        .collect();
+fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
+    let rows: Vec<_> =
+        filesystems.iter().filter_map(|(labels, one)| Some((labels, all.outlooks.get(&one.mount.target)?))).collect();
     for (name, help, value, unknown) in COLUMNS {
         let mut family = out.family(name, Kind::Gauge, help);
         for (labels, one) in &rows {
@@ -134,7 +131,7 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     out.gauge("directory_scan_timestamp_seconds", "When directories were measured, in seconds since 1970.", survey.at);
 }
 
-fn unseen(out: &mut Exposition, filesystems: &[FilesystemSample], survey: &Survey) {
+fn unseen(out: &mut Exposition, filesystems: &[Row<'_>], survey: &Survey) {
     let help = "Bytes beneath a mount point, where nobody sees them.";
     let mut family = out.family("mount_hidden_bytes", Kind::Gauge, help);
     for one in &survey.hidden {
@@ -142,14 +139,14 @@ fn unseen(out: &mut Exposition, filesystems: &[FilesystemSample], survey: &Surve
     }
     let help = "Bytes in files that were deleted and are still open.";
     let mut family = out.family("deleted_open_bytes", Kind::Gauge, help);
-    for one in filesystems {
+    for (_, one) in filesystems {
         let deleted = survey.deleted.iter().find(|deleted| deleted.number == one.mount.number);
         let labels = labels(&[("mountpoint", &one.mount.target.to_string_lossy())]);
         family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
     }
 }
 
-fn counted(out: &mut Exposition, filesystems: &[FilesystemSample], counted: &Counted) {
+fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
     let help = "Requests that failed, of disks that count them.";
     let mut family = out.family("disk_io_errors_total", Kind::Counter, help);
     for (device, errors) in &counted.io_errors {
@@ -157,10 +154,10 @@ fn counted(out: &mut Exposition, filesystems: &[FilesystemSample], counted: &Cou
     }
     let help = "Errors that a filesystem wrote down itself, of those that do.";
     let mut family = out.family("filesystem_errors_total", Kind::Counter, help);
-    for one in filesystems {
+    for (labels, one) in filesystems {
         let errors = counted.filesystem_errors.iter().find(|(number, _)| *number == one.mount.number);
         if let Some((_, errors)) = errors {
-            family.series(&labelled(&one.mount), *errors);
+            family.series(labels, *errors);
         }
     }
     if let Some(kills) = counted.oom_kills {

@@ -36,31 +36,35 @@ const COLUMNS: [Column; 5] = [
     },
 ];
 
-pub(crate) fn families(out: &mut Exposition, filesystems: &[FilesystemSample]) {
-    // Escaped once, used seven times.
-    let rows: Vec<(String, &FilesystemSample)> = filesystems.iter().map(|f| (labelled(&f.mount), f)).collect();
+/// A filesystem with its labels: escaped once, used by a dozen families.
+pub(crate) type Row<'a> = (String, &'a FilesystemSample);
 
+pub(crate) fn rows(filesystems: &[FilesystemSample]) -> Vec<Row<'_>> {
+    filesystems.iter().map(|one| (labelled(&one.mount), one)).collect()
+}
+
+pub(crate) fn families(out: &mut Exposition, rows: &[Row<'_>]) {
     for column in &COLUMNS {
         let mut family = out.family(column.name, Kind::Gauge, column.help);
-        for (labels, f) in &rows {
+        for (labels, f) in rows {
             if let Some(value) = f.space.as_ref().and_then(column.value) {
                 family.series(labels, value);
             }
         }
     }
     let mut family = out.family("filesystem_readonly", Kind::Gauge, "1 when it is mounted read-only.");
-    for (labels, f) in &rows {
+    for (labels, f) in rows {
         family.series(labels, f.mount.read_only);
     }
     let help = "1 when it could not be measured, or did not answer in time.";
     let mut family = out.family("filesystem_error", Kind::Gauge, help);
-    for (labels, f) in &rows {
+    for (labels, f) in rows {
         family.series(labels, f.space.is_none());
     }
 }
 
 /// The labels of a filesystem.
-pub(crate) fn labelled(mount: &Mount) -> String {
+fn labelled(mount: &Mount) -> String {
     let device = without_credentials(&mount.source);
     labels(&[("mountpoint", &mount.target.to_string_lossy()), ("device", &device), ("fstype", &mount.fstype)])
 }

@@ -2,6 +2,8 @@
 
 use bowline_ports::Mount;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Types that hold nothing of their own, or nothing that can be filled: views of the kernel, memory, images
@@ -65,9 +67,10 @@ const RUNTIME: &[&str] = &[
 /// 5. A filesystem counts once, however often it is bound: as `/` if it is that, else where the whole of it is
 ///    mounted rather than a part, else at the shortest target.
 pub fn real_mounts(mounts: &[Mount]) -> Vec<Mount> {
-    let mut visible: BTreeMap<&Path, &Mount> = BTreeMap::new();
+    // By its bytes: to compare the parts of so many paths is a large share of a scrape.
+    let mut visible: BTreeMap<&OsStr, &Mount> = BTreeMap::new();
     for mount in mounts {
-        visible.insert(&mount.target, mount);
+        visible.insert(mount.target.as_os_str(), mount);
     }
     let mut chosen: BTreeMap<&str, &Mount> = BTreeMap::new();
     for mount in visible.into_values().filter(|m| is_storage(m)) {
@@ -84,8 +87,14 @@ pub fn real_mounts(mounts: &[Mount]) -> Vec<Mount> {
 fn is_storage(mount: &Mount) -> bool {
     let fstype = mount.fstype.as_str();
     !NOT_STORAGE.contains(&fstype)
-        && !RUNTIME.iter().any(|runtime| mount.target.starts_with(runtime))
+        && !RUNTIME.iter().any(|runtime| beneath(&mount.target, runtime))
         && (!matches!(fstype, "overlay" | "fuse.fuse-overlayfs") || mount.target == Path::new("/"))
+}
+
+/// Whether a path of the kernel's table, which has no slash too many, is this directory or beneath it.
+fn beneath(path: &Path, directory: &str) -> bool {
+    let rest = path.as_os_str().as_bytes().strip_prefix(directory.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Smaller is the better name for a filesystem.

@@ -157,7 +157,7 @@ impl Process {
 impl Sample<'_> {
     /// The exposition.
     pub fn render(&self) -> String {
-        let mut out = Exposition::with_capacity(8 * 1024 + self.filesystems.len() * 900);
+        let mut out = Exposition::with_capacity(8 * 1024 + self.filesystems.len() * 1600);
         out.family("build_info", Kind::Gauge, "Which build runs; always 1.")
             .series(&labels(&[("version", &self.report.version), ("arch", self.arch.name())]), true);
         state::overall(&mut out, self);
@@ -165,9 +165,10 @@ impl Sample<'_> {
         state::node(&mut out, self);
         state::volumes(&mut out, self);
         state::room(&mut out, self);
-        filesystem::families(&mut out, self.filesystems);
+        let rows = filesystem::rows(self.filesystems);
+        filesystem::families(&mut out, &rows);
         if let Some(exhaustion) = self.exhaustion {
-            exhaustion::families(&mut out, self.filesystems, exhaustion);
+            exhaustion::families(&mut out, &rows, exhaustion);
         }
         self.boot_and_k3s(&mut out);
         if let Some(process) = &self.process {

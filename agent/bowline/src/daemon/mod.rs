@@ -20,7 +20,7 @@ use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
-use bowline_engine::{Engine, SettingsReport, Wake};
+use bowline_engine::{Capability, Engine, SettingsReport, Wake};
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
 use bowline_host::real::events::{Event, Sources};
@@ -29,7 +29,7 @@ use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_ports::{Change, GUARD_SERVICE};
 use bowline_settings::{Settings, SourceFile};
-use bowline_volumes::mount_unit_name;
+use bowline_volumes::{Volumes, mount_unit_name};
 use listen::Listeners;
 use measuring::Measuring;
 use std::path::{Path, PathBuf};
@@ -190,7 +190,10 @@ impl Daemon {
                         let wanted = watched(&self.settings);
                         units.send_if_modified(|units| std::mem::replace(units, wanted.clone()) != wanted);
                     }
-                    Some(Event::Devices | Event::Units) => self.engine.wake(Wake::Look),
+                    // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
+                    // go, each of which would else be a look at the API.
+                    Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
+                    Some(Event::Units) => self.engine.wake(Wake::Look),
                     // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
                     None => {
                         tracing::warn!("events ended: looking by the timer only until they are back");

@@ -3,7 +3,6 @@
 use super::measuring::Measuring;
 use super::watching::{Foretold, Watching};
 use bowline_engine::Report;
-use bowline_host::real::counted::counted;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Outlook, View};
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
 use std::collections::BTreeMap;
@@ -43,7 +42,7 @@ pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, 
             (at.clone(), FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() })
         })
         .collect();
-    Exhaustion { outlooks, survey: measuring.last(), directory_growth: measuring.growth(), counted: counted() }
+    Exhaustion { outlooks, survey: measuring.last(), directory_growth: measuring.growth(), counted: watching.counted() }
 }
 
 /// For the page.

@@ -13,8 +13,7 @@ use bowline_metrics::{
 };
 use bowline_ports::{Change, Mount, PortError, Space};
 use bowline_settings::StatusPage;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -78,8 +77,8 @@ impl Pages {
         self.counters.scraped();
         // A bus that hangs costs one series, not the scrape.
         let k3s = async {
-            let unit = self.host.unit(self.k3s?);
-            tokio::time::timeout(Duration::from_secs(1), unit).await.ok()?.ok()
+            let restarts = self.host.restarts(self.k3s?);
+            tokio::time::timeout(Duration::from_secs(1), restarts).await.ok()?.ok()?
         };
         let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), k3s);
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
@@ -98,8 +97,8 @@ impl Pages {
             role: self.role,
             filesystems: &filesystems,
             phases: &phases,
-            k3s_restarts: k3s.filter(|u| u.load == "loaded").map(|u| u64::from(u.restarts)),
-            process: self.process().await,
+            k3s_restarts: k3s.map(u64::from),
+            process: process(),
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),
             exhaustion: Some(&exhaustion),
@@ -120,12 +119,15 @@ impl Pages {
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         view(report, clock.map_or(report.at, |clock| clock.unix), &filesystems, &self.watching, self.measuring.last())
     }
+}
 
-    async fn process(&self) -> Option<Process> {
-        let text = async |path: &str| Some(self.host.read(Path::new(path)).await.ok()??.text());
-        let (stat, status) = (text("/proc/self/stat").await?, text("/proc/self/status").await?);
-        let boot = text("/proc/stat").await.unwrap_or_default();
-        let boot = boot.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0);
-        Process::parse(&stat, &status, boot)
-    }
+/// The daemon itself. What is read is in memory, and never waited for.
+fn process() -> Option<Process> {
+    static BOOT: OnceLock<i64> = OnceLock::new();
+    let text = |path: &str| std::fs::read_to_string(path).ok();
+    let boot = || {
+        let stat = text("/proc/stat").unwrap_or_default();
+        stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0)
+    };
+    Process::parse(&text("/proc/self/stat")?, &text("/proc/self/status")?, *BOOT.get_or_init(boot))
 }

@@ -3,10 +3,11 @@
 //! A task of its own: a filesystem that does not answer delays nothing else. What it found is read by the pages and the report.
 
 use bowline_engine::{CapabilityReport, CapabilityState, Note};
+use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::samples::{SampleFile, boot_id, filesystem_uuids, read_samples};
 use bowline_metrics::real_mounts;
-use bowline_ports::{Change, Inspect, Mount, PortError, Space};
+use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
 use bowline_pressure::file::{Patch, Store, fresh};
 use bowline_pressure::forecast::{Forecast, Outlook};
 use bowline_pressure::history::Sample;
@@ -54,6 +55,8 @@ struct State {
     store: Store,
     /// The last sample of each filesystem, by its mount point.
     seen: BTreeMap<PathBuf, Seen>,
+    /// Of trouble: with many disks hundreds of small files, and read once for all scrapes of a minute.
+    counted: Counted,
     foretold: Option<(Instant, BTreeMap<PathBuf, Foretold>)>,
     eviction: Eviction,
     rules: Pressure,
@@ -211,6 +214,7 @@ impl Watching {
                 self.state().eviction = eviction;
                 thresholds = Some(Instant::now());
             }
+            self.state().counted = counted();
             let patches = match self.sample(host.as_ref(), sampler, boot).await {
                 Ok(patches) => patches,
                 Err(error) => {
@@ -268,6 +272,11 @@ impl Watching {
             state.seen.iter().filter_map(|(at, seen)| Some((at.clone(), state.of(at, seen)?))).collect();
         state.foretold = Some((Instant::now(), foretold.clone()));
         foretold
+    }
+
+    /// What was counted of trouble at the last sample.
+    pub(crate) fn counted(&self) -> Counted {
+        self.state().counted.clone()
     }
 
     /// What was: seconds before the last sample, and the share in use, oldest first.

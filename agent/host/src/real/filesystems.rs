@@ -5,12 +5,12 @@
 //!
 //! Probes run one after another on one thread, which ends with them: that is enough where all answer within
 //! microseconds. Another thread takes over the rest as soon as one makes no headway. The threads are not the
-//! runtime's own, since a runtime waits at its end for blocking work, and so would wait for ever.
+//! runtime's own, since a runtime waits at its end for blocking work, and so would wait for ever. What was found is told
+//! when the queue is empty, or stands still: to wake those who wait for each of a hundred costs more than the asking.
 
 use super::space;
 use bowline_ports::{ErrorKind, Mount, PortError, Space};
 use std::collections::{HashMap, VecDeque};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +39,8 @@ struct Shared {
 struct State {
     queue: VecDeque<Task>,
     under_way: HashMap<Key, Waiter>,
+    /// Found, and not told yet.
+    found: Vec<(watch::Sender<Option<Outcome>>, Outcome)>,
     /// Probes begun, ever: a queue that is not empty while this stands still needs another thread.
     begun: u64,
 }
@@ -126,6 +128,7 @@ impl Sampler {
             };
             let stuck = queued > 0 && begun == still;
             still = begun;
+            self.0.tell();
             if stuck {
                 self.hire();
                 still += 1;
@@ -169,16 +172,31 @@ impl Shared {
 
     /// Probes until the queue is empty.
     fn work(&self) {
-        loop {
-            let task = {
-                let mut state = self.lock();
-                let Some(task) = state.queue.pop_front() else { return };
-                state.begun += 1;
-                task
-            };
+        let mut begin = self.begin_one(None);
+        while let Some(task) = begin {
             let outcome = (self.probe)(&task.mount);
-            self.lock().under_way.remove(&key(&task.mount));
-            task.outcome.send_replace(Some(outcome));
+            begin = self.begin_one(Some((task, outcome)));
+        }
+        self.tell();
+    }
+
+    /// Notes how one ended, and takes the next.
+    fn begin_one(&self, ended: Option<(Task, Outcome)>) -> Option<Task> {
+        let mut state = self.lock();
+        if let Some((task, outcome)) = ended {
+            state.under_way.remove(&key(&task.mount));
+            state.found.push((task.outcome, outcome));
+        }
+        let next = state.queue.pop_front()?;
+        state.begun += 1;
+        Some(next)
+    }
+
+    /// Tells what was found to those who wait for it. They wait for the first one first: it comes last, so that they wake once.
+    fn tell(&self) {
+        let found = std::mem::take(&mut self.lock().found);
+        for (waiting, outcome) in found.into_iter().rev() {
+            waiting.send_replace(Some(outcome));
         }
     }
 }
@@ -191,22 +209,20 @@ fn key(mount: &Mount) -> Key {
 fn measure(mount: &Mount) -> Outcome {
     let failed = |error| PortError::io(format_args!("asking the filesystem at {}", mount.target.display()), &error);
     // Filesystems without a device of their own (major 0) may give each directory tree a number of its own.
-    if !mount.number.starts_with("0:") {
-        let device = std::fs::metadata(&mount.target).map_err(failed)?.dev();
-        let seen = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
-        if seen != mount.number {
-            return Err(PortError::new(
-                ErrorKind::Changed,
-                format!("at {} the filesystem {seen} is seen, not {}", mount.target.display(), mount.number),
-            ));
-        }
+    let expected = (!mount.number.starts_with("0:")).then_some(mount.number.as_str());
+    match space::ask_once(&mount.target, expected).map_err(failed)? {
+        Ok(space) => Ok(space),
+        Err(seen) => Err(PortError::new(
+            ErrorKind::Changed,
+            format!("at {} the filesystem {seen} is seen, not {}", mount.target.display(), mount.number),
+        )),
     }
-    space::ask(&mount.target).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 

@@ -247,6 +247,10 @@ impl Inspect for RealHost {
         Box::pin(units::unit(&self.bus, name))
     }
 
+    fn restarts<'a>(&'a self, name: &'a str) -> Fut<'a, Option<u32>> {
+        Box::pin(units::restarts(&self.bus, name))
+    }
+
     fn journal_tail<'a>(&'a self, unit: &'a str, lines: usize) -> Fut<'a, Vec<String>> {
         Box::pin(units::journal_tail(unit, lines))
     }

@@ -2,20 +2,29 @@
 
 use bowline_ports::{Mount, PortError};
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// The mount table of PID 1.
 pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
-    match std::fs::read("/proc/1/mountinfo") {
+    match whole("/proc/1/mountinfo") {
         Ok(text) => Ok(parse(&text, true)),
         // Where other processes are hidden: the own table has the same mounts, since they propagate, but only the
         // filesystem's own options are true in it.
-        Err(_) => match std::fs::read("/proc/self/mountinfo") {
+        Err(_) => match whole("/proc/self/mountinfo") {
             Ok(text) => Ok(parse(&text, false)),
             Err(error) => Err(PortError::io("reading /proc/1/mountinfo", &error)),
         },
     }
+}
+
+/// A file of the kernel, which says of none how long it is: a buffer that grows from nothing takes ten reads in the place
+/// of two.
+fn whole(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(32 * 1024);
+    std::fs::File::open(path)?.read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Reads `mountinfo` (man 5 proc); lines of another form are passed over.

@@ -2,8 +2,10 @@
 //! probe under way, and nobody waits for it longer than two seconds.
 
 use bowline_ports::{ErrorKind, PortError, Space};
-use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags, RawDir, fstat, fstatvfs, open, stat, statvfs};
+use rustix::io::Errno;
 use std::collections::HashSet;
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,24 +51,51 @@ impl Drop for UnderWay {
 }
 
 /// What a filesystem says that gave up: its disk failed, or it found itself damaged.
-const GAVE_UP: [Errno; 3] = [Errno::EIO, Errno::EUCLEAN, Errno::ESHUTDOWN];
+const GAVE_UP: [Errno; 3] = [Errno::IO, Errno::UCLEAN, Errno::SHUTDOWN];
 
-/// `statvfs`, at once. One that was shut down by errors answers that from memory, so that its directory is opened as well.
+/// `statvfs`, at once. One that was shut down by errors answers that from memory, so that its directory is read as well.
 pub(crate) fn ask(path: &Path) -> std::io::Result<Space> {
-    if let Err(error) = std::fs::read_dir(path).and_then(|mut entries| entries.next().transpose())
-        && GAVE_UP.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
-    {
-        return Err(error);
+    match ask_once(path, None)? {
+        Ok(space) => Ok(space),
+        Err(_) => Err(std::io::ErrorKind::Unsupported.into()),
     }
-    let answer = nix::sys::statvfs::statvfs(path)?;
-    let unit = answer.fragment_size();
-    Ok(Space {
-        size: answer.blocks() * unit,
-        free: answer.blocks_free() * unit,
-        available: answer.blocks_available() * unit,
-        inodes: answer.files(),
-        inodes_free: answer.files_free(),
-    })
+}
+
+/// The same of the filesystem with this number (`major:minor`), where one is given; else the number of the one that is there.
+pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<Result<Space, String>> {
+    let other = |device: u64| Some(super::files::number(device)).filter(|seen| expected.is_some_and(|one| one != seen));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // Opened once for all questions: to find the way to it takes longer than an answer.
+    let answer = match open(path, flags, Mode::empty()) {
+        Ok(directory) => {
+            if let Some(seen) = other(fstat(&directory)?.st_dev) {
+                return Ok(Err(seen));
+            }
+            let mut names = [MaybeUninit::<u8>::uninit(); 1024];
+            match RawDir::new(&directory, &mut names).next() {
+                Some(Err(error)) if GAVE_UP.contains(&error) => return Err(error.into()),
+                _ => fstatvfs(&directory)?,
+            }
+        }
+        Err(error) if GAVE_UP.contains(&error) => return Err(error.into()),
+        // No directory, or none that may be read.
+        Err(_) => {
+            if expected.is_some()
+                && let Some(seen) = other(stat(path)?.st_dev)
+            {
+                return Ok(Err(seen));
+            }
+            statvfs(path)?
+        }
+    };
+    let unit = answer.f_frsize;
+    Ok(Ok(Space {
+        size: answer.f_blocks * unit,
+        free: answer.f_bfree * unit,
+        available: answer.f_bavail * unit,
+        inodes: answer.f_files,
+        inodes_free: answer.f_ffree,
+    }))
 }
 
 #[cfg(test)]
@@ -91,5 +120,19 @@ mod tests {
     async fn nothing_there_is_not_found() {
         let error = Probes::default().space(Path::new("/no/such/place")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_and_another_filesystem_are_told() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let number = super::super::files::number(file.as_file().metadata().unwrap().dev());
+        let of = |path: &Path, expected| ask_once(path, Some(expected)).unwrap();
+        let folder = file.path().parent().unwrap();
+        for path in [file.path(), folder] {
+            assert!(of(path, &number).unwrap().size > 0);
+            assert_eq!(of(path, "199:99"), Err(number.clone()));
+        }
+        assert_eq!(ask(file.path()).unwrap().size, ask(folder).unwrap().size);
     }
 }

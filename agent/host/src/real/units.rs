@@ -50,6 +50,20 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
     Ok(unit)
 }
 
+/// How often systemd has restarted a service since it was last started; `None` without such a unit. Two small questions: a
+/// scrape asks them again and again, and all that systemd knows of a unit is a long answer.
+pub(crate) async fn restarts(bus: &Bus, name: &str) -> Result<Option<u32>, PortError> {
+    let what = format!("reading {name}");
+    let path = ObjectPath::try_from(object_path(name))
+        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
+    let state = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Unit", "LoadState").await?;
+    if <&str>::try_from(&state).ok() != Some("loaded") {
+        return Ok(None);
+    }
+    let count = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Service", "NRestarts").await?;
+    Ok(u32::try_from(&count).ok())
+}
+
 /// The object of a unit: letters and digits stay, others become `_` and two hex digits.
 pub(super) fn object_path(unit: &str) -> String {
     let mut path = String::from("/org/freedesktop/systemd1/unit/");
@@ -300,100 +314,4 @@ pub(crate) async fn journal_tail(unit: &str, lines: usize) -> Result<Vec<String>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use zbus::wire::Str;
-
-    fn properties(text: &[(&str, &str)], flags: &[(&str, bool)], times: &[(&str, u64)]) -> Properties {
-        let text = text.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(Str::from(v.to_string()))));
-        let flags = flags.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(*v)));
-        let times = times.iter().map(|(k, v)| ((*k).to_owned(), OwnedVariant::from(*v)));
-        text.chain(flags).chain(times).collect()
-    }
-
-    /// As systemd 252 shows a K3s that waits for its next attempt.
-    #[test]
-    fn a_service_between_restarts() {
-        let mut common = properties(
-            &[
-                ("LoadState", "loaded"),
-                ("ActiveState", "activating"),
-                ("SubState", "auto-restart"),
-                ("UnitFileState", "enabled"),
-                ("FragmentPath", "/etc/systemd/system/k3s.service"),
-            ],
-            &[("NeedDaemonReload", true), ("AssertResult", true)],
-            &[
-                ("AssertTimestamp", 1_763_710_800_000_000),
-                ("InactiveExitTimestampMonotonic", 20_000_000),
-                ("ActiveExitTimestampMonotonic", 9_000_000),
-                ("InactiveEnterTimestampMonotonic", 10_000_000),
-            ],
-        );
-        let drop_in = "/etc/systemd/system/k3s.service.d/50-bowline.conf".to_owned();
-        common.insert("DropInPaths".into(), OwnedVariant::try_from(zbus::wire::Variant::from(vec![drop_in])).unwrap());
-        let mut special = properties(&[("Result", "exit-code")], &[], &[]);
-        special.insert("NRestarts".into(), OwnedVariant::from(7_u32));
-        special.insert("ExecMainStartTimestamp".into(), OwnedVariant::from(1_763_710_800_000_000_u64));
-        special.insert("MainPID".into(), OwnedVariant::from(0_u32));
-        special.insert("ExecMainStatus".into(), OwnedVariant::from(1_i32));
-        let unit = from_properties(&common, &special);
-        assert_eq!((unit.active, unit.sub.as_str()), (ActiveState::Activating, "auto-restart"));
-        assert_eq!((unit.result.as_str(), unit.restarts, unit.exit_status), ("exit-code", 7, 1));
-        assert_eq!(unit.drop_ins, [PathBuf::from("/etc/systemd/system/k3s.service.d/50-bowline.conf")]);
-        assert!(unit.needs_reload && unit.started);
-        assert_eq!((unit.began, unit.left, unit.ended), (20_000_000, 9_000_000, 10_000_000));
-    }
-
-    #[test]
-    fn a_unit_whose_start_is_queued_is_on_its_way() {
-        let queued = |state: &str, id: u32| {
-            let mut common = properties(&[("LoadState", "loaded"), ("ActiveState", state)], &[], &[]);
-            let path = ObjectPath::try_from("/org/freedesktop/systemd1/job/1").unwrap();
-            let job = zbus::wire::Variant::from((id, path));
-            common.insert("Job".into(), OwnedVariant::try_from(job).unwrap());
-            from_properties(&common, &Properties::new()).active
-        };
-        assert_eq!(queued("inactive", 7), ActiveState::Activating);
-        assert_eq!(queued("failed", 7), ActiveState::Activating);
-        assert_eq!(queued("inactive", 0), ActiveState::Inactive);
-        assert_eq!(queued("deactivating", 7), ActiveState::Deactivating);
-    }
-
-    #[test]
-    fn a_unit_without_a_file() {
-        let common = properties(
-            &[("LoadState", "not-found"), ("ActiveState", "inactive"), ("SubState", "dead"), ("FragmentPath", "")],
-            &[("AssertResult", false)],
-            &[("AssertTimestamp", 0)],
-        );
-        assert_eq!(from_properties(&common, &Properties::new()), Unit::not_found());
-    }
-
-    #[test]
-    fn a_start_prevented_by_an_assertion_shows() {
-        let common = properties(
-            &[("LoadState", "loaded"), ("ActiveState", "inactive"), ("SubState", "dead")],
-            &[("AssertResult", false)],
-            &[("AssertTimestamp", 1_763_710_800_000_000)],
-        );
-        let unit = from_properties(&common, &properties(&[("Result", "success")], &[], &[]));
-        assert_eq!(unit.result, "assert");
-        assert!(came_to_nothing("k3s.service", &unit));
-        let error = start_failed("k3s.service", "assert", &unit, &[]);
-        assert_eq!(error.message, "k3s.service did not start: an assertion in its unit file does not hold");
-    }
-
-    #[test]
-    fn a_failed_start_carries_the_last_words() {
-        let mut unit = Unit::not_found();
-        (unit.active, unit.sub, unit.result) = (ActiveState::Failed, "failed".into(), "exit-code".into());
-        let last = ["mount: /mnt/data: wrong fs type".to_owned()];
-        let error = start_failed("mnt-data.mount", "failed", &unit, &last);
-        assert_eq!(
-            error.message,
-            "mnt-data.mount did not start: systemd says failed (exit-code): mount: /mnt/data: wrong fs type"
-        );
-        assert!(error.hint.unwrap().contains("journalctl -u mnt-data.mount"));
-    }
-}
+mod tests;

@@ -23,8 +23,11 @@ use crate::history::{History, LEVELS, Sample};
 use slot::{COPY, Head, REGION, SLOT, head_at, level_begins, slot_at};
 use std::fmt;
 
-/// So many filesystems have room; of more, that which was not sampled for longest gives way.
+/// So many filesystems have room; of more, that which was not sampled for longest gives way, and where all are sampled nothing
+/// is remembered of the others: else those of each minute would drive out those of the same minute.
 pub const MOST: usize = 64;
+/// A filesystem gives way that was not sampled for so many seconds: it is not mounted, or does not answer.
+const GONE: i64 = 600;
 /// Bytes of the file, always.
 pub const LENGTH: usize = BEGIN + MOST * REGION;
 const BEGIN: usize = 4096;
@@ -130,11 +133,11 @@ impl Store {
     }
 
     /// Remembers a sample of the filesystem with this key (its UUID, or else its device and mount point), and says what is
-    /// to be written for it.
+    /// to be written for it: nothing where there is no room for one more.
     pub fn add(&mut self, key: &str, sample: Sample) -> Vec<Patch> {
         let key = slot::shortened(key);
         let mut patches = Vec::new();
-        let place = self.place(&key);
+        let Some(place) = self.place(&key, sample.at) else { return patches };
         let base = BEGIN + place * REGION;
         let region = self.regions[place].get_or_insert_with(|| {
             let region = Region { head: Head::new(key), history: History::default() };
@@ -175,18 +178,20 @@ impl Store {
         patches
     }
 
-    /// Where the key is, or is to be.
-    fn place(&mut self, key: &str) -> usize {
+    /// Where the key is, or is to be; `None` where there is no room.
+    fn place(&mut self, key: &str, now: i64) -> Option<usize> {
         self.regions.resize_with(MOST, || None);
         let is = |region: &Option<Region>| region.as_ref().is_some_and(|region| region.head.key == key);
         let last = |region: &Option<Region>| region.as_ref()?.history.last().map(|sample| sample.at);
         if let Some(place) = self.regions.iter().position(is) {
-            return place;
+            return Some(place);
         }
-        let oldest = (0..MOST).min_by_key(|place| (self.regions[*place].is_some(), last(&self.regions[*place])));
-        let place = oldest.unwrap_or_default();
-        self.regions[place] = None;
-        place
+        let oldest = (0..MOST).min_by_key(|place| (self.regions[*place].is_some(), last(&self.regions[*place])))?;
+        if last(&self.regions[oldest]).is_some_and(|at| now.saturating_sub(at) < GONE) {
+            return None;
+        }
+        self.regions[oldest] = None;
+        Some(oldest)
     }
 }
 

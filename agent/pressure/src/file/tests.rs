@@ -83,6 +83,37 @@ fn a_filesystem_is_known_by_its_key() {
     assert_eq!(again.history("uuid:new").unwrap().bytes().len(), 1);
 }
 
+/// Those that are mounted keep their histories, and the file is not written again and again.
+#[test]
+fn of_a_hundred_filesystems_sixty_four_are_remembered() {
+    let keys: Vec<_> = (0..100).map(|n| format!("uuid:{n}")).collect();
+    let (mut file, mut store) = (fresh(), Store::default());
+    for minute in 0..30 {
+        let patches: Vec<_> = keys.iter().flat_map(|key| store.add(key, sample(minute))).collect();
+        if minute > 0 {
+            let bytes: usize = patches.iter().map(|patch| patch.bytes.len()).sum();
+            assert!(bytes <= MOST * 3 * 64, "minute {minute}: {bytes} bytes");
+        }
+        apply(&mut file, &patches);
+    }
+    for (number, key) in keys.iter().enumerate() {
+        assert_eq!(
+            samples(&store, key).iter().filter(|(level, ..)| *level == 0).count(),
+            if number < 64 { 30 } else { 0 }
+        );
+    }
+    assert_eq!(read(&file).0.keys().count(), MOST);
+    // One of them is not mounted any more: another takes its place.
+    for minute in 30..45 {
+        for key in &keys[1..] {
+            store.add(key, sample(minute));
+        }
+    }
+    assert!(
+        store.history(&keys[0]).is_none() && store.history(&keys[64]).is_some() && store.history(&keys[65]).is_none()
+    );
+}
+
 #[test]
 fn the_sixty_fifth_filesystem_takes_the_place_of_the_oldest() {
     let keys: Vec<String> = (0..65).map(|n| format!("8:{n} /mnt/{n}")).collect();

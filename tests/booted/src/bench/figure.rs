@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What was measured, beside what it is compared with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
     pub(crate) name: &'static str,
     pub(crate) ours: f64,
@@ -79,6 +79,11 @@ impl Figure {
         self
     }
 
+    fn has_goal(&self) -> bool {
+        let Goals { ours, ratio, failed } = self.goals;
+        ours.is_some() || ratio.is_some() || failed.is_some()
+    }
+
     fn met(&self) -> bool {
         let Goals { ours, ratio, failed } = self.goals;
         ours.is_none_or(|goal| self.ours <= goal)
@@ -107,7 +112,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let mut line = |cells: [&str; 8]| {
         let [name, ours, peer, ratio, unit, goal, met, peer_name] = cells;
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name:26} {ours:>9} {peer:>9} {ratio:>7}  {unit:12} {goal:>15}  {met:5} {peer_name}");
+        let _ = writeln!(text, "{name:28} {ours:>9} {peer:>9} {ratio:>7}  {unit:12} {goal:>15}  {met:5} {peer_name}");
     };
     line(["", "ours", "peer", "ratio", "", "at most", "", "peer"]);
     for f in figures {
@@ -123,6 +128,16 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         ]);
     }
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// How many goals were met, and which were not.
+pub(crate) fn sum(figures: &[Figure]) -> String {
+    let (met, missed): (Vec<_>, Vec<_>) = figures.iter().filter(|figure| figure.has_goal()).partition(|f| f.met());
+    let names = |figures: &[&Figure]| figures.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
+    match missed.is_empty() {
+        true => format!("goals met: all {}", met.len()),
+        false => format!("goals met: {}\ngoals missed: {}, {}", met.len(), missed.len(), names(&missed)),
+    }
 }
 
 /// The middle one, or the mean of the two in the middle.
@@ -161,6 +176,8 @@ mod tests {
         assert_eq!(json["ratio"], 0.5);
         let alone = Figure::new("package_size", 3.5, "MB", 4.0);
         assert!(serde_json::to_value(&alone).unwrap()["peer"].is_null());
+        assert_eq!(sum(&[rss.clone(), alone.clone()]), "goals met: 1\ngoals missed: 1, idle_rss");
+        assert_eq!(sum(&[alone.clone(), Figure::shown("enroll_50_one_issuer", 9.0, "s")]), "goals met: all 1");
         let table = table(&[rss, alone]);
         assert!(table.contains("12, ratio 0.45  over  node_exporter"), "{table}");
         assert!(table.lines().nth(2).unwrap().ends_with(" 4  ok"), "{table}");

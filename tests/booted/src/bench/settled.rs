@@ -5,14 +5,17 @@ use crate::{node_exporter, tell, trace};
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{VOLUME, bare, install_and_wait, pid, releases, settings};
 use bowline_testbed::{Bed, Machine};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::ops::Range;
 use std::time::Duration;
 
 const LOOKS: u64 = 40;
 const TRACED_LOOKS: u64 = 5;
 const SCRAPES: usize = 200;
 const PAGE: &str = "http://127.0.0.1:9787/metrics";
-const PEER_PAGE: &str = "http://127.0.0.1:9100/metrics";
+/// The unit of node_exporter, and where it answers.
+pub(crate) const PEER: &str = "bench-node-exporter";
+pub(crate) const PEER_PAGE: &str = "http://127.0.0.1:9100/metrics";
 /// K3s and its Node are looked at every 80 s.
 const TIMERS: Duration = Duration::from_secs(80);
 
@@ -27,13 +30,13 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
 }
 
 /// A node that has long been Ready.
-struct Settled {
-    machine: Machine,
+pub(crate) struct Settled {
+    pub(crate) machine: Machine,
 }
 
 impl Settled {
     /// Makes one.
-    fn new(bed: &Bed) -> Result<Self> {
+    pub(crate) fn new(bed: &Bed) -> Result<Self> {
         let releases = releases(bed)?;
         let disk = bed.disk(VOLUME, "20G")?;
         let machine = bare(bed, &releases, Some(&disk))?;
@@ -69,7 +72,7 @@ impl Settled {
         self.machine
             .wait_for("strace to be attached", Duration::from_secs(10), || Ok(self.machine.run(&traced)?.success()))?;
         let looks = self.looks()?;
-        // A change of a device makes a look at everything, and no line in the journal as a reload does.
+        // A change of a device makes a look at the volumes, and no line in the journal as a reload does.
         let disk = format!("$(basename $(readlink -f /dev/disk/by-id/scsi-0HC_Volume_{VOLUME}))");
         for _ in 0..TRACED_LOOKS {
             self.machine.ok(&format!("udevadm trigger --settle --action=change /sys/class/block/{disk}; sleep 1.5"))?;
@@ -85,27 +88,33 @@ impl Settled {
         Ok(figure.runs(looked as usize).measured(serde_json::to_value(seen)?))
     }
 
-    /// Memory after as many scrapes, beside node_exporter with only its filesystem collector.
-    fn idle_rss(&self) -> Result<Figure> {
+    /// Starts node_exporter with only its filesystem collector beside it.
+    pub(crate) fn begin_peer(&self) -> Result<()> {
         let program = node_exporter::build()?;
         self.machine.put("/usr/local/bin/node_exporter", std::fs::read(program)?, 0o755)?;
-        self.machine.ok("systemd-run --quiet --collect --unit=bench-node-exporter -- /usr/local/bin/node_exporter \
-             --collector.disable-defaults --collector.filesystem --web.listen-address=127.0.0.1:9100")?;
+        self.machine.ok(&format!(
+            "systemd-run --quiet --collect --unit={PEER} -- /usr/local/bin/node_exporter \
+             --collector.disable-defaults --collector.filesystem --web.listen-address=127.0.0.1:9100"
+        ))?;
         self.machine.wait_for("node_exporter to answer", Duration::from_secs(20), || {
             Ok(self.machine.run(&format!("curl -sf -o /dev/null {PEER_PAGE}"))?.success())
-        })?;
-        let before = (self.rss("bowline")?, self.rss("bench-node-exporter")?);
+        })
+    }
+
+    /// Memory after as many scrapes, beside node_exporter with only its filesystem collector.
+    fn idle_rss(&self) -> Result<Figure> {
+        self.begin_peer()?;
+        let before = (self.rss("bowline")?, self.rss(PEER)?);
         let scrape = format!("curl -sf -o /dev/null {PAGE} && curl -sf -o /dev/null {PEER_PAGE} && sleep 0.01");
         self.machine.ok(&format!("for i in $(seq {SCRAPES}); do {scrape} || exit 1; done"))?;
         std::thread::sleep(Duration::from_secs(5));
-        let (ours, peer) = (self.rss("bowline")?, self.rss("bench-node-exporter")?);
+        let (ours, peer) = (self.rss("bowline")?, self.rss(PEER)?);
         let version = self.machine.ok("/usr/local/bin/node_exporter --version 2>&1 | tail -n +2")?;
-        self.machine.ok("systemctl stop bench-node-exporter")?;
-        let shown = |rss: &Rss| json!({ "rss": rounded(rss.all), "anonymous": rounded(rss.anonymous) });
+        self.machine.ok(&format!("systemctl stop {PEER}"))?;
         let measured = json!({
             "scrapes": SCRAPES,
-            "ours": shown(&ours), "ours_before": shown(&before.0), "ours_threads": ours.threads,
-            "peer": shown(&peer), "peer_before": shown(&before.1), "peer_build": version.trim(),
+            "ours": ours.told(), "ours_before": before.0.told(),
+            "peer": peer.told(), "peer_before": before.1.told(), "peer_build": version.trim(),
         });
         Ok(Figure::new("idle_rss", ours.all, "MB", 12.0)
             .beside(peer.all, node_exporter::NAME)
@@ -119,7 +128,8 @@ impl Settled {
         Ok(self.machine.ok(&count)?.trim().parse::<f64>().context("no count of looks in the metrics")? as u64)
     }
 
-    fn rss(&self, unit: &str) -> Result<Rss> {
+    /// What a unit takes in memory now.
+    pub(crate) fn rss(&self, unit: &str) -> Result<Rss> {
         let main = pid(&self.machine, unit)?;
         let rollup = self.machine.read(&format!("/proc/{main}/smaps_rollup"))?;
         let threads = self.machine.ok(&format!("ls /proc/{main}/task | wc -l"))?.trim().parse()?;
@@ -132,13 +142,27 @@ impl Settled {
 pub(crate) fn cpu_ms(machine: &Machine) -> Result<f64> {
     let stat = machine.read(&format!("/proc/{}/stat", pid(machine, "bowline")?))?;
     let tick: f64 = machine.ok("getconf CLK_TCK")?.trim().parse()?;
-    Ok(ticks(&stat).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
+    Ok(ticks(&stat, 11..15).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
 }
 
-struct Rss {
-    all: f64,
+/// CPU time of the children alone that a process has waited for.
+pub(crate) fn children_ms(machine: &Machine, process: &str) -> Result<f64> {
+    let stat = machine.read(&format!("/proc/{process}/stat"))?;
+    let tick: f64 = machine.ok("getconf CLK_TCK")?.trim().parse()?;
+    Ok(ticks(&stat, 13..15).context("no times in /proc/PID/stat")? as f64 * 1000.0 / tick)
+}
+
+/// Memory in units of a million bytes.
+pub(crate) struct Rss {
+    pub(crate) all: f64,
     anonymous: f64,
     threads: u32,
+}
+
+impl Rss {
+    pub(crate) fn told(&self) -> Value {
+        json!({ "rss": rounded(self.all), "anonymous": rounded(self.anonymous), "threads": self.threads })
+    }
 }
 
 /// A line of `smaps_rollup` in units of a million bytes.
@@ -147,10 +171,10 @@ fn megabytes(rollup: &str, name: &str) -> Option<f64> {
     Some(value.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
-/// utime, stime, cutime and cstime: the 14th to the 17th field, counted behind the name, which may hold anything.
-fn ticks(stat: &str) -> Option<u64> {
+/// Of utime, stime, cutime and cstime (11 to 14, counted behind the name, which may hold anything) those that are asked for.
+fn ticks(stat: &str, asked: Range<usize>) -> Option<u64> {
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+    fields.get(asked)?.iter().map(|field| field.parse::<u64>().ok()).sum()
 }
 
 #[cfg(test)]
@@ -159,7 +183,8 @@ mod tests {
 
     #[test]
     fn files_of_proc() {
-        assert_eq!(ticks("12 (a (b) c) S 1 12 12 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1"), Some(100));
+        let stat = "12 (a (b) c) S 1 12 12 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1";
+        assert_eq!((ticks(stat, 11..15), ticks(stat, 13..15)), (Some(100), Some(70)));
         let rollup = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:               10000 kB\nAnonymous:   500 kB\n";
         assert_eq!(megabytes(rollup, "Rss:"), Some(10.24));
         assert_eq!(megabytes(rollup, "Anonymous:"), Some(0.512));

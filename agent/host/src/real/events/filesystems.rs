@@ -1,7 +1,7 @@
 //! Filesystems on disks that turn read-only, meet errors or give up: the kernel tells nobody of it, so that they are looked at.
 
+use super::super::mounts;
 use super::super::space::Probes;
-use super::super::{blocking, mounts};
 use bowline_ports::Mount;
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,7 +37,8 @@ pub(super) async fn watch(signal: &Notify) {
 }
 
 async fn look(probes: &Probes) -> BTreeMap<PathBuf, Standing> {
-    let table = blocking::blocking("reading the mount table".into(), blocking::QUICK, mounts::read).await;
+    // In memory: another thread for it would take longer than the reading.
+    let table = mounts::read();
     let mut seen = Vec::new();
     let mut standings = BTreeMap::new();
     for mount in table.unwrap_or_default().into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
