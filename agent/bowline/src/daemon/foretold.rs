@@ -67,7 +67,8 @@ fn room_of(signal: &str, kept: u64, space: &Space) -> Option<f64> {
     }
 }
 
-/// Whether it has come to the end already, which is a fact and not a forecast; `kept` is what the kubelet wants to have free.
+/// Whether it has come to the end already, which is a fact and not a forecast; `kept` is what the kubelet wants to have
+/// free.
 pub(crate) fn spent(space: &Space, kept: &[(&'static str, u64)]) -> Option<Grave> {
     let none = |room: Option<f64>| room.is_some_and(|room| room <= 0.0);
     if none(room(space.size, space.available, 0)) {
@@ -80,8 +81,8 @@ pub(crate) fn spent(space: &Space, kept: &[(&'static str, u64)]) -> Option<Grave
 }
 
 impl Foretold {
-    /// From what was, and what is now. `None` where it was watched for less than `least` seconds, unless it is [`spent`]: how that
-    /// came about does not matter then.
+    /// From what was, and what is now. `None` where it was watched for less than `least` seconds, unless it is [`spent`]:
+    /// how that came about does not matter then.
     pub(crate) fn of(
         past: Option<&History>,
         space: &Space,

@@ -1,4 +1,5 @@
-//! Disks that fill: what is told of them, what fills them, and that neither a full one nor one that hangs takes anything down.
+//! Disks that fill: what is told of them, what fills them, and that neither a full one nor one that hangs takes
+//! anything down.
 
 mod full;
 mod hanging;

@@ -1,5 +1,5 @@
-//! A mount that hangs, as one of a dead server does: it is told by a series, and delays neither a scrape nor a measurement nor
-//! the end of the daemon.
+//! A mount that hangs, as one of a dead server does: it is told by a series, and delays neither a scrape nor a
+//! measurement nor the end of the daemon.
 
 use super::{MEASURED, MEASURING, series, value};
 use anyhow::{Context, Result, ensure};

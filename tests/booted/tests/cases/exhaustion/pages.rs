@@ -26,7 +26,8 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         until_ready(&machine, "data")?;
         // Deleted, and still open in a process.
         machine.ok("systemd-run -q --unit holder sh -c \
-             'exec 3>/mnt/data/gone; rm /mnt/data/gone; head -c 20000000 /dev/zero >&3; touch /run/held; exec sleep infinity'")?;
+             'exec 3>/mnt/data/gone; rm /mnt/data/gone; head -c 20000000 /dev/zero >&3
+              touch /run/held; exec sleep infinity'")?;
         machine.wait_for("the file to be written", SOON, || Ok(machine.run("test -e /run/held")?.success()))?;
 
         measured(&machine, "both")?;
@@ -42,7 +43,8 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
             &[
                 "12 MB lie beneath what is mounted at /srv/late",
                 &format!(
-                    "20 MB on /mnt/data are in files that were deleted and are still open, most of them by sleep ({holder})"
+                    "20 MB on /mnt/data are in files that were deleted and are still open, \
+                     most of them by sleep ({holder})"
                 ),
             ],
         )?;

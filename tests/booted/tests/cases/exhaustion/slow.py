@@ -1,5 +1,5 @@
-# A FUSE filesystem that is empty and says how full it is: while its process is stopped, whoever asks it waits. Without a
-# library, since machines have none: the kernel's own messages, by <linux/fuse.h>.
+# A FUSE filesystem that is empty and says how full it is: while its process is stopped, whoever asks it waits.
+# Without a library, since machines have none: the kernel's own messages, by <linux/fuse.h>.
 import ctypes
 import errno
 import os
@@ -7,7 +7,8 @@ import struct
 import sys
 import time
 
-LOOKUP, FORGET, GETATTR, STATFS, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY = 1, 2, 3, 17, 26, 27, 28, 29, 36, 38
+LOOKUP, FORGET, GETATTR, STATFS, INIT = 1, 2, 3, 17, 26
+OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY = 27, 28, 29, 36, 38
 
 place = sys.argv[1]
 device = os.open("/dev/fuse", os.O_RDWR)

@@ -1,5 +1,5 @@
-//! The filesystem of Bowline's own state without a byte left: it goes on and starts anew, tells what it can not write down, and
-//! does nothing that has to be written down first.
+//! The filesystem of Bowline's own state without a byte left: it goes on and starts anew, tells what it can not write
+//! down, and does nothing that has to be written down first.
 
 use super::{MEASURING, SAMPLES, fill, told_of, value};
 use anyhow::{Result, bail, ensure};
