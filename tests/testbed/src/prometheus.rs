@@ -55,6 +55,13 @@ impl Prometheus {
         Ok(answer["data"]["activeTargets"].as_array().context("no targets")?.clone())
     }
 
+    /// The rules that it has loaded, with `health` and `lastError` of each.
+    pub fn rules(&self) -> Result<Vec<Value>> {
+        let answer = self.get(&format!("{API}/api/v1/rules"))?;
+        let groups = answer["data"]["groups"].as_array().context("no groups")?;
+        Ok(groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect())
+    }
+
     fn get(&self, words: &str) -> Result<Value> {
         let text = self.machine.ok(&format!("curl -sS {words}"))?;
         let answer: Value = serde_json::from_str(&text).with_context(|| text.clone())?;

@@ -6,6 +6,7 @@
 mod alive;
 mod clock;
 mod evicting;
+mod foretold;
 mod issuing;
 mod listen;
 mod logging;
@@ -30,6 +31,7 @@ use bowline_metrics::{Counters, StepResult};
 use bowline_ports::{Change, GUARD_SERVICE};
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
+pub(crate) use foretold::{Foretold, Grave};
 use listen::Listeners;
 use measuring::Measuring;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,7 @@ use surfaces::Surfaces;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-pub(crate) use watching::{Foretold, Watching};
+pub(crate) use watching::Watching;
 
 /// Runs until systemd ends it. 78 when the settings are wrong.
 pub(crate) async fn run(folder: &Path) -> ExitCode {

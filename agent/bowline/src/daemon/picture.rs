@@ -1,7 +1,8 @@
 //! How the disks stand, out of what was watched and measured: for the metrics, and for the page.
 
+use super::foretold::Foretold;
 use super::measuring::Measuring;
-use super::watching::{Foretold, Watching};
+use super::watching::Watching;
 use bowline_engine::Report;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Outlook, View};
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};

@@ -9,7 +9,6 @@ use bowline_host::real::samples::{SampleFile, boot_id, filesystem_uuids, read_sa
 use bowline_metrics::real_mounts;
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
 use bowline_pressure::file::{Patch, Store, fresh};
-use bowline_pressure::forecast::{Forecast, Outlook};
 use bowline_pressure::history::Sample;
 use bowline_settings::Pressure;
 use std::collections::BTreeMap;
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::evicting::{self, Eviction};
+use super::foretold::{Foretold, Grave, spent};
 use crate::paths;
 
 /// Between two samples: what the history keeps by the minute.
@@ -28,8 +28,6 @@ const EVERY: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_secs(60);
 /// Between two looks at whether something is to be told.
 const TELL: Duration = Duration::from_secs(300);
-/// Less sure than this, nobody is woken.
-const SURE: f64 = 0.5;
 /// Thresholds change with K3s's configuration, which nobody tells of.
 const THRESHOLDS: Duration = Duration::from_secs(600);
 
@@ -39,15 +37,6 @@ pub(crate) struct Watching {
     state: Arc<Mutex<State>>,
     /// What is to be told, by mount point: changes are worth a look.
     told: watch::Sender<BTreeMap<PathBuf, Grave>>,
-}
-
-/// How soon a filesystem is full, runs out of inodes, or has the kubelet evict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grave {
-    /// Within `pressure.warn`.
-    Warn,
-    /// Within `pressure.critical`.
-    Critical,
 }
 
 #[derive(Default)]
@@ -66,33 +55,8 @@ struct State {
 struct Seen {
     key: String,
     space: Space,
-}
-
-/// What is foretold of one filesystem. Times are seconds from the last sample, infinite where it does not come to that.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Foretold {
-    /// Bytes a second.
-    pub(crate) growth: f64,
-    /// No byte left that an ordinary user may write.
-    pub(crate) full: f64,
-    /// No inode left.
-    pub(crate) inodes: f64,
-    /// Pods evicted, by the kubelet's name of the signal.
-    pub(crate) evicts: BTreeMap<&'static str, f64>,
-    /// 0 to 1: of the first that comes.
-    pub(crate) confidence: f64,
-}
-
-impl Foretold {
-    /// The first that comes, in seconds.
-    pub(crate) fn first(&self) -> f64 {
-        self.evicts.values().copied().fold(self.full.min(self.inodes), f64::min)
-    }
-
-    /// When the kubelet evicts first, in seconds.
-    pub(crate) fn evicts_first(&self) -> f64 {
-        self.evicts.values().copied().fold(f64::INFINITY, f64::min)
-    }
+    /// It can not fill.
+    read_only: bool,
 }
 
 impl Watching {
@@ -115,7 +79,7 @@ impl Watching {
         let uuids = filesystem_uuids();
         let known = mounts.iter().zip(spaces).filter_map(|(mount, space)| {
             let space = *space.as_ref().ok()?;
-            Some((mount.target.clone(), Seen { key: key(mount, &uuids), space }))
+            Some((mount.target.clone(), Seen { key: key(mount, &uuids), space, read_only: mount.read_only }))
         });
         self.state().seen = known.collect();
     }
@@ -145,16 +109,7 @@ impl Watching {
     /// What the report says: nothing while no disk is about to be full.
     pub(crate) fn report(&self) -> Option<CapabilityReport> {
         let rules = self.state().rules.clone();
-        let note = |(at, grave): (&PathBuf, &Grave)| {
-            let (within, key) = match grave {
-                Grave::Warn => (rules.warn, "warn"),
-                Grave::Critical => (rules.critical, "critical"),
-            };
-            Note {
-                item: at.display().to_string(),
-                text: format!("is expected to be full, or to have pods evicted, within {within} (pressure.{key})"),
-            }
-        };
+        let note = |(at, grave): (&PathBuf, &Grave)| Note { item: at.display().to_string(), text: grave.text(&rules) };
         let notes: Vec<_> = self.told.borrow().iter().map(note).collect();
         (!notes.is_empty()).then(|| CapabilityReport {
             name: "pressure".into(),
@@ -171,21 +126,20 @@ impl Watching {
     fn tell(&self) {
         let foretold = self.foretold();
         let rules = self.state().rules.clone();
-        let grave = |foretold: &Foretold| match foretold.first() {
-            _ if foretold.confidence < SURE => None,
-            first if first <= rules.critical.duration().as_secs_f64() => Some(Grave::Critical),
-            first if first <= rules.warn.duration().as_secs_f64() => Some(Grave::Warn),
-            _ => None,
-        };
         let now: BTreeMap<_, _> =
-            foretold.iter().filter_map(|(at, foretold)| Some((at.clone(), grave(foretold)?))).collect();
+            foretold.iter().filter_map(|(at, foretold)| Some((at.clone(), foretold.grave(&rules)?))).collect();
         self.told.send_if_modified(|told| {
             for (at, grave) in &now {
                 if told.get(at) != Some(grave)
                     && let Some(foretold) = foretold.get(at)
                 {
                     let (at, hours) = (at.display(), foretold.first() / 3600.0);
-                    tracing::warn!("{at} is expected to be full, or to have pods evicted, in {hours:.1} hours");
+                    match grave {
+                        Grave::Warn | Grave::Critical => {
+                            tracing::warn!("{at} is expected to be full, or to have pods evicted, in {hours:.1} hours");
+                        }
+                        Grave::Evicts | Grave::NoInodes | Grave::Full => tracing::warn!("{at} {}", grave.text(&rules)),
+                    }
                 }
             }
             for at in told.keys().filter(|at| !now.contains_key(*at)) {
@@ -205,6 +159,7 @@ impl Watching {
         let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
         let mut trouble = String::new();
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut spent_before = BTreeMap::new();
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -228,9 +183,15 @@ impl Watching {
                 tracing::warn!("how filesystems fill is not kept over a restart: {text}");
             }
             trouble = text;
-            if told.is_none_or(|at| at.elapsed() >= TELL) {
+            // That it is full now, or is so no more, waits for no forecast.
+            let now = self.spent();
+            if now != spent_before {
+                self.state().foretold = None;
+            }
+            if now != spent_before || told.is_none_or(|at| at.elapsed() >= TELL) {
                 self.tell();
                 told = Some(Instant::now());
+                spent_before = now;
             }
         }
     }
@@ -254,10 +215,19 @@ impl Watching {
                 inodes: space.inodes.saturating_sub(space.inodes_free),
             };
             patches.extend(state.store.add(&key, sample));
-            seen.insert(mount.target.clone(), Seen { key, space });
+            seen.insert(mount.target.clone(), Seen { key, space, read_only: mount.read_only });
         }
         state.seen = seen;
         Ok(patches)
+    }
+
+    /// Which filesystems have come to their end by now.
+    fn spent(&self) -> BTreeMap<PathBuf, Grave> {
+        let state = self.state();
+        let one = |(at, seen): (&PathBuf, &Seen)| {
+            Some((at.clone(), spent(&seen.space, &state.eviction.of(at, &seen.space))?))
+        };
+        state.seen.iter().filter(|(_, seen)| !seen.read_only).filter_map(one).collect()
     }
 
     /// What is foretold, by mount point; nothing of what was not watched for long enough.
@@ -295,36 +265,12 @@ impl Watching {
 
 impl State {
     fn of(&self, at: &Path, seen: &Seen) -> Option<Foretold> {
-        let history = self.store.history(&seen.key)?;
-        let least = self.rules.min_history.duration().as_secs_f64();
-        let (bytes, inodes) = (Outlook::of(&history.bytes(), least)?, Outlook::of(&history.inodes(), least));
-        let never = Forecast { seconds: f64::INFINITY, confidence: 1.0 };
-        let full = bytes.until(seen.space.available as f64);
-        let no_inodes = match &inodes {
-            Some(outlook) if seen.space.inodes > 0 => outlook.until(seen.space.inodes_free as f64),
-            Some(_) | None => never,
-        };
-        let mut first = if no_inodes.seconds < full.seconds { no_inodes } else { full };
-        let mut evicts = BTreeMap::new();
-        for (signal, kept) in self.eviction.of(at, &seen.space) {
-            let (outlook, free) = match signal.ends_with("inodesFree") {
-                true => (inodes.as_ref(), seen.space.inodes_free),
-                false => (Some(&bytes), seen.space.available),
-            };
-            let Some(outlook) = outlook else { continue };
-            let comes = outlook.until(free as f64 - kept as f64);
-            if comes.seconds < first.seconds {
-                first = comes;
-            }
-            evicts.insert(signal, comes.seconds);
+        if seen.read_only {
+            return None;
         }
-        Some(Foretold {
-            growth: bytes.rate(),
-            full: full.seconds,
-            inodes: no_inodes.seconds,
-            evicts,
-            confidence: first.confidence,
-        })
+        let least = self.rules.min_history.duration().as_secs_f64();
+        let kept = self.eviction.of(at, &seen.space);
+        Foretold::of(self.store.history(&seen.key), &seen.space, &kept, least)
     }
 }
 

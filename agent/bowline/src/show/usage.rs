@@ -1,6 +1,6 @@
 //! What fills the disks, as bars in a terminal.
 
-use crate::daemon::Foretold;
+use crate::daemon::{Foretold, Grave};
 use bowline_ports::{Space, SurveyedDirectory};
 use bowline_usage::Tree;
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub(crate) struct Disk {
     /// Seconds until it is full, runs out of inodes or has pods evicted; `None`: it is not expected to, or not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seconds_left: Option<f64>,
+    /// Which of these it is, where it has come to that already.
+    #[serde(skip)]
+    pub(crate) now: Option<Grave>,
 }
 
 /// A directory.
@@ -87,6 +90,7 @@ impl Disk {
             available: space.available,
             growth_per_hour: foretold.map(|foretold| foretold.growth * 3600.0),
             seconds_left: foretold.map(Foretold::first).filter(|seconds| seconds.is_finite()),
+            now: foretold.and_then(Foretold::now),
         }
     }
 
@@ -95,9 +99,12 @@ impl Disk {
             return format!("{:width$}  can not be measured: {error}", self.mountpoint);
         }
         let share = share(self.used, self.size);
-        let left = match self.seconds_left {
-            Some(seconds) => format!("  full in {}", time(seconds)),
-            None => String::new(),
+        let left = match (self.now, self.seconds_left) {
+            (Some(Grave::Evicts), _) => "  pods are evicted".into(),
+            (Some(Grave::NoInodes), _) => "  no inode left".into(),
+            (Some(Grave::Full), _) => "  full".into(),
+            (Some(Grave::Warn | Grave::Critical) | None, Some(seconds)) => format!("  full in {}", time(seconds)),
+            (Some(Grave::Warn | Grave::Critical) | None, None) => String::new(),
         };
         let (bar, percent) = (bar(share), share * 100.0);
         format!("{:width$}  {bar} {percent:3.0} %  {} free{left}", self.mountpoint, bytes(self.available))
@@ -213,6 +220,14 @@ mod tests {
             seconds_left: Some(30_000.0),
             ..Disk::default()
         };
+        let full = Disk {
+            mountpoint: "/boot".into(),
+            size: 1_000_000_000,
+            used: 1_000_000_000,
+            seconds_left: Some(0.0),
+            now: Some(Grave::Full),
+            ..Disk::default()
+        };
         let hung = Disk { mountpoint: "/mnt/nas".into(), error: Some("no answer".into()), ..Disk::default() };
         let part = |path: &str, allocated| Part { path: path.into(), depth: 1, allocated, inodes: 7 };
         let folder = Folder {
@@ -225,9 +240,10 @@ mod tests {
             unreadable: 1,
             parts: vec![part("/var/lib/a", 5_000_000), part("/var/lib/b", 19_000_000_000)],
         };
-        let text = Picture { disks: vec![disk, hung], folders: vec![folder] }.text();
+        let text = Picture { disks: vec![disk, full, hung], folders: vec![folder] }.text();
         let expected = "\
 /         [##################......]  75 %  8.0 GB free  full in 8 hours
+/boot     [########################] 100 %  0 B free  full
 /mnt/nas  can not be measured: no answer
 
 share of the filesystem that each is on:

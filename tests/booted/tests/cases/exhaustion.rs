@@ -1,11 +1,18 @@
-//! Disks that fill: what is told of them, and what fills them.
+//! Disks that fill: what is told of them, what fills them, and that neither a full one nor one that hangs takes
+//! anything down.
 
-use anyhow::{Context, Result};
+mod full;
+mod hanging;
+mod pages;
+mod state;
+
+use anyhow::{Context, Result, ensure};
 use bowline_booted::looks::{BLANK_ONLY, SOON, install, until_ready, volume_on};
 use bowline_booted::{ADDRESS, report};
 use bowline_pressure::file::{Store, fresh};
 use bowline_pressure::history::Sample;
 use bowline_testbed::{Cast, Machine, case_of};
+use serde_json::Value;
 use std::time::Duration;
 
 const SAMPLES: &str = "/var/lib/bowline/samples";
@@ -84,6 +91,29 @@ fn filled_evenly(machine: &Machine, begin: u64, each: u64) -> Result<()> {
     machine.put(SAMPLES, file, 0o600)?;
     machine.ok("systemctl start bowline")?;
     Ok(())
+}
+
+/// Fills the filesystem at a place by a file in it, to the last byte that root can write.
+fn fill(machine: &Machine, place: &str) -> Result<()> {
+    let more = format!("dd if=/dev/zero of={place}/more bs=1 count=1 conv=fsync");
+    // Large pieces are refused while small ones still fit; and what waits to be written may take less room in the end.
+    machine.ok(&format!(
+        "for _ in $(seq 30); do
+             cat /dev/zero 2>/dev/null >> {place}/filler; dd if=/dev/zero bs=1k 2>/dev/null >> {place}/filler
+             sync -f {place}; [ $(stat -f -c %a {place}) != 0 ] || {more} 2>/dev/null || break
+         done"
+    ))?;
+    let more = machine.run(&more)?;
+    ensure!(!more.success() && more.stderr.contains("No space left"), "{place} is not full: {more}");
+    machine.ok(&format!("rm {place}/more")).map(drop)
+}
+
+/// What the daemon says of a filesystem that fills, in its file: nothing while there is nothing to say.
+fn told_of(machine: &Machine, place: &str) -> Result<Option<String>> {
+    let status: Value = serde_json::from_str(&machine.read("/run/bowline/status.json")?)?;
+    let all = status["capabilities"].as_array().context("no capabilities")?;
+    let notes = all.iter().filter(|one| one["name"] == "pressure").filter_map(|one| one["notes"].as_array()).flatten();
+    Ok(notes.filter(|note| note["item"] == place).find_map(|note| note["text"].as_str().map(String::from)))
 }
 
 /// The lines of a family.

@@ -1,0 +1,114 @@
+//! A mount that hangs, as one of a dead server does: it is told by a series, and delays neither a scrape nor a
+//! measurement nor the end of the daemon.
+
+use super::{MEASURED, MEASURING, series, value};
+use anyhow::{Context, Result, ensure};
+use bowline_booted::looks::{BLANK_ONLY, SOON, install, until_ready, volume_on};
+use bowline_booted::{ADDRESS, pid};
+use bowline_testbed::{Cast, Machine, case_of, say};
+use std::time::{Duration, Instant};
+
+/// Within what is measured.
+const SLOW: &str = "/srv/big/slow";
+const DAEMON: &str = include_str!("slow.py");
+const SCRAPES: u32 = 20;
+
+#[test]
+fn a_mount_that_hangs_is_told_and_holds_nothing_up() -> Result<()> {
+    case_of(Cast::PLAIN, "hanging", |bed| {
+        let disk = bed.disk("98300", "128M")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&disk).start()?;
+        machine.put("/run/slow.py", DAEMON, 0o644)?;
+        machine.ok(&format!(
+            "[ -e /dev/fuse ] || mknod /dev/fuse c 10 229; mkdir -p {SLOW} && echo something > /srv/big/file
+             systemd-run -q --unit slow python3 /run/slow.py {SLOW}"
+        ))?;
+        machine
+            .wait_for("the mount", SOON, || Ok(machine.run(&format!("findmnt {SLOW} && stat {SLOW}"))?.success()))?;
+        install(&machine, &format!("{}{MEASURED}", volume_on(&disk, "data", BLANK_ONLY)))?;
+        until_ready(&machine, "data")?;
+        ensure!(error_of(&machine, SLOW)? == 0.0 && value(&machine, SIZE, &at(SLOW))? == 4_096_000.0);
+
+        machine.ok("systemctl kill --signal=STOP slow")?;
+        let hung = "timeout -s KILL 2 stat -f";
+        ensure!(
+            !machine.run(&format!("{hung} {SLOW}"))?.success() && machine.run(&format!("{hung} /mnt/data"))?.success()
+        );
+
+        // Each scrape is in time, with an error in the place of a gap, and fresh values of the others.
+        scrape(&machine)?;
+        let threads = threads(&machine)?;
+        let begun = Instant::now();
+        let mut left = value(&machine, LEFT, &at("/mnt/data"))?;
+        for number in 0..SCRAPES {
+            machine.ok(&format!("fallocate -l 1M /mnt/data/{number}"))?;
+            let text = scrape(&machine)?;
+            let one = |family: &str, place: &str| -> Option<f64> {
+                let line = text.lines().find(|l| l.starts_with(&format!("{family}{{")) && l.contains(&at(place)))?;
+                line.rsplit_once(' ')?.1.parse().ok()
+            };
+            ensure!(one(ERROR, SLOW) == Some(1.0) && one(ERROR, "/mnt/data") == Some(0.0), "{text}");
+            ensure!(one(SIZE, SLOW).is_none(), "a size of what does not answer: {text}");
+            let now = one(LEFT, "/mnt/data").context("no /mnt/data")?;
+            ensure!(now <= left - 1e6, "not fresh: {now} after {left}");
+            left = now;
+        }
+        say(&format!("{SCRAPES} scrapes took {:.1} s", begun.elapsed().as_secs_f64()));
+        // One thread waits for it. Those that only work now and then end after a while.
+        machine.wait_for("no more threads than before", SOON, || Ok(self::threads(&machine)? <= threads))?;
+        machine.ok("curl -sfm 2 127.0.0.1:9787/ | grep -q 'has not answered'")?;
+        let text = machine.ok("timeout 10 bowline usage")?;
+        ensure!(text.contains(SLOW) && text.contains("/mnt/data"), "{text}");
+
+        // Directories are measured meanwhile, though one of them has it inside.
+        let stopped: f64 = machine.ok("head -c 5000000 /dev/zero > /srv/big/file; date +%s")?.trim().parse()?;
+        machine.wait_for("a measurement", MEASURING, || {
+            let at = series(&machine, "bowline_directory_bytes")?.len();
+            let scrape = scrape(&machine)?;
+            let when =
+                scrape.lines().find_map(|l| l.strip_prefix("bowline_directory_scan_timestamp_seconds ")?.parse().ok());
+            Ok(at > 0 && when.is_some_and(|when: f64| when > stopped))
+        })?;
+        let measured = value(&machine, "bowline_directory_bytes", "path=\"/srv/big\",kind=\"apparent\"")?;
+        ensure!((5e6..6e6).contains(&measured), "{measured}");
+        ensure!(value(&machine, "bowline_directory_error", "path=\"/srv/big\"")? == 0.0);
+        say("measured");
+
+        // Told to end it ends, by itself and at once; and it can be started again.
+        let begun = Instant::now();
+        machine.ok("systemctl stop bowline")?;
+        ensure!(begun.elapsed() < Duration::from_secs(5), "it took {:?} to end", begun.elapsed());
+        ensure!(machine.ok("systemctl show -p Result --value bowline")?.trim() == "success");
+        machine.ok("timeout 20 systemctl start bowline")?;
+        until_ready(&machine, "data")?;
+        ensure!(error_of(&machine, SLOW)? == 1.0);
+
+        // It answers again.
+        machine.ok("systemctl kill --signal=CONT slow")?;
+        machine.wait_for("no error", SOON, || Ok(error_of(&machine, SLOW)? == 0.0))?;
+        ensure!(value(&machine, SIZE, &at(SLOW))? == 4_096_000.0);
+        Ok(())
+    })
+}
+
+const ERROR: &str = "bowline_filesystem_error";
+const SIZE: &str = "bowline_filesystem_size_bytes";
+const LEFT: &str = "bowline_filesystem_available_bytes";
+
+fn at(place: &str) -> String {
+    format!("mountpoint=\"{place}\"")
+}
+
+fn error_of(machine: &Machine, place: &str) -> Result<f64> {
+    value(machine, ERROR, &at(place))
+}
+
+/// A scrape that may take two seconds.
+fn scrape(machine: &Machine) -> Result<String> {
+    machine.ok("curl -sfm 2 127.0.0.1:9787/metrics")
+}
+
+fn threads(machine: &Machine) -> Result<usize> {
+    let pid = pid(machine, "bowline")?;
+    Ok(machine.ok(&format!("ls /proc/{pid}/task | wc -l"))?.trim().parse()?)
+}
