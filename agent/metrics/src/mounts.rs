@@ -3,7 +3,6 @@
 use bowline_ports::Mount;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Types that hold nothing of their own, or nothing that can be filled: views of the kernel, memory, images
@@ -93,7 +92,7 @@ fn is_storage(mount: &Mount) -> bool {
 
 /// Whether a path of the kernel's table, which has no slash too many, is this directory or beneath it.
 fn beneath(path: &Path, directory: &str) -> bool {
-    let rest = path.as_os_str().as_bytes().strip_prefix(directory.as_bytes());
+    let rest = path.as_os_str().as_encoded_bytes().strip_prefix(directory.as_bytes());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 

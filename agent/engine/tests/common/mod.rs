@@ -123,6 +123,12 @@ impl Change for ClockOnly {
     fn tend<'a>(&'a self, _: &'a bowline_ports::TendOrder, _: &'a Progress) -> Fut<'a, ()> {
         none()
     }
+    fn reclaim<'a>(&'a self, _: &'a ReclaimOrder, _: &'a Progress) -> Fut<'a, ()> {
+        none()
+    }
+    fn reserve<'a>(&'a self, _: &'a Path, _: u64) -> Fut<'a, ()> {
+        none()
+    }
     fn fetch<'a>(&'a self, _: &'a FetchOrder, _: &'a Progress) -> Fut<'a, ()> {
         none()
     }
