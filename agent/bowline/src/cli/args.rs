@@ -189,6 +189,8 @@ pub(crate) enum Internal {
     Tend { order: PathBuf },
     /// Measure directories as an order says; runs as a unit of its own
     Survey { order: PathBuf },
+    /// Free room as an order says; runs as a unit of its own
+    Reclaim { order: PathBuf },
     /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
     Guard { order: PathBuf, closed: PathBuf },
     /// Take away what is in the cluster for as long as Bowline is; what the package's removal runs

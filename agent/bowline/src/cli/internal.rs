@@ -18,6 +18,7 @@ pub(super) fn run(settings: &Path, command: Internal) -> ExitCode {
         Internal::Grow { order } => run_internal(&["grow".into(), order.into()]),
         Internal::Tend { order } => run_internal(&["tend".into(), order.into()]),
         Internal::Survey { order } => run_internal(&["survey".into(), order.into()]),
+        Internal::Reclaim { order } => run_internal(&["reclaim".into(), order.into()]),
         Internal::Guard { order, closed } => guard::run(&order, &closed),
         Internal::Retire => retire::run(settings),
         Internal::Papers { folder } => match papers(&folder) {
