@@ -64,8 +64,10 @@ pub enum Action {
     Free(ReclaimOrder),
     /// Make the reserve, of so many bytes.
     Keep(u64),
-    /// Give it up.
-    GiveUp,
+    /// Give it up, with so many bytes left that an ordinary user may write.
+    GiveUp(u64),
+    /// Remove it: there is to be none.
+    Remove,
 }
 
 impl fmt::Display for Action {
@@ -86,7 +88,10 @@ impl fmt::Display for Action {
                 }
             },
             Self::Keep(bytes) => write!(f, "keep {} for when the disk is about to be full ({RESERVE})", size(*bytes)),
-            Self::GiveUp => write!(f, "give up the reserve ({RESERVE})"),
+            Self::GiveUp(left) => {
+                write!(f, "give up the reserve ({RESERVE}): the disk is about to be full, {} are left", size(*left))
+            }
+            Self::Remove => write!(f, "remove the reserve ({RESERVE})"),
         }
     }
 }
@@ -165,7 +170,7 @@ impl Capability for Reclaim {
         match action {
             Action::Free(order) => host.reclaim(order, progress).await,
             Action::Keep(bytes) => host.reserve(Path::new(RESERVE), *bytes).await,
-            Action::GiveUp => host.remove(Path::new(RESERVE)).await,
+            Action::GiveUp(_) | Action::Remove => host.remove(Path::new(RESERVE)).await,
         }
     }
 }

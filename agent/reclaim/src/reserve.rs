@@ -21,10 +21,10 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
     let there = facts.reserve.as_ref().filter(|meta| meta.kind == FileKind::File).map(|meta| meta.size);
     let wanted = facts.home.as_ref().and_then(|home| wanted(settings.reserve, home, facts));
     match (wanted, there, facts.home.as_ref()) {
-        (None, Some(_), _) => plan.step(ITEM, Action::GiveUp, why_none(settings.reserve)),
+        (None, Some(_), _) => plan.step(ITEM, Action::Remove, why_none(settings.reserve)),
         (Some(_), Some(held), Some(home)) if home.available < held / 2 => {
-            let left = size(home.available);
-            plan.step(ITEM, Action::GiveUp, format!("its filesystem is about to be full: {left} are left"));
+            let why = "what needs room now is K3s, SSH, and whoever acts";
+            plan.step(ITEM, Action::GiveUp(home.available), why);
         }
         (Some(bytes), there, Some(home)) if there != Some(bytes) => {
             let room = home.available.saturating_add(there.unwrap_or(0));

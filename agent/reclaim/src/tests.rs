@@ -1,8 +1,17 @@
+//! What is due, and what a small disk keeps.
+
 use super::*;
 use bowline_ports::{FileKind, ReclaimRecord};
 use bowline_settings::SourceFile;
 
-const JOURNAL_AND_LOGS: &str = "[reclaim]\norder = [\"journal\", \"rotated-logs\"]\n[reclaim.rotated-logs]\nat = \"80%\"\n[reclaim.journal]\nat = \"90%\"\n";
+const JOURNAL_AND_LOGS: &str = "
+[reclaim]
+order = [\"journal\", \"rotated-logs\"]
+[reclaim.rotated-logs]
+at = \"80%\"
+[reclaim.journal]
+at = \"90%\"
+";
 const K3S: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
 const NOW: i64 = 1_790_000_000;
 

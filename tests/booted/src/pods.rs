@@ -17,7 +17,8 @@ cd "$dir"
 mkdir bin
 cp /bin/busybox bin/
 ln -s busybox bin/sh
-tar -cf layer.tar bin
+echo "$1" >name
+tar -cf layer.tar bin name
 sum=$(sha256sum <layer.tar | cut -d' ' -f1)
 cat >config.json <<EOF
 { "architecture": "$(dpkg --print-architecture)", "os": "linux", "rootfs": { "type": "layers", "diff_ids": ["sha256:$sum"] },
@@ -31,31 +32,50 @@ rm -r "$dir""#;
 
 /// Gives a machine, on which K3s starts, the image.
 pub fn image(machine: &Machine) -> Result<()> {
-    let said = machine.run_with(&format!("sh -c '{}' make {IMAGE}", MAKE.replace('\'', r"'\''")), b"", FIRST_BOOT)?;
+    image_named(machine, IMAGE)
+}
+
+/// The same under another name, which makes it another image.
+pub fn image_named(machine: &Machine, name: &str) -> Result<()> {
+    let said = machine.run_with(&format!("sh -c '{}' make {name}", MAKE.replace('\'', r"'\''")), b"", FIRST_BOOT)?;
     anyhow::ensure!(said.success(), "{said}");
     Ok(())
 }
 
 /// Runs a pod on a node, with an address of its own, and waits until it has one: that is returned. The node has the image.
 pub fn run(server: &Machine, name: &str, node: &str) -> Result<String> {
+    let container = json!({ "name": name, "image": IMAGE, "imagePullPolicy": "Never" });
+    let status = until(server, name, node, &container, "Running")?;
+    Ok(status["podIP"].as_str().context("a pod without an address")?.to_owned())
+}
+
+/// Runs a pod that says something and ends, and waits until it has.
+pub fn run_to_its_end(server: &Machine, name: &str, node: &str) -> Result<()> {
+    let command = ["/bin/busybox", "echo", "it is done"];
+    let container = json!({ "name": name, "image": IMAGE, "imagePullPolicy": "Never", "command": command });
+    until(server, name, node, &container, "Succeeded").map(drop)
+}
+
+/// Makes a pod of one container, and waits for its phase: its status is returned.
+fn until(server: &Machine, name: &str, node: &str, container: &Value, phase: &str) -> Result<Value> {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": {
-            "nodeName": node, "terminationGracePeriodSeconds": 1,
-            "containers": [{ "name": name, "image": IMAGE, "imagePullPolicy": "Never" }],
+            "nodeName": node, "terminationGracePeriodSeconds": 1, "containers": [container],
+            "restartPolicy": if phase == "Running" { "Always" } else { "Never" },
         },
     });
     let file = format!("/root/{name}.json");
     server.put(&file, pod.to_string(), 0o644)?;
     server.ok(&format!("k3s kubectl apply -f {file}"))?;
     let mut status = Value::Null;
-    let runs = server.wait_for(&format!("the pod {name} to run"), FIRST_BOOT, || {
+    let there = server.wait_for(&format!("the pod {name} to be {phase}"), FIRST_BOOT, || {
         let pod = get(server, &format!("/api/v1/namespaces/default/pods/{name}"))?.unwrap_or_default();
         status = pod["status"].clone();
-        Ok(status["phase"] == "Running")
+        Ok(status["phase"] == phase)
     });
-    runs.with_context(|| format!("{status:#}"))?;
-    Ok(status["podIP"].as_str().context("a pod without an address")?.to_owned())
+    there.with_context(|| format!("{status:#}"))?;
+    Ok(status)
 }
 
 /// Asks for a page from within a pod: the whole answer with its head, or what went wrong. (busybox's wget looks up names of

@@ -87,7 +87,12 @@ pub async fn run_for(case: &Case, host: &SimHost, reports: &mut Vec<Report>, pat
 }
 
 /// What is in them is of random bytes, or of the moment.
-const OWN: [&str; 3] = [bowline_join::files::MACHINE_KEY, bowline_join::files::PASSWORD, bowline_join::files::ENROLLED];
+const OWN: [&str; 4] = [
+    bowline_join::files::MACHINE_KEY,
+    bowline_join::files::PASSWORD,
+    bowline_join::files::ENROLLED,
+    bowline_ports::RECLAIMED,
+];
 
 /// Everything that a run leaves behind, on the Node too: files of this boot aside.
 pub fn end(host: &SimHost) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use crate::{Case, KEY, SECRET, good_settings, text};
 use bowline_enroll::wire::{Agreed, Grant, Labels, NodeAnswer, VERSION};
-use bowline_host::sim::{World, WorldAnswer, WorldCloud, WorldDisk};
+use bowline_host::sim::{World, WorldAnswer, WorldCloud, WorldDisk, WorldSpace};
 use proptest::prelude::*;
 
 /// What a machine is to be.
@@ -38,13 +38,16 @@ pub fn cloud_case() -> Case {
     Kind::InACloud.case(world, GOOD_DISK, "blank-only")
 }
 
+/// What may be freed.
+const RECLAIM: &str = "[reclaim]\norder = [\"rotated-logs\", \"journal\"]\n";
+
 impl Kind {
     /// The machine, with what this kind has besides, and its settings.
     fn case(self, mut world: World, source: &str, format: &str) -> Case {
         let good = good_settings(source, format);
         let volume = good.split_once("[[volume]]").map(|(_, volume)| format!("[[volume]]{volume}")).unwrap_or_default();
         let settings = match self {
-            Self::Founder => good,
+            Self::Founder => good + RECLAIM,
             Self::InACloud => {
                 world.cloud = Some(hetzner());
                 good.replace("labels = { ", "labels = { zone = \"{zone}\", ")
@@ -67,7 +70,7 @@ impl Kind {
                 world.files.insert(link.into(), format!("-> {units}/kubelet.service"));
                 format!("[cluster]\ndistribution = \"none\"\nservices = [\"kubelet.service\"]\n{volume}")
             }
-            Self::Plain => format!("[node]\nname = \"n1\"\n{volume}"),
+            Self::Plain => format!("[node]\nname = \"n1\"\n{volume}{RECLAIM}"),
         };
         Case { world, settings }
     }
@@ -148,13 +151,23 @@ pub fn cases() -> impl Strategy<Value = Case> {
     ];
     let network = prop_oneof![4 => Just("eth1 10.0.1.10"), 1 => Just("eth1 192.168.0.9")];
     let k3s = prop_oneof![5 => Just("fine"), 1 => Just("dies"), 1 => Just("unknown-version")];
-    let machine =
-        (disks, file, network, k3s).prop_map(|(disks, file, network, k3s)| machine(disks, file, network, k3s));
+    // A disk of the system that is large or small, and as full as this.
+    let space = prop_oneof![
+        4 => Just((100_u64 << 30, 75_u64 << 30)),
+        2 => Just((20 << 30, 15 << 30)),
+        1 => Just((20 << 30, 2 << 30)),
+        1 => Just((20 << 30, 50 << 20)),
+    ];
+    let machine = (disks, file, network, k3s, space).prop_map(|(disks, file, network, k3s, (size, free))| {
+        let garbage = [("journal".into(), 3 << 30), ("rotated-logs".into(), 1 << 30)].into();
+        World { space: WorldSpace { size, free, garbage }, ..machine(disks, file, network, k3s) }
+    });
     (machine, kind, source, format).prop_map(|(world, kind, source, format)| kind.case(world, source, format))
 }
 
 fn machine(disks: Vec<(&str, bool, bool)>, file: Option<&str>, network: &str, k3s: &str) -> World {
     let mut world = World::default();
+    world.files.insert("/var/log/journal/system.journal".into(), String::new());
     world.addresses[2] = network.into();
     for (index, (content, mounted, same)) in disks.into_iter().enumerate() {
         let path = ["/dev/sdb", "/dev/sdc", "/dev/sdd"][index];

@@ -2,11 +2,10 @@
 
 use super::SimHost;
 use super::fault::{FaultMode, failure};
-use super::inspect::sha256;
 use super::state::{Content, State};
 use bowline_ports::{
-    Answered, Ask, Change, Digest, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
-    ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
+    Answered, Ask, Change, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress, ProgressValue,
+    Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -242,7 +241,7 @@ impl Change for SimHost {
                 "fetch",
                 |_| {},
                 move |state| {
-                    let fetched = fetched(state, order);
+                    let fetched = state.fetched(order);
                     state.ended(format!("fetch-{}", order.name), fetched)
                 },
             )
@@ -280,24 +279,6 @@ impl Change for SimHost {
     fn ask<'a>(&'a self, ask: &'a Ask, proofs: &'a dyn Proofs) -> Fut<'a, Answered> {
         self.exchange(ask, proofs)
     }
-}
-
-/// Downloads, verifies, and puts the file where it belongs.
-fn fetched(state: &mut State, order: &FetchOrder) -> Result<(), PortError> {
-    let named =
-        |version: &&String| order.url.contains(&version.replace('+', "%2B")) || order.url.contains(version.as_str());
-    let Some(version) = state.k3s.releases.iter().find(named) else {
-        return Err(PortError::new(ErrorKind::Invalid, format!("{}: 404 Not Found", order.url))
-            .hint("does that version exist?"));
-    };
-    let content = format!("k3s {version}").into_bytes();
-    if let Digest::Pinned(wanted) = &order.digest
-        && *wanted != sha256(&content)
-    {
-        return Err(PortError::new(ErrorKind::Invalid, format!("{}: the checksum does not fit", order.url)));
-    }
-    state.put(&order.to, content, 0o755);
-    Ok(())
 }
 
 impl State {

@@ -1,8 +1,10 @@
-//! K3s in the simulation: its life, and its Node as the API has it.
+//! K3s in the simulation: its releases, its life, and its Node as the API has it.
 
+use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, ErrorKind, NodeObject, PortError, Ready, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+    ActiveState, Digest, ErrorKind, FetchOrder, NodeObject, PortError, Ready, k3s_admin_kubeconfig,
+    k3s_kubelet_kubeconfig,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -113,5 +115,26 @@ impl State {
         let text = self.files.get(Path::new(CONFIG)).map(|file| file.text()).unwrap_or_default();
         let told = text.lines().find_map(|line| line.strip_prefix("\"node-taint+\": "));
         told.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+    }
+}
+
+impl State {
+    /// Downloads, verifies, and puts the file where it belongs.
+    pub(super) fn fetched(&mut self, order: &FetchOrder) -> Result<(), PortError> {
+        let named = |version: &&String| {
+            order.url.contains(&version.replace('+', "%2B")) || order.url.contains(version.as_str())
+        };
+        let Some(version) = self.k3s.releases.iter().find(named) else {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{}: 404 Not Found", order.url))
+                .hint("does that version exist?"));
+        };
+        let content = format!("k3s {version}").into_bytes();
+        if let Digest::Pinned(wanted) = &order.digest
+            && *wanted != sha256(&content)
+        {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{}: the checksum does not fit", order.url)));
+        }
+        self.put(&order.to, content, 0o755);
+        Ok(())
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::looks::{BLANK_ONLY, SOON, install, look_again, until_ready, volume_on};
-use bowline_booted::{ADDRESS, report};
-use bowline_testbed::{Cast, Machine, case_of, say};
+use bowline_booted::{ADDRESS, bare, configure, pods, ready, releases, report, settings};
+use bowline_testbed::{Cast, Machine, case, case_of, say};
 use std::time::Duration;
 
 /// Filesystems are looked at each minute.
@@ -87,7 +87,7 @@ fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
         machine.wait_for("the reserve to go", MINUTE, || Ok(!machine.run(&format!("test -e {RESERVE}"))?.success()))?;
         machine.wait_for("the report", SOON, || Ok(report(&machine)?["conditions"]["reserve"] == "missing"))?;
         ensure!(value(&machine, "bowline_reserve_missing")? == 1.0 && value(&machine, "bowline_reserve_bytes")? == 0.0);
-        ensure!(machine.journal("bowline")?.contains("its filesystem is about to be full"));
+        ensure!(machine.journal("bowline")?.contains("the disk is about to be full, 19.1 MiB are left"));
         let free: u64 = machine.ok("stat -f -c '%a %S' /var/lib/bowline | awk '{print $1 * $2}'")?.trim().parse()?;
         ensure!(free > 80_000_000, "only {free} bytes are free");
         say("given up");
@@ -97,6 +97,49 @@ fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
         machine.wait_for("the reserve again", MINUTE, || Ok(machine.run(&format!("test -e {RESERVE}"))?.success()))?;
         machine.wait_for("the report", SOON, || Ok(report(&machine)?["conditions"]["reserve"] == "67108864"))?;
         ensure!(machine.ok("stat -c %s /var/log/app/app.log /var/log/filler | head -1")?.trim() == "12000000");
+        Ok(())
+    })
+}
+
+/// Everything is due, and old enough.
+const OF_PODS: &str = "
+[reclaim]
+order = [\"pod-logs\", \"images\"]
+[reclaim.pod-logs]
+at = \"1%\"
+older-than = \"0s\"
+[reclaim.images]
+at = \"1%\"
+";
+
+#[test]
+fn images_that_no_container_uses_and_logs_of_ended_pods_go() -> Result<()> {
+    case("room-of-pods", |bed| {
+        let releases = releases(bed)?;
+        let machine = bare(bed, &releases, None)?;
+        let server = format!("{}[cluster.config]\npause-image = \"{}\"\n", settings::server(&releases), pods::IMAGE);
+        install(&machine, &server)?;
+        pods::image(&machine)?;
+        ready(&machine)?;
+        let node = machine.ok("hostname")?.trim().to_string();
+        pods::run(&machine, "stays", &node)?;
+        pods::run_to_its_end(&machine, "ends", &node)?;
+        pods::image_named(&machine, "docker.io/bed/unused:1")?;
+        ensure!(machine.ok("k3s crictl images -o json")?.contains("docker.io/bed/unused:1"));
+        ensure!(machine.ok("cat /var/log/pods/default_ends_*/ends/*.log")?.contains("it is done"));
+
+        configure(&machine, &format!("{server}{OF_PODS}"))?;
+        machine.wait_for("images to be removed", MINUTE, || Ok(freed(&machine, "images")? > 0.0))?;
+        let images = machine.ok("k3s crictl images -o json")?;
+        ensure!(!images.contains("docker.io/bed/unused:1"), "it is there still: {images}");
+        ensure!(images.contains(pods::IMAGE), "one in use is gone: {images}");
+        ensure!(freed(&machine, "pod-logs")? > 0.0);
+        ensure!(machine.ok("find /var/log/pods -path '*default_ends_*' -name '*.log'")?.is_empty());
+        ensure!(!machine.ok("find /var/log/pods -path '*default_stays_*' -name '*.log'")?.is_empty());
+
+        // Nothing that runs was disturbed, and nothing is left to do.
+        ensure!(machine.ok("k3s kubectl get pod stays -o jsonpath={.status.phase}")? == "Running");
+        ensure!(machine.run("bowline plan --exit-code")?.code == 0, "{}", machine.run("bowline plan")?);
         Ok(())
     })
 }

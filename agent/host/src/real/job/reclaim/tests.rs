@@ -1,3 +1,5 @@
+//! What is freed, on files of the test.
+
 use super::images::{Containers, Images, choose};
 use super::{count, logs};
 use bowline_ports::Reclaims;
