@@ -1,9 +1,10 @@
 //! Three servers that know each other by their addresses, and become one cluster.
 
 use crate::{FIRST_BOOT, KEY, configure, deb, kube, settings, with_k3s_as};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use bowline_testbed::{Bed, Machine, Releases};
 use serde_json::Value;
+use std::thread;
 use std::time::Duration;
 
 /// Three servers on two cores, each with etcd and an API server.
@@ -69,12 +70,21 @@ pub fn all_ready(server: &Machine, names: &[&str]) -> Result<Vec<Seen>> {
     Ok(last)
 }
 
-/// Boots all three, and gives each what it needs.
+/// Boots all three with the package, and then gives each its settings, all of them in the same moment.
 pub fn three(bed: &Bed, releases: &Releases) -> Result<[Machine; 3]> {
     let start = |at: usize| with_k3s_as(bed, releases, SERVERS[at].0, SERVERS[at].1, None);
     let all = [start(0)?, start(1)?, start(2)?];
-    for (at, machine) in all.iter().enumerate() {
-        begin(machine, releases, at)?;
+    for machine in &all {
+        machine.put("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)?;
+        machine.install(&deb()?)?;
     }
+    thread::scope(|scope| {
+        let told = all.iter().enumerate().map(|(at, machine)| {
+            let settings = server_settings(releases, at);
+            scope.spawn(move || configure(machine, &settings))
+        });
+        let told: Vec<_> = told.collect();
+        told.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a thread was cut off"))?)
+    })?;
     Ok(all)
 }

@@ -20,7 +20,7 @@ done
 "#;
 
 /// What people, scripts and scrapers read.
-const OUTPUTS: [&str; 18] = [
+const OUTPUTS: [&str; 22] = [
     "journalctl --no-pager --all --output=json",
     "bowline plan",
     "bowline plan --json",
@@ -33,6 +33,10 @@ const OUTPUTS: [&str; 18] = [
     "bowline doctor --json",
     "bowline volumes",
     "bowline volumes --json",
+    "bowline usage",
+    "bowline usage --json",
+    "bowline nodes",
+    "bowline nodes --json",
     "bowline metrics",
     "bowline apply --wait 5s",
     "curl -sS http://127.0.0.1:9787/metrics http://127.0.0.1:9787/ http://127.0.0.1:9787/readyz",
@@ -122,6 +126,10 @@ fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
         none_in("the refusal", &said.to_string())?;
 
         only_root_reads_them(&machine)?;
+        // What is said of leaving, and when it is not possible.
+        for command in ["bowline leave --timeout 30s", "bowline leave --undo"] {
+            none_in(command, &machine.run(command)?.to_string())?;
+        }
         ensure!(machine.read("/root/rounds")?.len() > 20, "the watcher did not look");
         ensure!(!machine.run("test -e /root/seen")?.success(), "seen in:\n{}", machine.read("/root/seen")?);
         Ok(())
