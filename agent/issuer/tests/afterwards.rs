@@ -6,6 +6,7 @@ mod common;
 
 use bowline_enroll::wire::Phase;
 use bowline_enroll::{Code, Role, STARTUP_TAINT};
+use bowline_issuer::{Members, Rest};
 use common::{Machine, NOW, ROLE, Store, TEAM, issuer, keys};
 use serde_json::{Value, json};
 
@@ -141,4 +142,22 @@ async fn a_server_writes_down_that_its_name_is_its_own() {
     issuer(&store).sweep(&recreated.key.public(), NOW).await.unwrap();
     let claim = store.at("/api/v1/namespaces/bowline/configmaps/claim.control").unwrap();
     assert_eq!(claim["data"]["machine-key"], recreated.key.public().to_string());
+}
+
+#[tokio::test]
+async fn who_holds_a_name_and_is_not_there_is_counted() {
+    let (store, _) = a_node().await;
+    store.kubelet("control", "10.0.1.10");
+    let (issuer, server) = (issuer(&store), Machine::of(Role::Server, "control", 200).key.public());
+    assert_eq!(issuer.members(), None, "nobody looked yet");
+    issuer.sweep(&server, NOW).await.unwrap();
+    // The server has written its own claim; what it counts is what it finds.
+    assert_eq!(issuer.sweep(&server, NOW).await, Ok(Rest::Long));
+    assert_eq!(issuer.members(), Some(Members { expected: 2, missing: 0 }));
+    store.change(NODE, |node| node["status"]["conditions"][0]["status"] = "Unknown".into());
+    assert_eq!(issuer.sweep(&server, NOW).await, Ok(Rest::Soon), "it may be back at any time");
+    assert_eq!(issuer.members(), Some(Members { expected: 2, missing: 1 }));
+    store.remove(NODE);
+    issuer.sweep(&server, NOW).await.unwrap();
+    assert_eq!(issuer.members(), Some(Members { expected: 2, missing: 1 }));
 }

@@ -97,6 +97,11 @@ pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(format!("volume/{name}"), "ready"));
     }
+    let help = "1 when somebody has released the volume, and it is unmounted: its disk is to go.";
+    let mut family = out.family("volume_released", Kind::Gauge, help);
+    for name in &names {
+        family.series(&labels(&[("volume", name)]), holds(format!("released/{name}"), "yes"));
+    }
     let help = "1 when Kubernetes can not start without the volume.";
     let mut family = out.family("volume_gated", Kind::Gauge, help);
     for name in &names {

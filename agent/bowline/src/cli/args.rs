@@ -2,6 +2,7 @@
 
 use bowline_enroll::{NodeName, Role};
 use clap::{Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ pub(crate) struct Args {
     pub(crate) settings: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// What the unit starts is understood without the parser: its code would stay in the daemon's memory for good, and is some
+    /// hundred kilobytes.
+    pub(crate) fn of_the_unit(given: &[OsString]) -> Option<Self> {
+        let alone = matches!(given, [word] if word == "run");
+        alone.then(|| Self { settings: crate::paths::SETTINGS.into(), command: Command::Run })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -223,6 +233,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn what_the_unit_starts_is_what_the_parser_understands() {
+        let shown = |args: Args| format!("{args:?}");
+        let known = Args::of_the_unit(&["run".into()]).map(shown);
+        assert_eq!(known, Args::try_parse_from(["bowline", "run"]).ok().map(shown));
+        for other in [&[][..], &["run".into(), "--help".into()], &["status".into()]] {
+            assert!(Args::of_the_unit(other).is_none(), "{other:?}");
+        }
+    }
 
     #[test]
     fn every_work_in_a_unit_of_its_own_has_its_command() {

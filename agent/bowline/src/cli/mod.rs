@@ -36,7 +36,8 @@ pub(crate) const BAD_SETTINGS: u8 = 78;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let args = match Args::parse() {
+    let given: Vec<_> = std::env::args_os().skip(1).collect();
+    let args = match Args::of_the_unit(&given).unwrap_or_else(Args::parse) {
         // Its work makes event loops of its own.
         Args { settings, command: Command::Internal { command } } => return internal::run(&settings, command),
         args => args,

@@ -2,6 +2,7 @@
 
 use super::super::super::files;
 use bowline_ports::{Deleted, Holder};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,22 +13,31 @@ const NAMED: usize = 5;
 const REGULAR: u32 = 0o100_000;
 const KIND: u32 = 0o170_000;
 
+/// Filesystems that are in memory.
+const IN_MEMORY: [&str; 4] = ["tmpfs", "ramfs", "hugetlbfs", "devtmpfs"];
+
 #[derive(Default)]
 struct Found {
     bytes: u64,
-    files: HashSet<u64>,
+    files: HashSet<(u64, u64)>,
     holders: BTreeMap<u32, u64>,
 }
 
 /// By filesystem, the one with the most bytes first. A process that ends meanwhile is none.
 pub(super) fn deleted(proc: &Path) -> Vec<Deleted> {
-    let mut all: BTreeMap<u64, Found> = BTreeMap::new();
+    let mut all: BTreeMap<String, Found> = BTreeMap::new();
     for (pid, process) in processes(proc) {
         let mut own = HashSet::new();
+        let mounts = LazyCell::new(|| fs::read_to_string(process.join("mountinfo")).unwrap_or_default());
         for fd in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
             let Some(file) = orphan(&fd.path()) else { continue };
-            let found = all.entry(file.device).or_default();
-            if found.files.insert(file.inode) {
+            let number = match nix::sys::stat::major(file.device) {
+                0 => by_mount(&process.join("fdinfo").join(fd.file_name()), &mounts),
+                _ => Some(files::number(file.device)),
+            };
+            let Some(number) = number else { continue };
+            let found = all.entry(number).or_default();
+            if found.files.insert((file.device, file.inode)) {
                 found.bytes += file.bytes;
             }
             if own.insert((file.device, file.inode)) {
@@ -35,12 +45,12 @@ pub(super) fn deleted(proc: &Path) -> Vec<Deleted> {
             }
         }
     }
-    let mut all: Vec<_> = all.into_iter().map(|(device, found)| told(proc, device, found)).collect();
+    let mut all: Vec<_> = all.into_iter().map(|(number, found)| told(proc, number, found)).collect();
     all.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.number.cmp(&other.number)));
     all
 }
 
-fn told(proc: &Path, device: u64, found: Found) -> Deleted {
+fn told(proc: &Path, number: String, found: Found) -> Deleted {
     let mut holders: Vec<_> = found.holders.into_iter().collect();
     holders.sort_by_key(|(pid, bytes)| (std::cmp::Reverse(*bytes), *pid));
     holders.truncate(NAMED);
@@ -49,7 +59,7 @@ fn told(proc: &Path, device: u64, found: Found) -> Deleted {
         Holder { pid, name: name.trim().to_owned(), bytes }
     });
     Deleted {
-        number: files::number(device),
+        number,
         bytes: found.bytes,
         files: found.files.len().try_into().unwrap_or(u64::MAX),
         holders: named.collect(),
@@ -67,6 +77,41 @@ struct Orphan {
     bytes: u64,
 }
 
+/// The filesystem of a file whose own device is a number that the kernel made up (btrfs, overlays of containers), by the mount
+/// that it was opened in.
+fn by_mount(fdinfo: &Path, mounts: &str) -> Option<String> {
+    let text = fs::read_to_string(fdinfo).ok()?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+    match on(mounts, id)? {
+        On::Filesystem(number) => Some(number.to_owned()),
+        // What a container writes is in a directory of another filesystem.
+        On::Directory(upper) => {
+            let device = fs::metadata(upper).ok()?.dev();
+            (nix::sys::stat::major(device) != 0).then(|| files::number(device))
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum On<'a> {
+    Filesystem(&'a str),
+    Directory(&'a str),
+}
+
+/// What is mounted there takes disk, and of which filesystem: `42 36 0:35 / /mnt rw - btrfs /dev/sdb rw,…`, as
+/// `proc_pid_mountinfo(5)` has it.
+fn on<'a>(mounts: &'a str, id: &str) -> Option<On<'a>> {
+    let line = mounts.lines().find(|line| line.split(' ').next() == Some(id))?;
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let number = mount.split(' ').nth(2)?;
+    let mut filesystem = filesystem.split(' ');
+    match (filesystem.next()?, filesystem.nth(1)?) {
+        (memory, _) if IN_MEMORY.contains(&memory) => None,
+        ("overlay", options) => options.split(',').find_map(|one| one.strip_prefix("upperdir=")).map(On::Directory),
+        _ => Some(On::Filesystem(number)),
+    }
+}
+
 /// A regular file on a disk that has no name any more.
 fn orphan(fd: &Path) -> Option<Orphan> {
     // The link tells it for nothing. What lives in memory alone (memfd, shared memory) takes no disk.
@@ -75,14 +120,24 @@ fn orphan(fd: &Path) -> Option<Orphan> {
         return None;
     }
     let meta = fs::metadata(fd).ok()?;
-    let on_disk = meta.mode() & KIND == REGULAR && meta.nlink() == 0 && nix::sys::stat::major(meta.dev()) != 0;
-    on_disk.then(|| Orphan { device: meta.dev(), inode: meta.ino(), bytes: meta.blocks() * 512 })
+    let nameless = meta.mode() & KIND == REGULAR && meta.nlink() == 0;
+    nameless.then(|| Orphan { device: meta.dev(), inode: meta.ino(), bytes: meta.blocks() * 512 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn what_has_a_made_up_device_is_known_by_its_mount() {
+        let mounts = "36 1 8:1 / / rw - ext4 /dev/sda1 rw\n42 36 0:35 / /mnt rw shared:1 - btrfs /dev/sdb rw,subvolid=5\n\
+                      43 36 0:40 / /run rw - tmpfs tmpfs rw\n\
+                      44 36 0:57 / / rw - overlay overlay rw,lowerdir=/a:/b,upperdir=/var/lib/c/9/fs,workdir=/var/lib/c/9/work\n";
+        assert_eq!(on(mounts, "42"), Some(On::Filesystem("0:35")));
+        assert_eq!(on(mounts, "44"), Some(On::Directory("/var/lib/c/9/fs")));
+        assert_eq!((on(mounts, "43"), on(mounts, "4"), on("", "1")), (None, None, None));
+    }
 
     #[test]
     fn a_deleted_file_that_is_open_is_found_with_who_holds_it() {
