@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, Reclaim, size};
 use bowline_engine::Plan;
-use bowline_ports::{FileKind, Space};
+use bowline_ports::{FileKind, Mount, Space};
 use bowline_settings::Reserve;
 use std::path::Path;
 
@@ -14,6 +14,8 @@ const LARGE: u64 = 64 << 30;
 /// Of a small one: as much as this, and no more than a fiftieth.
 const MOST: u64 = 256 << 20;
 const PART: u64 = 50;
+/// Filesystems that promise room to a file that has not been written to: where others are, nobody asked for a reserve.
+const PROMISE: [&str; 5] = ["btrfs", "ext3", "ext4", "f2fs", "xfs"];
 /// It is made where there is this many times as much room.
 const PLENTY: u64 = 4;
 
@@ -49,7 +51,9 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
 fn why_none(reserve: Reserve) -> &'static str {
     match reserve {
         Reserve::Off => "pressure.reserve is off",
-        Reserve::Auto | Reserve::Size(_) => "the root filesystem is large enough to do without",
+        Reserve::Auto | Reserve::Size(_) => {
+            "the root filesystem is large enough to do without, or can not promise room"
+        }
     }
 }
 
@@ -62,9 +66,9 @@ fn wanted(reserve: Reserve, home: &Space, facts: &Facts) -> Option<u64> {
             // On a filesystem of its own the state fills nothing that others need.
             let holds = facts.mounts.iter().filter(|mount| Path::new("/var/lib/bowline").starts_with(&mount.target));
             let at = holds.max_by_key(|mount| mount.target.components().count());
-            let root = at.is_none_or(|mount| mount.target == Path::new("/"));
+            let fits = |mount: &Mount| mount.target == Path::new("/") && PROMISE.contains(&mount.fstype.as_str());
             let bytes = (home.size / PART).min(MOST) >> 20 << 20;
-            (root && home.size < LARGE && bytes > 0).then_some(bytes)
+            (at.is_some_and(fits) && home.size < LARGE && bytes > 0).then_some(bytes)
         }
     }
 }

@@ -33,6 +33,17 @@ fn used(gib: u64, share: u64) -> Space {
     Space { size: gib << 30, free, available: free, inodes: 100, inodes_free: 50 }
 }
 
+fn mount(target: &str, fstype: &str) -> Mount {
+    Mount {
+        target: target.into(),
+        source: "/dev/sda1".into(),
+        number: "8:1".into(),
+        fstype: fstype.into(),
+        root: "/".into(),
+        read_only: false,
+    }
+}
+
 fn facts(places: &[Option<Space>]) -> Facts {
     Facts { now: NOW, places: places.to_vec(), ..Facts::default() }
 }
@@ -103,6 +114,7 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     let at = |gib, share, held: Option<u64>| Facts {
         home: Some(used(gib, share)),
         reserve: held.map(|size| Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size, device: "8:1".into() }),
+        mounts: vec![mount("/", "ext4")],
         ..facts(&[])
     };
     let condition = |facts: &Facts| auto.plan(facts, &Conditions::default()).conditions.get("reserve").cloned();
@@ -118,18 +130,10 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     assert!(give_up.starts_with("reserve: give up the reserve") && give_up.contains("about to be full"), "{give_up}");
     assert!(steps(&auto, &at(64, 50, None)).is_empty(), "large enough without");
     assert_eq!(condition(&at(64, 50, None)), None);
-    let elsewhere = Facts {
-        mounts: vec![Mount {
-            target: "/var/lib/bowline".into(),
-            source: "/dev/sdb".into(),
-            number: "8:16".into(),
-            fstype: "ext4".into(),
-            root: "/".into(),
-            read_only: false,
-        }],
-        ..at(40, 50, None)
-    };
+    let elsewhere = Facts { mounts: vec![mount("/", "ext4"), mount("/var/lib/bowline", "ext4")], ..at(40, 50, None) };
     assert!(steps(&auto, &elsewhere).is_empty(), "on a filesystem of its own nothing is kept");
+    let zfs = Facts { mounts: vec![mount("/", "zfs")], ..at(40, 50, None) };
+    assert!(steps(&auto, &zfs).is_empty(), "it can not promise room");
 }
 
 #[test]

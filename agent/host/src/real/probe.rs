@@ -11,6 +11,7 @@ mod read;
 use super::extent;
 use super::tool::{Tool, parse};
 use bowline_ports::{ErrorKind, PortError, Probe, Signature};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 pub(crate) use places::{Depth, GLANCE, PROOF, Remains};
 use read::{Bytes, read};
 use std::fs::File;
@@ -127,6 +128,8 @@ pub(crate) async fn of(
 /// The signatures that `blkid` and `wipefs` find, and whether they contradict each other.
 async fn found_by_tools(device: &File, shown: &str) -> Result<(Vec<Signature>, bool), PortError> {
     let handle = || device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e));
+    // They read through the kernel's cache, and mkfs writes past it: what is in there may be older than the disk.
+    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let (blkid, wipefs) = (Tool::Blkid.run(Some(handle()?), TOOLS), Tool::Wipefs.run(Some(handle()?), TOOLS));
     let (blkid, wipefs) = futures::future::join(blkid, wipefs).await;
     let (blkid, wipefs) = (blkid?, wipefs?);

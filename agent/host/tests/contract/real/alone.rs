@@ -70,7 +70,8 @@ async fn an_xfs_that_was_never_finished_is_plain_bytes(real: &Real) {
     assert!(probe.signatures.is_empty() && probe.data_at == Some(0), "{probe:?}");
     assert_eq!(format(real, &order).await.unwrap_err().kind, ErrorKind::Changed);
     format(real, &cut_off(&real.host, order).await).await.unwrap();
-    assert!(real.host.probe(&path).await.unwrap().filesystem().is_some());
+    let probe = real.host.probe(&path).await.unwrap();
+    assert!(probe.filesystem().is_some(), "{probe:?}");
 }
 
 async fn format(real: &Real, order: &bowline_ports::FormatOrder) -> Result<(), PortError> {
