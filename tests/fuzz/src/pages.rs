@@ -17,7 +17,7 @@ pub fn check(data: &[u8]) -> bool {
     let network: Cidr = "10.0.1.0/24".parse().unwrap();
     let served = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&served);
-    let handler: Handler = Arc::new(move |Request { path, peer }| {
+    let handler: Handler = Arc::new(move |Request { path, peer, .. }| {
         assert!(!path.contains('?'), "{path}");
         assert!(!matches!(peer, IpAddr::V6(peer) if peer.to_ipv4_mapped().is_some()), "{peer}");
         let page = Route::of(&path);
