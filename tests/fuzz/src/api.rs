@@ -38,10 +38,12 @@ impl Objects for Api {
         let value = match folder.rsplit('/').next().unwrap_or_default() {
             "server-join" => said("join"),
             "configmaps" => all(["claim", ""]),
-            "nodes" if query.contains("labelSelector") => said("servers"),
+            // A list that nobody speaks of is an empty one: without any, the issuer would conclude nothing.
+            "nodes" if query.contains("labelSelector") => said("servers").or_else(|| all(["", ""])),
             "nodes" => all(["node", "servers"]),
             "leases" => all(["lease", ""]),
-            "secrets" => said("tokens"),
+            "secrets" => said("tokens").or_else(|| all(["", ""])),
+            "persistentvolumes" => all(["", ""]),
             _ if folder.contains("/configmaps/") => said("claim"),
             _ if folder.contains("/nodes/") => said("node"),
             _ if folder.contains("/leases/") => said("lease"),
