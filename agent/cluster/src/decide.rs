@@ -283,7 +283,10 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let service = spec.service();
     let taken_down = went_with(spec, facts, now);
     let released = stopped_for_release(facts, now);
-    if facts.unit.active == ActiveState::Inactive && facts.unit.started && taken_down.is_none() && !released {
+    // Who stopped it and then wanted it up again, too early, does not want it down.
+    let held_back = facts.unit.result == "assert";
+    let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back;
+    if by_hand && taken_down.is_none() && !released {
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
@@ -295,6 +298,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let why = match (facts.unit.active, taken_down) {
         (ActiveState::Failed, _) => format!("it failed ({})", facts.unit.result),
         (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
+        _ if held_back => "somebody started it before its volumes were there, and its gate held it back".to_string(),
         _ if released => "it was stopped so that a volume could be released, and may run again".to_string(),
         _ => "it is not running".to_string(),
     };

@@ -227,6 +227,16 @@ fn a_k3s_that_somebody_stopped_stays_stopped() {
 }
 
 #[test]
+fn a_k3s_whose_gate_held_it_back_is_started_when_that_opens() {
+    let mut facts = up();
+    (facts.unit.active, facts.unit.result) = (ActiveState::Inactive, "assert".into());
+    facts.node = None;
+    let plan = plan(&spec(""), &facts, &all());
+    assert!(plan.waits.is_empty() && said(&plan) == ["start K3s"], "{plan:?}");
+    assert!(plan.steps[0].why.contains("its gate held it back"));
+}
+
+#[test]
 fn a_k3s_that_went_down_with_its_volume_is_started_again_when_that_is_back() {
     let mut facts = up();
     (facts.unit.active, facts.unit.began, facts.unit.ended) = (ActiveState::Inactive, 100, 250_000);
