@@ -110,7 +110,8 @@ pub fn until_refused(machine: &dyn System, name: &str, why: &str) -> Result<Stri
 
 /// Has the daemon look again at once, as a person does after mending something.
 pub fn look_again(machine: &dyn System) -> Result<String> {
-    Ok(machine.run_with("bowline apply --wait 1s", b"", SOON)?.stdout)
+    // It ends with the steps that are under way: of fifty disks some are proven at that moment.
+    Ok(machine.run_with("bowline apply --wait 1s", b"", SOON * 3)?.stdout)
 }
 
 /// The link of the data volume.
