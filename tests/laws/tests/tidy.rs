@@ -129,6 +129,15 @@ fn nothing_is_left_lying_about() {
     }
 }
 
+/// Checkouts share what is compiled: a program finds its files in the one where it runs, by what Cargo tells it then.
+#[test]
+fn no_program_has_the_place_of_a_checkout_compiled_in() {
+    let compiled_in = ["env!(\"CARGO_", "MANIFEST_DIR"].concat();
+    for (path, text) in tracked() {
+        assert!(!text.contains(compiled_in.as_str()), "{path}: read CARGO_MANIFEST_DIR when it runs");
+    }
+}
+
 #[test]
 fn laws_have_tests() {
     for law in [

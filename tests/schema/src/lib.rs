@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 /// Every form, by the name of its file. `report` is that of two commands, `status` and `plan`.
 pub const FORMS: [&str; 7] = ["check", "config", "doctor", "nodes", "report", "usage", "volumes"];
 
-/// The folder of the forms; the package has it as `/usr/share/bowline/schema`.
+/// The folder of the forms; the package has it as `/usr/share/bowline/schema`. It is that of the checkout in which Cargo
+/// runs this: the one in which it was compiled may be another, and gone, as checkouts share what is compiled.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/schema")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.as_deref().and_then(|package| package.ancestors().nth(2)).unwrap_or(Path::new(".")).join("packaging/schema")
 }
 
 /// The document of a form.
