@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Between two looks, each of which takes a fraction of a millisecond.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 
 /// How a filesystem stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
