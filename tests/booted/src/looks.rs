@@ -110,8 +110,12 @@ pub fn until_refused(machine: &dyn System, name: &str, why: &str) -> Result<Stri
 
 /// Has the daemon look again at once, as a person does after mending something.
 pub fn look_again(machine: &dyn System) -> Result<String> {
-    // It ends with the steps that are under way: of fifty disks some are proven at that moment.
-    Ok(machine.run_with("bowline apply --wait 1s", b"", SOON * 3)?.stdout)
+    look_again_within(machine, SOON)
+}
+
+/// The same where the steps under way, with which it ends, are many.
+pub fn look_again_within(machine: &dyn System, patience: Duration) -> Result<String> {
+    Ok(machine.run_with("bowline apply --wait 1s", b"", patience)?.stdout)
 }
 
 /// The link of the data volume.

@@ -49,7 +49,7 @@ fn what_fills_disks_is_measured_and_foretold() -> Result<()> {
         let told = machine.journal("bowline")?;
         assert!(told.contains("/mnt/data is expected to be full"), "{told}");
         let left = value(&machine, "bowline_filesystem_full_seconds", "mountpoint=\"/mnt/data\"")?;
-        assert!((30.0..14_400.0).contains(&left), "{left} seconds");
+        assert!((300.0..14_400.0).contains(&left), "{left} seconds");
         let text = machine.ok("bowline usage")?;
         assert!(text.contains("/mnt/data") && text.contains("full in "), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
