@@ -7,9 +7,6 @@ use crate::{Action, Volumes};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{ActiveState, Unit};
 
-/// systemd stops a service and then unmounts in one go when a disk goes away, in microseconds.
-const IN_ONE_GO: u64 = 300_000;
-
 pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
     if !spec.starts {
         return;
@@ -44,10 +41,7 @@ fn held_back(unit: &Unit) -> bool {
 
 /// It went down with the disk of a volume.
 fn taken_down(unit: &Unit, facts: &Facts) -> bool {
-    facts.volumes.iter().flatten().filter_map(absence).any(|(left, _)| {
-        let ended = unit.ended;
-        (ended..=ended.saturating_add(IN_ONE_GO)).contains(&left)
-    })
+    facts.volumes.iter().flatten().filter_map(absence).any(|(left, _)| unit.went_with(left))
 }
 
 /// It was stopped so that a volume could be released, and nobody started it since.
