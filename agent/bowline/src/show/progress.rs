@@ -17,12 +17,21 @@ const ROOM: usize = WIDTH - 1;
 #[derive(Debug)]
 pub(crate) struct Progress {
     terminal: bool,
-    /// Title -> when it was first seen under way.
-    running: BTreeMap<String, i64>,
+    /// Title -> what was seen under way.
+    running: BTreeMap<String, Begun>,
     /// Columns of the line that is to be drawn over.
     drawn: usize,
     /// What was last said to be waited for.
     waiting: String,
+}
+
+/// A step under way.
+#[derive(Debug)]
+struct Begun {
+    /// Its capability and its item.
+    of: (String, String),
+    /// When it was seen first.
+    at: i64,
 }
 
 impl Progress {
@@ -33,26 +42,30 @@ impl Progress {
 
     /// Shows what has changed since the report before.
     pub(crate) fn show(&mut self, report: &Report, out: &mut dyn Write) {
-        let steps: Vec<(String, &StepReport)> = report
+        let steps: Vec<(String, &str, &StepReport)> = report
             .capabilities
             .iter()
-            .flat_map(|c| c.steps.iter().map(|s| (clean(&titled(&c.name, &s.item, &s.what)), s)))
+            .flat_map(|c| c.steps.iter().map(|s| (clean(&titled(&c.name, &s.item, &s.what)), c.name.as_str(), s)))
             .collect();
         let running: BTreeMap<&str, &ProgressValue> =
-            steps.iter().filter_map(|(title, s)| Some((title.as_str(), s.running.as_ref()?))).collect();
+            steps.iter().filter_map(|(title, _, s)| Some((title.as_str(), s.running.as_ref()?))).collect();
 
         let ended: Vec<String> = self.running.keys().filter(|t| !running.contains_key(t.as_str())).cloned().collect();
         for title in ended {
-            let begun = self.running.remove(&title).unwrap_or(report.at);
-            let failed = steps.iter().find(|(t, _)| *t == title).and_then(|(_, s)| s.failing.as_ref());
-            match failed {
-                Some(failing) => self.line(&format!("failed: {title}: {}", clean(&failing.error)), out),
-                None => self.line(&format!("done: {title}{}", took(report.at - begun)), out),
-            }
+            let Some(begun) = self.running.remove(&title) else { continue };
+            let failed = steps.iter().find(|(t, ..)| *t == title).and_then(|(.., s)| s.failing.as_ref());
+            let line = match (failed, refused(report, &begun)) {
+                (Some(failing), _) => format!("failed: {title}: {}", clean(&failing.error)),
+                // What was done may be what showed that it must not go on, as a proof does that finds data.
+                (None, Some(why)) => format!("ended: {title}: {}", clean(why)),
+                (None, None) => format!("done: {title}{}", took(report.at - begun.at)),
+            };
+            self.line(&line, out);
         }
-        for title in running.keys() {
-            if !self.running.contains_key(*title) {
-                self.running.insert((*title).to_string(), report.at);
+        for (title, capability, step) in steps.iter().filter(|(.., step)| step.running.is_some()) {
+            if !self.running.contains_key(title) {
+                let of = ((*capability).to_string(), step.item.clone());
+                self.running.insert(title.clone(), Begun { of, at: report.at });
                 if !self.terminal {
                     self.line(&format!("begun: {title}"), out);
                 }
@@ -104,6 +117,13 @@ impl Progress {
         }
         self.drawn = width;
     }
+}
+
+/// Why the item of a step that ended is refused now.
+fn refused<'a>(report: &'a Report, begun: &Begun) -> Option<&'a str> {
+    let (capability, item) = &begun.of;
+    let capability = report.capabilities.iter().find(|one| one.name == *capability)?;
+    capability.refusals.iter().find(|one| one.item == *item).map(|one| one.why.as_str())
 }
 
 fn took(seconds: i64) -> String {

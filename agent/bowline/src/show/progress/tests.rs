@@ -4,7 +4,7 @@
 
 use super::super::tests::{report, step, wait};
 use super::*;
-use bowline_engine::{CapabilityReport, CapabilityState, Failing, Overall};
+use bowline_engine::{CapabilityReport, CapabilityState, Failing, Overall, RefusalReport};
 use bowline_ports::ErrorKind;
 
 fn cluster(at: i64, steps: Vec<StepReport>) -> Report {
@@ -71,6 +71,21 @@ fn terminal(text: &str) -> (Vec<String>, usize) {
         }
     }
     (lines.iter().map(|l| l.iter().collect::<String>().trim_end().to_string()).collect(), widest)
+}
+
+#[test]
+fn a_step_that_showed_that_it_must_not_go_on_is_not_called_done() {
+    let mut refused = cluster(104, vec![]);
+    refused.capabilities[0].refusals.push(RefusalReport {
+        item: "volume/data".into(),
+        what: "format /dev/sdb".into(),
+        why: "it holds data at byte 4096".into(),
+        hint: String::new(),
+        since: 104,
+    });
+    let said = written(false, &[cluster(100, vec![format("proving")]), refused]);
+    let end = "ended: volume/data: format /dev/sdb as ext4: it holds data at byte 4096\n";
+    assert!(said.ends_with(end), "{said}");
 }
 
 #[test]
