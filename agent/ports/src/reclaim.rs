@@ -13,6 +13,8 @@ pub const RECLAIMED: &str = "/var/lib/bowline/reclaimed.json";
 /// Free something, in a unit of its own, which counts it in `record`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReclaimOrder {
+    /// Its name in the settings, the record and metrics.
+    pub name: String,
     /// What, and how much of it.
     pub what: Reclaiming,
     /// Where it is counted ([`RECLAIMED`]).
@@ -22,7 +24,7 @@ pub struct ReclaimOrder {
 impl ReclaimOrder {
     /// The name of the work.
     pub fn job(&self) -> String {
-        format!("reclaim-{}", self.what.name())
+        format!("reclaim-{}", self.name)
     }
 }
 
@@ -60,18 +62,6 @@ pub enum Reclaiming {
         /// Bytes, at most; the largest go first.
         at_most: u64,
     },
-}
-
-impl Reclaiming {
-    /// Its name in the settings, the record and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Journal { .. } => "journal",
-            Self::RotatedLogs { .. } => "rotated-logs",
-            Self::PodLogs { .. } => "pod-logs",
-            Self::Images { .. } => "images",
-        }
-    }
 }
 
 /// The record, by name.

@@ -43,7 +43,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         due = false;
         let at = mount(facts, place);
         let why = format!("{} is {} full, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
-        plan.step(name, Action::Free(ReclaimOrder { what, record: RECLAIMED.into() }), why);
+        plan.step(name, Action::Free(ReclaimOrder { name: name.into(), what, record: RECLAIMED.into() }), why);
     }
 }
 

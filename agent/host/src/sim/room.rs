@@ -7,7 +7,7 @@ use std::path::Path;
 impl State {
     /// Frees what there is of it, and counts it.
     pub(super) fn reclaim(&mut self, order: &ReclaimOrder) -> Result<(), PortError> {
-        let name = order.what.name();
+        let name = order.name.as_str();
         let there = self.space.garbage.get(name).copied().unwrap_or(0);
         let freed = match &order.what {
             Reclaiming::Journal { keep } => there.saturating_sub(*keep),

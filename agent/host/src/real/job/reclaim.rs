@@ -32,7 +32,7 @@ impl Order for ReclaimOrder {
     }
 
     fn description(&self) -> String {
-        format!("Bowline: frees room ({})", self.what.name())
+        format!("Bowline: frees room ({})", self.name)
     }
 
     fn same(&self, other: &Self) -> bool {
@@ -61,7 +61,7 @@ impl Order for ReclaimOrder {
     }
 
     async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
-        report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.what.name()) });
+        report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.name) });
         let (freed, result) = match &self.what {
             Reclaiming::Journal { keep } => journal(*keep).await,
             Reclaiming::RotatedLogs { patterns, older_than, at_most } => {
@@ -73,7 +73,7 @@ impl Order for ReclaimOrder {
             Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most).await,
         };
         let trouble = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        count(&self.record, self.what.name(), freed, trouble)?;
+        count(&self.record, &self.name, freed, trouble)?;
         result
     }
 }
