@@ -37,6 +37,12 @@ const ROTATED: [&str; 12] = [
     "/var/log/*/*.old",
     "/var/log/*/*.[0-9]",
 ];
+/// How they end, besides numbers.
+const COMPRESSED: [&str; 5] = ["gz", "xz", "zst", "bz2", "old"];
+/// Characters of a date, at least: `app.log-202611`.
+const DATE: usize = 6;
+/// What was written to within an hour may be under a logrotate's hands.
+const YOUNGEST: u64 = 3600;
 /// From which share in use on.
 const AT: Percent = Percent::of(85);
 const DAY: u64 = 86_400;
@@ -129,20 +135,56 @@ impl FromStr for LogPattern {
         if !plain || text.contains("//") || text.contains('\0') || text.contains("**") || text.ends_with('/') {
             return wrong("is no plain pattern of files: `.`, `..`, `//`, `**` and a `/` at its end have no meaning");
         }
-        if text.matches('[').count() != text.matches(']').count() || text.contains("[]") {
-            return wrong("has a `[` without its `]`");
+        let names = || inner.iter().filter_map(|name| name.to_str());
+        if names().any(|name| name.starts_with('.')) {
+            return wrong("has a name that begins with a `.`, which could lead back out of its directory");
         }
-        let first = inner.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+        if !names().all(brackets_close) {
+            return wrong("has brackets that say nothing: expected something like `[0-9]`, within one name");
+        }
+        let first = names().next().unwrap_or_default();
         if let Some(owned) = NOT_ROTATED.iter().find(|owned| **owned == first) {
             return wrong(&format!("is in /var/log/{owned}, which is not rotated by files"));
         }
-        let name = inner.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // What says nothing of rotation would take the log that is being written as well.
-        if !name.contains('.') && !name.contains('-') || name.ends_with(".log") || name.ends_with(".*") {
-            return wrong("fits logs that are in use: it has to end as rotated ones do, such as `*.gz` or `*.[0-9]`");
+        if !names().next_back().is_some_and(says_rotated) {
+            return wrong(
+                "may fit logs that are in use: it has to end as rotated ones do, such as `*.gz` or `*.[0-9]`",
+            );
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether every `[` has its `]` and something in between, as the matching at run time wants it.
+fn brackets_close(name: &str) -> bool {
+    let mut rest = name;
+    while let Some(at) = rest.find(['[', ']']) {
+        let inner = rest[at..].strip_prefix('[').map(|inner| inner.strip_prefix('!').unwrap_or(inner));
+        match inner.and_then(|inner| inner.split_once(']')) {
+            Some((class, after)) if !class.is_empty() && !class.contains('[') => rest = after,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether whatever fits ends as rotated logs do, and so no log that is being written does: in the name of a compression,
+/// in `.old`, in a number after a `.`, or in a date after a `-`.
+fn says_rotated(name: &str) -> bool {
+    let (mut plain, mut rest) = (String::new(), name);
+    while let Some((before, (class, after))) =
+        rest.split_once('[').and_then(|(b, rest)| Some((b, rest.split_once(']')?)))
+    {
+        let digit = class.chars().all(|c| c.is_ascii_digit() || c == '-');
+        plain += before;
+        plain.push(if digit { '0' } else { '*' });
+        rest = after;
+    }
+    plain += rest;
+    let Some(at) = plain.rfind(['.', '-']) else { return false };
+    let (dot, end) = (plain[at..].starts_with('.'), &plain[at + 1..]);
+    let number = end.starts_with(|c: char| c.is_ascii_digit()) && end.chars().all(|c| c.is_ascii_digit() || c == '?');
+    dot && COMPRESSED.contains(&end) || number && (dot || end.len() >= DATE)
 }
 
 /// `pressure.reserve`: a file that is given up when the disk of the system is about to be full.
@@ -229,6 +271,15 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>, managed: boo
     Reclaim(all)
 }
 
+fn quiet_for(text: &str) -> Result<Span, Complaint> {
+    let span: Span = text.parse()?;
+    if span.duration().as_secs() < YOUNGEST {
+        let text = format!("{} is too short: what was written to within an hour may still be written to", quote(text));
+        return Err(Complaint::new(text).suggest("1h"));
+    }
+    Ok(span)
+}
+
 /// One table, or what holds without it.
 fn one<'a>(reader: &mut Reader<'a>, parent: &Section<'a>, name: &str) -> Reclaimed {
     let section = reader.section(parent, name);
@@ -246,7 +297,8 @@ fn one<'a>(reader: &mut Reader<'a>, parent: &Section<'a>, name: &str) -> Reclaim
     let mut size = |key, default| section.and_then(|s| reader.parsed(s, key)).unwrap_or(Size::of(default));
     let (keep, at_most) = (size("keep", 100 << 20), size("at-most", if name == "images" { 5 << 30 } else { 1 << 30 }));
     let older = |reader: &mut Reader<'a>, days: u64| {
-        section.and_then(|section| reader.parsed(section, "older-than")).unwrap_or(Span::from_secs(days * DAY))
+        let written = section.and_then(|section| reader.with(section, "older-than", quiet_for));
+        written.unwrap_or(Span::from_secs(days * DAY))
     };
     let what = match name {
         "journal" => Reclaimable::Journal { keep },
@@ -270,7 +322,12 @@ mod tests {
 
     #[test]
     fn patterns_lead_to_rotated_logs_alone() {
-        for text in ROTATED.iter().chain(&["/var/log/app/audit-*.log.[0-9]", "/var/log/nginx/access.log-20??????"]) {
+        for text in ROTATED.iter().chain(&[
+            "/var/log/app/audit-*.log.[0-9]",
+            "/var/log/nginx/access.log-20??????",
+            "/var/log/a[!b].[1-9][0-9]",
+            "/var/log/a.log-[0-9][0-9][0-9][0-9]*.gz",
+        ]) {
             assert!(text.parse::<LogPattern>().is_ok(), "{text}");
         }
         let wrong = [
@@ -287,6 +344,21 @@ mod tests {
             "/var/log/syslog",
             "/var/log/*.*",
             "/var/log/x.[0-9",
+            "/var/log/a]b[.gz",
+            "/var/log/a[!].gz",
+            "/var/log/a[b/c].gz",
+            "/var/log/app/.*/*.gz",
+            "/var/log/my-app",
+            "/var/log/app-1",
+            "/var/log/*-*",
+            "/var/log/*.log*",
+            "/var/log/*.lo[g]",
+            "/var/log/*.lo?",
+            "/var/log/*.?*",
+            "/var/log/*.???",
+            "/var/log/*.[0-9]*",
+            "/var/log/x.db",
+            "/var/log/*/*/system.journa[l]",
             "/var/log/pods/*/*/*.gz",
             "/var/log/journal/*.gz",
             "/var/log/containers/*.gz",
@@ -294,6 +366,14 @@ mod tests {
         ];
         for text in wrong {
             assert!(text.parse::<LogPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_still_be_written_to_is_too_young() {
+        assert_eq!(quiet_for("1h").unwrap(), Span::from_secs(3600));
+        for text in ["0s", "59m", "soon"] {
+            assert!(quiet_for(text).is_err(), "{text}");
         }
     }
 
