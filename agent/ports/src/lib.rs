@@ -33,7 +33,9 @@ pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
-pub use reclaim::{RECLAIMED, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
+pub use reclaim::{
+    RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
+};
 pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory,
 };

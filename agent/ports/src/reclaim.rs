@@ -10,6 +10,9 @@ pub const RESERVE: &str = "/var/lib/bowline/reserve";
 /// What was freed so far, by what it was: [`Reclaims`] as JSON.
 pub const RECLAIMED: &str = "/var/lib/bowline/reclaimed.json";
 
+/// The same, of this boot, where the disk that [`RECLAIMED`] is on can not be written to.
+pub const RECLAIMED_SPARE: &str = "/run/bowline/reclaimed.json";
+
 /// Free something, in a unit of its own, which counts it in `record`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReclaimOrder {
@@ -19,13 +22,20 @@ pub struct ReclaimOrder {
     pub what: Reclaiming,
     /// Where it is counted ([`RECLAIMED`]).
     pub record: PathBuf,
+    /// Where it is counted if that can not be written ([`RECLAIMED_SPARE`]).
+    pub spare: PathBuf,
 }
 
 impl ReclaimOrder {
     /// The name of the work.
     pub fn job(&self) -> String {
-        format!("reclaim-{}", self.name)
+        reclaim_job(&self.name)
     }
+}
+
+/// The name of the work that frees what is called so.
+pub fn reclaim_job(name: &str) -> String {
+    format!("reclaim-{name}")
 }
 
 /// What is freed.
@@ -66,6 +76,17 @@ pub enum Reclaiming {
 
 /// The record, by name.
 pub type Reclaims = BTreeMap<String, ReclaimRecord>;
+
+/// Of two records what was written later: totals only grow, and those of a clock that was set back do not count.
+pub fn latest(mut one: Reclaims, other: Reclaims) -> Reclaims {
+    for (name, record) in other {
+        let known = one.entry(name).or_default();
+        if (record.total, record.at) > (known.total, known.at) {
+            *known = record;
+        }
+    }
+    one
+}
 
 /// What came of freeing one kind of thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

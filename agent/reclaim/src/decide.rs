@@ -1,34 +1,45 @@
 //! What is due.
 
 use crate::{Action, Facts, Reclaim, place, size};
-use bowline_engine::Plan;
-use bowline_ports::{RECLAIMED, ReclaimOrder, ReclaimRecord, Reclaiming, Space};
+use bowline_engine::{Conditions, Plan};
+use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space};
 use bowline_settings::{Reclaimable, Reclaimed};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What was freed, or could not be, is left alone for so many seconds.
 const PAUSE: i64 = 3600;
 /// What was freed is told for so many.
 const TOLD: i64 = 86_400;
 
-pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
+pub(crate) fn plan(settings: &Reclaim, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     for (name, record) in &facts.record {
         plan.state(format!("reclaimed/{name}"), record.total.to_string());
+        if facts.working.as_ref() == Some(name) {
+            continue;
+        }
         if (0..TOLD).contains(&(facts.now - record.at)) && settings.wanted.0.iter().any(|one| one.what.name() == name) {
             plan.note(name.clone(), told(record));
         }
     }
+    let clock = now.get("clock").is_some_and(|clock| clock == "ok");
     let mut due = true;
-    for (one, space) in settings.wanted.0.iter().zip(&facts.places) {
+    for ((one, space), device) in settings.wanted.0.iter().zip(&facts.places).zip(&facts.devices) {
         let name = one.what.name();
         let place = place(&one.what, settings.k3s.is_some());
-        if let Some(volume) = inside(settings, place) {
+        if let Some(volume) = inside(settings, facts, place, device) {
             plan.note(name, format!("{} is in the volume {volume}: nothing is freed there", place.display()));
             continue;
         }
-        let Some(space) = space.as_ref().filter(|space| full(space, one)) else { continue };
+        // Only one at a time, and that to its end, also when it has made room by now.
+        let working = facts.working.as_deref().map(|working| working == name);
+        let Some(space) = space.as_ref().filter(|space| full(space, one) || working == Some(true)) else { continue };
         let paused = facts.record.get(name).is_some_and(|record| (facts.now - record.at).abs() < PAUSE);
-        if paused || !due {
+        if !working.unwrap_or(due && !paused) {
+            continue;
+        }
+        let by_age = matches!(one.what, Reclaimable::RotatedLogs { .. } | Reclaimable::PodLogs { .. });
+        if by_age && !clock {
+            plan.note(name, "how old logs are is not known before the clock is right");
             continue;
         }
         let what = match order(settings, facts, &one.what) {
@@ -41,9 +52,11 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         };
         // One at a time: the next is only due if this one was not enough.
         due = false;
-        let at = mount(facts, place);
+        let at = holder(facts, place).map_or(Path::new("/"), |mount| &mount.target);
+        let (record, spare) = (RECLAIMED.into(), RECLAIMED_SPARE.into());
+        let order = ReclaimOrder { name: name.into(), what, record, spare };
         let why = format!("{} is {} full, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
-        plan.step(name, Action::Free(ReclaimOrder { name: name.into(), what, record: RECLAIMED.into() }), why);
+        plan.step(name, Action::Free(order), why);
     }
 }
 
@@ -63,15 +76,22 @@ pub(crate) fn full(space: &Space, one: &Reclaimed) -> bool {
     used(space) * 100.0 >= f64::from(one.at.number())
 }
 
-/// The volume that a place is in.
-fn inside<'a>(settings: &'a Reclaim, place: &Path) -> Option<&'a str> {
-    settings.volumes.iter().find(|(_, mount)| place.starts_with(mount)).map(|(name, _)| name.as_str())
+/// The volume that a place is in, by its path, by a link or a bind mount, or that is mounted within it.
+fn inside<'a>(settings: &'a Reclaim, facts: &Facts, place: &Path, device: &str) -> Option<&'a str> {
+    let held_by = holder(facts, place).map(|mount| mount.number.as_str());
+    let is_in = |volume: &Path| {
+        let numbers = facts.mounts.iter().filter(|mount| mount.target == volume).map(|mount| mount.number.as_str());
+        let mut same = numbers.filter(|number| *number == device || Some(*number) == held_by);
+        place.starts_with(volume) || volume.starts_with(place) || same.next().is_some()
+    };
+    settings.volumes.iter().find(|(_, mount)| is_in(mount)).map(|(name, _)| name.as_str())
 }
 
-fn mount(facts: &Facts, place: &Path) -> PathBuf {
+/// The mount that a place is on, by its path.
+fn holder<'a>(facts: &'a Facts, place: &Path) -> Option<&'a Mount> {
     let holds = facts.mounts.iter().filter(|mount| place.starts_with(&mount.target));
-    let at = holds.max_by_key(|mount| mount.target.components().count());
-    at.map_or_else(|| PathBuf::from("/"), |mount| mount.target.clone())
+    // Of two at one place the later one is on top.
+    holds.max_by_key(|mount| mount.target.components().count())
 }
 
 /// `None`: there is nothing of it; an error: why it can not be said.

@@ -14,8 +14,8 @@ mod reserve;
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{
-    Change, ErrorKind, Inspect, Meta, Mount, PortError, Progress, RECLAIMED, RESERVE, ReclaimOrder, Reclaiming,
-    Reclaims, Space, k3s_kubelet_kubeconfig,
+    Change, ErrorKind, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE,
+    ReclaimOrder, Reclaiming, Reclaims, Space, k3s_kubelet_kubeconfig, latest, reclaim_job as job,
 };
 use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
 use serde::Serialize;
@@ -46,8 +46,12 @@ pub struct Facts {
     pub mounts: Vec<Mount>,
     /// Of each thing to be freed, in the order of the settings: how full the filesystem is; `None` where the thing is not there.
     pub places: Vec<Option<Space>>,
+    /// Of each of them, `major:minor` of the device that it lies on, through all links; empty where it is not there.
+    pub devices: Vec<String>,
     /// What was freed before.
     pub record: Reclaims,
+    /// What is being freed.
+    pub working: Option<String>,
     /// Directories of pods that have ended, or why they are not known; only where their logs may be due.
     pub ended: Option<Result<Vec<String>, String>>,
     /// The reserve.
@@ -145,24 +149,29 @@ impl Capability for Reclaim {
         for one in &self.wanted.0 {
             let place = place(&one.what, self.k3s.is_some());
             // What is not there takes no room, and what does not answer is told by its filesystem's own series.
-            let there = host.meta(place).await.ok().flatten().is_some();
-            let space = if there { host.space(place).await.ok() } else { None };
+            let there = host.meta(place).await.ok().flatten();
+            let space = if there.is_some() { host.space(place).await.ok() } else { None };
+            facts.devices.push(there.map(|there| there.device).unwrap_or_default());
+            if matches!(host.job(&job(one.what.name())).await?, Some(Job::Running(_))) {
+                facts.working = Some(one.what.name().into());
+            }
             if matches!(one.what, Reclaimable::PodLogs { .. }) && space.is_some_and(|space| decide::full(&space, one)) {
                 facts.ended = Some(self.ended(host).await.map_err(|error| error.to_string()));
             }
             facts.places.push(space);
         }
-        if let Some(file) = host.read(Path::new(RECLAIMED)).await? {
+        for place in [RECLAIMED, RECLAIMED_SPARE] {
+            let Some(file) = host.read(Path::new(place)).await? else { continue };
             // A record that was cut off is no reason to free nothing: it begins anew.
-            facts.record = serde_json::from_slice(&file.content).unwrap_or_default();
+            facts.record = latest(facts.record, serde_json::from_slice(&file.content).unwrap_or_default());
         }
         Ok(facts)
     }
 
-    fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
+    fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         reserve::plan(self, facts, &mut plan);
-        decide::plan(self, facts, &mut plan);
+        decide::plan(self, facts, now, &mut plan);
         plan
     }
 

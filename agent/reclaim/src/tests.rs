@@ -45,23 +45,28 @@ fn mount(target: &str, fstype: &str) -> Mount {
 }
 
 fn facts(places: &[Option<Space>]) -> Facts {
-    Facts { now: NOW, places: places.to_vec(), ..Facts::default() }
+    let devices = vec!["8:1".into(); places.len()];
+    Facts { now: NOW, places: places.to_vec(), devices, ..Facts::default() }
+}
+
+fn clock_is_right() -> Conditions {
+    Conditions::from_pairs([("clock", "ok")])
 }
 
 fn steps(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
-    let plan = reclaim.plan(facts, &Conditions::default());
+    let plan = reclaim.plan(facts, &clock_is_right());
     plan.steps.iter().map(|step| format!("{}: {} ({})", step.item, step.action, step.why)).collect()
 }
 
 fn notes(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
-    let plan = reclaim.plan(facts, &Conditions::default());
+    let plan = reclaim.plan(facts, &clock_is_right());
     plan.notes.iter().map(|note| format!("{}: {}", note.item, note.text)).collect()
 }
 
 #[test]
 fn nothing_is_freed_that_nobody_allowed() {
     let nothing = reclaim("[pressure]\nreserve = \"off\"\n");
-    assert_eq!(nothing.plan(&facts(&[]), &Conditions::default()), Plan::default());
+    assert_eq!(nothing.plan(&facts(&[]), &clock_is_right()), Plan::default());
 }
 
 #[test]
@@ -80,7 +85,7 @@ fn the_first_that_is_due_is_freed_and_then_the_next() {
     full.record.insert("journal".into(), done(NOW - 10, 3 << 20, ""));
     assert!(steps(&reclaim, &full)[0].starts_with("rotated-logs: "));
     assert_eq!(notes(&reclaim, &full), ["journal: 3 MiB were freed at 2026-09-21 14:13 UTC"]);
-    let plan = reclaim.plan(&full, &Conditions::default());
+    let plan = reclaim.plan(&full, &clock_is_right());
     assert_eq!(plan.conditions["reclaimed/journal"], (9 << 20).to_string());
     // One that failed is told, and holds nothing up.
     full.record.insert("rotated-logs".into(), done(NOW - 5, 0, "no answer"));
@@ -117,7 +122,7 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
         mounts: vec![mount("/", "ext4")],
         ..facts(&[])
     };
-    let condition = |facts: &Facts| auto.plan(facts, &Conditions::default()).conditions.get("reserve").cloned();
+    let condition = |facts: &Facts| auto.plan(facts, &clock_is_right()).conditions.get("reserve").cloned();
     let keep = "reserve: keep 256 MiB for when the disk is about to be full (/var/lib/bowline/reserve) (there is none)";
     assert_eq!(steps(&auto, &at(40, 50, None)), [keep]);
     assert!(steps(&auto, &at(5, 50, None))[0].starts_with("reserve: keep 102 MiB"), "a fiftieth of a smaller one");
@@ -146,4 +151,50 @@ fn the_reserve_follows_the_settings() {
     assert!(steps(&other, &full).is_empty(), "not now");
     let off = reclaim("[pressure]\nreserve = \"off\"\n");
     assert!(steps(&off, &Facts { home: None, ..held })[0].ends_with("(pressure.reserve is off)"));
+}
+
+#[test]
+fn a_volume_is_known_by_its_device_too() {
+    let text = format!("{K3S}[reclaim]\norder = [\"images\", \"journal\"]\n");
+    let mut reclaim = reclaim(&text);
+    reclaim.volumes = vec![("data".into(), "/data".into())];
+    let mut full = facts(&[Some(used(100, 99)), None]);
+    let volume = Mount { number: "8:16".into(), ..mount("/data", "ext4") };
+    full.mounts = vec![mount("/", "ext4"), volume.clone()];
+    assert_eq!(steps(&reclaim, &full).len(), 1);
+    let inside = "images: /var/lib/rancher/k3s/agent/containerd is in the volume data: nothing is freed there";
+    // A link leads into it.
+    full.devices[0] = "8:16".into();
+    assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, inside));
+    // It is bound there.
+    full.devices[0] = "0:45".into();
+    full.mounts.push(Mount { target: "/var/lib/rancher".into(), ..volume.clone() });
+    assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, inside));
+    // It is mounted within.
+    full.mounts.truncate(1);
+    reclaim.volumes = vec![("data".into(), "/var/lib/rancher/k3s/agent/containerd/snapshots".into())];
+    assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, inside));
+}
+
+#[test]
+fn what_is_at_work_is_followed_alone() {
+    let reclaim = reclaim(JOURNAL_AND_LOGS);
+    let mut working = facts(&[Some(used(100, 85)), Some(used(100, 85))]);
+    working.working = Some("journal".into());
+    let begun = ReclaimRecord { at: NOW, freed: 0, total: 0, trouble: "it was cut off before its end".into() };
+    working.record.insert("journal".into(), begun);
+    let at_work = steps(&reclaim, &working);
+    assert!(at_work.len() == 1 && at_work[0].starts_with("journal: "), "{at_work:?}");
+    assert!(notes(&reclaim, &working).is_empty(), "it is not over");
+    working.working = None;
+    assert!(steps(&reclaim, &working)[0].starts_with("rotated-logs: "));
+    assert!(notes(&reclaim, &working)[0].ends_with(": it was cut off before its end"));
+}
+
+#[test]
+fn how_old_logs_are_is_not_guessed() {
+    let reclaim = reclaim(JOURNAL_AND_LOGS);
+    let full = facts(&[Some(used(100, 85)), Some(used(100, 85))]);
+    let plan = reclaim.plan(&full, &Conditions::default());
+    assert!(plan.steps.is_empty() && plan.notes[0].text.contains("before the clock is right"));
 }

@@ -101,13 +101,13 @@ fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
     })
 }
 
-/// Everything is due, and old enough.
+/// Everything is due, and what was not written to for an hour is old enough.
 const OF_PODS: &str = "
 [reclaim]
 order = [\"pod-logs\", \"images\"]
 [reclaim.pod-logs]
 at = \"1%\"
-older-than = \"0s\"
+older-than = \"1h\"
 [reclaim.images]
 at = \"1%\"
 ";
@@ -128,6 +128,9 @@ fn images_that_no_container_uses_and_logs_of_ended_pods_go() -> Result<()> {
         ensure!(machine.ok("k3s crictl images -o json")?.contains("docker.io/bed/unused:1"));
         ensure!(machine.ok("cat /var/log/pods/default_ends_*/ends/*.log")?.contains("it is done"));
 
+        // Two hours pass for one of its logs, as for one of the pod that stays.
+        machine
+            .ok("touch -d '-2 hours' /var/log/pods/default_ends_*/ends/*.log /var/log/pods/default_stays_*/*/*.log")?;
         configure(&machine, &format!("{server}{OF_PODS}"))?;
         machine.wait_for("images to be removed", MINUTE, || Ok(freed(&machine, "images")? > 0.0))?;
         let images = machine.ok("k3s crictl images -o json")?;

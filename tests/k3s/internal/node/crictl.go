@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -14,7 +15,18 @@ import (
 
 // Crictl is the part of K3s's crictl that Bowline asks for: `images -o json`,
 // `ps [-a] -o json` and `rmi ID…`, of the containerd that runs, by the CRI.
+// As with crictl, each question has two seconds, or what `--timeout=` says.
 func Crictl(args []string) error {
+	patience := 2 * time.Second
+	if len(args) > 0 {
+		if text, found := strings.CutPrefix(args[0], "--timeout="); found {
+			given, err := time.ParseDuration(text)
+			if err != nil {
+				return err
+			}
+			patience, args = given, args[1:]
+		}
+	}
 	if len(args) == 0 {
 		return fmt.Errorf("crictl: this stand-in has images, ps and rmi")
 	}
@@ -23,7 +35,7 @@ func Crictl(args []string) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	images, runtime := cri.NewImageServiceClient(conn), cri.NewRuntimeServiceClient(conn)
 	flags := map[string]bool{}

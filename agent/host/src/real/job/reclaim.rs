@@ -8,7 +8,7 @@ mod logs;
 use super::super::files;
 use super::super::tool::Tool;
 use super::{Order, Report};
-use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
+use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest};
 use bowline_usage::{Control, Request, Threads, scan};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -61,6 +61,8 @@ impl Order for ReclaimOrder {
     }
 
     async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
+        // Also when the power is cut, or the unit stopped, it is not tried again at once.
+        count(self, 0, "it was cut off before its end".into())?;
         report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.name) });
         let (freed, result) = match &self.what {
             Reclaiming::Journal { keep } => journal(*keep).await,
@@ -73,8 +75,8 @@ impl Order for ReclaimOrder {
             Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most).await,
         };
         let trouble = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        count(&self.record, &self.name, freed, trouble)?;
-        result
+        let counted = count(self, freed, trouble);
+        result.and(counted)
     }
 }
 
@@ -98,14 +100,18 @@ fn journals() -> u64 {
     JOURNALS.into_iter().map(one).sum()
 }
 
-/// Adds it to the record. One that can not be read begins anew.
-fn count(record: &Path, name: &str, freed: u64, trouble: String) -> Result<(), PortError> {
-    let text = files::read(record)?.map(|file| file.content).unwrap_or_default();
-    let mut all: Reclaims = serde_json::from_slice(&text).unwrap_or_default();
-    let one = all.entry(name.to_owned()).or_default();
+/// Adds it to the record. One that can not be read begins anew. On a disk that is so full that it can not be written, or
+/// read-only, it goes to the other place.
+fn count(order: &ReclaimOrder, freed: u64, trouble: String) -> Result<(), PortError> {
+    let read = |path: &Path| -> Result<Reclaims, PortError> {
+        let text = files::read(path)?.map(|file| file.content).unwrap_or_default();
+        Ok(serde_json::from_slice(&text).unwrap_or_default())
+    };
+    let mut all = latest(read(&order.record).unwrap_or_default(), read(&order.spare)?);
+    let one = all.entry(order.name.clone()).or_default();
     *one = ReclaimRecord { at: now(), freed, total: one.total.saturating_add(freed), trouble };
     let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
-    files::write(record, &text, 0o600)
+    files::write(&order.record, &text, 0o600).or_else(|_| files::write(&order.spare, &text, 0o600))
 }
 
 fn now() -> i64 {

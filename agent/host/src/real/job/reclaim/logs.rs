@@ -7,7 +7,7 @@ use super::{Freed, now};
 use bowline_ports::{ErrorKind, PortError};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{OsStr, OsString};
@@ -24,19 +24,37 @@ struct Old {
     at: i64,
 }
 
+/// Beneath the root, what is no rotated log whatever its name is: the journal's and the containers' own.
+const OWNED: [&str; 3] = ["journal", "pods", "containers"];
+/// Files of one go, at most: the rest has its turn in the next one.
+const FILES: usize = 100_000;
+
 /// Removes files beneath `root` that fit one of the patterns, the oldest first.
 pub(super) fn rotated(root: &Path, patterns: &[String], older_than: u64, at_most: u64) -> Freed {
-    let mut found = Vec::new();
+    let (mut found, mut trouble) = (Vec::new(), None);
     for pattern in patterns {
-        match glob::glob(pattern) {
-            Ok(paths) => found.extend(paths.flatten().filter_map(|path| relative(root, &path))),
+        let paths = match glob::glob(pattern) {
+            Ok(paths) => paths,
             Err(error) => {
                 let text = format!("{pattern:?} is no pattern: {error}");
-                return (0, Err(PortError::new(ErrorKind::Invalid, text)));
+                trouble = Some(PortError::new(ErrorKind::Invalid, text));
+                continue;
+            }
+        };
+        for path in paths {
+            match path {
+                Ok(path) => found.extend(relative(root, &path).filter(|(directory, _)| !owned(directory))),
+                Err(error) => trouble = Some(PortError::io(format_args!("{}", error.path().display()), error.error())),
             }
         }
     }
-    remove(root, found, older_than, at_most)
+    let (freed, result) = remove(root, found, older_than, at_most);
+    (freed, result.and(trouble.map_or(Ok(()), Err)))
+}
+
+fn owned(directory: &Path) -> bool {
+    let first = directory.iter().next();
+    OWNED.iter().any(|owned| first == Some(OsStr::new(owned)))
 }
 
 /// Removes what the containers of these pods have logged, the oldest first.
@@ -53,9 +71,12 @@ pub(super) fn of_pods(root: &Path, ended: &[String], older_than: u64, at_most: u
     remove(root, found, older_than, at_most)
 }
 
-/// The directory and the name of a path, beneath the root.
+/// The directory and the name of a path, beneath the root; none of one that leads back.
 fn relative(root: &Path, path: &Path) -> Option<(PathBuf, OsString)> {
     let inner = path.strip_prefix(root).ok()?;
+    if !inner.components().all(|one| matches!(one, Component::Normal(_))) {
+        return None;
+    }
     Some((inner.parent()?.to_path_buf(), inner.file_name()?.to_owned()))
 }
 
@@ -68,35 +89,50 @@ fn names(directory: &Path) -> Vec<OsString> {
 }
 
 fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most: u64) -> Freed {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
     let failed = |what: &Path, error: Errno| PortError::io(format_args!("removing {}", what.display()), &error.into());
-    let top = match open(root, flags, Mode::empty()) {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    // A link in its place may lead into a volume.
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let top = match openat2(AT_FDCWD, root, how) {
         Ok(top) => top,
         // Nothing was logged yet.
         Err(Errno::ENOENT) => return (0, Ok(())),
         Err(error) => return (0, Err(failed(root, error))),
     };
-    let Ok(device) = fstat(&top).map(|stat| stat.st_dev) else { return (0, Ok(())) };
+    let device = match fstat(&top) {
+        Ok(stat) => stat.st_dev,
+        Err(error) => return (0, Err(failed(root, error))),
+    };
     let newest = now().saturating_sub(i64::try_from(older_than).unwrap_or(i64::MAX));
+    // One with another name frees nothing.
     let may_go = |stat: &FileStat| {
         let regular = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-        regular && stat.st_dev == device && stat.st_mtime <= newest
+        regular && stat.st_nlink == 1 && stat.st_dev == device && stat.st_mtime <= newest
     };
+    let seen = |directory: &Path, name: &OsStr| -> Result<Option<(OwnedFd, FileStat)>, Errno> {
+        let Some(fd) = within(&top, directory)? else { return Ok(None) };
+        Ok(look(&fd, name)?.filter(&may_go).map(|stat| (fd, stat)))
+    };
+    let (mut freed, mut result, mut too_large) = (0_u64, Ok(()), 0_u64);
     let mut old: Vec<Old> = Vec::new();
     for (directory, name) in found {
-        let Some(stat) = within(&top, &directory).and_then(|fd| look(&fd, &name)).filter(&may_go) else { continue };
-        old.push(Old { directory, name, at: stat.st_mtime });
+        match seen(&directory, &name) {
+            Ok(Some((_, stat))) => old.push(Old { directory, name, at: stat.st_mtime }),
+            Ok(None) => {}
+            Err(error) => result = Err(failed(&root.join(directory).join(name), error)),
+        }
     }
     old.sort_by(|one, other| (one.at, &one.directory, &one.name).cmp(&(other.at, &other.directory, &other.name)));
     old.dedup_by(|one, other| (&one.directory, &one.name) == (&other.directory, &other.name));
-    let (mut freed, mut result) = (0_u64, Ok(()));
-    for one in old {
-        let Some(directory) = within(&top, &one.directory) else { continue };
+    for one in old.into_iter().take(FILES) {
         // Again, in the directory that it is removed from.
-        let Some(stat) = look(&directory, &one.name).filter(&may_go) else { continue };
-        let bytes = if stat.st_nlink > 1 { 0 } else { u64::try_from(stat.st_blocks).unwrap_or(0) * 512 };
+        let Ok(Some((directory, stat))) = seen(&one.directory, &one.name) else { continue };
+        let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        if bytes > at_most {
+            too_large += 1;
+        }
         if freed.saturating_add(bytes) > at_most {
-            break;
+            continue;
         }
         match unlinkat(&directory, one.name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => freed += bytes,
@@ -104,18 +140,30 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
             Err(error) => result = Err(failed(&root.join(&one.directory).join(&one.name), error)),
         }
     }
+    if too_large > 0 && result.is_ok() {
+        let text = format!("{too_large} of them are larger than at-most, and stay");
+        result = Err(PortError::new(ErrorKind::Other, text));
+    }
     (freed, result)
 }
 
-/// A directory beneath another, without following a link or crossing into another mount.
-fn within(top: &OwnedFd, directory: &Path) -> Option<OwnedFd> {
+/// A directory beneath another, without following a link or crossing into another mount; none where that leads nowhere.
+fn within(top: &OwnedFd, directory: &Path) -> Result<Option<OwnedFd>, Errno> {
     let path = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let how = OpenHow::new()
         .flags(OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV);
-    openat2(top, path, how).ok()
+    match openat2(top, path, how) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-fn look(directory: &impl AsFd, name: &OsStr) -> Option<FileStat> {
-    fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()
+fn look(directory: &impl AsFd, name: &OsStr) -> Result<Option<FileStat>, Errno> {
+    match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

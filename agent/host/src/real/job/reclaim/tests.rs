@@ -2,7 +2,7 @@
 
 use super::images::{Containers, Images, choose};
 use super::{count, logs};
-use bowline_ports::Reclaims;
+use bowline_ports::{ReclaimOrder, Reclaiming, Reclaims, latest};
 use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -112,18 +112,82 @@ fn images_go_that_no_container_knows_by_any_name() {
     assert!(choose(serde_json::from_str("{}").unwrap(), none, 450).is_empty());
 }
 
+fn order(name: &str, folder: &Path) -> ReclaimOrder {
+    let (record, spare) = (folder.join("disk/reclaimed.json"), folder.join("memory/reclaimed.json"));
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(spare.parent().unwrap()).unwrap();
+    ReclaimOrder { name: name.into(), what: Reclaiming::Journal { keep: 0 }, record, spare }
+}
+
 #[test]
 fn what_was_freed_is_counted_on() {
     let folder = tempfile::tempdir().unwrap();
-    let record = folder.path().join("reclaimed.json");
-    count(&record, "journal", 100, String::new()).unwrap();
-    count(&record, "images", 7, "no runtime".into()).unwrap();
-    count(&record, "journal", 50, String::new()).unwrap();
-    let all: Reclaims = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
-    assert_eq!((all["journal"].freed, all["journal"].total), (50, 150));
-    assert_eq!((all["images"].total, all["images"].trouble.as_str()), (7, "no runtime"));
-    std::fs::write(&record, "{ cut").unwrap();
-    count(&record, "journal", 1, String::new()).unwrap();
-    let all: Reclaims = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
-    assert_eq!(all["journal"].total, 1);
+    let (journal, images) = (order("journal", folder.path()), order("images", folder.path()));
+    let read = || serde_json::from_slice::<Reclaims>(&std::fs::read(&journal.record).unwrap()).unwrap();
+    count(&journal, 100, String::new()).unwrap();
+    count(&images, 7, "no runtime".into()).unwrap();
+    count(&journal, 50, String::new()).unwrap();
+    assert_eq!((read()["journal"].freed, read()["journal"].total), (50, 150));
+    assert_eq!((read()["images"].total, read()["images"].trouble.as_str()), (7, "no runtime"));
+    std::fs::write(&journal.record, "{ cut").unwrap();
+    count(&journal, 1, String::new()).unwrap();
+    assert_eq!(read()["journal"].total, 1);
+}
+
+/// A disk that is full, or was mounted read-only: nothing can be written, and the counting goes on all the same.
+#[test]
+fn what_was_freed_is_counted_where_the_disk_can_not_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = order("journal", folder.path());
+    count(&order, 100, String::new()).unwrap();
+    let kept = folder.path().join("kept");
+    std::fs::rename(order.record.parent().unwrap(), &kept).unwrap();
+    std::fs::write(order.record.parent().unwrap(), "no directory").unwrap();
+    count(&order, 50, String::new()).unwrap();
+    std::fs::remove_file(order.record.parent().unwrap()).unwrap();
+    std::fs::rename(&kept, order.record.parent().unwrap()).unwrap();
+    count(&order, 10, String::new()).unwrap();
+    let read = |path: &Path| serde_json::from_slice::<Reclaims>(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(read(&order.spare)["journal"].freed, 50, "in memory");
+    assert_eq!(latest(read(&order.record), read(&order.spare))["journal"].freed, 10);
+}
+
+#[test]
+fn what_is_too_large_stays_alone_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    log(root, "big.gz", 64, 90);
+    log(root, "small.gz", 8, 30);
+    let (freed, result) = logs::rotated(root, &[format!("{}/*.gz", root.display())], 86_400, 32 << 10);
+    assert_eq!((freed, left(root)), (8 << 10, vec!["big.gz".to_string()]));
+    assert_eq!(result.unwrap_err().to_string(), "1 of them are larger than at-most, and stay");
+}
+
+#[test]
+fn what_is_no_rotated_log_stays_whatever_fits_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for path in ["pods/web/main/0.log.1", "journal/0f/system.1", "containers/web.1", "app/audit.1", "app/own.gz"] {
+        log(root, path, 8, 30);
+    }
+    std::fs::hard_link(root.join("app/audit.1"), root.join("app/linked.1")).unwrap();
+    let patterns = ["*/*.1", "*/*/*.1", "*/*/*/*.1", "app/.*/*/*.gz", "a]b[.gz"];
+    let patterns = patterns.map(|pattern| format!("{}/{pattern}", root.display()));
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    assert!(result.unwrap_err().to_string().contains("is no pattern"), "the others are followed");
+    let all = [
+        "app/audit.1",
+        "app/linked.1",
+        "app/own.gz",
+        "containers/web.1",
+        "journal/0f/system.1",
+        "pods/web/main/0.log.1",
+    ];
+    assert_eq!((freed, left(root)), (0, all.map(String::from).to_vec()));
+    // A link in the place of all logs is not followed.
+    let link = folder.path().with_extension("link");
+    symlink(root, &link).unwrap();
+    let (freed, result) = logs::rotated(&link, &[format!("{}/app/*.gz", link.display())], 86_400, 1 << 30);
+    std::fs::remove_file(&link).unwrap();
+    assert_eq!((freed, result.is_err()), (0, true));
 }
