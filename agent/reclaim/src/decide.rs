@@ -1,7 +1,7 @@
 //! What is due.
 
 use crate::{Action, Facts, Reclaim, place, size};
-use bowline_engine::{Conditions, Plan};
+use bowline_engine::Plan;
 use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space};
 use bowline_settings::{Reclaimable, Reclaimed};
 use std::path::Path;
@@ -11,7 +11,7 @@ const PAUSE: i64 = 3600;
 /// What was freed is told for so many.
 const TOLD: i64 = 86_400;
 
-pub(crate) fn plan(settings: &Reclaim, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
     for (name, record) in &facts.record {
         plan.state(format!("reclaimed/{name}"), record.total.to_string());
         if facts.working.as_ref() == Some(name) {
@@ -21,7 +21,6 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, now: &Conditions, plan: &m
             plan.note(name.clone(), told(record));
         }
     }
-    let clock = now.get("clock").is_some_and(|clock| clock == "ok");
     let mut due = true;
     for ((one, space), device) in settings.wanted.0.iter().zip(&facts.places).zip(&facts.devices) {
         let name = one.what.name();
@@ -38,8 +37,8 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, now: &Conditions, plan: &m
             continue;
         }
         let by_age = matches!(one.what, Reclaimable::RotatedLogs { .. } | Reclaimable::PodLogs { .. });
-        if by_age && !clock {
-            plan.note(name, "how old logs are is not known before the clock is right");
+        if by_age && !facts.clock {
+            plan.note(name, "how old logs are is not known before the clock is synchronised");
             continue;
         }
         let what = match order(settings, facts, &one.what) {

@@ -23,6 +23,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Seconds after boot in which a clock is to be synchronised before the age of logs counts; where nothing does it, it counts
+/// afterwards.
+const PATIENCE_WITH_CLOCK: u64 = 600;
+
 /// What is freed, and what is kept for the moment when nothing else helps.
 pub struct Reclaim {
     /// `[reclaim]`.
@@ -42,6 +46,8 @@ pub struct Reclaim {
 pub struct Facts {
     /// Seconds since 1970.
     pub now: i64,
+    /// The clock is synchronised, or has had its time for that.
+    pub clock: bool,
     /// All mounts.
     pub mounts: Vec<Mount>,
     /// Of each thing to be freed, in the order of the settings: how full the filesystem is; `None` where the thing is not there.
@@ -138,7 +144,9 @@ impl Capability for Reclaim {
     type Action = Action;
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
-        let mut facts = Facts { now: host.clock().await?.unix, ..Facts::default() };
+        let clock = host.clock().await?;
+        let had_its_time = clock.synchronised || clock.uptime >= PATIENCE_WITH_CLOCK;
+        let mut facts = Facts { now: clock.unix, clock: had_its_time, ..Facts::default() };
         if self.reserve != Reserve::Off || !self.wanted.0.is_empty() {
             facts.mounts = host.mounts().await?;
         }
@@ -168,10 +176,10 @@ impl Capability for Reclaim {
         Ok(facts)
     }
 
-    fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
+    fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         reserve::plan(self, facts, &mut plan);
-        decide::plan(self, facts, now, &mut plan);
+        decide::plan(self, facts, &mut plan);
         plan
     }
 
