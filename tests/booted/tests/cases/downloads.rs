@@ -289,8 +289,9 @@ fn fill(machine: &Machine, mebibytes: u32) -> Result<()> {
 
 /// Takes the binary away, and has the next download meet a fault.
 fn again(machine: &Machine, site: &Site, fault: impl FnOnce()) -> Result<()> {
-    fault();
+    // It may try by itself right after.
     let before = asked(site);
+    fault();
     machine.run(&format!("rm {BINARY}; bowline apply"))?;
     // It may have seen by itself, too, that the binary is gone.
     let attempts = asked(site) - before;

@@ -41,7 +41,7 @@ fn what_fills_disks_is_measured_and_foretold() -> Result<()> {
         assert!(data.ends_with(" +Inf"), "{data}");
 
         // As if it had been filled evenly for two hours: it is full in less than an hour, which is told everywhere.
-        filled_evenly(&machine, 100_000_000, 20_000)?;
+        filled_evenly(&machine, 100_000_000, 15_000)?;
         machine.wait_for("the report to tell", MEASURING, || {
             let notes = report(&machine)?["capabilities"].to_string();
             Ok(notes.contains("/mnt/data") && notes.contains("pressure.critical"))

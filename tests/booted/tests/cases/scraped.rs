@@ -119,7 +119,9 @@ fn pods_and_machines_on_the_list_scrape_it_and_nobody_else() -> Result<()> {
         // Without "pods" on the list a pod is a stranger, and so is a machine that is not named.
         let named = agent_settings(&releases, &ticket(AGENT), "", &metrics(&format!("\"{ADDRESS}\"")));
         configure(&agent, &named)?;
-        agent.wait_for("the watcher to be refused", SOON, || Ok(ask(&watcher, AGENT_ADDRESS)?.contains("403")))?;
+        agent.wait_for("the watcher to be refused", SOON, || {
+            Ok(ask(&watcher, AGENT_ADDRESS)?.contains("may not ask"))
+        })?;
         is_refused(&ask(&watcher, AGENT_ADDRESS)?, "10.0.1.40")?;
         is_refused(&ask_from_pod(&server, "on-agent", AGENT_ADDRESS)?, &theirs)?;
         is_scrape(&ask(&server, AGENT_ADDRESS)?, "agent")?;
