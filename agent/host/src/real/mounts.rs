@@ -6,13 +6,18 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+/// That of PID 1.
+pub(crate) const TABLE: &str = "/proc/1/mountinfo";
+/// Its own, where other processes are hidden.
+pub(crate) const OWN_TABLE: &str = "/proc/self/mountinfo";
+
 /// The mount table of PID 1.
 pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
-    match whole("/proc/1/mountinfo") {
+    match whole(TABLE) {
         Ok(text) => Ok(parse(&text, true)),
         // Where other processes are hidden: the own table has the same mounts, since they propagate, but only the
         // filesystem's own options are true in it.
-        Err(_) => match whole("/proc/self/mountinfo") {
+        Err(_) => match whole(OWN_TABLE) {
             Ok(text) => Ok(parse(&text, false)),
             Err(error) => Err(PortError::io("reading /proc/1/mountinfo", &error)),
         },
