@@ -1,7 +1,6 @@
 //! Filesystems on disks that turn read-only, meet errors or give up: the kernel tells nobody of it, so that they are looked at.
 //!
-//! A look takes a tenth of a millisecond, as there are seventeen thousand a day: the mount table is only read when it has
-//! changed, and one thread asks all filesystems, each of which has a thread of its own as soon as one hangs.
+//! There are seventeen thousand looks a day. So the mount table is only read when it has changed, and one thread asks all filesystems, each of which has a thread of its own as soon as one hangs.
 
 use super::super::blocking::blocking;
 use super::super::mounts;
@@ -53,7 +52,7 @@ struct Watched {
     table: Option<File>,
     /// Each filesystem on a disk once.
     disks: Vec<Disk>,
-    /// One did not answer at the last look.
+    /// One did not answer at the last look, or with an error.
     hanging: bool,
     probes: Probes,
 }
@@ -96,7 +95,12 @@ impl Watched {
         }
         self.disks.clear();
         // In memory: another thread for it would take longer than the reading.
-        for mount in mounts::read().unwrap_or_default().into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
+        let Ok(mounts) = mounts::read() else {
+            // At the next look again, whether it has changed or not.
+            self.table = None;
+            return;
+        };
+        for mount in mounts.into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
             // Bound elsewhere it is the same filesystem.
             if self.disks.iter().all(|disk| disk.mount.number != mount.number) {
                 let errors = errors(Path::new("/sys"), &mount);
