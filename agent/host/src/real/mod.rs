@@ -27,6 +27,7 @@ mod net;
 pub mod notify_socket;
 mod pods;
 mod probe;
+mod processes;
 pub mod reach;
 pub mod resolve;
 pub mod samples;
@@ -147,8 +148,8 @@ fn look<'a, T: Send + 'static>(path: &'a Path, work: fn(&Path) -> Result<T, Port
     Box::pin(blocking(format!("looking at {}", path.display()), QUICK, move || work(&owned)))
 }
 
-/// Bowline's own files of this boot, and what the kernel tells of filesystems.
-const IN_MEMORY: [&str; 2] = ["/run/bowline", "/sys/fs"];
+/// Files of this boot, and what the kernel tells of filesystems and of the machine.
+const IN_MEMORY: [&str; 5] = ["/run/bowline", "/run/bowline-guard", "/run/cloud-init", "/sys/fs", "/sys/class/dmi"];
 
 impl Inspect for RealHost {
     fn clock(&self) -> Fut<'_, Clock> {

@@ -14,8 +14,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zbus::wire::Variant;
 
-/// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others.
-const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
+/// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others; `SYS_PTRACE`: to see which of
+/// them somebody has open.
+const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 19;
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 const VACUUM: Duration = Duration::from_secs(300);
 

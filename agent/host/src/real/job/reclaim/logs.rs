@@ -2,7 +2,10 @@
 //!
 //! Those who write logs may own the directories of theirs, and put links into them while this runs as root. So each file is
 //! removed out of a directory that was opened without following any link, after a look at it in there.
+//!
+//! One that somebody still has open stays: without its name it would free nothing, and nobody could find it.
 
+use super::super::super::processes::open_files;
 use super::{Freed, now};
 use bowline_ports::{ErrorKind, PortError};
 use nix::dir::Dir;
@@ -10,9 +13,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// A file that may go.
@@ -113,7 +118,7 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
         let Some(fd) = within(&top, directory)? else { return Ok(None) };
         Ok(look(&fd, name)?.filter(&may_go).map(|stat| (fd, stat)))
     };
-    let (mut freed, mut result, mut too_large) = (0_u64, Ok(()), 0_u64);
+    let (mut freed, mut result, mut too_large, mut open) = (0_u64, Ok(()), 0_u64, 0_u64);
     let mut old: Vec<Old> = Vec::new();
     for (directory, name) in found {
         match seen(&directory, &name) {
@@ -124,9 +129,17 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
     }
     old.sort_by(|one, other| (one.at, &one.directory, &one.name).cmp(&(other.at, &other.directory, &other.name)));
     old.dedup_by(|one, other| (&one.directory, &one.name) == (&other.directory, &other.name));
+    let held: HashSet<u64> = match old.is_empty() {
+        true => HashSet::new(),
+        false => open_files(Path::new("/proc")).filter(|file| file.dev() == device).map(|file| file.ino()).collect(),
+    };
     for one in old.into_iter().take(FILES) {
         // Again, in the directory that it is removed from.
         let Ok(Some((directory, stat))) = seen(&one.directory, &one.name) else { continue };
+        if held.contains(&stat.st_ino) {
+            open += 1;
+            continue;
+        }
         let bytes = u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
         if bytes > at_most {
             too_large += 1;
@@ -140,9 +153,11 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
             Err(error) => result = Err(failed(&root.join(&one.directory).join(&one.name), error)),
         }
     }
-    if too_large > 0 && result.is_ok() {
-        let text = format!("{too_large} of them are larger than at-most, and stay");
-        result = Err(PortError::new(ErrorKind::Other, text));
+    let stay = [(too_large, "larger than at-most"), (open, "still open")];
+    let told = stay.iter().filter(|(files, _)| *files > 0).map(|(files, why)| format!("{files} of them are {why}"));
+    let told: Vec<_> = told.collect();
+    if result.is_ok() && !told.is_empty() {
+        result = Err(PortError::new(ErrorKind::Other, format!("{}, and stay", told.join(", "))));
     }
     (freed, result)
 }

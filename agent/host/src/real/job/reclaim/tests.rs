@@ -164,6 +164,22 @@ fn what_is_too_large_stays_alone_and_is_told() {
 }
 
 #[test]
+fn what_somebody_has_open_stays_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    log(root, "app.log.1", 8, 30);
+    log(root, "app.log.2", 8, 40);
+    let open = File::options().append(true).open(root.join("app.log.1")).unwrap();
+    let patterns = [format!("{}/*.[0-9]", root.display())];
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    assert_eq!((freed, left(root)), (8 << 10, vec!["app.log.1".to_string()]));
+    assert_eq!(result.unwrap_err().to_string(), "1 of them are still open, and stay");
+    drop(open);
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    assert_eq!((freed, result.is_ok(), left(root)), (8 << 10, true, vec![]));
+}
+
+#[test]
 fn what_is_no_rotated_log_stays_whatever_fits_it() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

@@ -1,12 +1,13 @@
 //! Files that were deleted and are still open: their bytes are gone from every directory, and not free.
 
 use super::super::super::files;
+use super::super::super::processes::{descriptors, processes};
 use bowline_ports::{Deleted, Holder};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// So many of those who hold them are named.
 const NAMED: usize = 5;
@@ -26,13 +27,14 @@ struct Found {
 /// By filesystem, the one with the most bytes first. A process that ends meanwhile is none.
 pub(super) fn deleted(proc: &Path) -> Vec<Deleted> {
     let mut all: BTreeMap<String, Found> = BTreeMap::new();
-    for (pid, process) in processes(proc) {
+    for process in processes(proc) {
+        let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
         let mut own = HashSet::new();
         let mounts = LazyCell::new(|| fs::read_to_string(process.join("mountinfo")).unwrap_or_default());
-        for fd in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
-            let Some(file) = orphan(&fd.path()) else { continue };
+        for fd in descriptors(&process) {
+            let (Some(file), Some(number)) = (orphan(&fd), fd.file_name()) else { continue };
             let number = match nix::sys::stat::major(file.device) {
-                0 => by_mount(&process.join("fdinfo").join(fd.file_name()), &mounts),
+                0 => by_mount(&process.join("fdinfo").join(number), &mounts),
                 _ => Some(files::number(file.device)),
             };
             let Some(number) = number else { continue };
@@ -64,11 +66,6 @@ fn told(proc: &Path, number: String, found: Found) -> Deleted {
         files: found.files.len().try_into().unwrap_or(u64::MAX),
         holders: named.collect(),
     }
-}
-
-fn processes(proc: &Path) -> impl Iterator<Item = (u32, PathBuf)> {
-    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-    entries.filter_map(|one| Some((one.file_name().to_str()?.parse().ok()?, one.path())))
 }
 
 struct Orphan {
@@ -162,7 +159,7 @@ mod tests {
     }
 
     fn orphans_of(pid: u32) -> Vec<(u64, u64)> {
-        let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-        fds.filter_map(|fd| orphan(&fd.path())).map(|one| (one.device, one.inode)).collect()
+        let fds = descriptors(Path::new(&format!("/proc/{pid}")));
+        fds.filter_map(|fd| orphan(&fd)).map(|one| (one.device, one.inode)).collect()
     }
 }

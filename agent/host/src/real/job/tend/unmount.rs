@@ -1,5 +1,6 @@
 //! Unmounting, for everybody: a filesystem that a container still has mounted is not off its disk.
 
+use super::super::super::processes::{descriptors, processes};
 use super::super::super::{files, mounts};
 use super::super::Report;
 use bowline_ports::{ErrorKind, PortError, ProgressValue};
@@ -92,12 +93,6 @@ fn in_use(mount: &Path, number: &str) -> PortError {
         .hint("nothing was forced: end what uses it; Bowline tries again by itself")
 }
 
-/// The folders of all processes.
-fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-    entries.filter(|one| one.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).map(|one| one.path())
-}
-
 /// `java (4711)`
 fn named(process: &Path) -> String {
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
@@ -108,8 +103,7 @@ fn named(process: &Path) -> String {
 fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
     let on_it = |path: PathBuf| fs::metadata(path).is_ok_and(|meta| files::number(meta.dev()) == number);
     let uses = |process: &PathBuf| {
-        let mut fds = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        ["cwd", "root", "exe"].iter().any(|link| on_it(process.join(link))) || fds.any(|fd| on_it(fd.path()))
+        ["cwd", "root", "exe"].iter().any(|link| on_it(process.join(link))) || descriptors(process).any(&on_it)
     };
     processes(proc).filter(uses).map(|process| named(&process)).collect()
 }
