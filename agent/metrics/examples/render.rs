@@ -1,7 +1,7 @@
 //! How long one rendering takes with 100 mounts: `cargo run --release -p bowline-metrics --example render`.
 
 use bowline_engine::Report;
-use bowline_metrics::{Counters, FilesystemSample, Sample};
+use bowline_metrics::{Counters, FilesystemSample, Form, Sample};
 use bowline_ports::{Arch, Mount, Space};
 use std::io::Write;
 use std::time::Instant;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut series = 0;
     for _ in 0..500 {
         let begun = Instant::now();
-        let text = sample.render();
+        let text = sample.render(Form::Text);
         times.push(begun.elapsed().as_micros());
         series = text.lines().filter(|l| !l.starts_with('#')).count();
     }

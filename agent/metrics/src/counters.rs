@@ -87,16 +87,17 @@ impl Counters {
         self.reloads.with_label_values(&[if applied { "applied" } else { "rejected" }]).inc();
     }
 
-    pub(crate) fn render(&self, text: &mut String) {
-        encode(&self.registry, text);
+    pub(crate) fn encoded(&self) -> String {
+        encoded(&self.registry)
     }
 }
 
 /// Everything of a registry, or nothing.
-pub(crate) fn encode(registry: &Registry, text: &mut String) {
-    let before = text.len();
-    if TextEncoder::new().encode_utf8(&registry.gather(), text).is_err() {
+pub(crate) fn encoded(registry: &Registry) -> String {
+    let mut text = String::new();
+    if TextEncoder::new().encode_utf8(&registry.gather(), &mut text).is_err() {
         // Half a family would spoil the whole scrape.
-        text.truncate(before);
+        text.clear();
     }
+    text
 }

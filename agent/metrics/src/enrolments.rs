@@ -71,7 +71,7 @@ impl Enrolments {
         out.gauge("nodes_missing", help, missing);
     }
 
-    pub(crate) fn render(&self, text: &mut String) {
-        counters::encode(&self.registry, text);
+    pub(crate) fn encoded(&self) -> String {
+        counters::encoded(&self.registry)
     }
 }

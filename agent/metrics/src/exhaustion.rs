@@ -1,7 +1,7 @@
 //! The families of disks that fill: what is foretold, what fills them, and what else goes wrong with them.
 //!
-//! Of each filesystem that is measured there is a series in every family, also where nothing can be foretold yet (then it says
-//! infinite, with a confidence of 0), so that a rule never meets a gap.
+//! Of each filesystem there is a series in every family, also where nothing can be foretold (then it says infinite, with a
+//! confidence of 0), so that a rule never meets a gap.
 
 use crate::exposition::{Exposition, Kind, also, labels};
 use crate::filesystem::Row;
@@ -13,14 +13,14 @@ use std::path::PathBuf;
 /// All of it. What is absent is left out of the exposition.
 #[derive(Debug, Clone, Default)]
 pub struct Exhaustion {
-    /// What is foretold, by mount point.
-    pub outlooks: BTreeMap<PathBuf, FilesystemOutlook>,
+    /// What is foretold, in the order of the sample's filesystems.
+    pub outlooks: Vec<FilesystemOutlook>,
     /// What was measured last.
     pub survey: Option<std::sync::Arc<Survey>>,
     /// Bytes a second by which directories grew between the last two surveys, by path.
     pub directory_growth: BTreeMap<PathBuf, f64>,
     /// What was counted of trouble.
-    pub counted: Counted,
+    pub counted: std::sync::Arc<Counted>,
 }
 
 /// What is foretold of one filesystem, and from when on the kubelet evicts.
@@ -67,8 +67,7 @@ pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exha
 }
 
 fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
-    let rows: Vec<_> =
-        filesystems.iter().filter_map(|(labels, one)| Some((labels, all.outlooks.get(&one.mount.target)?))).collect();
+    let rows: Vec<_> = filesystems.iter().map(|(labels, _)| labels).zip(&all.outlooks).collect();
     for (name, help, value, unknown) in COLUMNS {
         let mut family = out.family(name, Kind::Gauge, help);
         for (labels, one) in &rows {
@@ -154,9 +153,10 @@ fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
     }
     let help = "Errors that a filesystem wrote down itself, of those that do.";
     let mut family = out.family("filesystem_errors_total", Kind::Counter, help);
+    let errors: BTreeMap<&str, u64> =
+        counted.filesystem_errors.iter().map(|(n, errors)| (n.as_str(), *errors)).collect();
     for (labels, one) in filesystems {
-        let errors = counted.filesystem_errors.iter().find(|(number, _)| *number == one.mount.number);
-        if let Some((_, errors)) = errors {
+        if let Some(errors) = errors.get(one.mount.number.as_str()) {
             family.series(labels, *errors);
         }
     }

@@ -1,6 +1,16 @@
-//! A small writer of the text format.
+//! A small writer of both text formats.
 
+use crate::openmetrics;
 use std::fmt::Write;
+
+/// In which form the exposition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Prometheus's own, 0.0.4.
+    Text,
+    /// OpenMetrics 1.0: families of counters are named without `_total`, quotes in help are escaped, and it has an end.
+    OpenMetrics,
+}
 
 /// Gauge or counter: what is written directly. Histograms are the `prometheus` crate's.
 #[derive(Clone, Copy)]
@@ -12,20 +22,26 @@ pub(crate) enum Kind {
 /// Collects families. A family's series have to be written together, so start one and finish it.
 pub(crate) struct Exposition {
     text: String,
+    form: Form,
 }
 
 impl Exposition {
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes) }
+    pub(crate) fn with_capacity(form: Form, bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), form }
     }
 
     /// Starts a family. The name is without the prefix, which every family has.
     pub(crate) fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
-        let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
+        let (kind, described) = match (kind, self.form) {
+            (Kind::Gauge, _) => ("gauge", name),
+            (Kind::Counter, Form::Text) => ("counter", name),
+            (Kind::Counter, Form::OpenMetrics) => ("counter", openmetrics::family(name)),
         };
-        for part in ["# HELP bowline_", name, " ", help, "\n# TYPE bowline_", name, " ", kind, "\n"] {
+        let help = match self.form {
+            Form::Text => help.into(),
+            Form::OpenMetrics => openmetrics::help(help),
+        };
+        for part in ["# HELP bowline_", described, " ", &help, "\n# TYPE bowline_", described, " ", kind, "\n"] {
             self.text.push_str(part);
         }
         Family { text: &mut self.text, name }
@@ -36,11 +52,18 @@ impl Exposition {
         self.family(name, Kind::Gauge, help).series("", value);
     }
 
-    pub(crate) fn text(&mut self) -> &mut String {
-        &mut self.text
+    /// Families that the `prometheus` crate has encoded.
+    pub(crate) fn encoded(&mut self, text: &str) {
+        match self.form {
+            Form::Text => self.text.push_str(text),
+            Form::OpenMetrics => openmetrics::translate(text, &mut self.text),
+        }
     }
 
-    pub(crate) fn into_text(self) -> String {
+    pub(crate) fn into_text(mut self) -> String {
+        if self.form == Form::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
         self.text
     }
 }
@@ -74,19 +97,22 @@ impl Family<'_> {
 
 /// `{a="b",c="d"}` with the values escaped.
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> String {
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(128);
     for (at, (key, value)) in pairs.iter().enumerate() {
         text.push(if at == 0 { '{' } else { ',' });
         text.push_str(key);
         text.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                other => text.push(other),
-            }
+        let mut rest = *value;
+        while let Some(at) = rest.find(['\\', '"', '\n']) {
+            text.push_str(&rest[..at]);
+            text.push_str(match rest.as_bytes()[at] {
+                b'\\' => "\\\\",
+                b'"' => "\\\"",
+                _ => "\\n",
+            });
+            rest = &rest[at + 1..];
         }
+        text.push_str(rest);
         text.push('"');
     }
     if !pairs.is_empty() {

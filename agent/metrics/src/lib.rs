@@ -1,4 +1,4 @@
-//! The exposition for Prometheus (text format 0.0.4) and the small pages beside it.
+//! The exposition for Prometheus (text format 0.0.4, or OpenMetrics) and the small pages beside it.
 //!
 //! Pure rendering: everything comes from a [`Sample`], nothing is read from the machine, nothing is global.
 //! Counters and histograms live in [`Counters`] and [`Enrolments`] and are rendered by the `prometheus` crate; the many gauges a
@@ -26,12 +26,13 @@ mod view;
 pub use counters::{Counters, StepResult};
 pub use enrolments::Enrolments;
 pub use exhaustion::{Exhaustion, FilesystemOutlook};
+pub use exposition::Form;
 pub use mounts::real_mounts;
-pub use openmetrics::{OPENMETRICS, openmetrics, wants_openmetrics};
+pub use openmetrics::{OPENMETRICS, wants_openmetrics};
 pub use page::{Page, Route, healthz, index, metrics, readyz};
 pub use prometheus::Error;
 pub use sample::{FilesystemSample, Phase, Process, Role, Sample};
 pub use view::{Disk, Folder, Outlook, View};
 
-/// The media type of [`Sample::render`].
+/// The media type of [`Form::Text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -1,9 +1,9 @@
-//! The same exposition as OpenMetrics 1.0 text, for who asks for it: families of counters are named without `_total`, quotes in
-//! help are escaped, and it has an end.
+//! What OpenMetrics 1.0 has otherwise than the older text, and who asks for it.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-/// The media type of [`openmetrics`].
+/// The media type of [`Form::OpenMetrics`](crate::Form::OpenMetrics).
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether an `Accept` header asks for OpenMetrics rather than for the older text. What is named with a larger `q` is wanted
@@ -32,13 +32,20 @@ fn weighed(range: &str, names: &[&str]) -> Option<f64> {
     known.then_some(weight)
 }
 
-/// Turns text of the form 0.0.4 into OpenMetrics.
-pub fn openmetrics(text: &str) -> String {
-    let counters: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.strip_suffix("_total"))
-        .collect();
-    let mut out = String::with_capacity(text.len() + 64);
+/// What a family of counters is called.
+pub(crate) fn family(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
+}
+
+/// A help text.
+pub(crate) fn help(text: &str) -> Cow<'_, str> {
+    if text.contains('"') { text.replace('"', "\\\"").into() } else { text.into() }
+}
+
+/// Adds families of the form 0.0.4 as OpenMetrics.
+pub(crate) fn translate(text: &str, out: &mut String) {
+    let counters: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
     for line in text.lines() {
         let described = ["# HELP ", "# TYPE "].iter().find_map(|head| Some((*head, line.strip_prefix(head)?)));
         let Some((head, rest)) = described else {
@@ -47,12 +54,10 @@ pub fn openmetrics(text: &str) -> String {
             continue;
         };
         let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-        let name = name.strip_suffix("_total").filter(|name| counters.contains(name)).unwrap_or(name);
-        let rest = if head == "# HELP " { rest.replace('"', "\\\"") } else { rest.to_owned() };
+        let name = if counters.contains(&name) { family(name) } else { name };
+        let rest = if head == "# HELP " { help(rest) } else { rest.into() };
         let _ = writeln!(out, "{head}{name} {rest}");
     }
-    out.push_str("# EOF\n");
-    out
 }
 
 #[cfg(test)]
@@ -82,7 +87,9 @@ mod tests {
         let text = "# HELP a_total Says \"it\".\n# TYPE a_total counter\na_total{x=\"y\"} 1\n# HELP b_total A gauge.\n\
                     # TYPE b_total gauge\nb_total 2\n";
         let expected = "# HELP a Says \\\"it\\\".\n# TYPE a counter\na_total{x=\"y\"} 1\n# HELP b_total A gauge.\n\
-                        # TYPE b_total gauge\nb_total 2\n# EOF\n";
-        assert_eq!(openmetrics(text), expected);
+                        # TYPE b_total gauge\nb_total 2\n";
+        let mut open = String::new();
+        translate(text, &mut open);
+        assert_eq!(open, expected);
     }
 }

@@ -1,7 +1,7 @@
 //! The pages beside the exposition, as plain status and text: the server is not this crate's business.
 
-use crate::openmetrics::{OPENMETRICS, openmetrics, wants_openmetrics};
-use crate::{CONTENT_TYPE, Sample};
+use crate::openmetrics::{OPENMETRICS, wants_openmetrics};
+use crate::{CONTENT_TYPE, Form, Sample};
 use bowline_engine::{Overall, Report};
 use std::time::Duration;
 
@@ -50,10 +50,9 @@ fn plain(status: u16, line: &str) -> Page {
 
 /// `/metrics`, in the form that the `Accept` header asks for.
 pub fn metrics(sample: &Sample<'_>, accept: &str) -> Page {
-    let text = sample.render();
-    let (content_type, body) =
-        if wants_openmetrics(accept) { (OPENMETRICS, openmetrics(&text)) } else { (CONTENT_TYPE, text) };
-    Page { status: 200, content_type, body, policy: None }
+    let (content_type, form) =
+        if wants_openmetrics(accept) { (OPENMETRICS, Form::OpenMetrics) } else { (CONTENT_TYPE, Form::Text) };
+    Page { status: 200, content_type, body: sample.render(form), policy: None }
 }
 
 /// `/healthz`: 200 while the loop turns; `turned` is how long ago it last did.

@@ -1,6 +1,6 @@
 //! What a scrape is made of.
 
-use crate::exposition::{Exposition, Kind, labels};
+use crate::exposition::{Exposition, Form, Kind, labels};
 use crate::{Counters, Enrolments, Exhaustion, exhaustion, filesystem, state};
 use bowline_engine::Report;
 use bowline_ports::{Arch, Mount, Space};
@@ -156,8 +156,8 @@ impl Process {
 
 impl Sample<'_> {
     /// The exposition.
-    pub fn render(&self) -> String {
-        let mut out = Exposition::with_capacity(8 * 1024 + self.filesystems.len() * 1600);
+    pub fn render(&self, form: Form) -> String {
+        let mut out = Exposition::with_capacity(form, 16 * 1024 + self.filesystems.len() * 1800);
         out.family("build_info", Kind::Gauge, "Which build runs; always 1.")
             .series(&labels(&[("version", &self.report.version), ("arch", self.arch.name())]), true);
         state::overall(&mut out, self);
@@ -175,11 +175,11 @@ impl Sample<'_> {
             process.render(&mut out);
         }
         if let Some(counters) = self.counters {
-            counters.render(out.text());
+            out.encoded(&counters.encoded());
         }
         if let Some(enrolments) = self.enrolments {
             enrolments.members_into(&mut out);
-            enrolments.render(out.text());
+            out.encoded(&enrolments.encoded());
         }
         out.into_text()
     }

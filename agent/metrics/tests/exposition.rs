@@ -6,7 +6,7 @@ use bowline_engine::{
     WaitReport,
 };
 use bowline_metrics::{
-    Counters, Enrolments, Exhaustion, FilesystemOutlook, FilesystemSample, Outlook, Phase, Process, Role, Route,
+    Counters, Enrolments, Exhaustion, FilesystemOutlook, FilesystemSample, Form, Outlook, Phase, Process, Role, Route,
     Sample, StepResult, healthz, index, metrics, readyz,
 };
 use bowline_ports::{Arch, Counted, Deleted, DirectorySize, ErrorKind, Hidden, Measured, Mount, Part, Space, Survey};
@@ -129,18 +129,19 @@ fn exhaustion() -> Exhaustion {
         deleted: vec![Deleted { number: "8:1".into(), bytes: 77_000, files: 2, holders: vec![] }],
     };
     Exhaustion {
-        outlooks: BTreeMap::from([
-            ("/".into(), FilesystemOutlook { outlook: Some(outlook), signals }),
-            ("/mnt/a \"b\"\\c\nd".into(), FilesystemOutlook::default()),
-        ]),
+        outlooks: vec![
+            FilesystemOutlook { outlook: Some(outlook), signals },
+            FilesystemOutlook::default(),
+            FilesystemOutlook::default(),
+        ],
         survey: Some(Arc::new(survey)),
         directory_growth: BTreeMap::from([("/var/lib/images".into(), 55.5)]),
-        counted: Counted {
+        counted: Arc::new(Counted {
             io_errors: vec![("sda".into(), 3)],
             filesystem_errors: vec![("8:1".into(), 1)],
             oom_kills: Some(2),
             reboot_required: true,
-        },
+        }),
     }
 }
 
@@ -181,7 +182,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
 
 #[test]
 fn the_whole_exposition() {
-    let text = with_sample(&degraded(), |sample| sample.render());
+    let text = with_sample(&degraded(), |sample| sample.render(Form::Text));
     let path = "tests/golden/degraded.prom";
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &text).unwrap();
@@ -252,7 +253,7 @@ fn value(series: &BTreeMap<String, Vec<(Labels, f64)>>, name: &str, wanted: &[(&
 
 #[test]
 fn it_reads_back() {
-    let series = parse(&with_sample(&degraded(), |sample| sample.render()));
+    let series = parse(&with_sample(&degraded(), |sample| sample.render(Form::Text)));
     let one = |name: &str, labels: &[(&str, &str)]| value(&series, &format!("bowline_{name}"), labels);
     assert_eq!(one("state", &[("state", "degraded")]), Some(1.0));
     assert_eq!(one("state", &[("state", "ready")]), Some(0.0));
@@ -289,7 +290,7 @@ fn it_reads_back() {
 
 #[test]
 fn no_text_of_a_report_is_shown() {
-    let text = with_sample(&degraded(), |sample| sample.render());
+    let text = with_sample(&degraded(), |sample| sample.render(Form::Text));
     for words in ["D-Bus does not", "holds xfs", "look at the console", "10.0.1.20", "bad", "50-node"] {
         assert!(!text.contains(words), "{words}");
     }
@@ -313,7 +314,7 @@ fn a_command_has_no_counters_and_no_process() {
         exhaustion: None,
         clock_offset: None,
     };
-    let series = parse(&sample.render());
+    let series = parse(&sample.render(Form::Text));
     assert_eq!(value(&series, "bowline_build_info", &[("arch", "arm64"), ("version", "0.1.0")]), Some(1.0));
     for role in ["server", "agent"] {
         assert_eq!(value(&series, "bowline_node_role", &[("role", role)]), Some(0.0), "no gap without [cluster]");

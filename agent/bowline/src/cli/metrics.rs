@@ -2,7 +2,7 @@
 
 use super::{INVALID, load, output, plan};
 use bowline_host::real::filesystems::Sampler;
-use bowline_metrics::{FilesystemSample, Sample, real_mounts};
+use bowline_metrics::{FilesystemSample, Form, Sample, real_mounts};
 use bowline_ports::Inspect;
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,6 +35,6 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
         exhaustion: None,
         clock_offset: None,
     };
-    output::print_as_is(&sample.render());
+    output::print_as_is(&sample.render(Form::Text));
     ExitCode::SUCCESS
 }

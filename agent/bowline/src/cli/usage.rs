@@ -77,7 +77,7 @@ async fn disks(host: &dyn Inspect, settings: &Settings) -> Result<Vec<Disk>, Por
     let disk = |(mount, space): (&Mount, &Result<_, PortError>)| {
         let at = mount.target.display().to_string();
         match space {
-            Ok(space) => Disk::of(at, space, foretold.get(&mount.target)),
+            Ok(space) => Disk::of(at, space, foretold.get(mount.target.as_os_str())),
             Err(error) => Disk { mountpoint: at, error: Some(error.message.clone()), ..Disk::default() },
         }
     };

@@ -28,11 +28,12 @@ impl Eviction {
             all.extend(free.bytes.map(|amount| (bytes, amount)));
             all.extend(free.inodes.map(|amount| (inodes, amount)));
         };
-        if at == nodefs {
+        let at = at.as_os_str();
+        if at == nodefs.as_os_str() {
             let free = self.thresholds.nodefs.begins(space.size, space.inodes);
             add(free, "nodefs.available", "nodefs.inodesFree");
         }
-        if at == imagefs {
+        if at == imagefs.as_os_str() {
             let free = self.thresholds.imagefs.begins(space.size, space.inodes);
             add(free, "imagefs.available", "imagefs.inodesFree");
         }

@@ -6,7 +6,6 @@ use super::watching::Watching;
 use bowline_engine::Report;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Outlook, View};
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,17 +29,17 @@ impl From<&Foretold> for Outlook {
 /// For the metrics.
 pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, measuring: &Measuring) -> Exhaustion {
     let foretold = watching.foretold();
-    let outlooks: BTreeMap<PathBuf, FilesystemOutlook> = filesystems
+    let outlooks = filesystems
         .iter()
         .map(|one| {
             let at = &one.mount.target;
-            let known = foretold.get(at);
+            let known = foretold.get(at.as_os_str());
             let kept = one.space.as_ref().map(|space| watching.thresholds(at, space)).unwrap_or_default();
             let signals = kept.into_iter().map(|(signal, kept)| {
                 let seconds = known.and_then(|known| known.evicts.get(signal)).copied();
                 (signal, kept, seconds.unwrap_or(f64::INFINITY))
             });
-            (at.clone(), FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() })
+            FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() }
         })
         .collect();
     Exhaustion { outlooks, survey: measuring.last(), directory_growth: measuring.growth(), counted: watching.counted() }
@@ -56,7 +55,7 @@ pub(crate) fn view<'a>(
 ) -> View<'a> {
     let foretold = watching.foretold();
     let disk = |(mount, space): &(Mount, Result<Space, PortError>)| {
-        let known = foretold.get(&mount.target);
+        let known = foretold.get(mount.target.as_os_str());
         disk(mount, space, known, watching)
     };
     let survey = survey.as_deref();

@@ -12,6 +12,7 @@ use bowline_pressure::file::{Patch, Store, fresh};
 use bowline_pressure::history::Sample;
 use bowline_settings::Pressure;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,12 +25,16 @@ use crate::paths;
 
 /// Between two samples: what the history keeps by the minute.
 const EVERY: Duration = Duration::from_secs(60);
-/// A forecast is made anew when somebody asks and it is older than this, and for the report every so often.
+/// A forecast is made anew when somebody asks and it is older than this, and for the report every so often; so is what is
+/// counted of trouble.
 const FRESH: Duration = Duration::from_secs(60);
 /// Between two looks at whether something is to be told.
 const TELL: Duration = Duration::from_secs(300);
 /// Thresholds change with K3s's configuration, which nobody tells of.
 const THRESHOLDS: Duration = Duration::from_secs(600);
+
+/// By mount point, as bytes: to compare the parts of so many paths is a large share of a scrape.
+pub(crate) type Outlooks = BTreeMap<OsString, Foretold>;
 
 /// What is known of filesystems. Clones share it.
 #[derive(Clone, Default)]
@@ -44,9 +49,9 @@ struct State {
     store: Store,
     /// The last sample of each filesystem, by its mount point.
     seen: BTreeMap<PathBuf, Seen>,
-    /// Of trouble: with many disks hundreds of small files, and read once for all scrapes of a minute.
-    counted: Counted,
-    foretold: Option<(Instant, BTreeMap<PathBuf, Foretold>)>,
+    /// Of trouble, and when it was read: with many disks that are hundreds of small files.
+    counted: Option<(Instant, Arc<Counted>)>,
+    foretold: Option<(Instant, Arc<Outlooks>)>,
     eviction: Eviction,
     rules: Pressure,
 }
@@ -126,12 +131,12 @@ impl Watching {
     fn tell(&self) {
         let foretold = self.foretold();
         let rules = self.state().rules.clone();
-        let now: BTreeMap<_, _> =
-            foretold.iter().filter_map(|(at, foretold)| Some((at.clone(), foretold.grave(&rules)?))).collect();
+        let now: BTreeMap<PathBuf, _> =
+            foretold.iter().filter_map(|(at, foretold)| Some((at.into(), foretold.grave(&rules)?))).collect();
         self.told.send_if_modified(|told| {
             for (at, grave) in &now {
                 if told.get(at) != Some(grave)
-                    && let Some(foretold) = foretold.get(at)
+                    && let Some(foretold) = foretold.get(at.as_os_str())
                 {
                     let (at, hours) = (at.display(), foretold.first() / 3600.0);
                     match grave {
@@ -169,7 +174,6 @@ impl Watching {
                 self.state().eviction = eviction;
                 thresholds = Some(Instant::now());
             }
-            self.state().counted = counted();
             let patches = match self.sample(host.as_ref(), sampler, boot).await {
                 Ok(patches) => patches,
                 Err(error) => {
@@ -231,22 +235,31 @@ impl Watching {
     }
 
     /// What is foretold, by mount point; nothing of what was not watched for long enough.
-    pub(crate) fn foretold(&self) -> BTreeMap<PathBuf, Foretold> {
+    pub(crate) fn foretold(&self) -> Arc<Outlooks> {
         let mut state = self.state();
         if let Some((at, foretold)) = &state.foretold
             && at.elapsed() < FRESH
         {
-            return foretold.clone();
+            return Arc::clone(foretold);
         }
-        let foretold: BTreeMap<_, _> =
-            state.seen.iter().filter_map(|(at, seen)| Some((at.clone(), state.of(at, seen)?))).collect();
-        state.foretold = Some((Instant::now(), foretold.clone()));
+        let foretold: Outlooks =
+            state.seen.iter().filter_map(|(at, seen)| Some((at.into(), state.of(at, seen)?))).collect();
+        let foretold = Arc::new(foretold);
+        state.foretold = Some((Instant::now(), Arc::clone(&foretold)));
         foretold
     }
 
-    /// What was counted of trouble at the last sample.
-    pub(crate) fn counted(&self) -> Counted {
-        self.state().counted.clone()
+    /// What is counted of trouble: read once for all scrapes of a minute, and only for those.
+    pub(crate) fn counted(&self) -> Arc<Counted> {
+        let mut state = self.state();
+        if let Some((at, counted)) = &state.counted
+            && at.elapsed() < FRESH
+        {
+            return Arc::clone(counted);
+        }
+        let counted = Arc::new(counted());
+        state.counted = Some((Instant::now(), Arc::clone(&counted)));
+        counted
     }
 
     /// What was: seconds before the last sample, and the share in use, oldest first.
