@@ -84,8 +84,8 @@ fn ports(order: &GuardOrder) -> String {
 
 impl Capability for Guard {
     const NAME: &'static str = "guard";
-    // No event tells that addresses or routes changed.
-    const EVERY: Duration = Duration::from_secs(60);
+    // The kernel tells of addresses and of the default route, and systemd of the unit.
+    const EVERY: Duration = Duration::from_secs(300);
     type Facts = Facts;
     type Action = Action;
 

@@ -104,8 +104,8 @@ impl fmt::Display for Action {
 
 impl Capability for Node {
     const NAME: &'static str = "node";
-    // No event tells that addresses or routes changed.
-    const EVERY: Duration = Duration::from_secs(60);
+    // The kernel tells of addresses and of the default route; the host name and what the cloud says seldom change.
+    const EVERY: Duration = Duration::from_secs(300);
     type Facts = Facts;
     type Action = Action;
 

@@ -22,13 +22,16 @@ use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
 use bowline_engine::{Capability, Engine, SettingsReport, Wake};
+use bowline_guard::Guard;
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
 use bowline_host::real::events::{Event, Sources};
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
+use bowline_node::Node;
 use bowline_ports::{Change, GUARD_SERVICE};
+use bowline_reclaim::Reclaim;
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{Foretold, Grave};
@@ -195,6 +198,11 @@ impl Daemon {
                     // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
                     // go, each of which would else be a look at the API.
                     Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
+                    Some(Event::Room) => self.engine.wake(Wake::Capability(Reclaim::NAME)),
+                    Some(Event::Network) => {
+                        self.engine.wake(Wake::Capability(Node::NAME));
+                        self.engine.wake(Wake::Capability(Guard::NAME));
+                    }
                     Some(Event::Units) => self.engine.wake(Wake::Look),
                     // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
                     None => {

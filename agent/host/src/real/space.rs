@@ -2,7 +2,7 @@
 //! probe under way, and nobody waits for it longer than two seconds.
 
 use bowline_ports::{ErrorKind, PortError, Space};
-use rustix::fs::{Mode, OFlags, RawDir, fstat, fstatvfs, open, stat, statvfs};
+use rustix::fs::{Mode, OFlags, RawDir, StatVfs, fstat, fstatvfs, open, stat, statvfs};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::mem::MaybeUninit;
@@ -88,14 +88,23 @@ pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<R
             statvfs(path)?
         }
     };
+    Ok(Ok(space(&answer)))
+}
+
+/// `statvfs`, at once, and nothing else.
+pub(crate) fn ask_for_room(path: &Path) -> std::io::Result<Space> {
+    Ok(space(&statvfs(path)?))
+}
+
+fn space(answer: &StatVfs) -> Space {
     let unit = answer.f_frsize;
-    Ok(Ok(Space {
+    Space {
         size: answer.f_blocks * unit,
         free: answer.f_bfree * unit,
         available: answer.f_bavail * unit,
         inodes: answer.f_files,
         inodes_free: answer.f_ffree,
-    }))
+    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,34 @@
-//! Filesystems on disks that turn read-only, meet errors or give up: the kernel tells nobody of it, so that they are looked at.
+//! Filesystems on disks that turn read-only, meet errors, give up or fill: the kernel tells nobody of it, so that they are
+//! looked at.
 //!
-//! There are seventeen thousand looks a day. So the mount table is only read when it has changed, and one thread asks all filesystems, each of which has a thread of its own as soon as one hangs.
+//! There are seventeen thousand looks a day, and to wake the event loop costs more than one of them. So a thread of its own
+//! looks at all, and tells what stands otherwise. An alarm wakes the loop when one hangs: then each has a thread of its own,
+//! until all answer again.
 
-use super::super::blocking::blocking;
 use super::super::mounts;
 use super::super::space::{self, Probes};
-use bowline_ports::Mount;
+use bowline_ports::{ErrorKind, Mount, Space};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::{Notify, watch};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(5);
-/// For all filesystems together, while none is known to hang.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// Filesystems that do not turn read-only by themselves without counting an error, or answering with one.
-const TELLING: [&str; 2] = ["ext4", "xfs"];
+/// From the beginning of one to that of the next, at most: else one hangs.
+const DEADLINE: Duration = Duration::from_secs(7);
+/// Filesystems that do not turn read-only by themselves without counting an error, or answering with one; and what machines
+/// boot from, which nothing writes to.
+const TELLING: [&str; 3] = ["ext4", "xfs", "vfat"];
 
 /// How a filesystem stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,20 +37,110 @@ struct Standing {
     /// Errors that ext4 has met since it was made.
     errors: u64,
     answers: bool,
+    /// How many percent of it are in use; `None` where that is not known.
+    used: Option<u64>,
 }
 
-/// Notifies of every filesystem that stands otherwise than at the last look; never ends.
-pub(super) async fn watch(signal: &Notify) {
-    let mut watched = Watched::default();
-    let mut before = BTreeMap::new();
+impl Standing {
+    /// All but how full it is.
+    fn how(&self) -> (bool, u64, bool) {
+        (self.read_only, self.errors, self.answers)
+    }
+}
+
+/// By mount point.
+type Standings = BTreeMap<PathBuf, Standing>;
+
+/// Notifies of every filesystem that stands otherwise than at the last look, and of each that is fuller or less full; never
+/// ends.
+pub(super) async fn watch(devices: &Notify, room: &Notify) {
+    let mut last = Last { standings: Standings::default(), devices, room };
     loop {
-        let now = watched.look().await;
-        // What comes and goes is told by others.
-        if now.iter().any(|(target, standing)| before.get(target).is_some_and(|earlier| earlier != standing)) {
-            signal.notify_one();
+        if let Err(error) = together(&mut last).await {
+            tracing::warn!("looking at filesystems: {error}");
         }
-        before = now;
+        one_by_one(&mut last).await;
+    }
+}
+
+/// How all stood at the last look, and who is told.
+struct Last<'a> {
+    standings: Standings,
+    devices: &'a Notify,
+    room: &'a Notify,
+}
+
+impl Last<'_> {
+    /// What comes and goes is told by others.
+    fn tell(&mut self, now: Standings) {
+        let both = || now.iter().filter_map(|(target, standing)| Some((self.standings.get(target)?, standing)));
+        if both().any(|(earlier, standing)| earlier.how() != standing.how()) {
+            self.devices.notify_one();
+        }
+        if both().any(|(earlier, standing)| earlier.used != standing.used) {
+            self.room.notify_one();
+        }
+        self.standings = now;
+    }
+}
+
+/// A thread looks, until one hangs.
+async fn together(last: &mut Last<'_>) -> io::Result<()> {
+    let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let hangs = awaited(&alarm)?;
+    let (sender, mut looks) = watch::channel(last.standings.clone());
+    std::thread::Builder::new()
+        .name("standing".into())
+        .stack_size(128 * 1024)
+        .spawn(move || look_for_ever(&sender, &alarm))?;
+    loop {
+        tokio::select! {
+            changed = looks.changed() => match changed {
+                Ok(()) => last.tell(looks.borrow_and_update().clone()),
+                Err(_) => return Err(io::Error::other("who looks has ended")),
+            },
+            _ = hangs.readable() => return Ok(()),
+        }
+    }
+}
+
+/// Looks until nobody wishes to know any more.
+fn look_for_ever(told: &watch::Sender<Standings>, alarm: &OwnedFd) {
+    let mut watched = Watched::default();
+    while !told.is_closed() {
+        let _ = set(alarm, DEADLINE);
+        let now = watched.look();
+        told.send_if_modified(|last| {
+            let changed = *last != now;
+            *last = now;
+            changed
+        });
+        std::thread::sleep(EVERY);
+    }
+}
+
+/// An alarm that rings is readable, as a pipe is; as one it needs no unsafe code.
+fn awaited(alarm: &OwnedFd) -> io::Result<Receiver> {
+    Receiver::from_owned_fd_unchecked(alarm.try_clone()?)
+}
+
+/// Rings so long after now, and not when it was to ring before.
+fn set(alarm: &OwnedFd, after: Duration) -> io::Result<()> {
+    let it_value = Timespec::try_from(after).map_err(io::Error::other)?;
+    let when = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+    Ok(timerfd_settime(alarm, TimerfdTimerFlags::empty(), &when).map(drop)?)
+}
+
+/// Each by a thread of its own, until all answer.
+async fn one_by_one(last: &mut Last<'_>) {
+    let (mut watched, probes) = (Watched::default(), Probes::default());
+    loop {
+        let (now, hanging) = watched.look_one_by_one(&probes).await;
+        last.tell(now);
         tokio::time::sleep(EVERY).await;
+        if !hanging {
+            return;
+        }
     }
 }
 
@@ -52,31 +151,49 @@ struct Watched {
     table: Option<File>,
     /// Each filesystem on a disk once.
     disks: Vec<Disk>,
-    /// One did not answer at the last look, or with an error.
-    hanging: bool,
-    probes: Probes,
 }
 
 #[derive(Debug)]
 struct Disk {
     mount: Mount,
-    /// The file that counts its errors.
-    errors: Option<PathBuf>,
+    /// The file that counts its errors: opened once for all looks.
+    errors: Option<File>,
+}
+
+impl Disk {
+    fn look(&self) -> (PathBuf, Standing) {
+        // Of one that counts its errors the count says what reading its directory would.
+        let ask = if self.errors.is_some() { space::ask_for_room } else { space::ask };
+        self.stands(&ask(&self.mount.target))
+    }
+
+    fn stands<E>(&self, answer: &Result<Space, E>) -> (PathBuf, Standing) {
+        let errors = self.errors.as_ref().and_then(count).unwrap_or_default();
+        let used = answer.as_ref().ok().and_then(percent);
+        (self.mount.target.clone(), Standing { read_only: self.mount.read_only, errors, answers: answer.is_ok(), used })
+    }
 }
 
 impl Watched {
-    async fn look(&mut self) -> BTreeMap<PathBuf, Standing> {
+    fn look(&mut self) -> Standings {
         if self.is_outdated() {
             self.read();
         }
-        let targets: Vec<PathBuf> = self.disks.iter().map(|disk| disk.mount.target.clone()).collect();
-        let answers = self.ask(&targets).await;
-        self.hanging = answers.contains(&false);
-        let one = |((disk, target), answers): ((&Disk, PathBuf), bool)| {
-            let errors = disk.errors.as_deref().and_then(count).unwrap_or_default();
-            (target, Standing { read_only: disk.mount.read_only, errors, answers })
-        };
-        self.disks.iter().zip(targets).zip(answers).map(one).collect()
+        self.disks.iter().map(Disk::look).collect()
+    }
+
+    /// The same, and whether one has not answered.
+    async fn look_one_by_one(&mut self, probes: &Probes) -> (Standings, bool) {
+        if self.is_outdated() {
+            self.read();
+        }
+        let (mut now, mut hanging) = (Standings::default(), false);
+        for disk in &self.disks {
+            let answer = probes.space(&disk.mount.target).await;
+            hanging |= answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout);
+            now.extend([disk.stands(&answer)]);
+        }
+        (now, hanging)
     }
 
     /// Whether the mount table has to be read. It says itself when it has changed (man 5 proc, `mountinfo`), but not
@@ -85,7 +202,8 @@ impl Watched {
         let Some(table) = &self.table else { return true };
         let mut asked = [PollFd::new(table.as_fd(), PollFlags::POLLPRI)];
         let changed = poll(&mut asked, PollTimeout::ZERO).map_or(true, |ready| ready > 0);
-        changed || self.disks.iter().any(|disk| !TELLING.contains(&disk.mount.fstype.as_str()))
+        let untold = |disk: &Disk| !disk.mount.read_only && !TELLING.contains(&disk.mount.fstype.as_str());
+        changed || self.disks.iter().any(untold)
     }
 
     fn read(&mut self) {
@@ -94,7 +212,6 @@ impl Watched {
             self.table = File::open(mounts::TABLE).or_else(|_| File::open(mounts::OWN_TABLE)).ok();
         }
         self.disks.clear();
-        // In memory: another thread for it would take longer than the reading.
         let Ok(mounts) = mounts::read() else {
             // At the next look again, whether it has changed or not.
             self.table = None;
@@ -103,29 +220,17 @@ impl Watched {
         for mount in mounts.into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
             // Bound elsewhere it is the same filesystem.
             if self.disks.iter().all(|disk| disk.mount.number != mount.number) {
-                let errors = errors(Path::new("/sys"), &mount);
+                let errors = errors(Path::new("/sys"), &mount).and_then(|path| File::open(path).ok());
                 self.disks.push(Disk { mount, errors });
             }
         }
     }
+}
 
-    /// Whether each answers.
-    async fn ask(&self, targets: &[PathBuf]) -> Vec<bool> {
-        if !self.hanging {
-            let all = targets.to_vec();
-            let asked = blocking("asking filesystems".into(), DEADLINE, move || {
-                Ok(all.iter().map(|target| space::ask(target).is_ok()).collect::<Vec<_>>())
-            });
-            if let Ok(answers) = asked.await {
-                return answers;
-            }
-        }
-        let mut answers = Vec::with_capacity(targets.len());
-        for target in targets {
-            answers.push(self.probes.space(target).await.is_ok());
-        }
-        answers
-    }
+/// Of what an ordinary user may use.
+fn percent(space: &Space) -> Option<u64> {
+    let used = space.size.saturating_sub(space.free);
+    (used / 1024 * 100).checked_div((used + space.available) / 1024)
 }
 
 /// The file that counts the errors of an ext4.
@@ -135,8 +240,10 @@ fn errors(sys: &Path, mount: &Mount) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-fn count(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+fn count(file: &File) -> Option<u64> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -146,12 +253,51 @@ mod tests {
     #[tokio::test]
     async fn filesystems_of_this_machine_answer() {
         let mut watched = Watched::default();
-        let now = watched.look().await;
+        let now = watched.look();
         assert!(now.values().all(|standing| standing.answers), "{now:?}");
-        assert_eq!(watched.look().await, now);
-        // One by one they say the same.
-        watched.hanging = true;
-        assert_eq!(watched.look().await, now);
+        assert_eq!(watched.look(), now);
+        assert_eq!(watched.look_one_by_one(&Probes::default()).await, (now, false), "one by one they say the same");
+    }
+
+    #[tokio::test]
+    async fn what_stands_otherwise_is_told_and_what_comes_and_goes_is_not() {
+        let all = |each: &[(&str, u64, u64)]| {
+            let standing = |errors, used| Standing { read_only: false, errors, answers: true, used: Some(used) };
+            each.iter().map(|(at, errors, used)| (PathBuf::from(at), standing(*errors, *used))).collect::<Standings>()
+        };
+        let (devices, room) = (Notify::new(), Notify::new());
+        let mut last = Last { standings: Standings::default(), devices: &devices, room: &room };
+        let told = async |signal: &Notify| tokio::time::timeout(Duration::ZERO, signal.notified()).await.is_ok();
+        for (now, wanted) in [
+            (vec![("/", 0, 50)], (false, false)),
+            (vec![("/", 0, 50), ("/mnt/a", 1, 7)], (false, false)),
+            (vec![("/", 0, 50), ("/mnt/a", 2, 7)], (true, false)),
+            (vec![("/", 0, 51), ("/mnt/a", 2, 7)], (false, true)),
+            (vec![("/", 0, 51)], (false, false)),
+        ] {
+            last.tell(all(&now));
+            assert_eq!((told(&devices).await, told(&room).await), wanted, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn percents_are_of_what_an_ordinary_user_may_use() {
+        let space = |size, free, available| Space { size, free, available, inodes: 0, inodes_free: 0 };
+        assert_eq!(percent(&space(20 << 30, 11 << 30, 10 << 30)), Some(47));
+        assert_eq!(percent(&space(20 << 30, 1 << 30, 0)), Some(100));
+        assert_eq!(percent(&space(0, 0, 0)), None, "many filesystems of daemons say nothing of their size");
+        assert_eq!(percent(&space(u64::MAX, 0, 0)), Some(100));
+    }
+
+    #[tokio::test]
+    async fn the_alarm_rings_for_who_hangs_and_for_nobody_else() {
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK).unwrap();
+        let hangs = awaited(&alarm).unwrap();
+        set(&alarm, Duration::from_millis(100)).unwrap();
+        set(&alarm, Duration::from_secs(100)).unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(300), hangs.readable()).await.is_err());
+        set(&alarm, Duration::from_millis(100)).unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(10), hangs.readable()).await.is_ok());
     }
 
     #[test]
@@ -169,7 +315,10 @@ mod tests {
             root: "/".into(),
             read_only: false,
         };
-        assert_eq!(errors(sys.path(), &mount("8:17")).as_deref().and_then(count), Some(3));
+        let counts = File::open(errors(sys.path(), &mount("8:17")).unwrap()).unwrap();
+        assert_eq!(count(&counts), Some(3));
+        fs::write(sys.path().join("fs/ext4/sdb1/errors_count"), "4\n").unwrap();
+        assert_eq!(count(&counts), Some(4), "the kernel says it anew at each reading");
         assert_eq!(errors(sys.path(), &mount("8:18")), None);
     }
 }

@@ -1,0 +1,95 @@
+//! Addresses and default routes that come and go, by what the kernel broadcasts on netlink (man 7 rtnetlink).
+
+use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+
+/// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE`.
+const GROUPS: u32 = 0x10 | 0x40 | 0x100 | 0x400;
+/// `RTM_NEWADDR`, `RTM_DELADDR`, `RTM_NEWROUTE` and `RTM_DELROUTE`.
+const ADDRESSES: [u16; 2] = [20, 21];
+const ROUTES: [u16; 2] = [24, 25];
+const HEADER: usize = 16;
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Notifies of every change; never ends.
+pub(super) async fn watch(signal: &Notify) {
+    loop {
+        let error = match listen() {
+            Ok(socket) => loop {
+                let mut buffer = [0; 8192];
+                match socket.recv(&mut buffer).await {
+                    Ok(length) if concerns(&buffer[..length]) => signal.notify_one(),
+                    Ok(_) => {}
+                    // The queue overflowed: something was missed.
+                    Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => signal.notify_one(),
+                    Err(error) => break error,
+                }
+            },
+            Err(error) => error,
+        };
+        tracing::warn!("listening for addresses: {error}; looking every {} s", AGAIN.as_secs());
+        tokio::time::sleep(AGAIN).await;
+        signal.notify_one();
+    }
+}
+
+/// A netlink socket is read like any socket for datagrams; as one of the standard library's it needs no unsafe code.
+fn listen() -> io::Result<UnixDatagram> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+    UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))
+}
+
+/// Whether one of the messages is of an address that others can reach, or of a default route: pods come and go with addresses of
+/// their links and routes of their own.
+fn concerns(mut messages: &[u8]) -> bool {
+    while let Some((header, rest)) = messages.split_at_checked(HEADER) {
+        let length = u32::from_ne_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let kind = u16::from_ne_bytes([header[4], header[5]]);
+        let Some(body) = length.checked_sub(HEADER).and_then(|length| rest.get(..length)) else { return true };
+        match body {
+            // family, prefix length, flags, scope: 0 is everywhere
+            [_, _, _, scope, ..] if ADDRESSES.contains(&kind) && *scope == 0 => return true,
+            // family, length of the destination: that of all is none
+            [_, 0, ..] if ROUTES.contains(&kind) => return true,
+            _ => {}
+        }
+        messages = rest.get(body.len().next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: [u8; 8]) -> Vec<u8> {
+        let mut all = Vec::from(24_u32.to_ne_bytes());
+        all.extend(kind.to_ne_bytes());
+        all.extend([0; 10]);
+        all.extend(body);
+        all
+    }
+
+    #[test]
+    fn pods_concern_nobody() {
+        let address = |scope| message(20, [2, 24, 0, scope, 0, 0, 0, 0]);
+        let route = |kind, length| message(kind, [2, length, 0, 0, 254, 3, 0, 1]);
+        let link = address(253);
+        assert!(!concerns(&link) && !concerns(&route(24, 32)) && !concerns(&message(16, [0; 8])) && !concerns(&[]));
+        assert!(concerns(&address(0)) && concerns(&route(24, 0)) && concerns(&route(25, 0)));
+        assert!(concerns(&[link.clone(), route(25, 0)].concat()), "all messages of one datagram are read");
+        assert!(concerns(&link[..20]), "what was cut off is not passed over");
+    }
+
+    /// A route of the test's own would take a network namespace; that the kernel takes the groups is seen.
+    #[tokio::test]
+    async fn the_kernel_has_these_groups() {
+        assert!(listen().is_ok());
+    }
+}
