@@ -214,7 +214,10 @@ impl Daemon {
                 },
                 Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
                 () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
-                Some(()) = asks.recv() => self.engine.wake(Wake::All),
+                Some(heard) = asks.recv() => {
+                    let _ = heard.send(self.engine.report().looks);
+                    self.engine.wake(Wake::All);
+                }
                 Some(()) = reload.recv() => {
                     self.surfaces.tell(Notice::Reloading);
                     self.reload(true);

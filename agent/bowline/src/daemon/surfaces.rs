@@ -3,6 +3,7 @@
 use super::phases::Phases;
 use crate::paths;
 use bowline_engine::Report;
+use bowline_host::real::control::Published;
 use bowline_host::real::notify_socket::{Notice, NotifySocket};
 use bowline_ports::Change;
 use std::path::Path;
@@ -16,7 +17,7 @@ pub(crate) struct Surfaces {
     /// For the pages.
     pub(crate) latest: watch::Sender<Arc<Report>>,
     /// For the control socket, as JSON.
-    pub(crate) lines: watch::Sender<String>,
+    pub(crate) lines: watch::Sender<Published>,
     /// When each phase of the first boot was reached.
     pub(crate) phases: watch::Sender<Phases>,
     written: Option<Report>,
@@ -35,7 +36,7 @@ impl Surfaces {
                 .ok()
                 .map(Arc::new),
             latest: watch::Sender::new(Arc::default()),
-            lines: watch::Sender::new(String::new()),
+            lines: watch::Sender::default(),
             phases: watch::Sender::new(phases),
             written: None,
             headline: String::new(),
@@ -50,8 +51,9 @@ impl Surfaces {
 
     pub(crate) async fn publish(&mut self, report: &Report, volumes: usize, host: &Arc<dyn Change>) {
         self.latest.send_replace(Arc::new(report.clone()));
-        if self.lines.receiver_count() > 0 {
-            self.lines.send_replace(serde_json::to_string(report).unwrap_or_default());
+        // The socket itself is one.
+        if self.lines.receiver_count() > 1 {
+            self.lines.send_replace((report.looks, serde_json::to_string(report).unwrap_or_default()));
         }
         let headline = report.headline();
         if headline != self.headline {

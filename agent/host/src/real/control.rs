@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The right to change the machine; given back when dropped, also by the kernel when the process dies.
 pub struct Lock(#[allow(dead_code)] Flock<File>);
@@ -64,12 +64,18 @@ fn lists(locks: &str, device: u64, inode: u64) -> bool {
 /// Between two attempts to take a connection, when one failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report, one
-/// a line, until it hangs up.
+/// How many looks there were, and the report of the last one as JSON.
+pub type Published = (u64, String);
+
+/// One that asks for a look: it is told how many there were when it was heard.
+pub type Ask = oneshot::Sender<u64>;
+
+/// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report of a look that began
+/// after it was heard, one a line, until it hangs up.
 pub fn listen(
     path: &Path,
-    asked: mpsc::Sender<()>,
-    reports: watch::Receiver<String>,
+    asked: mpsc::Sender<Ask>,
+    reports: watch::Receiver<Published>,
 ) -> Result<tokio::task::JoinHandle<()>, PortError> {
     let what = || format!("listening on {}", path.display());
     match std::fs::remove_file(path) {
@@ -104,8 +110,8 @@ pub fn listen(
 
 async fn answer(
     stream: UnixStream,
-    asked: mpsc::Sender<()>,
-    mut reports: watch::Receiver<String>,
+    asked: mpsc::Sender<Ask>,
+    mut reports: watch::Receiver<Published>,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut words = BufReader::new(read).lines();
@@ -114,18 +120,23 @@ async fn answer(
             write.write_all(b"unknown\n").await?;
             continue;
         }
-        // Only reports made after the question are an answer to it.
-        reports.mark_unchanged();
-        if asked.send(()).await.is_err() {
+        // Only a look that began after the question is an answer to it: one under way may have seen what was before.
+        let (heard, looks) = oneshot::channel();
+        if asked.send(heard).await.is_err() {
             return Ok(());
         }
+        let Ok(before) = looks.await else { return Ok(()) };
+        reports.mark_changed();
         loop {
             tokio::select! {
                 changed = reports.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    let text = reports.borrow_and_update().clone();
+                    let (looks, text) = reports.borrow_and_update().clone();
+                    if looks <= before {
+                        continue;
+                    }
                     write.write_all(text.as_bytes()).await?;
                     write.write_all(b"\n").await?;
                 }
@@ -194,17 +205,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_asks_and_gets_reports_made_after_it_asked() {
+    async fn a_command_asks_and_gets_reports_of_looks_that_began_after_it_asked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
         let (asked, mut asks) = mpsc::channel(1);
-        let (publish, reports) = watch::channel(String::from("old"));
+        let (publish, reports) = watch::channel((6, String::from("old")));
         let server = listen(&path, asked, reports).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut answers = ask_apply(&path).await.unwrap();
-        asks.recv().await.unwrap();
-        publish.send("new".into()).unwrap();
+        let heard = asks.recv().await.unwrap();
+        publish.send((7, "under way when it asked".into())).unwrap();
+        heard.send(7).unwrap();
+        tokio::task::yield_now().await;
+        publish.send((8, "new".into())).unwrap();
         assert_eq!(answers.next().await.unwrap().as_deref(), Some("new"));
+        // One that is there before the question's own answer is read is not lost.
+        let mut answers = ask_apply(&path).await.unwrap();
+        let heard = asks.recv().await.unwrap();
+        heard.send(8).unwrap();
+        publish.send((9, "at once".into())).unwrap();
+        assert_eq!(answers.next().await.unwrap().as_deref(), Some("at once"));
         server.abort();
     }
 }
