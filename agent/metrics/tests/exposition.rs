@@ -181,13 +181,16 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
 }
 
 #[test]
-fn the_whole_exposition() {
-    let text = with_sample(&degraded(), |sample| sample.render(Form::Text));
-    let path = "tests/golden/degraded.prom";
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, &text).unwrap();
+fn the_whole_exposition_in_both_forms() {
+    for (form, path) in
+        [(Form::Text, "tests/golden/degraded.prom"), (Form::OpenMetrics, "tests/golden/degraded.openmetrics")]
+    {
+        let text = with_sample(&degraded(), |sample| sample.render(form));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(path).unwrap(), "UPDATE=1 rewrites {path}");
     }
-    assert_eq!(text, std::fs::read_to_string(path).unwrap(), "UPDATE=1 rewrites {path}");
 }
 
 type Labels = BTreeMap<String, String>;

@@ -78,7 +78,7 @@ impl Node {
             );
             let unheard = cloud.is_none() || facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
             let soon = fact != Fact::Gpu && unheard && facts.clock.uptime < FIRST_BOOT;
-            plan.waits.push(if soon { wait.poll(Duration::from_secs(2)) } else { wait });
+            plan.waits.push(wait.poll(Duration::from_secs(if soon { 2 } else { 60 })));
         }
     }
 }

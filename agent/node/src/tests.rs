@@ -185,13 +185,13 @@ fn a_fact_that_the_machine_does_not_have_is_waited_for_by_name() {
     let first = plan(&node, &facts);
     let whats: Vec<_> = first.waits.iter().map(|wait| wait.what.as_str()).collect();
     assert_eq!(whats, ["the fact {zone}", "the fact {gpu}"]);
-    assert!(first.waits[0].why.contains(INSTANCE_DATA) && first.waits[0].poll.is_some());
+    assert!(first.waits[0].why.contains(INSTANCE_DATA) && first.waits[0].poll == Some(Duration::from_secs(2)));
     assert!(first.waits[0].overdue.contains("[node] labels") && first.waits[0].deadline.is_some());
     // A cloud that does not say it will not say it in two seconds either.
     facts.cloud = Some(CloudFacts { cloud: "nocloud".into(), ..CloudFacts::default() });
     let later = plan(&node, &facts);
     assert_eq!(later.waits[0].why, "what cloud-init says of this machine (nocloud) does not have it");
-    assert!(later.waits[0].poll.is_none());
+    assert_eq!(later.waits[0].poll, Some(Duration::from_secs(60)));
 }
 
 #[test]

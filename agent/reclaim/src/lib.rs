@@ -137,8 +137,8 @@ fn place(what: &Reclaimable, k3s: bool) -> &'static Path {
 
 impl Capability for Reclaim {
     const NAME: &'static str = "reclaim";
-    // That a filesystem has become fuller by a percent is told at once.
-    const EVERY: Duration = Duration::from_secs(300);
+    // Nobody tells that a filesystem fills.
+    const EVERY: Duration = Duration::from_secs(60);
     const OPTIONAL: bool = true;
     type Facts = Facts;
     type Action = Action;

@@ -31,7 +31,6 @@ use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_node::Node;
 use bowline_ports::{Change, GUARD_SERVICE};
-use bowline_reclaim::Reclaim;
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{Foretold, Grave};
@@ -198,7 +197,6 @@ impl Daemon {
                     // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
                     // go, each of which would else be a look at the API.
                     Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
-                    Some(Event::Room) => self.engine.wake(Wake::Capability(Reclaim::NAME)),
                     Some(Event::Network) => {
                         self.engine.wake(Wake::Capability(Node::NAME));
                         self.engine.wake(Wake::Capability(Guard::NAME));

@@ -25,8 +25,9 @@ use crate::paths;
 
 /// Between two samples: what the history keeps by the minute.
 const EVERY: Duration = Duration::from_secs(60);
-/// A forecast is made anew when somebody asks and it is older than this, and for the report every so often; so is what is
-/// counted of trouble.
+/// What is counted of trouble is read again when somebody asks and it is older than this: less than between two scrapes of most.
+const COUNTED: Duration = Duration::from_secs(14);
+/// A forecast is made anew when somebody asks and it is older than this, and for the report every so often.
 const FRESH: Duration = Duration::from_secs(60);
 /// Between two looks at whether something is to be told.
 const TELL: Duration = Duration::from_secs(300);
@@ -249,11 +250,11 @@ impl Watching {
         foretold
     }
 
-    /// What is counted of trouble: read once for all scrapes of a minute, and only for those.
+    /// What is counted of trouble: read only for scrapes, and once for those that come close together.
     pub(crate) fn counted(&self) -> Arc<Counted> {
         let mut state = self.state();
         if let Some((at, counted)) = &state.counted
-            && at.elapsed() < FRESH
+            && at.elapsed() < COUNTED
         {
             return Arc::clone(counted);
         }

@@ -1,5 +1,5 @@
-//! What wakes the daemon: changed settings, block devices that come, go or change, filesystems that fill, addresses and the
-//! default route, and systemd's units. Each kind of event is told at most once in half a second, the first at once.
+//! What wakes the daemon: changed settings, block devices that come, go or change, addresses and the default route, and
+//! systemd's units. Each kind of event is told at most once in half a second, the first at once.
 
 mod devices;
 mod filesystems;
@@ -23,8 +23,6 @@ pub enum Event {
     Settings,
     /// A block device came, went or changed, or a filesystem on one stands otherwise.
     Devices,
-    /// A filesystem on a disk is fuller by a percent than it was, or less full.
-    Room,
     /// An address came or went, or a default route.
     Network,
     /// A watched unit changed its state, or a job for it ended.
@@ -44,18 +42,17 @@ pub struct Sources {
 pub(crate) fn watch(bus: Arc<Bus>, sources: Sources) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::spawn(async move {
-        let signals = [const { Notify::const_new() }; 5];
-        let [settings, devices, room, network, units] = &signals;
+        let signals = [const { Notify::const_new() }; 4];
+        let [settings, devices, network, units] = &signals;
         tokio::select! {
             () = sender.closed() => {}
             () = settings::watch(&sources.settings, settings) => {}
             () = devices::watch(devices) => {}
-            () = filesystems::watch(devices, room) => {}
+            () = filesystems::watch(devices) => {}
             () = network::watch(network) => {}
             () = units::watch(&bus, sources.units, units) => {}
             () = pass_on(settings, Event::Settings, &sender) => {}
             () = pass_on(devices, Event::Devices, &sender) => {}
-            () = pass_on(room, Event::Room, &sender) => {}
             () = pass_on(network, Event::Network, &sender) => {}
             () = pass_on(units, Event::Units, &sender) => {}
         }

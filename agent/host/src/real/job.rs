@@ -64,7 +64,7 @@ pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
     /// What it finds out, for whoever asked: `()` where that is seen on the machine.
     type Found: Serialize + DeserializeOwned;
     /// What the unit may do besides writing files as root.
-    fn capabilities() -> Option<u64>;
+    fn capabilities(&self) -> Option<u64>;
     /// What else its unit is to have, as systemd's properties.
     fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
         Vec::new()
@@ -91,7 +91,7 @@ impl Order for FormatOrder {
         Self { resume: false, ..self.clone() } == Self { resume: false, ..other.clone() }
     }
 
-    fn capabilities() -> Option<u64> {
+    fn capabilities(&self) -> Option<u64> {
         None
     }
 
@@ -313,7 +313,7 @@ async fn start_unit<O: Order>(bus: &Bus, order: &O, program: &Path, path: &Path)
             ("NoNewPrivileges", Variant::from(true)),
             ("UMask", Variant::from(0o077_u32)),
         ];
-        all.extend(O::capabilities().map(|set| ("CapabilityBoundingSet", Variant::from(set))));
+        all.extend(order.capabilities().map(|set| ("CapabilityBoundingSet", Variant::from(set))));
         all.extend(order.properties());
         all
     };

@@ -1,5 +1,4 @@
-//! Filesystems on disks that turn read-only, meet errors, give up or fill: the kernel tells nobody of it, so that they are
-//! looked at.
+//! Filesystems on disks that turn read-only, meet errors or give up: the kernel tells nobody of it, so that they are looked at.
 //!
 //! There are seventeen thousand looks a day, and to wake the event loop costs more than one of them. So a thread of its own
 //! looks at all, and tells what stands otherwise. An alarm wakes the loop when one hangs: then each has a thread of its own,
@@ -7,7 +6,7 @@
 
 use super::super::mounts;
 use super::super::space::{self, Probes};
-use bowline_ports::{ErrorKind, Mount, Space};
+use bowline_ports::{ErrorKind, Mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -37,28 +36,21 @@ struct Standing {
     /// Errors that ext4 has met since it was made.
     errors: u64,
     answers: bool,
-    /// How many percent of it are in use; `None` where that is not known.
-    used: Option<u64>,
-}
-
-impl Standing {
-    /// All but how full it is.
-    fn how(&self) -> (bool, u64, bool) {
-        (self.read_only, self.errors, self.answers)
-    }
 }
 
 /// By mount point.
 type Standings = BTreeMap<PathBuf, Standing>;
 
-/// Notifies of every filesystem that stands otherwise than at the last look, and of each that is fuller or less full; never
-/// ends.
-pub(super) async fn watch(devices: &Notify, room: &Notify) {
-    let mut last = Last { standings: Standings::default(), devices, room };
+/// Notifies of every filesystem that stands otherwise than at the last look; never ends.
+pub(super) async fn watch(signal: &Notify) {
+    let mut last = Last { standings: Standings::default(), signal };
+    let mut trouble = String::new();
     loop {
-        if let Err(error) = together(&mut last).await {
-            tracing::warn!("looking at filesystems: {error}");
+        let text = together(&mut last).await.err().map(|error| error.to_string()).unwrap_or_default();
+        if text != trouble && !text.is_empty() {
+            tracing::warn!("looking at filesystems by a thread of its own: {text}; each has one until then");
         }
+        trouble = text;
         one_by_one(&mut last).await;
     }
 }
@@ -66,19 +58,14 @@ pub(super) async fn watch(devices: &Notify, room: &Notify) {
 /// How all stood at the last look, and who is told.
 struct Last<'a> {
     standings: Standings,
-    devices: &'a Notify,
-    room: &'a Notify,
+    signal: &'a Notify,
 }
 
 impl Last<'_> {
     /// What comes and goes is told by others.
     fn tell(&mut self, now: Standings) {
-        let both = || now.iter().filter_map(|(target, standing)| Some((self.standings.get(target)?, standing)));
-        if both().any(|(earlier, standing)| earlier.how() != standing.how()) {
-            self.devices.notify_one();
-        }
-        if both().any(|(earlier, standing)| earlier.used != standing.used) {
-            self.room.notify_one();
+        if now.iter().any(|(target, standing)| self.standings.get(target).is_some_and(|earlier| earlier != standing)) {
+            self.signal.notify_one();
         }
         self.standings = now;
     }
@@ -164,13 +151,12 @@ impl Disk {
     fn look(&self) -> (PathBuf, Standing) {
         // Of one that counts its errors the count says what reading its directory would.
         let ask = if self.errors.is_some() { space::ask_for_room } else { space::ask };
-        self.stands(&ask(&self.mount.target))
+        self.stands(ask(&self.mount.target).is_ok())
     }
 
-    fn stands<E>(&self, answer: &Result<Space, E>) -> (PathBuf, Standing) {
+    fn stands(&self, answers: bool) -> (PathBuf, Standing) {
         let errors = self.errors.as_ref().and_then(count).unwrap_or_default();
-        let used = answer.as_ref().ok().and_then(percent);
-        (self.mount.target.clone(), Standing { read_only: self.mount.read_only, errors, answers: answer.is_ok(), used })
+        (self.mount.target.clone(), Standing { read_only: self.mount.read_only, errors, answers })
     }
 }
 
@@ -191,7 +177,7 @@ impl Watched {
         for disk in &self.disks {
             let answer = probes.space(&disk.mount.target).await;
             hanging |= answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout);
-            now.extend([disk.stands(&answer)]);
+            now.extend([disk.stands(answer.is_ok())]);
         }
         (now, hanging)
     }
@@ -227,12 +213,6 @@ impl Watched {
     }
 }
 
-/// Of what an ordinary user may use.
-fn percent(space: &Space) -> Option<u64> {
-    let used = space.size.saturating_sub(space.free);
-    (used / 1024 * 100).checked_div((used + space.available) / 1024)
-}
-
 /// The file that counts the errors of an ext4.
 fn errors(sys: &Path, mount: &Mount) -> Option<PathBuf> {
     let device = fs::read_link(sys.join("dev/block").join(&mount.number)).ok()?;
@@ -255,38 +235,30 @@ mod tests {
         let mut watched = Watched::default();
         let now = watched.look();
         assert!(now.values().all(|standing| standing.answers), "{now:?}");
+        let disks = mounts::read().unwrap().iter().filter(|mount| mount.source.starts_with("/dev/")).count();
+        assert_eq!(now.is_empty(), disks == 0, "{now:?}");
         assert_eq!(watched.look(), now);
         assert_eq!(watched.look_one_by_one(&Probes::default()).await, (now, false), "one by one they say the same");
     }
 
     #[tokio::test]
     async fn what_stands_otherwise_is_told_and_what_comes_and_goes_is_not() {
-        let all = |each: &[(&str, u64, u64)]| {
-            let standing = |errors, used| Standing { read_only: false, errors, answers: true, used: Some(used) };
-            each.iter().map(|(at, errors, used)| (PathBuf::from(at), standing(*errors, *used))).collect::<Standings>()
+        let all = |each: &[(&str, u64)]| {
+            let standing = |errors| Standing { read_only: false, errors, answers: true };
+            each.iter().map(|(at, errors)| (PathBuf::from(at), standing(*errors))).collect::<Standings>()
         };
-        let (devices, room) = (Notify::new(), Notify::new());
-        let mut last = Last { standings: Standings::default(), devices: &devices, room: &room };
-        let told = async |signal: &Notify| tokio::time::timeout(Duration::ZERO, signal.notified()).await.is_ok();
+        let signal = Notify::new();
+        let mut last = Last { standings: Standings::default(), signal: &signal };
         for (now, wanted) in [
-            (vec![("/", 0, 50)], (false, false)),
-            (vec![("/", 0, 50), ("/mnt/a", 1, 7)], (false, false)),
-            (vec![("/", 0, 50), ("/mnt/a", 2, 7)], (true, false)),
-            (vec![("/", 0, 51), ("/mnt/a", 2, 7)], (false, true)),
-            (vec![("/", 0, 51)], (false, false)),
+            (vec![("/", 0)], false),
+            (vec![("/", 0), ("/mnt/a", 1)], false),
+            (vec![("/", 0), ("/mnt/a", 2)], true),
+            (vec![("/", 0)], false),
         ] {
             last.tell(all(&now));
-            assert_eq!((told(&devices).await, told(&room).await), wanted, "{now:?}");
+            let told = tokio::time::timeout(Duration::ZERO, signal.notified()).await.is_ok();
+            assert_eq!(told, wanted, "{now:?}");
         }
-    }
-
-    #[test]
-    fn percents_are_of_what_an_ordinary_user_may_use() {
-        let space = |size, free, available| Space { size, free, available, inodes: 0, inodes_free: 0 };
-        assert_eq!(percent(&space(20 << 30, 11 << 30, 10 << 30)), Some(47));
-        assert_eq!(percent(&space(20 << 30, 1 << 30, 0)), Some(100));
-        assert_eq!(percent(&space(0, 0, 0)), None, "many filesystems of daemons say nothing of their size");
-        assert_eq!(percent(&space(u64::MAX, 0, 0)), Some(100));
     }
 
     #[tokio::test]

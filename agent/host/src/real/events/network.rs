@@ -1,5 +1,6 @@
 //! Addresses and default routes that come and go, by what the kernel broadcasts on netlink (man 7 rtnetlink).
 
+use super::super::net;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -17,23 +18,44 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Notifies of every change; never ends.
 pub(super) async fn watch(signal: &Notify) {
+    let mut trouble = String::new();
     loop {
         let error = match listen() {
-            Ok(socket) => loop {
-                let mut buffer = [0; 8192];
-                match socket.recv(&mut buffer).await {
-                    Ok(length) if concerns(&buffer[..length]) => signal.notify_one(),
-                    Ok(_) => {}
-                    // The queue overflowed: something was missed.
-                    Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => signal.notify_one(),
-                    Err(error) => break error,
-                }
-            },
+            Ok(socket) => follow(&socket, signal).await,
             Err(error) => error,
         };
-        tracing::warn!("listening for addresses: {error}; looking every {} s", AGAIN.as_secs());
+        let text = error.to_string();
+        if text != trouble {
+            tracing::warn!("listening for addresses: {text}; looking every {} s", AGAIN.as_secs());
+        }
+        trouble = text;
         tokio::time::sleep(AGAIN).await;
         signal.notify_one();
+    }
+}
+
+/// Follows what is told until that ends. A route that goes with its link is not told: now and then it is looked at.
+async fn follow(socket: &UnixDatagram, signal: &Notify) -> io::Error {
+    let mut route = net::default_route().ok();
+    let mut ticks = tokio::time::interval(AGAIN);
+    loop {
+        let mut buffer = [0; 8192];
+        tokio::select! {
+            received = socket.recv(&mut buffer) => match received {
+                Ok(length) if concerns(&buffer[..length]) => signal.notify_one(),
+                Ok(_) => {}
+                // The queue overflowed: something was missed.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => signal.notify_one(),
+                Err(error) => return error,
+            },
+            _ = ticks.tick() => {
+                let now = net::default_route().ok();
+                if now != route {
+                    signal.notify_one();
+                    route = now;
+                }
+            }
+        }
     }
 }
 
@@ -87,9 +109,31 @@ mod tests {
         assert!(concerns(&link[..20]), "what was cut off is not passed over");
     }
 
-    /// A route of the test's own would take a network namespace; that the kernel takes the groups is seen.
-    #[tokio::test]
-    async fn the_kernel_has_these_groups() {
-        assert!(listen().is_ok());
+    /// In a network of the test's own, which takes a thread of its own and root.
+    #[test]
+    fn the_kernel_tells_of_an_address() {
+        let place = std::thread::spawn(|| {
+            if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+                // Not tried then: `make test` runs as root.
+                assert_eq!(error, nix::errno::Errno::EPERM);
+                return;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let signal = Notify::new();
+                let told = async {
+                    let added =
+                        std::process::Command::new("ip").args(["address", "add", "10.9.8.7/32", "dev", "lo"]).status();
+                    assert!(added.unwrap().success());
+                    tokio::time::timeout(Duration::from_secs(10), signal.notified()).await.expect("nobody told of it");
+                };
+                tokio::select! {
+                    biased;
+                    () = watch(&signal) => {}
+                    () = told => {}
+                }
+            });
+        });
+        place.join().unwrap();
     }
 }

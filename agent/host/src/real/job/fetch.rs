@@ -48,7 +48,7 @@ impl Order for FetchOrder {
         self == other
     }
 
-    fn capabilities() -> Option<u64> {
+    fn capabilities(&self) -> Option<u64> {
         Some(FILES_ONLY)
     }
 

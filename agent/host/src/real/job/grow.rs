@@ -28,7 +28,7 @@ impl Order for GrowOrder {
         self == other
     }
 
-    fn capabilities() -> Option<u64> {
+    fn capabilities(&self) -> Option<u64> {
         None
     }
 

@@ -14,14 +14,15 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zbus::wire::Variant;
 
-/// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others; `SYS_PTRACE`: to see which of
-/// them somebody has open.
-const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 19;
+/// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others.
+const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
+/// `SYS_PTRACE`: to see which of them somebody has open.
+const OPEN: u64 = 1 << 19;
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 const VACUUM: Duration = Duration::from_secs(300);
 
-/// What came of it: bytes that are free now, and what went wrong after that.
-type Freed = (u64, Result<(), PortError>);
+/// What came of it: bytes that are free now, and what is to be said of the rest, or what went wrong after that.
+type Freed = (u64, Result<String, PortError>);
 
 impl Order for ReclaimOrder {
     const VERB: &'static str = "reclaim";
@@ -40,8 +41,11 @@ impl Order for ReclaimOrder {
         self == other
     }
 
-    fn capabilities() -> Option<u64> {
-        Some(FILES)
+    fn capabilities(&self) -> Option<u64> {
+        Some(match &self.what {
+            Reclaiming::RotatedLogs { .. } | Reclaiming::PodLogs { .. } => FILES | OPEN,
+            Reclaiming::Journal { .. } | Reclaiming::Images { .. } => FILES,
+        })
     }
 
     fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
@@ -75,7 +79,7 @@ impl Order for ReclaimOrder {
             }
             Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most).await,
         };
-        let trouble = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let trouble = result.as_ref().map_or_else(ToString::to_string, Clone::clone);
         let counted = count(self, freed, trouble);
         result.and(counted)
     }
@@ -85,7 +89,7 @@ async fn journal(keep: u64) -> Freed {
     let before = journals();
     let vacuum = Tool::Vacuum { bytes: keep };
     let result = match vacuum.run(None, VACUUM).await {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => Ok(String::new()),
         Ok(output) => Err(vacuum.failed(&output)),
         Err(error) => Err(error),
     };

@@ -37,7 +37,7 @@ impl Order for SurveyOrder {
         self == other
     }
 
-    fn capabilities() -> Option<u64> {
+    fn capabilities(&self) -> Option<u64> {
         Some(READ_ONLY)
     }
 

@@ -44,7 +44,7 @@ impl Order for TendOrder {
         self == other
     }
 
-    fn capabilities() -> Option<u64> {
+    fn capabilities(&self) -> Option<u64> {
         None
     }
 

@@ -124,7 +124,7 @@ pub(super) async fn unused(k3s: Option<&Path>, at_most: u64) -> Freed {
             },
         }
     }
-    (freed, result)
+    (freed, result.map(|()| String::new()))
 }
 
 async fn asked<T: DeserializeOwned>(k3s: Option<&Path>, arguments: &[&str]) -> Result<T, PortError> {

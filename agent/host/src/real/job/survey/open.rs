@@ -1,7 +1,7 @@
 //! Files that were deleted and are still open: their bytes are gone from every directory, and not free.
 
 use super::super::super::files;
-use super::super::super::processes::{descriptors, processes};
+use super::super::super::processes::{descriptors, mount_of, processes};
 use bowline_ports::{Deleted, Holder};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -78,8 +78,7 @@ struct Orphan {
 /// that it was opened in.
 fn by_mount(fdinfo: &Path, mounts: &str) -> Option<String> {
     let text = fs::read_to_string(fdinfo).ok()?;
-    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
-    match on(mounts, id)? {
+    match on(mounts, mount_of(&text)?)? {
         On::Filesystem(number) => Some(number.to_owned()),
         // What a container writes is in a directory of another filesystem.
         On::Directory(upper) => {
