@@ -35,11 +35,13 @@ struct Kind {
 }
 
 #[test]
+#[ignore = "a minute a cut while the host is busy: make soak"]
 fn power_cuts_with_ext4() -> Result<()> {
     power_cuts(&Kind { name: "ext4", size: "64M", share: 6, speed: 300_000 })
 }
 
 #[test]
+#[ignore = "a minute a cut while the host is busy: make soak"]
 fn power_cuts_with_xfs() -> Result<()> {
     power_cuts(&Kind { name: "xfs", size: "320M", share: 4, speed: 3_000_000 })
 }
