@@ -8,9 +8,13 @@ mod settings;
 mod units;
 
 use super::bus::Bus;
+use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixDatagram;
 use tokio::sync::{Notify, mpsc, watch};
 
 /// Between two events of a kind.
@@ -69,6 +73,15 @@ async fn pass_on(signal: &Notify, event: Event, sender: &mpsc::Sender<Event>) {
         }
         tokio::time::sleep(PACE).await;
     }
+}
+
+/// Listens to groups of the kernel's broadcasts. A netlink socket is read like any socket for datagrams; as one of the standard
+/// library's it needs no unsafe code.
+fn listen(protocol: SockProtocol, groups: u32) -> io::Result<UnixDatagram> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, protocol)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))
 }
 
 #[cfg(test)]

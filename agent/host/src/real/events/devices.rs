@@ -1,8 +1,8 @@
 //! Block devices, by what the kernel and udev broadcast on netlink.
 
-use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use super::listen;
+use nix::sys::socket::SockProtocol;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
@@ -13,7 +13,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Notifies of every change; never ends.
 pub(super) async fn watch(signal: &Notify) {
-    match listen() {
+    match listen(SockProtocol::NetlinkKObjectUEvent, GROUPS) {
         Ok(socket) => loop {
             match heard(&socket).await {
                 Ok(true) => signal.notify_one(),
@@ -45,14 +45,6 @@ pub(super) async fn watch(signal: &Notify) {
             }
         }
     }
-}
-
-/// A netlink socket is read like any socket for datagrams; as one of the standard library's it needs no unsafe code.
-fn listen() -> io::Result<UnixDatagram> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkKObjectUEvent)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-    UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))
 }
 
 /// Waits for one message; whether it is about a block device.

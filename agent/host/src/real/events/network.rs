@@ -1,9 +1,9 @@
 //! Addresses and default routes that come and go, by what the kernel broadcasts on netlink (man 7 rtnetlink).
 
 use super::super::net;
-use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use super::listen;
+use nix::sys::socket::SockProtocol;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 pub(super) async fn watch(signal: &Notify) {
     let mut trouble = String::new();
     loop {
-        let error = match listen() {
+        let error = match listen(SockProtocol::NetlinkRoute, GROUPS) {
             Ok(socket) => follow(&socket, signal).await,
             Err(error) => error,
         };
@@ -57,14 +57,6 @@ async fn follow(socket: &UnixDatagram, signal: &Notify) -> io::Error {
             }
         }
     }
-}
-
-/// A netlink socket is read like any socket for datagrams; as one of the standard library's it needs no unsafe code.
-fn listen() -> io::Result<UnixDatagram> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkRoute)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-    UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))
 }
 
 /// Whether one of the messages is of an address that others can reach, or of a default route: pods come and go with addresses of
