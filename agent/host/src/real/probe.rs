@@ -149,7 +149,7 @@ async fn found_by_tools(device: &File, shown: &str) -> Result<(Vec<Signature>, b
         parse::add(&mut signatures, signature);
     }
     // mkfs.xfs clears a byte last: until then nobody can mount it, it holds nothing, and it counts as plain bytes.
-    if signatures.iter().any(|s| s.name == "xfs") && xfs_unfinished(device) {
+    if signatures.iter().any(|s| s.name == "xfs") && xfs_unfinished(device, shown)? {
         signatures.retain(|s| s.name != "xfs");
     }
     Ok((signatures, ambivalent))
@@ -184,9 +184,11 @@ async fn bytes_of(
 }
 
 /// `sb_inprogress` of an XFS superblock.
-fn xfs_unfinished(device: &File) -> bool {
+fn xfs_unfinished(device: &File, shown: &str) -> Result<bool, PortError> {
     let mut superblock = [0; 512];
-    device.read_exact_at(&mut superblock, 0).is_ok() && superblock.starts_with(b"XFSB") && superblock[126] == 1
+    let what = || format!("reading the superblock of {shown}");
+    device.read_exact_at(&mut superblock, 0).map_err(|e| PortError::io(what(), &e))?;
+    Ok(superblock.starts_with(b"XFSB") && superblock[126] == 1)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Reading the places of a device that prove it blank.
 
 use super::places::{self, Range, Remains};
-use nix::fcntl::{FcntlArg, OFlag, PosixFadviseAdvice, fcntl, posix_fadvise};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// So many read at once.
@@ -31,14 +32,19 @@ pub(super) fn read(device: &File, ranges: &[Range], past_cache: bool, done: &Ato
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
     // The kernel takes whole pages only past its cache: what begins or ends elsewhere is read by it, before.
     let (direct, cached): (Vec<Range>, Vec<Range>) = ranges.iter().partition(|range| past_cache && range.in_pages());
-    let mut all = together(device, &cached, u64::MAX, done);
+    let mut all = together(Source { device, past_cache: None }, &cached, u64::MAX, done);
     let broken = all.iter().any(|bytes| bytes.error.is_some());
     let data_at = all.iter().filter_map(|bytes| bytes.data_at).min().unwrap_or(u64::MAX);
     if !direct.is_empty() && !broken {
-        // Where the device has no such way, it is read like the others.
-        let _ = set_direct(device, true);
-        all.extend(together(device, &direct, data_at, done));
-        let _ = set_direct(device, false);
+        match past_cache_of(device) {
+            Ok(opened) => {
+                all.extend(together(Source { device, past_cache: opened.as_ref() }, &direct, data_at, done));
+            }
+            Err(error) => {
+                let text = format!("opening it past the cache: {error}");
+                all.push(Bytes { error: Some((0, text)), ..Bytes::default() });
+            }
+        }
     }
     let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let mut found = Bytes::default();
@@ -57,11 +63,11 @@ pub(super) fn read(device: &File, ranges: &[Range], past_cache: bool, done: &Ato
 }
 
 /// What each of several readers found. Those of earlier ranges found data there already.
-fn together(device: &File, ranges: &[Range], data_at: u64, done: &AtomicU64) -> Vec<Bytes> {
+fn together(source: Source<'_>, ranges: &[Range], data_at: u64, done: &AtomicU64) -> Vec<Bytes> {
     if ranges.is_empty() {
         return Vec::new();
     }
-    let common = Common { device, ranges, done, next: AtomicUsize::new(0), data_at: AtomicU64::new(data_at) };
+    let common = Common { source, ranges, done, next: AtomicUsize::new(0), data_at: AtomicU64::new(data_at) };
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..READERS.min(ranges.len())).map(|_| scope.spawn(|| common.read())).collect();
         let own = common.read();
@@ -71,27 +77,38 @@ fn together(device: &File, ranges: &[Range], data_at: u64, done: &AtomicU64) -> 
     })
 }
 
-/// The open device is read past the kernel's cache, or not; also by those who read it already.
-fn set_direct(device: &File, on: bool) -> std::io::Result<()> {
-    let mut flags = OFlag::from_bits_retain(fcntl(device, FcntlArg::F_GETFL)?);
-    flags.set(OFlag::O_DIRECT, on);
-    fcntl(device, FcntlArg::F_SETFL(flags)).map(drop).map_err(Into::into)
+/// The open device once more, to be read past the kernel's cache; nothing where it has no such way.
+///
+/// An opening of its own: whether the cache is passed belongs to what was opened, and others (`blkid`, with what it was
+/// handed) read that at the same time, and not in whole pages.
+fn past_cache_of(device: &File) -> std::io::Result<Option<File>> {
+    let path = format!("/proc/self/fd/{}", device.as_raw_fd());
+    match File::options().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(None),
+        other => other.map(Some),
+    }
 }
 
-/// Reads all of the chunk. A device that does not like to be read past the cache is read through it.
-fn fill(device: &File, chunk: &mut [u8], offset: u64) -> std::io::Result<()> {
-    match device.read_exact_at(chunk, offset) {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            set_direct(device, false)?;
-            device.read_exact_at(chunk, offset)
+/// A device, and the same one to be read past the cache.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    device: &'a File,
+    past_cache: Option<&'a File>,
+}
+
+impl Source<'_> {
+    /// Reads all of the chunk. A device that does not like to be read past the cache is read through it.
+    fn fill(&self, chunk: &mut [u8], offset: u64) -> std::io::Result<()> {
+        match self.past_cache.unwrap_or(self.device).read_exact_at(chunk, offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => self.device.read_exact_at(chunk, offset),
+            other => other,
         }
-        other => other,
     }
 }
 
 /// What the readers have in common: each takes the next range, so that they go through the device together.
 struct Common<'a> {
-    device: &'a File,
+    source: Source<'a>,
     ranges: &'a [Range],
     done: &'a AtomicU64,
     next: AtomicUsize,
@@ -111,7 +128,7 @@ impl Common<'_> {
             if self.data_at.load(Relaxed) < range.offset && range.copy_of.is_none() {
                 continue;
             }
-            if let Err(error) = look(self.device, range, buffer, &mut found) {
+            if let Err(error) = look(self.source, range, buffer, &mut found) {
                 let text = format!("reading {} bytes at {}: {error}", range.length, range.offset);
                 found.error = found.error.take().or(Some((range.offset, text)));
                 // Nothing is proven any more; what lies before it is being read already.
@@ -123,13 +140,13 @@ impl Common<'_> {
     }
 }
 
-fn look(device: &File, range: &Range, buffer: &mut [u8], found: &mut Bytes) -> std::io::Result<()> {
+fn look(source: Source<'_>, range: &Range, buffer: &mut [u8], found: &mut Bytes) -> std::io::Result<()> {
     let mut offset = range.offset;
     let end = range.offset + range.length;
     while offset < end {
         let most = buffer.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
         let chunk = &mut buffer[..most];
-        fill(device, chunk, offset)?;
+        source.fill(chunk, offset)?;
         match first_byte(chunk) {
             None => found.zeros += chunk.len() as u64,
             Some(at) => {

@@ -17,8 +17,6 @@ fn read_as(device: &File, size: u64, depth: Depth) -> Bytes {
     if bytes.error.is_none() {
         assert_eq!(done.load(Relaxed), ranges.iter().map(|range| range.length).sum::<u64>());
     }
-    let flags = fcntl(device, FcntlArg::F_GETFL).unwrap();
-    assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_DIRECT), "it is read through the cache again");
     bytes
 }
 
@@ -53,6 +51,26 @@ fn a_byte_at_either_end_is_found() {
             assert_eq!(read_as(&device, size, depth).data_at, Some(at), "{size}");
         }
     }
+}
+
+/// An unfinished XFS was once taken for a finished one: the byte that tells could not be read during the proof.
+#[test]
+fn a_proof_leaves_others_who_read_the_open_device_alone() {
+    let device = sparse(1 << 30);
+    let (other, proven) = (device.try_clone().unwrap(), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            read_as(&device, 1 << 30, PROOF);
+            proven.store(1, Relaxed);
+        });
+        let mut looks = 0;
+        while proven.load(Relaxed) == 0 {
+            let flags = OFlag::from_bits_retain(fcntl(&other, FcntlArg::F_GETFL).unwrap());
+            assert!(!flags.contains(OFlag::O_DIRECT), "a device could be read in whole pages only");
+            looks += 1;
+        }
+        assert!(looks > 10, "{looks}");
+    });
 }
 
 /// A proof of a large device reads 256 MiB of it, spread evenly, somewhere else each time.
