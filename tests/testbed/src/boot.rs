@@ -28,7 +28,8 @@ exec nsenter "$BED_NET" unshare --mount --propagation private sh -c \
 /// Enters the machine's control groups, then the machine. nsenter would bring the host's capabilities along: never the clock or modules.
 const ENTER: &str = r#"
 for dir in $BED_GROUPS; do echo $$ > "$dir/cgroup.procs" || exit 1; done
-exec env -u BED_GROUPS nsenter -t "$0" -m -u -i -n -p -C -r -w -- \
+unset BED_GROUPS
+exec nsenter -t "$0" -m -u -i -n -p -C -r -w -- \
     setpriv --pdeathsig KILL --bounding-set=-sys_time,-sys_module --inh-caps=-sys_time,-sys_module -- "$@"
 "#;
 
@@ -149,7 +150,9 @@ impl Door {
 
     /// A command inside; add its words. Nothing of the host's environment goes along.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new("sh");
+        // By its path: with an environment of its own a program that has to be looked for is started by `fork`, which copies all
+        // page tables of the tests.
+        let mut command = Command::new("/bin/sh");
         command.args(["-c", ENTER]).arg(self.leader.to_string()).env_clear();
         command.env("PATH", PATH).env("HOME", "/root").env("LANG", "C.UTF-8").env("BED_GROUPS", join(&self.groups));
         command

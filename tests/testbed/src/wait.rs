@@ -1,5 +1,6 @@
 //! Waiting for something to become true, with a limit and a message that says what was waited for.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,35 @@ use anyhow::{Result, bail};
 /// Limits are written for an idle machine with two cores; where the tests run it may be slower or busy, and a limit that
 /// is too long costs time only where something is wrong.
 const PATIENCE: u32 = 4;
+
+/// Between two looks, for each wait that goes on in this process: many together leave the processors to what they wait for.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The shortest and the longest pause.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// A wait that goes on.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        WAITING.fetch_add(1, Relaxed);
+        Waiting
+    }
+
+    /// How long to do nothing, so long after the beginning: what takes long is seen a little later.
+    fn pause(&self, since: Duration) -> Duration {
+        let longest = (PAUSE * WAITING.load(Relaxed)).min(PAUSES.1);
+        (since / 4).clamp(PAUSES.0, longest)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Relaxed);
+    }
+}
 
 /// Asks `probe` until it says `true`. A probe that fails is asked again; its last error is in the message when `limit` is over.
 pub fn wait_for(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -18,7 +48,7 @@ pub fn wait_for(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<b
 pub fn wait_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = Instant::now();
     let limit = limit * PATIENCE;
-    let mut pause = Duration::from_millis(5);
+    let waiting = Waiting::begin();
     loop {
         let last = match probe() {
             Ok(Some(value)) => return Ok(value),
@@ -28,7 +58,6 @@ pub fn wait_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Resu
         if started.elapsed() > limit {
             bail!("waited {limit:?} for {what}{last}");
         }
-        thread::sleep(pause);
-        pause = (pause * 5 / 4).min(Duration::from_millis(200));
+        thread::sleep(waiting.pause(started.elapsed()));
     }
 }
