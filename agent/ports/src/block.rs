@@ -3,7 +3,7 @@
 use crate::Mount;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A filesystem type that Bowline makes and mounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,9 +78,12 @@ pub struct BlockDevice {
 }
 
 impl BlockDevice {
-    /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source.
+    /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source:
+    /// the device, or what LVM and LUKS call it.
     pub fn is_mounted_by(&self, mount: &Mount) -> bool {
-        mount.number == self.number || mount.source == self.path.to_string_lossy()
+        let source = Path::new(&mount.source);
+        let mapped = || source.starts_with("/dev/mapper") && self.links.iter().any(|link| link == source);
+        mount.number == self.number || source == self.path || mapped()
     }
 }
 

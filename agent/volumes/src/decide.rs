@@ -2,7 +2,7 @@
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
 use crate::facts::{Facts, MountPoint, VolumeFacts};
-use crate::find::{describe, find, key, named_instead, why_not};
+use crate::find::{describe, described, doubt, find, key, why_not, why_other};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
 use crate::others::{self, Claim};
@@ -61,7 +61,7 @@ pub(crate) fn volume(
     let own = found.iter().find(|(one, _)| one.name == volume.name).map_or(&Found::None, |(_, own)| own);
     let device = match own {
         Found::One(device) => *device,
-        Found::None => return missing(volume, facts, &item, plan),
+        Found::None => return missing(volume, seen, facts, &item, plan),
         Found::Several(all) => {
             let list: Vec<_> = all.iter().map(|d| describe(d)).collect();
             return plan.refuse(
@@ -72,12 +72,11 @@ pub(crate) fn volume(
             );
         }
     };
-    if let Some(other) = named_instead(volume, device, &facts.devices) {
-        let (path, other) = (device.path.display(), describe(other));
+    if let Some(why) = doubt(volume, device, &facts.devices) {
         return plan.refuse(
             item,
-            format!("use {path} for {}", volume.name),
-            format!("{} leads to {}, and its name has the serial of another disk: {other}", volume.source, describe(device)),
+            format!("use {} for {}", device.path.display(), volume.name),
+            why,
             "name the disk by `serial`, or have udev make its links anew (`udevadm trigger --settle`); nothing was touched",
         );
     }
@@ -157,7 +156,7 @@ pub(crate) fn volume(
     match &seen.probe {
         Some(Ok(probe)) => {
             let other = in_charge(volume, device, facts);
-            unmounted(Place { volume, seen, device, other, item: &item }, probe, plan);
+            unmounted(Place { volume, seen, device, devices: &facts.devices, other, item: &item }, probe, plan);
         }
         Some(Err(error)) => plan.refuse(
             item,
@@ -230,6 +229,15 @@ pub(crate) fn filesystem(volume: &Volume) -> Filesystem {
     }
 }
 
+/// The command that gives a filesystem another UUID.
+fn new_uuid(filesystem: Filesystem) -> &'static str {
+    match filesystem {
+        Filesystem::Ext4 => "`tune2fs -U random DISK`",
+        Filesystem::Xfs => "`xfs_admin -U generate DISK`",
+        Filesystem::Btrfs => "`btrfstune -u DISK`",
+    }
+}
+
 /// What formatting this device for the volume would be.
 fn intent(volume: &Volume, device: &BlockDevice) -> Intent {
     Intent {
@@ -241,11 +249,18 @@ fn intent(volume: &Volume, device: &BlockDevice) -> Intent {
     }
 }
 
-fn missing(volume: &Volume, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
-    let others: Vec<_> = facts.devices.iter().filter(|d| !d.root && d.partition_of.is_none()).map(describe).collect();
+fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
+    // A path and a serial are another disk's for one reason, which needs no words; a description has many.
+    let described = described(volume);
+    let one = |device: &BlockDevice| match why_other(volume, seen.number.as_deref(), device, &facts.devices) {
+        Some(why) if described => format!("{}: {why}", describe(device)),
+        _ => describe(device),
+    };
+    let others: Vec<_> = facts.devices.iter().filter(|d| !d.root && d.partition_of.is_none()).map(one).collect();
     let others = if others.is_empty() { "no other disk".to_string() } else { others.join("; ") };
+    let why = if described { "no free disk is like that" } else { "it is not attached" };
     plan.waits.push(
-        Wait::new(item, format!("the disk {}", volume.source), format!("it is not attached; attached: {others}"))
+        Wait::new(item, format!("the disk {}", volume.source), format!("{why}; attached: {others}"))
             .deadline(ARRIVAL, format!("attach the disk, or correct `{}` of volume {}", key(volume), volume.name))
             .poll(Duration::from_secs(5)),
     );

@@ -33,7 +33,8 @@ pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice
     }
 }
 
-fn described(volume: &Volume) -> bool {
+/// Whether any disk that is like a description may be the one.
+pub(crate) fn described(volume: &Volume) -> bool {
     matches!(volume.source, VolumeSource::Match(_) | VolumeSource::DeviceOrMatch { .. })
 }
 
@@ -99,32 +100,79 @@ fn differs<'a>(
     }
 }
 
+/// What makes a path doubtful: it leads to a disk that is not the one it names, or not like the one that was described.
+pub(crate) fn doubt(volume: &Volume, device: &BlockDevice, devices: &[BlockDevice]) -> Option<String> {
+    let described = || format!("{} leads to {}", volume.source, describe(device));
+    if let Some(other) = named_instead(volume, device, devices) {
+        return Some(format!("{}, and its name has the serial of another disk: {}", described(), describe(other)));
+    }
+    // What is in use there already goes by its filesystem, not by what its link is called.
+    if device.mounted_at.contains(&volume.mount) {
+        return None;
+    }
+    if let Some(serial) = named_elsewhere(volume, device, devices) {
+        return Some(format!("{}, and its name has another serial: {serial}", described()));
+    }
+    match &volume.source {
+        VolumeSource::DeviceOrMatch { fits, .. } if device.partition_of.is_none() => {
+            Some(format!("{}, and that disk is not what `match` says: {}", described(), another(fits, device)?))
+        }
+        _ => None,
+    }
+}
+
+/// The name of a volume's link below `/dev/disk/by-id`.
+fn link_name(volume: &Volume) -> Option<&str> {
+    match &volume.source {
+        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
+            path.strip_prefix("/dev/disk/by-id").ok()?.to_str()
+        }
+        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
+    }
+}
+
+/// The whole disk that a device is, or is a partition of.
+fn whole<'a>(device: &BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
+    let path = device.partition_of.as_ref().unwrap_or(&device.path);
+    devices.iter().find(|one| one.path == *path)
+}
+
 /// The disk that a link of `/dev/disk/by-id` names, when that is another than the one it leads to: links are made by
 /// programs, and were seen at the wrong disk; the serial is what the disk itself says.
-pub(crate) fn named_instead<'a>(
-    volume: &Volume,
-    device: &BlockDevice,
-    devices: &'a [BlockDevice],
-) -> Option<&'a BlockDevice> {
-    let path = match &volume.source {
-        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => path,
-        VolumeSource::Serial(_) | VolumeSource::Match(_) => return None,
-    };
-    let name = path.strip_prefix("/dev/disk/by-id").ok()?.to_str()?;
+fn named_instead<'a>(volume: &Volume, device: &BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
+    let name = link_name(volume)?;
     // A partition is named by its disk's serial.
-    let disk = |one: &BlockDevice| one.partition_of.clone().unwrap_or_else(|| one.path.clone());
-    let own = devices.iter().find(|one| one.path == disk(device))?;
+    let own = whole(device, devices)?;
     let named = |one: &&BlockDevice| {
         one.partition_of.is_none() && one.id.serial.as_deref().is_some_and(|serial| has_serial(name, serial))
     };
     devices.iter().find(named).filter(|other| other.path != own.path && !named(&own))
 }
 
+/// What stands for the serial in a link's name as udev makes it of this kind of disk, when it is not this disk's: the one that it
+/// names may be detached by now, and udev not have come to the next one yet.
+fn named_elsewhere<'a>(volume: &'a Volume, device: &BlockDevice, devices: &[BlockDevice]) -> Option<&'a str> {
+    let name = link_name(volume)?;
+    let own = whole(device, devices)?;
+    let serial = own.id.serial.as_deref()?;
+    let rest = match name.strip_prefix("virtio-") {
+        Some(rest) => rest,
+        // `scsi-0VENDOR_MODEL_SERIAL`, `nvme-MODEL_SERIAL`; others are made of what only udev knows.
+        None => {
+            let behind = name.strip_prefix("scsi-0").or_else(|| name.strip_prefix("nvme-"))?;
+            let model = Some(in_links(&own.model)).filter(|model| !model.is_empty())?;
+            let (vendor, rest) = behind.split_once(&format!("{model}_"))?;
+            Some(rest).filter(|_| vendor.is_empty() || vendor.ends_with('_'))?
+        }
+    };
+    let is_own = rest.strip_prefix(&in_links(serial)).is_some_and(|behind| !behind.starts_with(char::is_alphanumeric));
+    // Proxmox names disks by where they are plugged in, whatever their serial.
+    (!is_own && !has_serial(name, serial) && !rest.starts_with("drive-")).then_some(rest)
+}
+
 /// Whether a link's name ends with a serial, as udev writes it, or has a part behind it.
 fn has_serial(name: &str, serial: &str) -> bool {
-    let plain =
-        |letter: char| if letter.is_ascii_alphanumeric() || "#+-.:=@_/".contains(letter) { letter } else { '_' };
-    let serial: String = serial.trim().chars().map(plain).collect();
+    let serial = in_links(serial);
     let ends = |rest: &str| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric());
     // Shorter ones turn up in a name by chance.
     serial.len() >= 4
@@ -135,8 +183,23 @@ fn has_serial(name: &str, serial: &str) -> bool {
         })
 }
 
+/// A model or a serial as udev writes it into links.
+fn in_links(text: &str) -> String {
+    let plain =
+        |letter: char| if letter.is_ascii_alphanumeric() || "#+-.:=@_/".contains(letter) { letter } else { '_' };
+    text.trim().chars().map(plain).collect()
+}
+
 /// How a disk differs from what was described, or what it is in use for.
 fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<String> {
+    if device.partition_of.is_some() {
+        return Some("it is a partition, and whole disks are matched".into());
+    }
+    another(wanted, device).or_else(|| why_not(device, volume).map(|not| not.reason))
+}
+
+/// How a disk differs from what was described.
+fn another(wanted: &DiskMatch, device: &BlockDevice) -> Option<String> {
     let text = |what: &str, wanted: &Option<String>, found: &str| {
         let wanted = wanted.as_ref().filter(|wanted| !DiskMatch::fits(wanted, found))?;
         Some(match found.trim() {
@@ -150,9 +213,6 @@ fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<S
         Some(format!("it is attached by {found} (wanted: {})", wanted.as_str()))
     };
     let size = device.id.size;
-    if device.partition_of.is_some() {
-        return Some("it is a partition, and whole disks are matched".into());
-    }
     text("vendor", &wanted.vendor, &device.vendor)
         .or_else(|| text("model", &wanted.model, &device.model))
         .or_else(|| text("serial", &wanted.serial, device.id.serial.as_deref().unwrap_or_default()))
@@ -165,7 +225,6 @@ fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<S
             let most = wanted.max_size.filter(|most| size > most.bytes())?;
             Some(format!("it has {size} bytes (wanted: at most {most})"))
         })
-        .or_else(|| why_not(device, volume).map(|not| not.reason))
 }
 
 /// Why a device must not be touched, and what a person can do about it.
@@ -246,132 +305,4 @@ pub(crate) fn describe(device: &BlockDevice) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bowline_ports::DeviceId;
-    use bowline_settings::SourceFile;
-    use std::path::PathBuf;
-
-    const GB: u64 = 1_000_000_000;
-
-    fn volume(source: &str) -> Volume {
-        let text = format!("[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\n{source}\n");
-        let files = [SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 }];
-        bowline_settings::load(&files).unwrap().settings.volumes.remove(0)
-    }
-
-    fn disk(path: &str, serial: &str, size: u64) -> BlockDevice {
-        BlockDevice {
-            path: path.into(),
-            number: format!("8:{}", size % 251),
-            id: DeviceId { serial: Some(serial.into()).filter(|serial: &String| !serial.is_empty()), size },
-            vendor: "HC".into(),
-            model: "Volume".into(),
-            transport: "scsi".into(),
-            links: Vec::new(),
-            partition_of: None,
-            partitions: Vec::new(),
-            holders: Vec::new(),
-            mounted_at: Vec::new(),
-            swap: false,
-            root: false,
-            read_only: false,
-        }
-    }
-
-    /// The system's disk with a partition, a data disk, and one that is in use for something else.
-    fn machine() -> Vec<BlockDevice> {
-        let mut root = disk("/dev/sda", "root", 40 * GB);
-        (root.root, root.partitions) = (true, vec!["/dev/sda1".into()]);
-        let mut part = disk("/dev/sda1", "", 39 * GB);
-        part.partition_of = Some("/dev/sda".into());
-        let mut used = disk("/dev/sdc", "300", 200 * GB);
-        used.mounted_at = vec!["/mnt/other".into()];
-        vec![root, part, disk("/dev/sdb", "200", 100 * GB), used]
-    }
-
-    fn found(source: &str, devices: &[BlockDevice]) -> String {
-        match find(&volume(source), None, devices) {
-            Found::One(one) => one.path.display().to_string(),
-            Found::None => "none".into(),
-            Found::Several(all) => all.iter().map(|d| d.path.display().to_string()).collect::<Vec<_>>().join(" "),
-        }
-    }
-
-    #[test]
-    fn a_disk_that_is_described_is_the_one_free_disk_that_fits() {
-        let machine = machine();
-        for (source, one) in [
-            ("match = { vendor = \"HC\", model = \"Vol*\" }", "/dev/sdb"),
-            ("match = { min-size = \"100GB\", max-size = \"100GB\" }", "/dev/sdb"),
-            ("match = { serial = \"2*\", transport = \"scsi\" }", "/dev/sdb"),
-            ("match = { min-size = \"101GB\" }", "none"),
-            ("match = { transport = \"nvme\" }", "none"),
-            ("match = { vendor = \"ORACLE\" }", "none"),
-        ] {
-            assert_eq!(found(source, &machine), one, "{source}");
-        }
-    }
-
-    #[test]
-    fn two_that_fit_are_none_and_the_one_in_use_stays() {
-        let mut machine = machine();
-        machine.push(disk("/dev/sdd", "400", 100 * GB));
-        let like = "match = { vendor = \"HC\" }";
-        assert_eq!(found(like, &machine), "/dev/sdb /dev/sdd");
-        machine[4].mounted_at = vec!["/mnt/data".into(), "/var/lib/kubelet/pods/x".into()];
-        assert_eq!(found(like, &machine), "/dev/sdd");
-    }
-
-    #[test]
-    fn a_path_goes_before_what_fits() {
-        let mut machine = machine();
-        let link = "/dev/disk/by-id/scsi-0HC_Volume_300";
-        let both = format!("device = \"{link}\"\nmatch = {{ vendor = \"HC\" }}");
-        assert_eq!(found(&both, &machine), "/dev/sdb", "the image has no such link");
-        machine[3].links = vec![link.into()];
-        assert_eq!(found(&both, &machine), "/dev/sdc", "in use as it is: that is refused, and no other disk taken");
-    }
-
-    #[test]
-    fn a_link_that_leads_to_another_disk_than_it_names_is_found_out() {
-        let link = |serial: &str| PathBuf::from(format!("/dev/disk/by-id/scsi-0HC_Volume_{serial}"));
-        let (mut one, mut other) = (disk("/dev/sdb", "12345678", GB), disk("/dev/sdc", "87654321", 2 * GB));
-        (one.links, other.links) = (vec![link("87654321")], vec![link("12345678")]);
-        let devices = [one, other];
-        let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
-        let Found::One(found) = find(&asked, None, &devices) else { panic!("one link") };
-        assert_eq!(found.path.to_str(), Some("/dev/sdc"));
-        assert_eq!(named_instead(&asked, found, &devices).map(|one| one.path.clone()), Some("/dev/sdb".into()));
-        assert_eq!(named_instead(&asked, &devices[0], &devices), None, "as it should be");
-        // Other links tell nothing of serials.
-        let by_wwn = volume("device = \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"");
-        assert_eq!(named_instead(&by_wwn, found, &devices), None);
-    }
-
-    #[test]
-    fn serials_in_names_of_links() {
-        for (name, serial) in [
-            ("scsi-0HC_Volume_12345678", "12345678"),
-            ("scsi-0HC_Volume_12345678-part1", "12345678"),
-            ("nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d_1", "vol0a1b2c3d"),
-            ("ata-QEMU_HARDDISK_QM0_01", "QM0 01"),
-        ] {
-            assert!(has_serial(name, serial), "{name}");
-        }
-        for (name, serial) in [("scsi-0HC_Volume_12345678", "2345678"), ("virtio-data1", "data"), ("x-123", "123")] {
-            assert!(!has_serial(name, serial), "{name}");
-        }
-    }
-
-    #[test]
-    fn each_other_disk_has_its_reason() {
-        let machine = machine();
-        let volume = volume("match = { model = \"Volume\", min-size = \"90GB\" }");
-        let why: Vec<_> = machine.iter().map(|device| why_other(&volume, None, device, &machine)).collect();
-        assert_eq!(why[0].as_deref(), Some("it has 40000000000 bytes (wanted: at least 90GB)"));
-        assert_eq!(why[1].as_deref(), Some("it is a partition, and whole disks are matched"));
-        assert_eq!(why[2], None);
-        assert_eq!(why[3].as_deref(), Some("/dev/sdc is mounted at /mnt/other"));
-    }
-}
+mod tests;

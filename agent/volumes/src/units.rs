@@ -31,6 +31,16 @@ pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 2] {
     [Path::new(UNITS).join("multi-user.target.wants").join(unit), Path::new(UNITS).join(unit)]
 }
 
+/// The link to the filesystem with this UUID, by which it is mounted.
+pub(crate) fn by_uuid(uuid: &str) -> PathBuf {
+    Path::new("/dev/disk/by-uuid").join(uuid)
+}
+
+/// The UUID that a mount unit of ours mounts by.
+pub(crate) fn uuid_of(mount_unit: &str) -> Option<&str> {
+    mount_unit.lines().find_map(|line| line.strip_prefix("What=/dev/disk/by-uuid/"))
+}
+
 /// The unit that a file of ours is, or is a drop-in of.
 pub(crate) fn unit_of(path: &Path) -> String {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -67,7 +77,8 @@ pub fn mount_unit_path(mount: &Path) -> PathBuf {
 /// The mount unit of a volume on the filesystem with this UUID.
 ///
 /// `nofail` in a unit's options means what it does in fstab: wanted, not required, and not ordered before
-/// local-fs.target, so a missing disk never holds up the boot (systemd.mount(5)).
+/// local-fs.target: a missing disk stops no boot (systemd.mount(5)). What comes after multi-user.target waits for it as long
+/// as systemd does for any device (`DefaultTimeoutStartSec=`, 90 s).
 pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
     let options: Vec<&str> =
         std::iter::once("nofail").chain(volume.options.iter().map(String::as_str).filter(|o| *o != "nofail")).collect();

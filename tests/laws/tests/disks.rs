@@ -181,16 +181,15 @@ impl Story {
     }
 }
 
-/// Whether a volume that names its disk by number has another one mounted, while that one is there.
+/// Whether a volume that names its disk by number has had another one mounted, also when that one is not there.
 fn misplaced(story: &Story, before: &[PathBuf]) -> Vec<String> {
     let attached: Vec<_> = story.disks.iter().filter_map(|disk| story.host.device(&disk.path)).collect();
     let serial = |number: usize| Some(format!("1000{number}"));
     let wrong = |wish: &Wish| {
         let (number, place) = (wish.number()?, PathBuf::from(PLACES[wish.place]));
-        let right = attached.iter().any(|one| one.id.serial == serial(number));
         let there = attached.iter().find(|one| one.mounted_at.contains(&place))?;
         let new = !before.contains(&place) && !story.by_hand.contains(&place);
-        (right && new && there.id.serial != serial(number)).then(|| format!("{there:?} at {}", place.display()))
+        (new && there.id.serial != serial(number)).then(|| format!("{there:?} at {}", place.display()))
     };
     in_force(&story.wishes).filter_map(|(_, wish)| wrong(wish)).collect()
 }

@@ -20,7 +20,8 @@ pub(super) struct Drain<'a> {
     pub(super) hint: &'a str,
 }
 
-/// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself.
+/// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself. Whether it was not
+/// cordoned before.
 ///
 /// # Errors
 /// The API says no, or pods are left when the time is over: which ones, and what keeps them.
@@ -29,10 +30,14 @@ pub(super) async fn drain(
     node: &str,
     what: &Drain<'_>,
     timeout: Duration,
-) -> Result<(), PortError> {
-    let cordon = json!({ "spec": { "unschedulable": true } });
-    objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&cordon)).await?;
-    output::complain(&format!("{node} takes no more pods"));
+) -> Result<bool, PortError> {
+    let path = format!("/api/v1/nodes/{node}");
+    let cordoned = objects.get(&path).await?.is_some_and(|node| node["spec"]["unschedulable"] == true);
+    if !cordoned {
+        let cordon = json!({ "spec": { "unschedulable": true } });
+        objects.write(&path, Write::Merge(&cordon)).await?;
+        output::complain(&format!("{node} takes no more pods"));
+    }
     let end = Instant::now() + timeout;
     let mut told = BTreeMap::new();
     loop {
@@ -54,7 +59,7 @@ pub(super) async fn drain(
                 None => format!("no pod is left on {node} that could run elsewhere"),
                 Some(directory) => format!("no pod on {node} uses {}", directory.display()),
             });
-            return Ok(());
+            return Ok(!cordoned);
         }
         let mut kept = Vec::new();
         for pod in &pods {
@@ -165,6 +170,7 @@ mod tests {
     impl Objects for Node {
         fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
             let object = match path {
+                "/api/v1/nodes/kafka-0" => Some(json!({ "spec": {} })),
                 "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka" => {
                     Some(json!({ "spec": { "volumeName": "pv" } }))
                 }
@@ -219,7 +225,7 @@ mod tests {
             pod("job", ended),
         ];
         let node = Node { pods: Mutex::new(all), ..Node::default() };
-        drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap();
+        assert!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), "it was not cordoned before");
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
         assert_eq!(left, ["logs", "own", "job"]);
         assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");

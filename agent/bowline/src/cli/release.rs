@@ -56,7 +56,7 @@ async fn release(
             let hint = "nothing was unmounted yet; once they are gone, run this again";
             let what = Drain { beneath: Some(&volume.mount), hint };
             let (objects, node) = (host.objects(kubeconfig(cluster)), node(host, &loaded.settings).await?);
-            drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
+            cordoned = drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
                 Some(_) => error,
                 None => {
                     let service = service(cluster.role);
@@ -65,8 +65,9 @@ async fn release(
                     ))
                 }
             })?;
-            cordoned = true;
         }
+        // Who was in the way of an earlier release says nothing of this one.
+        host.forget_unmounting(name)?;
         let record = Released { disk: device.id.clone(), since: host.clock().await?.unix, cordoned };
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         host.write(&Released::path_of(name), &text, 0o600).await?;
@@ -91,6 +92,12 @@ async fn release(
     ));
     if volume.gate && loaded.settings.cluster.is_some() {
         output::print("Until then Kubernetes is not started on this machine.");
+    }
+    let record = host.read(&Released::path_of(name)).await?;
+    if record.is_some_and(|file| serde_json::from_slice::<Released>(&file.content).is_ok_and(|record| record.cordoned))
+    {
+        let node = node(host, &loaded.settings).await?;
+        output::print(&format!("The node takes no new pods until it is taken back here, or: kubectl uncordon {node}"));
     }
     Ok(ExitCode::SUCCESS)
 }

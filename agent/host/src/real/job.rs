@@ -162,6 +162,11 @@ impl Jobs {
         Ok(seen)
     }
 
+    /// What is known of a job that has ended is forgotten.
+    pub(crate) fn forget(&self, job: &str) -> Result<(), PortError> {
+        self.desk.forget(job)
+    }
+
     fn was_under_way(&self, job: &str) -> bool {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).contains(job)
     }

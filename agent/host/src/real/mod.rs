@@ -127,6 +127,14 @@ impl RealHost {
         }
     }
 
+    /// Forgets how the last unmounting of a volume ended, for one that begins anew.
+    ///
+    /// # Errors
+    /// The record of it can not be removed.
+    pub fn forget_unmounting(&self, volume: &str) -> Result<(), PortError> {
+        self.jobs.forget(&format!("unmount-{volume}"))
+    }
+
     /// Starts watching for what should wake the daemon; within an event loop.
     pub fn events(&self, sources: Sources) -> mpsc::Receiver<Event> {
         events::watch(Arc::clone(&self.bus), sources)

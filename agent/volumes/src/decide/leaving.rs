@@ -51,10 +51,14 @@ pub(crate) fn released(
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
 }
 
-/// The released disk. Without serials several may be alike: it is the one that is mounted as the volume, or else the one that the
-/// settings name.
+/// The released disk, by its serial: it may have been made larger since. Without serials several may be alike: it is the one that is
+/// mounted as the volume, or else the one that the settings name.
 fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
-    let alike = || facts.devices.iter().filter(|device| device.id == released.disk);
+    let same = |device: &&BlockDevice| match &released.disk.serial {
+        Some(serial) => device.id.serial.as_ref() == Some(serial),
+        None => device.id == released.disk,
+    };
+    let alike = || facts.devices.iter().filter(same);
     let mounted = |device: &&BlockDevice| {
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
     };

@@ -1,9 +1,10 @@
 //! A volume at whose mount point something is mounted.
 
-use super::{enable, filesystem, forget, made_by, write_unit};
+use super::{enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
-use crate::units::{MARK, mount_unit_path, mount_unit_text, written_by_bowline};
+use crate::find::describe;
+use crate::units::{MARK, by_uuid, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
 use bowline_engine::Plan;
 use bowline_ports::{Access, BlockDevice, Filesystem, GrowOrder, Job, Mount, NewDirectory, TendOrder, Work};
 use bowline_settings::{Directory, Mode, Owner, Volume};
@@ -22,17 +23,32 @@ pub(super) fn mounted(
     let ours = device.is_mounted_by(mount);
     if !ours {
         // The kernel keeps the mount of a disk that is gone; nothing can be read from it any more.
-        let dead =
-            facts.devices.iter().all(|one| one.number != mount.number && mount.source != one.path.to_string_lossy());
+        let dead = !facts.devices.iter().any(|one| one.is_mounted_by(mount));
         if dead && mount.source.starts_with("/dev/") && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
             let work = Work::Unmount { number: mount.number.clone(), for_good: false };
             let order = TendOrder { volume: volume.name.clone(), mount: volume.mount.clone(), work };
             let why = format!("{}, which is mounted there, is gone", mount.source);
             return plan.step(item, Action::Unmount(order), why);
         }
+        let what = format!("mount {} on {}", device.path.display(), volume.mount.display());
+        let uuid = seen.unit_file.as_deref().filter(|text| written_by_bowline(text)).and_then(uuid_of);
+        let twin = facts.devices.iter().find(|one| one.is_mounted_by(mount));
+        if let (Some(uuid), Some(twin)) = (uuid, twin)
+            && twin.links.contains(&by_uuid(uuid))
+        {
+            return plan.refuse(
+                item,
+                what,
+                format!("{} is mounted there: it has the UUID ({uuid}) of the volume's filesystem, and is a copy or the original", describe(twin)),
+                format!(
+                    "stop what uses it, unmount it, and detach it or give it a UUID of its own ({}); Bowline mounts the disk that is meant",
+                    new_uuid(filesystem(volume))
+                ),
+            );
+        }
         return plan.refuse(
             item,
-            format!("mount {} on {}", device.path.display(), volume.mount.display()),
+            what,
             format!("{} is already mounted there", mount.source),
             "unmount it and remove what mounts it, or choose another `mount`",
         );
@@ -52,7 +68,8 @@ pub(super) fn mounted(
             item,
             format!("call {} ready", volume.name),
             format!("{} at {} is mounted read-only", mount.source, volume.mount.display()),
-            "look for I/O errors in `dmesg`; a filesystem turns read-only when its disk fails",
+            "look for I/O errors in `dmesg`: a filesystem turns read-only when it meets errors or its disk fails. Once the disk \
+             is sound, unmount it: Bowline checks it and mounts it again. (`ro` among its options does the same.)",
         );
     }
     if let Err(error) = &seen.answer {
@@ -66,7 +83,8 @@ pub(super) fn mounted(
     }
     if seen.errors > 0 {
         let text = format!(
-            "its filesystem has met {} errors, which it wrote down: `dmesg` may say more; it is checked before it is mounted by Bowline again",
+            "its filesystem has met {} errors, which it wrote down: `dmesg` may say more. At a boot systemd mounts it as it is; \
+             unmounted by hand, it is checked before Bowline mounts it again",
             seen.errors
         );
         plan.note(item, text);
@@ -85,7 +103,7 @@ pub(super) fn mounted(
     }
     match &seen.unit_file {
         Some(text) if text.starts_with(MARK) => {
-            let uuid = text.lines().find_map(|l| l.strip_prefix("What=/dev/disk/by-uuid/")).unwrap_or_default();
+            let uuid = uuid_of(text).unwrap_or_default();
             // Which filesystem is mounted is a fact; only what the settings decide may be rewritten here.
             let wanted = mount_unit_text(volume, filesystem(volume), uuid);
             if uuid.is_empty() {

@@ -1,11 +1,12 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
-use super::{enable, filesystem, forget, intent as intent_of, made_by, write_unit};
+use super::{enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::VolumeFacts;
+use crate::find::describe;
 use crate::intent::{Intent, planned_uuid};
 use crate::others::Claim;
-use crate::units::{MARK, mount_unit_name, mount_unit_path, mount_unit_text};
+use crate::units::{MARK, by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk};
 use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
@@ -18,13 +19,15 @@ pub(super) struct Place<'a> {
     pub(super) volume: &'a Volume,
     pub(super) seen: &'a VolumeFacts,
     pub(super) device: &'a BlockDevice,
+    /// All disks of the machine.
+    pub(super) devices: &'a [BlockDevice],
     /// Somebody else says the same as the settings, and mounts it.
     pub(super) other: Option<&'a Claim>,
     pub(super) item: &'a str,
 }
 
 pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
-    let Place { volume, seen, device, other, item } = place;
+    let Place { volume, seen, device, other, item, .. } = place;
     if let Some(other) = other {
         plan.note(item, format!("mounted by {}, which is left in charge", other.by));
     } else if let Some((why, hint)) = claimed(volume, seen) {
@@ -53,6 +56,23 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         plan.step(item, forget(volume), "nothing was written of what it announced");
     }
     if let (Some(other), None) = (written, begun) {
+        if let Some(serial) = &other.id.serial
+            && device.id.serial.as_ref() == Some(serial)
+        {
+            return plan.refuse(
+                item,
+                format!("use {} for {}", device.path.display(), volume.name),
+                format!(
+                    "making {} on this disk was begun and not finished, when it had {} bytes; it has {}, and the settings say {}",
+                    other.filesystem, other.id.size, device.id.size, volume.filesystem
+                ),
+                format!(
+                    "nothing of yours can be on it: erase it (`wipefs -a {name}`, then `blkdiscard -z {name}`) and remove {}",
+                    other.path().display(),
+                    name = device.path.display(),
+                ),
+            );
+        }
         return plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
@@ -177,6 +197,9 @@ fn format(place: Place<'_>, resume: bool, why: &str, plan: &mut Plan<Action>) {
     let Place { volume, device, item, .. } = place;
     let order = intent_of(volume, device).order(&volume.mount, resume);
     let uuid = order.uuid.clone();
+    if let Some(twin) = twin(place, &uuid) {
+        return refuse_twin(place, twin, &uuid, plan);
+    }
     plan.step_with(item, Action::Format(order), why, Risk::Erase);
     bring_up(place, false, &uuid, plan);
 }
@@ -200,10 +223,37 @@ fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)
     }
 }
 
+/// Another disk to which the UUID leads by which this one is mounted.
+fn twin<'a>(place: Place<'a>, uuid: &str) -> Option<&'a BlockDevice> {
+    let link = by_uuid(uuid);
+    let leads_to = |device: &BlockDevice| device.links.contains(&link);
+    place.devices.iter().find(|other| leads_to(other) && other.path != place.device.path && !leads_to(place.device))
+}
+
+/// A disk and its copy, such as a snapshot that was restored, have one UUID: which of them is mounted by it is chance.
+fn refuse_twin(place: Place<'_>, twin: &BlockDevice, uuid: &str, plan: &mut Plan<Action>) {
+    let Place { volume, device, item, .. } = place;
+    plan.refuse(
+        item,
+        format!("mount {} on {}", device.path.display(), volume.mount.display()),
+        format!(
+            "{} has the same filesystem UUID ({uuid}), which leads to it: one is a copy of the other",
+            describe(twin)
+        ),
+        format!(
+            "detach the copy, or give it a UUID of its own ({}); nothing was touched",
+            new_uuid(filesystem(volume))
+        ),
+    );
+}
+
 /// Unit, reload, enable, mount. A filesystem that was there before (`old`) may have to be repaired first; for one that was just made
 /// all is ready.
 fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
     let Place { volume, seen, device, item, .. } = place;
+    if let Some(twin) = twin(place, uuid) {
+        return refuse_twin(place, twin, uuid, plan);
+    }
     if place.other.is_some() {
         if seen.unit.needs_reload || seen.unit.load == "not-found" {
             plan.step(item, Action::Reload, "systemd has not read what mounts it yet");

@@ -71,6 +71,11 @@ impl Desk {
         let _ = files::remove(&self.path(job, "order"));
     }
 
+    /// Nobody is to be told of a job any more that has ended.
+    pub(crate) fn forget(&self, job: &str) -> Result<(), PortError> {
+        ["order", "result", "progress", "found"].iter().try_for_each(|kind| files::remove(&self.path(job, kind)))
+    }
+
     pub(crate) fn has_order(&self, job: &str) -> bool {
         self.path(job, "order").exists()
     }

@@ -62,13 +62,21 @@ pub(crate) async fn only_what_was_meant_is_unmounted(fixture: &impl Fixture) {
 }
 
 pub(crate) async fn what_is_mounted_elsewhere_too_is_not_off_its_disk(fixture: &impl Fixture) {
-    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
-    fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
-    let unmount = Work::Unmount { number: device(host, &path).await.number, for_good: false };
-    fixture.mount(&path, &mount);
-    fixture.bind(&mount, &fixture.directory().join("elsewhere"));
-    // Who holds it gets a moment to let go.
-    assert_eq!(tend(fixture, &mount, unmount).await.unwrap_err().kind, ErrorKind::Busy);
+    // btrfs has a number that is no device's.
+    let both = [(Filesystem::Ext4, STRANGER), (Filesystem::Btrfs, "11111111-2222-4333-8444-e15ee4e15ee4")];
+    for (filesystem, uuid) in both {
+        let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+        let mount = fixture.directory().join(format!("mnt-{filesystem}"));
+        fixture.make_filesystem(&path, filesystem, uuid);
+        fixture.mount(&path, &mount);
+        fixture.bind(&mount, &fixture.directory().join(format!("elsewhere-{filesystem}")));
+        let mounts = host.mounts().await.unwrap();
+        let number = mounts.into_iter().find(|one| one.target == mount).unwrap().number;
+        // Who holds it gets a moment to let go.
+        let unmount = Work::Unmount { number, for_good: false };
+        let error = tend(fixture, &mount, unmount).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Busy, "{filesystem}: {error}");
+    }
 }
 
 pub(crate) async fn a_filesystem_in_disorder_is_refused_or_repaired_as_ordered(fixture: &impl Fixture) {

@@ -30,23 +30,28 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
     let here = || -> Result<Option<bowline_ports::Mount>, PortError> {
         Ok(mounts::read()?.into_iter().rfind(|one| one.target == mount))
     };
+    let mut what = Mounted { at: mount, number, device: device_of(number), files: number.to_owned() };
     if let Some(one) = here()? {
         if one.number != number {
             let text = format!("{shown} was not unmounted: {} is mounted there by now", one.source);
             return Err(PortError::new(ErrorKind::Changed, text));
         }
         say("writing out what is in memory");
-        // Of a disk that is gone nothing can be written out any more.
-        if let Ok(top) = File::open(mount)
-            && let Err(errno) = nix::unistd::syncfs(&top)
-            && device_of(number).is_some()
-        {
-            return Err(PortError::io(format_args!("writing out {shown}"), &errno.into()));
+        // btrfs has a number that no device has, and files with another one.
+        what.device = what.device.or_else(|| Some(PathBuf::from(&one.source)).filter(|it| it.starts_with("/dev")));
+        if let Ok(top) = File::open(mount) {
+            what.files = top.metadata().map_or(what.files, |meta| files::number(meta.dev()));
+            // Of a disk that is gone nothing can be written out any more.
+            if let Err(errno) = nix::unistd::syncfs(&top)
+                && what.device.as_ref().is_some_and(|device| device.exists())
+            {
+                return Err(PortError::io(format_args!("writing out {shown}"), &errno.into()));
+            }
         }
         say("unmounting");
         match umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL) if here()?.is_none() => {}
-            Err(Errno::EBUSY) => return Err(in_use(mount, number)),
+            Err(Errno::EBUSY) => return Err(in_use(&what)),
             Err(errno) => return Err(PortError::io(format_args!("unmounting {shown}"), &errno.into())),
             Ok(()) => {
                 let text = format!("{shown}: something else is mounted there as well");
@@ -54,32 +59,43 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
             }
         }
     }
-    let Some(device) = device_of(number) else { return Ok(()) };
+    let Some(device) = &what.device else { return Ok(()) };
     let begin = Instant::now();
     // What is mounted anywhere can not be opened exclusively.
-    while matches!(exclusively(&device), Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32)) {
+    while matches!(exclusively(device), Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32)) {
         if begin.elapsed() > LETTING_GO {
-            return Err(in_use(mount, number));
+            return Err(in_use(&what));
         }
         tokio::time::sleep(AGAIN).await;
     }
     Ok(())
 }
 
+/// What is to be unmounted.
+struct Mounted<'a> {
+    at: &'a Path,
+    /// As the mount table has it.
+    number: &'a str,
+    /// Where it lies, as long as the disk is there; of several disks the one that was mounted.
+    device: Option<PathBuf>,
+    /// The number that its files have.
+    files: String,
+}
+
 fn exclusively(device: &Path) -> std::io::Result<File> {
     File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(device)
 }
 
-/// The device node of a number; `None` when the disk is gone, or the filesystem is of several disks.
+/// The device node of a number; `None` when the disk is gone, or it is a number of a btrfs.
 fn device_of(number: &str) -> Option<PathBuf> {
     let name = fs::read_link(Path::new("/sys/dev/block").join(number)).ok()?;
     Some(Path::new("/dev").join(name.file_name()?.to_string_lossy().replace('!', "/")))
 }
 
-fn in_use(mount: &Path, number: &str) -> PortError {
-    let mut all = openers(Path::new("/proc"), number);
+fn in_use(what: &Mounted<'_>) -> PortError {
+    let mut all = openers(Path::new("/proc"), &what.files);
     if all.is_empty() {
-        all = holders(Path::new("/proc"), mount, number);
+        all = holders(Path::new("/proc"), what);
     }
     let mut list: Vec<_> = all.iter().take(NAMED).cloned().collect();
     if all.len() > NAMED {
@@ -89,7 +105,7 @@ fn in_use(mount: &Path, number: &str) -> PortError {
         true => "the kernel (a mount beneath it, swap, a loop device)".into(),
         false => list.join(", "),
     };
-    PortError::new(ErrorKind::Busy, format!("{} is in use by {by}", mount.display()))
+    PortError::new(ErrorKind::Busy, format!("{} is in use by {by}", what.at.display()))
         .hint("nothing was forced: end what uses it; Bowline tries again by itself")
 }
 
@@ -110,13 +126,16 @@ fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
 
 /// Those that have it mounted at a place of their own, one for each such namespace. What systemd's services see at the place
 /// itself goes with the host's mount.
-fn holders(proc: &Path, mount: &Path, number: &str) -> BTreeSet<String> {
+fn holders(proc: &Path, what: &Mounted<'_>) -> BTreeSet<String> {
     let mut spaces = BTreeSet::new();
     let mut holds = |process: &PathBuf| {
         let text = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
         let elsewhere = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
-            words.get(2) == Some(&number) && words.get(4).is_some_and(|at| Path::new(at) != mount)
+            let source = || words.iter().position(|word| *word == "-").and_then(|at| words.get(at + 2));
+            let is_it = words.get(2) == Some(&what.number)
+                || what.device.as_deref().is_some_and(|device| source().is_some_and(|it| Path::new(it) == device));
+            is_it && words.get(4).is_some_and(|at| Path::new(at) != what.at)
         };
         text.lines().any(elsewhere) && fs::read_link(process.join("ns/mnt")).is_ok_and(|space| spaces.insert(space))
     };
@@ -136,7 +155,11 @@ mod tests {
         assert!(openers(Path::new("/proc"), &number).iter().any(|user| user.ends_with(&own)));
         assert_eq!(openers(Path::new("/proc"), "250:4095"), BTreeSet::new());
         // All of this machine's filesystems are mounted by somebody somewhere.
-        assert!(!holders(Path::new("/proc"), Path::new("/elsewhere"), &number).is_empty());
+        let mut what = Mounted { at: Path::new("/elsewhere"), number: &number, device: None, files: String::new() };
+        assert!(!holders(Path::new("/proc"), &what).is_empty());
+        // btrfs is known by its source.
+        (what.number, what.device) = ("250:4095", Some("proc".into()));
+        assert!(!holders(Path::new("/proc"), &what).is_empty());
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! Which disk is found, and why others are not it.
+
+use super::*;
+use bowline_ports::DeviceId;
+use bowline_settings::SourceFile;
+use std::path::PathBuf;
+
+const GB: u64 = 1_000_000_000;
+
+fn volume(source: &str) -> Volume {
+    let text = format!("[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\n{source}\n");
+    let files = [SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 }];
+    bowline_settings::load(&files).unwrap().settings.volumes.remove(0)
+}
+
+fn disk(path: &str, serial: &str, size: u64) -> BlockDevice {
+    BlockDevice {
+        path: path.into(),
+        number: format!("8:{}", size % 251),
+        id: DeviceId { serial: Some(serial.into()).filter(|serial: &String| !serial.is_empty()), size },
+        vendor: "HC".into(),
+        model: "Volume".into(),
+        transport: "scsi".into(),
+        links: Vec::new(),
+        partition_of: None,
+        partitions: Vec::new(),
+        holders: Vec::new(),
+        mounted_at: Vec::new(),
+        swap: false,
+        root: false,
+        read_only: false,
+    }
+}
+
+/// The system's disk with a partition, a data disk, and one that is in use for something else.
+fn machine() -> Vec<BlockDevice> {
+    let mut root = disk("/dev/sda", "root", 40 * GB);
+    (root.root, root.partitions) = (true, vec!["/dev/sda1".into()]);
+    let mut part = disk("/dev/sda1", "", 39 * GB);
+    part.partition_of = Some("/dev/sda".into());
+    let mut used = disk("/dev/sdc", "300", 200 * GB);
+    used.mounted_at = vec!["/mnt/other".into()];
+    vec![root, part, disk("/dev/sdb", "200", 100 * GB), used]
+}
+
+fn found(source: &str, devices: &[BlockDevice]) -> String {
+    match find(&volume(source), None, devices) {
+        Found::One(one) => one.path.display().to_string(),
+        Found::None => "none".into(),
+        Found::Several(all) => all.iter().map(|d| d.path.display().to_string()).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[test]
+fn a_disk_that_is_described_is_the_one_free_disk_that_fits() {
+    let machine = machine();
+    for (source, one) in [
+        ("match = { vendor = \"HC\", model = \"Vol*\" }", "/dev/sdb"),
+        ("match = { min-size = \"100GB\", max-size = \"100GB\" }", "/dev/sdb"),
+        ("match = { serial = \"2*\", transport = \"scsi\" }", "/dev/sdb"),
+        ("match = { min-size = \"101GB\" }", "none"),
+        ("match = { transport = \"nvme\" }", "none"),
+        ("match = { vendor = \"ORACLE\" }", "none"),
+    ] {
+        assert_eq!(found(source, &machine), one, "{source}");
+    }
+}
+
+#[test]
+fn two_that_fit_are_none_and_the_one_in_use_stays() {
+    let mut machine = machine();
+    machine.push(disk("/dev/sdd", "400", 100 * GB));
+    let like = "match = { vendor = \"HC\" }";
+    assert_eq!(found(like, &machine), "/dev/sdb /dev/sdd");
+    machine[4].mounted_at = vec!["/mnt/data".into(), "/var/lib/kubelet/pods/x".into()];
+    assert_eq!(found(like, &machine), "/dev/sdd");
+}
+
+#[test]
+fn a_path_goes_before_what_fits() {
+    let mut machine = machine();
+    let link = "/dev/disk/by-id/scsi-0HC_Volume_300";
+    let both = format!("device = \"{link}\"\nmatch = {{ vendor = \"HC\" }}");
+    assert_eq!(found(&both, &machine), "/dev/sdb", "the image has no such link");
+    machine[3].links = vec![link.into()];
+    assert_eq!(found(&both, &machine), "/dev/sdc", "in use as it is: that is refused, and no other disk taken");
+}
+
+#[test]
+fn a_link_that_leads_to_another_disk_than_it_names_is_found_out() {
+    let link = |serial: &str| PathBuf::from(format!("/dev/disk/by-id/scsi-0HC_Volume_{serial}"));
+    let (mut one, mut other) = (disk("/dev/sdb", "12345678", GB), disk("/dev/sdc", "87654321", 2 * GB));
+    (one.links, other.links) = (vec![link("87654321")], vec![link("12345678")]);
+    let devices = [one, other];
+    let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
+    let Found::One(found) = find(&asked, None, &devices) else { panic!("one link") };
+    assert_eq!(found.path.to_str(), Some("/dev/sdc"));
+    assert_eq!(named_instead(&asked, found, &devices).map(|one| one.path.clone()), Some("/dev/sdb".into()));
+    assert_eq!(named_instead(&asked, &devices[0], &devices), None, "as it should be");
+    // Other links tell nothing of serials.
+    let by_wwn = volume("device = \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"");
+    assert_eq!(named_instead(&by_wwn, found, &devices), None);
+}
+
+#[test]
+fn a_link_left_behind_at_the_next_disk_is_found_out_without_the_one_it_names() {
+    let doubtful = |link: &str, model: &str, serial: &str| {
+        let mut next = disk("/dev/sdb", serial, GB);
+        (next.model, next.links) = (model.into(), vec![format!("/dev/disk/by-id/{link}").into()]);
+        let asked = volume(&format!("device = \"/dev/disk/by-id/{link}\""));
+        doubt(&asked, &next, std::slice::from_ref(&next)).is_some()
+    };
+    for (link, model, serial) in [
+        ("scsi-0HC_Volume_12345678", "Volume", "87654321"),
+        ("scsi-0QEMU_QEMU_HARDDISK_data", "QEMU HARDDISK", "logs"),
+        ("nvme-Amazon_Elastic_Block_Store_vol0a_1", "Amazon Elastic Block Store", "vol0b"),
+        ("virtio-data", "", "logs"),
+        ("virtio-1", "", "12"),
+    ] {
+        assert!(doubtful(link, model, serial), "{link} at {serial}");
+    }
+    for (link, model, serial) in [
+        ("scsi-0HC_Volume_12345678", "Volume", "12345678"),
+        ("nvme-Amazon_Elastic_Block_Store_vol0a_1", "Amazon Elastic Block Store", "vol0a"),
+        ("virtio-1", "", "1"),
+        // Nothing to compare, or another kind of name.
+        ("virtio-data", "", ""),
+        ("scsi-0QEMU_QEMU_HARDDISK_drive-scsi1", "QEMU HARDDISK", "data"),
+        ("scsi-36001405d4b4b1d4e", "Volume", "12345678"),
+        ("google-data", "PersistentDisk", "12345678"),
+        ("nvme-eui.0025388b710116a1", "Samsung SSD", "S4EVNX0N"),
+    ] {
+        assert!(!doubtful(link, model, serial), "{link} at {serial}");
+    }
+    // What is mounted there already is not put in doubt by how its link is called.
+    let mut used = disk("/dev/sdb", "87654321", GB);
+    used.mounted_at = vec!["/mnt/data".into()];
+    let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
+    assert_eq!(doubt(&asked, &used, std::slice::from_ref(&used)), None);
+}
+
+#[test]
+fn a_path_with_a_description_leads_to_what_is_like_it() {
+    let small = disk("/dev/sdb", "200", 50 * GB);
+    let both = volume("device = \"/dev/oracleoci/oraclevdb\"\nmatch = { min-size = \"150GB\" }");
+    let why = doubt(&both, &small, std::slice::from_ref(&small)).unwrap();
+    assert!(
+        why.ends_with("that disk is not what `match` says: it has 50000000000 bytes (wanted: at least 150GB)"),
+        "{why}"
+    );
+    assert_eq!(doubt(&both, &disk("/dev/sdb", "200", 150 * GB), &[]), None);
+}
+
+#[test]
+fn serials_in_names_of_links() {
+    for (name, serial) in [
+        ("scsi-0HC_Volume_12345678", "12345678"),
+        ("scsi-0HC_Volume_12345678-part1", "12345678"),
+        ("nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d_1", "vol0a1b2c3d"),
+        ("ata-QEMU_HARDDISK_QM0_01", "QM0 01"),
+    ] {
+        assert!(has_serial(name, serial), "{name}");
+    }
+    for (name, serial) in [("scsi-0HC_Volume_12345678", "2345678"), ("virtio-data1", "data"), ("x-123", "123")] {
+        assert!(!has_serial(name, serial), "{name}");
+    }
+}
+
+#[test]
+fn each_other_disk_has_its_reason() {
+    let machine = machine();
+    let volume = volume("match = { model = \"Volume\", min-size = \"90GB\" }");
+    let why: Vec<_> = machine.iter().map(|device| why_other(&volume, None, device, &machine)).collect();
+    assert_eq!(why[0].as_deref(), Some("it has 40000000000 bytes (wanted: at least 90GB)"));
+    assert_eq!(why[1].as_deref(), Some("it is a partition, and whole disks are matched"));
+    assert_eq!(why[2], None);
+    assert_eq!(why[3].as_deref(), Some("/dev/sdc is mounted at /mnt/other"));
+}
