@@ -189,7 +189,9 @@ fn misplaced(story: &Story, before: &[PathBuf]) -> Vec<String> {
         let (number, place) = (wish.number()?, PathBuf::from(PLACES[wish.place]));
         let there = attached.iter().find(|one| one.mounted_at.contains(&place))?;
         let new = !before.contains(&place) && !story.by_hand.contains(&place);
-        (new && there.id.serial != serial(number)).then(|| format!("{there:?} at {}", place.display()))
+        // One without a serial says nothing of itself.
+        (new && there.id.serial.is_some() && there.id.serial != serial(number))
+            .then(|| format!("{there:?} at {}", place.display()))
     };
     in_force(&story.wishes).filter_map(|(_, wish)| wrong(wish)).collect()
 }
