@@ -22,9 +22,9 @@ bench: ## the figures, beside those of others, into target/bench/results.json
 	@tests/run with cargo run --quiet --locked --release --package bowline-booted --bin bench
 
 soak: ## what takes longer than `make test` may
-	@tests/run with cargo test --locked --package bowline-booted -- --ignored --skip power_cuts --test-threads=2
+	@tests/run with cargo test --locked --package bowline-booted -- --ignored --test-threads=2
 	@tests/run with cargo test --locked --package bowline-usage --test meanwhile million -- --ignored
-	@POWER_CUTS=60 tests/run with cargo test --locked --package bowline-booted --test cases power_cuts -- --ignored --test-threads=1
+	@POWER_CUTS=60 tests/run with cargo test --locked --package bowline-booted --test cases power_cuts -- --test-threads=2
 
 deb: ## the Debian package, into target/deb
 	@packaging/build-deb target/deb
