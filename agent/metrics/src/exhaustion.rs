@@ -8,7 +8,7 @@ use crate::filesystem::Row;
 use crate::view::Outlook;
 use bowline_ports::{Counted, DirectorySize, Survey};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All of it. What is absent is left out of the exposition.
 #[derive(Debug, Clone, Default)]
@@ -94,14 +94,20 @@ fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
     }
 }
 
+/// Their parts come and go with pods and claims: the page shows them, and series of all that ever were would have no end.
+const OF_PODS: [&str; 2] = ["/var/log/pods", "/var/lib/rancher/k3s/storage"];
+
 fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf, f64>) {
-    // Bounded: what the settings and the distribution name, and their parts down to a depth of a few, at most some hundreds.
-    let parts = survey.directories.iter().flat_map(|one| {
-        let whole = one.size.map(|size| (&one.path, size));
-        whole.into_iter().chain(one.parts.iter().map(|part| (&part.path, part.size)))
-    });
+    // Bounded: what the settings and the distribution name, and their parts down to a depth of a few, at most some hundreds. One
+    // that is a part of another, too, has one series.
+    let wholes = survey.directories.iter().filter_map(|one| Some((&one.path, one.size?)));
+    let mut all: BTreeMap<&PathBuf, DirectorySize> = wholes.collect();
+    let lasting = survey.directories.iter().filter(|one| !OF_PODS.iter().any(|path| one.path == Path::new(path)));
+    for part in lasting.flat_map(|one| &one.parts) {
+        all.entry(&part.path).or_insert(part.size);
+    }
     let rows: Vec<(String, DirectorySize)> =
-        parts.map(|(path, size)| (labels(&[("path", &path.to_string_lossy())]), size)).collect();
+        all.iter().map(|(path, size)| (labels(&[("path", &path.to_string_lossy())]), *size)).collect();
     let mut family = out.family("directory_bytes", Kind::Gauge, "Size of a directory with everything in it.");
     for (labels, size) in &rows {
         family.series(&also(labels, "kind", "allocated"), size.allocated);
@@ -120,7 +126,7 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     }
     let help = "How fast a directory grew from the measurement before to the last.";
     let mut family = out.family("directory_growth_bytes_per_second", Kind::Gauge, help);
-    for (path, rate) in growth {
+    for (path, rate) in growth.iter().filter(|(path, _)| all.contains_key(path)) {
         family.series(&of(path), *rate);
     }
     let mut family = out.family("directory_scan_seconds", Kind::Gauge, "Seconds that measuring a directory took.");

@@ -60,8 +60,9 @@ const RUNTIME: &[&str] = &[
 ///
 /// 1. Of several mounts on one target only the last counts: it hides the others.
 /// 2. Types that hold nothing of their own (kernel views, memory, read-only images) are left out.
-/// 3. So is everything under the directories of container runtimes and the kubelet's pods and plugins: it
-///    comes and goes with pods, and what is a disk of its own among it is measured by the kubelet.
+/// 3. So is everything beneath the directories of container runtimes and the kubelet's pods and plugins: it
+///    comes and goes with pods, and what is a disk of its own among it is measured by the kubelet. A disk for all of
+///    such a directory counts.
 /// 4. An overlay counts only as the root filesystem; any other belongs to a container.
 /// 5. A filesystem counts once, however often it is bound: as `/` if it is that, else where the whole of it is
 ///    mounted rather than a part, else at the shortest target.
@@ -90,10 +91,10 @@ fn is_storage(mount: &Mount) -> bool {
         && (!matches!(fstype, "overlay" | "fuse.fuse-overlayfs") || mount.target == Path::new("/"))
 }
 
-/// Whether a path of the kernel's table, which has no slash too many, is this directory or beneath it.
+/// Whether a path of the kernel's table, which has no slash too many, is beneath this directory.
 fn beneath(path: &Path, directory: &str) -> bool {
     let rest = path.as_os_str().as_encoded_bytes().strip_prefix(directory.as_bytes());
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// Smaller is the better name for a filesystem.
@@ -171,6 +172,13 @@ nsfs 0:4 nsfs net:[1] /run/netns/cni-1";
             ("containerd's own disk", "/dev/sda 8:0 ext4 / /var/lib/containerd", &["/var/lib/containerd"]),
             ("k3s's own disk", "/dev/sda 8:0 ext4 / /var/lib/rancher", &["/var/lib/rancher"]),
             ("the kubelet's own disk", "/dev/sda 8:0 ext4 / /var/lib/kubelet", &["/var/lib/kubelet"]),
+            ("a disk for pods", "/dev/sda 8:0 ext4 / /var/lib/kubelet/pods", &["/var/lib/kubelet/pods"]),
+            (
+                "a disk for k3s's images",
+                "/dev/sda 8:0 xfs / /var/lib/rancher/k3s/agent/containerd\n\
+                 /dev/sda 8:0 xfs /x /var/lib/rancher/k3s/agent/containerd/io.containerd.grpc.v1.cri/x",
+                &["/var/lib/rancher/k3s/agent/containerd"],
+            ),
         ];
         for (name, mounts, wanted) in cases {
             assert_eq!(&kept(mounts), wanted, "{name}");

@@ -117,7 +117,7 @@ pub(crate) fn room(out: &mut Exposition, sample: &Sample<'_>) {
     out.gauge("reserve_bytes", help, conditions.get("reserve").map_or(0, number));
     let help = "1 while there should be a reserve and is none: it was given up, or there is no room for it.";
     out.gauge("reserve_missing", help, conditions.get("reserve").is_some_and(|held| held == "missing"));
-    let help = "Bytes that were freed, by what they were; only of what was freed.";
+    let help = "Bytes that were freed, by what they were.";
     let mut family = out.family("reclaimed_bytes_total", Kind::Counter, help);
     for (key, bytes) in conditions {
         if let Some(what) = key.strip_prefix("reclaimed/") {

@@ -12,6 +12,10 @@ const PAUSE: i64 = 3600;
 const TOLD: i64 = 86_400;
 
 pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
+    // A counter that is there from the start shows its first event, too.
+    for one in settings.wanted.0.iter().filter(|one| !facts.record.contains_key(one.what.name())) {
+        plan.state(format!("reclaimed/{}", one.what.name()), "0");
+    }
     for (name, record) in &facts.record {
         plan.state(format!("reclaimed/{name}"), record.total.to_string());
         if facts.working.as_ref() == Some(name) {

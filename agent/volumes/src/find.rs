@@ -149,25 +149,29 @@ fn named_instead<'a>(volume: &Volume, device: &BlockDevice, devices: &'a [BlockD
     devices.iter().find(named).filter(|other| other.path != own.path && !named(&own))
 }
 
+/// How the names of links begin that are known to end with what a disk itself says is its serial, by how it is attached; NVMe's
+/// have its model next. Others, as DigitalOcean's (`scsi-0DO_Volume_NAME`), may be made of something else.
+const BY_SERIAL: [(&str, &str); 4] =
+    [("virtio", "virtio-"), ("scsi", "scsi-0HC_Volume_"), ("scsi", "scsi-0QEMU_QEMU_HARDDISK_"), ("nvme", "nvme-")];
+/// So many letters of a serial QEMU gives to whoever makes links.
+const SHORTENED: usize = 20;
+
 /// What stands for the serial in a link's name as udev makes it of this kind of disk, when it is not this disk's: the one that it
 /// names may be detached by now, and udev not have come to the next one yet.
 fn named_elsewhere<'a>(volume: &'a Volume, device: &BlockDevice, devices: &[BlockDevice]) -> Option<&'a str> {
     let name = link_name(volume)?;
     let own = whole(device, devices)?;
-    let serial = own.id.serial.as_deref()?;
-    let rest = match name.strip_prefix("virtio-") {
-        Some(rest) => rest,
-        // `scsi-0VENDOR_MODEL_SERIAL`, `nvme-MODEL_SERIAL`; others are made of what only udev knows.
-        None => {
-            let behind = name.strip_prefix("scsi-0").or_else(|| name.strip_prefix("nvme-"))?;
-            let model = Some(in_links(&own.model)).filter(|model| !model.is_empty())?;
-            let (vendor, rest) = behind.split_once(&format!("{model}_"))?;
-            Some(rest).filter(|_| vendor.is_empty() || vendor.ends_with('_'))?
-        }
-    };
-    let is_own = rest.strip_prefix(&in_links(serial)).is_some_and(|behind| !behind.starts_with(char::is_alphanumeric));
-    // Proxmox names disks by where they are plugged in, whatever their serial.
-    (!is_own && !has_serial(name, serial) && !rest.starts_with("drive-")).then_some(rest)
+    let serial = in_links(own.id.serial.as_deref()?);
+    let mut kinds = BY_SERIAL.iter().filter(|(transport, _)| own.transport == *transport);
+    let mut rest = kinds.find_map(|(_, begin)| name.strip_prefix(begin))?;
+    if own.transport == "nvme" {
+        rest = rest.strip_prefix(&in_links(&own.model))?.strip_prefix('_')?;
+    }
+    let is_own = rest.strip_prefix(&serial).is_some_and(|behind| !behind.starts_with(char::is_alphanumeric));
+    // Of a longer one QEMU shows the beginning.
+    let shortened = || rest.get(..SHORTENED).is_some_and(|begin| serial.starts_with(begin));
+    // Proxmox and libvirt name disks by where they are plugged in, whatever their serial.
+    (!is_own && !shortened() && !has_serial(name, &serial) && !rest.starts_with("drive-")).then_some(rest)
 }
 
 /// Whether a link's name ends with a serial, as udev writes it, or has a part behind it.

@@ -162,10 +162,15 @@ impl Joiner {
 
 /// A connection from one of the addresses.
 pub async fn connect(source: Ipv4Addr, server: SocketAddr) -> Result<TcpStream> {
+    connect_within(CONNECT, source, server).await
+}
+
+/// The same for whoever can wait.
+pub async fn connect_within(limit: Duration, source: Ipv4Addr, server: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
 
     socket.bind((source, 0).into())?;
-    Ok(timeout(CONNECT, socket.connect(server)).await.context("no connection in time")??)
+    Ok(timeout(limit, socket.connect(server)).await.context("no connection in time")??)
 }
 
 fn random() -> Result<[u8; 32]> {

@@ -14,11 +14,14 @@ use bowline_metrics::{
 use bowline_ports::{Change, Mount, PortError, Space};
 use bowline_settings::StatusPage;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// The loop turns at least once an hour; its watchdog is systemd's. This is for those who only see the socket.
 const TURN_LIMIT: Duration = Duration::from_secs(3900);
+
+/// How long a page waits for what is asked at the bus.
+const BUS: Duration = Duration::from_secs(1);
 
 /// Everything that the pages show.
 #[derive(Clone)]
@@ -65,7 +68,7 @@ impl Pages {
             Route::Index => bowline_metrics::index(&report),
             Route::Readyz => bowline_metrics::readyz(&report),
             Route::Healthz => {
-                let now = self.host.clock().await.map_or(report.at, |c| c.unix);
+                let now = self.now().await;
                 let turned = Duration::from_secs(u64::try_from(now - report.at).unwrap_or(0));
                 bowline_metrics::healthz(turned, TURN_LIMIT)
             }
@@ -78,9 +81,9 @@ impl Pages {
         // A bus that hangs costs one series, not the scrape.
         let k3s = async {
             let restarts = self.host.restarts(self.k3s?);
-            tokio::time::timeout(Duration::from_secs(1), restarts).await.ok()?.ok()?
+            tokio::time::timeout(BUS, restarts).await.ok()?.ok()?
         };
-        let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.host.clock(), k3s);
+        let (mounts, now, k3s) = tokio::join!(self.host.mounts(), self.now(), k3s);
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         let filesystems: Vec<_> =
             filesystems.into_iter().map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
@@ -91,7 +94,7 @@ impl Pages {
         };
         let sample = Sample {
             report,
-            now: clock.map_or(report.at, |c| c.unix),
+            now,
             arch: self.host.arch(),
             volumes: &self.volumes,
             role: self.role,
@@ -107,6 +110,17 @@ impl Pages {
         bowline_metrics::metrics(&sample, accept)
     }
 
+    /// Seconds since 1970. Whether the clock is synchronised is asked with it, which a bus that hangs must not hold a page up with.
+    async fn now(&self) -> i64 {
+        match tokio::time::timeout(BUS, self.host.clock()).await {
+            Ok(Ok(clock)) => clock.unix,
+            _ => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+            }
+        }
+    }
+
     /// Every real mount with how full it is.
     async fn filesystems(&self, mounts: &[Mount]) -> Vec<(Mount, Result<Space, PortError>)> {
         let mounts = real_mounts(mounts);
@@ -115,9 +129,9 @@ impl Pages {
     }
 
     async fn view<'a>(&self, report: &'a Report) -> View<'a> {
-        let (mounts, clock) = tokio::join!(self.host.mounts(), self.host.clock());
+        let (mounts, now) = tokio::join!(self.host.mounts(), self.now());
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
-        view(report, clock.map_or(report.at, |clock| clock.unix), &filesystems, &self.watching, self.measuring.last())
+        view(report, now, &filesystems, &self.watching, self.measuring.last())
     }
 }
 

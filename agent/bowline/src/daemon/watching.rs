@@ -163,7 +163,7 @@ impl Watching {
         let (mut file, store) = opened().await;
         self.state().store = store;
         let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
-        let mut trouble = String::new();
+        let (mut trouble, mut behind) = (String::new(), false);
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut spent_before = BTreeMap::new();
         let mut tick = tokio::time::interval(EVERY);
@@ -182,7 +182,10 @@ impl Watching {
                     continue;
                 }
             };
+            // What was not written once is missing for what comes after it: all of it again.
+            let patches = if behind { self.state().store.patches() } else { patches };
             let written = keep(&mut file, &self.state, patches).await;
+            behind = written.is_err();
             let text = written.err().map(|error| error.to_string()).unwrap_or_default();
             if text != trouble && !text.is_empty() {
                 tracing::warn!("how filesystems fill is not kept over a restart: {text}");

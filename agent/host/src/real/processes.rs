@@ -35,7 +35,7 @@ pub(crate) fn mount_of(info: &str) -> Option<&str> {
 }
 
 /// The numbers of the mounts of a table (man 5 proc, `mountinfo`) that are on disks, or views of such.
-fn on_disks(mounts: &str) -> HashSet<String> {
+pub(crate) fn on_disks(mounts: &str) -> HashSet<String> {
     let one = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut words = filesystem.split(' ');

@@ -107,6 +107,7 @@ fn a_link_left_behind_at_the_next_disk_is_found_out_without_the_one_it_names() {
     let doubtful = |link: &str, model: &str, serial: &str| {
         let mut next = disk("/dev/sdb", serial, GB);
         (next.model, next.links) = (model.into(), vec![format!("/dev/disk/by-id/{link}").into()]);
+        next.transport = link.split('-').next().unwrap().into();
         let asked = volume(&format!("device = \"/dev/disk/by-id/{link}\""));
         doubt(&asked, &next, std::slice::from_ref(&next)).is_some()
     };
@@ -123,7 +124,9 @@ fn a_link_left_behind_at_the_next_disk_is_found_out_without_the_one_it_names() {
         ("scsi-0HC_Volume_12345678", "Volume", "12345678"),
         ("nvme-Amazon_Elastic_Block_Store_vol0a_1", "Amazon Elastic Block Store", "vol0a"),
         ("virtio-1", "", "1"),
+        ("scsi-0QEMU_QEMU_HARDDISK_0a1b2c3d-4e5f-6789-8", "QEMU HARDDISK", "0a1b2c3d-4e5f-6789-8aaa-bbbbccccdddd"),
         // Nothing to compare, or another kind of name.
+        ("scsi-0DO_Volume_data", "Volume", "12345678"),
         ("virtio-data", "", ""),
         ("scsi-0QEMU_QEMU_HARDDISK_drive-scsi1", "QEMU HARDDISK", "data"),
         ("scsi-36001405d4b4b1d4e", "Volume", "12345678"),

@@ -10,7 +10,7 @@ use bowline_ports::{
 };
 use bowline_usage::{Control, Problems, Request, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zbus::wire::Variant;
 
 /// Where the unit sees a filesystem without what is mounted on it, by the number of its mount in the order.
@@ -105,6 +105,17 @@ fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Sur
     found
 }
 
+/// A filesystem that does not answer by then (a server that is gone) is told, and the others are measured.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Whether anything is said of a path, by a thread of its own: one that hangs goes with this unit.
+fn answers(path: &Path) -> bool {
+    let (said, hears) = std::sync::mpsc::channel();
+    let path = path.to_path_buf();
+    std::thread::spawn(move || said.send(std::fs::symlink_metadata(path).is_ok()));
+    hears.recv_timeout(ANSWER).is_ok()
+}
+
 /// The scan of a unit that is idle already.
 fn request(path: &Path, depth: u8, share: u8) -> Request {
     Request {
@@ -120,6 +131,10 @@ fn request(path: &Path, depth: u8, share: u8) -> Request {
 /// `None` where there is no such directory: distributions have it or not.
 fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
     let path = &directory.path;
+    if !answers(path) {
+        let trouble = format!("its filesystem has not answered within {} s", ANSWER.as_secs());
+        return Some(Measured { path: path.clone(), trouble, ..Measured::default() });
+    }
     match scan(&request(path, directory.depth, share), &Control::new()) {
         Ok(tree) => Some(measured(path, &tree)),
         Err(ScanError::Root { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,

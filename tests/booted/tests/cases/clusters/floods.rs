@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use bowline_booted::hetzner::ticket;
-use bowline_booted::joiners::{self, Joiner, NETWORK, connect, source};
+use bowline_booted::joiners::{self, Joiner, NETWORK, connect_within, source};
 use bowline_booted::pair::{agent_settings, begin, in_place, server};
 use bowline_booted::{ADDRESS, KEY, peak_memory, pid, releases, with_k3s_as};
 use bowline_enroll::wire::EnrollAnswer;
@@ -20,6 +20,8 @@ const RULES: &str = "[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\
      from = [\"10.0.1.0/24\", \"NETWORK\"]\n";
 /// Where the floods come from; the first is a good node's too.
 const SOURCES: u32 = 500;
+/// Those who flood wait for their connections as long as it takes: thousands of them come at once, on a host that is busy too.
+const PATIENT: Duration = Duration::from_secs(60);
 const IDLE_EACH: u32 = 20;
 const SLOW_EACH: u32 = 3;
 /// Another cluster key than the cluster's.
@@ -83,7 +85,7 @@ impl Flood<'_> {
             all.spawn(async move {
                 let mut streams = Vec::new();
                 for _ in 0..IDLE_EACH {
-                    streams.push(connect(source(at), issuer).await?);
+                    streams.push(connect_within(PATIENT, source(at), issuer).await?);
                 }
                 anyhow::Ok(streams)
             });
@@ -105,7 +107,7 @@ impl Flood<'_> {
         for at in 0..SOURCES * SLOW_EACH {
             let issuer = self.issuer;
             all.spawn(async move {
-                let stream = connect(source(at % SOURCES), issuer).await?;
+                let stream = connect_within(PATIENT, source(at % SOURCES), issuer).await?;
                 // Who has to give its seat to another one is ended as well.
                 let Ok(mut tls) = handshake("the issuer", stream).await else { return Ok(()) };
                 let head =

@@ -1,7 +1,7 @@
 //! Files that were deleted and are still open: their bytes are gone from every directory, and not free.
 
 use super::super::super::files;
-use super::super::super::processes::{descriptors, mount_of, processes};
+use super::super::super::processes::{descriptors, mount_of, on_disks, processes};
 use bowline_ports::{Deleted, Holder};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -32,9 +32,13 @@ pub(super) fn deleted(proc: &Path) -> Vec<Deleted> {
         let mut own = HashSet::new();
         let mounts = LazyCell::new(|| fs::read_to_string(process.join("mountinfo")).unwrap_or_default());
         for fd in descriptors(&process) {
-            let (Some(file), Some(number)) = (orphan(&fd), fd.file_name()) else { continue };
+            let Some(number) = fd.file_name().filter(|_| has_no_name(&fd)) else { continue };
+            let info = fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
+            let Some(file) = mount_of(&info).filter(|mount| answers(&mounts, mount)).and_then(|_| orphan(&fd)) else {
+                continue;
+            };
             let number = match nix::sys::stat::major(file.device) {
-                0 => by_mount(&process.join("fdinfo").join(number), &mounts),
+                0 => by_mount(&info, &mounts),
                 _ => Some(files::number(file.device)),
             };
             let Some(number) = number else { continue };
@@ -76,9 +80,8 @@ struct Orphan {
 
 /// The filesystem of a file whose own device is a number that the kernel made up (btrfs, overlays of containers), by the mount
 /// that it was opened in.
-fn by_mount(fdinfo: &Path, mounts: &str) -> Option<String> {
-    let text = fs::read_to_string(fdinfo).ok()?;
-    match on(mounts, mount_of(&text)?)? {
+fn by_mount(info: &str, mounts: &str) -> Option<String> {
+    match on(mounts, mount_of(info)?)? {
         On::Filesystem(number) => Some(number.to_owned()),
         // What a container writes is in a directory of another filesystem.
         On::Directory(upper) => {
@@ -108,13 +111,20 @@ fn on<'a>(mounts: &'a str, id: &str) -> Option<On<'a>> {
     }
 }
 
+/// The link tells it for nothing. What lives in memory alone (memfd, shared memory) takes no disk.
+fn has_no_name(fd: &Path) -> bool {
+    fs::read_link(fd).is_ok_and(|target| {
+        target.as_os_str().as_encoded_bytes().ends_with(b" (deleted)") && !target.starts_with("/memfd:")
+    })
+}
+
+/// What a network or a program serves may not answer, and is not asked for; a mount that is in no table any more is.
+fn answers(mounts: &str, id: &str) -> bool {
+    mounts.lines().find(|line| line.split(' ').next() == Some(id)).is_none_or(|line| !on_disks(line).is_empty())
+}
+
 /// A regular file on a disk that has no name any more.
 fn orphan(fd: &Path) -> Option<Orphan> {
-    // The link tells it for nothing. What lives in memory alone (memfd, shared memory) takes no disk.
-    let target = fs::read_link(fd).ok()?;
-    if !target.as_os_str().as_encoded_bytes().ends_with(b" (deleted)") || target.starts_with("/memfd:") {
-        return None;
-    }
     let meta = fs::metadata(fd).ok()?;
     let nameless = meta.mode() & KIND == REGULAR && meta.nlink() == 0;
     nameless.then(|| Orphan { device: meta.dev(), inode: meta.ino(), bytes: meta.blocks() * 512 })
@@ -133,6 +143,8 @@ mod tests {
         assert_eq!(on(mounts, "42"), Some(On::Filesystem("0:35")));
         assert_eq!(on(mounts, "44"), Some(On::Directory("/var/lib/c/9/fs")));
         assert_eq!((on(mounts, "43"), on(mounts, "4"), on("", "1")), (None, None, None));
+        let nas = "45 36 0:58 / /nas rw - nfs4 nas:/x rw\n";
+        assert!(answers(mounts, "42") && answers(mounts, "44") && answers(nas, "46") && !answers(nas, "45"));
     }
 
     #[test]
