@@ -20,8 +20,11 @@ pub(super) struct Drain<'a> {
     pub(super) hint: &'a str,
 }
 
-/// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself. Whether it was not
-/// cordoned before.
+/// The annotation of a Node that Bowline has cordoned, and not somebody else: a drain that took too long is run again.
+pub(super) const CORDONED: &str = "bowline/cordoned";
+
+/// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself. Whether it is Bowline
+/// that has cordoned it, now or in an earlier try.
 ///
 /// # Errors
 /// The API says no, or pods are left when the time is over: which ones, and what keeps them.
@@ -32,9 +35,11 @@ pub(super) async fn drain(
     timeout: Duration,
 ) -> Result<bool, PortError> {
     let path = format!("/api/v1/nodes/{node}");
-    let cordoned = objects.get(&path).await?.is_some_and(|node| node["spec"]["unschedulable"] == true);
+    let found = objects.get(&path).await?.unwrap_or_default();
+    let cordoned = found["spec"]["unschedulable"] == true;
+    let ours = !cordoned || found["metadata"]["annotations"][CORDONED] == "true";
     if !cordoned {
-        let cordon = json!({ "spec": { "unschedulable": true } });
+        let cordon = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
         objects.write(&path, Write::Merge(&cordon)).await?;
         output::complain(&format!("{node} takes no more pods"));
     }
@@ -59,7 +64,7 @@ pub(super) async fn drain(
                 None => format!("no pod is left on {node} that could run elsewhere"),
                 Some(directory) => format!("no pod on {node} uses {}", directory.display()),
             });
-            return Ok(!cordoned);
+            return Ok(ours);
         }
         let mut kept = Vec::new();
         for pod in &pods {
@@ -165,12 +170,13 @@ mod tests {
         pods: Mutex<Vec<Value>>,
         looks: Mutex<u32>,
         written: Mutex<Vec<String>>,
+        object: Value,
     }
 
     impl Objects for Node {
         fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
             let object = match path {
-                "/api/v1/nodes/kafka-0" => Some(json!({ "spec": {} })),
+                "/api/v1/nodes/kafka-0" => Some(self.object.clone()),
                 "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka" => {
                     Some(json!({ "spec": { "volumeName": "pv" } }))
                 }
@@ -225,10 +231,20 @@ mod tests {
             pod("job", ended),
         ];
         let node = Node { pods: Mutex::new(all), ..Node::default() };
-        assert!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), "it was not cordoned before");
+        assert!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), "Bowline has cordoned it");
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
         assert_eq!(left, ["logs", "own", "job"]);
         assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_cordoned_a_node_is_known_when_it_is_drained_again() {
+        for (annotations, ours) in [(json!({ CORDONED: "true" }), true), (json!({}), false)] {
+            let object = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": true } });
+            let node = Node { object, ..Node::default() };
+            assert_eq!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), ours);
+            assert_eq!(*node.written.lock().unwrap(), Vec::<String>::new());
+        }
     }
 
     #[tokio::test(start_paused = true)]

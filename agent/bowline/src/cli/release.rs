@@ -2,7 +2,7 @@
 //! the daemon or here.
 
 use super::args::Volumes;
-use super::drain::{Drain, drain};
+use super::drain::{CORDONED, Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
 use bowline_cluster::service;
 use bowline_host::real::RealHost;
@@ -117,7 +117,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     output::print(&format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()));
     if cordoned && let Some(cluster) = &loaded.settings.cluster {
         let node = node(host, &loaded.settings).await?;
-        let uncordon = json!({ "spec": { "unschedulable": Value::Null } });
+        let uncordon = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
         let path = format!("/api/v1/nodes/{node}");
         if let Err(error) = host.objects(kubeconfig(cluster)).write(&path, Write::Merge(&uncordon)).await {
             output::complain(&format!("{node} takes no pods yet ({error}): `kubectl uncordon {node}` lets them come"));
