@@ -67,7 +67,8 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
                     other.filesystem, other.id.size, device.id.size, volume.filesystem
                 ),
                 format!(
-                    "nothing of yours can be on it: erase it (`wipefs -a {name}`, then `blkdiscard -z {name}`) and remove {}",
+                    "look at the disk (`blkid -p {name}`). If nothing on it is wanted, erase it (`wipefs -a {name}`, then \
+                     `blkdiscard -z {name}`) and remove {}; if somebody has put data on it since, remove that record alone",
                     other.path().display(),
                     name = device.path.display(),
                 ),
