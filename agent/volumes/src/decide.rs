@@ -6,7 +6,9 @@ use crate::find::{describe, described, doubt, find, key, why_not, why_other};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
 use crate::others::{self, Claim};
-use crate::units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
+use crate::units::{
+    check_unit_path, check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text,
+};
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit};
@@ -306,6 +308,26 @@ fn enable(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Actio
     if seen.unit.file_state != "enabled" {
         let unit = mount_unit_name(&volume.mount);
         plan.step(item, Action::Enable { unit }, "the next boot must find it");
+    }
+}
+
+/// The unit that the mount unit requires stands before that does.
+fn check(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut Plan<Action>) {
+    let path = check_unit_path(&volume.mount);
+    match (check_unit_text(volume, filesystem(volume), uuid), &seen.check_file) {
+        (Some(wanted), Some(there)) if wanted == *there => {}
+        (Some(text), _) => {
+            plan.step(
+                item,
+                Action::Write { path, text },
+                "with errors it is not mounted, also when Bowline does not run",
+            );
+        }
+        (None, Some(_)) => {
+            let why = format!("{} that is damaged can not be mounted anyway", volume.filesystem);
+            plan.step(item, Action::Remove { path }, why);
+        }
+        (None, None) => {}
     }
 }
 

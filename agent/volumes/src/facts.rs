@@ -4,7 +4,9 @@ use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
-use crate::units::{MARK, UNITS, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of};
+use crate::units::{
+    MARK, UNITS, check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of,
+};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
@@ -82,6 +84,8 @@ pub struct VolumeFacts {
     pub disk_came: u64,
     /// The text of the mount unit's file in /etc.
     pub unit_file: Option<String>,
+    /// The text of the unit that it requires.
+    pub check_file: Option<String>,
     /// Mount units of ours for earlier mount points.
     pub former: Vec<Former>,
     /// Service -> text of its gate.
@@ -295,6 +299,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         unit,
         disk_came,
         unit_file,
+        check_file: host.read(&check_unit_path(&volume.mount)).await?.map(|file| file.text()),
         former: former(spec, volume, own, mounts),
         gates,
         mount_point,

@@ -218,6 +218,7 @@ impl Capability for Volumes {
             Action::Mount { unit, prepare, .. } => {
                 if let Some(order) = prepare {
                     host.tend(order, progress).await?;
+                    host.write(&units::sound_path(&order.volume), b"", 0o644).await?;
                 }
                 host.start(unit).await
             }

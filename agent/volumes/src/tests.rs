@@ -27,6 +27,7 @@ fn nothing_seen() -> VolumeFacts {
         unit: Unit::not_found(),
         disk_came: 0,
         unit_file: None,
+        check_file: None,
         former: Vec::new(),
         gates: Default::default(),
         mount_point: MountPoint::Free,

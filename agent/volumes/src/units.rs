@@ -26,9 +26,56 @@ pub fn mount_unit_name(mount: &Path) -> String {
     unit_name(mount, "mount")
 }
 
-/// What [`retire`](crate::Action::Retire) removes: what enables the unit, then the unit.
-pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 2] {
-    [Path::new(UNITS).join("multi-user.target.wants").join(unit), Path::new(UNITS).join(unit)]
+/// What [`retire`](crate::Action::Retire) removes: what enables the unit, then the unit, and the one that it requires.
+pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 3] {
+    let units = Path::new(UNITS);
+    [units.join("multi-user.target.wants").join(unit), units.join(unit), units.join(check_unit_name(unit))]
+}
+
+/// The unit that a mount unit requires: whether its filesystem says that it has met errors.
+fn check_unit_name(mount_unit: &str) -> String {
+    format!("bowline-check-{}.service", mount_unit.trim_end_matches(".mount"))
+}
+
+/// Where it lies.
+pub(crate) fn check_unit_path(mount: &Path) -> PathBuf {
+    Path::new(UNITS).join(check_unit_name(&mount_unit_name(mount)))
+}
+
+/// The mark that Bowline has found a volume's filesystem sound since the boot, or made it so.
+pub(crate) fn sound_path(volume: &str) -> PathBuf {
+    Path::new("/run/bowline/sound").join(volume)
+}
+
+/// The unit without which the filesystem with this UUID is not mounted, at a boot above all, when Bowline does not look first.
+/// `None` for filesystems that refuse to be mounted by themselves when they are damaged: ext4 only notes that it met errors, and
+/// goes on with them.
+///
+/// It needs nothing of Bowline's, which may have been removed since, and nothing but the superblock. Without `dumpe2fs` it lets
+/// the mount go on, and so it does when Bowline has found the filesystem sound since the boot, whatever that notes of itself: only
+/// a repair takes the note away. Ordered like a mount, so early that even what a volume beneath `/var` holds waits for it.
+pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> Option<String> {
+    (filesystem == Filesystem::Ext4).then(|| {
+        format!(
+            "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
+             [Unit]\n\
+             Description=Whether the filesystem of volume {name} is free of errors\n\
+             Documentation=man:bowline(1)\n\
+             DefaultDependencies=no\n\
+             Requires={device}\n\
+             After={device}\n\
+             ConditionPathExists=!{sound}\n\
+             \n\
+             [Service]\n\
+             Type=oneshot\n\
+             Environment=LC_ALL=C\n\
+             ExecStart=/bin/sh -c '! dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"'\n",
+            name = volume.name,
+            device = unit_name(&by_uuid(uuid), "device"),
+            sound = sound_path(&volume.name).display(),
+            link = by_uuid(uuid).display(),
+        )
+    })
 }
 
 /// The link to the filesystem with this UUID, by which it is mounted.
@@ -87,6 +134,7 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
          [Unit]\n\
          Description=Volume {name}\n\
          Documentation=man:bowline(1)\n\
+         {check}\
          \n\
          [Mount]\n\
          What=/dev/disk/by-uuid/{uuid}\n\
@@ -99,6 +147,12 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
         name = volume.name,
         mount = volume.mount.display(),
         options = options.join(","),
+        check = if check_unit_text(volume, filesystem, uuid).is_some() {
+            let unit = check_unit_name(&mount_unit_name(&volume.mount));
+            format!("Requires={unit}\nAfter={unit}\n")
+        } else {
+            String::new()
+        },
     )
 }
 

@@ -111,6 +111,7 @@ impl Story {
             }
             Event::Attach { disk } => self.host.attach(disk),
             Event::Detach { disk } => self.host.detach(disk),
+            Event::Damage { disk, disorder } => self.host.damage(disk, disorder),
             Event::Resize { disk, size } => self.host.resize(disk, *size),
             Event::PutBack { disk } => self.host.put_back(disk),
             Event::Bind { from, at } => self.host.bind(from, at),

@@ -66,6 +66,13 @@ pub enum Event {
         /// Bytes.
         size: u64,
     },
+    /// A filesystem meets errors, and notes that down.
+    Damage {
+        /// Its disk's node.
+        disk: PathBuf,
+        /// `light`, or `deep` where somebody has to decide what is lost.
+        disorder: String,
+    },
     /// A disk that was taken out is back.
     PutBack {
         /// The node that it had first.
@@ -161,6 +168,9 @@ impl Event {
             Self::Wait { seconds } => format!("{seconds} seconds pass"),
             Self::Attach { disk } => format!("the disk {} is attached", disk.path.display()),
             Self::Detach { disk } => format!("the disk {} is taken out", disk.display()),
+            Self::Damage { disk, disorder } => {
+                format!("the filesystem on {} meets errors ({disorder})", disk.display())
+            }
             Self::Resize { disk, size } => format!("the disk {} has {} GiB from now on", disk.display(), size >> 30),
             Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),

@@ -231,6 +231,14 @@ impl SimHost {
         }
     }
 
+    /// What a disk holds gets into disorder, as its filesystem notes down (`light`, `deep`).
+    pub fn damage(&self, device: impl AsRef<Path>, disorder: &str) {
+        let like = WorldDisk { disorder: disorder.into(), ..WorldDisk::root() };
+        for disk in self.lock().disks.iter_mut().filter(|disk| disk.device.path == device.as_ref()) {
+            disk.disorder = like.disorder();
+        }
+    }
+
     /// Everything that must never happen and did: data written over, K3s on a bare directory.
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()

@@ -1,6 +1,6 @@
 //! Mounts in the simulation, and disks that come and go beneath them. What is mounted is a unit, whoever mounted it.
 
-use super::state::{Content, State};
+use super::state::{Content, Disk, State};
 use super::systemd::{UNITS, setting};
 use bowline_ports::{ErrorKind, Mount, PortError};
 use std::path::{Path, PathBuf};
@@ -21,15 +21,9 @@ pub(super) fn place_of(unit: &str) -> Option<PathBuf> {
 impl State {
     /// What mounts a unit's filesystem: whatever is there already is its.
     pub(super) fn start_mount(&mut self, name: &str, text: &str) -> Result<(), PortError> {
-        let what = setting(text, "What").unwrap_or_default();
         let at = PathBuf::from(setting(text, "Where").unwrap_or_default());
-        let uuid = what.strip_prefix("/dev/disk/by-uuid/");
-        // Of several with one UUID, udev's link leads to the one that came last.
-        let disk = self.disks.iter().rfind(|disk| match (&disk.content, uuid) {
-            (Content::Filesystem { uuid: there, .. }, Some(uuid)) => there == uuid,
-            _ => disk.device.path == Path::new(&what),
-        });
-        let Some(disk) = disk else {
+        let Some(disk) = self.disk_of(text) else {
+            let what = setting(text, "What").unwrap_or_default();
             return Err(PortError::new(ErrorKind::Timeout, format!("{what} did not appear")));
         };
         let cause = match &disk.content {
@@ -46,12 +40,40 @@ impl State {
             let hint = format!("look with: systemctl status {name}; journalctl -u {name}");
             return Err(PortError::new(ErrorKind::Other, text).hint(hint));
         }
+        let device = disk.device.path.clone();
+        let by_bowline = text.starts_with("# Written by Bowline") && setting(text, "Type").as_deref() == Some("ext4");
+        if by_bowline && disk.disorder.is_some() {
+            self.violations.push(format!("what is in disorder is mounted at {}", at.display()));
+        }
         if self.files.keys().any(|path| path.starts_with(&at)) {
             self.violations.push(format!("a mount at {} hides files", at.display()));
         }
-        let device = disk.device.path.clone();
         self.mount(&device, &at);
         Ok(())
+    }
+
+    /// What a mount unit mounts. Of several with one UUID, udev's link leads to the one that came last.
+    fn disk_of(&self, text: &str) -> Option<&Disk> {
+        let what = setting(text, "What").unwrap_or_default();
+        let uuid = what.strip_prefix("/dev/disk/by-uuid/");
+        self.disks.iter().rfind(|disk| match (&disk.content, uuid) {
+            (Content::Filesystem { uuid: there, .. }, Some(uuid)) => there == uuid,
+            _ => disk.device.path == Path::new(&what),
+        })
+    }
+
+    /// The unit that a mount unit requires, which looks whether the filesystem says that it has met errors.
+    pub(super) fn checked(&self, name: &str, text: &str) -> Result<(), PortError> {
+        let Some(check) = setting(text, "Requires") else { return Ok(()) };
+        let looked_at = |check: &String| {
+            let mark = setting(check, "ConditionPathExists").unwrap_or_default();
+            self.files.contains_key(Path::new(mark.trim_start_matches('!')))
+        };
+        let sound = || self.disk_of(text).is_none_or(|disk| disk.disorder.is_none());
+        if self.loaded.get(&Path::new(UNITS).join(&check)).is_some_and(|check| looked_at(check) || sound()) {
+            return Ok(());
+        }
+        Err(PortError::new(ErrorKind::Other, format!("{name} did not start: dependency {check} failed")))
     }
 
     pub(super) fn mount(&mut self, device: &Path, at: &Path) {

@@ -127,6 +127,7 @@ impl State {
             return Ok(());
         }
         self.start_mounts_of(name)?;
+        self.checked(name, &text)?;
         let result = match name {
             GUARD_SERVICE => self.close_ports(),
             _ if name.ends_with(".mount") => self.start_mount(name, &text),

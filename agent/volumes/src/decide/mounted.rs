@@ -1,6 +1,6 @@
 //! A volume at whose mount point something is mounted.
 
-use super::{enable, filesystem, forget, made_by, new_uuid, write_unit};
+use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::find::describe;
@@ -83,8 +83,8 @@ pub(super) fn mounted(
     }
     if seen.errors > 0 {
         let text = format!(
-            "its filesystem has met {} errors, which it wrote down: `dmesg` may say more. At a boot systemd mounts it as it is; \
-             unmounted by hand, it is checked before Bowline mounts it again",
+            "its filesystem has met {} errors, which it wrote down: `dmesg` may say more. It is checked before it is mounted again, \
+             at the next boot or when it was unmounted by hand",
             seen.errors
         );
         plan.note(item, text);
@@ -114,6 +114,7 @@ pub(super) fn mounted(
                     format!("unmount {} and remove that file; Bowline writes it again", volume.mount.display()),
                 );
             }
+            check(volume, seen, uuid, item, plan);
             if *text != wanted {
                 let why =
                     "it differs from the settings: they changed, or it was edited by hand; in force at the next mount";

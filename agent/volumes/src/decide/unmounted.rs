@@ -1,6 +1,6 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
-use super::{enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
+use super::{check, enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::VolumeFacts;
 use crate::find::describe;
@@ -284,6 +284,7 @@ fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
 fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
     let Place { volume, seen, item, .. } = place;
     let wanted = mount_unit_text(volume, filesystem(volume), uuid);
+    check(volume, seen, uuid, item, plan);
     match &seen.unit_file {
         Some(text) if *text == wanted => {
             if seen.unit.needs_reload || seen.unit.load == "not-found" {
