@@ -141,8 +141,9 @@ fn options(dir: &Path, kernel: &Path, drives: &[Drive]) -> Result<Vec<String>> {
         "q35,sata=off,smbus=off,vmport=off",
         "-accel",
         "tcg,tb-size=256",
+        // With an instruction for random numbers: without one the kernel gathers them by a second of busy waiting.
         "-cpu",
-        "qemu64",
+        "qemu64,+rdrand",
         "-smp",
         "1",
         "-m",
