@@ -1,70 +1,85 @@
 //! From when on the kubelet of this machine evicts, and for which filesystems that holds: read from its configuration.
 
-use bowline_ports::{Inspect, Space};
+use bowline_ports::{Inspect, Mount, Space};
 use bowline_pressure::eviction::k3s::{self, FILES};
-use bowline_pressure::eviction::{self as kubelet, Defaults, Free};
+use bowline_pressure::eviction::{self as kubelet, Defaults, Free, option, options_in};
 use std::path::{Path, PathBuf};
 
-/// A kubelet that kubeadm or Kubespray set up.
-const KUBEADM: [&str; 2] = ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet-config.yaml"];
-const K3S_DATA: &str = "/var/lib/rancher/k3s/agent";
+/// What a kubelet that kubeadm, Kubespray or Debian's package set up is told on its command line.
+const OPTIONS: [&str; 3] =
+    ["/var/lib/kubelet/kubeadm-flags.env", "/etc/kubernetes/kubelet.env", "/etc/default/kubelet"];
+/// And its configuration, unless an option names another.
+const CONFIG: [&str; 2] = ["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet-config.yaml"];
+const KUBELET: &str = "/var/lib/kubelet";
 /// Where container runtimes of others keep their images.
 const CONTAINERD: &str = "/var/lib/containerd";
 
 /// What the kubelet has to have free, and where.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Eviction {
-    /// The mount points that its own directory and the runtime's root are on; `None` where there is no kubelet.
-    places: Option<(PathBuf, PathBuf)>,
+    /// The filesystems, by their numbers, that its own directory and the runtime's root are on; `None` where there is no
+    /// kubelet.
+    places: Option<(String, String)>,
     thresholds: kubelet::Eviction,
+    /// Why it is not known.
+    trouble: Option<String>,
 }
 
 impl Eviction {
-    /// Free bytes and inodes below which pods are evicted because of this filesystem, by the kubelet's names.
-    pub(crate) fn of(&self, at: &Path, space: &Space) -> Vec<(&'static str, u64)> {
+    /// Free bytes and inodes below which pods are evicted because of the filesystem with this number, by the kubelet's names.
+    pub(crate) fn of(&self, number: &str, space: &Space) -> Vec<(&'static str, u64)> {
         let Some((nodefs, imagefs)) = &self.places else { return Vec::new() };
         let mut all = Vec::new();
         let mut add = |free: Free, bytes: &'static str, inodes: &'static str| {
             all.extend(free.bytes.map(|amount| (bytes, amount)));
             all.extend(free.inodes.map(|amount| (inodes, amount)));
         };
-        let at = at.as_os_str();
-        if at == nodefs.as_os_str() {
+        if number == nodefs {
             let free = self.thresholds.nodefs.begins(space.size, space.inodes);
             add(free, "nodefs.available", "nodefs.inodesFree");
         }
-        if at == imagefs.as_os_str() {
+        if number == imagefs {
             let free = self.thresholds.imagefs.begins(space.size, space.inodes);
             add(free, "imagefs.available", "imagefs.inodesFree");
         }
         all
     }
+
+    /// Why nothing is foretold of evictions, though there is a kubelet.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
 }
 
 /// Reads it. Where there is no kubelet, or its configuration can not be read, nothing is foretold of evictions.
 pub(crate) async fn read(host: &dyn Inspect) -> Eviction {
-    match attempt(host).await {
-        Ok(eviction) => eviction,
-        Err(why) => {
-            tracing::warn!("when the kubelet evicts is not known: {why}");
-            Eviction::default()
-        }
-    }
+    attempt(host).await.unwrap_or_else(|why| Eviction { trouble: Some(why), ..Eviction::default() })
 }
 
 async fn attempt(host: &dyn Inspect) -> Result<Eviction, String> {
-    if there(host, K3S_DATA).await {
-        let mut files = texts(host, &[FILES[0].into()]).await?;
-        files.extend(folder(host, FILES[1], &[".yaml", ".yml"]).await?);
-        let options = k3s::options(&borrowed(&files)).map_err(|problem| problem.to_string())?;
-        let drop_ins = folder(host, &options.drop_ins, &[".conf"]).await?;
-        return eviction(host, Defaults::K3s, &drop_ins, &options.arguments, &options.nodefs, &options.imagefs).await;
+    let mut files = texts(host, &[FILES[0].into()]).await?;
+    files.extend(folder(host, FILES[1], &[".yaml", ".yml"]).await?);
+    let k3s = k3s::options(&borrowed(&files)).map_err(|problem| problem.to_string())?;
+    if there(host, &k3s.agent).await {
+        let mut files = texts(host, &k3s.config.iter().map(PathBuf::from).collect::<Vec<_>>()).await?;
+        files.extend(folder(host, &k3s.drop_ins, &[".conf"]).await?);
+        return eviction(host, Defaults::K3s, &files, &k3s.arguments, [&k3s.nodefs, &k3s.imagefs]).await;
     }
-    let files = texts(host, &KUBEADM.map(PathBuf::from)).await?;
-    if files.is_empty() {
+    let told = texts(host, &OPTIONS.map(PathBuf::from)).await?;
+    let arguments: Vec<String> = told.iter().flat_map(|(_, text)| options_in(text)).collect();
+    let config = match option(&arguments, "config") {
+        Some(own) => vec![PathBuf::from(own)],
+        None => CONFIG.map(PathBuf::from).to_vec(),
+    };
+    let mut files = texts(host, &config).await?;
+    if let Some(drop_ins) = option(&arguments, "config-dir") {
+        files.extend(folder(host, &drop_ins, &[".conf"]).await?);
+    }
+    if files.is_empty() && arguments.is_empty() {
         return Ok(Eviction::default());
     }
-    eviction(host, Defaults::Upstream, &files, &[], "/var/lib/kubelet", CONTAINERD).await
+    let nodefs = option(&arguments, "root-dir").unwrap_or_else(|| KUBELET.into());
+    eviction(host, Defaults::Upstream, &files, &arguments, [&nodefs, CONTAINERD]).await
 }
 
 async fn eviction(
@@ -72,17 +87,26 @@ async fn eviction(
     defaults: Defaults,
     files: &[(String, String)],
     arguments: &[String],
-    nodefs: &str,
-    imagefs: &str,
+    [nodefs, imagefs]: [&str; 2],
 ) -> Result<Eviction, String> {
     let thresholds = kubelet::read(defaults, &borrowed(files), arguments).map_err(|problem| problem.to_string())?;
     let mounts = host.mounts().await.map_err(|error| error.to_string())?;
-    // The mount that a path is on: the longest that leads to it, and of several at one place the last.
-    let on = |path: &str| {
-        let holds = mounts.iter().filter(|mount| Path::new(path).starts_with(&mount.target));
-        holds.max_by_key(|mount| mount.target.components().count()).map(|mount| mount.target.clone())
-    };
-    Ok(Eviction { places: on(nodefs).zip(on(imagefs)), thresholds })
+    let (nodefs, imagefs) = (filesystem(host, nodefs, &mounts).await, filesystem(host, imagefs, &mounts).await);
+    Ok(Eviction { places: nodefs.zip(imagefs), thresholds, trouble: None })
+}
+
+/// The number of the filesystem that a path is on, through links; of one that is not there yet, that of what is above it.
+async fn filesystem(host: &dyn Inspect, path: &str, mounts: &[Mount]) -> Option<String> {
+    for path in Path::new(path).ancestors() {
+        let Ok(Some(meta)) = host.meta(path).await else { continue };
+        if mounts.iter().any(|mount| mount.number == meta.device) {
+            return Some(meta.device);
+        }
+        // btrfs gives its subvolumes numbers that no mount has: the mount that it is on, of several at one place the last.
+        let holds = mounts.iter().filter(|mount| path.starts_with(&mount.target));
+        return holds.max_by_key(|mount| mount.target.components().count()).map(|mount| mount.number.clone());
+    }
+    None
 }
 
 fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
@@ -121,16 +145,16 @@ mod tests {
     #[tokio::test]
     async fn a_machine_without_a_kubelet_evicts_nothing() {
         let host = SimHost::new(&World::default());
-        assert_eq!(read(&host).await.of(Path::new("/"), &SPACE), []);
+        assert_eq!(read(&host).await, Eviction::default());
     }
 
     #[test]
-    fn what_holds_for_a_filesystem_is_told_by_its_place() {
+    fn what_holds_for_a_filesystem_is_told_by_its_number() {
         let thresholds = kubelet::read(Defaults::K3s, &[], &[]).unwrap();
-        let places = Some(("/".into(), "/var/lib/rancher".into()));
-        let eviction = Eviction { places, thresholds };
-        assert_eq!(eviction.of(Path::new("/"), &SPACE), [("nodefs.available", 50)]);
-        assert_eq!(eviction.of(Path::new("/var/lib/rancher"), &SPACE), [("imagefs.available", 50)]);
-        assert_eq!(eviction.of(Path::new("/mnt/data"), &SPACE), []);
+        let places = Some(("8:1".into(), "8:16".into()));
+        let eviction = Eviction { places, thresholds, trouble: None };
+        assert_eq!(eviction.of("8:1", &SPACE), [("nodefs.available", 50)]);
+        assert_eq!(eviction.of("8:16", &SPACE), [("imagefs.available", 50)]);
+        assert_eq!(eviction.of("8:2", &SPACE), []);
     }
 }

@@ -1,6 +1,6 @@
 //! What K3s hands on to its kubelet, out of its own configuration files.
 
-use super::{Problem, Text, yaml};
+use super::{Problem, Text, option, yaml};
 use serde_json::Value;
 
 /// The file that is read first, and the directory of those that follow it by their names (`*.yaml`, `*.yml`).
@@ -13,10 +13,14 @@ const DATA: &str = "/var/lib/rancher/k3s";
 pub struct Options {
     /// The kubelet's options (`kubelet-arg`).
     pub arguments: Vec<String>,
+    /// The directory that there is where K3s has run a kubelet.
+    pub agent: String,
     /// On whose filesystem `nodefs` is.
     pub nodefs: String,
     /// On whose filesystem `imagefs` is.
     pub imagefs: String,
+    /// A configuration file of somebody's own (`--config`), which the kubelet reads first.
+    pub config: Option<String>,
     /// The directory of the kubelet's configuration files (`*.conf`, by their names).
     pub drop_ins: String,
 }
@@ -24,7 +28,7 @@ pub struct Options {
 /// Reads K3s's configuration files, in their order. A later file replaces a key, or adds to it where the key ends in `+`.
 ///
 /// # Errors
-/// When one is no configuration: which, and why. And where the kubelet is sent to other files, which are not read.
+/// When one is no configuration: which, and why.
 pub fn options(files: &[Text]) -> Result<Options, Problem> {
     let (mut arguments, mut data): (Vec<String>, _) = (Vec::new(), DATA.to_string());
     for (name, text) in files {
@@ -40,17 +44,13 @@ pub fn options(files: &[Text]) -> Result<Options, Problem> {
             }
         }
     }
-    let option = |name: &str| {
-        let values = arguments.iter().filter_map(|argument| argument.trim_start_matches('-').split_once('='));
-        values.filter(|(key, _)| *key == name).map(|(_, value)| value.to_string()).next_back()
-    };
-    if let Some(other) = option("config").or_else(|| option("config-dir")).filter(|other| !other.is_empty()) {
-        return Err(Problem(format!("kubelet-arg sends the kubelet to {other}, which is not read here")));
-    }
+    let option = |name: &str| option(&arguments, name);
     Ok(Options {
+        agent: format!("{data}/agent"),
         nodefs: option("root-dir").unwrap_or_else(|| "/var/lib/kubelet".into()),
         imagefs: format!("{data}/agent/containerd"),
-        drop_ins: format!("{data}/agent/etc/kubelet.conf.d"),
+        config: option("config"),
+        drop_ins: option("config-dir").unwrap_or_else(|| format!("{data}/agent/etc/kubelet.conf.d")),
         arguments,
     })
 }

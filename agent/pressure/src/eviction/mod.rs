@@ -168,6 +168,21 @@ pub fn read(defaults: Defaults, files: &[Text], arguments: &[String]) -> Result<
     })
 }
 
+/// What an option on a command line is, with or without hyphens; of several the last counts.
+pub fn option(arguments: &[String], name: &str) -> Option<String> {
+    let values = arguments.iter().filter_map(|argument| argument.trim_start_matches('-').split_once('='));
+    values.filter(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value.to_string()).next_back()
+}
+
+/// The options in a file of variables that a kubelet's unit reads (`KUBELET_KUBEADM_ARGS="--a=b --c=d"`), as kubeadm, Kubespray
+/// and Debian's package have them; lines that are continued, too.
+pub fn options_in(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let words = lines.flat_map(str::split_whitespace).map(|word| word.trim_matches(['"', '\'', '\\']));
+    let options = words.filter_map(|word| word.find("--").map(|at| &word[at..]));
+    options.map(|option| option.trim_matches(['"', '\'']).to_string()).collect()
+}
+
 fn owned(signals: &[(&str, &str)]) -> Vec<(String, String)> {
     signals.iter().map(|(signal, amount)| (signal.to_string(), amount.to_string())).collect()
 }

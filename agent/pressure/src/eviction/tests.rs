@@ -176,6 +176,23 @@ fn what_k3s_hands_on_and_can_not_be_followed() {
     assert_eq!(problem("kubelet-arg: [5]\n"), "config.yaml: kubelet-arg is no list of texts: [5]");
     assert_eq!(problem("data-dir: 5\n"), "config.yaml: data-dir is no text: 5");
     assert!(problem("a: 1\na: 2\n").starts_with("config.yaml: it is no YAML"));
-    let elsewhere = "kubelet-arg sends the kubelet to /etc/kubelet.yaml, which is not read here";
-    assert_eq!(problem("kubelet-arg: [config=/etc/kubelet.yaml]\n"), elsewhere);
+}
+
+#[test]
+fn files_of_ones_own_are_followed() {
+    let given = |text: &str| k3s::options(&[("config.yaml", text)]).unwrap();
+    let own = given("kubelet-arg: [config=/etc/kubelet.yaml, config-dir=/etc/kubelet.d]\n");
+    assert_eq!((own.config.as_deref(), own.drop_ins.as_str()), (Some("/etc/kubelet.yaml"), "/etc/kubelet.d"));
+    assert_eq!(given("kubelet-arg: [\"config=\"]\n").config, None);
+}
+
+#[test]
+fn options_as_units_of_others_have_them() {
+    let kubeadm = "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///run/x.sock --root-dir=/srv/kubelet\"\n";
+    let kubespray = "# --not-this=1\nKUBELET_ARGS=\"--config=/etc/kubernetes/kubelet-config.yaml \\\n--eviction-hard=nodefs.available<1Gi \\\n\"\n";
+    assert_eq!(options_in(kubeadm), ["--container-runtime-endpoint=unix:///run/x.sock", "--root-dir=/srv/kubelet"]);
+    let all = options_in(kubespray);
+    assert_eq!(all, ["--config=/etc/kubernetes/kubelet-config.yaml", "--eviction-hard=nodefs.available<1Gi"]);
+    assert_eq!(option(&all, "config").as_deref(), Some("/etc/kubernetes/kubelet-config.yaml"));
+    assert_eq!(options_in("KUBELET_EXTRA_ARGS=--node-ip=10.0.1.7\n"), ["--node-ip=10.0.1.7"]);
 }
