@@ -1,17 +1,20 @@
 //! What fills the disks: measured now and then by a unit of its own, as the settings say how often and how hard.
 
-use crate::usage::order;
+use crate::usage::{directories, order};
 use bowline_host::real::RealHost;
-use bowline_ports::{Inspect, Survey};
+use bowline_ports::{Inspect, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// After the start, so that the first boot has the disks for itself.
 const FIRST: Duration = Duration::from_secs(120);
+
+/// Where other directories are asked for than were measured last.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What was measured last. Clones share it.
 #[derive(Clone, Default)]
@@ -20,16 +23,32 @@ pub(crate) struct Measuring(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     last: Option<Arc<Survey>>,
+    /// The directories that it was to measure.
+    asked: Vec<SurveyedDirectory>,
     /// Bytes a second by which each directory grew from the measurement before to the last one.
     growth: BTreeMap<PathBuf, f64>,
 }
 
 impl State {
-    fn put(&mut self, found: Survey) {
+    fn put(&mut self, asked: Vec<SurveyedDirectory>, found: Survey) {
         if let Some(before) = &self.last {
             self.growth = growth(before, &found);
         }
         self.last = Some(Arc::new(found));
+        self.asked = asked;
+    }
+
+    /// How long to wait before these are measured: changed settings and a new start of the daemon put nothing off.
+    fn pause(&self, wanted: &[SurveyedDirectory], every: Duration, now: i64) -> Duration {
+        match &self.last {
+            None => FIRST.min(every),
+            Some(_) if self.asked != wanted => SOON.min(every),
+            // A clock that was set back begins anew.
+            Some(last) => {
+                let ago = u64::try_from(now - last.at).map_or(Duration::ZERO, Duration::from_secs);
+                every.saturating_sub(ago).max(SOON.min(every))
+            }
+        }
     }
 }
 
@@ -47,20 +66,35 @@ fn growth(before: &Survey, now: &Survey) -> BTreeMap<PathBuf, f64> {
 impl Measuring {
     /// What was measured last; `None`: nothing yet.
     pub(crate) fn last(&self) -> Option<Arc<Survey>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+        self.state().last.clone()
     }
 
     /// Bytes a second by which directories grew, as far as they were measured twice.
     pub(crate) fn growth(&self) -> BTreeMap<PathBuf, f64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).growth.clone()
+        self.state().growth.clone()
+    }
+
+    /// What an earlier daemon had measured since this machine booted: its series do not end with it.
+    pub(crate) fn remembered(host: &RealHost) -> Self {
+        let measuring = Self::default();
+        // One that can not be read is of another version: there is none.
+        if let Ok(Some((order, found))) = host.surveyed() {
+            measuring.state().put(order.directories, found);
+        }
+        measuring
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Measures again and again by these settings, until the task is ended.
     pub(crate) fn begin(&self, host: Arc<RealHost>, settings: &Settings) -> JoinHandle<()> {
-        let (last, settings) = (Arc::clone(&self.0), settings.clone());
+        let (measuring, settings) = (self.clone(), settings.clone());
         tokio::spawn(async move {
             let every = settings.usage.every.duration();
-            let mut pause = if last.lock().is_ok_and(|state| state.last.is_some()) { every } else { FIRST.min(every) };
+            let now = host.clock().await.map_or(0, |clock| clock.unix);
+            let mut pause = measuring.state().pause(&directories(&settings), every, now);
             let mut said = String::new();
             loop {
                 tokio::time::sleep(jittered(pause, host.as_ref()).await).await;
@@ -74,7 +108,7 @@ impl Measuring {
                 };
                 let text = match host.survey(&order).await {
                     Ok(found) => {
-                        last.lock().unwrap_or_else(PoisonError::into_inner).put(found);
+                        measuring.state().put(order.directories, found);
                         String::new()
                     }
                     Err(error) => error.to_string(),
@@ -114,12 +148,24 @@ mod tests {
     #[test]
     fn growth_is_told_of_what_was_measured_twice() {
         let mut state = State::default();
-        state.put(survey(1000, &[("/a", Some(500)), ("/b", Some(900)), ("/c", None)]));
+        state.put(vec![], survey(1000, &[("/a", Some(500)), ("/b", Some(900)), ("/c", None)]));
         assert!(state.growth.is_empty());
-        state.put(survey(1100, &[("/a", Some(1500)), ("/b", Some(400)), ("/c", Some(1)), ("/d", Some(1))]));
+        state.put(vec![], survey(1100, &[("/a", Some(1500)), ("/b", Some(400)), ("/c", Some(1)), ("/d", Some(1))]));
         assert_eq!(state.growth, BTreeMap::from([("/a".into(), 10.0), ("/b".into(), -5.0)]));
         // A clock that was set back tells nothing.
-        state.put(survey(900, &[("/a", Some(9))]));
+        state.put(vec![], survey(900, &[("/a", Some(9))]));
         assert!(state.growth.is_empty());
+    }
+    #[test]
+    fn nothing_is_put_off_by_a_restart_or_by_other_settings() {
+        let hour = Duration::from_secs(3600);
+        let asked = vec![SurveyedDirectory { path: "/a".into(), depth: 0 }];
+        let mut state = State::default();
+        assert_eq!(state.pause(&asked, hour, 5000), FIRST);
+        state.put(asked.clone(), survey(1000, &[("/a", Some(1))]));
+        assert_eq!(state.pause(&asked, hour, 2000), Duration::from_secs(2600));
+        assert_eq!(state.pause(&asked, hour, 9_000_000), SOON, "it is due");
+        assert_eq!(state.pause(&asked, hour, 10), hour, "the clock was set back");
+        assert_eq!(state.pause(&[], hour, 1001), SOON, "others are asked for");
     }
 }

@@ -33,7 +33,7 @@ use bowline_node::Node;
 use bowline_ports::{Change, GUARD_SERVICE};
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
-pub(crate) use foretold::{Foretold, Grave};
+pub(crate) use foretold::{End, Foretold, sure};
 use listen::Listeners;
 use measuring::Measuring;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         settings: loaded.settings,
         files: Ok(files),
         level,
+        measuring: Measuring::remembered(&machine),
         machine,
         host,
         engine,
@@ -108,7 +109,6 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         sampler: Sampler::default(),
         watching: Watching::default(),
         offset: clock::Offset::default(),
-        measuring: Measuring::default(),
         measures: None,
         issuing: issuing::Issuing::new(enrolments),
     };

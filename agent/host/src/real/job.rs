@@ -151,6 +151,11 @@ impl Jobs {
         }
     }
 
+    /// The same, with the order that it was the answer to.
+    pub(crate) fn found_last<O: Order>(&self, job: &str) -> Result<Option<(O, O::Found)>, PortError> {
+        Ok(self.desk.order(job)?.zip(self.found::<O>(job)?))
+    }
+
     /// A job as it is now.
     pub(crate) async fn look(&self, bus: &Bus, job: &str) -> Result<Option<Job>, PortError> {
         let seen = self.state(bus, job).await?;

@@ -114,6 +114,14 @@ impl RealHost {
         self.jobs.found::<SurveyOrder>(SurveyOrder::JOB)?.ok_or_else(none)
     }
 
+    /// The survey that was asked for last, and what it found; `None`: it has found nothing yet since this machine booted.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn surveyed(&self) -> Result<Option<(SurveyOrder, Survey)>, PortError> {
+        self.jobs.found_last::<SurveyOrder>(SurveyOrder::JOB)
+    }
+
     /// How far the clock is off, in seconds; positive: it is behind. `None` where nobody who keeps it says so.
     pub async fn clock_offset(&self) -> Option<f64> {
         clock::offset(&self.bus).await

@@ -10,6 +10,7 @@ use bowline_ports::{
 };
 use bowline_usage::{Control, Problems, Request, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zbus::wire::Variant;
 
@@ -107,6 +108,8 @@ fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Sur
 
 /// A filesystem that does not answer by then (a server that is gone) is told, and the others are measured.
 const ANSWER: Duration = Duration::from_secs(10);
+/// And one that finds no other name for so long, however small its share of a processor is.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Whether anything is said of a path, by a thread of its own: one that hangs goes with this unit.
 fn answers(path: &Path) -> bool {
@@ -135,12 +138,36 @@ fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
         let trouble = format!("its filesystem has not answered within {} s", ANSWER.as_secs());
         return Some(Measured { path: path.clone(), trouble, ..Measured::default() });
     }
-    match scan(&request(path, directory.depth, share), &Control::new()) {
-        Ok(tree) => Some(measured(path, &tree)),
-        Err(ScanError::Root { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => Some(Measured { path: path.clone(), trouble: error.to_string(), ..Measured::default() }),
+    match watched(request(path, directory.depth, share), SILENCE, scan) {
+        None => {
+            let trouble = format!("its filesystem stopped answering: nothing came for {} s", SILENCE.as_secs());
+            Some(Measured { path: path.clone(), trouble, ..Measured::default() })
+        }
+        Some(Ok(tree)) => Some(measured(path, &tree)),
+        Some(Err(ScanError::Root { error, .. })) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Some(Err(error)) => Some(Measured { path: path.clone(), trouble: error.to_string(), ..Measured::default() }),
     }
 }
+
+/// A scan on a thread of its own; `None` when it finds nothing more for so long: a server that is gone in the midst of it. The
+/// thread ends with this unit then.
+fn watched(request: Request, silence: Duration, scan: Scan) -> Option<Result<Tree, ScanError>> {
+    let control = Arc::new(Control::new());
+    let (said, hears) = std::sync::mpsc::channel();
+    let seen = Arc::clone(&control);
+    std::thread::spawn(move || said.send(scan(&request, &control)).is_ok());
+    loop {
+        let before = seen.names();
+        match hears.recv_timeout(silence) {
+            Ok(found) => return Some(found),
+            Err(_) if seen.names() == before => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// How [`bowline_usage::scan`] is called.
+type Scan = fn(&Request, &Control) -> Result<Tree, ScanError>;
 
 fn measured(path: &Path, tree: &Tree) -> Measured {
     let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
@@ -175,7 +202,7 @@ fn trouble(problems: &Problems) -> String {
 fn hidden(beneath: &Beneath, place: &Path, share: u8) -> Option<Hidden> {
     let within = beneath.mount_point.strip_prefix(&beneath.parent).ok()?;
     let directory = place.join(within);
-    let tree = scan(&request(&directory, 0, share), &Control::new()).ok()?;
+    let tree = watched(request(&directory, 0, share), SILENCE, scan)?.ok()?;
     let own = std::os::unix::fs::MetadataExt::blocks(&std::fs::symlink_metadata(&directory).ok()?) * 512;
     Some(Hidden { mount_point: beneath.mount_point.clone(), bytes: tree.size().allocated.saturating_sub(own) })
 }
@@ -217,6 +244,17 @@ mod tests {
         fs::write(place.path().join("mnt/data/lost"), vec![1; 50_000]).unwrap();
         assert!(hidden(&beneath, place.path(), 100).unwrap().bytes >= 50_000);
         assert_eq!(hidden(&Beneath { parent: "/other".into(), ..beneath }, place.path(), 100), None);
+    }
+
+    #[test]
+    fn a_scan_that_finds_nothing_more_is_given_up_and_one_that_goes_on_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let (silence, wanted) = (Duration::from_millis(100), || request(place.path(), 0, 100));
+        assert!(watched(wanted(), silence, scan).is_some_and(|found| found.is_ok()));
+        let hangs: Scan = |_, _| loop {
+            std::thread::park();
+        };
+        assert!(watched(wanted(), silence, hangs).is_none());
     }
 
     #[test]
