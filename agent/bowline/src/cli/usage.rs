@@ -6,7 +6,7 @@ use crate::show::usage::{Disk, Folder, Picture};
 use crate::usage::directories;
 use bowline_host::real::filesystems::Sampler;
 use bowline_metrics::real_mounts;
-use bowline_ports::{ErrorKind, Inspect, Mount, PortError, SurveyedDirectory};
+use bowline_ports::{ErrorKind, Inspect, Mount, PortError, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
 use bowline_usage::{Control, Request, ScanError, Threads, Tree, scan};
 use std::io::{IsTerminal, Write};
@@ -33,7 +33,9 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
         Some(path) => vec![SurveyedDirectory { path: absolute(path), depth }],
         None => directories(&settings),
     };
-    let disks = match disks(&host, &settings).await {
+    // What no directory shows only a unit sees: the daemon's last one. Nobody but root may read what it found.
+    let survey = host.surveyed().ok().flatten().map(|(_, survey)| survey);
+    let disks = match disks(&host, &settings, survey.as_ref()).await {
         Ok(disks) => disks,
         Err(error) => {
             output::complain_of(&error);
@@ -55,7 +57,9 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
     folders.sort_by_key(|one| std::cmp::Reverse(one.allocated));
     // What was asked for by its path is what is shown.
     let disks = disks.into_iter().filter(|disk| path.is_none() || folders.iter().any(|one| one.on == disk.mountpoint));
-    let picture = Picture { disks: disks.collect(), folders };
+    let now = host.clock().await.map(|clock| clock.unix).ok();
+    let ago = survey.zip(now).and_then(|(survey, now)| u64::try_from(now - survey.at).ok());
+    let picture = Picture { disks: disks.collect(), folders, unseen_seconds_ago: ago };
     if json {
         output::print_json(&picture);
     } else {
@@ -68,7 +72,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-async fn disks(host: &dyn Inspect, settings: &Settings) -> Result<Vec<Disk>, PortError> {
+async fn disks(host: &dyn Inspect, settings: &Settings, survey: Option<&Survey>) -> Result<Vec<Disk>, PortError> {
     let watching = Watching::remembered(host, &settings.pressure).await;
     let mounts: Vec<Mount> = real_mounts(&host.mounts().await?);
     let spaces = Sampler::default().sample(&mounts).await;
@@ -76,9 +80,13 @@ async fn disks(host: &dyn Inspect, settings: &Settings) -> Result<Vec<Disk>, Por
     let foretold = watching.foretold();
     let disk = |(mount, space): (&Mount, &Result<_, PortError>)| {
         let at = mount.target.display().to_string();
-        match space {
+        let disk = match space {
             Ok(space) => Disk::of(at, space, foretold.get(mount.target.as_os_str())),
             Err(error) => Disk { mountpoint: at, error: Some(error.message.clone()), ..Disk::default() },
+        };
+        match survey {
+            Some(survey) => disk.measured(mount, survey),
+            None => disk,
         }
     };
     Ok(mounts.iter().zip(&spaces).map(disk).collect())

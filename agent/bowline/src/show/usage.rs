@@ -1,8 +1,12 @@
 //! What fills the disks, as bars in a terminal.
 
-use crate::daemon::{Foretold, Grave};
-use bowline_ports::{Space, SurveyedDirectory};
+mod ending;
+
+use super::paper::clean;
+use crate::daemon::Foretold;
+use bowline_ports::{Mount, Space, Survey, SurveyedDirectory};
 use bowline_usage::Tree;
+pub(crate) use ending::Ending;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -11,6 +15,8 @@ use std::path::Path;
 const BAR: usize = 24;
 /// Of the directories in one so many are told, the largest; all are in the JSON.
 const MOST: usize = 12;
+/// Fewer bytes that nobody sees are no line.
+const WORTH_A_WORD: u64 = 10_000_000;
 
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +25,9 @@ pub(crate) struct Picture {
     pub(crate) disks: Vec<Disk>,
     /// Directories, the largest first.
     pub(crate) folders: Vec<Folder>,
+    /// Seconds ago Bowline looked last for what is in no directory; `None`: it never did, or nobody but root may know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unseen_seconds_ago: Option<u64>,
 }
 
 /// A filesystem.
@@ -38,12 +47,18 @@ pub(crate) struct Disk {
     /// Bytes an hour that it grows by; `None`: not watched for long enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) growth_per_hour: Option<f64>,
-    /// Seconds until it is full, runs out of inodes or has pods evicted; `None`: it is not expected to, or not known.
+    /// What it is expected to come to first; `None`: nothing, or not known.
+    #[serde(flatten)]
+    pub(crate) end: Option<Ending>,
+    /// Bytes beneath what is mounted there, where nobody sees them, as they were measured last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) seconds_left: Option<f64>,
-    /// Which of these it is, where it has come to that already.
-    #[serde(skip)]
-    pub(crate) now: Option<Grave>,
+    pub(crate) hidden: Option<u64>,
+    /// Bytes in files that were deleted and are still open, as they were measured last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deleted: Option<u64>,
+    /// Who has most of those open.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deleted_held_by: Vec<String>,
 }
 
 /// A directory.
@@ -89,25 +104,46 @@ impl Disk {
             used: space.size.saturating_sub(space.free),
             available: space.available,
             growth_per_hour: foretold.map(|foretold| foretold.growth * 3600.0),
-            seconds_left: foretold.map(Foretold::first).filter(|seconds| seconds.is_finite()),
-            now: foretold.and_then(Foretold::now),
+            end: foretold.and_then(Ending::of),
+            ..Self::default()
+        }
+    }
+
+    /// What was measured of it last.
+    pub(crate) fn measured(self, mount: &Mount, survey: &Survey) -> Self {
+        let hidden = survey.hidden.iter().find(|hidden| hidden.mount_point == mount.target);
+        let deleted = survey.deleted.iter().find(|deleted| deleted.number == mount.number);
+        let holders = deleted.iter().flat_map(|deleted| &deleted.holders);
+        Self {
+            hidden: hidden.map(|hidden| hidden.bytes),
+            deleted: Some(deleted.map_or(0, |deleted| deleted.bytes)),
+            deleted_held_by: holders.map(|holder| format!("{} ({})", holder.name, holder.pid)).collect(),
+            ..self
+        }
+    }
+
+    /// What no directory shows, in lines of their own.
+    fn unseen(&self, out: &mut String) {
+        let at = name(&self.mountpoint);
+        if let Some(hidden) = self.hidden.filter(|hidden| *hidden >= WORTH_A_WORD) {
+            let _ = writeln!(out, "{:>8}  beneath what is mounted at {at}, where nobody sees them", bytes(hidden));
+        }
+        if let Some(deleted) = self.deleted.filter(|deleted| *deleted >= WORTH_A_WORD) {
+            let _ = writeln!(out, "{:>8}  on {at} in files that were deleted and are still open", bytes(deleted));
+            if !self.deleted_held_by.is_empty() {
+                let _ = writeln!(out, "{:>8}  most of them by {}", "", name(&self.deleted_held_by.join(", ")));
+            }
         }
     }
 
     fn line(&self, width: usize) -> String {
         if let Some(error) = &self.error {
-            return format!("{:width$}  can not be measured: {error}", self.mountpoint);
+            return format!("{:width$}  can not be measured: {}", name(&self.mountpoint), name(error));
         }
         let share = share(self.used, self.size);
-        let left = match (self.now, self.seconds_left) {
-            (Some(Grave::Evicts), _) => "  pods are evicted".into(),
-            (Some(Grave::NoInodes), _) => "  no inode left".into(),
-            (Some(Grave::Full), _) => "  full".into(),
-            (Some(Grave::Warn | Grave::Critical) | None, Some(seconds)) => format!("  full in {}", time(seconds)),
-            (Some(Grave::Warn | Grave::Critical) | None, None) => String::new(),
-        };
+        let left = self.end.map(|end| format!("  {end}")).unwrap_or_default();
         let (bar, percent) = (bar(share), share * 100.0);
-        format!("{:width$}  {bar} {percent:3.0} %  {} free{left}", self.mountpoint, bytes(self.available))
+        format!("{:width$}  {bar} {percent:3.0} %  {} free{left}", name(&self.mountpoint), bytes(self.available))
     }
 }
 
@@ -138,10 +174,11 @@ impl Folder {
         let line = |out: &mut String, indent: usize, path: &str, allocated: u64, inodes: u64| {
             let _ = writeln!(
                 out,
-                "{:>8}  {}  {:indent$}{path}  ({inodes} files)",
+                "{:>8}  {}  {:indent$}{}  ({inodes} files)",
                 bytes(allocated),
                 bar(share(allocated, self.of)),
-                ""
+                "",
+                name(path)
             );
         };
         line(out, 0, &self.path, self.allocated, self.inodes);
@@ -151,8 +188,8 @@ impl Folder {
         let mut parts: Vec<_> = self.parts.iter().collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.allocated));
         for part in parts.iter().take(MOST) {
-            let name = part.path.strip_prefix(&self.path).unwrap_or(&part.path).trim_start_matches('/');
-            line(out, 2, name, part.allocated, part.inodes);
+            let within = part.path.strip_prefix(&self.path).unwrap_or(&part.path).trim_start_matches('/');
+            line(out, 2, within, part.allocated, part.inodes);
         }
         if parts.len() > MOST {
             let rest: u64 = parts.iter().skip(MOST).filter(|part| part.depth == 1).map(|part| part.allocated).sum();
@@ -169,12 +206,23 @@ impl Picture {
         for disk in &self.disks {
             let _ = writeln!(out, "{}", disk.line(width));
         }
+        let mut unseen = String::new();
+        self.disks.iter().for_each(|disk| disk.unseen(&mut unseen));
+        if !unseen.is_empty() {
+            let ago = self.unseen_seconds_ago.map(|ago| format!(", {} ago", time(ago as f64))).unwrap_or_default();
+            let _ = write!(out, "\nin no directory{ago}:\n{unseen}");
+        }
         if !self.folders.is_empty() {
             out.push_str("\nshare of the filesystem that each is on:\n");
         }
         self.folders.iter().for_each(|folder| folder.lines(&mut out));
         out
     }
+}
+
+/// Whoever makes directories or starts processes names them: no name may command a terminal, or begin a line.
+fn name(text: &str) -> String {
+    clean(text).replace('\n', "?")
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -209,6 +257,7 @@ fn time(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::End;
 
     #[test]
     fn the_picture() {
@@ -217,15 +266,24 @@ mod tests {
             size: 40_000_000_000,
             used: 30_000_000_000,
             available: 8_000_000_000,
-            seconds_left: Some(30_000.0),
+            end: Some(Ending { seconds_left: 30_000.0, what: End::Evicts, confidence: 0.8, sure: true }),
+            deleted: Some(2_000_000_000),
+            deleted_held_by: vec!["java (811)".into()],
             ..Disk::default()
         };
         let full = Disk {
             mountpoint: "/boot".into(),
             size: 1_000_000_000,
             used: 1_000_000_000,
-            seconds_left: Some(0.0),
-            now: Some(Grave::Full),
+            end: Some(Ending { seconds_left: 0.0, what: End::Full, confidence: 1.0, sure: true }),
+            hidden: Some(30_000_000),
+            ..Disk::default()
+        };
+        let unsure = Disk {
+            mountpoint: "/srv".into(),
+            size: 1_000_000_000,
+            end: Some(Ending { seconds_left: 90_000.0, what: End::Full, confidence: 0.3, sure: false }),
+            deleted: Some(5),
             ..Disk::default()
         };
         let hung = Disk { mountpoint: "/mnt/nas".into(), error: Some("no answer".into()), ..Disk::default() };
@@ -238,19 +296,27 @@ mod tests {
             inodes: 1234,
             of: 40_000_000_000,
             unreadable: 1,
-            parts: vec![part("/var/lib/a", 5_000_000), part("/var/lib/b", 19_000_000_000)],
+            parts: vec![part("/var/lib/a\x1b[2J\n", 5_000_000), part("/var/lib/b", 19_000_000_000)],
         };
-        let text = Picture { disks: vec![disk, full, hung], folders: vec![folder] }.text();
+        let text =
+            Picture { disks: vec![disk, full, unsure, hung], folders: vec![folder], unseen_seconds_ago: Some(600) }
+                .text();
         let expected = "\
-/         [##################......]  75 %  8.0 GB free  full in 8 hours
+/         [##################......]  75 %  8.0 GB free  pods are evicted in 8 hours
 /boot     [########################] 100 %  0 B free  full
+/srv      [........................]   0 %  0 B free  full in 25 hours (30 % sure)
 /mnt/nas  can not be measured: no answer
+
+in no directory, 10 minutes ago:
+  2.0 GB  on / in files that were deleted and are still open
+          most of them by java (811)
+   30 MB  beneath what is mounted at /boot, where nobody sees them
 
 share of the filesystem that each is on:
    20 GB  [############............]  /var/lib  (1234 files)
           1 files or directories could not be read
    19 GB  [###########.............]    b  (7 files)
-  5.0 MB  [........................]    a  (7 files)
+  5.0 MB  [........................]    a?[2J?  (7 files)
 ";
         assert_eq!(text, expected);
     }
