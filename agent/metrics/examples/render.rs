@@ -31,12 +31,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         volumes: &[],
         role: None,
         filesystems: &filesystems,
+        mounts_unread: false,
         phases: &[],
         k3s_restarts: Some(0),
         process: None,
         counters: Some(&counters),
         enrolments: None,
         exhaustion: None,
+        clock_synchronised: true,
         clock_offset: None,
     };
     let mut times: Vec<u128> = Vec::new();

@@ -5,7 +5,7 @@
 
 use crate::exposition::{Exposition, Kind, also, labels};
 use crate::filesystem::Row;
-use crate::view::Outlook;
+use crate::view::{Foreseen, Outlook};
 use bowline_ports::{Counted, DirectorySize, Survey};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,34 +28,64 @@ pub struct Exhaustion {
 pub struct FilesystemOutlook {
     /// `None`: it was not watched for long enough.
     pub outlook: Option<Outlook>,
-    /// For each of the kubelet's signals that is about this filesystem: what has to be free (bytes or inodes), and in how many
-    /// seconds it is not any more.
-    pub signals: Vec<(&'static str, u64, f64)>,
+    /// For each of the kubelet's signals that is about this filesystem: what has to be free (bytes or inodes), and when it is
+    /// not any more; `None`: it was not watched for long enough.
+    pub signals: Vec<(&'static str, u64, Option<Foreseen>)>,
 }
 
-type Column = (&'static str, &'static str, fn(&Outlook) -> f64, f64);
+/// Name, help, value.
+type Column<T> = (&'static str, &'static str, fn(&T) -> f64);
 
-const COLUMNS: [Column; 4] = [
-    ("filesystem_growth_bytes_per_second", "How fast it fills, in the long run.", |o| o.growth, 0.0),
+const COLUMNS: [Column<FilesystemOutlook>; 5] = [
+    ("filesystem_growth_bytes_per_second", "How fast it fills, in the long run.", |one| {
+        one.outlook.map_or(0.0, |outlook| outlook.growth)
+    }),
     (
         "filesystem_full_seconds",
         "Seconds until an ordinary user can write no more; +Inf where it does not come to that.",
-        |o| o.full,
-        f64::INFINITY,
+        |one| one.full().seconds,
+    ),
+    (
+        "filesystem_full_confidence",
+        "How sure filesystem_full_seconds is, 0 to 1; 0 where it was not watched for long enough.",
+        |one| one.full().confidence,
     ),
     (
         "filesystem_inodes_exhausted_seconds",
         "Seconds until it has no inode left; +Inf where it does not come to that.",
-        |o| o.inodes,
-        f64::INFINITY,
+        |one| one.inodes().seconds,
     ),
     (
-        "filesystem_forecast_confidence",
-        "How sure the next of these is, 0 to 1; 0 where it was not watched for long enough.",
-        |o| o.confidence,
-        0.0,
+        "filesystem_inodes_exhausted_confidence",
+        "How sure filesystem_inodes_exhausted_seconds is, 0 to 1; 0 where it was not watched for long enough.",
+        |one| one.inodes().confidence,
     ),
 ];
+/// Of each signal of the kubelet.
+const EVICTS: [Column<Foreseen>; 2] = [
+    (
+        "filesystem_eviction_seconds",
+        "Seconds until the kubelet evicts because of it, by signal; +Inf where it does not come to that.",
+        |then| then.seconds,
+    ),
+    (
+        "filesystem_eviction_confidence",
+        "How sure filesystem_eviction_seconds is, 0 to 1, by signal; 0 where it was not watched for long enough.",
+        |then| then.confidence,
+    ),
+];
+/// What is said where it was not watched for long enough.
+const UNKNOWN: Foreseen = Foreseen { seconds: f64::INFINITY, confidence: 0.0 };
+
+impl FilesystemOutlook {
+    fn full(&self) -> Foreseen {
+        self.outlook.map_or(UNKNOWN, |outlook| outlook.full)
+    }
+
+    fn inodes(&self) -> Foreseen {
+        self.outlook.map_or(UNKNOWN, |outlook| outlook.inodes)
+    }
+}
 
 pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
     forecasts(out, filesystems, all);
@@ -68,17 +98,18 @@ pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exha
 
 fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
     let rows: Vec<_> = filesystems.iter().map(|(labels, _)| labels).zip(&all.outlooks).collect();
-    for (name, help, value, unknown) in COLUMNS {
+    for (name, help, value) in COLUMNS {
         let mut family = out.family(name, Kind::Gauge, help);
         for (labels, one) in &rows {
-            family.series(labels, one.outlook.as_ref().map_or(unknown, value));
+            family.series(labels, value(one));
         }
     }
-    let help = "Seconds until the kubelet evicts because of it, by signal; +Inf where it does not come to that.";
-    let mut family = out.family("filesystem_eviction_seconds", Kind::Gauge, help);
-    for (labels, one) in &rows {
-        for (name, _, seconds) in &one.signals {
-            family.series(&also(labels, "signal", name), *seconds);
+    for (name, help, value) in EVICTS {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for (labels, one) in &rows {
+            for (name, _, then) in &one.signals {
+                family.series(&also(labels, "signal", name), value(&then.unwrap_or(UNKNOWN)));
+            }
         }
     }
     for (ending, name, help) in [

@@ -32,7 +32,7 @@ pub use openmetrics::{OPENMETRICS, wants_openmetrics};
 pub use page::{Page, Route, healthz, index, metrics, readyz};
 pub use prometheus::Error;
 pub use sample::{FilesystemSample, Phase, Process, Role, Sample};
-pub use view::{Disk, Folder, Outlook, View};
+pub use view::{Disk, Folder, Foreseen, Outlook, View};
 
 /// The media type of [`Form::Text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

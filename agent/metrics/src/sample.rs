@@ -20,6 +20,8 @@ pub struct Sample<'a> {
     pub role: Option<Role>,
     /// Every real mount and how full it is.
     pub filesystems: &'a [FilesystemSample],
+    /// The table of mounts could not be read: there are none for that.
+    pub mounts_unread: bool,
     /// The phases of the first boot that have ended, with the seconds from Bowline's first start until then.
     pub phases: &'a [(Phase, f64)],
     /// How often systemd restarted K3s; `None` without a unit.
@@ -32,6 +34,8 @@ pub struct Sample<'a> {
     pub enrolments: Option<&'a Enrolments>,
     /// How disks fill, and by what; `None` in a command that looks once.
     pub exhaustion: Option<&'a Exhaustion>,
+    /// Whether the clock is synchronised, as far as anybody says so.
+    pub clock_synchronised: bool,
     /// How far the clock is off, in seconds, by those who keep it; positive: it is behind. Left out where nobody says it.
     pub clock_offset: Option<f64>,
 }
@@ -165,6 +169,8 @@ impl Sample<'_> {
         state::node(&mut out, self);
         state::volumes(&mut out, self);
         state::room(&mut out, self);
+        let help = "1 when the table of mounts could not be read, so that filesystems are missing here.";
+        out.gauge("mounts_error", help, self.mounts_unread);
         let rows = filesystem::rows(self.filesystems);
         filesystem::families(&mut out, &rows);
         if let Some(exhaustion) = self.exhaustion {

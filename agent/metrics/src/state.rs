@@ -66,7 +66,7 @@ pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
     let conditions = &sample.report.conditions;
     let is = |key: &str, values: &[&str]| conditions.get(key).is_some_and(|v| values.contains(&v.as_str()));
     out.gauge("node_address_known", "1 when the node's address is known.", conditions.contains_key("address"));
-    out.gauge("node_clock_synchronised", "1 when the clock is synchronised.", is("clock", &["ok"]));
+    out.gauge("node_clock_synchronised", "1 when the clock is synchronised.", sample.clock_synchronised);
     if let Some(offset) = sample.clock_offset {
         let help = "Seconds that the clock is off, by those who keep it; positive: it is behind.";
         out.gauge("clock_offset_seconds", help, offset);

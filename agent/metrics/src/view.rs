@@ -65,19 +65,38 @@ pub struct Disk {
     pub history: Vec<(f64, f64)>,
 }
 
-/// What is foretold of a filesystem. Times are seconds from now, infinite where it does not come to that.
+/// What is foretold of a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outlook {
     /// Bytes a second; below 0 where it empties.
     pub growth: f64,
-    /// Until no byte is left.
-    pub full: f64,
-    /// Until no inode is left.
-    pub inodes: f64,
-    /// Until the kubelet evicts.
-    pub evicts: f64,
-    /// How sure it is, 0 to 1.
+    /// That no byte is left.
+    pub full: Foreseen,
+    /// That no inode is left.
+    pub inodes: Foreseen,
+    /// That the kubelet evicts; `None` where it never does because of this filesystem.
+    pub evicts: Option<Foreseen>,
+}
+
+/// Something that is foretold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Foreseen {
+    /// Seconds from now, infinite where it does not come to that.
+    pub seconds: f64,
+    /// How sure that is, 0 to 1.
     pub confidence: f64,
+}
+
+impl Foreseen {
+    /// In so many seconds, so sure.
+    pub fn of(seconds: f64, confidence: f64) -> Self {
+        Self { seconds, confidence }
+    }
+
+    /// It does not come to that.
+    pub fn never(confidence: f64) -> Self {
+        Self::of(f64::INFINITY, confidence)
+    }
 }
 
 /// A directory.

@@ -6,8 +6,8 @@ use bowline_engine::{
     WaitReport,
 };
 use bowline_metrics::{
-    Counters, Enrolments, Exhaustion, FilesystemOutlook, FilesystemSample, Form, Outlook, Phase, Process, Role, Route,
-    Sample, StepResult, healthz, index, metrics, readyz,
+    Counters, Enrolments, Exhaustion, FilesystemOutlook, FilesystemSample, Foreseen, Form, Outlook, Phase, Process,
+    Role, Route, Sample, StepResult, healthz, index, metrics, readyz,
 };
 use bowline_ports::{Arch, Counted, Deleted, DirectorySize, ErrorKind, Hidden, Measured, Mount, Part, Space, Survey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,8 +111,9 @@ fn filesystems() -> Vec<FilesystemSample> {
 
 /// The root filesystem fills, of the second nothing can be foretold yet, and the third does not answer.
 fn exhaustion() -> Exhaustion {
-    let outlook = Outlook { growth: 1234.5, full: 7200.0, inodes: f64::INFINITY, evicts: 3600.0, confidence: 0.75 };
-    let signals = vec![("nodefs.available", 1_073_741_824, 3600.0), ("nodefs.inodesFree", 65_536, f64::INFINITY)];
+    let (full, never, evicts) = (Foreseen::of(7200.0, 0.75), Foreseen::never(0.6), Foreseen::of(3600.0, 0.8));
+    let outlook = Outlook { growth: 1234.5, full, inodes: never, evicts: Some(evicts) };
+    let signals = vec![("nodefs.available", 1_073_741_824, Some(evicts)), ("nodefs.inodesFree", 65_536, Some(never))];
     let size = |allocated, inodes| DirectorySize { allocated, apparent: allocated / 2, inodes };
     let images = Measured {
         path: "/var/lib/images".into(),
@@ -176,6 +177,8 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
         counters: Some(&counters),
         enrolments: Some(&enrolments),
         exhaustion: Some(&exhaustion()),
+        mounts_unread: false,
+        clock_synchronised: true,
         clock_offset: Some(-0.0021),
     })
 }
@@ -309,12 +312,14 @@ fn a_command_has_no_counters_and_no_process() {
         volumes: &[],
         role: None,
         filesystems: &[],
+        mounts_unread: false,
         phases: &[],
         k3s_restarts: None,
         process: None,
         counters: None,
         enrolments: None,
         exhaustion: None,
+        clock_synchronised: true,
         clock_offset: None,
     };
     let series = parse(&sample.render(Form::Text));

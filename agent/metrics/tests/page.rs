@@ -1,7 +1,7 @@
 //! The page for people: all of it escaped, without scripts, and with words beside every picture.
 
 use bowline_engine::{CapabilityReport, CapabilityState, Note, Overall, RefusalReport, Report, WaitReport};
-use bowline_metrics::{Disk, Folder, Outlook, View};
+use bowline_metrics::{Disk, Folder, Foreseen, Outlook, View};
 
 const HOSTILE: &str = "</style><script>alert(1)</script>\"' onload=x \u{202e}";
 
@@ -41,10 +41,9 @@ fn disk(mountpoint: &str) -> Disk {
         marks: vec![(0.95, "the kubelet evicts (nodefs.available)".into())],
         outlook: Some(Outlook {
             growth: 500_000.0,
-            full: 34_000.0,
-            inodes: f64::INFINITY,
-            evicts: 24_000.0,
-            confidence: 0.8,
+            full: Foreseen::of(34_000.0, 0.7),
+            inodes: Foreseen::never(0.9),
+            evicts: Some(Foreseen::of(24_000.0, 0.8)),
         }),
         history: (0..100).map(|n| (f64::from(n - 99) * 60.0, 0.5 + f64::from(n) / 300.0)).collect(),
         ..Disk::default()
@@ -94,7 +93,7 @@ fn what_is_drawn_is_said() {
         "<b>83 %</b> of 100 GB in use, 17 GB free",
         "aria-label=\"83 percent of / in use\"",
         "the kubelet evicts (nodefs.available) at 95 %",
-        "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours, full in 9 hours (80 % sure).",
+        "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours (80 % sure), full in 9 hours (70 % sure).",
         "50 percent in use 99 minutes ago, 83 percent now, 86 percent in 99 minutes as foretold\"",
         "It can not be measured: ",
         "Measured a minute ago.",
@@ -115,7 +114,7 @@ fn what_is_not_known_is_no_number_and_what_is_due_is_now() {
     let mut full = disk("/");
     full.history.push((f64::NAN, f64::INFINITY));
     full.marks.push((f64::NAN, "nowhere".into()));
-    full.outlook = full.outlook.map(|outlook| Outlook { evicts: 0.0, ..outlook });
+    full.outlook = full.outlook.map(|outlook| Outlook { evicts: Some(Foreseen::of(0.0, 1.0)), ..outlook });
     let folder = |path: &str, share: Option<f64>| Folder {
         path: path.into(),
         depth: 0,

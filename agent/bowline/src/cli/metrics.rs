@@ -11,7 +11,9 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let report = plan::look(&loaded, &host).await;
-    let mounts = real_mounts(&host.mounts().await.unwrap_or_default());
+    let (table, clock) = (host.mounts().await, host.clock().await);
+    let unread = table.is_err();
+    let mounts = real_mounts(&table.unwrap_or_default());
     let spaces = Sampler::default().sample(&mounts).await;
     let filesystems: Vec<_> =
         mounts.into_iter().zip(spaces).map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
@@ -22,17 +24,19 @@ pub(super) async fn run(folder: &Path) -> ExitCode {
     };
     let sample = Sample {
         report: &report,
-        now: host.clock().await.map_or(report.at, |c| c.unix),
+        now: clock.as_ref().map_or(report.at, |clock| clock.unix),
         arch: host.arch(),
         volumes: &volumes,
         role: crate::wiring::role(&loaded.settings),
         filesystems: &filesystems,
+        mounts_unread: unread,
         phases: &[],
         k3s_restarts: k3s.map(|u| u64::from(u.restarts)),
         process: None,
         counters: None,
         enrolments: None,
         exhaustion: None,
+        clock_synchronised: clock.is_ok_and(|clock| clock.synchronised),
         clock_offset: None,
     };
     output::print_as_is(&sample.render(Form::Text));

@@ -11,19 +11,48 @@ const SURE: f64 = 0.5;
 const NOW: Forecast = Forecast { seconds: 0.0, confidence: 1.0 };
 const NEVER: Forecast = Forecast { seconds: f64::INFINITY, confidence: 1.0 };
 
-/// Times are seconds from the last sample, infinite where it does not come to that.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Each by itself, with its own confidence: that inodes are sure to last says nothing of bytes.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Foretold {
     /// Bytes a second.
     pub(crate) growth: f64,
     /// No byte left that an ordinary user may write.
-    pub(crate) full: f64,
+    pub(crate) full: Forecast,
     /// No inode left.
-    pub(crate) inodes: f64,
+    pub(crate) inodes: Forecast,
     /// Pods evicted, by the kubelet's name of the signal.
-    pub(crate) evicts: BTreeMap<&'static str, f64>,
-    /// 0 to 1: of the first that comes.
-    pub(crate) confidence: f64,
+    pub(crate) evicts: BTreeMap<&'static str, Forecast>,
+}
+
+/// What a filesystem comes to when it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// No byte is left.
+    Full,
+    /// No inode is left.
+    NoInodes,
+    /// Pods are evicted.
+    Evicts,
+}
+
+impl End {
+    /// What happens to it then.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            End::Full => "to be full",
+            End::NoInodes => "to have no inode left",
+            End::Evicts => "to have pods evicted",
+        }
+    }
+
+    /// For programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            End::Full => "full",
+            End::NoInodes => "inodes",
+            End::Evicts => "eviction",
+        }
+    }
 }
 
 /// How soon a filesystem is full, runs out of inodes, or has the kubelet evict.
@@ -80,6 +109,11 @@ pub(crate) fn spent(space: &Space, kept: &[(&'static str, u64)]) -> Option<Grave
     }
 }
 
+/// Whether something is expected, and trusted enough to be told.
+pub(crate) fn sure(forecast: &Forecast) -> bool {
+    forecast.seconds.is_finite() && forecast.confidence >= SURE
+}
+
 impl Foretold {
     /// From what was, and what is now. `None` where it was watched for less than `least` seconds, unless it is [`spent`]:
     /// how that came about does not matter then.
@@ -101,41 +135,37 @@ impl Foretold {
         };
         let full = comes(&bytes, room(space.size, space.available, 0));
         let no_inodes = comes(&inodes, room(space.inodes, space.inodes_free, 0));
-        let mut first = if no_inodes.seconds < full.seconds { no_inodes } else { full };
-        let mut evicts = BTreeMap::new();
-        for (signal, kept) in kept {
+        let evicts = kept.iter().map(|(signal, kept)| {
             let outlook = if signal.ends_with("inodesFree") { &inodes } else { &bytes };
-            let then = comes(outlook, room_of(signal, *kept, space));
-            if then.seconds < first.seconds {
-                first = then;
-            }
-            evicts.insert(*signal, then.seconds);
-        }
-        Some(Foretold {
-            growth: bytes.map_or(0.0, |bytes| bytes.rate()),
-            full: full.seconds,
-            inodes: no_inodes.seconds,
-            evicts,
-            confidence: first.confidence,
-        })
+            (*signal, comes(outlook, room_of(signal, *kept, space)))
+        });
+        let evicts = evicts.collect();
+        Some(Foretold { growth: bytes.map_or(0.0, |bytes| bytes.rate()), full, inodes: no_inodes, evicts })
     }
 
-    /// The first that comes, in seconds.
-    pub(crate) fn first(&self) -> f64 {
-        self.evicts.values().copied().fold(self.full.min(self.inodes), f64::min)
+    /// When the kubelet evicts first; `None` where it never does because of this filesystem.
+    pub(crate) fn evicts_first(&self) -> Option<Forecast> {
+        self.evicts.values().copied().min_by(|one, other| one.seconds.total_cmp(&other.seconds))
     }
 
-    /// When the kubelet evicts first, in seconds.
-    pub(crate) fn evicts_first(&self) -> f64 {
-        self.evicts.values().copied().fold(f64::INFINITY, f64::min)
+    /// What it comes to first, of that which is sure to come; else of all.
+    pub(crate) fn first(&self) -> (End, Forecast) {
+        let evicts = self.evicts_first().unwrap_or(NEVER);
+        let all = [(End::Full, self.full), (End::NoInodes, self.inodes), (End::Evicts, evicts)];
+        let sooner = |first: (End, Forecast), other: &(End, Forecast)| {
+            let rank = |one: &Forecast| (!sure(one), one.seconds);
+            if rank(&other.1) < rank(&first.1) { *other } else { first }
+        };
+        all[1..].iter().fold(all[0], sooner)
     }
 
     /// What it has come to already.
     pub(crate) fn now(&self) -> Option<Grave> {
         match self.first() {
-            _ if self.full <= 0.0 => Some(Grave::Full),
-            _ if self.inodes <= 0.0 => Some(Grave::NoInodes),
-            first => (first <= 0.0).then_some(Grave::Evicts),
+            (_, Forecast { seconds, .. }) if seconds > 0.0 => None,
+            (End::Full, _) => Some(Grave::Full),
+            (End::NoInodes, _) => Some(Grave::NoInodes),
+            (End::Evicts, _) => Some(Grave::Evicts),
         }
     }
 
@@ -145,9 +175,9 @@ impl Foretold {
             return Some(now);
         }
         match self.first() {
-            _ if self.confidence < SURE => None,
-            first if first <= rules.critical.duration().as_secs_f64() => Some(Grave::Critical),
-            first if first <= rules.warn.duration().as_secs_f64() => Some(Grave::Warn),
+            (_, first) if !sure(&first) => None,
+            (_, first) if first.seconds <= rules.critical.duration().as_secs_f64() => Some(Grave::Critical),
+            (_, first) if first.seconds <= rules.warn.duration().as_secs_f64() => Some(Grave::Warn),
             _ => None,
         }
     }
@@ -164,7 +194,7 @@ mod tests {
         let foretold = Foretold::of(None, space, kept, LEAST);
         let grave = foretold.as_ref().and_then(|foretold| foretold.grave(&Pressure::default()));
         assert_eq!(grave, spent(space, kept), "{foretold:?}");
-        assert!(foretold.is_none_or(|foretold| foretold.first() <= 0.0 && foretold.confidence >= 1.0));
+        assert!(foretold.is_none_or(|foretold| foretold.first().1 == NOW));
         grave
     }
 
@@ -178,7 +208,33 @@ mod tests {
         assert_eq!(now(&Space { inodes_free: 5, ..SPACE }, &kept), Some(Grave::Evicts));
 
         let full = Foretold::of(None, &Space { available: 0, ..SPACE }, &kept, LEAST).unwrap();
-        assert_eq!((full.full, full.inodes, full.evicts_first()), (0.0, f64::INFINITY, 0.0));
+        assert_eq!((full.full, full.inodes, full.evicts_first()), (NOW, NEVER, Some(NOW)));
+    }
+
+    /// One that is sure is told also when another comes sooner, if at all.
+    #[test]
+    fn each_forecast_is_believed_by_itself() {
+        let of = |seconds, confidence| Forecast { seconds, confidence };
+        let (hour, day) = (3600.0, 86_400.0);
+        let foretold = |full, inodes, evicts: &[(&'static str, Forecast)]| Foretold {
+            growth: 1.0,
+            full,
+            inodes,
+            evicts: evicts.iter().copied().collect(),
+        };
+        let rules = Pressure::default();
+        let told = |foretold: &Foretold| (foretold.first().0, foretold.grave(&rules));
+
+        let unsure_inodes = foretold(of(3.0 * hour, 0.9), of(hour, 0.2), &[]);
+        assert_eq!(told(&unsure_inodes), (End::Full, Some(Grave::Critical)));
+        let unsure_full = foretold(of(hour, 0.2), of(20.0 * hour, 0.8), &[]);
+        assert_eq!(told(&unsure_full), (End::NoInodes, Some(Grave::Warn)));
+        let nothing_sure = foretold(of(5.0 * hour, 0.4), of(hour, 0.2), &[("nodefs.available", of(2.0 * hour, 0.3))]);
+        assert_eq!(told(&nothing_sure), (End::NoInodes, None));
+        let sure_to_last = foretold(of(hour, 0.3), of(f64::INFINITY, 1.0), &[]);
+        assert_eq!(told(&sure_to_last), (End::Full, None));
+        let evicted_first = foretold(of(20.0 * day, 0.9), NEVER, &[("nodefs.available", of(2.0 * hour, 0.9))]);
+        assert_eq!(told(&evicted_first), (End::Evicts, Some(Grave::Critical)));
     }
 
     /// Many filesystems of daemons say nothing of their size, and btrfs has as many inodes as it needs.

@@ -4,8 +4,9 @@ use super::foretold::Foretold;
 use super::measuring::Measuring;
 use super::watching::Watching;
 use bowline_engine::Report;
-use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Outlook, View};
+use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Foreseen, Outlook, View};
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
+use bowline_pressure::forecast::Forecast;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ const POINTS: usize = 240;
 
 impl From<&Foretold> for Outlook {
     fn from(foretold: &Foretold) -> Self {
-        Self {
-            growth: foretold.growth,
-            full: foretold.full,
-            inodes: foretold.inodes,
-            evicts: foretold.evicts_first(),
-            confidence: foretold.confidence,
-        }
+        let evicts = foretold.evicts_first().map(told);
+        Self { growth: foretold.growth, full: told(foretold.full), inodes: told(foretold.inodes), evicts }
     }
+}
+
+/// A forecast in the words of the exposition.
+fn told(forecast: Forecast) -> Foreseen {
+    Foreseen { seconds: forecast.seconds, confidence: forecast.confidence }
 }
 
 /// For the metrics.
@@ -34,10 +35,10 @@ pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, 
         .map(|one| {
             let at = &one.mount.target;
             let known = foretold.get(at.as_os_str());
-            let kept = one.space.as_ref().map(|space| watching.thresholds(at, space)).unwrap_or_default();
+            let kept = one.space.as_ref().map(|space| watching.thresholds(&one.mount, space)).unwrap_or_default();
             let signals = kept.into_iter().map(|(signal, kept)| {
-                let seconds = known.and_then(|known| known.evicts.get(signal)).copied();
-                (signal, kept, seconds.unwrap_or(f64::INFINITY))
+                let then = known.and_then(|known| known.evicts.get(signal)).copied();
+                (signal, kept, then.map(told))
             });
             FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() }
         })
@@ -81,7 +82,7 @@ fn disk(mount: &Mount, space: &Result<Space, PortError>, foretold: Option<&Foret
         Ok(space) => space,
         Err(error) => return Disk { error: Some(error.message.clone()), ..base },
     };
-    let kept = watching.thresholds(at, space);
+    let kept = watching.thresholds(mount, space);
     let bytes = kept.iter().filter(|(signal, _)| signal.ends_with(".available"));
     let reserved = space.free.saturating_sub(space.available);
     let evicts = bytes.map(|(signal, kept)| {

@@ -11,7 +11,7 @@ use bowline_host::real::http::{Handler, Request, Response};
 use bowline_metrics::{
     Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
 };
-use bowline_ports::{Change, Mount, PortError, Space};
+use bowline_ports::{Change, Clock, Mount, PortError, Space};
 use bowline_settings::StatusPage;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -68,7 +68,7 @@ impl Pages {
             Route::Index => bowline_metrics::index(&report),
             Route::Readyz => bowline_metrics::readyz(&report),
             Route::Healthz => {
-                let now = self.now().await;
+                let now = self.clock().await.unix;
                 let turned = Duration::from_secs(u64::try_from(now - report.at).unwrap_or(0));
                 bowline_metrics::healthz(turned, TURN_LIMIT)
             }
@@ -83,7 +83,8 @@ impl Pages {
             let restarts = self.host.restarts(self.k3s?);
             tokio::time::timeout(BUS, restarts).await.ok()?.ok()?
         };
-        let (mounts, now, k3s) = tokio::join!(self.host.mounts(), self.now(), k3s);
+        let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.clock(), k3s);
+        let unread = mounts.is_err();
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         let filesystems: Vec<_> =
             filesystems.into_iter().map(|(mount, space)| FilesystemSample { mount, space: space.ok() }).collect();
@@ -94,29 +95,32 @@ impl Pages {
         };
         let sample = Sample {
             report,
-            now,
+            now: clock.unix,
             arch: self.host.arch(),
             volumes: &self.volumes,
             role: self.role,
             filesystems: &filesystems,
+            mounts_unread: unread,
             phases: &phases,
             k3s_restarts: k3s.map(u64::from),
             process: process(),
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),
             exhaustion: Some(&exhaustion),
+            clock_synchronised: clock.synchronised,
             clock_offset: self.offset.last(),
         };
         bowline_metrics::metrics(&sample, accept)
     }
 
-    /// Seconds since 1970. Whether the clock is synchronised is asked with it, which a bus that hangs must not hold a page up with.
-    async fn now(&self) -> i64 {
+    /// Whether the clock is synchronised is asked with it, which a bus that hangs must not hold a page up with: then nobody says so.
+    async fn clock(&self) -> Clock {
         match tokio::time::timeout(BUS, self.host.clock()).await {
-            Ok(Ok(clock)) => clock.unix,
+            Ok(Ok(clock)) => clock,
             _ => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+                let unix = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+                Clock { unix, synchronised: false, uptime: 0 }
             }
         }
     }
@@ -129,9 +133,9 @@ impl Pages {
     }
 
     async fn view<'a>(&self, report: &'a Report) -> View<'a> {
-        let (mounts, now) = tokio::join!(self.host.mounts(), self.now());
+        let (mounts, clock) = tokio::join!(self.host.mounts(), self.clock());
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
-        view(report, now, &filesystems, &self.watching, self.measuring.last())
+        view(report, clock.unix, &filesystems, &self.watching, self.measuring.last())
     }
 }
 

@@ -60,9 +60,17 @@ struct State {
 #[derive(Clone)]
 struct Seen {
     key: String,
+    /// Of the filesystem, in the mount table.
+    number: String,
     space: Space,
     /// It can not fill.
     read_only: bool,
+}
+
+impl Seen {
+    fn of(mount: &Mount, key: String, space: Space) -> Self {
+        Self { key, number: mount.number.clone(), space, read_only: mount.read_only }
+    }
 }
 
 impl Watching {
@@ -85,7 +93,7 @@ impl Watching {
         let uuids = filesystem_uuids();
         let known = mounts.iter().zip(spaces).filter_map(|(mount, space)| {
             let space = *space.as_ref().ok()?;
-            Some((mount.target.clone(), Seen { key: key(mount, &uuids), space, read_only: mount.read_only }))
+            Some((mount.target.clone(), Seen::of(mount, key(mount, &uuids), space)))
         });
         self.state().seen = known.collect();
     }
@@ -139,10 +147,11 @@ impl Watching {
                 if told.get(at) != Some(grave)
                     && let Some(foretold) = foretold.get(at.as_os_str())
                 {
-                    let (at, hours) = (at.display(), foretold.first() / 3600.0);
+                    let at = at.display();
+                    let (end, first) = foretold.first();
                     match grave {
                         Grave::Warn | Grave::Critical => {
-                            tracing::warn!("{at} is expected to be full, or to have pods evicted, in {hours:.1} hours");
+                            tracing::warn!("{at} is expected {} in {:.1} hours", end.text(), first.seconds / 3600.0);
                         }
                         Grave::Evicts | Grave::NoInodes | Grave::Full => tracing::warn!("{at} {}", grave.text(&rules)),
                     }
@@ -171,8 +180,7 @@ impl Watching {
         loop {
             tick.tick().await;
             if thresholds.is_none_or(|at| at.elapsed() >= THRESHOLDS) {
-                let eviction = evicting::read(host.as_ref()).await;
-                self.state().eviction = eviction;
+                self.thresholds_read(evicting::read(host.as_ref()).await);
                 thresholds = Some(Instant::now());
             }
             let patches = match self.sample(host.as_ref(), sampler, boot).await {
@@ -204,6 +212,16 @@ impl Watching {
         }
     }
 
+    /// What can not be read is told once, not at each look.
+    fn thresholds_read(&self, eviction: Eviction) {
+        let mut state = self.state();
+        let news = eviction.trouble() != state.eviction.trouble();
+        if let Some(why) = eviction.trouble().filter(|_| news) {
+            tracing::warn!("when the kubelet evicts is not known: {why}");
+        }
+        state.eviction = eviction;
+    }
+
     async fn sample(&self, host: &dyn Inspect, sampler: &Sampler, boot: u32) -> Result<Vec<Patch>, PortError> {
         let (mounts, clock) = tokio::join!(host.mounts(), host.clock());
         let (mounts, clock) = (real_mounts(&mounts?), clock?);
@@ -223,7 +241,7 @@ impl Watching {
                 inodes: space.inodes.saturating_sub(space.inodes_free),
             };
             patches.extend(state.store.add(&key, sample));
-            seen.insert(mount.target.clone(), Seen { key, space, read_only: mount.read_only });
+            seen.insert(mount.target.clone(), Seen::of(mount, key, space));
         }
         state.seen = seen;
         Ok(patches)
@@ -233,7 +251,7 @@ impl Watching {
     fn spent(&self) -> BTreeMap<PathBuf, Grave> {
         let state = self.state();
         let one = |(at, seen): (&PathBuf, &Seen)| {
-            Some((at.clone(), spent(&seen.space, &state.eviction.of(at, &seen.space))?))
+            Some((at.clone(), spent(&seen.space, &state.eviction.of(&seen.number, &seen.space))?))
         };
         state.seen.iter().filter(|(_, seen)| !seen.read_only).filter_map(one).collect()
     }
@@ -247,7 +265,7 @@ impl Watching {
             return Arc::clone(foretold);
         }
         let foretold: Outlooks =
-            state.seen.iter().filter_map(|(at, seen)| Some((at.into(), state.of(at, seen)?))).collect();
+            state.seen.iter().filter_map(|(at, seen)| Some((at.into(), state.of(seen)?))).collect();
         let foretold = Arc::new(foretold);
         state.foretold = Some((Instant::now(), Arc::clone(&foretold)));
         foretold
@@ -275,18 +293,18 @@ impl Watching {
     }
 
     /// Free bytes and inodes at which the kubelet evicts, by its name of the signal.
-    pub(crate) fn thresholds(&self, at: &Path, space: &Space) -> Vec<(&'static str, u64)> {
-        self.state().eviction.of(at, space)
+    pub(crate) fn thresholds(&self, mount: &Mount, space: &Space) -> Vec<(&'static str, u64)> {
+        self.state().eviction.of(&mount.number, space)
     }
 }
 
 impl State {
-    fn of(&self, at: &Path, seen: &Seen) -> Option<Foretold> {
+    fn of(&self, seen: &Seen) -> Option<Foretold> {
         if seen.read_only {
             return None;
         }
         let least = self.rules.min_history.duration().as_secs_f64();
-        let kept = self.eviction.of(at, &seen.space);
+        let kept = self.eviction.of(&seen.number, &seen.space);
         Foretold::of(self.store.history(&seen.key), &seen.space, &kept, least)
     }
 }

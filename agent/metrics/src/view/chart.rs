@@ -76,8 +76,8 @@ pub(super) fn line(out: &mut String, disk: &Disk) {
 
 /// How much is foretold to be in use, and in how many seconds: as far ahead as is looked back, or until it is full.
 fn coming(disk: &Disk, length: f64) -> Option<(f64, f64)> {
-    let outlook = disk.outlook.filter(|outlook| outlook.growth > 0.0 && outlook.full.is_finite())?;
-    let seconds = outlook.full.clamp(0.0, length);
+    let outlook = disk.outlook.filter(|outlook| outlook.growth > 0.0 && outlook.full.seconds.is_finite())?;
+    let seconds = outlook.full.seconds.clamp(0.0, length);
     let used = (disk.used as f64 + outlook.growth * seconds) / (disk.size.max(1) as f64);
     (seconds >= 1.0).then_some((seconds, used.clamp(0.0, 1.0)))
 }

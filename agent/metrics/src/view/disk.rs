@@ -1,7 +1,7 @@
 //! What is said of a filesystem.
 
 use super::html::{bytes, escape, span};
-use super::{Disk, chart};
+use super::{Disk, Foreseen, chart};
 use std::fmt::Write;
 
 impl Disk {
@@ -42,14 +42,22 @@ impl Disk {
             rate if rate <= -1.0 / 3600.0 => format!("shrinks by {} an hour", bytes((-rate * 3600.0) as u64)),
             _ => "does not grow".into(),
         };
-        let comes = [("full", outlook.full), ("out of inodes", outlook.inodes), ("the kubelet evicts", outlook.evicts)];
-        let mut comes: Vec<_> = comes.into_iter().filter(|(_, seconds)| seconds.is_finite()).collect();
-        comes.sort_by(|one, other| one.1.total_cmp(&other.1));
-        let when = |seconds: f64| if seconds < 1.0 { "now".into() } else { format!("in {}", span(seconds)) };
-        let comes: Vec<_> = comes.into_iter().map(|(what, seconds)| format!("{what} {}", when(seconds))).collect();
+        let evicts = outlook.evicts.map(|evicts| ("the kubelet evicts", evicts));
+        let comes = [("full", outlook.full), ("out of inodes", outlook.inodes)].into_iter().chain(evicts);
+        let mut comes: Vec<_> = comes.filter(|(_, then)| then.seconds.is_finite()).collect();
+        comes.sort_by(|one, other| one.1.seconds.total_cmp(&other.1.seconds));
+        let comes: Vec<_> = comes.into_iter().map(|(what, then)| format!("{what} {}", when(then))).collect();
         if comes.is_empty() {
             return format!("It {grows}, and is not expected to be full.");
         }
-        format!("It {grows}: {} ({:.0} % sure).", comes.join(", "), outlook.confidence * 100.0)
+        format!("It {grows}: {}.", comes.join(", "))
     }
+}
+
+/// What has come to pass is a fact.
+fn when(then: Foreseen) -> String {
+    if then.seconds < 1.0 {
+        return "now".into();
+    }
+    format!("in {} ({:.0} % sure)", span(then.seconds), then.confidence * 100.0)
 }

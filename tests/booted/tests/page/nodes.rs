@@ -1,6 +1,6 @@
 //! Nodes to look at: settled, in all kinds of trouble, without settings, and with texts that would like to be more.
 
-use bowline_metrics::{Disk, Folder, Outlook, Page, View};
+use bowline_metrics::{Disk, Folder, Foreseen, Outlook, Page, View};
 use serde_json::{Value, json};
 
 /// Seconds since 1970.
@@ -47,16 +47,15 @@ pub(crate) fn settled() -> Page {
 fn degraded() -> Page {
     let mut full = disk("/", "ext4 on /dev/sda1", 97, 0.9);
     full.marks.push((0.96, "full for all but root".into()));
-    full.outlook =
-        Some(Outlook { growth: 700_000.0, full: 2.5 * HOUR, inodes: 60.0 * HOUR, evicts: 0.0, confidence: 0.93 });
-    let mut warm = disk("/var/lib/kafka", "xfs on /dev/sdb", 83, 0.3);
-    warm.outlook = Some(Outlook {
-        growth: -40_000.0,
-        full: f64::INFINITY,
-        inodes: f64::INFINITY,
-        evicts: f64::INFINITY,
-        confidence: 0.4,
+    full.outlook = Some(Outlook {
+        growth: 700_000.0,
+        full: Foreseen::of(2.5 * HOUR, 0.93),
+        inodes: Foreseen::of(60.0 * HOUR, 0.5),
+        evicts: Some(Foreseen::of(0.0, 1.0)),
     });
+    let mut warm = disk("/var/lib/kafka", "xfs on /dev/sdb", 83, 0.3);
+    warm.outlook =
+        Some(Outlook { growth: -40_000.0, full: Foreseen::never(0.4), inodes: Foreseen::never(0.4), evicts: None });
     let mut fresh = disk("/mnt/archive", "btrfs on /dev/sdc", 0, 0.0);
     (fresh.read_only, fresh.outlook, fresh.history) = (true, None, Vec::new());
     let hung = Disk {
@@ -247,10 +246,9 @@ fn disk(mountpoint: &str, what: &str, percent: u64, less: f64) -> Disk {
         marks: vec![(0.9, "the kubelet evicts (nodefs.available)".into())],
         outlook: Some(Outlook {
             growth: 0.0,
-            full: f64::INFINITY,
-            inodes: f64::INFINITY,
-            evicts: f64::INFINITY,
-            confidence: 0.9,
+            full: Foreseen::never(0.9),
+            inodes: Foreseen::never(0.9),
+            evicts: Some(Foreseen::never(0.9)),
         }),
         history: history.collect(),
         ..Disk::default()
