@@ -3,18 +3,29 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a broken promise ends the program here")]
 
-pub mod agreed;
-pub mod answer;
-pub mod api;
-pub mod claim;
-pub mod cloud;
-pub mod door;
-pub mod download;
-pub mod joiner;
-pub mod pages;
-pub mod proof;
-pub mod request;
-pub mod words;
+/// Holds an input to its promise; whether it is taken for what it should be.
+pub type Check = fn(&[u8]) -> bool;
+
+macro_rules! targets {
+    ($($target:ident),*) => {
+        $(pub mod $target;)*
+
+        /// All of them, by their names.
+        pub const TARGETS: &[(&str, Check)] = &[$((stringify!($target), $target::check)),*];
+    };
+}
+
+targets!(agreed, answer, api, claim, cloud, door, download, joiner, pages, proof, request, words);
+
+/// The one of this name.
+pub fn target(name: &str) -> Option<Check> {
+    TARGETS.iter().find(|(one, _)| *one == name).map(|(_, check)| *check)
+}
+
+/// What they are called.
+pub fn names() -> Vec<&'static str> {
+    TARGETS.iter().map(|(name, _)| *name).collect()
+}
 
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};

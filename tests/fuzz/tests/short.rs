@@ -13,8 +13,8 @@ fn corpus(target: &str) -> PathBuf {
     Path::new("corpus").join(target)
 }
 
-fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
-    let corpus = corpus(target);
+fn run(target: &str) {
+    let (corpus, check) = (corpus(target), bowline_fuzz::target(target).unwrap());
     let mut good = 0;
     for seed in std::fs::read_dir(&corpus).unwrap() {
         let seed = seed.unwrap().path();
@@ -29,7 +29,8 @@ fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
 
     let (found, artifacts) = (tempfile::tempdir().unwrap(), Path::new("artifacts"));
     std::fs::create_dir_all(artifacts.join(target)).unwrap();
-    let said = Command::new(program)
+    let said = Command::new(env!("CARGO_BIN_EXE_fuzz"))
+        .env("TARGET", target)
         .args(BEYOND)
         .args(LIMITS)
         .arg(format!("-artifact_prefix={}/", artifacts.join(target).display()))
@@ -43,22 +44,23 @@ fn run(target: &str, program: &str, check: fn(&[u8]) -> bool) {
     println!("{target}: {tried}");
 }
 
-macro_rules! targets {
+/// A test for each, so that they run beside each other and say by themselves what they found.
+macro_rules! tests {
     ($($target:ident),*) => {
         $(#[test]
         fn $target() {
-            run(stringify!($target), env!(concat!("CARGO_BIN_EXE_", stringify!($target))), bowline_fuzz::$target::check);
+            run(stringify!($target));
         })*
 
         #[test]
-        fn every_corpus_has_its_target() {
-            let known = [$(stringify!($target)),*];
+        fn every_target_has_its_test_and_every_corpus_its_target() {
+            assert_eq!(bowline_fuzz::names(), [$(stringify!($target)),*]);
             for folder in std::fs::read_dir(corpus(".")).unwrap() {
                 let name = folder.unwrap().file_name().into_string().unwrap();
-                assert!(known.contains(&name.as_str()), "corpus/{name} is nobody's");
+                assert!(bowline_fuzz::target(&name).is_some(), "corpus/{name} is nobody's");
             }
         }
     };
 }
 
-targets!(agreed, answer, api, claim, cloud, door, download, joiner, pages, proof, request, words);
+tests!(agreed, answer, api, claim, cloud, door, download, joiner, pages, proof, request, words);
