@@ -15,8 +15,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("status.txt", "command -v bowline >/dev/null && bowline status"),
     (
         "units.txt",
-        "systemctl --no-pager --failed; systemctl --no-pager list-jobs; findmnt; lsblk; ip address; ps -e -o pid,stat,etime,args",
+        "systemctl --no-pager --failed; systemctl --no-pager list-jobs; findmnt; df -h; lsblk; ip address; ps -e -o pid,stat,etime,args",
     ),
+    ("node.txt", "test -e /etc/rancher/k3s/k3s.yaml && k3s kubectl describe nodes"),
 ];
 
 /// Saves it. A machine that does not answer must not hide the case's own error, so nothing here fails.

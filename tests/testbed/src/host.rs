@@ -41,7 +41,6 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("reprepro", "reprepro"),
     ("gpg", "gnupg"),
     ("mkfs.ext4", "e2fsprogs"),
-    ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 

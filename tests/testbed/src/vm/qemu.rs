@@ -41,7 +41,7 @@ pub(crate) struct Qemu {
 }
 
 impl Qemu {
-    /// Starts it. `dir` has `root.qcow2` and takes `console.log`; the machine is booting when this returns.
+    /// Starts it. `dir` has `root.img` and takes `console.log`; the machine is booting when this returns.
     pub(crate) fn start(bed: &Bed, id: &str, dir: &Path, kernel: &Path, drives: &[Drive]) -> Result<Qemu> {
         let groups = Groups::create(&bed.layout, &format!("bowline-{id}"), |dir| {
             bed.record("cgroups", &dir.display().to_string())
@@ -126,7 +126,7 @@ fn options(dir: &Path, kernel: &Path, drives: &[Drive]) -> Result<Vec<String>> {
         let path = dir.join(name).display().to_string();
         if path.contains(',') { bail!("QEMU takes no comma in a path: {path}") } else { Ok(path) }
     };
-    let root = format!("driver=qcow2,node-name=root,file.driver=file,file.filename={}", in_dir("root.qcow2")?);
+    let root = format!("driver=raw,node-name=root,file.driver=file,file.filename={}", in_dir("root.img")?);
     let console = format!("file,id=console,append=on,path={}", in_dir("console.log")?);
     let kernel = kernel.display().to_string();
     let mut options: Vec<String> = [
