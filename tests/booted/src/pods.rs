@@ -6,8 +6,12 @@ use anyhow::{Context, Result};
 use bowline_testbed::Machine;
 use serde_json::{Value, json};
 
-/// The image: a shell, and a pause. K3s is to have it as `pause-image`, too.
+/// The image: a shell, and a pause.
 pub const IMAGE: &str = "docker.io/bed/busybox:1";
+
+/// The `[cluster.config]` of a node whose pods are to run. The image is its pause as well. And no pod is evicted for how full
+/// the disk is: that is the host's, which is no part of the story.
+pub const CONFIG: &str = "[cluster.config]\npause-image = \"docker.io/bed/busybox:1\"\nkubelet-arg = [\"eviction-hard=memory.available<1Mi\"]\n";
 
 const MAKE: &str = r#"
 set -eu

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready, until_refused, volume_on};
-use bowline_booted::pods::{IMAGE, image};
+use bowline_booted::pods::{CONFIG, IMAGE, image};
 use bowline_booted::told::tells;
 use bowline_booted::{
     FIRST_BOOT, VOLUME, configure, install_and_wait, pid, ready, releases, releases_with, report, settings, with_k3s,
@@ -117,7 +117,7 @@ fn what_a_running_kubernetes_uses_is_not_hidden_from_it() -> Result<()> {
         let [local, pods, free] = disks;
         let (local, pods, free) = (local?, pods?, free?);
         let machine = with_k3s(bed, &releases, None)?;
-        let server = format!("{}[cluster.config]\npause-image = \"{IMAGE}\"\n", settings::server(&releases));
+        let server = format!("{}{CONFIG}", settings::server(&releases));
         install_and_wait(&machine, &server)?;
         image(&machine)?;
         pod_with_empty(&machine, "/mnt/pods")?;

@@ -58,7 +58,7 @@ fn read_only_and_full_filesystems_are_named() -> Result<()> {
         configure(&machine, &volume_on(&units, "units", BLANK_ONLY))?;
         let failing = |s: &Stand| matches!(s, Stand::Failing(..));
         let said = until(&machine, "units", "failing", failing)?;
-        let error = "writing /etc/systemd/system/mnt-units.mount: Read-only file system (os error 30)";
+        let error = "writing /etc/systemd/system/bowline-check-mnt-units.service: Read-only file system (os error 30)";
         let hint = "is the filesystem of /etc/systemd/system mounted read-only? Look with: findmnt --target \
                     /etc/systemd/system; dmesg may say why, and `mount -o remount,rw` makes it writable";
         assert_eq!(said, Stand::Failing(error.into(), hint.into()));

@@ -117,7 +117,7 @@ fn images_that_no_container_uses_and_logs_of_ended_pods_go() -> Result<()> {
     case("room-of-pods", |bed| {
         let releases = releases(bed)?;
         let machine = bare(bed, &releases, None)?;
-        let server = format!("{}[cluster.config]\npause-image = \"{}\"\n", settings::server(&releases), pods::IMAGE);
+        let server = format!("{}{}", settings::server(&releases), pods::CONFIG);
         install(&machine, &server)?;
         pods::image(&machine)?;
         ready(&machine)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use bowline_booted::hetzner::ticket;
 use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server_settings};
-use bowline_booted::pods::{self, IMAGE};
+use bowline_booted::pods::{self, CONFIG};
 use bowline_booted::{
     ADDRESS, KEY, NODE, configure, deb, joiners, json, ready, releases, report, with_k3s, with_k3s_as,
 };
@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// The socket that others may ask, and who may. The pods need their image.
 fn metrics(allow: &str) -> String {
     format!(
-        "[cluster.config]\npause-image = \"{IMAGE}\"\n\
+        "{CONFIG}\
          [metrics]\nlisten = [\"127.0.0.1:9787\", \"{{address}}:9787\"]\nallow = [{allow}]\n"
     )
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use bowline_booted::hetzner::ticket;
 use bowline_booted::kube::get;
 use bowline_booted::pair::{KEY_FILE, agent_settings, begin, in_place, server_settings, uid};
-use bowline_booted::pods::{IMAGE, image};
+use bowline_booted::pods::{CONFIG, IMAGE, image};
 use bowline_booted::told::{no_longer_tells, tells};
 use bowline_booted::{FIRST_BOOT, KEY, NODE, configure, install_and_wait, releases, with_k3s, with_k3s_as};
 use bowline_testbed::{Bed, Cast, Disk, Machine, Releases, case_of, say};
@@ -40,7 +40,7 @@ fn kafka_settings(releases: &Releases, disk: &Disk) -> String {
         "[[volume]]\nname = \"data\"\ndevice = \"{}\"\nmount = \"/mnt/data\"\nformat = \"blank-only\"\n\
          directories = [{{ path = \"0\", owner = \"1001:0\", mode = \"0770\" }}]\n\
          persistent-volume = {{ path = \"0\", claim = \"kafka/data-kafka-0\" }}\n\
-         [cluster.config]\npause-image = \"{IMAGE}\"\n",
+         {CONFIG}",
         disk.link()
     );
     agent_settings(releases, &ticket(NAME), "", &volume)
