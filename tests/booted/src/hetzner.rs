@@ -32,6 +32,12 @@ from = "10.0.1.0/24"
 grant = { role = "worker", "node-role.kubernetes.io/worker" = "true" }
 "#;
 
+/// By which addresses each node is scraped, and by whom: a drop-in beside the other settings.
+pub const METRICS: &str = r#"[metrics]
+listen = ["127.0.0.1:9787", "{address}:9787"]
+allow = ["10.0.1.0/24"]
+"#;
+
 /// The agents: name, address, and the serial of the volume.
 pub const AGENTS: [(&str, &str, Option<&str>); 4] = [
     ("k3s-trading-dev-kafka-0", "10.0.1.20", Some("20000000")),

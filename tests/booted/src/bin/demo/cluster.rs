@@ -1,10 +1,10 @@
 //! The agents: tied, destroyed, recreated under their names.
 
 use crate::checks::{Demo, indent, tell, title};
-use anyhow::{Result, bail};
-use bowline_booted::FIRST_BOOT;
-use bowline_booted::hetzner::{Agent, in_place};
+use anyhow::{Context, Result, bail};
+use bowline_booted::hetzner::{AGENTS, Agent, METRICS, in_place};
 use bowline_booted::kube::node;
+use bowline_booted::{ADDRESS, FIRST_BOOT};
 use bowline_testbed::Machine;
 use std::time::Instant;
 
@@ -60,6 +60,35 @@ pub(crate) fn recreated(control: &Machine, agents: &[Agent], demo: &mut Demo) ->
     });
     table(control);
     Ok(())
+}
+
+/// One Prometheus scrapes all nodes, each at the address that it can reach, and has the shipped rules.
+pub(crate) fn scraped(control: &Machine, agents: &[Agent], demo: &mut Demo) {
+    title("A Prometheus on the worker scrapes all five nodes, once they listen on their private address");
+    tell(&indent(METRICS));
+    demo.check("every node is scraped, and the shipped alerts are loaded", || {
+        let machines = std::iter::once(control).chain(agents.iter().map(|agent| &agent.machine));
+        for machine in machines {
+            machine.put("/etc/bowline/config.d/60-metrics.toml", METRICS, 0o600)?;
+        }
+        let watcher = &agents.last().context("no agent")?.machine;
+        let addresses = std::iter::once(ADDRESS).chain(AGENTS.iter().map(|(_, address, _)| *address));
+        let targets: Vec<_> = addresses.map(|address| format!("\"{address}:9787\"")).collect();
+        let prometheus = watcher.start_prometheus(&format!(
+            "global: {{ scrape_interval: 1s }}\nrule_files: [/usr/share/bowline/prometheus/rules.yml]\nscrape_configs:\n  \
+             - job_name: bowline\n    static_configs:\n      - targets: [{}]\n",
+            targets.join(", ")
+        ))?;
+        let all = format!("count(bowline_node_ready == 1) == {}", targets.len());
+        prometheus.wait_query(&all, FIRST_BOOT)?;
+        let seen = prometheus.query("bowline_node_role == 1")?;
+        let lines = seen.iter().map(|(labels, _)| format!("{} {}", labels["instance"], labels["role"]));
+        let rules = prometheus.rules()?;
+        if rules.is_empty() {
+            bail!("it has no rules");
+        }
+        Ok(format!("{}\n{} rules", lines.collect::<Vec<_>>().join("\n"), rules.len()))
+    });
 }
 
 fn table(control: &Machine) {
