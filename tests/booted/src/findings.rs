@@ -82,7 +82,9 @@ fn finding(machine: &Machine, check: &str, piece: &str, again: impl Fn() -> Resu
             }
             Ok(is_alone(&last, check, piece))
         })
-        .with_context(|| format!("{last:#?}"))?;
+        .with_context(|| {
+            format!("{last:#?}\n{}", machine.run("bowline doctor").map(|said| said.stdout).unwrap_or_default())
+        })?;
     let text = machine.run("bowline doctor")?.stdout;
     ensure!(text.contains(check), "{text}");
     Ok(last.remove(0))

@@ -23,8 +23,8 @@ pub struct Listing {
     pub tool: &'static str,
     /// How it lists.
     pub dialect: Dialect,
-    /// Its output.
-    pub text: String,
+    /// Its output; or why there is none.
+    pub text: Result<String, String>,
 }
 
 /// What every tool that is installed lists, of IPv6 or of IPv4. Rules that `iptables-legacy` made are seen by that one alone.
@@ -38,16 +38,22 @@ pub async fn rules(ipv6: bool) -> Result<Vec<Listing>, PortError> {
     };
     let (mut all, mut failed): (Vec<Listing>, _) = (Vec::new(), None);
     for (tool, dialect) in [(tables[0], Dialect::Iptables), (tables[1], Dialect::Iptables), ("nft", Dialect::Nft)] {
-        match list(tool, dialect).await {
-            // The first of them may be the second by another name.
-            Ok(text) if all.iter().any(|one| one.text == text) => {}
-            Ok(text) => all.push(Listing { tool, dialect, text }),
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) => failed = failed.or(Some(error)),
+        let text = match list(tool, dialect).await {
+            Err(error) if error.kind == ErrorKind::NotFound => continue,
+            Err(error) => {
+                let text = error.message.clone();
+                failed = failed.or(Some(error));
+                Err(text)
+            }
+            Ok(text) => Ok(text),
+        };
+        // The first of them may be the second by another name.
+        if text.is_err() || all.iter().all(|one| one.text != text) {
+            all.push(Listing { tool, dialect, text });
         }
     }
     match failed {
-        Some(error) if all.is_empty() => Err(error),
+        Some(error) if all.iter().all(|one| one.text.is_err()) => Err(error),
         _ => Ok(all),
     }
 }

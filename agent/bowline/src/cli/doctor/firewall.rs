@@ -133,8 +133,8 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     let (mut closed, mut unread) = (Vec::new(), Vec::new());
     for listing in listings {
         match refused(listing, facts) {
-            Some(refused) => closed.extend(refused),
-            None => unread.push(listing.tool),
+            Ok(refused) => closed.extend(refused),
+            Err(why) => unread.push(format!("what {} says can not be read{why}", listing.tool)),
         }
     }
     let from = facts.nodes.map_or_else(String::new, |nodes| format!(" from {nodes}"));
@@ -142,7 +142,7 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
         let all = named(&facts.needed.iter().collect::<Vec<_>>());
         return match unread.as_slice() {
             [] => Check::ok(NAME, format!("no rule refuses {all}{from}")),
-            tools => Check::skipped(NAME, format!("what {} says can not be read", tools.join(" and "))),
+            unread => Check::skipped(NAME, unread.join("; ")),
         };
     }
     let found: Vec<_> = closed.iter().map(|one| format!("{} ({})", named(&one.needed), one.rule)).collect();
@@ -161,11 +161,12 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     check(&format!("let the nodes' network in; {}", lasting.join("; "))).command(commands.join(" && "))
 }
 
-/// What a listing refuses; `None` when it can not be read.
-fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Option<Vec<Closed<'a>>> {
+/// What a listing refuses; or why it can not be read, where that is known.
+fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Result<Vec<Closed<'a>>, String> {
+    let text = listing.text.as_ref().map_err(|why| format!(": {why}"))?;
     let rules = match listing.dialect {
-        Dialect::Iptables => iptables::parse(&listing.text),
-        Dialect::Nft => nft::parse(&listing.text, facts.address.is_ipv6())?,
+        Dialect::Iptables => iptables::parse(text),
+        Dialect::Nft => nft::parse(text, facts.address.is_ipv6()).ok_or_else(String::new)?,
     };
     let from = match facts.nodes {
         Some(nodes) => network(nodes.address(), nodes.prefix()),
@@ -190,12 +191,13 @@ fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Option<Vec<Closed<'a>>
             }
         }
     }
-    Some(closed)
+    Ok(closed)
 }
 
 impl Closed<'_> {
     fn by_ufw(&self) -> bool {
-        self.listing.dialect == Dialect::Iptables && self.listing.text.contains(":ufw-user-input ")
+        self.listing.dialect == Dialect::Iptables
+            && self.listing.text.as_ref().is_ok_and(|text| text.contains(":ufw-user-input "))
     }
 
     fn by_firewalld(&self) -> bool {

@@ -18,11 +18,11 @@ const IPV6: &str = include_str!("recorded/ip6tables.txt");
 const REJECTS: &str = "-A INPUT -j REJECT --reject-with icmp-host-prohibited";
 
 fn iptables(text: &str) -> Listing {
-    Listing { tool: "iptables-save", dialect: Dialect::Iptables, text: text.into() }
+    Listing { tool: "iptables-save", dialect: Dialect::Iptables, text: Ok(text.into()) }
 }
 
 fn nft(text: &str) -> Listing {
-    Listing { tool: "nft", dialect: Dialect::Nft, text: text.into() }
+    Listing { tool: "nft", dialect: Dialect::Nft, text: Ok(text.into()) }
 }
 
 /// A server with etcd at 10.0.1.10 that lets nodes of 10.0.1.0/24 in.
@@ -211,6 +211,13 @@ fn what_is_not_known_accuses_nobody() {
     }
     assert!(matches!(diagnose(&facts(vec![nft("no JSON")])).verdict, Verdict::Skipped { .. }));
     assert!(matches!(diagnose(&facts(vec![])).verdict, Verdict::Skipped { .. }));
+    // What one tool lists says nothing of what another could not.
+    let (open, failed) =
+        ("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", Listing { text: Err("nft: killed".into()), ..nft("") });
+    let Verdict::Skipped { text: why } = diagnose(&facts(vec![iptables(open), failed])).verdict else {
+        panic!("it is not known")
+    };
+    assert_eq!(why, "what nft says can not be read: nft: killed");
     let without = "*filter\n:INPUT ACCEPT [0:0]\n:LOOP - [0:0]\n-A INPUT -j LOOP\n-A LOOP -j LOOP\nCOMMIT\n";
     assert!(!diagnose(&facts(vec![iptables(without)])).is_finding());
 }
