@@ -12,11 +12,9 @@ use bowline_settings::EnrollRule;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What is to be cleaned up about one name. `facts` are those of a request about it.
-///
-/// - `remove_gone_after`: `enroll.remove-gone-after`.
-/// - `keys`: the names of all cluster keys now ([`crate::key::ClusterKey::id`]).
-pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>, keys: &[String]) -> Vec<Act> {
+/// What is to be cleaned up about one name. `facts` are those of a request about it, `remove_gone_after` is the setting
+/// `enroll.remove-gone-after`.
+pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>) -> Vec<Act> {
     let mut acts = Vec::new();
     let delete =
         |token: &crate::facts::Token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() };
@@ -30,11 +28,9 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>,
         resource_version: claim.resource_version.clone(),
     };
     let password = || facts.password.as_ref().map(|password| Act::delete_password(name, password));
-    if let Some(revoked) = &claim.value.revoked {
+    if claim.value.revoked.is_some() {
+        // It stays until a machine comes in under the name, by another key: other servers may accept the old one still.
         acts.extend(facts.tokens.iter().map(delete));
-        if !revoked.keys.iter().any(|key| keys.contains(key)) {
-            acts.push(end);
-        }
         return acts;
     }
     if claim.value.is_expired(facts.now) && (facts.node.is_none() || claim.value.replaces.is_some()) {

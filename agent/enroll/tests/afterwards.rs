@@ -240,7 +240,7 @@ fn leaving() {
 #[test]
 fn sweeping() {
     let swept = |facts: &Facts, after: Option<u64>| {
-        words(&sweep::name(&name("kafka-0"), facts, after.map(Duration::from_secs), &["now".into()]))
+        words(&sweep::name(&name("kafka-0"), facts, after.map(Duration::from_secs)))
     };
     assert_eq!(swept(&settled(), None), ["reclaim", "-token"]);
     let mut never = settled();
@@ -262,11 +262,8 @@ fn sweeping() {
     assert_eq!(swept(&gone, Some(3600)), ["unclaim"]);
     let mut revoked = settled();
     let claim: &mut Claim = &mut revoked.claim.as_mut().unwrap().value;
-    *claim = claim.revoke(NOW, vec!["now".into()]);
-    assert_eq!(swept(&revoked, None), ["-token"]);
-    let claim = &mut revoked.claim.as_mut().unwrap().value;
     *claim = claim.revoke(NOW, vec!["then".into()]);
-    assert_eq!(swept(&revoked, None), ["-token", "unclaim"]);
+    assert_eq!(swept(&revoked, None), ["-token"], "whatever keys this server has by now: others may have the old one");
     let own = |facts: &Facts| sweep::own(&name("control"), &machine(1).public(), ip("10.0.1.10"), facts);
     assert!(own(&facts()).is_none(), "no Node yet");
     let founder = Facts { node: Some(read(a_node("10.0.1.10", Ready::True), "u1")), ..facts() };

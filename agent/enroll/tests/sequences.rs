@@ -199,7 +199,7 @@ impl World {
                 }
             }
             Event::Sweep { acts } => {
-                let all = sweep::name(&name("kafka-0"), &self.facts(), None, &[]);
+                let all = sweep::name(&name("kafka-0"), &self.facts(), None);
                 assert!(!words(&all).contains(&"-node"), "not unless the settings say so");
                 self.run(&all, *acts, 0);
             }

@@ -101,7 +101,6 @@ impl<O: Objects> Issuer<O> {
         for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
             self.act(&act).await?;
         }
-        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
         // Whoever is missing may be back at any time.
         let mut rest = if members.missing > 0 { Rest::Soon } else { Rest::Long };
         let mut first = Ok(());
@@ -115,10 +114,10 @@ impl<O: Objects> Issuer<O> {
             if facts.node.is_none() && facts.tokens.iter().any(|token| token.expires > unix) {
                 self.wait_for_node(&name, false);
             }
-            if !self.wanted(&name, &facts, &keys).is_empty() {
+            if !self.wanted(&name, &facts).is_empty() {
                 let role = facts.claim.as_ref().map_or(Role::Agent, |claim| claim.value.role);
                 // One that can not be done holds up no other.
-                let done = self.sweep_one((role, &name), &keys, unix).await;
+                let done = self.sweep_one((role, &name), unix).await;
                 first = first
                     .and(done.map_err(|error| PortError { message: format!("{name}: {}", error.message), ..error }));
             }
@@ -184,8 +183,8 @@ impl<O: Objects> Issuer<O> {
     }
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.
-    fn wanted(&self, name: &NodeName, facts: &Facts, keys: &[String]) -> Vec<bowline_enroll::Act> {
-        let acts = sweep::name(name, facts, self.removes_after(name, facts), keys);
+    fn wanted(&self, name: &NodeName, facts: &Facts) -> Vec<bowline_enroll::Act> {
+        let acts = sweep::name(name, facts, self.removes_after(name, facts));
         if !acts.is_empty() {
             return acts;
         }
@@ -206,11 +205,11 @@ impl<O: Objects> Issuer<O> {
     }
 
     /// Cleans up about one name, from a look of its own; again when something moved in between, be it by its own acts.
-    pub(crate) async fn sweep_one(&self, who: (Role, &NodeName), keys: &[String], unix: u64) -> Result<(), PortError> {
+    pub(crate) async fn sweep_one(&self, who: (Role, &NodeName), unix: u64) -> Result<(), PortError> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
             let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
-            result = self.all(&self.wanted(who.1, &facts, keys)).await;
+            result = self.all(&self.wanted(who.1, &facts)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;
             }

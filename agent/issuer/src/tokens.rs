@@ -94,10 +94,9 @@ impl<O: Objects> Issuer<O> {
             .collect()
         };
         let there = self.there(&names).await?;
-        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
         let mut first = Ok(());
         for name in names.into_iter().filter(|name| there.contains(name.as_str())) {
-            let done = self.sweep_one((Role::Agent, &name), &keys, unix).await;
+            let done = self.sweep_one((Role::Agent, &name), unix).await;
             if done.is_ok() {
                 self.served(&name);
             }

@@ -72,12 +72,11 @@ impl<O: Objects> Issuer<O> {
     pub async fn look_after_volumes(&self, unix: u64) -> Result<(), PortError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let found = managed(&self.objects).await?;
-        let keys: Vec<String> = self.keys.iter().map(|key| key.id()).collect();
         let mut first = Ok(());
         for claim in kept {
             let (name, role): (_, Role) = (claim.name.clone(), claim.role);
             if !sweep::keeps_volumes(&claim, &found, &self.settings.allow).is_empty() {
-                first = first.and(self.sweep_one((role, &name), &keys, unix).await);
+                first = first.and(self.sweep_one((role, &name), unix).await);
             }
         }
         first
