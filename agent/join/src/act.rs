@@ -20,7 +20,7 @@ use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMB
 use bowline_settings::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The word for nobody having given a proven answer.
 pub(crate) const NO_ANSWER: &str = "no-answer";
@@ -126,16 +126,28 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     host.remove(Path::new(SAID)).await?;
     clock(host, now).await?;
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    let gave_way = host.read(Path::new(GAVE_WAY)).await?;
+    if gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
+        host.enable(service).await?;
+    }
     match unit.active {
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // One that was taken out of etcd does nothing more, and joins anew at its next start.
         ActiveState::Active if there(K3S_ETCD_TOMBSTONE).await? => host.restart_no_block(service).await?,
-        ActiveState::Inactive if there(GAVE_WAY).await? => host.start_no_block(service).await?,
+        ActiveState::Active | ActiveState::Reloading => {}
+        // It was stopped here. One that is still on its way down is started when it is.
+        ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating if gave_way.is_some() => {
+            host.start_no_block(service).await?;
+        }
         _ => {}
     }
+    // Last: as long as it is there, this is done again.
     host.remove(Path::new(GAVE_WAY)).await
 }
+
+/// What is in [`GAVE_WAY`] where K3s was enabled when it was stopped.
+const WAS_ENABLED: &[u8] = b"enabled\n";
 
 /// What is asked for a Node.
 #[derive(Clone, Copy)]
@@ -230,15 +242,24 @@ pub(crate) async fn release(spec: &Join, host: &dyn Change) -> Result<(), PortEr
 /// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.
 pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
     let service = service(spec.role);
-    host.remove(&Path::new("/etc/systemd/system/multi-user.target.wants").join(service)).await?;
+    host.remove(&wanted(service)).await?;
     host.stop_no_block(service).await
+}
+
+/// The link by which it is enabled.
+fn wanted(service: &str) -> PathBuf {
+    Path::new("/etc/systemd/system/multi-user.target.wants").join(service)
 }
 
 /// Stops K3s and forgets what the servers gave: another machine has the name, and two kubelets would fight over one
 /// Node. It asks again as a machine that comes in, and waits for as long as the other one lives. K3s stops last: whoever
 /// was interrupted finds it running.
 pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> Result<(), PortError> {
-    host.write(Path::new(GAVE_WAY), b"", 0o600).await?;
+    // Whoever is interrupted finds out once only whether it was enabled.
+    if host.meta(Path::new(GAVE_WAY)).await?.is_none() {
+        let enabled = host.meta(&wanted(service(spec.role))).await?.is_some();
+        host.write(Path::new(GAVE_WAY), if enabled { WAS_ENABLED } else { b"" }, 0o600).await?;
+    }
     let at = host.clock().await?.uptime;
     let code = Code::ClaimedElsewhere.to_string();
     write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
@@ -291,7 +312,8 @@ async fn forget(host: &dyn Change) -> Result<(), PortError> {
     Ok(())
 }
 
-/// The first proven answer, with who gave it; or why there is none.
+/// The first proven answer, with who gave it; or why there is none. Of a server that is not ready, as one whose API does not
+/// answer, the answer counts only when no other one gives any.
 async fn ask(
     host: &dyn Change,
     issuers: &[String],
@@ -300,9 +322,13 @@ async fn ask(
 ) -> Result<Result<(String, Answered), Last>, PortError> {
     let mut silent = Vec::new();
     let mut code = NO_ANSWER;
+    let mut not_ready = None;
     for server in issuers {
         let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
         match host.ask(&ask, exchange).await {
+            Ok(answer) if says_not_ready(&answer) => {
+                not_ready.get_or_insert((server.clone(), answer));
+            }
             Ok(answer) => return Ok(Ok((server.clone(), answer))),
             Err(error) => {
                 // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
@@ -313,8 +339,17 @@ async fn ask(
             }
         }
     }
+    if let Some(answered) = not_ready {
+        return Ok(Ok(answered));
+    }
     let message = silent.join("; ");
     Ok(Err(Last { code: code.into(), message, at: 0, again: 1, silent_since: None }))
+}
+
+/// A refusal that is about the server, and not about who asks.
+fn says_not_ready(answer: &Answered) -> bool {
+    let refusal: Option<RefusalBody> = serde_json::from_slice(&answer.body).ok();
+    answer.status == Code::NotReady.status() && refusal.is_some_and(|refusal| refusal.code == Code::NotReady)
 }
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
@@ -354,6 +389,6 @@ async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
     write(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
 }
 
-async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
+pub(crate) async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
     host.write(Path::new(path), &serde_json::to_vec_pretty(value).unwrap_or_default(), mode).await
 }

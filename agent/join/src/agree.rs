@@ -4,8 +4,9 @@
 //! K3s compares most of them itself and ends with "critical configuration value mismatch" (contract A8).
 
 use bowline_enroll::wire::Agreed;
-use bowline_settings::{ConfigScalar, ConfigValue};
+use bowline_settings::{Cidr, ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `[cluster.config]`.
 type Config = BTreeMap<String, ConfigValue>;
@@ -38,10 +39,11 @@ const DISABLE: &str = "disable";
 /// What a server with these options asks of others, with K3s's own defaults.
 pub fn agreed(config: &Config) -> Agreed {
     let text = |key: &str| own(config, key).unwrap_or_else(|| default(key).to_owned());
+    let dns = || dns_of(&text("service-cidr")).unwrap_or_else(|| default("cluster-dns").to_owned());
     Agreed {
         cluster_cidr: text("cluster-cidr"),
         service_cidr: text("service-cidr"),
-        cluster_dns: text("cluster-dns"),
+        cluster_dns: own(config, "cluster-dns").unwrap_or_else(dns),
         cluster_domain: text("cluster-domain"),
         disable: own(config, DISABLE)
             .filter(|all| !all.is_empty())
@@ -130,6 +132,27 @@ fn normal<'a>(key: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
     all.join(",")
 }
 
+/// The resolvers that K3s makes where nobody names them: the tenth address of each network of services (K3s:
+/// `pkg/cli/server/server.go`). `None` where one is no network.
+fn dns_of(service_cidr: &str) -> Option<String> {
+    let tenth = |network: &str| -> Option<String> {
+        let network: Cidr = network.trim().parse().ok()?;
+        let host = |bits: u8| u32::from(bits.saturating_sub(network.prefix()));
+        Some(match network.address() {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(host(32)).unwrap_or(0);
+                Ipv4Addr::from((u32::from(address) & mask).checked_add(10)?).to_string()
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(host(128)).unwrap_or(0);
+                Ipv6Addr::from((u128::from(address) & mask).checked_add(10)?).to_string()
+            }
+        })
+    };
+    let all: Option<Vec<_>> = service_cidr.split(',').map(tenth).collect();
+    all.map(|all| all.join(","))
+}
+
 /// K3s's own value of an option; the empty text is nothing.
 fn default(option: &str) -> &'static str {
     DEFAULTS.iter().find(|(name, _)| *name == option).map_or("", |(_, default)| default)
@@ -179,6 +202,19 @@ mod tests {
         assert!(differences(&Config::new(), &told).is_empty() && taken_over(&Config::new(), &told).is_empty());
         let same = config(&[("cluster-cidr", text("10.42.0.0/16")), ("disable", list(&[]))]);
         assert!(differences(&same, &told).is_empty() && taken_over(&same, &told).is_empty());
+    }
+
+    #[test]
+    fn resolvers_follow_from_the_network_of_services() {
+        let dns = |service: &str| agreed(&config(&[("service-cidr", text(service))])).cluster_dns;
+        assert_eq!(agreed(&Config::new()).cluster_dns, "10.43.0.10");
+        assert_eq!(dns("10.53.7.0/16"), "10.53.0.10");
+        assert_eq!(dns("10.53.0.0/16,fd00:43::/112"), "10.53.0.10,fd00:43::a");
+        assert_eq!(dns("no network"), "10.43.0.10");
+        // Who names what K3s makes of it says nothing else.
+        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]));
+        let same = config(&[("service-cidr", text("10.53.0.0/16")), ("cluster-dns", text("10.53.0.10"))]);
+        assert!(differences(&same, &told).is_empty());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::time::Duration;
 const AGAIN: u64 = 60;
 /// After so many, persistent volumes that were not given are asked for again.
 const VOLUMES: u64 = 60;
+/// And after so many what was not permitted: it may be by now, and the servers do not tell.
+const PERMITTED: u64 = 600;
 /// And after so many when all is in place: other servers may let nodes in by now.
 const LEARN: u64 = 6 * 3600;
 
@@ -84,6 +86,8 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let lost = lost || said.is_some_and(|said| !said.cut.is_empty() && said.beside != beside);
     let since = |said: &Said| facts.uptime.saturating_sub(said.at);
     let old = said.is_some_and(|said| since(said) >= LEARN);
+    let denied = |said: &Said| !said.cut.is_empty() || said.refused.is_some();
+    let permitted = said.is_some_and(|said| denied(said) && since(said) >= PERMITTED);
     // Of a claim that is gone by now, or of a rule that was changed, nobody tells.
     let waits = |said: &&Said| {
         let mut names = said.cut.iter().filter_map(|cut| cut.what.strip_prefix(VOLUME));
@@ -93,6 +97,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let about = match (said, lost, free) {
         (Some(_), false, false) if old => "which servers let nodes in by now",
         (Some(_), false, false) if again == Some(0) => "its persistent volumes",
+        (Some(_), false, false) if permitted => "what was not permitted before",
         (Some(_), false, false) => {
             if let Some(said) = said {
                 told(said, own.name, plan);
@@ -100,6 +105,10 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
             if let Some(left) = again {
                 let why = "the servers make what is not there yet, or may be permitted by now";
                 plan.waits.push(Wait::new(NODE_ITEM, "its persistent volumes", why).poll(Duration::from_secs(left)));
+            } else if let Some(said) = said.filter(|said| denied(said)) {
+                let left = Duration::from_secs(PERMITTED.saturating_sub(since(said)));
+                plan.waits
+                    .push(Wait::new(NODE_ITEM, "what was not permitted", "it may be permitted by now").poll(left));
             }
             if held {
                 let missing = match (volumes, labels) {

@@ -108,3 +108,14 @@ fn a_member_whose_api_is_silent_looks_often_whether_it_was_taken_out() {
         assert!(well.waits.is_empty(), "{well:?}");
     }
 }
+
+/// Its daemon was killed between the servers' answer and the start of K3s.
+#[test]
+fn one_that_was_let_in_again_and_not_started_asks_once_more() {
+    let agent = Join { role: Role::Agent, ..spec("") };
+    let mut stands = Facts { gave_way: true, down: true, ..let_in(facts()) };
+    stands.enrolled.as_mut().unwrap().role = "agent".into();
+    assert_eq!(steps(&plan(&agent, &stands, &now())), ["enroll"]);
+    let started = Facts { gave_way: false, ..stands };
+    assert!(steps(&plan(&agent, &started, &now())).is_empty());
+}
