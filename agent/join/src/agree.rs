@@ -4,7 +4,7 @@
 //! K3s compares most of them itself and ends with "critical configuration value mismatch" (contract A8).
 
 use bowline_enroll::wire::Agreed;
-use bowline_settings::{Cidr, ConfigScalar, ConfigValue};
+use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -136,9 +136,10 @@ fn normal<'a>(key: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
 /// `pkg/cli/server/server.go`). `None` where one is no network.
 fn dns_of(service_cidr: &str) -> Option<String> {
     let tenth = |network: &str| -> Option<String> {
-        let network: Cidr = network.trim().parse().ok()?;
-        let host = |bits: u8| u32::from(bits.saturating_sub(network.prefix()));
-        Some(match network.address() {
+        let (address, prefix) = network.trim().split_once('/')?;
+        let prefix: u32 = prefix.parse().ok()?;
+        let host = |bits: u32| bits.saturating_sub(prefix);
+        Some(match address.parse().ok()? {
             IpAddr::V4(address) => {
                 let mask = u32::MAX.checked_shl(host(32)).unwrap_or(0);
                 Ipv4Addr::from((u32::from(address) & mask).checked_add(10)?).to_string()
