@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// Whoever lets go of it at this moment (udev, a container that ends) gets so long.
 const LETTING_GO: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
+/// And where nobody is found who uses it, it is tried again for so long.
+const MOMENT: Duration = Duration::from_secs(1);
 /// So many of those who use it are named.
 const NAMED: usize = 5;
 
@@ -49,7 +51,19 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
             }
         }
         say("unmounting");
-        match umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
+        let begin = Instant::now();
+        let ended = loop {
+            match umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
+                // Who has it open is not seen where it is for a moment, as by a child before it becomes another program.
+                Err(Errno::EBUSY)
+                    if begin.elapsed() < MOMENT && openers(Path::new("/proc"), &what.files).is_empty() =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                ended => break ended,
+            }
+        };
+        match ended {
             Ok(()) | Err(Errno::EINVAL) if here()?.is_none() => {}
             Err(Errno::EBUSY) => return Err(in_use(&what)),
             Err(errno) => return Err(PortError::io(format_args!("unmounting {shown}"), &errno.into())),
