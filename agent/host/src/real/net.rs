@@ -148,7 +148,11 @@ mod tests {
         assert_eq!(found.port, port);
         assert!(found.process.is_some());
         drop(socket);
-        assert_eq!(listener(port).unwrap(), None);
+        // A child of another test has it until it becomes another program.
+        let begin = std::time::Instant::now();
+        while let Some(still) = listener(port).unwrap() {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{still:?} listens for ever");
+        }
     }
 
     #[test]

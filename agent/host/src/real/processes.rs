@@ -67,6 +67,11 @@ mod tests {
         let found = || open_files(Path::new("/proc")).any(|one| (one.dev(), one.ino()) == (own.dev(), own.ino()));
         assert!(found());
         drop(file);
-        assert!(!found());
+        // A child of another test has it until it becomes another program.
+        let begin = std::time::Instant::now();
+        while found() {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(20), "it is open for ever");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }

@@ -175,7 +175,14 @@ fn what_somebody_has_open_stays_and_is_told() {
     assert_eq!((freed, left(root)), (8 << 10, vec!["app.log.1".to_string()]));
     assert_eq!(result.unwrap(), "1 of them are still open, and stay");
     drop(open);
-    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    // A child of another test has it until it becomes another program.
+    let begin = std::time::Instant::now();
+    let (freed, result) = loop {
+        match logs::rotated(root, &patterns, 86_400, 1 << 30) {
+            (0, _) if begin.elapsed() < std::time::Duration::from_secs(20) => {}
+            ended => break ended,
+        }
+    };
     assert_eq!((freed, result.unwrap().as_str(), left(root)), (8 << 10, "", vec![]));
 }
 
