@@ -312,8 +312,8 @@ async fn forget(host: &dyn Change) -> Result<(), PortError> {
     Ok(())
 }
 
-/// The first proven answer, with who gave it; or why there is none. Of a server that is not ready, as one whose API does not
-/// answer, the answer counts only when no other one gives any.
+/// The first proven answer, with who gave it; or why there is none. Of a server whose API does not answer it counts only when
+/// no other one gives any.
 async fn ask(
     host: &dyn Change,
     issuers: &[String],
@@ -346,11 +346,17 @@ async fn ask(
     Ok(Err(Last { code: code.into(), message, at: 0, again: 1, silent_since: None }))
 }
 
-/// A refusal that is about the server, and not about who asks.
+/// Whether the server itself is not ready. One that is at work on what was asked says so as well, and to ask again within
+/// seconds; one whose API does not answer, after a minute.
 fn says_not_ready(answer: &Answered) -> bool {
     let refusal: Option<RefusalBody> = serde_json::from_slice(&answer.body).ok();
-    answer.status == Code::NotReady.status() && refusal.is_some_and(|refusal| refusal.code == Code::NotReady)
+    let not_ready =
+        |refusal: RefusalBody| refusal.code == Code::NotReady && refusal.retry_after.is_some_and(|after| after >= LONG);
+    answer.status == Code::NotReady.status() && refusal.is_some_and(not_ready)
 }
+
+/// Seconds after which only a server that can do nothing just now says to ask again.
+const LONG: u64 = 30;
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
     Last {
@@ -389,6 +395,6 @@ async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
     write(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
 }
 
-pub(crate) async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
+async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
     host.write(Path::new(path), &serde_json::to_vec_pretty(value).unwrap_or_default(), mode).await
 }

@@ -12,7 +12,6 @@ use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_enroll::decide::JOIN_RENEW;
-use bowline_enroll::wire::Agreed;
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -86,10 +85,6 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         .as_ref()
         .filter(|e| facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member));
     if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
-        // It goes on without asking: what the cluster's servers agreed on lies with its data.
-        if let Some(told) = facts.agreed.as_ref().filter(|_| member) {
-            take_over(spec, told, &mut plan);
-        }
         plan.state("k3s-founds", "yes");
         return plan;
     }
@@ -119,7 +114,6 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         }
     }
     if let Some(enrolled) = enrolled {
-        take_over(spec, &enrolled.agreed, &mut plan);
         if server && !agree(spec, facts, enrolled, &mut plan) {
             return plan;
         }
@@ -127,10 +121,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         clock(facts, &mut plan);
         plan.state("k3s-version", enrolled.kubernetes.clone());
         plan.state("k3s-servers", enrolled.servers.join(","));
-        if server && facts.joined && facts.agreed.as_ref() != Some(&enrolled.agreed) {
-            let action = Action::KeepAgreed(enrolled.agreed.clone());
-            plan.step(ITEM, action, "a machine that gets these data has to go on with the same options");
-        }
+        plan.state("cluster-cidr", enrolled.agreed.cluster_cidr.clone());
         if server {
             turn(facts, name, &issuers, &mut plan);
         } else {
@@ -202,17 +193,12 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
     }
 }
 
-/// Takes over what the cluster's servers agreed on: a server has it as options of its own.
-fn take_over(spec: &Join, told: &Agreed, plan: &mut Plan<Action>) {
-    let taken = taken_over(&spec.config, told);
-    if spec.role == Role::Server && !taken.is_empty() {
+/// Takes over what the cluster's servers agreed on. False: these settings say something else.
+fn agree(spec: &Join, facts: &Facts, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
+    let taken = taken_over(&spec.config, &enrolled.agreed);
+    if !taken.is_empty() {
         plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
     }
-    plan.state("cluster-cidr", told.cluster_cidr.clone());
-}
-
-/// Whether these settings say the same as the cluster's servers.
-fn agree(spec: &Join, facts: &Facts, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
     let all = differences(&spec.config, &enrolled.agreed);
     for difference in &all {
         let (option, ours, theirs) = (&difference.option, &difference.ours, &difference.theirs);

@@ -1,13 +1,12 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    AGREED, ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY,
-    PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
+    SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
-use bowline_enroll::wire::Agreed;
 use bowline_ports::{
     ActiveState, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, NodeObject, PortError, k3s_admin_kubeconfig,
     k3s_kubelet_kubeconfig,
@@ -50,8 +49,6 @@ pub struct Facts {
     pub password: bool,
     /// What the servers said when they let this machine in.
     pub enrolled: Option<Enrolled>,
-    /// What the cluster's servers agreed on, as it lies with a server's data.
-    pub agreed: Option<Agreed>,
     /// The token file is there.
     pub token: bool,
     /// What came of the last try.
@@ -121,10 +118,6 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         ticket,
         password: there(PASSWORD).await?,
         enrolled: read(host, ENROLLED).await?,
-        agreed: match spec.role {
-            Role::Server => read(host, AGREED).await?,
-            Role::Agent => None,
-        },
         token: there(TOKEN).await?,
         last: read(host, LAST).await?,
         said: read(host, SAID).await?,

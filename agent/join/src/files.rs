@@ -39,10 +39,6 @@ pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s's own token file on servers: it has come up.
 pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 
-/// What the cluster's servers agreed on ([`Agreed`]), beside a server's data: they may be on a volume, and the machine that gets
-/// them next is a member that asks nobody.
-pub const AGREED: &str = "/var/lib/rancher/k3s/server/bowline-agreed.json";
-
 /// What a server said when it let this machine in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -23,7 +23,6 @@ pub use facts::{Facts, Key, NoTicket, read_ticket};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_enroll::persistent::Wish;
-use bowline_enroll::wire::Agreed;
 use bowline_ports::{Change, Inspect, PortError, Progress};
 use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
@@ -106,8 +105,6 @@ pub enum Action {
         /// For people: what it is about.
         about: String,
     },
-    /// Keep what the cluster's servers agreed on with a server's data.
-    KeepAgreed(Agreed),
     /// Stop K3s, now and at every boot.
     Stop,
     /// Keep K3s from being started, by systemd too.
@@ -135,7 +132,6 @@ impl fmt::Display for Action {
             Self::MakePassword => f.write_str("make K3s's node password"),
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
-            Self::KeepAgreed(_) => write!(f, "write {}", files::AGREED),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
             Self::Hold => f.write_str("keep K3s from being started again"),
             Self::Release => f.write_str("let K3s be started again"),
@@ -184,7 +180,6 @@ impl Capability for Join {
                 let about = act::About { asked, beside, settled: *settled, labels, persistent };
                 act::ask_for_node(self, host, name, issuers, about).await
             }
-            Action::KeepAgreed(agreed) => act::write(host, files::AGREED, agreed, 0o600).await,
             Action::Stop => act::stop(self, host).await,
             Action::Hold => act::hold(self, host).await,
             Action::Release => act::release(self, host).await,

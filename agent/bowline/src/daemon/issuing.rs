@@ -8,9 +8,9 @@ use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, l
 use bowline_host::real::{ObjectApi, RealHost};
 use bowline_issuer::{Issuer, Own, Rest, Watch};
 use bowline_join::agree::{agreed, taken_over};
-use bowline_join::files::{AGREED, ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
+use bowline_join::files::{ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
 use bowline_metrics::Enrolments;
-use bowline_ports::{Change, ErrorKind, File, Inspect, PortError, k3s_admin_kubeconfig};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, ConfigValue, Enroll, Role, Settings};
 
 use std::collections::BTreeMap;
@@ -223,18 +223,10 @@ async fn machine_key(host: &RealHost) -> Result<MachineKey, PortError> {
 /// K3s's options: of the settings, and what was taken over from the server that let this one in.
 async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
     let mut config = cluster.config.clone();
-    let text = |file: File| file.content;
-    let enrolled = host.read(Path::new(ENROLLED)).await?.map(text);
-    let agreed = match enrolled.and_then(|text| serde_json::from_slice::<Enrolled>(&text).ok()) {
-        Some(enrolled) => Some(enrolled.agreed),
-        // A machine that got the data of a member was let in by nobody.
-        None if !cluster.join.servers.is_empty() => {
-            host.read(Path::new(AGREED)).await?.map(text).and_then(|text| serde_json::from_slice(&text).ok())
-        }
-        None => None,
-    };
-    if let Some(agreed) = &agreed {
-        config.extend(taken_over(&cluster.config, agreed));
+    if let Some(file) = host.read(Path::new(ENROLLED)).await?
+        && let Ok(enrolled) = serde_json::from_slice::<Enrolled>(&file.content)
+    {
+        config.extend(taken_over(&cluster.config, &enrolled.agreed));
     }
     Ok(config)
 }

@@ -97,7 +97,11 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let about = match (said, lost, free) {
         (Some(_), false, false) if old => "which servers let nodes in by now",
         (Some(_), false, false) if again == Some(0) => "its persistent volumes",
-        (Some(_), false, false) if permitted => "what was not permitted before",
+        (Some(said), false, false) if permitted => {
+            // It stands until the answer says otherwise.
+            told(said, own.name, plan);
+            "what was not permitted before"
+        }
         (Some(_), false, false) => {
             if let Some(said) = said {
                 told(said, own.name, plan);

@@ -8,7 +8,6 @@ use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
 mod gone;
-mod kept;
 mod own;
 
 fn settings(text: String) -> bowline_settings::Settings {
@@ -47,7 +46,6 @@ fn facts() -> Facts {
         ticket: Ok("t1".into()),
         password: true,
         enrolled: None,
-        agreed: None,
         token: false,
         last: None,
         said: None,
@@ -100,7 +98,6 @@ fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
         Action::MakePassword => "password",
         Action::Enroll { .. } => "enroll",
         Action::AskForNode { .. } => "node",
-        Action::KeepAgreed(_) => "agreed",
         Action::Stop => "stop",
         Action::Hold => "hold",
         Action::Release => "release",
