@@ -217,6 +217,8 @@ impl Capability for Volumes {
             Action::Enable { unit } => host.enable(unit).await,
             Action::Mount { unit, prepare, .. } => {
                 if let Some(order) = prepare {
+                    // Of an earlier look at what was there then.
+                    host.remove(&units::sound_path(&order.volume)).await?;
                     host.tend(order, progress).await?;
                     host.write(&units::sound_path(&order.volume), b"", 0o644).await?;
                 }

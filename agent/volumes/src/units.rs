@@ -34,7 +34,7 @@ pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 3] {
 
 /// The unit that a mount unit requires: whether its filesystem says that it has met errors.
 fn check_unit_name(mount_unit: &str) -> String {
-    format!("bowline-check-{}.service", mount_unit.trim_end_matches(".mount"))
+    format!("bowline-check-{}.service", mount_unit.strip_suffix(".mount").unwrap_or(mount_unit))
 }
 
 /// Where it lies.
@@ -68,6 +68,7 @@ pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &st
              \n\
              [Service]\n\
              Type=oneshot\n\
+             TimeoutStartSec=90\n\
              Environment=LC_ALL=C\n\
              ExecStart=/bin/sh -c '! dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"'\n",
             name = volume.name,

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 /// Less sure than this, nobody is woken.
 const SURE: f64 = 0.5;
 const NOW: Forecast = Forecast { seconds: 0.0, confidence: 1.0 };
+/// It was not watched for long enough.
+const UNKNOWN: Forecast = Forecast { seconds: f64::INFINITY, confidence: 0.0 };
 const NEVER: Forecast = Forecast { seconds: f64::INFINITY, confidence: 1.0 };
 
 /// Each by itself, with its own confidence: that inodes are sure to last says nothing of bytes.
@@ -131,7 +133,8 @@ impl Foretold {
         let comes = |outlook: &Option<Outlook>, room: Option<f64>| match (outlook, room) {
             (_, Some(room)) if room <= 0.0 => NOW,
             (Some(outlook), Some(room)) => outlook.until(room),
-            (None, _) | (_, None) => NEVER,
+            (None, Some(_)) => UNKNOWN,
+            (_, None) => NEVER,
         };
         let full = comes(&bytes, room(space.size, space.available, 0));
         let no_inodes = comes(&inodes, room(space.inodes, space.inodes_free, 0));
@@ -208,7 +211,7 @@ mod tests {
         assert_eq!(now(&Space { inodes_free: 5, ..SPACE }, &kept), Some(Grave::Evicts));
 
         let full = Foretold::of(None, &Space { available: 0, ..SPACE }, &kept, LEAST).unwrap();
-        assert_eq!((full.full, full.inodes, full.evicts_first()), (NOW, NEVER, Some(NOW)));
+        assert_eq!((full.full, full.inodes, full.evicts_first()), (NOW, UNKNOWN, Some(NOW)));
     }
 
     /// One that is sure is told also when another comes sooner, if at all.
