@@ -135,7 +135,6 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         ActiveState::Activating => host.restart_no_block(service).await?,
         // One that was taken out of etcd does nothing more, and joins anew at its next start.
         ActiveState::Active if there(K3S_ETCD_TOMBSTONE).await? => host.restart_no_block(service).await?,
-        ActiveState::Active | ActiveState::Reloading => {}
         // It was stopped here. One that is still on its way down is started when it is.
         ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating if gave_way.is_some() => {
             host.start_no_block(service).await?;

@@ -16,6 +16,8 @@ mod extent;
 mod files;
 pub mod filesystems;
 pub mod firewall;
+#[cfg(test)]
+mod given_back;
 pub mod guard;
 pub mod http;
 pub mod job;
