@@ -182,8 +182,10 @@ impl Machine {
         self.ok("cp -r /usr/lib/bowline-bed/needrestart/etc /").map(drop)
     }
 
-    /// Kills the main process of a unit with SIGKILL.
+    /// Kills the main process of a unit with SIGKILL, once it has one: between an earlier kill and systemd's restart there is none.
     pub fn kill(&self, unit: &str) -> Result<()> {
+        let main = format!("systemctl show -P MainPID '{unit}'");
+        self.wait_for(&format!("a main process of {unit}"), LIMIT, || Ok(self.ok(&main)?.trim() != "0"))?;
         self.ok(&format!("systemctl kill --kill-whom=main --signal=KILL '{unit}'")).map(drop)
     }
 
