@@ -1,5 +1,6 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
+use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,18 @@ pub fn unit_file(role: Role) -> PathBuf {
 ///
 /// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s can not
 /// come up: it is always queued. `KillMode=process` leaves pods running across restarts.
+///
+/// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
+/// a volume, is a member that nobody lets in, and K3s compares nothing then.
 pub fn unit_text(role: Role) -> String {
     let (service, verb) = (service(role), role.as_str());
+    let keep = match role {
+        Role::Server => format!(
+            "ExecStartPost=-/bin/sh -c 'umask 077; [ ! -e {ENROLLED} ] || \\\n    \
+                 {{ cp {ENROLLED} {ENROLLED_WITH_DATA}.new && mv {ENROLLED_WITH_DATA}.new {ENROLLED_WITH_DATA}; }}'\n"
+        ),
+        Role::Agent => String::new(),
+    };
     format!(
         "\
 # Written by Bowline from [cluster]; change the settings, or add a drop-in of your own.
@@ -52,6 +63,6 @@ RestartSec=5s
 ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
 ExecStart=/usr/local/bin/k3s {verb}
-"
+{keep}"
     )
 }

@@ -11,7 +11,7 @@ use crate::files::{Enrolled, Last, MACHINE_KEY};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
-use bowline_enroll::decide::JOIN_RENEW;
+use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +25,8 @@ const NOT_BROUGHT: Duration = Duration::from_secs(60);
 const SKEW: i64 = 300;
 /// A token that ends so soon is asked for again: K3s has to get through with it.
 const LEFT: i64 = 20;
+/// Why a server asks again that was let in.
+const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// After how long without success a machine that was let in asks again.
 const DOUBT: i64 = 30;
 
@@ -80,11 +82,19 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     // A member of etcd stays one when the cluster key changes.
     let member = server && facts.joined;
-    let enrolled = facts
-        .enrolled
-        .as_ref()
-        .filter(|e| facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member));
+    let with_data = facts.with_data.as_ref().filter(|_| member);
+    let enrolled =
+        facts.enrolled.as_ref().or(with_data).filter(|e| {
+            facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member)
+        });
     if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
+        // It asks nobody, and K3s compares nothing: it goes on with what was agreed on when these data came into the cluster.
+        if let Some(before) = with_data {
+            plan.state("cluster-cidr", before.agreed.cluster_cidr.clone());
+            if !agree(spec, before, &mut plan) {
+                return plan;
+            }
+        }
         plan.state("k3s-founds", "yes");
         return plan;
     }
@@ -95,7 +105,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     let issuers = issuers(spec, facts);
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
     let doubt = now.get("k3s-join");
-    match reason(facts, enrolled, doubt) {
+    let lapsed = server && enrolled.is_some_and(|enrolled| lapsed(spec, facts, enrolled));
+    let why = if lapsed { Some(LAPSED.to_owned()) } else { reason(facts, enrolled, doubt) };
+    match why {
         None => {}
         Some(why) => {
             if let Some(last) = &facts.last
@@ -113,8 +125,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             }
         }
     }
-    if let Some(enrolled) = enrolled {
-        if server && !agree(spec, facts, enrolled, &mut plan) {
+    if let Some(enrolled) = enrolled.filter(|_| !lapsed) {
+        // One that is a member already goes on as it is.
+        if server && !agree(spec, enrolled, &mut plan) && !facts.joined {
             return plan;
         }
         plan.state("enrolled", enrolled.ca.clone());
@@ -194,7 +207,7 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
 }
 
 /// Takes over what the cluster's servers agreed on. False: these settings say something else.
-fn agree(spec: &Join, facts: &Facts, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
+fn agree(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
     let taken = taken_over(&spec.config, &enrolled.agreed);
     if !taken.is_empty() {
         plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
@@ -209,8 +222,14 @@ fn agree(spec: &Join, facts: &Facts, enrolled: &Enrolled, plan: &mut Plan<Action
             format!("set `{option}` in [cluster.config] to what they have, or leave it out"),
         );
     }
-    // One that is a member already goes on as it is.
-    all.is_empty() || facts.joined
+    all.is_empty()
+}
+
+/// Whether a server that was let in has lost its turn to join before K3s was started: it was down, or waited for its settings to be
+/// mended. With settings that differ from the cluster's it does not ask for another one, which others may need.
+fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
+    let over = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= JOIN_LASTS.as_secs());
+    !facts.joined && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up

@@ -1,8 +1,8 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID,
-    SERVERS_CLOCK, Said, TOKEN, Told, held,
+    ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
+    MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::NodeName;
@@ -49,6 +49,8 @@ pub struct Facts {
     pub password: bool,
     /// What the servers said when they let this machine in.
     pub enrolled: Option<Enrolled>,
+    /// What they said to the machine that had a server's data before.
+    pub with_data: Option<Enrolled>,
     /// The token file is there.
     pub token: bool,
     /// What came of the last try.
@@ -57,6 +59,8 @@ pub struct Facts {
     pub said: Option<Said>,
     /// How many seconds this machine's clock is ahead of the servers', as far as they told.
     pub ahead: i64,
+    /// Seconds since boot when a server last let it in, or heard that it is at it; `None`: not since the boot.
+    pub heard: Option<u64>,
     /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data, and is a member still.
     pub joined: bool,
     /// Bowline stopped K3s because another machine has the name.
@@ -113,15 +117,21 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         }
         _ => None,
     };
+    let told: Option<Told> = read(host, SERVERS_CLOCK).await?;
     Ok(Facts {
         key,
         ticket,
         password: there(PASSWORD).await?,
         enrolled: read(host, ENROLLED).await?,
+        with_data: match spec.role {
+            Role::Server => read(host, ENROLLED_WITH_DATA).await?,
+            Role::Agent => None,
+        },
         token: there(TOKEN).await?,
         last: read(host, LAST).await?,
         said: read(host, SAID).await?,
-        ahead: read::<Told>(host, SERVERS_CLOCK).await?.map_or(0, |told| told.ahead(&clock)),
+        ahead: told.map_or(0, |told| told.ahead(&clock)),
+        heard: told.map(|told| told.uptime),
         joined,
         gave_way,
         leaving: leaving(host).await?,

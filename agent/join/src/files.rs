@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
 /// The token that K3s comes in with. It stays there when it has served: its `K10HASH` pins the cluster's CA.
 pub const TOKEN: &str = "/etc/rancher/k3s/bowline-token";
-/// What the servers said when they let this machine in, without the token.
-pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
+/// What the servers said when they let this machine in ([`Enrolled`]), without the token; and its copy beside a server's data.
+pub use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 /// That this machine was told to leave ([`Left`]).
 pub const LEFT: &str = "/var/lib/bowline/left";
 /// A drop-in of K3s's unit, by which nothing starts it as long as [`LEFT`] is there.

@@ -221,3 +221,10 @@ pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
+
+/// What the cluster's servers said when they let this machine in.
+pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
+
+/// Its copy beside a server's data, which may be on a volume that outlives the machine. K3s's own unit makes it, outside of the
+/// sandbox in which Bowline runs.
+pub const ENROLLED_WITH_DATA: &str = "/var/lib/rancher/k3s/server/bowline-enrolled.json";

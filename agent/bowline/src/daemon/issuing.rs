@@ -8,7 +8,7 @@ use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, l
 use bowline_host::real::{ObjectApi, RealHost};
 use bowline_issuer::{Issuer, Own, Rest, Watch};
 use bowline_join::agree::{agreed, taken_over};
-use bowline_join::files::{ENROLLED, ETCD_DATA, Enrolled, MACHINE_KEY};
+use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, MACHINE_KEY};
 use bowline_metrics::Enrolments;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, ConfigValue, Enroll, Role, Settings};
@@ -150,7 +150,7 @@ impl Issuing {
     async fn open(&mut self, wanted: &Served, host: &Arc<RealHost>) -> Result<(), PortError> {
         let keys = keys(wanted, host).await?;
         self.keys = names(&keys);
-        let machine = machine_key(host).await?;
+        let machine = machine_key(host, &wanted.cluster).await?;
         let own = own(wanted, host).await?;
         let (name, address) = (own.name.clone(), own.address);
         let issuer = Issuer::new(wanted.enroll.clone(), keys, own, host.objects(k3s_admin_kubeconfig()));
@@ -207,11 +207,16 @@ fn names(keys: &ClusterKeys) -> Vec<String> {
     keys.iter().map(|key| key.id()).collect()
 }
 
-async fn machine_key(host: &RealHost) -> Result<MachineKey, PortError> {
+/// The machine key. A server that founds makes it here; one that joins has made it to be let in, and two of them would be two
+/// machines to the cluster.
+async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, PortError> {
     let path = Path::new(MACHINE_KEY);
     if let Some(file) = host.read(path).await? {
         let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("{MACHINE_KEY}: {why}"));
         return MachineKey::parse(&file.text()).map_err(invalid);
+    }
+    if !cluster.join.servers.is_empty() {
+        return Err(PortError::new(ErrorKind::NotFound, format!("{MACHINE_KEY} is not there yet")));
     }
     let mut seed = [0; 32];
     host.random(&mut seed).await?;
@@ -223,12 +228,20 @@ async fn machine_key(host: &RealHost) -> Result<MachineKey, PortError> {
 /// K3s's options: of the settings, and what was taken over from the server that let this one in.
 async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
     let mut config = cluster.config.clone();
-    if let Some(file) = host.read(Path::new(ENROLLED)).await?
-        && let Ok(enrolled) = serde_json::from_slice::<Enrolled>(&file.content)
-    {
+    let mut enrolled = enrolled(host, ENROLLED).await?;
+    // A machine that got the data of a member was let in by nobody. One that founded its cluster asks none either.
+    if enrolled.is_none() && !cluster.join.servers.is_empty() {
+        enrolled = self::enrolled(host, ENROLLED_WITH_DATA).await?;
+    }
+    if let Some(enrolled) = enrolled {
         config.extend(taken_over(&cluster.config, &enrolled.agreed));
     }
     Ok(config)
+}
+
+async fn enrolled(host: &RealHost, path: &str) -> Result<Option<Enrolled>, PortError> {
+    let file = host.read(Path::new(path)).await?;
+    Ok(file.and_then(|file| serde_json::from_slice(&file.content).ok()))
 }
 
 async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {

@@ -2,13 +2,27 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::servers::{CLUSTER, SERVERS, Seen, all_ready, begin, nodes, three};
-use bowline_booted::{configure, deb, releases, with_k3s_as};
-use bowline_testbed::{Cast, case_of, say};
+use bowline_booted::{configure, deb, ready, releases, with_k3s_as};
+use bowline_testbed::{Cast, Machine, case_of, say};
 
 const WORKER: (&str, &str) = ("worker-0", "10.0.1.30");
 
 fn uid(nodes: &[Seen], name: &str) -> String {
     nodes.iter().find(|(node, ..)| node == name).map(|(_, uid, _)| uid.clone()).unwrap_or_default()
+}
+
+/// Bowline forgets all, as on a machine that was made anew and got the volume with these data: options that only the first server's
+/// settings have stay.
+fn with_its_data_alone(server: &Machine) -> Result<()> {
+    let (config, run) = ("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml", "systemctl show -P InvocationID k3s");
+    let before = (server.read(config)?, server.ok(run)?);
+    let kept = server.ok("stat --format=%a /var/lib/rancher/k3s/server/bowline-enrolled.json")?;
+    ensure!(kept == "600\n", "what was agreed on is kept beside the data: {kept}");
+    server.ok("systemctl stop bowline && rm -r /var/lib/bowline/* && systemctl start bowline")?;
+    ready(server)?;
+    ensure!((server.read(config)?, server.ok(run)?) == before, "K3s runs on as it was: {}", server.read(config)?);
+    server.ok("[ ! -e /var/lib/bowline/enrolled.json ]").context("nobody let it in")?;
+    Ok(())
 }
 
 #[test]
@@ -24,6 +38,8 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
             ensure!(config.contains("\"cluster-cidr\": \"10.52.0.0/16\""), "taken over: {config}");
             ensure!(nodes(machine)?.len() == 3, "every server knows all three");
         }
+        with_its_data_alone(&all[2])?;
+        say("the third goes on with its data and nothing else");
 
         // The first is off: an agent comes in by the second.
         all[0].power_off()?;
