@@ -35,10 +35,10 @@ struct Served {
 }
 
 impl Served {
-    fn of(settings: &Settings, issuer: bool) -> Self {
+    fn of(settings: &Settings, told: Option<&str>, issuer: bool) -> Self {
         Self {
             metrics: settings.metrics.clone(),
-            pods: pods(settings),
+            pods: pods(settings, told),
             volumes: settings.volumes.iter().map(|volume| volume.name.clone()).collect(),
             role: wiring::role(settings),
             k3s: wiring::k3s(settings),
@@ -56,16 +56,23 @@ struct Missing {
 }
 
 impl Listeners {
-    /// Binds what is wanted and not bound yet; does nothing when all is as it should be.
-    pub(crate) async fn adjust(&mut self, settings: &Settings, address: Option<IpAddr>, pages: Pages) {
+    /// Binds what is wanted and not bound yet; does nothing when all is as it should be. `pods` is the networks that the
+    /// cluster's servers told of.
+    pub(crate) async fn adjust(
+        &mut self,
+        settings: &Settings,
+        address: Option<IpAddr>,
+        pods: Option<&str>,
+        pages: Pages,
+    ) {
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served = Served::of(settings, pages.enrolments.is_some());
+        let served = Served::of(settings, pods, pages.enrolments.is_some());
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
             return;
         }
-        let server = |loopback| Server::new(pages.clone().handler(loopback), sources(settings), Limits::default());
+        let server = |loopback| Server::new(pages.clone().handler(loopback), sources(&served), Limits::default());
         let servers = [server(false), server(true)];
         let addresses: Vec<SocketAddr> = if changed {
             // Closes what is open: who may ask may have changed too.
@@ -142,26 +149,23 @@ impl Listeners {
 }
 
 /// Who may ask, besides the machine itself.
-fn sources(settings: &Settings) -> Sources {
-    let networks: Vec<Cidr> = settings
-        .metrics
-        .allow
-        .iter()
-        .flat_map(|allow| match allow {
-            Allow::Network(cidr) => vec![*cidr],
-            Allow::Pods => pods(settings),
-        })
-        .collect();
+fn sources(served: &Served) -> Sources {
+    let allowed = served.metrics.allow.iter().flat_map(|allow| match allow {
+        Allow::Network(cidr) => vec![*cidr],
+        Allow::Pods => served.pods.clone(),
+    });
+    let networks: Vec<Cidr> = allowed.collect();
     Sources::loopback_and(move |peer| networks.iter().any(|network| network.contains(peer)))
 }
 
-/// The networks of the pods: K3s's `cluster-cidr`, or its default.
-fn pods(settings: &Settings) -> Vec<Cidr> {
+/// The networks of the pods: those of the cluster that let this machine in, else K3s's `cluster-cidr`, or its default.
+fn pods(settings: &Settings, told: Option<&str>) -> Vec<Cidr> {
     let configured = settings.cluster.as_ref().and_then(|c| c.config.get("cluster-cidr"));
-    let texts: Vec<String> = match configured {
-        None => vec![PODS.into()],
-        Some(ConfigValue::One(one)) => text(one).into_iter().collect(),
-        Some(ConfigValue::Many(many)) => many.iter().filter_map(text).collect(),
+    let texts: Vec<String> = match (told, configured) {
+        (Some(told), _) => vec![told.into()],
+        (None, None) => vec![PODS.into()],
+        (None, Some(ConfigValue::One(one))) => text(one).into_iter().collect(),
+        (None, Some(ConfigValue::Many(many))) => many.iter().filter_map(text).collect(),
     };
     texts.iter().flat_map(|t| t.split(',')).filter_map(|t| t.trim().parse().ok()).collect()
 }
@@ -183,8 +187,24 @@ mod tests {
     use bowline_settings::SourceFile;
 
     fn served(text: &str) -> Served {
+        told(text, None)
+    }
+
+    fn told(text: &str, pods: Option<&str>) -> Served {
         let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
-        Served::of(&bowline_settings::load(&[file]).unwrap().settings, false)
+        Served::of(&bowline_settings::load(&[file]).unwrap().settings, pods, false)
+    }
+
+    /// An agent has no options of its own: its pods have the network that the servers have.
+    #[test]
+    fn pods_that_may_ask_are_those_of_the_cluster_that_let_this_machine_in() {
+        let pods = |told_of: Option<&str>, text: &str| told(text, told_of).pods;
+        let nets = |text: &str| text.split(',').map(|net| net.parse().unwrap()).collect::<Vec<Cidr>>();
+        let node = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
+        assert_eq!(pods(None, node), nets(PODS));
+        assert_eq!(pods(Some("10.52.0.0/16,fd52::/56"), node), nets("10.52.0.0/16,fd52::/56"));
+        let own = format!("{node}[cluster.config]\ncluster-cidr = \"10.53.0.0/16\"\n");
+        assert_eq!(pods(None, &own), nets("10.53.0.0/16"));
     }
 
     /// The package may come first: pages that were made without a cluster would never show its K3s.

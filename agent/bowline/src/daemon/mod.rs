@@ -283,7 +283,9 @@ impl Daemon {
 
     /// Listens wherever the settings say, as soon as the addresses are known.
     async fn listen(&mut self) {
-        let address = self.engine.report().conditions.get("address").and_then(|a| a.parse().ok());
+        let conditions = &self.engine.report().conditions;
+        let address = conditions.get("address").and_then(|a| a.parse().ok());
+        let pods = conditions.get("cluster-cidr").cloned();
         let pages = scrape::Pages {
             host: Arc::clone(&self.host),
             report: self.surfaces.latest.subscribe(),
@@ -299,7 +301,7 @@ impl Daemon {
             measuring: self.measuring.clone(),
             status_page: self.settings.metrics.status_page,
         };
-        self.listeners.adjust(&self.settings, address, pages).await;
+        self.listeners.adjust(&self.settings, address, pods.as_deref(), pages).await;
         let mut attached = self.listeners.reports();
         attached.extend(self.watching.report());
         self.engine.attach(attached);
