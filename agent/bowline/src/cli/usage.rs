@@ -2,6 +2,7 @@
 
 use super::{INVALID, load, output};
 use crate::daemon::Watching;
+use crate::show::folded;
 use crate::show::usage::{Disk, Folder, Picture};
 use crate::usage::directories;
 use bowline_host::real::filesystems::Sampler;
@@ -34,7 +35,13 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
         None => directories(&settings),
     };
     // What no directory shows only a unit sees: the daemon's last one. Nobody but root may read what it found.
-    let survey = host.surveyed().ok().flatten().map(|(_, survey)| survey);
+    let survey = match host.surveyed() {
+        Ok(last) => last.map(|(_, survey)| survey),
+        Err(error) => {
+            output::complain(&folded(&format!("not shown, what no directory has (hidden, deleted): {error}"), 0, 4));
+            None
+        }
+    };
     let disks = match disks(&host, &settings, survey.as_ref()).await {
         Ok(disks) => disks,
         Err(error) => {
