@@ -41,7 +41,7 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
 
         // The gate edited by hand is put back.
         let ours = machine.read(gate)?;
-        machine.ok(&format!("printf '[Unit]\\n' > {gate}; systemctl daemon-reload; bowline apply --wait 10s"))?;
+        machine.ok(&format!("printf '[Unit]\\n' > {gate}; systemctl daemon-reload; bowline apply --wait 120s"))?;
         assert_eq!(machine.read(gate)?, ours);
 
         // A boot without the disk: everybody may log in, K3s does not run, and nothing gets onto the bare directory.
@@ -50,7 +50,8 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         machine.start()?;
         until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
         machine.ok("systemctl is-active systemd-logind.service basic.target network.target bowline.service")?;
-        machine.ok("test ! -e /run/nologin && test -z \"$(systemctl --failed --no-legend)\"")?;
+        machine.wait_for("logins", SOON, || Ok(machine.run("test ! -e /run/nologin")?.success()))?;
+        machine.ok("test -z \"$(systemctl --failed --no-legend)\"")?;
         // systemd itself waits 90 s for the disk before it calls the boot done; a timeout is this, sooner.
         machine.ok("systemctl cancel $(systemctl list-jobs --no-legend 'dev-disk-*.device' | awk '{print $1}')")?;
         machine.wait_booted()?;
@@ -98,7 +99,7 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
 
         // Who stops it first, and not in one go with the disk, means it.
         machine.ok("systemctl stop k3s")?;
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(7));
         machine.detach(&disk)?;
         until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
         machine.attach(&disk)?;
