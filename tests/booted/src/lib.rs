@@ -15,7 +15,7 @@ pub mod servers;
 pub mod settings;
 pub mod told;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bowline_testbed::{Bed, Disk, K3S_VERSION, Machine, MachineBuilder, Releases, System, k3s, package};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,10 +104,14 @@ pub fn install_and_wait(machine: &Machine, settings: &str) -> Result<()> {
 
 /// Waits until Bowline says that the node is ready.
 pub fn ready(machine: &Machine) -> Result<()> {
-    let status =
-        machine.run_with(&format!("bowline status --wait-ready {}s", FIRST_BOOT.as_secs()), b"", FIRST_BOOT * 2)?;
-    ensure!(status.success(), "not ready after {} s:\n{}", FIRST_BOOT.as_secs(), status.stdout);
-    Ok(())
+    let mut last = String::new();
+    let asked = machine.wait_for("Bowline to say that the node is ready", FIRST_BOOT, || {
+        let status = machine.run("bowline status --wait-ready 30s")?;
+        let ready = status.success();
+        last = status.stdout;
+        Ok(ready)
+    });
+    asked.with_context(|| last)
 }
 
 /// What `bowline status --json` says. It has the documented form.

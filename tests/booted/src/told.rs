@@ -63,7 +63,7 @@ pub fn tells_within(machine: &Machine, patience: Duration, pieces: &[&str]) -> R
     })
     .with_context(|| format!("it says instead:\n  {}", last.join("\n  ")))?;
     let shown = bare(&machine.run("bowline status")?.stdout);
-    let journal = bare(&machine.ok("journalctl --no-pager -o cat -u bowline")?);
+    let journal = bare(&machine.ok("journalctl --sync && journalctl --no-pager -o cat -u bowline")?);
     for words in pieces.iter().flat_map(|piece| parts(piece)) {
         ensure!(shown.contains(&bare(words)), "{words:?} is not in:\n{}", machine.run("bowline status")?);
         ensure!(journal.contains(&bare(words)), "{words:?} is not in the journal:\n{}", machine.journal("bowline")?);

@@ -34,7 +34,7 @@ pub(crate) fn save(case: &str, why: &str, machines: &[&dyn System]) {
             continue;
         }
         for (file, command) in COMMANDS {
-            let text = match machine.run_with(command, &[], Duration::from_secs(20)) {
+            let text = match machine.run_with(command, &[], Duration::from_secs(5)) {
                 Ok(output) => output.stdout + &output.stderr,
                 Err(error) => format!("{error:#}"),
             };

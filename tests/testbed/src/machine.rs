@@ -15,7 +15,7 @@ use crate::cloud_init;
 use crate::disk::{self, Disk};
 use crate::root::{self, Root};
 use crate::run::{self, LIMIT, Output};
-use crate::wait::{wait_for, wait_some};
+use crate::wait::{PATIENCE, wait_for, wait_some};
 
 /// A booted machine. Clones are the same machine; it ends with its bed.
 #[derive(Clone)]
@@ -84,12 +84,12 @@ impl Machine {
 
     /// Runs a shell command inside, as root, and returns what it said, whatever its exit status.
     pub fn run(&self, command: &str) -> Result<Output> {
-        self.run_with(command, &[], LIMIT)
+        self.run_with(command, &[], LIMIT / PATIENCE)
     }
 
-    /// The same with standard input and a time limit.
+    /// The same with standard input and a time limit, which is an idle machine's, as in [`Machine::wait_for`].
     pub fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output> {
-        run::run(self.door()?.command().args(["sh", "-c", command]), input, limit)
+        run::run(self.door()?.command().args(["sh", "-c", command]), input, limit * PATIENCE)
     }
 
     /// Runs a shell command that must succeed, and returns its standard output.
@@ -283,10 +283,10 @@ impl Machine {
             bail!("{}: {how}: {said}", self.name());
         }
         let mut boot = lock(&self.inner.state).boot.take().ok_or_else(|| anyhow!("the machine does not run"))?;
-        let ended = boot.wait(Duration::from_secs(100))?;
+        let ended = boot.wait(LIMIT)?;
         boot.end()?;
         if !ended {
-            bail!("{} did not go down within 100 s", self.name());
+            bail!("{} did not go down within {LIMIT:?}", self.name());
         }
         Ok(())
     }

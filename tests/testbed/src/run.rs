@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 
 /// How long a program may take unless the caller says otherwise.
@@ -124,10 +126,13 @@ pub(crate) fn describe(command: &Command) -> String {
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: thread::JoinHandle<()>,
+    /// The same pipe, to see whether something is in it; `None` where there are no more descriptors.
+    pipe: Option<OwnedFd>,
 }
 
 impl Collected {
-    fn from_stream(mut stream: impl Read + Send + 'static) -> Self {
+    fn from_stream(mut stream: impl Read + AsFd + Send + 'static) -> Self {
+        let pipe = stream.as_fd().try_clone_to_owned().ok();
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&bytes);
         let reader = thread::spawn(move || {
@@ -139,17 +144,29 @@ impl Collected {
                 into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..n]);
             }
         });
-        Collected { bytes, reader }
+        Collected { bytes, reader, pipe }
+    }
+
+    /// Whether its thread still has something to do: bytes to read, or the end to see.
+    fn holds_something(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| {
+            let mut asked = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+            poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        })
     }
 
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    /// The program has ended: what it wrote is in the pipe, and a second is plenty to read it.
+    /// The program has ended: what it wrote is in the pipe, which is read to its end. A daemon may keep that open: then it is over
+    /// when nothing has been in it for a second.
     fn finish(self) -> Vec<u8> {
-        let started = Instant::now();
-        while !self.reader.is_finished() && started.elapsed() < Duration::from_secs(1) {
+        let (began, mut empty_since) = (Instant::now(), Instant::now());
+        while !self.reader.is_finished() && empty_since.elapsed() < Duration::from_secs(1) && began.elapsed() < LIMIT {
+            if self.holds_something() {
+                empty_since = Instant::now();
+            }
             thread::sleep(Duration::from_micros(200));
         }
         std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))

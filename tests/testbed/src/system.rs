@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::machine::Machine;
 use crate::run::{LIMIT, Output};
-use crate::wait::wait_for;
+use crate::wait::{PATIENCE, wait_for};
 
 /// A booted system: a [`Machine`] or a [`VirtualMachine`](crate::VirtualMachine).
 pub trait System {
@@ -17,7 +17,8 @@ pub trait System {
     /// Whether it runs.
     fn is_running(&self) -> bool;
 
-    /// Runs a shell command inside, as root, with standard input and a time limit; returns what it said, whatever its exit status.
+    /// Runs a shell command inside, as root, with standard input and a time limit, which is an idle machine's; returns what it said,
+    /// whatever its exit status.
     fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output>;
 
     /// Writes a file, whole or not at all, with its parent folders.
@@ -33,7 +34,7 @@ pub trait System {
 
     /// Runs a shell command inside and returns what it said, whatever its exit status.
     fn run(&self, command: &str) -> Result<Output> {
-        self.run_with(command, &[], LIMIT)
+        self.run_with(command, &[], LIMIT / PATIENCE)
     }
 
     /// Runs a shell command that must succeed, and returns its standard output.

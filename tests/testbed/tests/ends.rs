@@ -173,10 +173,14 @@ fn the_next_bed_ends_what_a_killed_keeper_left() -> Result<()> {
     let others = fs::read_dir(format!("/proc/{}/task", owner.id()))?.flatten().map(|task| task.path().join("children"));
     let all: String = others.filter_map(|file| fs::read_to_string(file).ok()).chain([children]).collect();
     let keeper = all.split_whitespace().filter_map(|pid| pid.parse().ok()).find(of_bed).context("no keeper")?;
+    // Beds of other tests begin meanwhile.
+    let nobody_sweeps = fs::File::open(traces.dir.with_file_name(".lock"))?;
+    nobody_sweeps.lock()?;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(keeper)?), nix::sys::signal::Signal::SIGKILL)?;
     owner.kill()?;
     owner.wait()?;
     assert!(!traces.left()?.is_empty());
+    drop(nobody_sweeps);
     drop(Bed::new("ends-sweeper")?);
     traces.assert_gone()
 }

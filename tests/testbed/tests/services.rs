@@ -40,7 +40,7 @@ fn the_release_page_has_k3s_s_layout_and_faults_to_order() -> Result<()> {
         assert!(get("-o /k3s", "k3s")?.success());
         assert_ne!(m.ok("sha256sum < /k3s")?.split(' ').next(), Some(hash.as_str()));
         releases.fault(TAG, "k3s", Fault::Hang(1000));
-        assert_eq!(get("-o /k3s --max-time 1", "k3s")?.code, 28);
+        assert_eq!(get("-o /k3s --max-time 10", "k3s")?.code, 28);
         releases.fault(TAG, "k3s", Fault::Slow(300_000));
         let started = Instant::now();
         assert!(get("-o /k3s", "k3s")?.success());
@@ -103,7 +103,7 @@ fn prometheus_scrapes_inside_the_machine() -> Result<()> {
         let prometheus = m.start_prometheus(config)?;
         let up = prometheus.wait_query("up{job='self'} == 1", Duration::from_secs(10))?;
         assert_eq!((up.len(), up[0].1), (1, 1.0));
-        assert_eq!(prometheus.targets()?[0]["health"], "up");
+        m.wait_for("the target to be up", Duration::from_secs(10), || Ok(prometheus.targets()?[0]["health"] == "up"))?;
         Ok(())
     })
 }
@@ -133,7 +133,7 @@ fn a_binary_as_large_as_k3s_comes_quickly() -> Result<()> {
         let started = Instant::now();
         m.ok(&format!("curl -sSf --cacert /ca.pem -o /dev/null {}/v1.34.1%2Bk3s1/k3s", releases.url()))?;
         say(&format!("150 MiB over TLS in {:?}", started.elapsed()));
-        assert!(started.elapsed() < Duration::from_secs(30));
+        assert!(started.elapsed() < Duration::from_secs(120), "a slow double would hold up every case");
         Ok(())
     })
 }

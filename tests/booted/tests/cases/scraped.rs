@@ -7,7 +7,7 @@ use bowline_booted::pods::{self, CONFIG};
 use bowline_booted::{
     ADDRESS, KEY, NODE, configure, deb, joiners, json, ready, releases, report, with_k3s, with_k3s_as,
 };
-use bowline_testbed::{Bed, Cast, Machine, case_of, say};
+use bowline_testbed::{Bed, Cast, Machine, Prometheus, case_of, say};
 use std::time::Duration;
 
 const AGENT: &str = "worker-0";
@@ -61,7 +61,11 @@ fn prometheus(watcher: &Machine) -> Result<()> {
         "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: bowline\n    static_configs:\n      \
          - targets: [\"{ADDRESS}:9787\", \"{AGENT_ADDRESS}:9787\"]\n"
     ))?;
-    prometheus.wait_query("count(bowline_node_ready == 1) == 2", SOON)?;
+    watcher.wait_for("Prometheus to know both", SOON, || knows_both(&prometheus).map(|()| true))
+}
+
+fn knows_both(prometheus: &Prometheus) -> Result<()> {
+    ensure!(prometheus.query("count(bowline_node_ready == 1) == 2")?.len() == 1, "not both are ready");
     for (role, address) in [("server", ADDRESS), ("agent", AGENT_ADDRESS)] {
         let found = prometheus.query(&format!("bowline_node_role{{role=\"{role}\"}} == 1"))?;
         let instances: Vec<_> = found.iter().map(|(labels, _)| labels["instance"].clone()).collect();

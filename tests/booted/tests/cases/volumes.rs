@@ -187,7 +187,8 @@ fn what_others_use_is_left_to_them() -> Result<()> {
 
         // Each remedy, carried out.
         machine.ok(&format!(
-            "umount /srv/old; mv /mnt/filled/file /srv/; rm /mnt/file {theirs}; sed -i /nowhere/d /etc/fstab
+            "umount() {{ until command umount $1; do sleep 0.2; done; }}
+             umount /srv/old; mv /mnt/filled/file /srv/; rm /mnt/file {theirs}; sed -i /nowhere/d /etc/fstab
              umount /mnt/taken; umount /mnt/ro; systemctl daemon-reload"
         ))?;
         configure(

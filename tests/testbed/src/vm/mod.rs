@@ -23,6 +23,7 @@ use crate::cache::Artefact;
 use crate::disk::{self, Disk};
 use crate::run::{self, Output};
 use crate::system::System;
+use crate::wait::PATIENCE;
 
 /// How long a boot may take: emulated, and beside all that the host has to do.
 const BOOT: Duration = Duration::from_secs(240);
@@ -81,7 +82,7 @@ impl VirtualMachine {
         let qemu = qemu::Qemu::start(&inner.bed, &inner.id, &inner.dir, &kernel, &drives)?;
         *running = Some(Arc::new(qemu));
         drop(running);
-        self.run_with("true", &[], BOOT).map(drop)
+        self.run_with("true", &[], BOOT / PATIENCE).map(drop)
     }
 
     /// Cuts its power. What it has not written to its disks is lost; [`VirtualMachine::boot`] starts it again.
@@ -186,7 +187,7 @@ impl System for VirtualMachine {
 
     fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output> {
         let qemu = self.qemu()?;
-        let answer = lock(&qemu.door).run(command, input, limit);
+        let answer = lock(&qemu.door).run(command, input, limit * PATIENCE);
         answer.with_context(|| format!("{}: {command}", self.inner.name))
     }
 
@@ -196,7 +197,7 @@ impl System for VirtualMachine {
             "dir=$(dirname '{path}') && mkdir -p \"$dir\" && umask 077 && cat > '{path}.bowline-vm' && chmod {mode:o} '{path}.bowline-vm' && \
              sync '{path}.bowline-vm' && mv '{path}.bowline-vm' '{path}' && sync \"$dir\""
         );
-        let said = self.run_with(&script, bytes, run::LIMIT)?;
+        let said = self.run_with(&script, bytes, run::LIMIT / PATIENCE)?;
         if !said.success() {
             bail!("{}: could not write {path}: {said}", self.inner.name);
         }

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, bail};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, until, until_ready, volume_on};
 use bowline_booted::{configure, deb};
 use bowline_testbed::{Bed, Cast, Disk, Drive, System, VirtualMachine, case_of};
-use std::time::{Duration, Instant};
 
 /// What Oracle's images have, in two lines.
 const ORACLE: &str = r#"
@@ -53,11 +52,9 @@ impl Site<'_> {
         until_ready(vm, "data")?;
         vm.ok("echo kept > /mnt/data/file && sync /mnt/data/file")?;
 
-        let pulled = Instant::now();
         vm.unplug(&disk)?;
         let missed = |s: &Stand| matches!(s, Stand::Waiting(what, _) if what.contains(&disk.link()));
         until(vm, "data", "missed", missed)?;
-        assert!(pulled.elapsed() < SOON, "told after {:?}", pulled.elapsed());
         vm.ok("! bowline status | grep -q '^ready'")?;
         assert!(!vm.run("cat /mnt/data/file")?.success(), "no ghost of the volume is left");
 
@@ -143,7 +140,7 @@ impl Site<'_> {
         for (name, disk) in &disks {
             let before = self.space(name)?;
             self.vm.resize(disk, &(disk.size()? + (128 << 20)).to_string())?;
-            self.vm.wait_for(&format!("{name} to have grown"), Duration::from_secs(20), &mut || {
+            self.vm.wait_for(&format!("{name} to have grown"), SOON, &mut || {
                 Ok(self.space(name)? > before + (100 << 20))
             })?;
             until_ready(&self.vm, name)?;

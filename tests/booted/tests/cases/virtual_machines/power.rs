@@ -13,7 +13,7 @@ const CUTS: u64 = 10;
 /// Each machine has so many: its disks become more with each.
 const EACH: u64 = 6;
 /// How long a machine may take to be as it should be after a boot.
-const READY: Duration = Duration::from_secs(180);
+const READY: Duration = Duration::from_secs(600);
 
 /// What goes on when the power goes: how it is called, since when, as a shell condition (`$v` is the round's new volume), and
 /// how long it may take, in milliseconds.
@@ -164,7 +164,7 @@ impl<'a> Site<'a> {
 
     fn ready(&self) -> Result<()> {
         let status = format!("bowline status --wait-ready {}s", READY.as_secs());
-        let said = self.vm.run_with(&status, b"", READY * 2)?;
+        let said = self.vm.run_with(&status, b"", READY)?;
         ensure!(said.success(), "not ready after {READY:?}: {said}");
         Ok(())
     }
