@@ -81,12 +81,6 @@ fn an_option_to_agree_on_is_told_once() {
 }
 
 #[test]
-fn unknown_name_and_wrong_ticket_are_told_apart_by_nothing() {
-    assert_eq!(RefusalBody::of(&Refusal::not_let_in(), 7), RefusalBody::of(&Refusal::not_let_in(), 7));
-    assert_eq!(RefusalBody::of(&Refusal::not_let_in(), 7).0, 403);
-}
-
-#[test]
 fn codes_keep_their_words() {
     for code in Code::ALL {
         assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{code}\""));
