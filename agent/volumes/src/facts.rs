@@ -1,5 +1,7 @@
 //! Everything that is read before a volume's plan is made.
 
+mod folders;
+
 use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
@@ -10,7 +12,8 @@ use crate::units::{
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
-use std::collections::{BTreeMap, BTreeSet};
+use folders::{Files, Records};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What was read of the machine.
@@ -135,12 +138,13 @@ impl Volumes {
 
 pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts, PortError> {
     let (own, foreign) = mount_units(host).await?;
+    let files = Files::of(spec, host).await?;
     let mut looks = 0;
     let (devices, mounts, volumes) = loop {
         let mounts = host.mounts().await?;
         let devices = host.block_devices().await?;
         let records = Records::of(host).await?;
-        let around = Around { spec, own: &own, records: &records, devices: &devices, mounts: &mounts };
+        let around = Around { spec, own: &own, files: &files, records: &records, devices: &devices, mounts: &mounts };
         // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
         let all = spec.volumes.iter().map(|volume| observe_volume(volume, around, host));
         let volumes = futures::future::join_all(all).await;
@@ -177,36 +181,14 @@ struct Around<'a> {
     spec: &'a Volumes,
     /// Names and texts of our mount units.
     own: &'a [(String, String)],
+    files: &'a Files,
     records: &'a Records,
     devices: &'a [BlockDevice],
     mounts: &'a [Mount],
 }
 
-/// Which of Bowline's records there are: most volumes have none.
-struct Records(BTreeSet<PathBuf>);
-
-impl Records {
-    async fn of(host: &dyn Inspect) -> Result<Self, PortError> {
-        let mut all = BTreeSet::new();
-        // All records of a kind lie in one folder.
-        for folder in [Released::path_of(""), Intent::path_of("")].iter().filter_map(|path| path.parent()) {
-            let names = host.list(folder).await?.unwrap_or_default();
-            all.extend(names.into_iter().map(|name| folder.join(name)));
-        }
-        Ok(Self(all))
-    }
-
-    /// The text of one.
-    async fn read(&self, path: &Path, host: &dyn Inspect) -> Result<Option<String>, PortError> {
-        match self.0.contains(path) {
-            true => Ok(host.read(path).await?.map(|file| file.text())),
-            false => Ok(None),
-        }
-    }
-}
-
 async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect) -> Result<VolumeFacts, PortError> {
-    let Around { spec, own, records, devices, mounts } = around;
+    let Around { spec, own, files, records, devices, mounts } = around;
     let number = match &volume.source {
         VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
             host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
@@ -262,11 +244,8 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
     let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
     let intent = records.read(&path, host).await?.map(read);
     let begun = records.read(&Intent::begun_of(&volume.name), host).await?;
-    let mut gates = BTreeMap::new();
-    for service in &spec.services {
-        let text = host.read(&gate_path(service, &volume.name)).await?.map(|f| f.text());
-        gates.insert(service.clone(), text);
-    }
+    let gate = |service: &String| (service.clone(), files.text(&gate_path(service, &volume.name)));
+    let gates = spec.services.iter().map(gate).collect();
     let name = mount_unit_name(&volume.mount);
     let unit = host.unit(&name).await?;
     let unit_file = match own.iter().find(|(one, _)| *one == name) {
@@ -299,7 +278,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         unit,
         disk_came,
         unit_file,
-        check_file: host.read(&check_unit_path(&volume.mount)).await?.map(|file| file.text()),
+        check_file: files.text(&check_unit_path(&volume.mount)),
         former: former(spec, volume, own, mounts),
         gates,
         mount_point,
