@@ -37,6 +37,8 @@ pub struct Node {
     pub internal_ips: Vec<IpAddr>,
     /// Its condition `Ready`.
     pub ready: Ready,
+    /// Since when that is `Unknown`, seconds since 1970, by the clock of the server whose controller said so.
+    pub unknown_since: Option<u64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The field managers of each label.

@@ -45,7 +45,14 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
     if remove_gone_after.is_some_and(|after| is_due(name, facts, after)) {
         match &facts.node {
             Some(node) if node.value.deleting => {}
-            Some(node) => acts.push(Act::delete_node(name, node)),
+            Some(node) => {
+                // As one that never became a Node it ends with that, whoever sweeps then.
+                acts.push(Act::UpdateClaim {
+                    claim: Claim { node_uid: None, ..claim.value.clone() },
+                    resource_version: claim.resource_version.clone(),
+                });
+                acts.push(Act::delete_node(name, node));
+            }
             None => {
                 acts.extend(password());
                 acts.extend(facts.tokens.iter().map(delete));
@@ -127,13 +134,20 @@ pub fn turn(own: &NodeName, facts: &Facts) -> Option<Act> {
     member.then(|| Act::ReleaseJoin { resource_version: join.resource_version.clone() })
 }
 
+/// For so long this issuer itself has watched a machine be silent, before it believes the API that it has been for longer. Each
+/// restart of Bowline, and each read that fails, begins the watch anew: for days it would never come to its end.
+pub const WATCHED: Duration = Duration::from_secs(300);
+
 /// Whether a machine that was a Node has been silent for so long that its Node, or what is left of it, is to be removed.
 pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
     let Some(claim) = facts.claim.as_ref().map(|claim| &claim.value) else { return false };
     let was = claim.node_uid.is_some() && claim.revoked.is_none();
     let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
     let quorum = claim.role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
-    was && facts.lease_still_for >= after && silent && quorum
+    let unknown_since = facts.node.as_ref().and_then(|node| node.value.unknown_since);
+    let told = unknown_since.is_some_and(|since| facts.now.saturating_sub(since) >= after.as_secs());
+    let still_for = if told { after.min(WATCHED) } else { after };
+    was && facts.lease_still_for >= still_for && silent && quorum
 }
 
 /// Persistent volumes of a machine that has left for good, or was revoked: those to which no claim is bound go. Their data

@@ -255,7 +255,7 @@ fn sweeping() {
     gone.node.as_mut().unwrap().value.ready = Ready::Unknown;
     gone.lease_still_for = Duration::from_secs(3600);
     assert!(swept(&gone, None).is_empty() && swept(&gone, Some(3601)).is_empty());
-    assert_eq!(swept(&gone, Some(3600)), ["-node"]);
+    assert_eq!(swept(&gone, Some(3600)), ["reclaim", "-node"]);
     gone.node.as_mut().unwrap().value.ready = Ready::False;
     assert!(swept(&gone, Some(3600)).is_empty(), "a kubelet speaks");
     gone.node = None;

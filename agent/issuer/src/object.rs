@@ -113,15 +113,15 @@ pub(crate) fn read_claim(object: &Value) -> Result<Read<Claim>, PortError> {
 }
 
 pub(crate) fn read_node(object: &Value) -> Read<Node> {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.filter(|c| c["type"] == "Ready").find_map(|c| c["status"].as_str()).map_or(
-        Ready::Unknown,
-        |status| match status {
-            "True" => Ready::True,
-            "False" => Ready::False,
-            _ => Ready::Unknown,
-        },
-    );
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let condition = conditions.find(|c| c["type"] == "Ready" && c["status"].is_string());
+    let ready = match condition.and_then(|condition| condition["status"].as_str()) {
+        Some("True") => Ready::True,
+        Some("False") => Ready::False,
+        _ => Ready::Unknown,
+    };
+    let since = condition.and_then(|c| c["lastTransitionTime"].as_str()?.parse::<jiff::Timestamp>().ok());
+    let since = since.and_then(|at| u64::try_from(at.as_second()).ok());
     let addresses = object["status"]["addresses"].as_array().into_iter().flatten();
     let mut managers = BTreeMap::<String, Vec<String>>::new();
     for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
@@ -138,6 +138,7 @@ pub(crate) fn read_node(object: &Value) -> Read<Node> {
             .filter_map(|a| a["address"].as_str()?.parse().ok())
             .collect(),
         ready,
+        unknown_since: since.filter(|_| ready == Ready::Unknown),
         labels: strings(&object["metadata"]["labels"]),
         managers,
         taints: taints.filter_map(read_taint).collect(),

@@ -10,7 +10,7 @@ use bowline_issuer::{Issuer, Rest};
 use common::{Fault, Machine, NOW, Store, issuer_with};
 use serde_json::json;
 use std::time::Duration;
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 const CLAIM: &str = "/api/v1/namespaces/bowline/configmaps/claim.kafka-0";
 const NODE: &str = "/api/v1/nodes/kafka-0";
@@ -26,12 +26,15 @@ fn issuer(store: &Store) -> Issuer<Store> {
     })
 }
 
-async fn sweep(issuer: &Issuer<Store>) -> Result<Rest, bowline_ports::PortError> {
-    issuer.sweep(&Machine::of(Role::Server, "control", 200).key.public(), NOW).await
+/// At the time that it is, from [`NOW`] on.
+async fn sweep(issuer: &Issuer<Store>, since: Instant) -> Result<Rest, bowline_ports::PortError> {
+    let unix = NOW + since.elapsed().as_secs();
+    issuer.sweep(&Machine::of(Role::Server, "control", 200).key.public(), unix).await
 }
 
 /// Two agents that were looked at when they lived; what was written is forgotten.
-async fn two_agents(issuer: &Issuer<Store>, store: &Store) {
+async fn two_agents(issuer: &Issuer<Store>, store: &Store) -> Instant {
+    let began = Instant::now();
     store.kubelet("control", "10.0.1.10");
     for (name, seed) in [("kafka-0", 1), ("kafka-1", 2)] {
         Machine::agent(name, seed).enroll_with(issuer, seed).await.unwrap();
@@ -39,9 +42,10 @@ async fn two_agents(issuer: &Issuer<Store>, store: &Store) {
     }
     // What they were given, and what the rules grant them.
     for _ in 0..2 {
-        sweep(issuer).await.unwrap();
+        sweep(issuer, began).await.unwrap();
     }
     store.writes();
+    began
 }
 
 /// The control plane has heard nothing of kafka-0 for so long; the others live.
@@ -60,40 +64,64 @@ fn is_whole(store: &Store) -> bool {
 async fn a_silent_machine_is_removed_after_its_time_and_nobody_else() {
     let store = Store::new();
     let issuer = issuer(&store);
-    two_agents(&issuer, &store).await;
+    let began = two_agents(&issuer, &store).await;
     silent_for(&store, HOUR - SOON).await;
-    assert_eq!(sweep(&issuer).await.unwrap(), Rest::Soon);
+    assert_eq!(sweep(&issuer, began).await.unwrap(), Rest::Soon);
     assert!(store.writes().is_empty());
     silent_for(&store, SOON).await;
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     assert!(is_whole(&store), "it is looked at once more");
     silent_for(&store, SOON).await;
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     assert!(store.at(NODE).is_none() && store.at(CLAIM).is_some());
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     assert!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none());
     assert!(store.at("/api/v1/nodes/kafka-1").is_some() && store.at("/api/v1/nodes/control").is_some());
+}
+
+/// Each restart begins a watch anew, and one of days would never come to its end: the API knows since when a Node is silent.
+#[tokio::test(start_paused = true)]
+async fn how_long_it_was_silent_before_this_issuer_looked_is_believed_once_it_was_watched() {
+    for (said, goes) in [("2026-01-01T00:00:00Z", true), ("2027-01-15T08:30:00Z", false)] {
+        let store = Store::new();
+        let began = two_agents(&issuer(&store), &store).await;
+        advance(HOUR).await;
+        store.silent_since("kafka-0", said);
+        let restarted = issuer(&store);
+        sweep(&restarted, began).await.unwrap();
+        silent_for(&store, SOON - Duration::from_secs(1)).await;
+        sweep(&restarted, began).await.unwrap();
+        assert!(is_whole(&store), "it has watched for less than five minutes");
+        for _ in 0..2 {
+            silent_for(&store, SOON).await;
+            sweep(&restarted, began).await.unwrap();
+        }
+        assert_eq!(store.at(NODE).is_none(), goes, "silent since {said}");
+        // Its Lease went with the Node, and says nothing any more.
+        sweep(&issuer(&store), began).await.unwrap();
+        assert_eq!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none(), goes);
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_removed_because_the_api_was_away_between_two_looks() {
     let store = Store::new();
     let issuer = issuer(&store);
-    two_agents(&issuer, &store).await;
+    let began = two_agents(&issuer, &store).await;
     // For hours nobody could renew a Lease, and nobody looked: when it is back, all are silent.
     advance(3 * HOUR).await;
     for name in ["kafka-0", "kafka-1", "control"] {
         store.silent(name);
     }
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     advance(Duration::from_secs(30)).await;
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     assert!(is_whole(&store), "they have to have the time to say that they live");
     for name in ["kafka-0", "kafka-1", "control"] {
         store.renew(name);
     }
     advance(SOON).await;
-    sweep(&issuer).await.unwrap();
+    sweep(&issuer, began).await.unwrap();
     assert!(is_whole(&store) && store.at("/api/v1/nodes/kafka-1").is_some());
 }
 
@@ -108,23 +136,27 @@ async fn nothing_is_concluded_from_a_failed_or_partial_read() {
         for way in ways {
             let store = Store::new();
             let issuer = issuer(&store);
-            two_agents(&issuer, &store).await;
+            let began = two_agents(&issuer, &store).await;
             silent_for(&store, HOUR).await;
-            sweep(&issuer).await.unwrap();
+            sweep(&issuer, began).await.unwrap();
             silent_for(&store, SOON).await;
             store.writes();
             store.fail(Some(way(at)));
-            let done = sweep(&issuer).await;
+            let done = sweep(&issuer, began).await;
             store.fail(None);
             let written = store.writes();
-            assert!(written.iter().all(|write| write.ends_with("/nodes/kafka-0")), "{:?}: {written:?}", way(at));
+            assert!(
+                written.iter().all(|write| write.ends_with("/nodes/kafka-0") || write.ends_with("/claim.kafka-0")),
+                "{:?}: {written:?}",
+                way(at)
+            );
             if done.is_ok() {
                 assert!(store.at(NODE).is_none(), "{:?}: it was due", way(at));
                 continue;
             }
             if written.is_empty() {
                 assert!(is_whole(&store), "{:?}", way(at));
-                sweep(&issuer).await.unwrap();
+                sweep(&issuer, began).await.unwrap();
                 if store.at(NODE).is_none() {
                     // All was read well, and the deletion itself was refused.
                     retried += 1;
@@ -132,7 +164,7 @@ async fn nothing_is_concluded_from_a_failed_or_partial_read() {
                 }
                 stopped += 1;
                 silent_for(&store, HOUR - SOON).await;
-                sweep(&issuer).await.unwrap();
+                sweep(&issuer, began).await.unwrap();
                 assert!(is_whole(&store), "{:?}: watched anew", way(at));
             }
             assert!(store.at("/api/v1/nodes/kafka-1").is_some(), "{:?}", way(at));
@@ -147,7 +179,7 @@ async fn nothing_is_concluded_from_a_failed_or_partial_read() {
 async fn who_is_on_a_page_that_does_not_come_is_not_gone() {
     let store = Store::new();
     let issuer = issuer(&store);
-    two_agents(&issuer, &store).await;
+    let began = two_agents(&issuer, &store).await;
     for number in 0..6 {
         // Before them in the list, so that theirs is another page.
         store.kubelet(&format!("a-{number}"), "10.0.1.30");
@@ -155,7 +187,7 @@ async fn who_is_on_a_page_that_does_not_come_is_not_gone() {
     advance(2 * HOUR).await;
     for fault in 1..20 {
         store.fail(Some(Fault::NoList(fault)));
-        let _ = sweep(&issuer).await;
+        let _ = sweep(&issuer, began).await;
         store.fail(None);
         advance(SOON).await;
     }

@@ -117,6 +117,7 @@ pub(crate) fn a_node(address: &str, ready: Ready) -> Node {
     Node {
         internal_ips: vec![ip(address)],
         ready,
+        unknown_since: None,
         labels: BTreeMap::new(),
         managers: BTreeMap::new(),
         taints: Vec::new(),

@@ -148,6 +148,14 @@ impl Store {
         });
     }
 
+    /// The same, and since when, as the API writes it.
+    pub(crate) fn silent_since(&self, name: &str, since: &str) {
+        self.silent(name);
+        self.change(&format!("/api/v1/nodes/{name}"), |node| {
+            node["status"]["conditions"][0]["lastTransitionTime"] = json!(since);
+        });
+    }
+
     /// One call, which may go wrong.
     async fn call<T>(&self, act: impl FnOnce(&mut Inner) -> Result<T, PortError>) -> Result<T, PortError> {
         {
