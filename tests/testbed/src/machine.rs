@@ -184,9 +184,14 @@ impl Machine {
 
     /// Kills the main process of a unit with SIGKILL, once it has one: between an earlier kill and systemd's restart there is none.
     pub fn kill(&self, unit: &str) -> Result<()> {
-        let main = format!("systemctl show -P MainPID '{unit}'");
-        self.wait_for(&format!("a main process of {unit}"), LIMIT, || Ok(self.ok(&main)?.trim() != "0"))?;
-        self.ok(&format!("systemctl kill --kill-whom=main --signal=KILL '{unit}'")).map(drop)
+        let main =
+            || Ok::<_, anyhow::Error>(self.ok(&format!("systemctl show -P MainPID '{unit}'"))?.trim().to_owned());
+        let mut killed = String::new();
+        self.wait_for(&format!("a main process of {unit}"), LIMIT, || {
+            killed = main()?;
+            Ok(killed != "0" && self.run(&format!("systemctl kill --kill-whom=main --signal=KILL '{unit}'"))?.success())
+        })?;
+        self.wait_for(&format!("the end of {unit}"), LIMIT, || Ok(main()? != killed))
     }
 
     /// Ends it and removes its files. Its disks stay, and its name may be given to a new machine.

@@ -165,3 +165,12 @@ impl Fixture for Real {
 }
 
 every_case!(Real::new());
+
+/// Asks again and again, for a minute at most.
+async fn until(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !probe().await {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "waited a minute for {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -6,7 +6,7 @@ use bowline_testbed::{Bed, MachineBuilder, Releases, case};
 use std::time::{Duration, Instant};
 
 /// What an image's own unattended-upgrades does at the first boot: takes all of apt's locks before cloud-init has begun,
-/// and gives them back SECONDS later.
+/// and gives them back SECONDS later, and not before it was looked at.
 const UPGRADES: &str = "\
 import fcntl, os, sys, time
 locks = [open(p, 'w') for p in ('/var/lib/apt/lists/lock', '/var/lib/dpkg/lock-frontend', '/var/lib/dpkg/lock', '/var/cache/apt/archives/lock')]
@@ -14,6 +14,7 @@ for lock in locks:
     fcntl.lockf(lock, fcntl.LOCK_EX)
 open('/run/upgrades-hold', 'w').close()
 time.sleep(int(sys.argv[1]))
+while not os.path.exists('/run/upgrades-seen'): time.sleep(0.1)
 os.remove('/run/upgrades-hold')
 ";
 
@@ -64,6 +65,7 @@ fn gets_through_a_lock_of(case_name: &str, seconds: u64) -> Result<()> {
             Ok(machine.console()?.contains("Could not get lock"))
         })?;
         assert!(!machine.run("test -e /usr/bin/bowline")?.success());
+        machine.ok("touch /run/upgrades-seen")?;
         let limit = Duration::from_secs(seconds) + FIRST_BOOT;
         machine
             .wait_for("bowline to be installed", limit, || Ok(machine.run("systemctl is-active bowline")?.success()))?;

@@ -56,8 +56,9 @@ fn killed_after_each_step_it_goes_on_where_it_was() -> Result<()> {
             until_ready(&machine, name).with_context(|| format!("killed when {name}"))?;
             as_undisturbed(&machine, disk, name)?;
             assert_eq!(made(&machine, name)?, 1, "killed when {name}: made once");
-            let restarts = machine.ok("systemctl show -p NRestarts --value bowline")?;
-            assert_eq!(restarts.trim(), (number + 1).to_string(), "killed when {name}");
+            let restarts = || machine.ok("systemctl show -p NRestarts --value bowline");
+            machine.wait_for("the restart", SOON, || Ok(restarts()?.trim() != number.to_string()))?;
+            assert_eq!(restarts()?.trim(), (number + 1).to_string(), "killed when {name}");
         }
         Ok(())
     })

@@ -154,6 +154,6 @@ fn disks(machine: &Machine, second: &Disk, settings: &str) -> Result<()> {
 
     let finding = the_finding(machine, "volume second", "is mounted at /srv/other")?;
     assert_eq!(finding["command"], "umount /srv/other", "{finding}");
-    machine.ok("umount /srv/other && bowline apply --wait 10s")?;
+    machine.ok("umount /srv/other && bowline apply --wait 120s")?;
     well(machine)
 }

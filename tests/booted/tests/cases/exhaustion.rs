@@ -11,7 +11,7 @@ use bowline_booted::looks::{BLANK_ONLY, SOON, install, until_ready, volume_on};
 use bowline_booted::{ADDRESS, report};
 use bowline_pressure::file::{Store, fresh};
 use bowline_pressure::history::Sample;
-use bowline_testbed::{Cast, Machine, case_of};
+use bowline_testbed::{Cast, Machine, case_of, wait_some};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -124,8 +124,11 @@ fn series(machine: &Machine, family: &str) -> Result<Vec<String>> {
 
 /// The value of the one series of a family that has this in its labels.
 fn value(machine: &Machine, family: &str, labels: &str) -> Result<f64> {
-    let all = series(machine, family)?;
-    let one = all.iter().find(|line| line.contains(labels)).with_context(|| format!("no {labels} in {all:#?}"))?;
-    let (_, value) = one.rsplit_once(' ').context("no value")?;
-    Ok(value.parse()?)
+    // A filesystem that was not asked in time, as on a busy host, has an error in this scrape and its values in the next.
+    wait_some(&format!("{family} of {labels}"), SOON, || {
+        let all = series(machine, family)?;
+        let one = all.iter().find(|line| line.contains(labels)).with_context(|| format!("no {labels} in {all:#?}"))?;
+        let (_, value) = one.rsplit_once(' ').context("no value")?;
+        Ok(Some(value.parse()?))
+    })
 }

@@ -99,8 +99,9 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         let node = in_place(&server, &agent, None)?;
         // One forbidden label holds nothing back, and is told.
         assert!(node["metadata"]["labels"]["node-role.kubernetes.io/forbidden"].is_null());
-        let said = agent.run("bowline status")?.stdout;
-        ensure!(said.contains("node-role.kubernetes.io/forbidden"), "{said}");
+        agent.wait_for("the forbidden label to be told", FIRST_BOOT, || {
+            Ok(agent.run("bowline status")?.stdout.contains("node-role.kubernetes.io/forbidden"))
+        })?;
         // The token has served and is gone; its hash goes on pinning the cluster.
         server.wait_for("the token to be gone", Duration::from_secs(60), || {
             let list = "k3s kubectl -n kube-system get secrets -l bowline/node -o name";
@@ -142,7 +143,7 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
 
         // It leaves in good order, and comes back.
         let leaves = Instant::now();
-        let said = agent.run("bowline leave --drain --timeout 120s")?;
+        let said = agent.run("bowline leave --drain --timeout 280s")?;
         bowline_testbed::say(&format!("left after {:?}", leaves.elapsed()));
         ensure!(said.success() && said.stdout.contains("has left its cluster"), "{said}");
         assert!(kafka(&server)?.is_none(), "its Node is gone");

@@ -18,7 +18,7 @@ const NAME: &str = "worker-0";
 const STRANGER: &str = "stranger-0";
 /// The key of another cluster.
 const WRONG_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
-const RULES: &str = "[enroll]\ngrace = \"40s\"\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\n\
+const RULES: &str = "[enroll]\ngrace = \"120s\"\n[[enroll.allow]]\nname = \"workers\"\nnodes = \"worker-*\"\n\
      role = \"agent\"\nfrom = \"10.0.1.0/24\"\ngrant = { \"node-role.kubernetes.io/worker\" = \"true\" }\n";
 /// The Lease has to stand still, and the cluster to give the Node up, before a machine that is silent counts as gone.
 const GONE: Duration = Duration::from_secs(240);

@@ -172,7 +172,7 @@ fn a_stateful_set_finds_its_data_again() -> Result<()> {
         control.wait_for("the claim to be gone", FIRST_BOOT, || {
             Ok(get(&control, "/api/v1/namespaces/kafka/persistentvolumeclaims/data-kafka-0")?.is_none())
         })?;
-        let said = agent.run_with("bowline leave --timeout 120s", b"", FIRST_BOOT)?;
+        let said = agent.run_with("bowline leave --timeout 600s", b"", FIRST_BOOT)?;
         ensure!(said.success(), "{said}");
         control.wait_for("the volume to be gone", NEXT_LOOK, || Ok(volume(&control, "kafka-0.data")?.is_null()))?;
         ensure!(agent.read("/mnt/data/0/first")? == "precious\n", "its data stay");

@@ -36,7 +36,7 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         for machine in &all {
             let config = machine.read("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml")?;
             ensure!(config.contains("\"cluster-cidr\": \"10.52.0.0/16\""), "taken over: {config}");
-            ensure!(nodes(machine)?.len() == 3, "every server knows all three");
+            machine.wait_for("every server to know all three", CLUSTER, || Ok(nodes(machine)?.len() == 3))?;
         }
         with_its_data_alone(&all[2])?;
         say("the third goes on with its data and nothing else");
@@ -70,25 +70,34 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
                 Ok(nodes.iter().any(|(node, id, ready)| node == name && *ready && *id != uid(&whole, name)))
             })
             .with_context(|| all[0].run("bowline status").map(|said| said.stdout).unwrap_or_default())?;
-        ensure!(nodes(&all[0])?.len() == 4, "it is the same cluster: {:?}", nodes(&all[0])?);
-        let held = all[0].ok("bowline nodes")?;
-        ensure!(names.iter().all(|name| held.contains(name)) && held.contains(WORKER.0), "{held}");
-        say(&held);
+        all[0].wait_for("it to be the same cluster", CLUSTER, || Ok(nodes(&all[0])?.len() == 4))?;
+        all[0].wait_for("all names to be held", CLUSTER, || {
+            let held = all[0].ok("bowline nodes")?;
+            ensure!(names.iter().all(|name| held.contains(name)) && held.contains(WORKER.0), "{held}");
+            Ok(true)
+        })?;
 
         // One leaves in good order: it is out of etcd before it stops, and comes back as a new member.
         let leaver = names[2];
         let before = uid(&nodes(&all[1])?, leaver);
-        let said = all[2].run_with("bowline leave --timeout 120s", b"", CLUSTER)?;
+        let said = all[2].run_with("bowline leave --timeout 1200s", b"", CLUSTER)?;
         ensure!(said.success() && said.stdout.contains("taken it out of etcd"), "{said}");
         // An etcd that is asked for its status once it is no member any more panics, and K3s with it: stopped as well.
         let state = all[2].run("systemctl is-active k3s")?.stdout;
         ensure!(["inactive", "failed"].contains(&state.trim()), "K3s has stopped: {state}");
-        let left = nodes(&all[1])?;
-        ensure!(left.len() == 3 && !left.iter().any(|(node, ..)| node == leaver), "{left:?}");
+        // Another member may lead etcd from now on, and the API be away for a moment.
+        all[1].wait_for("its Node to be gone", CLUSTER, || {
+            let left = nodes(&all[1])?;
+            ensure!(left.len() == 3 && !left.iter().any(|(node, ..)| node == leaver), "{left:?}");
+            Ok(true)
+        })?;
         // That it had to wait for its turn when it came is told still; that it holds a name is not.
-        let held: serde_json::Value = serde_json::from_str(&all[1].ok("bowline nodes --json")?)?;
-        let holds = held["nodes"].as_array().into_iter().flatten().any(|one| one["name"] == leaver);
-        ensure!(!holds && held["nodes"].is_array(), "its name is free: {held}");
+        all[1].wait_for("its name to be free", CLUSTER, || {
+            let held: serde_json::Value = serde_json::from_str(&all[1].ok("bowline nodes --json")?)?;
+            let holds = held["nodes"].as_array().into_iter().flatten().any(|one| one["name"] == leaver);
+            ensure!(!holds && held["nodes"].is_array(), "{held}");
+            Ok(true)
+        })?;
         all_ready(&all[1], &[names[0], names[1], WORKER.0])?;
         all[2].ok("bowline leave --undo")?;
         let whole = all_ready(&all[1], &names)
