@@ -50,7 +50,9 @@ fn files_may_come_go_and_move_while_they_are_counted() {
         }
         fs::create_dir_all(made.at("moving")).unwrap();
         let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(3) {
+        // Longer only where a busy machine lets it do little.
+        let enough = |scans, vanished| began.elapsed() >= Duration::from_secs(3) && scans > 20 && vanished > 0;
+        while !enough(scans, vanished) && began.elapsed() < Duration::from_secs(60) {
             for threads in [Threads::One, Threads::Two] {
                 let tree = scan(&Request { depth: 1, threads, ..Request::of(made.path()) }, &Control::new()).unwrap();
                 let found = tree.directories.iter().find(|directory| directory.name == "still").unwrap();
@@ -112,22 +114,40 @@ fn one_directory(count: usize) {
     runs_when_nobody_else_does(made.path());
 }
 
+/// A thread tells its progress by so many names: it may have met as many more when it is told to stop.
+const STRETCH: u64 = 64;
+
+/// Stops a scan in the midst of it, when `then` has looked at it, and says how long that took. It does no more work
+/// then, however long the machine lets it wait for a processor. `None`: it had come to its end before.
+fn stopped(request: &Request, then: impl Fn()) -> Option<Duration> {
+    let control = Control::new();
+    thread::scope(|scope| {
+        let scanning = scope.spawn(|| scan(request, &control));
+        while control.names() < 1000 && !scanning.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        then();
+        let told = Instant::now();
+        control.stop();
+        let met = control.names();
+        let Err(error) = scanning.join().unwrap() else { return None };
+        let took = told.elapsed();
+        assert!(matches!(error, ScanError::Stopped), "{error}");
+        let threads = if request.threads == Threads::Two { 2 } else { 1 };
+        let more = control.names() - met;
+        assert!(more <= 2 * STRETCH * threads, "{more} more names after it was told to stop");
+        Some(took)
+    })
+}
+
 /// Within a second of being told, also when all its time is spent in one directory, and asleep.
 fn stops(root: &Path) {
     for share in [None, Some(0.001)] {
         for threads in [Threads::One, Threads::Two] {
-            let control = Control::new();
             let request = Request { share, threads, ..Request::of(root) };
-            thread::scope(|scope| {
-                let scanning = scope.spawn(|| scan(&request, &control));
-                while control.names() < 1000 {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                let told = Instant::now();
-                control.stop();
-                assert!(matches!(scanning.join().unwrap(), Err(ScanError::Stopped)));
-                assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
-            });
+            // A few times, for others may keep the processors busy. Who sleeps, sleeps five seconds each time.
+            let mut all = (0..10).filter_map(|_| stopped(&request, || {}));
+            assert!(all.any(|took| took < Duration::from_secs(1)), "{request:?}");
         }
     }
     let control = Control::new();
@@ -147,7 +167,7 @@ fn keeps_to_its_budget(root: &Path) {
     }
 }
 
-/// Its threads are idle ones, as the kernel tells it, and it is stopped within a second all the same.
+/// Its threads are idle ones, as the kernel tells it, and it is stopped all the same.
 fn runs_when_nobody_else_does(root: &Path) {
     const SCHED_IDLE: u32 = 5;
     let is_idle = || {
@@ -159,19 +179,18 @@ fn runs_when_nobody_else_does(root: &Path) {
         });
         policies.any(|policy| policy == SCHED_IDLE)
     };
-    let control = Control::new();
-    let request = Request { idle: true, share: Some(0.05), ..Request::of(root) };
-    assert!(!is_idle());
-    thread::scope(|scope| {
-        let scanning = scope.spawn(|| scan(&request, &control));
-        while control.names() < 1000 {
+    let gone = || {
+        let began = Instant::now();
+        // A thread that has been waited for is in the table for a moment more.
+        while is_idle() && began.elapsed() < Duration::from_secs(20) {
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(is_idle());
-        let told = Instant::now();
-        control.stop();
-        scanning.join().unwrap().unwrap_err();
-        assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
-    });
-    assert!(!is_idle(), "nobody else has become idle");
+        !is_idle()
+    };
+    assert!(gone());
+    // It sleeps nearly all the time, so that it is there when it is looked at.
+    let request = Request { idle: true, share: Some(0.01), ..Request::of(root) };
+    // How soon it gets a processor to end on is not its own affair: that it does no more work is seen.
+    stopped(&request, || assert!(is_idle())).unwrap();
+    assert!(gone(), "nobody else has become idle");
 }

@@ -123,7 +123,7 @@ impl Prometheus {
         let child = command.spawn().expect("setpriv, of util-linux");
         let mut prometheus = Self { child, address: String::new(), _folder: folder };
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(60) {
+        while begun.elapsed() < Duration::from_secs(120) {
             let said = read(&log);
             let line = said.lines().find(|line| line.contains("\"Listening on\""));
             if let Some((_, address)) = line.and_then(|line| line.split_once("address=")) {

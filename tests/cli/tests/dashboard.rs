@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
+/// A busy machine takes longer than one that has nothing else to do; only what never comes takes so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 fn dashboard() -> Value {
     serde_json::from_str(&read(&packaging("grafana/bowline.json"))).unwrap()
 }
@@ -190,7 +193,7 @@ fn every_rule_is_evaluated(prometheus: &Prometheus) {
             assert_eq!(pending("BowlineInodesRunningOut"), 0);
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "not evaluated: {groups}");
+        assert!(begun.elapsed() < PATIENCE, "not evaluated: {groups}");
         std::thread::sleep(Duration::from_millis(200));
     }
 }
@@ -204,7 +207,7 @@ fn nodes_are_scraped_at_bowlines_port(prometheus: &Prometheus) {
         if !active.is_empty() {
             break active.iter().map(|target| (target["scrapeUrl"].clone(), target["labels"].clone())).collect();
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "no targets: {targets}");
+        assert!(begun.elapsed() < PATIENCE, "no targets: {targets}");
         std::thread::sleep(Duration::from_millis(200));
     };
     found.sort_by_key(|(url, _)| url.to_string());

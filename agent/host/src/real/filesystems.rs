@@ -222,9 +222,9 @@ fn measure(mount: &Mount) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::given_back::given_back;
     use std::os::unix::fs::MetadataExt;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::mpsc;
+    use std::sync::Condvar;
 
     const SPACE: Space = Space { size: 10, free: 5, available: 4, inodes: 3, inodes_free: 2 };
 
@@ -239,79 +239,118 @@ mod tests {
         }
     }
 
-    /// A probe that answers, but for targets with "hang" in them: those wait until the sender says so or is gone.
-    fn hanging() -> (mpsc::Sender<()>, Arc<AtomicUsize>, impl Fn(&Mount) -> Outcome + Send + Sync + 'static) {
-        let (release, wait) = mpsc::channel();
-        let (wait, asked) = (Mutex::new(wait), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&asked);
-        let probe = move |mount: &Mount| {
-            if mount.target.to_string_lossy().contains("hang") {
-                count.fetch_add(1, Ordering::SeqCst);
-                let _ = wait.lock().unwrap().recv();
+    /// Where those wait who ask a target with "hang" in it, until it is opened.
+    #[derive(Default)]
+    struct Gate(Mutex<Asking>, Condvar);
+
+    #[derive(Default)]
+    struct Asking {
+        asked: usize,
+        held: usize,
+        open: bool,
+    }
+
+    impl Gate {
+        fn probe(self: &Arc<Self>) -> impl Fn(&Mount) -> Outcome + Send + Sync + 'static {
+            let gate = Arc::clone(self);
+            move |mount| {
+                if mount.target.to_string_lossy().contains("hang") {
+                    let mut asking = gate.0.lock().unwrap();
+                    asking.asked += 1;
+                    asking.held += usize::from(!asking.open);
+                    drop(gate.1.wait_while(asking, |asking| !asking.open).unwrap());
+                }
+                Ok(SPACE)
             }
-            Ok(SPACE)
-        };
-        (release, asked, probe)
+        }
+
+        fn open(&self) {
+            let mut asking = self.0.lock().unwrap();
+            (asking.open, asking.held) = (true, 0);
+            self.1.notify_all();
+        }
+
+        fn asked(&self) -> usize {
+            self.0.lock().unwrap().asked
+        }
+
+        /// What is measured, in a runtime whose time is paused: it passes by milliseconds, and only while all threads
+        /// of the sampler are held or have ended. So it does not matter how long they wait for a processor.
+        async fn sample(&self, sampler: &Sampler, mounts: &[Mount]) -> Vec<Outcome> {
+            let time = async {
+                loop {
+                    given_back("a thread is on its way", || {
+                        // Each thread has a clone.
+                        Arc::strong_count(&sampler.0) - 1 == self.0.lock().unwrap().held
+                    });
+                    tokio::time::advance(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                outcomes = sampler.sample(mounts) => outcomes,
+                () = time => Vec::new(),
+            }
+        }
     }
 
     fn kinds(outcomes: &[Outcome]) -> Vec<Option<ErrorKind>> {
         outcomes.iter().map(|o| o.as_ref().err().map(|e| e.kind)).collect()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_that_hangs_is_an_error_and_delays_nobody_for_long() {
-        let (release, asked, probe) = hanging();
-        let sampler = Sampler::new(probe, Duration::from_millis(300));
+        let gate = Arc::new(Gate::default());
+        let sampler = Sampler::new(gate.probe(), Duration::from_millis(300));
         let mounts = [mount("/a", "8:1"), mount("/hang", "8:2"), mount("/b", "8:3")];
         let begun = Instant::now();
-        let outcomes = sampler.sample(&mounts).await;
-        assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
+        let outcomes = gate.sample(&sampler, &mounts).await;
+        assert!(begun.elapsed() < Duration::from_millis(310), "{:?}", begun.elapsed());
         assert_eq!(kinds(&outcomes), [None, Some(ErrorKind::Timeout), None]);
         assert_eq!(outcomes[1].as_ref().unwrap_err().message, "the filesystem at /hang has not answered for 0 s");
 
         let begun = Instant::now();
         for _ in 0..20 {
-            assert_eq!(kinds(&sampler.sample(&mounts).await), [None, Some(ErrorKind::Timeout), None]);
+            assert_eq!(kinds(&gate.sample(&sampler, &mounts).await), [None, Some(ErrorKind::Timeout), None]);
         }
         assert!(begun.elapsed() < Duration::from_millis(250), "errors come at once: {:?}", begun.elapsed());
-        assert_eq!(asked.load(Ordering::SeqCst), 1, "one probe under way");
+        assert_eq!(gate.asked(), 1, "one probe under way");
 
         let replaced = [mount("/hang", "8:9")];
-        drop(release);
-        assert_eq!(kinds(&sampler.sample(&replaced).await), [None]);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(kinds(&sampler.sample(&mounts).await), [None, None, None], "it has come back");
+        gate.open();
+        assert_eq!(kinds(&gate.sample(&sampler, &replaced).await), [None]);
+        given_back("the first probe is under way", || sampler.0.lock().under_way.is_empty());
+        assert_eq!(kinds(&gate.sample(&sampler, &mounts).await), [None, None, None], "it has come back");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn when_all_of_them_hang_each_is_asked_within_the_deadline() {
-        let (release, _, probe) = hanging();
-        let sampler = Sampler::new(probe, Duration::from_millis(500));
+        let gate = Arc::new(Gate::default());
+        let sampler = Sampler::new(gate.probe(), Duration::from_millis(500));
         let mut mounts: Vec<_> = (0..40).map(|n| mount(&format!("/hang{n}"), "0:9")).collect();
         mounts.push(mount("/well", "8:1"));
         let begun = Instant::now();
-        let outcomes = sampler.sample(&mounts).await;
-        assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+        let outcomes = gate.sample(&sampler, &mounts).await;
+        assert!(begun.elapsed() < Duration::from_millis(510), "{:?}", begun.elapsed());
         assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1, "the last one was reached");
-        drop(release);
+        assert_eq!(gate.asked(), 40);
+        gate.open();
     }
 
     #[tokio::test]
     async fn scrapes_at_once_share_a_probe_and_a_dropped_one_harms_nobody() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        let slow = move |_: &Mount| {
-            count.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(SPACE)
-        };
-        let sampler = Sampler::new(slow, Duration::from_secs(5));
-        let mounts = [mount("/a", "8:1")];
+        let gate = Arc::new(Gate::default());
+        let sampler = Sampler::new(gate.probe(), Duration::from_secs(20));
+        let mounts = [mount("/hang", "8:1")];
         let dropped = tokio::time::timeout(Duration::from_millis(20), sampler.sample(&mounts)).await;
         assert!(dropped.is_err());
-        let (one, two) = tokio::join!(sampler.sample(&mounts), sampler.sample(&mounts));
+        let both_wait = async {
+            tokio::task::yield_now().await;
+            gate.open();
+        };
+        let (one, two, ()) = tokio::join!(sampler.sample(&mounts), sampler.sample(&mounts), both_wait);
         assert_eq!((one, two), (vec![Ok(SPACE)], vec![Ok(SPACE)]));
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(gate.asked(), 1);
     }
 
     #[tokio::test]

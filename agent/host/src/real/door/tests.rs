@@ -109,9 +109,14 @@ pub(super) async fn connect_from(source: [u8; 4], address: SocketAddr) -> std::i
     socket.connect(address).await
 }
 
+/// Longer than a busy machine makes anybody wait.
+pub(super) const LONG: Duration = Duration::from_secs(60);
+
+/// Waits for as long as it takes.
 pub(super) async fn ask_from(source: [u8; 4], address: SocketAddr, toy: Toy) -> Result<Answered, PortError> {
     let stream = connect_from(source, address).await.map_err(|error| PortError::io("connecting", &error))?;
-    super::client::over(stream, &ask_of(address, b"{}"), &toy, Deadlines::default()).await
+    let deadlines = Deadlines { connect: LONG, handshake: LONG, answer: LONG };
+    super::client::over(stream, &ask_of(address, b"{}"), &toy, deadlines).await
 }
 
 /// A client's configuration, to be made worse.

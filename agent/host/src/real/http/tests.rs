@@ -47,6 +47,15 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     exchange(TcpStream::connect(address).await.unwrap(), &request).await
 }
 
+/// Asks until it is answered, as a busy machine may keep it beyond a short limit.
+async fn soon_hello(address: SocketAddr, what: &str) {
+    let begun = Instant::now();
+    while !ask(address, "GET", "/").await.contains("hello") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: not soon");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn paths_and_methods() {
     let (_listening, address) = server(nobody_else(), Limits::default()).await;
@@ -87,10 +96,10 @@ async fn several_addresses_and_an_end() {
     assert!(server.listen(&addresses[..1]).await.is_ok(), "the address can be had again at once");
 }
 
-async fn ask_from(source: &str, address: SocketAddr) -> String {
+async fn ask_from(source: &str, address: SocketAddr, more: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-    exchange(socket.connect(address).await.unwrap(), "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await
+    exchange(socket.connect(address).await.unwrap(), &format!("GET / HTTP/1.1\r\nhost: x\r\n{more}\r\n")).await
 }
 
 #[tokio::test]
@@ -100,14 +109,14 @@ async fn who_may_not_ask_is_told_so() {
     let gate = Arc::clone(&open);
     let other: IpAddr = "127.0.0.3".parse().unwrap();
     let sources = Sources(Arc::new(move |peer| peer == other || gate.load(Ordering::Relaxed)));
-    let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
-    let (_listening, address) = server(sources, limits).await;
-    let refused = ask_from("127.0.0.2", address).await;
+    let (_listening, address) = server(sources, Limits::default()).await;
+    let refused = ask_from("127.0.0.2", address, "").await;
     assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
     assert!(refused.contains("127.0.0.2 may not ask; see metrics.allow"), "{refused}");
-    assert!(ask_from("127.0.0.3", address).await.starts_with("HTTP/1.1 200"));
+    let close = "connection: close\r\n";
+    assert!(ask_from("127.0.0.3", address, close).await.starts_with("HTTP/1.1 200"));
     open.store(true, Ordering::Relaxed);
-    assert!(ask_from("127.0.0.2", address).await.starts_with("HTTP/1.1 200"), "a changed list counts at once");
+    assert!(ask_from("127.0.0.2", address, close).await.starts_with("HTTP/1.1 200"), "a changed list counts at once");
 }
 
 #[test]
@@ -127,14 +136,14 @@ async fn a_slow_head_is_cut_off_and_holds_nobody_up() {
     let begun = Instant::now();
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"GET / HT").await.unwrap();
-    assert!(ask(address, "GET", "/").await.contains("hello"));
+    soon_hello(address, "another").await;
     // A byte now and then does not keep it alive.
     let mut end = Vec::new();
     let closed = loop {
         let _ = slow.write_all(b"T").await;
         match timeout(Duration::from_millis(50), slow.read_to_end(&mut end)).await {
             Ok(_) => break begun.elapsed(),
-            Err(_) => assert!(begun.elapsed() < Duration::from_secs(5), "it is still open"),
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(20), "it is still open"),
         }
     };
     assert!(closed >= Duration::from_millis(250), "{closed:?}");
@@ -142,14 +151,15 @@ async fn a_slow_head_is_cut_off_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn connections_are_capped() {
-    let limits = Limits { connections: 2, head: Duration::from_millis(400), ..Limits::default() };
+    let limits = Limits { connections: 2, ..Limits::default() };
     let (_listening, address) = server(nobody_else(), limits).await;
     let idle = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
-    tokio::time::sleep(Duration::from_millis(50)).await;
     let refused = ask(address, "GET", "/").await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(ask(address, "GET", "/").await.contains("hello"), "idle ones have made room");
+    tokio::time::pause();
+    tokio::time::advance(limits.head + Duration::from_secs(1)).await;
+    tokio::time::resume();
+    soon_hello(address, "idle ones make room").await;
     drop(idle);
 }
 
@@ -176,8 +186,8 @@ async fn who_does_not_read_is_cut_off() {
             break;
         }
     }
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert!(ask(address, "GET", "/").await.contains("hello"), "its place is free");
+    soon_hello(address, "its place is free").await;
+    drop(stuck);
 }
 
 #[tokio::test]

@@ -249,12 +249,12 @@ mod tests {
     #[test]
     fn a_scan_that_finds_nothing_more_is_given_up_and_one_that_goes_on_is_not() {
         let place = tempfile::tempdir().unwrap();
-        let (silence, wanted) = (Duration::from_millis(100), || request(place.path(), 0, 100));
-        assert!(watched(wanted(), silence, scan).is_some_and(|found| found.is_ok()));
+        let wanted = || request(place.path(), 0, 100);
+        assert!(watched(wanted(), Duration::from_secs(20), scan).is_some_and(|found| found.is_ok()));
         let hangs: Scan = |_, _| loop {
             std::thread::park();
         };
-        assert!(watched(wanted(), silence, hangs).is_none());
+        assert!(watched(wanted(), Duration::from_millis(100), hangs).is_none());
     }
 
     #[test]

@@ -111,11 +111,17 @@ fn an_order_to_resume_is_the_same_work() {
 fn progress_is_written_at_a_pace() {
     let directory = tempfile::tempdir().unwrap();
     let desk = Desk::at(directory.path().to_path_buf());
-    let writer = desk.progress_writer("x");
     let value = |done, text: &str| ProgressValue { done, total: 9, text: text.into() };
-    writer.set(value(1, "a"));
-    writer.set(value(2, "a"));
-    assert_eq!(desk.progress("x").unwrap().done, 1);
+    // Tried until a busy machine lets both be told within the pace.
+    let writer = (0..100).find_map(|_| {
+        let (writer, begin) = (desk.progress_writer("x"), Instant::now());
+        writer.set(value(1, "a"));
+        writer.set(value(2, "a"));
+        let swift = begin.elapsed() < Duration::from_millis(250);
+        assert!(!swift || desk.progress("x").unwrap().done == 1);
+        swift.then_some(writer)
+    });
+    let writer = writer.unwrap();
     writer.set(value(3, "b"));
     assert_eq!(desk.progress("x").unwrap().done, 3, "another text is written at once");
     std::thread::sleep(Duration::from_millis(260));

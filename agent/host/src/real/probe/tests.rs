@@ -23,11 +23,16 @@ fn read_as(device: &File, size: u64, depth: Depth) -> Bytes {
 #[test]
 fn a_glance_at_a_sparse_device_of_20_gib_takes_a_moment() {
     let device = sparse(20 << 30);
-    let begin = std::time::Instant::now();
-    let bytes = read_as(&device, 20 << 30, GLANCE);
-    assert!(begin.elapsed() < Duration::from_millis(300), "{:?}", begin.elapsed());
-    assert_eq!((bytes.data_at, bytes.error), (None, None));
-    assert!(bytes.zeros > 6 << 20, "{}", bytes.zeros);
+    let mut quickest = Duration::MAX;
+    // The quickest of a few: others may keep the processors busy for a moment.
+    for _ in 0..8 {
+        let begin = std::time::Instant::now();
+        let bytes = read_as(&device, 20 << 30, GLANCE);
+        quickest = quickest.min(begin.elapsed());
+        assert_eq!((bytes.data_at, bytes.error), (None, None));
+        assert!(bytes.zeros > 6 << 20, "{}", bytes.zeros);
+    }
+    assert!(quickest < Duration::from_millis(300), "{quickest:?}");
 }
 
 #[test]
