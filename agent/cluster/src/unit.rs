@@ -29,7 +29,7 @@ pub fn unit_text(role: Role) -> String {
     let keep = match role {
         Role::Server => format!(
             "ExecStartPost=-/bin/sh -c 'umask 077; [ ! -e {ENROLLED} ] || \\\n    \
-                 {{ cp {ENROLLED} {ENROLLED_WITH_DATA}.new && mv {ENROLLED_WITH_DATA}.new {ENROLLED_WITH_DATA}; }}'\n"
+                 {{ cp {ENROLLED} {ENROLLED_WITH_DATA}.new && sync {ENROLLED_WITH_DATA}.new && mv {ENROLLED_WITH_DATA}.new {ENROLLED_WITH_DATA}; }}'\n"
         ),
         Role::Agent => String::new(),
     };

@@ -1,5 +1,6 @@
 //! The plan: ask until let in, ask again when that is worth nothing any more, and ask for what only servers may do.
 
+mod data;
 mod gone;
 mod leave;
 mod own;
@@ -82,20 +83,12 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     // A member of etcd stays one when the cluster key changes.
     let member = server && facts.joined;
-    let with_data = facts.with_data.as_ref().filter(|_| member);
-    let enrolled =
-        facts.enrolled.as_ref().or(with_data).filter(|e| {
-            facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member)
-        });
+    let enrolled = facts
+        .enrolled
+        .as_ref()
+        .filter(|e| facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member));
     if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
-        // It asks nobody, and K3s compares nothing: it goes on with what was agreed on when these data came into the cluster.
-        if let Some(before) = with_data {
-            plan.state("cluster-cidr", before.agreed.cluster_cidr.clone());
-            if !agree(spec, before, &mut plan) {
-                return plan;
-            }
-        }
-        plan.state("k3s-founds", "yes");
+        data::plan(spec, facts, name, &mut plan);
         return plan;
     }
     if let Some(why) = gone::gives_way(facts, server, enrolled.is_some(), name) {
@@ -130,11 +123,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         if server && !agree(spec, enrolled, &mut plan) && !facts.joined {
             return plan;
         }
-        plan.state("enrolled", enrolled.ca.clone());
+        comes_in(enrolled, &mut plan);
         clock(facts, &mut plan);
-        plan.state("k3s-version", enrolled.kubernetes.clone());
-        plan.state("k3s-servers", enrolled.servers.join(","));
-        plan.state("cluster-cidr", enrolled.agreed.cluster_cidr.clone());
         if server {
             turn(facts, name, &issuers, &mut plan);
         } else {
@@ -208,10 +198,7 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
 
 /// Takes over what the cluster's servers agreed on. False: these settings say something else.
 fn agree(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
-    let taken = taken_over(&spec.config, &enrolled.agreed);
-    if !taken.is_empty() {
-        plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
-    }
+    take_over(spec, enrolled, plan);
     let all = differences(&spec.config, &enrolled.agreed);
     for difference in &all {
         let (option, ours, theirs) = (&difference.option, &difference.ours, &difference.theirs);
@@ -225,11 +212,29 @@ fn agree(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
     all.is_empty()
 }
 
+/// What these settings do not say of what the servers agreed on becomes an option of K3s's.
+fn take_over(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) {
+    let taken = taken_over(&spec.config, &enrolled.agreed);
+    if !taken.is_empty() {
+        plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
+    }
+}
+
+/// With what it was let in with.
+fn comes_in(enrolled: &Enrolled, plan: &mut Plan<Action>) {
+    plan.state("enrolled", enrolled.ca.clone());
+    plan.state("k3s-version", enrolled.kubernetes.clone());
+    plan.state("k3s-servers", enrolled.servers.join(","));
+    plan.state("cluster-cidr", enrolled.agreed.cluster_cidr.clone());
+}
+
 /// Whether a server that was let in has lost its turn to join before K3s was started: it was down, or waited for its settings to be
 /// mended. With settings that differ from the cluster's it does not ask for another one, which others may need.
 fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     let over = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= JOIN_LASTS.as_secs());
-    !facts.joined && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
+    // One that was started has lost its data, or does not see them just now: to be let in anew would end its member.
+    let never = !facts.joined && !facts.enabled && !facts.removed && !facts.gave_way;
+    never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up

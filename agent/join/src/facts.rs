@@ -8,7 +8,7 @@ use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, NodeObject, PortError, k3s_admin_kubeconfig,
+    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, NodeObject, PortError, k3s_admin_kubeconfig,
     k3s_kubelet_kubeconfig,
 };
 use bowline_settings::{Role, TicketSource};
@@ -49,8 +49,8 @@ pub struct Facts {
     pub password: bool,
     /// What the servers said when they let this machine in.
     pub enrolled: Option<Enrolled>,
-    /// What they said to the machine that had a server's data before.
-    pub with_data: Option<Enrolled>,
+    /// What they said to the machine that had a server's data before; or why that can not be read.
+    pub with_data: Option<Result<Enrolled, String>>,
     /// The token file is there.
     pub token: bool,
     /// What came of the last try.
@@ -73,6 +73,8 @@ pub struct Facts {
     pub removed: bool,
     /// K3s does not run.
     pub down: bool,
+    /// It is started at every boot, as Bowline has it once it starts it itself.
+    pub enabled: bool,
     /// It is on its way down: to tell it again would tell it for ever.
     pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
@@ -124,7 +126,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         password: there(PASSWORD).await?,
         enrolled: read(host, ENROLLED).await?,
         with_data: match spec.role {
-            Role::Server => read(host, ENROLLED_WITH_DATA).await?,
+            Role::Server => host.read(Path::new(ENROLLED_WITH_DATA)).await?.map(|file| parsed(&file)),
             Role::Agent => None,
         },
         token: there(TOKEN).await?,
@@ -138,12 +140,17 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
+        enabled: unit.file_state == "enabled",
         stopping: unit.active == ActiveState::Deactivating,
         node,
         host_name,
         unix: clock.unix,
         uptime: clock.uptime,
     })
+}
+
+fn parsed(file: &File) -> Result<Enrolled, String> {
+    serde_json::from_slice(&file.content).map_err(|error| error.to_string())
 }
 
 /// A file of Bowline's own; one that makes no sense is as none: asking again makes it anew.

@@ -154,7 +154,8 @@ impl Issuing {
         let own = own(wanted, host).await?;
         let (name, address) = (own.name.clone(), own.address);
         let issuer = Issuer::new(wanted.enroll.clone(), keys, own, host.objects(k3s_admin_kubeconfig()));
-        let issuer = issuer.watching(&self.watch);
+        let up = Duration::from_secs(host.clock().await?.uptime);
+        let issuer = issuer.watching(&self.watch).up_for(up);
         let enrolments = self.enrolments.clone();
         let desk = Arc::new(Desk { issuer, host: Arc::clone(host), enrolments, asked: Notify::new() });
         for listen_at in &wanted.enroll.listen {
@@ -228,20 +229,20 @@ async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, P
 /// K3s's options: of the settings, and what was taken over from the server that let this one in.
 async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
     let mut config = cluster.config.clone();
-    let mut enrolled = enrolled(host, ENROLLED).await?;
+    let enrolled = host.read(Path::new(ENROLLED)).await?;
+    let mut enrolled = enrolled.and_then(|file| serde_json::from_slice::<Enrolled>(&file.content).ok());
     // A machine that got the data of a member was let in by nobody. One that founded its cluster asks none either.
-    if enrolled.is_none() && !cluster.join.servers.is_empty() {
-        enrolled = self::enrolled(host, ENROLLED_WITH_DATA).await?;
+    if enrolled.is_none()
+        && !cluster.join.servers.is_empty()
+        && let Some(file) = host.read(Path::new(ENROLLED_WITH_DATA)).await?
+    {
+        let failed = |why| PortError::new(ErrorKind::Invalid, format!("{ENROLLED_WITH_DATA} can not be read: {why}"));
+        enrolled = Some(serde_json::from_slice(&file.content).map_err(failed)?);
     }
     if let Some(enrolled) = enrolled {
         config.extend(taken_over(&cluster.config, &enrolled.agreed));
     }
     Ok(config)
-}
-
-async fn enrolled(host: &RealHost, path: &str) -> Result<Option<Enrolled>, PortError> {
-    let file = host.read(Path::new(path)).await?;
-    Ok(file.and_then(|file| serde_json::from_slice(&file.content).ok()))
 }
 
 async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {

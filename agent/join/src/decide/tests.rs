@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 mod gone;
 mod kept;
 mod own;
+mod turn;
 
 fn settings(text: String) -> bowline_settings::Settings {
     let path = "/etc/bowline/config.d/10.toml".into();
@@ -59,6 +60,7 @@ fn facts() -> Facts {
         held: false,
         removed: false,
         down: false,
+        enabled: false,
         stopping: false,
         node: None,
         host_name: "control-2".into(),
@@ -165,43 +167,6 @@ fn what_servers_agree_on_is_taken_over_or_refused_by_name() {
     let refusal = &refused.refusals[0];
     assert!(refusal.what.contains("cluster-cidr = 10.99.0.0/16"), "{refusal:?}");
     assert!(refusal.why.contains("10.52.0.0/16"), "{refusal:?}");
-}
-
-#[test]
-fn it_keeps_its_turn_while_it_comes_up() {
-    let begins = plan(&spec(""), &let_in(facts()), &now());
-    assert_eq!(steps(&begins), ["node"]);
-    let said = Said {
-        asked: String::new(),
-        beside: String::new(),
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
-        cut: Vec::new(),
-        at: 90,
-        refused: None,
-    };
-    let asked = |uptime| plan(&spec(""), &Facts { said: Some(said.clone()), uptime, ..let_in(facts()) }, &now());
-    assert!(steps(&asked(100)).is_empty());
-    assert_eq!(steps(&asked(120)), ["node"]);
-}
-
-/// Its turn is 120 s long, and others wait for theirs: it was down, or its settings were refused for longer than that.
-#[test]
-fn a_server_whose_turn_has_passed_before_k3s_was_started_asks_again() {
-    let waits = |facts: Facts| Facts { down: true, heard: Some(5), uptime: 125, ..let_in(facts) };
-    let lapsed = plan(&spec(""), &waits(facts()), &now());
-    assert_eq!(steps(&lapsed), ["enroll"]);
-    assert!(!lapsed.conditions.contains_key("enrolled"), "K3s is not started");
-    assert!(lapsed.steps[0].why.contains("its turn has passed"), "{:?}", lapsed.steps);
-    let refused = Facts { last: Some(Last { code: "busy".into(), ..silent(0).unwrap() }), ..waits(facts()) };
-    let refused = plan(&spec(""), &refused, &now());
-    assert!(!refused.conditions.contains_key("enrolled"), "it waits for the next one: {refused:?}");
-    for in_it in [Facts { uptime: 124, ..waits(facts()) }, Facts { down: false, ..waits(facts()) }] {
-        assert!(plan(&spec(""), &in_it, &now()).conditions.contains_key("enrolled"), "{in_it:?}");
-    }
-    // It would hold the others up for nothing.
-    let other = plan(&spec("[cluster.config]\ncluster-cidr = \"10.99.0.0/16\"\n"), &waits(facts()), &now());
-    assert!(steps(&other).is_empty() && other.refusals.len() == 1, "{other:?}");
 }
 
 #[test]

@@ -3,8 +3,12 @@
 use super::*;
 
 fn with_data() -> Facts {
-    let before = let_in(facts()).enrolled;
-    Facts { with_data: before, joined: true, ..facts() }
+    let before = let_in(facts()).enrolled.map(Ok);
+    Facts { with_data: before, joined: true, down: true, ..facts() }
+}
+
+fn other_network() -> Join {
+    spec("[cluster.config]\ncluster-cidr = \"10.60.0.0/16\"\n")
 }
 
 #[test]
@@ -17,25 +21,46 @@ fn a_member_that_was_let_in_by_nobody_goes_on_with_what_the_servers_agreed_on() 
 }
 
 /// Bowline was purged and installed anew: K3s has its configuration, and the token in it, and is not restarted for another one.
+/// The key is another one, too, so that it asks nobody for anything: its name would count as another machine's.
 #[test]
-fn where_k3s_has_its_token_still_nothing_changes() {
+fn where_k3s_has_its_token_still_nothing_changes_and_nobody_is_asked() {
     let before = plan(&spec(""), &Facts { joined: true, ..let_in(facts()) }, &now());
-    let after = plan(&spec(""), &Facts { token: true, ..with_data() }, &now());
-    assert_eq!(after.conditions, before.conditions);
-    assert!(!after.conditions.contains_key("k3s-founds"));
+    for down in [true, false] {
+        let after = plan(&spec(""), &Facts { token: true, down, ..with_data() }, &now());
+        assert_eq!(after.conditions, before.conditions);
+        assert!(!after.conditions.contains_key("k3s-founds"));
+        assert!(steps(&after).is_empty(), "{:?}", steps(&after));
+    }
 }
 
 #[test]
-fn with_settings_that_say_something_else_it_is_not_started() {
-    let plan = plan(&spec("[cluster.config]\ncluster-cidr = \"10.60.0.0/16\"\n"), &with_data(), &now());
-    assert_eq!(plan.refusals.len(), 1, "{:?}", plan.refusals);
-    assert!(plan.refusals[0].why.contains("10.52.0.0/16"), "{:?}", plan.refusals);
-    assert!(!plan.conditions.contains_key("k3s-founds"), "K3s would compare nothing");
+fn with_settings_that_say_something_else_it_is_not_started_and_one_that_was_goes_on() {
+    let told = |facts: Facts| plan(&other_network(), &facts, &now());
+    let held = told(with_data());
+    assert_eq!(held.refusals.len(), 1, "{:?}", held.refusals);
+    assert!(held.refusals[0].why.contains("10.52.0.0/16"), "{:?}", held.refusals);
+    assert!(!held.conditions.contains_key("k3s-founds"), "K3s would compare nothing");
+    for started in [Facts { down: false, ..with_data() }, Facts { enabled: true, ..with_data() }] {
+        let goes_on = told(started);
+        assert!(goes_on.refusals.len() == 1 && goes_on.conditions["k3s-founds"] == "yes");
+    }
 }
 
 #[test]
-fn without_the_data_nothing_comes_of_it() {
-    let plan = plan(&spec(""), &Facts { joined: false, ..with_data() }, &now());
-    assert_eq!(steps(&plan), ["enroll"]);
-    assert!(!plan.conditions.contains_key("k3s-options"));
+fn what_can_not_be_read_is_not_taken_for_nothing() {
+    let broken = Facts { with_data: Some(Err("EOF while parsing a value".into())), ..with_data() };
+    let held = plan(&spec(""), &broken, &now());
+    assert!(held.refusals[0].why.contains("EOF"), "{:?}", held.refusals);
+    assert!(!held.conditions.contains_key("k3s-founds"));
+}
+
+#[test]
+fn without_the_data_it_asks_and_if_it_founds_a_cluster_that_has_the_same_options() {
+    let asks = plan(&spec(""), &Facts { joined: false, ..with_data() }, &now());
+    assert_eq!(steps(&asks), ["enroll"]);
+    assert!(!asks.conditions.contains_key("k3s-options"));
+    let spec = spec("init = true\ninit-wait = \"60s\"\n");
+    let founds = plan(&spec, &Facts { joined: false, last: silent(0), token: true, ..with_data() }, &now());
+    assert_eq!(founds.conditions["k3s-founds"], "yes");
+    assert_eq!(founds.conditions["k3s-options"], "{\"cluster-cidr\":\"10.52.0.0/16\"}", "as at the next look");
 }

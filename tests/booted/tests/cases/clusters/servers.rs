@@ -11,17 +11,31 @@ fn uid(nodes: &[Seen], name: &str) -> String {
     nodes.iter().find(|(node, ..)| node == name).map(|(_, uid, _)| uid.clone()).unwrap_or_default()
 }
 
-/// Bowline forgets all, as on a machine that was made anew and got the volume with these data: options that only the first server's
-/// settings have stay.
-fn with_its_data_alone(server: &Machine) -> Result<()> {
-    let (config, run) = ("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml", "systemctl show -P InvocationID k3s");
-    let before = (server.read(config)?, server.ok(run)?);
+const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
+
+/// Bowline is purged, and installed anew while K3s runs: that goes on as it is, with the options that only the first server's
+/// settings have.
+fn installed_anew(server: &Machine) -> Result<()> {
+    let run = "systemctl show -P InvocationID k3s";
+    let before = (server.read(CONFIG)?, server.ok(run)?);
     let kept = server.ok("stat --format=%a /var/lib/rancher/k3s/server/bowline-enrolled.json")?;
     ensure!(kept == "600\n", "what was agreed on is kept beside the data: {kept}");
     server.ok("systemctl stop bowline && rm -r /var/lib/bowline/* && systemctl start bowline")?;
     ready(server)?;
-    ensure!((server.read(config)?, server.ok(run)?) == before, "K3s runs on as it was: {}", server.read(config)?);
+    ensure!((server.read(CONFIG)?, server.ok(run)?) == before, "K3s runs on as it was: {}", server.read(CONFIG)?);
     server.ok("[ ! -e /var/lib/bowline/enrolled.json ]").context("nobody let it in")?;
+    Ok(())
+}
+
+/// The machine is made anew, and gets the volume with its data, and nothing else.
+fn with_its_data_alone(server: &Machine) -> Result<()> {
+    server.ok("systemctl stop bowline k3s && systemctl disable k3s")?;
+    server.ok("rm -r /var/lib/bowline/* /etc/rancher /etc/systemd/system/k3s.service")?;
+    server.reboot()?;
+    ready(server).with_context(|| server.journal("k3s").unwrap_or_default())?;
+    let config = server.read(CONFIG)?;
+    ensure!(config.contains("\"cluster-cidr\": \"10.52.0.0/16\""), "taken over from beside the data: {config}");
+    ensure!(!config.contains("token-file"), "nobody let it in: {config}");
     Ok(())
 }
 
@@ -34,10 +48,11 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         let whole = all_ready(&all[0], &names)?;
         say("three servers are one cluster");
         for machine in &all {
-            let config = machine.read("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml")?;
+            let config = machine.read(CONFIG)?;
             ensure!(config.contains("\"cluster-cidr\": \"10.52.0.0/16\""), "taken over: {config}");
             machine.wait_for("every server to know all three", CLUSTER, || Ok(nodes(machine)?.len() == 3))?;
         }
+        installed_anew(&all[2])?;
         with_its_data_alone(&all[2])?;
         say("the third goes on with its data and nothing else");
 

@@ -1,0 +1,51 @@
+//! A server that nobody lets in: it has a member's data, or founds its cluster. K3s compares nothing then.
+
+use super::{ITEM, comes_in, take_over};
+use crate::agree::differences;
+use crate::facts::Facts;
+use crate::files::ENROLLED_WITH_DATA;
+use crate::{Action, Join};
+use bowline_engine::Plan;
+use bowline_settings::Role;
+
+/// It goes on with what was agreed on when its data came into their cluster, which lies beside them.
+pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Action>) {
+    let before = match &facts.with_data {
+        None => return founds(plan),
+        Some(Ok(before)) => before,
+        Some(Err(why)) => {
+            return plan.refuse(
+                ITEM,
+                "go on with what the cluster's servers agreed on",
+                format!("{ENROLLED_WITH_DATA} can not be read: {why}"),
+                "set [cluster.config] to what the other servers have, and remove that file",
+            );
+        }
+    };
+    take_over(spec, before, plan);
+    plan.state("cluster-cidr", before.agreed.cluster_cidr.clone());
+    let all = differences(&spec.config, &before.agreed);
+    for difference in &all {
+        let (option, ours, theirs) = (&difference.option, &difference.ours, &difference.theirs);
+        plan.refuse(
+            format!("join/{option}"),
+            format!("be a server with {option} = {ours}"),
+            format!("its cluster's servers had {option} = {theirs} when these data came into it, and all have to have the same"),
+            format!(
+                "set `{option}` in [cluster.config] to that, or leave it out; if all servers have changed it since, remove \
+                 {ENROLLED_WITH_DATA}"
+            ),
+        );
+    }
+    // One that was started here goes on as it is.
+    if !all.is_empty() && facts.down && !facts.enabled {
+        return;
+    }
+    // Bowline was purged and installed anew: K3s has its token and its configuration still.
+    let same = facts.token && before.name == name && before.role == Role::Server.as_str();
+    if facts.joined && same { comes_in(before, plan) } else { founds(plan) }
+}
+
+fn founds(plan: &mut Plan<Action>) {
+    plan.state("k3s-founds", "yes");
+}
