@@ -78,6 +78,8 @@ pub struct Claim {
     pub persistent: Vec<Wish>,
     /// Names of those that it asks for no more and that were still there: they go once no claim is bound to them.
     pub forgotten: Vec<String>,
+    /// The uid of its Node, when that was removed for its silence: the name is to go as well, once that has been watched.
+    pub removed: Option<String>,
 }
 
 impl Claim {
@@ -152,6 +154,7 @@ impl Claim {
         };
         put("node-uid", self.node_uid.clone());
         put("replaces", self.replaces.clone());
+        put("removed", self.removed.clone());
         put("revoked", self.revoked.as_ref().and_then(|revoked| serde_json::to_string(revoked).ok()));
         let list = |wishes: &Vec<Wish>| (!wishes.is_empty()).then(|| serde_json::to_string(wishes).ok()).flatten();
         put("persistent-volumes", list(&self.persistent));
@@ -198,6 +201,7 @@ impl Claim {
                 .get("persistent-volumes-forgotten")
                 .map(|names| names.split(',').map(String::from).collect())
                 .unwrap_or_default(),
+            removed: data.get("removed").cloned(),
         })
     }
 }

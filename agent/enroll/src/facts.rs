@@ -118,6 +118,9 @@ pub struct Facts {
     pub lease_still_for: Duration,
     /// Of that, what was watched without longer gaps: while nobody looked, the API may not have taken a renewal.
     pub lease_watched_for: Duration,
+    /// For how long the issuer's machine has been up: of a silence that it is told of, no more is believed. While all were off, or
+    /// clocks were wrong, nobody could speak.
+    pub up: Duration,
     /// The node-password Secret of the name.
     pub password: Option<Read<Password>>,
     /// The bootstrap tokens of the name.

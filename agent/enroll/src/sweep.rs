@@ -46,11 +46,13 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         match &facts.node {
             Some(node) if node.value.deleting => {}
             Some(node) => {
-                // As one that never became a Node it ends with that, whoever sweeps then.
-                acts.push(Act::UpdateClaim {
-                    claim: Claim { node_uid: None, ..claim.value.clone() },
-                    resource_version: claim.resource_version.clone(),
-                });
+                // Whoever sweeps then knows that the name is to go with it: its Lease went, and tells nothing any more.
+                if claim.value.removed.as_ref() != Some(&node.uid) {
+                    acts.push(Act::UpdateClaim {
+                        claim: Claim { removed: Some(node.uid.clone()), ..claim.value.clone() },
+                        resource_version: claim.resource_version.clone(),
+                    });
+                }
                 acts.push(Act::delete_node(name, node));
             }
             None => {
@@ -135,7 +137,8 @@ pub fn turn(own: &NodeName, facts: &Facts) -> Option<Act> {
 }
 
 /// For so long this issuer itself has watched a machine be silent, before it believes the API that it has been for longer. Each
-/// restart of Bowline, and each read that fails, begins the watch anew: for days it would never come to its end.
+/// restart of Bowline, and each read that fails, begins the watch anew: for days it would never come to its end. Of what the API
+/// says no more is believed than the issuer's machine has been up, so that a cluster that was off has the time to come back.
 pub const WATCHED: Duration = Duration::from_secs(300);
 
 /// Whether a machine that was a Node has been silent for so long that its Node, or what is left of it, is to be removed.
@@ -144,8 +147,13 @@ pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
     let was = claim.node_uid.is_some() && claim.revoked.is_none();
     let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
     let quorum = claim.role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
-    let unknown_since = facts.node.as_ref().and_then(|node| node.value.unknown_since);
-    let told = unknown_since.is_some_and(|since| facts.now.saturating_sub(since) >= after.as_secs());
+    let told = match &facts.node {
+        Some(node) => node.value.unknown_since.is_some_and(|since| {
+            let silent = Duration::from_secs(facts.now.saturating_sub(since));
+            silent.min(facts.up) >= after
+        }),
+        None => claim.removed.is_some() && claim.removed == claim.node_uid,
+    };
     let still_for = if told { after.min(WATCHED) } else { after };
     was && facts.lease_still_for >= still_for && silent && quorum
 }
@@ -185,6 +193,7 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
             refused: Vec::new(),
             persistent: Vec::new(),
             forgotten: Vec::new(),
+            removed: None,
         })),
         Some(claim) if claim.value.is_held_by(key, Role::Server) && claim.value.replaces.is_none() => {
             let stale = claim.value.node_uid.as_deref() != Some(node.uid.as_str());

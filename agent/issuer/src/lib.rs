@@ -143,6 +143,7 @@ pub struct Issuer<O> {
     tokens: Mutex<Tokens>,
     minted: Notify,
     members: Mutex<Option<Members>>,
+    up: Option<(Duration, Instant)>,
 }
 
 /// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
@@ -182,7 +183,18 @@ impl<O: Objects> Issuer<O> {
             tokens: Mutex::default(),
             minted: Notify::new(),
             members: Mutex::default(),
+            up: None,
         }
+    }
+
+    /// The same on a machine that has been up for so long; without it, nothing is believed of silences before this moment.
+    pub fn up_for(self, up: Duration) -> Self {
+        Self { up: Some((up, Instant::now())), ..self }
+    }
+
+    /// For how long this machine has been up.
+    pub(crate) fn up(&self) -> Duration {
+        self.up.map_or(Duration::ZERO, |(up, since)| up + since.elapsed())
     }
 
     /// The same, which goes on watching where an earlier issuer of this server stopped.

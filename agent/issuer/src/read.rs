@@ -86,6 +86,7 @@ pub(crate) async fn facts(
         node: node.as_ref().map(read_node),
         lease_still_for: since,
         lease_watched_for: watched,
+        up: std::time::Duration::ZERO,
         password: password.as_ref().map(|p| read(p, decoded(&p["data"]["hash"]).unwrap_or_default())),
         tokens: tokens.iter().filter_map(read_token).collect(),
         join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)).since)),

@@ -49,6 +49,7 @@ struct Overview {
     /// What servers noted of those whom they refused.
     refusals: Vec<Value>,
     unix: u64,
+    up: Duration,
 }
 
 impl Overview {
@@ -61,6 +62,7 @@ impl Overview {
             node: self.nodes.get(text).cloned(),
             lease_still_for: still.since,
             lease_watched_for: still.watched,
+            up: self.up,
             password: None,
             tokens: self.tokens.get(text).cloned().unwrap_or_default(),
             join: self.join.clone(),
@@ -179,7 +181,18 @@ impl<O: Objects> Issuer<O> {
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
         let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join))).since));
-        Ok(Overview { claims, nodes, tokens, still, join, cluster: servers.cluster(), persistent, refusals, unix })
+        Ok(Overview {
+            claims,
+            nodes,
+            tokens,
+            still,
+            join,
+            cluster: servers.cluster(),
+            persistent,
+            refusals,
+            unix,
+            up: self.up(),
+        })
     }
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.
@@ -209,6 +222,7 @@ impl<O: Objects> Issuer<O> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
             let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
+            let facts = Facts { up: self.up(), ..facts };
             result = self.all(&self.wanted(who.1, &facts)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

@@ -207,6 +207,7 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
         // Kept as they were until its machine asks for its own.
         persistent: valid.map(|claim| claim.persistent.clone()).unwrap_or_default(),
         forgotten: valid.map(|claim| claim.forgotten.clone()).unwrap_or_default(),
+        removed: None,
     };
     match before {
         None => Act::CreateClaim(claim),

@@ -91,6 +91,7 @@ pub(crate) fn facts() -> Facts {
         node: None,
         lease_still_for: Duration::ZERO,
         lease_watched_for: Duration::ZERO,
+        up: Duration::ZERO,
         password: None,
         tokens: Vec::new(),
         join: None,
@@ -141,6 +142,7 @@ pub(crate) fn a_claim(of: &str, role: Role, machine: &MachineKey, node_uid: Opti
         refused: Vec::new(),
         persistent: Vec::new(),
         forgotten: Vec::new(),
+        removed: None,
     }
 }
 

@@ -127,6 +127,7 @@ fn claim(name: &str) -> Claim {
         refused: Vec::new(),
         persistent: Vec::new(),
         forgotten: Vec::new(),
+        removed: None,
     }
 }
 

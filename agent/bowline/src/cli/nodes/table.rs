@@ -189,6 +189,7 @@ pub(super) mod tests {
             refused: Vec::new(),
             persistent: Vec::new(),
             forgotten: Vec::new(),
+            removed: None,
         }
     }
 
@@ -204,6 +205,7 @@ pub(super) mod tests {
             refused: vec![refused(900_000, from), refused(990_000, from)],
             persistent: Vec::new(),
             forgotten: Vec::new(),
+            removed: None,
             ..claim("k3s-trading-dev-kafka-0")
         };
         let all = vec![
