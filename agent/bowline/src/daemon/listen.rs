@@ -17,6 +17,8 @@ const PODS: &str = "10.42.0.0/16";
 
 #[derive(Default)]
 pub(crate) struct Listeners {
+    /// The networks of the pods that the cluster's servers told of last.
+    told: Option<String>,
     wanted: Vec<SocketAddr>,
     served: Option<Served>,
     sockets: Vec<Listening>,
@@ -65,8 +67,11 @@ impl Listeners {
         pods: Option<&str>,
         pages: Pages,
     ) {
+        // A look that does not come so far says nothing of them, and changes nothing.
+        let joins = settings.cluster.as_ref().is_some_and(|cluster| !cluster.join.servers.is_empty());
+        self.told = pods.map(String::from).or(self.told.take()).filter(|_| joins);
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served = Served::of(settings, pods, pages.enrolments.is_some());
+        let served = Served::of(settings, self.told.as_deref(), pages.enrolments.is_some());
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
@@ -158,16 +163,27 @@ fn sources(served: &Served) -> Sources {
     Sources::loopback_and(move |peer| networks.iter().any(|network| network.contains(peer)))
 }
 
-/// The networks of the pods: those of the cluster that let this machine in, else K3s's `cluster-cidr`, or its default.
+/// The networks of the pods: those of the cluster that let this machine in, else K3s's `cluster-cidr`, or its default; none as long
+/// as a cluster that it is to come into has not told.
 fn pods(settings: &Settings, told: Option<&str>) -> Vec<Cidr> {
-    let configured = settings.cluster.as_ref().and_then(|c| c.config.get("cluster-cidr"));
-    let texts: Vec<String> = match (told, configured) {
-        (Some(told), _) => vec![told.into()],
-        (None, None) => vec![PODS.into()],
-        (None, Some(ConfigValue::One(one))) => text(one).into_iter().collect(),
-        (None, Some(ConfigValue::Many(many))) => many.iter().filter_map(text).collect(),
+    let cluster = settings.cluster.as_ref();
+    let unknown = cluster.is_some_and(|c| !c.join.servers.is_empty() && !c.config.contains_key("cluster-cidr"));
+    let text = match told {
+        Some(told) => told.to_owned(),
+        None if unknown => String::new(),
+        None => own_pods(settings),
     };
-    texts.iter().flat_map(|t| t.split(',')).filter_map(|t| t.trim().parse().ok()).collect()
+    text.split(',').filter_map(|t| t.trim().parse().ok()).collect()
+}
+
+/// Those of a cluster that this machine founds.
+pub(crate) fn own_pods(settings: &Settings) -> String {
+    let configured = settings.cluster.as_ref().and_then(|c| c.config.get("cluster-cidr"));
+    match configured {
+        None => PODS.into(),
+        Some(ConfigValue::One(one)) => text(one).unwrap_or_default(),
+        Some(ConfigValue::Many(many)) => many.iter().filter_map(text).collect::<Vec<_>>().join(","),
+    }
 }
 
 fn text(value: &ConfigScalar) -> Option<String> {
@@ -203,6 +219,9 @@ mod tests {
         let node = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
         assert_eq!(pods(None, node), nets(PODS));
         assert_eq!(pods(Some("10.52.0.0/16,fd52::/56"), node), nets("10.52.0.0/16,fd52::/56"));
+        let joins = node.replace("server\"\n", "server\"\nkey-file = \"/k\"\nservers = [\"10.0.1.9\"]\n");
+        assert_eq!(pods(None, &joins), []);
+        assert_eq!(pods(Some("10.52.0.0/16"), &joins), nets("10.52.0.0/16"));
         let own = format!("{node}[cluster.config]\ncluster-cidr = \"10.53.0.0/16\"\n");
         assert_eq!(pods(None, &own), nets("10.53.0.0/16"));
     }

@@ -285,7 +285,10 @@ impl Daemon {
     async fn listen(&mut self) {
         let conditions = &self.engine.report().conditions;
         let address = conditions.get("address").and_then(|a| a.parse().ok());
-        let pods = conditions.get("cluster-cidr").cloned();
+        // Who founds a cluster by itself has K3s's own, whatever the settings hoped for.
+        let founds = conditions.get("k3s-founds").is_some_and(|founds| founds == "yes");
+        let default = founds.then(|| listen::own_pods(&self.settings));
+        let pods = conditions.get("cluster-cidr").cloned().or(default);
         let pages = scrape::Pages {
             host: Arc::clone(&self.host),
             report: self.surfaces.latest.subscribe(),
