@@ -64,11 +64,13 @@ pub trait Inspect: Send + Sync {
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>>;
     /// The names in a directory, sorted; `None` where there is no directory.
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>>;
-    /// Names and texts of the files in a directory whose names end so, sorted. What is no regular file, or can not be read, is left out.
-    fn texts<'a>(&'a self, path: &'a Path, suffix: &'a str) -> Fut<'a, Vec<(String, String)>> {
+    /// Names and texts of the files in a directory whose names begin and end so, sorted. What is no regular file, or can not be read,
+    /// is left out; what is called otherwise is not opened.
+    fn texts<'a>(&'a self, path: &'a Path, named: (&'a str, &'a str)) -> Fut<'a, Vec<(String, String)>> {
         Box::pin(async move {
             let mut texts = Vec::new();
-            for name in self.list(path).await?.unwrap_or_default().into_iter().filter(|name| name.ends_with(suffix)) {
+            let is_named = |name: &String| name.starts_with(named.0) && name.ends_with(named.1);
+            for name in self.list(path).await?.unwrap_or_default().into_iter().filter(is_named) {
                 if let Some(file) = self.read(&path.join(&name)).await.ok().flatten() {
                     texts.push((name, file.text()));
                 }

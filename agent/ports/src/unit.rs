@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn a_service_goes_with_what_is_unmounted_right_after_it() {
         let unit = Unit { ended: 5_000_000, ..Unit::not_found() };
-        assert!(unit.went_with(5_000_000) && unit.went_with(5_350_000));
+        assert!(unit.went_with(5_000_000) && unit.went_with(9_900_000));
         assert!(!unit.went_with(4_999_999), "the mount left before");
-        assert!(!unit.went_with(11_000_000), "somebody stopped it six seconds before");
+        assert!(!unit.went_with(10_100_000), "somebody stopped it five seconds before");
     }
 }

@@ -7,7 +7,7 @@ use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
 use crate::units::{
-    MARK, UNITS, check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of,
+    GATES, MARK, UNITS, check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of,
 };
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
@@ -328,7 +328,7 @@ async fn strays(
     for folder in folders.iter().filter(|name| name.ends_with(".service.d")) {
         let service = folder.trim_end_matches(".d");
         for file in host.list(&Path::new(UNITS).join(folder)).await?.unwrap_or_default() {
-            let Some(name) = file.strip_prefix("50-bowline-volume-").and_then(|f| f.strip_suffix(".conf")) else {
+            let Some(name) = file.strip_prefix(GATES.0).and_then(|f| f.strip_suffix(GATES.1)) else {
                 continue;
             };
             let path = gate_path(service, name);
@@ -350,7 +350,7 @@ async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, String)>, Vec<C
     let folder = Path::new(UNITS);
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
     // A masked one is no regular file.
-    for (name, text) in host.texts(folder, ".mount").await? {
+    for (name, text) in host.texts(folder, ("", ".mount")).await? {
         if text.starts_with(MARK) {
             own.push((name, text));
         } else {

@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 /// Where units of this machine lie.
 pub(crate) const UNITS: &str = "/etc/systemd/system";
 
+/// How the names of gates begin and end, with the volume's between.
+pub(crate) const GATES: (&str, &str) = ("50-bowline-volume-", ".conf");
+
+/// How those of units that check do, with the mount unit's between.
+pub(crate) const CHECKS: (&str, &str) = ("bowline-check-", ".service");
+
 /// The first line of every file that Bowline writes begins like this.
 pub(crate) const MARK: &str = "# Written by Bowline";
 
@@ -34,7 +40,7 @@ pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 3] {
 
 /// The unit that a mount unit requires: whether its filesystem says that it has met errors.
 fn check_unit_name(mount_unit: &str) -> String {
-    format!("bowline-check-{}.service", mount_unit.strip_suffix(".mount").unwrap_or(mount_unit))
+    format!("{}{}{}", CHECKS.0, mount_unit.strip_suffix(".mount").unwrap_or(mount_unit), CHECKS.1)
 }
 
 /// Where it lies.
@@ -159,7 +165,7 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
 
 /// Where the gate of a volume on a service lies.
 pub fn gate_path(service: &str, volume: &str) -> PathBuf {
-    Path::new(UNITS).join(format!("{service}.d")).join(format!("50-bowline-volume-{volume}.conf"))
+    Path::new(UNITS).join(format!("{service}.d")).join(format!("{}{volume}{}", GATES.0, GATES.1))
 }
 
 /// The gate: systemd starts the service only with the volume mounted, also when Bowline does not run.

@@ -80,8 +80,9 @@ pub(crate) fn list(path: &Path) -> Result<Option<Vec<String>>, PortError> {
 }
 
 /// Names and texts of the files whose names end so.
-pub(crate) fn texts(path: &Path, suffix: &str) -> Result<Vec<(String, String)>, PortError> {
-    let names = list(path)?.unwrap_or_default().into_iter().filter(|name| name.ends_with(suffix));
+pub(crate) fn texts(path: &Path, (prefix, suffix): (&str, &str)) -> Result<Vec<(String, String)>, PortError> {
+    let named = |name: &String| name.starts_with(prefix) && name.ends_with(suffix);
+    let names = list(path)?.unwrap_or_default().into_iter().filter(named);
     let text = |name: String| read(&path.join(&name)).ok().flatten().map(|file| (name, file.text()));
     Ok(names.filter_map(text).collect())
 }
@@ -326,9 +327,10 @@ mod tests {
         }
         std::os::unix::fs::symlink("/dev/null", folder.path().join("masked.mount")).unwrap();
         fs::create_dir(folder.path().join("folder.mount")).unwrap();
-        let found = texts(folder.path(), ".mount").unwrap();
+        let found = texts(folder.path(), ("", ".mount")).unwrap();
         let found: Vec<_> = found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         assert_eq!(found, [("a.mount", "one"), ("b.mount", "two")]);
-        assert_eq!(texts(&folder.path().join("none"), ".mount").unwrap(), []);
+        assert_eq!(texts(folder.path(), ("b", ".mount")).unwrap(), [("b.mount".to_owned(), "two".to_owned())]);
+        assert_eq!(texts(&folder.path().join("none"), ("", ".mount")).unwrap(), []);
     }
 }

@@ -202,9 +202,10 @@ impl Inspect for RealHost {
         look(path, files::list)
     }
 
-    fn texts<'a>(&'a self, path: &'a Path, suffix: &'a str) -> Fut<'a, Vec<(String, String)>> {
-        let (owned, suffix) = (path.to_path_buf(), suffix.to_owned());
-        Box::pin(blocking(format!("reading {}", path.display()), QUICK, move || files::texts(&owned, &suffix)))
+    fn texts<'a>(&'a self, path: &'a Path, named: (&'a str, &'a str)) -> Fut<'a, Vec<(String, String)>> {
+        let (owned, prefix, suffix) = (path.to_path_buf(), named.0.to_owned(), named.1.to_owned());
+        let work = move || files::texts(&owned, (&prefix, &suffix));
+        Box::pin(blocking(format!("reading {}", path.display()), QUICK, work))
     }
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {

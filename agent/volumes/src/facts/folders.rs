@@ -1,7 +1,7 @@
 //! What is read a folder at a time, for all volumes at once.
 
 use crate::intent::Intent;
-use crate::units::UNITS;
+use crate::units::{CHECKS, GATES, UNITS};
 use crate::{Released, Volumes};
 use bowline_ports::{Inspect, PortError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +14,11 @@ pub(super) struct Files(BTreeMap<PathBuf, String>);
 impl Files {
     pub(super) async fn of(spec: &Volumes, host: &dyn Inspect) -> Result<Self, PortError> {
         let units = Path::new(UNITS);
-        let gates = spec.services.iter().map(|service| (units.join(format!("{service}.d")), ".conf"));
+        let gates = spec.services.iter().map(|service| (units.join(format!("{service}.d")), GATES));
         let mut all = BTreeMap::new();
-        for (folder, suffix) in gates.chain([(units.to_path_buf(), ".service")]) {
-            let texts = host.texts(&folder, suffix).await?;
+        // Others' units may be links to a filesystem that hangs, and are not opened.
+        for (folder, named) in gates.chain([(units.to_path_buf(), CHECKS)]) {
+            let texts = host.texts(&folder, named).await?;
             all.extend(texts.into_iter().map(|(name, text)| (folder.join(name), text)));
         }
         Ok(Self(all))
