@@ -102,6 +102,54 @@ fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
     })
 }
 
+const AT_ZERO: &str = "
+[reclaim]
+order = [\"rotated-logs\"]
+[reclaim.rotated-logs]
+at = \"90%\"
+at-most = \"20MiB\"
+";
+
+#[test]
+fn with_no_byte_left_anywhere_it_still_frees_what_it_may() -> Result<()> {
+    case_of(Cast::PLAIN, "room-at-zero", |bed| {
+        let (logs, own) = (bed.disk("98310", "64M")?, bed.disk("98311", "64M")?);
+        logs.mkfs("ext4")?;
+        own.mkfs("ext4")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&logs).disk(&own).start()?;
+        machine.ok(&format!("mkdir -p /var/lib/bowline && mount {} /var/lib/bowline", own.link()))?;
+        machine.ok(&format!("mount {} /var/log && mkdir /var/log/app", logs.link()))?;
+        let rotated = "/var/log/app/app.log.1";
+        machine.ok(&format!("head -c 12000000 /dev/urandom > {rotated} && touch -d '-20 days' {rotated}"))?;
+        install(&machine, AT_ZERO)?;
+        ready(&machine)?;
+        ensure!(freed(&machine, "rotated-logs")? == 0.0);
+
+        // Not even root has a block left, neither where the logs are nor where Bowline keeps its records.
+        machine.ok("systemctl stop bowline")?;
+        for place in ["/var/log", "/var/lib/bowline"] {
+            // What ext4 has promised to data on their way is given back when they are on the disk, and is taken as well.
+            machine.run(&format!("cat /dev/zero > {place}/filler; sync -f {place}"))?;
+            let fill = format!("while head -c 4096 /dev/urandom >> {place}/filler; do :; done; sync -f {place}");
+            machine.wait_for("no room", SOON, || {
+                machine.run(&fill)?;
+                Ok(machine.run(&no_room(place))?.success())
+            })?;
+        }
+        machine.ok("systemctl start bowline")?;
+        machine.wait_for("the log to go", MINUTE, || Ok(!machine.run(&format!("test -e {rotated}"))?.success()))?;
+        machine.wait_for("that to be told", MINUTE, || {
+            let status = on_one_line(&machine.run("bowline status")?.stdout);
+            Ok(status.contains("11.4 MiB were freed at") && freed(&machine, "rotated-logs")? >= 12e6)
+        })?;
+        // What was freed is known to the next Bowline of this boot, though the record had no room on the disk.
+        machine.ok("systemctl restart bowline")?;
+        machine.wait_for("it to be remembered", SOON, || Ok(freed(&machine, "rotated-logs")? >= 12e6))?;
+        machine.ok(&no_room("/var/lib/bowline")).context("nothing of anybody else's went")?;
+        Ok(())
+    })
+}
+
 /// Everything is due, and what was not written to for an hour is old enough.
 const OF_PODS: &str = "
 [reclaim]
@@ -146,6 +194,11 @@ fn images_that_no_container_uses_and_logs_of_ended_pods_go() -> Result<()> {
         ensure!(machine.run("bowline plan --exit-code")?.code == 0, "{}", machine.run("bowline plan")?);
         Ok(())
     })
+}
+
+/// Succeeds where not even root can write 4 KiB.
+fn no_room(place: &str) -> String {
+    format!("! head -c 4096 /dev/urandom > {place}/more && sync -f {place} && rm -f {place}/more")
 }
 
 /// A text for people, without its lines.

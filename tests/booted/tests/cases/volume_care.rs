@@ -220,7 +220,7 @@ fn a_filesystem_that_gave_up_or_turned_read_only_is_told_at_once_and_comes_back(
         machine.ok("! bowline status | grep -q '^ready'")?;
 
         // Bowline may just ask it for its room.
-        machine.ok("until umount /mnt/xfs; do sleep 0.2; done; mount -o remount,rw /mnt/ext4")?;
+        machine.ok("for _ in 1 2 3 4 5 6 7 8 9 10; do umount /mnt/xfs && break; sleep 0.5; done; mount -o remount,rw /mnt/ext4")?;
         for name in ["xfs", "ext4"] {
             until_ready(&machine, name)?;
             assert_eq!(machine.read(&format!("/mnt/{name}/file"))?, "kept\n");

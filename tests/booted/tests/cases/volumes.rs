@@ -187,7 +187,7 @@ fn what_others_use_is_left_to_them() -> Result<()> {
 
         // Each remedy, carried out.
         machine.ok(&format!(
-            "umount() {{ until command umount $1; do sleep 0.2; done; }}
+            "umount() {{ for _ in 1 2 3 4 5 6 7 8 9 10; do command umount $1 && return; sleep 0.5; done; }}
              umount /srv/old; mv /mnt/filled/file /srv/; rm /mnt/file {theirs}; sed -i /nowhere/d /etc/fstab
              umount /mnt/taken; umount /mnt/ro; systemctl daemon-reload"
         ))?;
