@@ -5,6 +5,7 @@
 use super::Key;
 use crate::report::{Overall, Report};
 use bowline_ports::PortError;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 const STEP_DONE: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e01";
@@ -42,7 +43,7 @@ pub(super) fn differences(old: &Report, new: &Report) {
 }
 
 struct Line<'a> {
-    key: (&'static str, &'a str, &'a str, &'a str),
+    key: (&'static str, &'a str, &'a str, Cow<'a, str>),
     id: &'static str,
     capability: &'a str,
     item: &'a str,
@@ -58,12 +59,15 @@ fn lines(report: &Report) -> Vec<Line<'_>> {
                 None => (WAITING, format!("waiting for {}: {}", w.what, w.why)),
                 Some(overdue) => (OVERDUE, format!("still waiting for {}: {}; to do: {overdue}", w.what, w.why)),
             };
-            all.push(Line { key: (id, name, &w.item, &w.what), id, capability: name, item: &w.item, text });
+            // Another reason is another line. Seconds that are left and sizes that grow are none.
+            let reason = format!("{}: {}", w.what, w.why).replace(|c: char| c.is_ascii_digit(), "");
+            let key = (id, name, w.item.as_str(), Cow::from(reason));
+            all.push(Line { key, id, capability: name, item: &w.item, text });
         }
         for r in &c.refusals {
             let text = format!("refused: {}: {} → {}", r.what, r.why, r.hint);
             all.push(Line {
-                key: (REFUSED, name, &r.item, &r.why),
+                key: (REFUSED, name, &r.item, Cow::from(&r.why)),
                 id: REFUSED,
                 capability: name,
                 item: &r.item,
@@ -72,7 +76,7 @@ fn lines(report: &Report) -> Vec<Line<'_>> {
         }
         for n in &c.notes {
             all.push(Line {
-                key: (NOTE, name, &n.item, &n.text),
+                key: (NOTE, name, &n.item, Cow::from(&n.text)),
                 id: NOTE,
                 capability: name,
                 item: &n.item,
@@ -81,8 +85,42 @@ fn lines(report: &Report) -> Vec<Line<'_>> {
         }
         if let Some(error) = &c.error {
             let text = format!("can not look at {name}: {error}");
-            all.push(Line { key: (BLIND, name, "", error), id: BLIND, capability: name, item: "", text });
+            all.push(Line { key: (BLIND, name, "", Cow::from(error)), id: BLIND, capability: name, item: "", text });
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{CapabilityReport, CapabilityState, WaitReport};
+
+    fn waits_because(why: &str) -> Report {
+        let wait =
+            WaitReport { item: "k3s".into(), what: "K3s to stay up".into(), why: why.into(), since: 0, overdue: None };
+        let cluster = CapabilityReport {
+            name: "cluster".into(),
+            state: CapabilityState::Waiting,
+            steps: Vec::new(),
+            waits: vec![wait],
+            refusals: Vec::new(),
+            notes: Vec::new(),
+            error: None,
+        };
+        Report { capabilities: vec![cluster], ..Report::default() }
+    }
+
+    #[test]
+    fn another_reason_is_another_line_and_a_number_that_changes_is_none() {
+        let told = |why: &str| lines(&waits_because(why)).remove(0).key.3.into_owned();
+        assert_eq!(
+            told("it founds a cluster if nobody answers for 21 s more"),
+            told("it founds a cluster if nobody answers for 9 s more")
+        );
+        assert_ne!(
+            told("it ended with status 1; it said: nothing"),
+            told("it ended with status 1; it said: no such flag")
+        );
+    }
 }
