@@ -7,7 +7,7 @@ use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepRepor
 use bowline_host::real::http::{Limits, Listening, Server, Sources};
 use bowline_metrics::Role;
 use bowline_ports::PortError;
-use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, Settings};
+use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, ServerAddress, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +17,8 @@ const PODS: &str = "10.42.0.0/16";
 
 #[derive(Default)]
 pub(crate) struct Listeners {
-    /// The networks of the pods that the cluster's servers told of last.
-    told: Option<String>,
+    /// The networks of the pods that the cluster's servers told of last, and what the settings said of the cluster then.
+    told: Option<(Vec<ServerAddress>, String)>,
     wanted: Vec<SocketAddr>,
     served: Option<Served>,
     sockets: Vec<Listening>,
@@ -68,10 +68,14 @@ impl Listeners {
         pages: Pages,
     ) {
         // A look that does not come so far says nothing of them, and changes nothing.
-        let joins = settings.cluster.as_ref().is_some_and(|cluster| !cluster.join.servers.is_empty());
-        self.told = pods.map(String::from).or(self.told.take()).filter(|_| joins);
+        let servers = settings.cluster.as_ref().map(|cluster| cluster.join.servers.clone()).unwrap_or_default();
+        self.told = match pods {
+            Some(pods) => Some((servers, pods.to_owned())),
+            None => self.told.take().filter(|(of, _)| *of == servers && !servers.is_empty()),
+        };
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served = Served::of(settings, self.told.as_deref(), pages.enrolments.is_some());
+        let served =
+            Served::of(settings, self.told.as_ref().map(|(_, pods)| pods.as_str()), pages.enrolments.is_some());
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
