@@ -34,8 +34,7 @@ pub const BINARY: &str = "/usr/local/bin/k3s";
 pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
 
-/// The uid of this machine's Node, when it was seen; until K3s is restarted by Bowline.
-pub const NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
+pub use bowline_ports::K3S_NODE_SEEN as NODE_SEEN;
 
 /// The first line of every file that Bowline writes begins like this.
 pub(crate) const MARK: &str = "# Written by Bowline";

@@ -260,6 +260,14 @@ fn sweeping() {
     assert!(swept(&gone, Some(3600)).is_empty(), "a kubelet speaks");
     gone.node = None;
     assert_eq!(swept(&gone, Some(3600)), ["unclaim"]);
+    // The Node of that name was removed for its silence, or another one was, before this.
+    gone.lease_still_for = Duration::from_secs(300);
+    assert!(swept(&gone, Some(3600)).is_empty());
+    gone.claim.as_mut().unwrap().value.removed = Some("u0".into());
+    assert!(swept(&gone, Some(3600)).is_empty());
+    gone.claim.as_mut().unwrap().value.removed = Some("u1".into());
+    assert_eq!(swept(&gone, Some(3600)), ["unclaim"]);
+    gone.lease_still_for = Duration::from_secs(3600);
     let mut revoked = settled();
     let claim: &mut Claim = &mut revoked.claim.as_mut().unwrap().value;
     *claim = claim.revoke(NOW, vec!["then".into()]);

@@ -233,7 +233,7 @@ fn comes_in(enrolled: &Enrolled, plan: &mut Plan<Action>) {
 fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     let over = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= JOIN_LASTS.as_secs());
     // One that was started has lost its data, or does not see them just now: to be let in anew would end its member.
-    let never = !facts.joined && !facts.enabled && !facts.removed && !facts.gave_way;
+    let never = !facts.joined && !facts.enabled && !facts.was_up && !facts.removed && !facts.gave_way;
     never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 

@@ -8,8 +8,8 @@ use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, NodeObject, PortError, k3s_admin_kubeconfig,
-    k3s_kubelet_kubeconfig,
+    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, NodeObject, PortError,
+    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
 };
 use bowline_settings::{Role, TicketSource};
 use serde::de::DeserializeOwned;
@@ -75,6 +75,8 @@ pub struct Facts {
     pub down: bool,
     /// It is started at every boot, as Bowline has it once it starts it itself.
     pub enabled: bool,
+    /// This machine's Node was seen.
+    pub was_up: bool,
     /// It is on its way down: to tell it again would tell it for ever.
     pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
@@ -141,6 +143,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         removed,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
         enabled: unit.file_state == "enabled",
+        was_up: there(K3S_NODE_SEEN).await?,
         stopping: unit.active == ActiveState::Deactivating,
         node,
         host_name,

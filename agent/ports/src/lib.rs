@@ -220,6 +220,9 @@ pub fn k3s_admin_kubeconfig() -> PathBuf {
 /// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, and drops the record.
 pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
 
+/// The uid of this machine's Node, when it was seen; until K3s is restarted by Bowline.
+pub const K3S_NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
+
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";

@@ -38,6 +38,8 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
         node_uid: node.map(|node| node.uid.clone()).or_else(|| claim.value.node_uid.clone()),
         persistent: request.persistent_volumes.clone(),
         forgotten: persistent::forgotten(name, &request.persistent_volumes, &facts.persistent),
+        // Who asks is not silent.
+        removed: None,
         ..claim.value.clone()
     };
     acts.extend(becomes(claim, next));
@@ -83,7 +85,9 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
 
 /// The claim remembers its Node, and tokens have served.
 pub(crate) fn becomes_node(claim: &Read<Claim>, uid: &str, facts: &Facts) -> Vec<Act> {
-    let next = Claim { node_uid: Some(uid.to_owned()), ..claim.value.clone() };
+    let speaks = facts.node.as_ref().is_some_and(|node| node.value.ready != Ready::Unknown);
+    let removed = claim.value.removed.clone().filter(|_| !speaks);
+    let next = Claim { node_uid: Some(uid.to_owned()), removed, ..claim.value.clone() };
     becomes(claim, next).into_iter().chain(tokens_have_served(facts)).collect()
 }
 

@@ -134,7 +134,7 @@ impl Store {
 
     /// The kubelet says that it lives.
     pub(crate) fn renew(&self, name: &str) {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
+        let path = lease_of(name);
         let beat = self.0.lock().unwrap().version;
         let mut lease = self.at(&path).unwrap_or_else(|| json!({ "metadata": { "name": name } }));
         lease["spec"]["renewTime"] = json!(beat);
@@ -299,7 +299,13 @@ impl Inner {
             Write::Delete(uid, version) => {
                 self.writes.push(note(""));
                 match self.meant(path, &json!(uid), &version.map_or(Value::Null, |version| json!(version))) {
-                    Ok(_) => drop(self.objects.remove(path)),
+                    Ok(_) => {
+                        self.objects.remove(path);
+                        // Of what the Node owns, as the garbage collection of a cluster does.
+                        if let Some(name) = path.strip_prefix("/api/v1/nodes/") {
+                            self.objects.remove(&lease_of(name));
+                        }
+                    }
                     // Gone already is fine.
                     Err(missing) if missing.kind == ErrorKind::NotFound => {}
                     Err(other) => return Err(other),
@@ -308,6 +314,10 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn lease_of(node: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
 }
 
 /// RFC 7386.

@@ -13,6 +13,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
     let before = match &facts.with_data {
         None => return founds(plan),
         Some(Ok(before)) => before,
+        // A K3s that runs goes on by systemd alone until somebody has mended it.
         Some(Err(why)) => {
             return plan.refuse(
                 ITEM,
@@ -42,7 +43,8 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
         return;
     }
     // Bowline was purged and installed anew: K3s has its token and its configuration still.
-    let same = facts.token && before.name == name && before.role == Role::Server.as_str();
+    // One that may found has founded, perhaps: then the token is that of an earlier cluster.
+    let same = facts.token && spec.spec.init.is_none() && before.name == name && before.role == Role::Server.as_str();
     if facts.joined && same { comes_in(before, plan) } else { founds(plan) }
 }
 

@@ -39,9 +39,12 @@ pub(super) fn gives_way(facts: &Facts, server: bool, enrolled: bool, name: &str)
         let out = facts.removed || facts.gave_way;
         return out.then(|| format!("{}; this one was taken out of etcd", last.message));
     }
-    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand.
-    let own = facts.joined && !enrolled;
-    own.then(|| format!("{}; the K3s that runs here as {name} came in without this machine's key", last.message))
+    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand, or came back by
+    // its certificate when its name had been given up for its silence.
+    let given_up = said.is_some_and(|(code, _)| code == Code::NotClaimed.as_str());
+    let why = if given_up { "came back when its name had been given up" } else { "came in without this machine's key" };
+    let own = facts.joined && (!enrolled || given_up);
+    own.then(|| format!("{}; the K3s that runs here as {name} {why}", last.message))
 }
 
 /// A server that has nobody to ask, and was taken out of etcd. Started again, K3s would begin a second cluster with the same

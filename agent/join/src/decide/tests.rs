@@ -61,6 +61,7 @@ fn facts() -> Facts {
         removed: false,
         down: false,
         enabled: false,
+        was_up: false,
         stopping: false,
         node: None,
         host_name: "control-2".into(),

@@ -39,6 +39,21 @@ fn refused(code: &str) -> Option<Last> {
     Some(Last { code: code.into(), message, at: 99, again: 4, silent_since: None })
 }
 
+/// Its kubelet had its certificate still, and made the Node anew before Bowline had asked: nobody else is alive under its name.
+#[test]
+fn an_agent_that_comes_back_when_its_name_was_given_up_stops_its_k3s_to_be_let_in() {
+    let mut agent = spec("");
+    agent.role = Role::Agent;
+    let enrolled = let_in(facts()).enrolled.map(|enrolled| Enrolled { role: "agent".into(), ..enrolled });
+    let back =
+        Facts { enrolled, token: true, joined: true, said: said("", Some(("not-claimed", "nobody"))), ..facts() };
+    assert_eq!(steps(&plan(&agent, &back, &now()))[0], "enroll");
+    let alive = Last { code: "node-is-alive".into(), message: "it may be alive".into(), ..silent(0).unwrap() };
+    let stops = plan(&agent, &Facts { last: Some(alive), ..back }, &now());
+    assert_eq!(steps(&stops), ["give way"]);
+    assert!(stops.steps[0].why.contains("its name had been given up"), "{:?}", stops.steps[0].why);
+}
+
 #[test]
 fn a_server_whose_name_is_another_machines_gives_way() {
     let words = "the name control-2 is held as server by machine ab12 from 10.0.1.13, not by this one";

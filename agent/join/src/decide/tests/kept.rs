@@ -62,5 +62,8 @@ fn without_the_data_it_asks_and_if_it_founds_a_cluster_that_has_the_same_options
     let spec = spec("init = true\ninit-wait = \"60s\"\n");
     let founds = plan(&spec, &Facts { joined: false, last: silent(0), token: true, ..with_data() }, &now());
     assert_eq!(founds.conditions["k3s-founds"], "yes");
-    assert_eq!(founds.conditions["k3s-options"], "{\"cluster-cidr\":\"10.52.0.0/16\"}", "as at the next look");
+    assert_eq!(founds.conditions["k3s-options"], "{\"cluster-cidr\":\"10.52.0.0/16\"}");
+    // The token is that of its earlier cluster.
+    let next = plan(&spec, &Facts { down: false, token: true, ..with_data() }, &now());
+    assert_eq!(next.conditions, founds.conditions, "as at the next look");
 }

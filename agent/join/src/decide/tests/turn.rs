@@ -36,6 +36,7 @@ fn a_server_whose_turn_has_passed_before_k3s_was_started_asks_again() {
         Facts { uptime: 124, ..waits(facts()) },
         Facts { down: false, ..waits(facts()) },
         Facts { enabled: true, heard: None, ..waits(facts()) },
+        Facts { was_up: true, heard: None, ..waits(facts()) },
     ] {
         assert!(plan(&spec(""), &in_it, &now()).conditions.contains_key("enrolled"), "{in_it:?}");
     }
