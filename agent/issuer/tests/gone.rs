@@ -56,6 +56,17 @@ async fn silent_for(store: &Store, time: Duration) {
     store.renew("control");
 }
 
+/// Looks three times, five minutes apart; until then its name is held.
+async fn watched_again(issuer: &Issuer<Store>, store: &Store, began: Instant) {
+    for _ in 0..3 {
+        assert!(store.at(CLAIM).is_some() && store.at(PASSWORD).is_some());
+        sweep(issuer, began).await.unwrap();
+        advance(SOON).await;
+        store.renew("kafka-1");
+        store.renew("control");
+    }
+}
+
 fn is_whole(store: &Store) -> bool {
     [CLAIM, NODE, PASSWORD].iter().all(|path| store.at(path).is_some())
 }
@@ -75,13 +86,7 @@ async fn a_silent_machine_is_removed_after_its_time_and_nobody_else() {
     sweep(&issuer, began).await.unwrap();
     assert!(store.at(NODE).is_none() && store.at(CLAIM).is_some());
     // Its Lease went with it. The name goes once that was watched for five minutes.
-    for _ in 0..3 {
-        assert!(store.at(CLAIM).is_some() && store.at(PASSWORD).is_some());
-        sweep(&issuer, began).await.unwrap();
-        advance(SOON).await;
-        store.renew("kafka-1");
-        store.renew("control");
-    }
+    watched_again(&issuer, &store, began).await;
     assert!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none());
     assert!(store.at("/api/v1/nodes/kafka-1").is_some() && store.at("/api/v1/nodes/control").is_some());
 }
@@ -108,13 +113,7 @@ async fn how_long_it_was_silent_before_this_issuer_looked_is_believed_once_it_wa
         assert_eq!(store.at(NODE).is_none(), goes, "silent since {said}, up for {up:?}");
         // Its Lease went with the Node, and says nothing any more: another issuer knows by the claim that it is to go.
         let restarted = issuer(&store).up_for(SOON);
-        for _ in 0..3 {
-            assert!(store.at(CLAIM).is_some() && store.at(PASSWORD).is_some());
-            sweep(&restarted, began).await.unwrap();
-            advance(SOON).await;
-            store.renew("kafka-1");
-            store.renew("control");
-        }
+        watched_again(&restarted, &store, began).await;
         assert_eq!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none(), goes);
     }
 }

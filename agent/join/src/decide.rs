@@ -120,7 +120,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     if let Some(enrolled) = enrolled.filter(|_| !lapsed) {
         // One that is a member already goes on as it is.
-        if server && !agree(spec, enrolled, &mut plan) && !facts.joined {
+        if server && !agree(spec, enrolled, they_have, &mut plan) && !facts.joined {
             return plan;
         }
         comes_in(enrolled, &mut plan);
@@ -196,28 +196,33 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
     }
 }
 
-/// Takes over what the cluster's servers agreed on. False: these settings say something else.
-fn agree(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) -> bool {
-    take_over(spec, enrolled, plan);
-    let all = differences(&spec.config, &enrolled.agreed);
-    for difference in &all {
-        let (option, ours, theirs) = (&difference.option, &difference.ours, &difference.theirs);
-        plan.refuse(
-            format!("join/{option}"),
-            format!("be a server with {option} = {ours}"),
-            format!("the cluster's servers have {option} = {theirs}, and all have to have the same"),
-            format!("set `{option}` in [cluster.config] to what they have, or leave it out"),
-        );
-    }
-    all.is_empty()
-}
-
-/// What these settings do not say of what the servers agreed on becomes an option of K3s's.
-fn take_over(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) {
+/// Takes over what the cluster's servers agreed on, as far as these settings say nothing. False: they say something else, and are
+/// refused; `words` gives the reason and the hint for an option and what the servers have.
+fn agree(
+    spec: &Join,
+    enrolled: &Enrolled,
+    words: impl Fn(&str, &str) -> (String, String),
+    plan: &mut Plan<Action>,
+) -> bool {
     let taken = taken_over(&spec.config, &enrolled.agreed);
     if !taken.is_empty() {
         plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
     }
+    let all = differences(&spec.config, &enrolled.agreed);
+    for difference in &all {
+        let (option, ours) = (&difference.option, &difference.ours);
+        let (why, hint) = words(option, &difference.theirs);
+        plan.refuse(format!("join/{option}"), format!("be a server with {option} = {ours}"), why, hint);
+    }
+    all.is_empty()
+}
+
+/// The servers have told so just now.
+fn they_have(option: &str, theirs: &str) -> (String, String) {
+    (
+        format!("the cluster's servers have {option} = {theirs}, and all have to have the same"),
+        format!("set `{option}` in [cluster.config] to what they have, or leave it out"),
+    )
 }
 
 /// With what it was let in with.

@@ -1,7 +1,6 @@
 //! A server that nobody lets in: it has a member's data, or founds its cluster. K3s compares nothing then.
 
-use super::{ITEM, comes_in, take_over};
-use crate::agree::differences;
+use super::{ITEM, agree, comes_in};
 use crate::facts::Facts;
 use crate::files::ENROLLED_WITH_DATA;
 use crate::{Action, Join};
@@ -23,29 +22,29 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
             );
         }
     };
-    take_over(spec, before, plan);
     plan.state("cluster-cidr", before.agreed.cluster_cidr.clone());
-    let all = differences(&spec.config, &before.agreed);
-    for difference in &all {
-        let (option, ours, theirs) = (&difference.option, &difference.ours, &difference.theirs);
-        plan.refuse(
-            format!("join/{option}"),
-            format!("be a server with {option} = {ours}"),
-            format!("its cluster's servers had {option} = {theirs} when these data came into it, and all have to have the same"),
-            format!(
-                "set `{option}` in [cluster.config] to that, or leave it out; if all servers have changed it since, remove \
-                 {ENROLLED_WITH_DATA}"
-            ),
-        );
-    }
+    let agree = agree(spec, before, they_had, plan);
     // One that was started here goes on as it is.
-    if !all.is_empty() && facts.down && !facts.enabled {
+    if !agree && facts.down && !facts.enabled {
         return;
     }
-    // Bowline was purged and installed anew: K3s has its token and its configuration still.
-    // One that may found has founded, perhaps: then the token is that of an earlier cluster.
+    // Bowline was purged and installed anew: K3s has its token and its configuration still. One that may found has founded,
+    // perhaps: then the token is that of an earlier cluster.
     let same = facts.token && spec.spec.init.is_none() && before.name == name && before.role == Role::Server.as_str();
     if facts.joined && same { comes_in(before, plan) } else { founds(plan) }
+}
+
+/// They told so when these data came into their cluster.
+fn they_had(option: &str, theirs: &str) -> (String, String) {
+    (
+        format!(
+            "its cluster's servers had {option} = {theirs} when these data came into it, and all have to have the same"
+        ),
+        format!(
+            "set `{option}` in [cluster.config] to that, or leave it out; if all servers have changed it since, remove \
+             {ENROLLED_WITH_DATA}"
+        ),
+    )
 }
 
 fn founds(plan: &mut Plan<Action>) {
