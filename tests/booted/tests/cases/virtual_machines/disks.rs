@@ -52,9 +52,17 @@ impl Site<'_> {
         until_ready(vm, "data")?;
         vm.ok("echo kept > /mnt/data/file && sync /mnt/data/file")?;
 
+        // By the machine's own clock: to ask it takes longer on a busy host than to tell takes it.
+        let seconds = |text: String| -> Result<f64> {
+            Ok(text.trim_start_matches(['[', ' ']).split([' ', ']']).next().unwrap_or_default().parse()?)
+        };
+        let pulled = seconds(vm.read("/proc/uptime")?)?;
         vm.unplug(&disk)?;
         let missed = |s: &Stand| matches!(s, Stand::Waiting(what, _) if what.contains(&disk.link()));
         until(vm, "data", "missed", missed)?;
+        let lines = "journalctl --sync; journalctl -qb -o short-monotonic -u bowline";
+        let told = seconds(vm.ok(&format!("{lines} | grep 'waiting for the disk' | tail -n 1"))?)?;
+        assert!(pulled < told && told - pulled < SOON.as_secs_f64(), "pulled at {pulled} s, told at {told} s");
         vm.ok("! bowline status | grep -q '^ready'")?;
         assert!(!vm.run("cat /mnt/data/file")?.success(), "no ghost of the volume is left");
 
