@@ -134,7 +134,7 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     for listing in listings {
         match refused(listing, facts) {
             Ok(refused) => closed.extend(refused),
-            Err(why) => unread.push(format!("what {} says can not be read{why}", listing.tool)),
+            Err(why) => unread.push(format!("what {} says can not be read: {why}", listing.tool)),
         }
     }
     let from = facts.nodes.map_or_else(String::new, |nodes| format!(" from {nodes}"));
@@ -161,12 +161,12 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     check(&format!("let the nodes' network in; {}", lasting.join("; "))).command(commands.join(" && "))
 }
 
-/// What a listing refuses; or why it can not be read, where that is known.
+/// What a listing refuses; or why it can not be read.
 fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Result<Vec<Closed<'a>>, String> {
-    let text = listing.text.as_ref().map_err(|why| format!(": {why}"))?;
+    let text = listing.text.as_ref().map_err(String::clone)?;
     let rules = match listing.dialect {
         Dialect::Iptables => iptables::parse(text),
-        Dialect::Nft => nft::parse(text, facts.address.is_ipv6()).ok_or_else(String::new)?,
+        Dialect::Nft => nft::parse(text, facts.address.is_ipv6())?,
     };
     let from = match facts.nodes {
         Some(nodes) => network(nodes.address(), nodes.prefix()),

@@ -9,10 +9,10 @@ use std::ops::RangeInclusive;
 /// The table that Bowline itself keeps: it closes ports to pods, and to no machine.
 const OWN: (&str, &str) = ("inet", "bowline");
 
-/// Reads a listing; `None` when it is none. Only what IPv6 packets, or IPv4 packets, go through.
-pub(super) fn parse(text: &str, ipv6: bool) -> Option<Rules> {
-    let whole: Value = serde_json::from_str(text).ok()?;
-    let objects = whole["nftables"].as_array()?;
+/// Reads a listing, or says why it is none. Only what IPv6 packets, or IPv4 packets, go through.
+pub(super) fn parse(text: &str, ipv6: bool) -> Result<Rules, String> {
+    let whole: Value = serde_json::from_str(text).map_err(|error| unread(text, &error))?;
+    let objects = whole["nftables"].as_array().ok_or("there is no list \"nftables\" in it")?;
     let family = if ipv6 { "ip6" } else { "ip" };
     let of = |object: &Value| {
         let (table, name) =
@@ -46,7 +46,15 @@ pub(super) fn parse(text: &str, ipv6: bool) -> Option<Rules> {
     }
     bases.sort_by_key(|(hook, priority, _)| (*hook, *priority));
     rules.bases = bases.into_iter().map(|(_, _, base)| base).collect();
-    Some(rules)
+    Ok(rules)
+}
+
+/// What is wrong, and the words at which it is.
+fn unread(text: &str, error: &serde_json::Error) -> String {
+    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let bytes = line.as_bytes();
+    let words = &bytes[error.column().saturating_sub(40).min(bytes.len())..(error.column() + 40).min(bytes.len())];
+    format!("{error} (of {} bytes): {:?}", text.len(), String::from_utf8_lossy(words))
 }
 
 /// The listing, for its named sets and maps.

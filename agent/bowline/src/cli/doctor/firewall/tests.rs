@@ -209,7 +209,14 @@ fn what_is_not_known_accuses_nobody() {
         let text = format!("*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n");
         assert!(diagnose(&facts(vec![iptables(&text)])).is_finding(), "{rule}");
     }
-    assert!(matches!(diagnose(&facts(vec![nft("no JSON")])).verdict, Verdict::Skipped { .. }));
+    for (text, wanted) in [
+        ("no JSON", "expected ident at line 1 column 2 (of 7 bytes): \"no JSON\""),
+        ("", "EOF while parsing a value at line 1 column 0 (of 0 bytes): \"\""),
+        ("{}", "there is no list \"nftables\" in it"),
+    ] {
+        let Verdict::Skipped { text: why } = diagnose(&facts(vec![nft(text)])).verdict else { panic!("{text}") };
+        assert_eq!(why, format!("what nft says can not be read: {wanted}"));
+    }
     assert!(matches!(diagnose(&facts(vec![])).verdict, Verdict::Skipped { .. }));
     // What one tool lists says nothing of what another could not.
     let (open, failed) =
