@@ -49,12 +49,12 @@ pub(super) fn parse(text: &str, ipv6: bool) -> Result<Rules, String> {
     Ok(rules)
 }
 
-/// What is wrong, and the words at which it is.
+/// What is wrong, and what stands before and behind it.
 fn unread(text: &str, error: &serde_json::Error) -> String {
-    let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let bytes = line.as_bytes();
-    let words = &bytes[error.column().saturating_sub(40).min(bytes.len())..(error.column() + 40).min(bytes.len())];
-    format!("{error} (of {} bytes): {:?}", text.len(), String::from_utf8_lossy(words))
+    let lines: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let (bytes, at) = (text.as_bytes(), lines + error.column());
+    let words = &bytes[at.saturating_sub(100).min(bytes.len())..(at + 20).min(bytes.len())];
+    format!("{error} (of {} bytes): {:?}", bytes.len(), String::from_utf8_lossy(words))
 }
 
 /// The listing, for its named sets and maps.
