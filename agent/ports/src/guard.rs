@@ -9,6 +9,8 @@ pub const GUARD_SERVICE: &str = "bowline-guard.service";
 pub const GUARD_ORDER: &str = "/var/lib/bowline/guard.json";
 /// What it has closed: the order's own text, there for exactly as long as the ports are closed.
 pub const GUARD_CLOSED: &str = "/run/bowline-guard/closed.json";
+/// Family and name of the nftables table that it keeps.
+pub const GUARD_TABLE: (&str, &str) = ("inet", "bowline");
 /// The exit status with which it says that this kernel can not do it. It is not started again then.
 pub const GUARD_UNSUPPORTED: u8 = 69;
 

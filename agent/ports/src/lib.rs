@@ -27,7 +27,7 @@ pub use block::{BlockDevice, DeviceId, Filesystem, LastMount, Probe, Signature, 
 pub use counted::Counted;
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
-pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
+pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, Clock, Listener, Mount, Space};

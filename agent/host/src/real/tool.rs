@@ -78,8 +78,15 @@ pub(crate) enum Tool<'a> {
     ChronyTracking,
     /// `iptables-save` and its likes, by their names: all rules of one family of addresses.
     IptablesSave(&'a str),
-    /// `nft list ruleset`: all rules of nftables.
-    NftRuleset,
+    /// `nft list tables`: the tables of nftables.
+    NftTables,
+    /// `nft -j list table`: the rules of one.
+    NftTable {
+        /// Which packets go through it, such as `inet`.
+        family: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
     /// `k3s --version`.
     K3sVersion(&'a Path),
 }
@@ -103,7 +110,7 @@ impl Tool<'_> {
             Self::Crictl { k3s, .. } => k3s.map_or(OsStr::new("crictl"), Path::as_os_str),
             Self::ChronyTracking => OsStr::new("chronyc"),
             Self::IptablesSave(name) => OsStr::new(name),
-            Self::NftRuleset => OsStr::new("nft"),
+            Self::NftTables | Self::NftTable { .. } => OsStr::new("nft"),
             Self::K3sVersion(path) => path.as_os_str(),
         }
     }
@@ -151,7 +158,8 @@ impl Tool<'_> {
             }
             Self::ChronyTracking => own(&["-n", "-c", "tracking"]),
             Self::IptablesSave(_) => Vec::new(),
-            Self::NftRuleset => own(&["-j", "list", "ruleset"]),
+            Self::NftTables => own(&["list", "tables"]),
+            Self::NftTable { family, name } => own(&["-j", "list", "table", family, name]),
             Self::K3sVersion(_) => own(&["--version"]),
         };
         words.into_iter().map(OsString::from).collect()
@@ -173,7 +181,7 @@ impl Tool<'_> {
             Self::Crictl { k3s, .. } => k3s.is_none().then_some("cri-tools"),
             Self::ChronyTracking => Some("chrony"),
             Self::IptablesSave(_) => Some("iptables"),
-            Self::NftRuleset => Some("nftables"),
+            Self::NftTables | Self::NftTable { .. } => Some("nftables"),
             Self::K3sVersion(_) => None,
         }
     }

@@ -1,23 +1,22 @@
-//! What `nft -j list ruleset` lists (contract: libnftables-json(5)): tables of nftables' own. Those that iptables keeps there
+//! What `nft -j list table` lists (contract: libnftables-json(5)): tables of nftables' own. Those that iptables keeps there
 //! have rules that only iptables can read; nothing is concluded from these.
 
 use super::rules::{Action, Base, Fits, Number, Rule, Rules, Test, Word, network};
+use bowline_ports::GUARD_TABLE;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// The table that Bowline itself keeps: it closes ports to pods, and to no machine.
-const OWN: (&str, &str) = ("inet", "bowline");
-
 /// Reads a listing, or says why it is none. Only what IPv6 packets, or IPv4 packets, go through.
 pub(super) fn parse(text: &str, ipv6: bool) -> Result<Rules, String> {
-    let whole: Value = serde_json::from_str(text).map_err(|error| unread(text, &error))?;
+    let whole: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let objects = whole["nftables"].as_array().ok_or("there is no list \"nftables\" in it")?;
     let family = if ipv6 { "ip6" } else { "ip" };
     let of = |object: &Value| {
         let (table, name) =
             (object["family"].as_str().unwrap_or_default(), object["table"].as_str().unwrap_or_default());
-        let counts = (table == family || table == "inet") && (table, name) != OWN;
+        // Bowline's own closes ports to pods, and to no machine.
+        let counts = (table == family || table == "inet") && (table, name) != GUARD_TABLE;
         counts.then(|| format!("{table} {name}"))
     };
     let sets = Sets(objects);
@@ -47,14 +46,6 @@ pub(super) fn parse(text: &str, ipv6: bool) -> Result<Rules, String> {
     bases.sort_by_key(|(hook, priority, _)| (*hook, *priority));
     rules.bases = bases.into_iter().map(|(_, _, base)| base).collect();
     Ok(rules)
-}
-
-/// What is wrong, and what stands before and behind it.
-fn unread(text: &str, error: &serde_json::Error) -> String {
-    let lines: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    let (bytes, at) = (text.as_bytes(), lines + error.column());
-    let words = &bytes[at.saturating_sub(100).min(bytes.len())..(at + 20).min(bytes.len())];
-    format!("{error} (of {} bytes): {:?}", bytes.len(), String::from_utf8_lossy(words))
 }
 
 /// The listing, for its named sets and maps.

@@ -209,19 +209,12 @@ fn what_is_not_known_accuses_nobody() {
         let text = format!("*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n");
         assert!(diagnose(&facts(vec![iptables(&text)])).is_finding(), "{rule}");
     }
-    for (text, wanted) in [
-        ("no JSON", "expected ident at line 1 column 2 (of 7 bytes): \"no JSON\""),
-        (
-            "{\"nftables\": [\n",
-            "EOF while parsing a list at line 2 column 0 (of 15 bytes): \"{\\\"nftables\\\": [\\n\"",
-        ),
-        ("{}", "there is no list \"nftables\" in it"),
-    ] {
+    for (text, wanted) in
+        [("no JSON", "expected ident at line 1 column 2"), ("{}", "there is no list \"nftables\" in it")]
+    {
         let Verdict::Skipped { text: why } = diagnose(&facts(vec![nft(text)])).verdict else { panic!("{text}") };
         assert_eq!(why, format!("what nft says can not be read: {wanted}"));
     }
-    assert!(matches!(diagnose(&facts(vec![])).verdict, Verdict::Skipped { .. }));
-    // What one tool lists says nothing of what another could not.
     let (open, failed) =
         ("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", Listing { text: Err("nft: killed".into()), ..nft("") });
     let Verdict::Skipped { text: why } = diagnose(&facts(vec![iptables(open), failed])).verdict else {
