@@ -8,8 +8,8 @@ use std::time::Duration;
 /// What every boot relies on. One server is started.
 const QUICK: &str = "^(TestVersion|TestStandInSaysSo|TestDefaultRoute|TestPortInUse|TestServer)$";
 
-/// Of all tests the largest starts three servers and an agent, within the one machine.
-const ALL: Cast = Cast { servers: 2, agents: 1, plain: 0, virtuals: 0, patient: false };
+/// Of all tests the largest starts three servers and an agent, within the one machine. They are one after the other.
+const ALL: Cast = Cast { servers: 2, agents: 1, plain: 0, virtuals: 0, patient: true };
 
 fn conformance(case_name: &str, cast: Cast, tests: &str) -> Result<()> {
     case_of(cast, case_name, |bed| {
