@@ -215,6 +215,8 @@ fn what_is_not_known_accuses_nobody() {
         let Verdict::Skipped { text: why } = diagnose(&facts(vec![nft(text)])).verdict else { panic!("{text}") };
         assert_eq!(why, format!("what nft says can not be read: {wanted}"));
     }
+    assert!(matches!(diagnose(&facts(vec![])).verdict, Verdict::Skipped { .. }));
+    // What one tool lists says nothing of what another could not.
     let (open, failed) =
         ("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", Listing { text: Err("nft: killed".into()), ..nft("") });
     let Verdict::Skipped { text: why } = diagnose(&facts(vec![iptables(open), failed])).verdict else {
