@@ -1,17 +1,22 @@
 //! The Kubernetes API: reading a Node, applying its labels, changing its taints. No other module knows the `kube` crate.
+//!
+//! A Node is read with what is looked at of it: the whole type, with all that it may hold, is a tenth of a megabyte of code.
 
 mod credentials;
+mod node;
 mod objects;
 mod taints;
 
 pub use objects::ObjectApi;
 
-use bowline_ports::{ErrorKind, NodeObject, OWN_TAINTS, PortError, Ready};
+use bowline_ports::{ErrorKind, NodeObject, PortError};
 use credentials::{Credentials, Files};
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{Patch, PatchParams};
+use hyper::http::{Method, Request};
+use kube::Client;
 use kube::core::response::Status;
-use kube::{Api, Client};
+use node::Node;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -46,12 +51,16 @@ impl Clients {
         Ok(client)
     }
 
+    /// A Node; `None` where there is none of that name. Credentials that are not there are an error.
+    async fn get_node(&self, kubeconfig: &Path, what: &str, name: &str) -> Result<Option<Node>, PortError> {
+        found(send(&self.client(kubeconfig)?, what, Ask::get(&path_of(name))).await)
+    }
+
     /// A Node; `None` where there is none of that name.
     pub(crate) async fn node(&self, kubeconfig: &Path, name: &str) -> Result<Option<NodeObject>, PortError> {
         let what = format!("reading the Node {name}");
         super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
-            Ok(api.get_opt(name).await.map_err(|e| failed(&what, &e))?.map(|node| describe(name, node)))
+            Ok(self.get_node(kubeconfig, &what, name).await?.map(|node| node.describe(name)))
         })
         .await
     }
@@ -65,10 +74,10 @@ impl Clients {
     ) -> Result<(), PortError> {
         let what = format!("labelling the Node {name}");
         super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
-            let node = api.get_metadata_opt(name).await.map_err(|e| failed(&what, &e))?;
+            let node = self.get_node(kubeconfig, &what, name).await?;
             let uid = node
-                .and_then(|n| n.metadata.uid)
+                .map(|node| node.metadata.uid)
+                .filter(|uid| !uid.is_empty())
                 .ok_or_else(|| PortError::new(ErrorKind::Changed, format!("{what}: there is no such Node")))?;
             // With its uid a Node that went away meanwhile is a conflict: apply would make it again, empty.
             let patch = serde_json::json!({
@@ -76,12 +85,61 @@ impl Clients {
                 "kind": "Node",
                 "metadata": { "name": name, "uid": uid, "labels": labels },
             });
-            let parameters = PatchParams::apply(FIELD_MANAGER);
-            api.patch_metadata(name, &parameters, &Patch::Apply(&patch)).await.map_err(|e| failed(&what, &e))?;
-            Ok(())
+            let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
+            let client = self.client(kubeconfig)?;
+            send::<IgnoredAny>(&client, &what, Ask::patch(&path, APPLY, &patch)).await.map(drop)
         })
         .await
     }
+}
+
+const JSON: &str = "application/json";
+/// JSON is YAML, and this is the name that every version knows.
+const APPLY: &str = "application/apply-patch+yaml";
+const MERGE: &str = "application/merge-patch+json";
+
+/// One request: `kind` is the media type of its body.
+struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    kind: &'static str,
+    body: Vec<u8>,
+}
+
+impl<'a> Ask<'a> {
+    fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, kind: JSON, body: Vec::new() }
+    }
+
+    fn patch(path: &'a str, kind: &'static str, patch: &Value) -> Self {
+        Self { method: Method::PATCH, path, kind, body: serde_json::to_vec(patch).unwrap_or_default() }
+    }
+}
+
+/// Sends one request, and reads the answer as far as it is looked at.
+async fn send<T: DeserializeOwned>(client: &Client, what: &str, ask: Ask<'_>) -> Result<T, PortError> {
+    let request = Request::builder()
+        .method(ask.method)
+        .uri(ask.path)
+        .header("Content-Type", ask.kind)
+        .header("Accept", JSON)
+        .body(ask.body)
+        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
+    client.request(request).await.map_err(|e| failed(what, &e))
+}
+
+/// What the API has; `None` where it says that there is nothing.
+fn found<T>(answer: Result<T, PortError>) -> Result<Option<T>, PortError> {
+    match answer {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Of a Node.
+fn path_of(name: &str) -> String {
+    format!("/api/v1/nodes/{name}")
 }
 
 /// An error of the client as a port's.
@@ -140,46 +198,6 @@ fn conflicts(status: &Status) -> Vec<(String, String)> {
             (key, manager)
         })
         .collect()
-}
-
-fn describe(name: &str, node: Node) -> NodeObject {
-    let mut managers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for entry in node.metadata.managed_fields.into_iter().flatten() {
-        let (Some(manager), Some(fields)) = (entry.manager, entry.fields_v1) else { continue };
-        let labels = fields.0.pointer("/f:metadata/f:labels").and_then(|l| l.as_object());
-        for key in labels.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix("f:")) {
-            let of = managers.entry(key.to_owned()).or_default();
-            if !of.contains(&manager) {
-                of.push(manager.clone());
-            }
-        }
-    }
-    let status = node.status.unwrap_or_default();
-    let condition = status.conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
-    let mut annotations = node.metadata.annotations.unwrap_or_default();
-    let taints = node.spec.and_then(|s| s.taints).into_iter().flatten();
-    NodeObject {
-        name: name.to_owned(),
-        uid: node.metadata.uid.unwrap_or_default(),
-        labels: node.metadata.labels.unwrap_or_default(),
-        managers,
-        ready: match condition.as_ref().map(|c| c.status.as_str()) {
-            Some("True") => Ready::True,
-            Some("False") => Ready::False,
-            _ => Ready::Unknown,
-        },
-        ready_message: condition.and_then(|c| c.message).unwrap_or_default(),
-        internal_ips: status
-            .addresses
-            .into_iter()
-            .flatten()
-            .filter(|a| a.type_ == "InternalIP")
-            .filter_map(|a| a.address.parse().ok())
-            .collect(),
-        taints: taints.map(|taint| taints::text(&taint)).collect(),
-        own_taints: annotations.remove(OWN_TAINTS),
-        kubelet_version: status.node_info.map(|i| i.kubelet_version).unwrap_or_default(),
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Objects by their paths, for the issuer.
 
-use super::{CALL, Clients, failed};
+use super::super::blocking::within;
+use super::{APPLY, Ask, CALL, Clients, JSON, MERGE, found, send};
 use bowline_ports::{ErrorKind, Fut, Objects, PortError, Write};
-use hyper::http::{Method, Request};
+use hyper::http::Method;
+use kube::Client;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,26 +22,8 @@ impl ObjectApi {
         Self { clients, kubeconfig }
     }
 
-    async fn send(
-        &self,
-        what: &str,
-        method: Method,
-        path: &str,
-        kind: &str,
-        body: Vec<u8>,
-    ) -> Result<Value, PortError> {
-        super::super::blocking::within(what, CALL, async {
-            let client = self.clients.client(&self.kubeconfig)?;
-            let request = Request::builder()
-                .method(method)
-                .uri(path)
-                .header("Content-Type", kind)
-                .header("Accept", "application/json")
-                .body(body)
-                .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
-            client.request::<Value>(request).await.map_err(|e| failed(what, &e))
-        })
-        .await
+    fn client(&self) -> Result<Client, PortError> {
+        self.clients.client(&self.kubeconfig)
     }
 }
 
@@ -46,27 +31,22 @@ impl Objects for ObjectApi {
     fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
         Box::pin(async move {
             let what = format!("reading {}", bare(path));
-            match self.send(&what, Method::GET, path, "application/json", Vec::new()).await {
-                Ok(value) => Ok(Some(value)),
-                Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error),
-            }
+            let client = self.client()?;
+            found(within(&what, CALL, send(&client, &what, Ask::get(path))).await)
         })
     }
 
     fn write<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
         Box::pin(async move {
-            const JSON: &str = "application/json";
             let text = |value: &Value| serde_json::to_vec(value).unwrap_or_default();
             let mut path = path.to_string();
             let (verb, method, kind, body) = match write {
                 Write::Create(object) => ("making", Method::POST, JSON, text(object)),
                 Write::Replace(object) => ("writing", Method::PUT, JSON, text(object)),
-                Write::Merge(patch) => ("changing", Method::PATCH, "application/merge-patch+json", text(patch)),
+                Write::Merge(patch) => ("changing", Method::PATCH, MERGE, text(patch)),
                 Write::Apply(manager, object) => {
                     path.push_str(&format!("?fieldManager={manager}"));
-                    // JSON is YAML, and this is the name that every version knows.
-                    ("applying", Method::PATCH, "application/apply-patch+yaml", text(object))
+                    ("applying", Method::PATCH, APPLY, text(object))
                 }
                 Write::Delete(uid, version) => {
                     let mut preconditions = json!({ "uid": uid });
@@ -78,7 +58,9 @@ impl Objects for ObjectApi {
             };
             let gone_is_fine = method == Method::DELETE;
             let what = format!("{verb} {}", bare(&path));
-            match self.send(&what, method, &path, kind, body).await {
+            let client = self.client()?;
+            let ask = Ask { method, path: &path, kind, body };
+            match within(&what, CALL, send::<IgnoredAny>(&client, &what, ask)).await {
                 Err(error) if error.kind == ErrorKind::NotFound && gone_is_fine => Ok(()),
                 other => other.map(drop),
             }

@@ -1,11 +1,9 @@
 //! A Node's taints: one list, so read and written with what was read as the condition.
 
-use super::{CALL, Clients, FIELD_MANAGER, failed};
+use super::{Ask, CALL, Clients, FIELD_MANAGER, MERGE, Node, path_of, send};
 use bowline_ports::{ErrorKind, OWN_TAINTS, PortError, TaintChange};
-use k8s_openapi::api::core::v1::{Node, Taint};
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// How often a Node is read again that moved between reading and writing: a kubelet writes its status all the time.
@@ -21,14 +19,14 @@ impl Clients {
     ) -> Result<(), PortError> {
         let what = format!("tainting the Node {name}");
         super::super::blocking::within(what.clone(), CALL, async {
-            let api: Api<Node> = Api::all(self.client(kubeconfig)?);
+            let client = self.client(kubeconfig)?;
+            let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
             let mut moved = PortError::new(ErrorKind::Changed, format!("{what}: others write it all the time"));
             for _ in 0..TRIES {
-                let node = api.get_opt(name).await.map_err(|e| failed(&what, &e))?;
+                let node = self.get_node(kubeconfig, &what, name).await?;
                 let patch =
                     patch(node, change).map_err(|why| PortError::new(ErrorKind::Changed, format!("{what}: {why}")))?;
-                let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-                match api.patch(name, &parameters, &Patch::Merge(&patch)).await.map_err(|e| failed(&what, &e)) {
+                match send::<IgnoredAny>(&client, &what, Ask::patch(&path, MERGE, &patch)).await {
                     Ok(_) => return Ok(()),
                     Err(error) if error.kind == ErrorKind::Changed => moved = error,
                     Err(error) => return Err(error),
@@ -41,19 +39,17 @@ impl Clients {
 }
 
 /// What to write to a Node that is still as it was looked at; else why not.
-fn patch(node: Option<Node>, change: &TaintChange) -> Result<serde_json::Value, &'static str> {
-    let node =
-        node.filter(|node| node.metadata.uid.as_ref() == Some(&change.uid)).ok_or("there is another Node now")?;
-    let meta = node.metadata;
-    let own = meta.annotations.as_ref().and_then(|all| all.get(OWN_TAINTS)).map(String::as_str);
-    let there = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
-    let taints = change.of(there, own, text, taint).ok_or("its taints are not any more what was looked at")?;
+fn patch(node: Option<Node>, change: &TaintChange) -> Result<Value, &'static str> {
+    let node = node.filter(|node| node.metadata.uid == change.uid).ok_or("there is another Node now")?;
+    let own = node.metadata.annotations.get(OWN_TAINTS).map(String::as_str);
+    let taints =
+        change.of(node.spec.taints, own, text, taint).ok_or("its taints are not any more what was looked at")?;
     // An empty record is none.
     let record = if change.after.is_empty() { json!(null) } else { json!(change.after) };
     Ok(json!({
         "metadata": {
-            "uid": meta.uid,
-            "resourceVersion": meta.resource_version,
+            "uid": node.metadata.uid,
+            "resourceVersion": node.metadata.resource_version,
             "annotations": { OWN_TAINTS: record },
         },
         "spec": { "taints": taints },
@@ -61,13 +57,17 @@ fn patch(node: Option<Node>, change: &TaintChange) -> Result<serde_json::Value, 
 }
 
 /// `key=value:effect`, with `=` also where there is no value.
-pub(super) fn text(taint: &Taint) -> String {
-    format!("{}={}:{}", taint.key, taint.value.as_deref().unwrap_or_default(), taint.effect)
+pub(super) fn text(taint: &Value) -> String {
+    let part = |name: &str| taint[name].as_str().unwrap_or_default();
+    format!("{}={}:{}", part("key"), part("value"), part("effect"))
 }
 
-fn taint(text: &str) -> Option<Taint> {
+fn taint(text: &str) -> Option<Value> {
     let (rest, effect) = text.rsplit_once(':')?;
     let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-    let value = Some(value).filter(|value| !value.is_empty()).map(String::from);
-    Some(Taint { key: key.into(), value, effect: effect.into(), time_added: None })
+    let mut taint = json!({ "key": key, "effect": effect });
+    if !value.is_empty() {
+        taint["value"] = json!(value);
+    }
+    Some(taint)
 }

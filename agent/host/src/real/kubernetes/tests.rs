@@ -1,7 +1,7 @@
 //! Answers as a real API server 1.34 gives them, from a small one in this process.
 
 use super::*;
-use bowline_ports::TaintChange;
+use bowline_ports::{Ready, TaintChange};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
