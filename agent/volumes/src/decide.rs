@@ -313,21 +313,10 @@ fn enable(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Actio
 
 /// The unit that the mount unit requires stands before that does.
 fn check(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut Plan<Action>) {
-    let path = check_unit_path(&volume.mount);
-    match (check_unit_text(volume, filesystem(volume), uuid), &seen.check_file) {
-        (Some(wanted), Some(there)) if wanted == *there => {}
-        (Some(text), _) => {
-            plan.step(
-                item,
-                Action::Write { path, text },
-                "with errors it is not mounted, also when Bowline does not run",
-            );
-        }
-        (None, Some(_)) => {
-            let why = format!("{} that is damaged can not be mounted anyway", volume.filesystem);
-            plan.step(item, Action::Remove { path }, why);
-        }
-        (None, None) => {}
+    let (path, text) = (check_unit_path(&volume.mount), check_unit_text(volume, filesystem(volume), uuid));
+    if seen.check_file.as_ref() != Some(&text) {
+        let why = "with errors, or beside a copy, it is not mounted when Bowline does not run";
+        plan.step(item, Action::Write { path, text }, why);
     }
 }
 

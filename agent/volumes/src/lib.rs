@@ -110,6 +110,10 @@ pub enum Action {
     Grow(GrowOrder),
     /// Mount now.
     Mount {
+        /// Which.
+        volume: String,
+        /// Its disk.
+        device: PathBuf,
         /// The mount unit.
         unit: String,
         /// Where.
@@ -215,14 +219,17 @@ impl Capability for Volumes {
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { unit } => host.enable(unit).await,
-            Action::Mount { unit, prepare, .. } => {
+            Action::Mount { volume, device, unit, prepare, .. } => {
                 if let Some(order) = prepare {
-                    // Of an earlier look at what was there then.
-                    host.remove(&units::sound_path(&order.volume)).await?;
                     host.tend(order, progress).await?;
-                    host.write(&units::sound_path(&order.volume), b"", 0o644).await?;
                 }
-                host.start(unit).await
+                let mark = units::looked_path(volume);
+                let text = units::looked_text(host.clock().await?.uptime, device);
+                host.write(&mark, text.as_bytes(), 0o644).await?;
+                let started = host.start(unit).await;
+                // What mounted it may be a unit of somebody else, which leaves the mark.
+                let removed = host.remove(&mark).await;
+                started.and(removed)
             }
         }
     }

@@ -38,7 +38,7 @@ pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 3] {
     [units.join("multi-user.target.wants").join(unit), units.join(unit), units.join(check_unit_name(unit))]
 }
 
-/// The unit that a mount unit requires: whether its filesystem says that it has met errors.
+/// The unit that a mount unit requires.
 fn check_unit_name(mount_unit: &str) -> String {
     format!("{}{}{}", CHECKS.0, mount_unit.strip_suffix(".mount").unwrap_or(mount_unit), CHECKS.1)
 }
@@ -48,41 +48,65 @@ pub(crate) fn check_unit_path(mount: &Path) -> PathBuf {
     Path::new(UNITS).join(check_unit_name(&mount_unit_name(mount)))
 }
 
-/// The mark that Bowline has found a volume's filesystem sound since the boot, or made it so.
-pub(crate) fn sound_path(volume: &str) -> PathBuf {
-    Path::new("/run/bowline/sound").join(volume)
+/// The mark that Bowline has looked at the volume's filesystem, and has it mounted now.
+pub(crate) fn looked_path(volume: &str) -> PathBuf {
+    Path::new("/run/bowline/looked").join(volume)
+}
+
+/// What the mark says: when it was made, in seconds since boot, and the disk that is meant.
+pub(crate) fn looked_text(uptime: u64, device: &Path) -> String {
+    format!("{uptime} {}\n", device.display())
 }
 
 /// The unit without which the filesystem with this UUID is not mounted, at a boot above all, when Bowline does not look first.
-/// `None` for filesystems that refuse to be mounted by themselves when they are damaged: ext4 only notes that it met errors, and
-/// goes on with them.
 ///
-/// It needs nothing of Bowline's, which may have been removed since, and nothing but the superblock. Without `dumpe2fs` it lets
-/// the mount go on, and so it does when Bowline has found the filesystem sound since the boot, whatever that notes of itself: only
-/// a repair takes the note away. Ordered like a mount, so early that even what a volume beneath `/var` holds waits for it.
-pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> Option<String> {
-    (filesystem == Filesystem::Ext4).then(|| {
-        format!(
-            "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
-             [Unit]\n\
-             Description=Whether the filesystem of volume {name} is free of errors\n\
-             Documentation=man:bowline(1)\n\
-             DefaultDependencies=no\n\
-             Requires={device}\n\
-             After={device}\n\
-             ConditionPathExists=!{sound}\n\
-             \n\
-             [Service]\n\
-             Type=oneshot\n\
-             TimeoutStartSec=90\n\
-             Environment=LC_ALL=C\n\
-             ExecStart=/bin/sh -c '! dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"'\n",
-            name = volume.name,
-            device = unit_name(&by_uuid(uuid), "device"),
-            sound = sound_path(&volume.name).display(),
-            link = by_uuid(uuid).display(),
-        )
-    })
+/// A disk and its copy have one UUID, and which of them is mounted by it is chance: with several of them it lets none be mounted.
+/// (The disks of one btrfs have a second UUID each.) ext4 only notes that it met errors, and goes on with them, where the others
+/// refuse by themselves when they are damaged: with that note it is not mounted either. What fails here Bowline looks at itself,
+/// and leaves a mark that counts for one mount of that disk within two minutes, whatever the filesystem notes of itself: only a
+/// repair takes the note away.
+///
+/// It needs nothing of Bowline's, which may have been removed since, and nothing but udev's records and the superblock: without
+/// them, or without `dumpe2fs`, it lets the mount go on. Ordered like a mount, so early that even what a volume beneath `/var`
+/// holds waits for it, and after udev was told of all disks.
+pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
+    let link = by_uuid(uuid).display().to_string();
+    let records = format!("grep -slx E:ID_FS_UUID={uuid} /run/udev/data/b*");
+    let several = match filesystem {
+        Filesystem::Ext4 | Filesystem::Xfs => format!("test $$({records} | wc -l) -gt 1"),
+        Filesystem::Btrfs => {
+            format!("{records} | xargs -r grep -h ^E:ID_FS_UUID_SUB= | sort | uniq -d | grep -q .")
+        }
+    };
+    let free_of_errors = match filesystem {
+        Filesystem::Ext4 => {
+            format!("! dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"")
+        }
+        Filesystem::Xfs | Filesystem::Btrfs => "true".into(),
+    };
+    format!(
+        "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
+         [Unit]\n\
+         Description=Whether the filesystem of volume {name} is on one disk, and free of errors\n\
+         Documentation=man:bowline(1)\n\
+         DefaultDependencies=no\n\
+         Requires={device}\n\
+         After={device} systemd-udevd.service systemd-udev-trigger.service\n\
+         \n\
+         [Service]\n\
+         Type=oneshot\n\
+         TimeoutStartSec=90\n\
+         Environment=LC_ALL=C\n\
+         ExecStart=/bin/sh -c '\
+         read now rest </proc/uptime; read then disk 2>/dev/null <{mark} && rm {mark} && \
+         test $$(($${{now%%.*}} - then)) -lt 120 && test {link} -ef $$disk && exit; \
+         udevadm settle --timeout=30; \
+         {several} && {{ echo Several disks have this filesystem: Bowline looks which is meant; exit 1; }}; \
+         {free_of_errors}'\n",
+        name = volume.name,
+        device = unit_name(&by_uuid(uuid), "device"),
+        mark = looked_path(&volume.name).display(),
+    )
 }
 
 /// The link to the filesystem with this UUID, by which it is mounted.
@@ -141,7 +165,8 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
          [Unit]\n\
          Description=Volume {name}\n\
          Documentation=man:bowline(1)\n\
-         {check}\
+         Requires={check}\n\
+         After={check}\n\
          \n\
          [Mount]\n\
          What=/dev/disk/by-uuid/{uuid}\n\
@@ -154,12 +179,7 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
         name = volume.name,
         mount = volume.mount.display(),
         options = options.join(","),
-        check = if check_unit_text(volume, filesystem, uuid).is_some() {
-            let unit = check_unit_name(&mount_unit_name(&volume.mount));
-            format!("Requires={unit}\nAfter={unit}\n")
-        } else {
-            String::new()
-        },
+        check = check_unit_name(&mount_unit_name(&volume.mount)),
     )
 }
 

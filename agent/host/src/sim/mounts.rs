@@ -62,18 +62,24 @@ impl State {
         })
     }
 
-    /// The unit that a mount unit requires, which looks whether the filesystem says that it has met errors.
-    pub(super) fn checked(&self, name: &str, text: &str) -> Result<(), PortError> {
+    /// The unit that a mount unit requires: whether other disks have the filesystem's UUID, and whether it says that it has met
+    /// errors; or Bowline has looked, which it says for one mount.
+    pub(super) fn checked(&mut self, name: &str, text: &str) -> Result<(), PortError> {
         let Some(check) = setting(text, "Requires") else { return Ok(()) };
-        let looked_at = |check: &String| {
-            let mark = setting(check, "ConditionPathExists").unwrap_or_default();
-            self.files.contains_key(Path::new(mark.trim_start_matches('!')))
-        };
-        let sound = || self.disk_of(text).is_none_or(|disk| disk.disorder.is_none());
-        if self.loaded.get(&Path::new(UNITS).join(&check)).is_some_and(|check| looked_at(check) || sound()) {
+        let failed = || PortError::new(ErrorKind::Other, format!("{name} did not start: dependency {check} failed"));
+        let script = self.loaded.get(&Path::new(UNITS).join(&check)).ok_or_else(failed)?;
+        let mark = script.split_whitespace().find(|word| word.starts_with("</run/")).unwrap_or_default();
+        let looked = self.files.remove(Path::new(mark.trim_start_matches('<')));
+        let Some(disk) = self.disk_of(text) else { return Ok(()) };
+        let meant = looked.is_some_and(|file| {
+            file.text().split_whitespace().nth(1).is_some_and(|path| Path::new(path) == disk.device.path)
+        });
+        let alone =
+            self.disks.iter().filter(|other| other.uuid().is_some_and(|uuid| disk.uuid() == Some(uuid))).count() < 2;
+        if meant || (alone && disk.disorder.is_none()) {
             return Ok(());
         }
-        Err(PortError::new(ErrorKind::Other, format!("{name} did not start: dependency {check} failed")))
+        Err(failed())
     }
 
     pub(super) fn mount(&mut self, device: &Path, at: &Path) {

@@ -59,6 +59,16 @@ pub(super) struct Disk {
     pub(super) extent: u64,
 }
 
+impl Disk {
+    /// That of its filesystem.
+    pub(super) fn uuid(&self) -> Option<&str> {
+        match &self.content {
+            Content::Filesystem { uuid, .. } => Some(uuid),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct SimUnit {
     pub(super) active: bool,

@@ -116,8 +116,7 @@ pub(super) fn mounted(
             }
             check(volume, seen, uuid, item, plan);
             if *text != wanted {
-                let why =
-                    "it differs from the settings: they changed, or it was edited by hand; in force at the next mount";
+                let why = "it differs from the settings: they changed, it was edited by hand, or an earlier Bowline wrote it; in force at the next mount";
                 plan.step(item, write_unit(volume, uuid), why);
             } else if seen.unit.needs_reload {
                 plan.step(item, Action::Reload, "its mount unit changed on disk");

@@ -278,7 +278,17 @@ fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
             repair: volume.repair == Repair::Safe,
         },
     });
-    plan.step(item, Action::Mount { unit, at: volume.mount.clone(), prepare }, why);
+    plan.step(
+        item,
+        Action::Mount {
+            volume: volume.name.clone(),
+            device: device.path.clone(),
+            unit,
+            at: volume.mount.clone(),
+            prepare,
+        },
+        why,
+    );
 }
 
 fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
@@ -293,7 +303,9 @@ fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
         }
         other => {
             let why = match other {
-                Some(_) => "it differs from the settings: they changed, or it was edited by hand",
+                Some(_) => {
+                    "it differs from the settings: they changed, it was edited by hand, or an earlier Bowline wrote it"
+                }
                 None => "systemd mounts the volume, also when Bowline does not run",
             };
             plan.step(item, write_unit(volume, uuid), why);

@@ -33,6 +33,7 @@ fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
         site.one_of_oracles().context("Oracle's")?;
         site.links_that_lead_to_each_other_s_disk().context("links")?;
         site.growth_while_files_are_written().context("growth")?;
+        site.a_copy_that_is_there_at_a_boot().context("a copy")?;
         site.disks_that_can_not_be_read().context("read errors")
     })
 }
@@ -162,6 +163,39 @@ impl Site<'_> {
         for (name, _) in &disks {
             self.vm.ok(&format!("cd /mnt/{name} && md5sum --quiet --check /run/sums.{name}"))?;
         }
+        Ok(())
+    }
+
+    /// A snapshot that was restored, say, and udev has the UUID lead to it.
+    fn a_copy_that_is_there_at_a_boot(&mut self) -> Result<()> {
+        let (disk, copy) = (self.bed.disk("57001", "64M")?, self.bed.disk("57002", "64M")?);
+        self.vm.plug(&disk)?;
+        self.has(&volume_on(&disk, "copied", BLANK_ONLY))?;
+        until_ready(&self.vm, "copied")?;
+        let prefers = "SUBSYSTEM==\"block\", ENV{ID_SERIAL}==\"0HC_Volume_57002\", OPTIONS+=\"link_priority=100\"\n";
+        self.vm.put("/etc/udev/rules.d/99-copy.rules", prefers.as_bytes(), 0o644)?;
+        self.vm.plug(&copy)?;
+        self.vm.ok(&format!("until [ -b {} ]; do sleep 0.1; done", copy.link()))?;
+        self.vm.ok(&format!("sync && dd if={} of={} bs=1M conv=fsync", disk.link(), copy.link()))?;
+        self.vm.ok("echo kept > /mnt/copied/file && sync /mnt/copied/file")?;
+        self.vm.power_cut()?;
+        let before = [disk.sha256()?, copy.sha256()?];
+
+        self.vm.boot()?;
+        let refused = until(&self.vm, "copied", "refused", |s| matches!(s, Stand::Refused(..)))?;
+        let Stand::Refused(why, hint) = &refused else { bail!("{refused:?}") };
+        assert!(
+            why.contains("has the same filesystem UUID") && hint.starts_with("detach the copy, or "),
+            "{refused:?}"
+        );
+        self.vm.ok("systemctl is-failed bowline-check-mnt-copied.service && ! mountpoint -q /mnt/copied")?;
+        let said = "journalctl -qb -o cat -u bowline-check-mnt-copied | grep -q '^Several disks have this filesystem'";
+        self.vm.ok(said)?;
+        assert_eq!([disk.sha256()?, copy.sha256()?], before, "neither was written to, as a mount does");
+
+        self.vm.unplug(&copy)?;
+        until_ready(&self.vm, "copied")?;
+        assert_eq!(self.vm.read("/mnt/copied/file")?, "kept\n");
         Ok(())
     }
 
