@@ -38,8 +38,6 @@ pub struct Unit {
     pub fragment: Option<PathBuf>,
     /// Drop-ins in force.
     pub drop_ins: Vec<PathBuf>,
-    /// The main process; 0 without one.
-    pub main_pid: u32,
     /// Restarts by systemd since the unit was started by somebody.
     pub restarts: u32,
     /// A main process was started since boot: a unit that is down with this set was stopped, one without it was
@@ -80,7 +78,6 @@ impl Unit {
             file_state: String::new(),
             fragment: None,
             drop_ins: Vec::new(),
-            main_pid: 0,
             restarts: 0,
             started: false,
             began: 0,

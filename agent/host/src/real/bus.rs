@@ -8,9 +8,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use zbus::Connection;
 use zbus::proxy::CacheProperties;
 use zbus::wire::{ObjectPath, OwnedObjectPath, OwnedVariant, Signature, Type, Variant};
-use zbus::{Connection, fdo};
+
+/// The interface by which every object tells of itself.
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How long a call may take.
 pub(crate) const CALL: Duration = Duration::from_secs(10);
@@ -98,8 +101,8 @@ impl Bus {
     ) -> Result<HashMap<String, OwnedVariant>, PortError> {
         const INTERFACE: &str = "org.freedesktop.systemd1.Unit";
         let connection = self.connection().await?;
-        let (service, properties) = (Some("org.freedesktop.systemd1"), Some("org.freedesktop.DBus.Properties"));
-        let call = connection.call_method(service, path, properties, "GetAll", &(INTERFACE,));
+        let service = Some("org.freedesktop.systemd1");
+        let call = connection.call_method(service, path, Some(PROPERTIES), "GetAll", &(INTERFACE,));
         let answer = limited(what, CALL, call).await?;
         let read = answer.body().deserialize_ignore_signature::<OfUnit>();
         read.map(|OfUnit(properties)| properties).map_err(|e| failed(what, &e))
@@ -114,28 +117,11 @@ impl Bus {
         interface: &str,
         property: &str,
     ) -> Result<OwnedVariant, PortError> {
-        let proxy = self.properties_of(what, service, path).await?;
-        let name = zbus::names::InterfaceName::try_from(interface).map_err(|e| failed(what, &e))?;
-        limited(what, CALL, async { proxy.get(name, property).await.map_err(zbus::Error::from) }).await
-    }
-
-    async fn properties_of(
-        &self,
-        what: &str,
-        service: &'static str,
-        path: &ObjectPath<'_>,
-    ) -> Result<fdo::PropertiesProxy<'static>, PortError> {
         let connection = self.connection().await?;
-        let path = path.to_owned();
-        limited(what, CALL, async move {
-            fdo::PropertiesProxy::builder(&connection)
-                .destination(service)
-                .path(path)
-                .cache_properties(CacheProperties::No)
-                .build()
-                .await
-        })
-        .await
+        let names = (interface, property);
+        let call = connection.call_method(Some(service), path, Some(PROPERTIES), "Get", &names);
+        let answer = limited(what, CALL, call).await?;
+        answer.body().deserialize().map_err(|e| failed(what, &e))
     }
 }
 

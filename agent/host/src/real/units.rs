@@ -15,7 +15,9 @@ const JOURNAL: Duration = Duration::from_secs(5);
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// Single properties: all of a service's would make systemd read its cgroup's accounting.
-const SERVICE: &[&str] = &["Result", "MainPID", "NRestarts", "ExecMainStatus", "ExecMainStartTimestamp"];
+const SERVICE: &[&str] = &["Result", "NRestarts", "ExecMainStatus", "ExecMainStartTimestamp"];
+/// Of one that is up: it was started, and how its last run ended is past.
+const SERVICE_UP: &[&str] = &["NRestarts"];
 
 type Properties = HashMap<String, OwnedVariant>;
 
@@ -30,9 +32,13 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(Unit::not_found()),
         Err(error) => return Err(error),
     };
-    let up = common.get("ActiveState").and_then(|state| <&str>::try_from(state).ok()) == Some("active");
-    let (interface, wanted): (_, &[&str]) = match name.rsplit_once('.').map(|(_, suffix)| suffix) {
-        Some("service") => ("org.freedesktop.systemd1.Service", SERVICE),
+    let says = |key: &str, value: &str| common.get(key).is_some_and(|v| <&str>::try_from(v).ok() == Some(value));
+    let up = says("ActiveState", "active");
+    // There is nothing to ask of what was never there.
+    let nothing = says("LoadState", "not-found") && says("ActiveState", "inactive");
+    let kind = name.rsplit_once('.').map(|(_, suffix)| suffix).filter(|_| !nothing);
+    let (interface, wanted): (_, &[&str]) = match kind {
+        Some("service") => ("org.freedesktop.systemd1.Service", if up { SERVICE_UP } else { SERVICE }),
         Some("mount") if !up => ("org.freedesktop.systemd1.Mount", &["Result"]),
         _ => ("", &[]),
     };
@@ -42,26 +48,13 @@ pub(crate) async fn unit(bus: &Bus, name: &str) -> Result<Unit, PortError> {
         special.insert((*property).to_owned(), value);
     }
     let mut unit = from_properties(&common, &special);
+    unit.started |= up && kind == Some("service");
     // What has been enabled since systemd read the unit is told by the links only, and no reason to read all anew.
     if unit.file_state == "disabled" {
         let manager = bus.manager().await?;
         unit.file_state = limited(&what, CALL, manager.get_unit_file_state(name)).await.unwrap_or(unit.file_state);
     }
     Ok(unit)
-}
-
-/// How often systemd has restarted a service since it was last started; `None` without such a unit. Two small questions: a
-/// scrape asks them again and again, and all that systemd knows of a unit is a long answer.
-pub(crate) async fn restarts(bus: &Bus, name: &str) -> Result<Option<u32>, PortError> {
-    let what = format!("reading {name}");
-    let path = ObjectPath::try_from(object_path(name))
-        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
-    let state = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Unit", "LoadState").await?;
-    if <&str>::try_from(&state).ok() != Some("loaded") {
-        return Ok(None);
-    }
-    let count = bus.property(&what, SYSTEMD, &path, "org.freedesktop.systemd1.Service", "NRestarts").await?;
-    Ok(u32::try_from(&count).ok())
 }
 
 /// The object of a unit: letters and digits stay, others become `_` and two hex digits.
@@ -121,7 +114,6 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         file_state: text(common, "UnitFileState"),
         fragment: Some(text(common, "FragmentPath")).filter(|p| !p.is_empty()).map(PathBuf::from),
         drop_ins: drop_ins.into_iter().map(PathBuf::from).collect(),
-        main_pid: special.get("MainPID").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
         restarts: special.get("NRestarts").and_then(|v| u32::try_from(v).ok()).unwrap_or_default(),
         started: special.get("ExecMainStartTimestamp").and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0),
         began: time("InactiveExitTimestampMonotonic"),
