@@ -26,6 +26,8 @@ const NOT_BROUGHT: Duration = Duration::from_secs(60);
 const SKEW: i64 = 300;
 /// A token that ends so soon is asked for again: K3s has to get through with it.
 const LEFT: i64 = 20;
+/// A server whose K3s was started again so often by systemd holds up nobody any more: a few times are usual while it joins.
+const CRASHES: u32 = 10;
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// After how long without success a machine that was let in asks again.
@@ -126,7 +128,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         comes_in(enrolled, &mut plan);
         clock(facts, &mut plan);
         if server {
-            turn(facts, name, &issuers, &mut plan);
+            turn(facts, name, &issuers, now, &mut plan);
         } else {
             own::plan(spec, facts, now, &own::Own { name, issuers: &issuers, filled: &filled }, &mut plan);
         }
@@ -244,8 +246,14 @@ fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
 
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up
 /// before learns by the same answer that its name is another machine's.
-fn turn(facts: &Facts, name: &str, issuers: &[String], plan: &mut Plan<Action>) {
+fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &mut Plan<Action>) {
     if facts.node.is_some() {
+        return;
+    }
+    let crashes = now.get("k3s-restarts").and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+    if crashes >= CRASHES {
+        let why = "K3s does not stay up: other servers may join meanwhile";
+        plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
         return;
     }
     let about = "its turn to join";

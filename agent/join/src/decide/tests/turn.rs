@@ -20,6 +20,17 @@ fn it_keeps_its_turn_while_it_comes_up() {
     assert_eq!(steps(&asked(120)), ["node"]);
 }
 
+#[test]
+fn a_server_that_does_not_stay_up_gives_its_turn_to_others() {
+    let crashed = |restarts: &'static str| {
+        Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("k3s-restarts", restarts)])
+    };
+    assert_eq!(steps(&plan(&spec(""), &let_in(facts()), &crashed("9"))), ["node"]);
+    let stays_down = plan(&spec(""), &let_in(facts()), &crashed("10"));
+    assert!(steps(&stays_down).is_empty() && stays_down.waits[0].why.contains("does not stay up"), "{stays_down:?}");
+    assert!(stays_down.conditions.contains_key("enrolled"), "it goes on trying");
+}
+
 /// Its turn is 120 s long, and others wait for theirs: it was down, or its settings were refused for longer than that.
 #[test]
 fn a_server_whose_turn_has_passed_before_k3s_was_started_asks_again() {
