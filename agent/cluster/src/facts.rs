@@ -85,7 +85,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let waits = role == Role::Agent && unit.active == ActiveState::Activating;
     let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
     // By their names: until the binary is there they lead nowhere, and would count as absent.
-    let mut commands = host.list(Path::new("/usr/local/bin")).await?.unwrap_or_default();
+    let commands = host.list(Path::new("/usr/local/bin")).await?.unwrap_or_default();
     let mut staged = Vec::new();
     // Beside them lies the part of one that is under way.
     let is_version = |text: &&str| text.parse::<K3sVersion>().is_ok();
@@ -94,16 +94,15 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
         staged.push(Staged { version: version.to_owned(), fits });
     }
-    let mut missing_links = vec!["kubectl", "crictl", "ctr"];
-    for folder in ["/usr/bin", "/bin"] {
-        missing_links.retain(|name| !commands.iter().any(|there| there == name));
+    let mut missing_links = Vec::new();
+    for name in ["kubectl", "crictl", "ctr"].into_iter().filter(|name| !commands.iter().any(|there| there == name)) {
         // Folders of a thousand names are not listed at each look.
-        if !missing_links.is_empty() {
-            commands = host.list(Path::new(folder)).await?.unwrap_or_default();
+        let of_debian = host.meta(&Path::new("/usr/bin").join(name)).await?.is_some()
+            || host.meta(&Path::new("/bin").join(name)).await?.is_some();
+        if !of_debian {
+            missing_links.push(Path::new("/usr/local/bin").join(name));
         }
     }
-    missing_links.retain(|name| !commands.iter().any(|there| there == name));
-    let missing_links = missing_links.into_iter().map(|name| Path::new("/usr/local/bin").join(name)).collect();
     let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
     Ok(Facts {
         arch,

@@ -139,6 +139,9 @@ impl fmt::Display for Action {
     }
 }
 
+/// The condition that says how often systemd has restarted K3s since it was last started; none where there is no K3s.
+pub const K3S_RESTARTS: &str = "k3s-restarts";
+
 impl Capability for Cluster {
     const NAME: &'static str = "cluster";
     // No event tells that a Node is no longer Ready, or that a port is free again. The Node is read for `labels` and

@@ -103,12 +103,6 @@ pub trait Inspect: Send + Sync {
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space>;
     /// A unit as systemd knows it; `Unit::load` is `not-found` where it does not.
     fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit>;
-    /// How often systemd has restarted a service since it was last started; `None` where it does not know it.
-    fn restarts<'a>(&'a self, name: &'a str) -> Fut<'a, Option<u32>> {
-        Box::pin(async {
-            Ok(Some(self.unit(name).await?).filter(|unit| unit.load == "loaded").map(|unit| unit.restarts))
-        })
-    }
     /// The last lines that a unit wrote to the journal, oldest first.
     fn journal_tail<'a>(&'a self, unit: &'a str, lines: usize) -> Fut<'a, Vec<String>>;
     /// The version that a K3s binary says of itself (`v1.34.1+k3s1`); `None` without a binary.

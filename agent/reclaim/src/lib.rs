@@ -137,8 +137,8 @@ fn place(what: &Reclaimable, k3s: bool) -> &'static Path {
 
 impl Capability for Reclaim {
     const NAME: &'static str = "reclaim";
-    // Nobody tells that a filesystem fills.
-    const EVERY: Duration = Duration::from_secs(60);
+    // The daemon looks each minute at how filesystems fill, and wakes this when one has notably less room, or more.
+    const EVERY: Duration = Duration::from_secs(300);
     const OPTIONAL: bool = true;
     type Facts = Facts;
     type Action = Action;

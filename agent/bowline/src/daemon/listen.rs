@@ -32,7 +32,6 @@ struct Served {
     pods: Vec<Cidr>,
     volumes: Vec<String>,
     role: Option<Role>,
-    k3s: Option<&'static str>,
     issuer: bool,
 }
 
@@ -43,7 +42,6 @@ impl Served {
             pods: pods(settings, told),
             volumes: settings.volumes.iter().map(|volume| volume.name.clone()).collect(),
             role: wiring::role(settings),
-            k3s: wiring::k3s(settings),
             issuer,
         }
     }
@@ -236,7 +234,7 @@ mod tests {
         let server = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
         let with = served(server);
         assert_ne!(with, served(""));
-        assert_eq!((with.role, with.k3s), (Some(Role::Server), Some("k3s.service")));
+        assert_eq!(with.role, Some(Role::Server));
         assert_eq!(with, served(&format!("{server}[node]\nlabels = {{ a = \"b\" }}\n")));
         assert_ne!(with, served(&format!("{server}[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\n")));
     }

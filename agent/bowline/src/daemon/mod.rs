@@ -6,6 +6,7 @@
 mod alive;
 mod clock;
 mod evicting;
+mod filling;
 mod foretold;
 mod issuing;
 mod listen;
@@ -31,6 +32,7 @@ use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_node::Node;
 use bowline_ports::{Change, GUARD_SERVICE};
+use bowline_reclaim::Reclaim;
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{End, Foretold, sure};
@@ -160,7 +162,7 @@ impl Daemon {
         self.watching.rules(&self.settings.pressure);
         let _watches = self.watching.begin(Arc::clone(&self.host), self.sampler.clone());
         let _asks_for_the_time = self.offset.begin(Arc::clone(&self.machine));
-        let mut pressure = self.watching.changes();
+        let (mut pressure, mut room) = (self.watching.changes(), self.watching.room());
         self.measure();
         let mut ready = false;
         loop {
@@ -211,6 +213,7 @@ impl Daemon {
                     }
                 },
                 Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
+                Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
                 () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
                 Some(heard) = asks.recv() => {
                     let _ = heard.send(self.engine.report().looks);
@@ -297,7 +300,6 @@ impl Daemon {
             enrolments: self.issuing.counted(&self.settings),
             volumes: self.settings.volumes.iter().map(|v| v.name.clone()).collect(),
             role: wiring::role(&self.settings),
-            k3s: wiring::k3s(&self.settings),
             sampler: self.sampler.clone(),
             watching: self.watching.clone(),
             offset: self.offset.clone(),

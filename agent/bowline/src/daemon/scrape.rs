@@ -5,6 +5,7 @@ use super::measuring::Measuring;
 use super::phases::Phases;
 use super::picture::{exhaustion, view};
 use super::watching::Watching;
+use bowline_cluster::K3S_RESTARTS;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::http::{Handler, Request, Response};
@@ -34,8 +35,6 @@ pub(crate) struct Pages {
     pub(crate) enrolments: Option<Enrolments>,
     pub(crate) volumes: Vec<String>,
     pub(crate) role: Option<Role>,
-    /// K3s's service, where Bowline runs it.
-    pub(crate) k3s: Option<&'static str>,
     pub(crate) sampler: Sampler,
     pub(crate) watching: Watching,
     pub(crate) offset: Offset,
@@ -78,12 +77,7 @@ impl Pages {
 
     async fn metrics(&self, report: &Report, accept: &str) -> Page {
         self.counters.scraped();
-        // A bus that hangs costs one series, not the scrape.
-        let k3s = async {
-            let restarts = self.host.restarts(self.k3s?);
-            tokio::time::timeout(BUS, restarts).await.ok()?.ok()?
-        };
-        let (mounts, clock, k3s) = tokio::join!(self.host.mounts(), self.clock(), k3s);
+        let (mounts, clock) = tokio::join!(self.host.mounts(), self.clock());
         let unread = mounts.is_err();
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         let filesystems: Vec<_> =
@@ -102,7 +96,8 @@ impl Pages {
             filesystems: &filesystems,
             mounts_unread: unread,
             phases: &phases,
-            k3s_restarts: k3s.map(u64::from),
+            // systemd tells of each, and the report is made anew then.
+            k3s_restarts: report.conditions.get(K3S_RESTARTS).and_then(|text| text.parse().ok()),
             process: process(),
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),

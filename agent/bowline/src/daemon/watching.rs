@@ -6,7 +6,6 @@ use bowline_engine::{CapabilityReport, CapabilityState, Note};
 use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::samples::{SampleFile, boot_id, filesystem_uuids, read_samples};
-use bowline_metrics::real_mounts;
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
 use bowline_pressure::file::{Patch, Store, fresh};
 use bowline_pressure::history::Sample;
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::evicting::{self, Eviction};
+use super::filling::{Places, Room, key};
 use super::foretold::{Foretold, Grave, spent};
 use crate::paths;
 
@@ -43,6 +43,8 @@ pub(crate) struct Watching {
     state: Arc<Mutex<State>>,
     /// What is to be told, by mount point: changes are worth a look.
     told: watch::Sender<BTreeMap<PathBuf, Grave>>,
+    /// That one has notably less or more room than before.
+    room: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -120,6 +122,11 @@ impl Watching {
         self.told.subscribe()
     }
 
+    /// Wakes when a filesystem has notably less or more room than before.
+    pub(crate) fn room(&self) -> watch::Receiver<()> {
+        self.room.subscribe()
+    }
+
     /// What the report says: nothing while no disk is about to be full.
     pub(crate) fn report(&self) -> Option<CapabilityReport> {
         let rules = self.state().rules.clone();
@@ -175,6 +182,7 @@ impl Watching {
         let (mut trouble, mut behind) = (String::new(), false);
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut spent_before = BTreeMap::new();
+        let (mut places, mut room) = (Places::default(), Room::default());
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -183,13 +191,16 @@ impl Watching {
                 self.thresholds_read(evicting::read(host.as_ref()).await);
                 thresholds = Some(Instant::now());
             }
-            let patches = match self.sample(host.as_ref(), sampler, boot).await {
+            let patches = match self.sample(host.as_ref(), &mut places, sampler, boot).await {
                 Ok(patches) => patches,
                 Err(error) => {
                     tracing::debug!("filesystems were not looked at: {error}");
                     continue;
                 }
             };
+            if room.moved(self.state().seen.iter().map(|(at, seen)| (at.as_path(), &seen.space))) {
+                self.room.send_replace(());
+            }
             // What was not written once is missing for what comes after it: all of it again.
             let patches = if behind { self.state().store.patches() } else { patches };
             let written = keep(&mut file, &self.state, patches).await;
@@ -222,17 +233,21 @@ impl Watching {
         state.eviction = eviction;
     }
 
-    async fn sample(&self, host: &dyn Inspect, sampler: &Sampler, boot: u32) -> Result<Vec<Patch>, PortError> {
-        let (mounts, clock) = tokio::join!(host.mounts(), host.clock());
-        let (mounts, clock) = (real_mounts(&mounts?), clock?);
-        let spaces = sampler.sample(&mounts).await;
-        let uuids = filesystem_uuids();
+    async fn sample(
+        &self,
+        host: &dyn Inspect,
+        places: &mut Places,
+        sampler: &Sampler,
+        boot: u32,
+    ) -> Result<Vec<Patch>, PortError> {
+        places.look()?;
+        let clock = host.clock().await?;
+        let spaces = sampler.sample(places.mounts()).await;
         let mut state = self.state();
         let mut patches = Vec::new();
         let mut seen = BTreeMap::new();
-        for (mount, space) in mounts.iter().zip(spaces) {
+        for ((mount, key), space) in places.mounts().iter().zip(places.keys()).zip(spaces) {
             let Ok(space) = space else { continue };
-            let key = key(mount, &uuids);
             let sample = Sample {
                 at: clock.unix,
                 boot,
@@ -240,8 +255,8 @@ impl Watching {
                 bytes: space.size.saturating_sub(space.free),
                 inodes: space.inodes.saturating_sub(space.inodes_free),
             };
-            patches.extend(state.store.add(&key, sample));
-            seen.insert(mount.target.clone(), Seen::of(mount, key, space));
+            patches.extend(state.store.add(key, sample));
+            seen.insert(mount.target.clone(), Seen::of(mount, key.clone(), space));
         }
         state.seen = seen;
         Ok(patches)
@@ -306,14 +321,6 @@ impl State {
         let least = self.rules.min_history.duration().as_secs_f64();
         let kept = self.eviction.of(&seen.number, &seen.space);
         Foretold::of(self.store.history(&seen.key), &seen.space, &kept, least)
-    }
-}
-
-/// The filesystem, wherever it is mounted and whatever the kernel calls its disk; else what the mount table says.
-fn key(mount: &Mount, uuids: &BTreeMap<String, String>) -> String {
-    match uuids.get(&mount.number) {
-        Some(uuid) => uuid.clone(),
-        None => format!("{} at {}", mount.source, mount.target.display()),
     }
 }
 

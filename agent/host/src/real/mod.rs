@@ -39,6 +39,7 @@ mod units;
 
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::{FIELD_MANAGER, ObjectApi};
+pub use mounts::Table as MountTable;
 
 use blocking::{QUICK, blocking};
 use bowline_ports::{
@@ -70,6 +71,7 @@ pub struct RealHost {
     clock: clock::Seen,
     versions: Memory<String>,
     hashes: Memory<String>,
+    mounts: mounts::Kept,
     clusters: Arc<kubernetes::Clients>,
     metadata: metadata::Service,
 }
@@ -93,6 +95,7 @@ impl RealHost {
             clock: clock::Seen::default(),
             versions: Memory::default(),
             hashes: Memory::default(),
+            mounts: mounts::Kept::default(),
             clusters: Arc::default(),
             metadata: metadata::Service::default(),
         }
@@ -252,7 +255,7 @@ impl Inspect for RealHost {
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
-        Box::pin(async { mounts::read() })
+        Box::pin(async { self.mounts.read() })
     }
 
     fn pods_at<'a>(&'a self, directory: &'a Path) -> Fut<'a, Vec<String>> {
@@ -265,10 +268,6 @@ impl Inspect for RealHost {
 
     fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit> {
         Box::pin(units::unit(&self.bus, name))
-    }
-
-    fn restarts<'a>(&'a self, name: &'a str) -> Fut<'a, Option<u32>> {
-        Box::pin(units::restarts(&self.bus, name))
     }
 
     fn journal_tail<'a>(&'a self, unit: &'a str, lines: usize) -> Fut<'a, Vec<String>> {

@@ -1,24 +1,99 @@
 //! The mount table of PID 1: the sandbox of a service shows its own, in which most is read-only.
 
 use bowline_ports::{Mount, PortError};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// That of PID 1.
-pub(crate) const TABLE: &str = "/proc/1/mountinfo";
+const TABLE: &str = "/proc/1/mountinfo";
 /// Its own, where other processes are hidden.
-pub(crate) const OWN_TABLE: &str = "/proc/self/mountinfo";
+const OWN_TABLE: &str = "/proc/self/mountinfo";
+/// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
+const SELDOM: Duration = Duration::from_secs(300);
+
+/// Whether the mount table has changed, which it says itself (man 5 proc, `mountinfo`). To read it takes a hundred times as
+/// long as to ask for that.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(Option<File>);
+
+impl Changes {
+    /// Whether it has, since this was last asked; true at first. To be asked before the table is read: what changes in
+    /// between has it read once more.
+    pub(crate) fn any(&mut self) -> bool {
+        let Some(table) = &self.0 else {
+            self.0 = File::open(TABLE).or_else(|_| File::open(OWN_TABLE)).ok();
+            return true;
+        };
+        let mut asked = [PollFd::new(table.as_fd(), PollFlags::POLLPRI)];
+        poll(&mut asked, PollTimeout::ZERO).map_or(true, |ready| ready > 0)
+    }
+
+    /// It counts as changed when it is asked next.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The mount table, for who looks at it again and again.
+#[derive(Debug, Default)]
+pub struct Table {
+    changes: Changes,
+    read: Option<Instant>,
+}
+
+impl Table {
+    /// The mounts, where they may be others than at the last call.
+    ///
+    /// # Errors
+    /// The table can not be read; it is read again at the next call.
+    pub fn news(&mut self) -> Result<Option<Vec<Mount>>, PortError> {
+        if !self.changes.any() && self.read.is_some_and(|at| at.elapsed() < SELDOM) {
+            return Ok(None);
+        }
+        self.read = None;
+        let mounts = read()?;
+        self.read = Some(Instant::now());
+        Ok(Some(mounts))
+    }
+}
 
 /// The mount table of PID 1.
 pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
+    text().map(|(text, per_mount)| parse(&text, per_mount))
+}
+
+/// The mount table of PID 1, for who reads it again and again: a text that says the same is not taken apart once more.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(RandomState, Mutex<(u64, Vec<Mount>)>);
+
+impl Kept {
+    pub(crate) fn read(&self) -> Result<Vec<Mount>, PortError> {
+        let (text, per_mount) = text()?;
+        let says = self.0.hash_one((&text, per_mount));
+        let mut kept = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.0 != says {
+            *kept = (says, parse(&text, per_mount));
+        }
+        Ok(kept.1.clone())
+    }
+}
+
+/// The table's text, and whether the options of a mount are true in it.
+fn text() -> Result<(Vec<u8>, bool), PortError> {
     match whole(TABLE) {
-        Ok(text) => Ok(parse(&text, true)),
+        Ok(text) => Ok((text, true)),
         // Where other processes are hidden: the own table has the same mounts, since they propagate, but only the
         // filesystem's own options are true in it.
         Err(_) => match whole(OWN_TABLE) {
-            Ok(text) => Ok(parse(&text, false)),
+            Ok(text) => Ok((text, false)),
             Err(error) => Err(PortError::io("reading /proc/1/mountinfo", &error)),
         },
     }
@@ -28,7 +103,7 @@ pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
 /// of two.
 fn whole(path: &str) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(32 * 1024);
-    std::fs::File::open(path)?.read_to_end(&mut text)?;
+    File::open(path)?.read_to_end(&mut text)?;
     Ok(text)
 }
 
@@ -101,7 +176,19 @@ garbage
     }
 
     #[test]
-    fn this_machines_table_has_a_root() {
-        assert!(read().unwrap().iter().any(|m| m.target == Path::new("/")));
+    fn what_is_kept_is_what_is_read() {
+        let kept = Kept::default();
+        // Others may mount something in between.
+        assert!((0..100).any(|_| kept.read().unwrap() == read().unwrap() && kept.read().unwrap() == read().unwrap()));
+    }
+
+    #[test]
+    fn this_machines_table_has_a_root_and_is_no_news_twice() {
+        let mut table = Table::default();
+        assert!(table.news().unwrap().unwrap().iter().any(|m| m.target == Path::new("/")));
+        // Others may mount something in between.
+        assert!((0..100).any(|_| table.news().unwrap().is_none()));
+        table.read = Instant::now().checked_sub(SELDOM);
+        assert!(table.news().unwrap().is_some(), "what it does not tell is read in the end");
     }
 }

@@ -7,14 +7,13 @@
 use super::super::mounts;
 use super::super::space::{self, Probes};
 use bowline_ports::{ErrorKind, Mount};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,8 +133,7 @@ async fn one_by_one(last: &mut Last<'_>) {
 /// What is watched.
 #[derive(Debug, Default)]
 struct Watched {
-    /// The open mount table, which says whether it has changed.
-    table: Option<File>,
+    changes: mounts::Changes,
     /// Each filesystem on a disk once.
     disks: Vec<Disk>,
 }
@@ -182,25 +180,18 @@ impl Watched {
         (now, hanging)
     }
 
-    /// Whether the mount table has to be read. It says itself when it has changed (man 5 proc, `mountinfo`), but not
-    /// that a filesystem has turned read-only by itself.
-    fn is_outdated(&self) -> bool {
-        let Some(table) = &self.table else { return true };
-        let mut asked = [PollFd::new(table.as_fd(), PollFlags::POLLPRI)];
-        let changed = poll(&mut asked, PollTimeout::ZERO).map_or(true, |ready| ready > 0);
+    /// Whether the mount table has to be read. It does not say that a filesystem has turned read-only by itself.
+    fn is_outdated(&mut self) -> bool {
+        let changed = self.changes.any();
         let untold = |disk: &Disk| !disk.mount.read_only && !TELLING.contains(&disk.mount.fstype.as_str());
         changed || self.disks.iter().any(untold)
     }
 
     fn read(&mut self) {
-        // Opened before it is read: what changes in between has it read once more.
-        if self.table.is_none() {
-            self.table = File::open(mounts::TABLE).or_else(|_| File::open(mounts::OWN_TABLE)).ok();
-        }
         self.disks.clear();
         let Ok(mounts) = mounts::read() else {
             // At the next look again, whether it has changed or not.
-            self.table = None;
+            self.changes.forget();
             return;
         };
         for mount in mounts.into_iter().filter(|mount| mount.source.starts_with("/dev/")) {

@@ -1,0 +1,109 @@
+//! What a look at how filesystems fill goes by: which there are, and how much room each had before.
+
+use bowline_host::real::MountTable;
+use bowline_host::real::samples::filesystem_uuids;
+use bowline_metrics::real_mounts;
+use bowline_ports::{Mount, PortError, Space};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The filesystems that can fill, and the key of each one's history. Looked for when the mount table changes, and when udev
+/// may know one better by now.
+#[derive(Default)]
+pub(super) struct Places {
+    table: MountTable,
+    mounts: Vec<Mount>,
+    keys: Vec<String>,
+    unknown: bool,
+}
+
+impl Places {
+    /// As they are now.
+    pub(super) fn look(&mut self) -> Result<(), PortError> {
+        if let Some(mounts) = self.table.news()? {
+            self.mounts = real_mounts(&mounts);
+            self.unknown = true;
+        }
+        if self.unknown {
+            let uuids = filesystem_uuids();
+            self.unknown =
+                self.mounts.iter().any(|mount| mount.source.starts_with("/dev/") && !uuids.contains_key(&mount.number));
+            self.keys = self.mounts.iter().map(|mount| key(mount, &uuids)).collect();
+        }
+        Ok(())
+    }
+
+    /// In the order of [`Places::keys`].
+    pub(super) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    /// What each one's history is kept by.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+}
+
+/// The filesystem, wherever it is mounted and whatever the kernel calls its disk; else what the mount table says.
+pub(super) fn key(mount: &Mount, uuids: &BTreeMap<String, String>) -> String {
+    match uuids.get(&mount.number) {
+        Some(uuid) => uuid.clone(),
+        None => format!("{} at {}", mount.source, mount.target.display()),
+    }
+}
+
+/// How much room each filesystem had, in bytes that an ordinary user may write, when that was last worth a look.
+#[derive(Default)]
+pub(super) struct Room(BTreeMap<PathBuf, u64>);
+
+impl Room {
+    /// Of its size; or of the room that there is, where that is little.
+    const PART: u64 = 200;
+    const OF_LITTLE: u64 = 8;
+
+    /// Whether one has so much less or more by now that it is worth a look. What comes anew is none; what does not answer is
+    /// compared with what it had when it does.
+    pub(super) fn moved<'a>(&mut self, now: impl Iterator<Item = (&'a Path, &'a Space)> + Clone) -> bool {
+        let much = |(at, space): (&Path, &Space)| {
+            let before = *self.0.get(at)?;
+            let much = (space.size / Self::PART).min(before.max(space.available) / Self::OF_LITTLE).max(1);
+            (before.abs_diff(space.available) >= much).then_some(())
+        };
+        let moved = now.clone().find_map(much).is_some();
+        for (at, space) in now {
+            let before = self.0.entry(at.to_owned()).or_insert(space.available);
+            if moved {
+                *before = space.available;
+            }
+        }
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filesystems_of_this_machine_have_keys_that_stay() {
+        let mut places = Places::default();
+        places.look().unwrap();
+        assert_eq!(places.mounts().len(), places.keys().len());
+        let before = places.keys().to_vec();
+        places.look().unwrap();
+        assert_eq!(places.keys(), before);
+    }
+
+    #[test]
+    fn room_is_worth_a_look_when_it_moves_by_much_or_little_is_left() {
+        let (mut room, mut looks) = (Room::default(), Vec::new());
+        let of = |available| Space { size: 100_000, free: available, available, inodes: 0, inodes_free: 0 };
+        for available in [50_000, 49_600, 49_501, 49_500, 49_900, 50_000, 900, 800, 787, 0, 0, 1] {
+            looks.push(room.moved([(Path::new("/"), &of(available))].into_iter()));
+        }
+        let (no, yes) = (false, true);
+        assert_eq!(looks, [no, no, no, yes, no, yes, yes, no, yes, yes, no, yes]);
+        assert!(!room.moved([(Path::new("/mnt/new"), &of(0))].into_iter()), "it may always have been full");
+        assert!(room.moved([(Path::new("/"), &of(600))].into_iter()), "it had not answered in between");
+    }
+}
