@@ -26,5 +26,5 @@ soak: ## what takes longer than `make test` may
 	@tests/run with cargo test --locked --package bowline-usage --test meanwhile million -- --ignored
 	@POWER_CUTS=60 tests/run with cargo test --locked --package bowline-booted --test cases power_cuts -- --test-threads=2
 
-deb: ## the Debian package, into target/deb
-	@packaging/build-deb target/deb
+deb: ## the Debian package, into target/deb (ARCH=arm64 or ARCH=amd64: for such a machine, wherever it is built)
+	@$(if $(ARCH),BOWLINE_ARCH=$(ARCH)) packaging/build-deb target/deb
