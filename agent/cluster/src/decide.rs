@@ -4,7 +4,7 @@
 use crate::config::{OwnNode, config_text, differing_keys, keys};
 use crate::facts::{Facts, Restart, Staged, api_port, other, seen};
 use crate::release::{Release, pinned, staged};
-use crate::{Action, BINARY, Cluster, K3S_RESTARTS, MARK, service, unit_file, unit_text};
+use crate::{Action, BINARY, CRASHES, Cluster, K3S_RESTARTS, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::{ActiveState, Job, Ready};
 use bowline_settings::{Cluster as Spec, Mirror, Role, Version};
@@ -33,6 +33,9 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     let role = spec.spec.role;
     if facts.unit.load == "loaded" {
         plan.state(K3S_RESTARTS, facts.unit.restarts.to_string());
+        if facts.unit.restarts >= CRASHES {
+            plan.state("k3s-crashes", "yes");
+        }
     }
     if now.is("leaving", "yes") {
         return plan;

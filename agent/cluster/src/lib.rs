@@ -142,6 +142,10 @@ impl fmt::Display for Action {
 /// The condition that says how often systemd has restarted K3s since it was last started; none where there is no K3s.
 pub const K3S_RESTARTS: &str = "k3s-restarts";
 
+/// A K3s that systemd has started again so often does not stay up: a few times are usual while a server joins. systemd counts
+/// until somebody starts it, so that one whose fault was mended meanwhile counts as such, too.
+const CRASHES: u32 = 10;
+
 impl Capability for Cluster {
     const NAME: &'static str = "cluster";
     // No event tells that a Node is no longer Ready, or that a port is free again. The Node is read for `labels` and

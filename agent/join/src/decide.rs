@@ -26,8 +26,6 @@ const NOT_BROUGHT: Duration = Duration::from_secs(60);
 const SKEW: i64 = 300;
 /// A token that ends so soon is asked for again: K3s has to get through with it.
 const LEFT: i64 = 20;
-/// A server whose K3s was started again so often by systemd holds up nobody any more: a few times are usual while it joins.
-const CRASHES: u32 = 10;
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// After how long without success a machine that was let in asks again.
@@ -250,8 +248,8 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
     if facts.node.is_some() {
         return;
     }
-    let crashes = now.get("k3s-restarts").and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
-    if crashes >= CRASHES {
+    // Not so long that others can not join. One that was up before holds no turn, and has to learn whose its name is.
+    if !facts.was_up && now.is("k3s-crashes", "yes") {
         let why = "K3s does not stay up: other servers may join meanwhile";
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
         return;

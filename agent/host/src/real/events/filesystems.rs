@@ -1,6 +1,6 @@
 //! Filesystems on disks that turn read-only, meet errors or give up: the kernel tells nobody of it, so that they are looked at.
 //!
-//! There are seventeen thousand looks a day, and to wake the event loop costs more than one of them. So a thread of its own
+//! There are nine thousand looks a day, and to wake the event loop costs more than one of them. So a thread of its own
 //! looks at all, and tells what stands otherwise. An alarm wakes the loop when one hangs: then each has a thread of its own,
 //! until all answer again.
 
@@ -20,10 +20,10 @@ use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{Notify, watch};
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(5);
+/// Between two looks. What a look costs is waking up for it.
+const EVERY: Duration = Duration::from_secs(10);
 /// From the beginning of one to that of the next, at most: else one hangs.
-const DEADLINE: Duration = Duration::from_secs(7);
+const DEADLINE: Duration = Duration::from_secs(12);
 /// Filesystems that do not turn read-only by themselves without counting an error, or answering with one; and what machines
 /// boot from, which nothing writes to.
 const TELLING: [&str; 3] = ["ext4", "xfs", "vfat"];

@@ -22,13 +22,12 @@ fn it_keeps_its_turn_while_it_comes_up() {
 
 #[test]
 fn a_server_that_does_not_stay_up_gives_its_turn_to_others() {
-    let crashed = |restarts: &'static str| {
-        Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("k3s-restarts", restarts)])
-    };
-    assert_eq!(steps(&plan(&spec(""), &let_in(facts()), &crashed("9"))), ["node"]);
-    let stays_down = plan(&spec(""), &let_in(facts()), &crashed("10"));
+    let crashes = Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("k3s-crashes", "yes")]);
+    let stays_down = plan(&spec(""), &let_in(facts()), &crashes);
     assert!(steps(&stays_down).is_empty() && stays_down.waits[0].why.contains("does not stay up"), "{stays_down:?}");
     assert!(stays_down.conditions.contains_key("enrolled"), "it goes on trying");
+    let was_up = Facts { was_up: true, ..let_in(facts()) };
+    assert_eq!(steps(&plan(&spec(""), &was_up, &crashes)), ["node"], "it learns whether its name is another's");
 }
 
 /// Its turn is 120 s long, and others wait for theirs: it was down, or its settings were refused for longer than that.
