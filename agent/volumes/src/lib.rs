@@ -27,7 +27,7 @@ pub use intent::{Intent, planned_uuid};
 pub use kubernetes::Kubernetes;
 pub use others::Claim;
 pub use release::Released;
-pub use units::{gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
+pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder};

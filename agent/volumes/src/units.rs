@@ -69,7 +69,7 @@ pub(crate) fn looked_text(uptime: u64, device: &Path) -> String {
 /// It needs nothing of Bowline's, which may have been removed since, and nothing but udev's records and the superblock: without
 /// them, or without `dumpe2fs`, it lets the mount go on. Ordered like a mount, so early that even what a volume beneath `/var`
 /// holds waits for it, and after udev was told of all disks.
-pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
+pub fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
     let link = by_uuid(uuid).display().to_string();
     let records = format!("grep -slx E:ID_FS_UUID={uuid} /run/udev/data/b*");
     let several = match filesystem {
@@ -99,7 +99,7 @@ pub(crate) fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &st
          Environment=LC_ALL=C\n\
          ExecStart=/bin/sh -c '\
          read now rest </proc/uptime; read then disk 2>/dev/null <{mark} && rm {mark} && \
-         test $$(($${{now%%.*}} - then)) -lt 120 && test {link} -ef $$disk && exit; \
+         test $$then -gt 0 && test $$(($${{now%%.*}} - then)) -lt 120 && test {link} -ef $$disk && exit; \
          udevadm settle --timeout=30; \
          {several} && {{ echo Several disks have this filesystem: Bowline looks which is meant; exit 1; }}; \
          {free_of_errors}'\n",

@@ -215,8 +215,9 @@ fn start_failed(name: &str, result: &str, unit: &Unit, last: &[String]) -> PortE
         "canceled" => ErrorKind::Busy,
         _ => ErrorKind::Other,
     };
+    let others = if result == "dependency" { "; journalctl -b -u 'bowline-check-*'" } else { "" };
     PortError::new(kind, format!("{name} did not start: {cause}{words}"))
-        .hint(format!("look with: systemctl status {name}; journalctl -u {name}"))
+        .hint(format!("look with: systemctl status {name}; journalctl -u {name}{others}"))
 }
 
 /// Queues a start.

@@ -72,7 +72,10 @@ impl State {
         let looked = self.files.remove(Path::new(mark.trim_start_matches('<')));
         let Some(disk) = self.disk_of(text) else { return Ok(()) };
         let meant = looked.is_some_and(|file| {
-            file.text().split_whitespace().nth(1).is_some_and(|path| Path::new(path) == disk.device.path)
+            let text = file.text();
+            let (at, path) = text.trim().split_once(' ').unwrap_or_default();
+            let age = at.parse().ok().and_then(|at| self.uptime().checked_sub(at));
+            age.is_some_and(|age| age < 120) && Path::new(path) == disk.device.path
         });
         let alone =
             self.disks.iter().filter(|other| other.uuid().is_some_and(|uuid| disk.uuid() == Some(uuid))).count() < 2;

@@ -188,7 +188,9 @@ impl Site<'_> {
             why.contains("has the same filesystem UUID") && hint.starts_with("detach the copy, or "),
             "{refused:?}"
         );
-        self.vm.ok("systemctl is-failed bowline-check-mnt-copied.service && ! mountpoint -q /mnt/copied")?;
+        let failed = "systemctl is-failed bowline-check-mnt-copied.service";
+        self.vm.wait_for(failed, SOON, &mut || Ok(self.vm.run(failed)?.success()))?;
+        self.vm.ok("! mountpoint -q /mnt/copied")?;
         let said = "journalctl -qb -o cat -u bowline-check-mnt-copied | grep -q '^Several disks have this filesystem'";
         self.vm.ok(said)?;
         assert_eq!([disk.sha256()?, copy.sha256()?], before, "neither was written to, as a mount does");
