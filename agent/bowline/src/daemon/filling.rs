@@ -62,8 +62,13 @@ impl Room {
     const OF_LITTLE: u64 = 8;
 
     /// Whether one has so much less or more by now that it is worth a look. What comes anew is none; what does not answer is
-    /// compared with what it had when it does.
-    pub(super) fn moved<'a>(&mut self, now: impl Iterator<Item = (&'a Path, &'a Space)> + Clone) -> bool {
+    /// compared with what it had when it does, and what is not mounted any more is forgotten.
+    pub(super) fn moved<'a>(
+        &mut self,
+        mounts: &[Mount],
+        now: impl Iterator<Item = (&'a Path, &'a Space)> + Clone,
+    ) -> bool {
+        self.0.retain(|at, _| mounts.iter().any(|mount| mount.target == *at));
         let much = |(at, space): (&Path, &Space)| {
             let before = *self.0.get(at)?;
             let much = (space.size / Self::PART).min(before.max(space.available) / Self::OF_LITTLE).max(1);
@@ -97,13 +102,24 @@ mod tests {
     #[test]
     fn room_is_worth_a_look_when_it_moves_by_much_or_little_is_left() {
         let (mut room, mut looks) = (Room::default(), Vec::new());
+        let mount = |target: &str| Mount {
+            target: target.into(),
+            source: "/dev/sdb".into(),
+            number: "8:16".into(),
+            fstype: "ext4".into(),
+            root: "/".into(),
+            read_only: false,
+        };
+        let mounts = [mount("/"), mount("/mnt/new")];
         let of = |available| Space { size: 100_000, free: available, available, inodes: 0, inodes_free: 0 };
         for available in [50_000, 49_600, 49_501, 49_500, 49_900, 50_000, 900, 800, 787, 0, 0, 1] {
-            looks.push(room.moved([(Path::new("/"), &of(available))].into_iter()));
+            looks.push(room.moved(&mounts, [(Path::new("/"), &of(available))].into_iter()));
         }
         let (no, yes) = (false, true);
         assert_eq!(looks, [no, no, no, yes, no, yes, yes, no, yes, yes, no, yes]);
-        assert!(!room.moved([(Path::new("/mnt/new"), &of(0))].into_iter()), "it may always have been full");
-        assert!(room.moved([(Path::new("/"), &of(600))].into_iter()), "it had not answered in between");
+        assert!(!room.moved(&mounts, [(Path::new("/mnt/new"), &of(0))].into_iter()), "it may always have been full");
+        assert!(room.moved(&mounts, [(Path::new("/"), &of(600))].into_iter()), "it had not answered in between");
+        room.moved(&mounts[1..], [].into_iter());
+        assert!(!room.moved(&mounts, [(Path::new("/"), &of(0))].into_iter()), "it was not mounted in between");
     }
 }

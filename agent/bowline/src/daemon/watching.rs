@@ -198,7 +198,7 @@ impl Watching {
                     continue;
                 }
             };
-            if room.moved(self.state().seen.iter().map(|(at, seen)| (at.as_path(), &seen.space))) {
+            if room.moved(places.mounts(), self.state().seen.iter().map(|(at, seen)| (at.as_path(), &seen.space))) {
                 self.room.send_replace(());
             }
             // What was not written once is missing for what comes after it: all of it again.

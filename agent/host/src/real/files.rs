@@ -33,7 +33,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<File>, PortError> {
     if !meta.is_file() {
         return Err(PortError::new(ErrorKind::Invalid, format!("{}: not a regular file", path.display())));
     }
-    let mut content = Vec::new();
+    // With room for all of it and one byte more: a buffer that grows from nothing takes a handful of reads.
+    let mut content = Vec::with_capacity(usize::try_from(meta.len().min(LARGEST)).unwrap_or(0) + 1);
     file.take(LARGEST + 1).read_to_end(&mut content).map_err(|e| PortError::io(what(), &e))?;
     if content.len() as u64 > LARGEST {
         return Err(PortError::new(ErrorKind::Invalid, format!("{}: larger than 4 MiB", path.display())));
