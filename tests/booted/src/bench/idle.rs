@@ -38,10 +38,7 @@ pub(crate) struct Done {
 impl<'a> Idle<'a> {
     /// Begins to watch. Directories have been measured, so that this will not happen meanwhile.
     pub(crate) fn begin(machine: &'a Machine) -> Result<Self> {
-        machine.wait_for("directories to be measured", MEASURED, || {
-            let seen = "curl -sSf http://127.0.0.1:9787/metrics | grep -q ^bowline_directory_scan_timestamp_seconds";
-            Ok(machine.run(seen)?.success() && !machine.run("systemctl is-active -q bowline-survey")?.success())
-        })?;
+        measured(machine)?;
         let main = pid(machine, "bowline")?;
         // From here on the unit's time is counted; it is set before anything is read.
         machine
@@ -69,6 +66,14 @@ impl<'a> Idle<'a> {
         });
         Ok(Done { cpu_day: spent * 86_400.0 / seconds, bytes_hour: bytes as f64 * 3600.0 / seconds, measured })
     }
+}
+
+/// Waits until directories have been measured for the first time.
+pub(crate) fn measured(machine: &Machine) -> Result<()> {
+    machine.wait_for("directories to be measured", MEASURED, || {
+        let seen = "curl -sSf http://127.0.0.1:9787/metrics | grep -q ^bowline_directory_scan_timestamp_seconds";
+        Ok(machine.run(seen)?.success() && !machine.run("systemctl is-active -q bowline-survey")?.success())
+    })
 }
 
 /// Both figures, of the daemon that has done most.

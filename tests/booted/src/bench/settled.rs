@@ -1,6 +1,7 @@
 //! A settled node: what a look at it costs and changes, and what the idle daemon takes in memory.
 
 use crate::figure::{Figure, rounded};
+use crate::idle::{RARELY, measured};
 use crate::{node_exporter, tell, trace};
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{VOLUME, bare, install_and_wait, pid, releases, settings};
@@ -40,7 +41,7 @@ impl Settled {
         let releases = releases(bed)?;
         let disk = bed.disk(VOLUME, "20G")?;
         let machine = bare(bed, &releases, Some(&disk))?;
-        install_and_wait(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
+        install_and_wait(&machine, &format!("{}{}{RARELY}", settings::server(&releases), settings::volume()))?;
         // K3s goes on starting its controllers for a while after it is Ready.
         std::thread::sleep(Duration::from_secs(10));
         Ok(Self { machine })
@@ -62,6 +63,7 @@ impl Settled {
 
     /// What looks write and touch: bytes, changed names, and calls to systemd that change something.
     fn look_writes(&self) -> Result<Figure> {
+        measured(&self.machine)?;
         let (main, folder) = (pid(&self.machine, "bowline")?, "/run/bench/trace");
         self.machine.ok(&format!(
             "mkdir -p /run/bench && rm -f {folder} && systemd-run --quiet --collect --unit=bench-trace -- \
@@ -83,7 +85,7 @@ impl Settled {
         self.machine.ok("systemctl stop bench-trace")?;
         ensure!(looked > TRACED_LOOKS, "only {looked} looks while it was traced");
         let seen = trace::read(&self.machine.read(folder)?);
-        ensure!(seen.lines > 0, "strace saw nothing at all");
+        ensure!(seen.samples > 0, "strace saw not even the samples: {} lines", seen.lines);
         let figure = Figure::new("settled_look_writes", seen.total() as f64, "bytes+units", 0.0);
         Ok(figure.runs(looked as usize).measured(serde_json::to_value(seen)?))
     }

@@ -57,6 +57,7 @@ pub(crate) const CALLS: &[&str] = &[
 /// Bytes through one of these count when they reach a file.
 const WRITES: &[&str] =
     &["write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile", "splice", "copy_file_range"];
+const SAMPLES: &str = "/var/lib/bowline/samples>";
 const SENDS: &[&str] = &["write", "writev", "sendto", "sendmsg", "sendmmsg"];
 const OPENS: &[&str] = &["open", "openat", "openat2", "creat"];
 /// Methods on the bus that change nothing.
@@ -84,6 +85,8 @@ pub(crate) struct Seen {
     pub(crate) lines: usize,
     /// Bytes written to files.
     pub(crate) bytes: u64,
+    /// Samples of how full filesystems are, written each minute into a file that is there for them: no part of the bytes.
+    pub(crate) samples: usize,
     /// Files made, renamed, removed or opened to be emptied, with the call.
     pub(crate) changes: Vec<String>,
     /// Calls on the bus that change something.
@@ -132,7 +135,9 @@ impl Seen {
         if result.starts_with('-') {
             return;
         }
-        if WRITES.contains(&name) && target(name, arguments).is_some_and(is_file) {
+        if WRITES.contains(&name) && target(name, arguments).is_some_and(|file| file.contains(SAMPLES)) {
+            self.samples += 1;
+        } else if WRITES.contains(&name) && target(name, arguments).is_some_and(is_file) {
             self.bytes += result.parse().unwrap_or(1);
             self.changes.push(shown(call));
         } else if SENDS.contains(&name) {
