@@ -70,11 +70,12 @@ impl Room {
     ) -> bool {
         self.0.retain(|at, _| mounts.iter().any(|mount| mount.target == *at));
         let much = |(at, space): (&Path, &Space)| {
-            let before = *self.0.get(at)?;
-            let much = (space.size / Self::PART).min(before.max(space.available) / Self::OF_LITTLE).max(1);
-            (before.abs_diff(space.available) >= much).then_some(())
+            self.0.get(at).is_some_and(|before| {
+                let little = (*before).max(space.available) / Self::OF_LITTLE;
+                before.abs_diff(space.available) >= (space.size / Self::PART).min(little).max(1)
+            })
         };
-        let moved = now.clone().find_map(much).is_some();
+        let moved = now.clone().any(much);
         for (at, space) in now {
             let before = self.0.entry(at.to_owned()).or_insert(space.available);
             if moved {
@@ -82,6 +83,19 @@ impl Room {
             }
         }
         moved
+    }
+}
+
+/// A disk that is mounted, for tests.
+#[cfg(test)]
+pub(super) fn mount_at(target: &str) -> Mount {
+    Mount {
+        target: target.into(),
+        source: "/dev/sdb".into(),
+        number: "8:16".into(),
+        fstype: "ext4".into(),
+        root: "/".into(),
+        read_only: false,
     }
 }
 
@@ -102,15 +116,7 @@ mod tests {
     #[test]
     fn room_is_worth_a_look_when_it_moves_by_much_or_little_is_left() {
         let (mut room, mut looks) = (Room::default(), Vec::new());
-        let mount = |target: &str| Mount {
-            target: target.into(),
-            source: "/dev/sdb".into(),
-            number: "8:16".into(),
-            fstype: "ext4".into(),
-            root: "/".into(),
-            read_only: false,
-        };
-        let mounts = [mount("/"), mount("/mnt/new")];
+        let mounts = [mount_at("/"), mount_at("/mnt/new")];
         let of = |available| Space { size: 100_000, free: available, available, inodes: 0, inodes_free: 0 };
         for available in [50_000, 49_600, 49_501, 49_500, 49_900, 50_000, 900, 800, 787, 0, 0, 1] {
             looks.push(room.moved(&mounts, [(Path::new("/"), &of(available))].into_iter()));

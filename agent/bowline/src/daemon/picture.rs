@@ -179,19 +179,12 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::filling::mount_at;
     use bowline_ports::ErrorKind;
 
     fn at(target: &str, size: Option<u64>) -> (Mount, Result<Space, PortError>) {
-        let mount = Mount {
-            target: target.into(),
-            source: "/dev/sdb".into(),
-            number: "8:16".into(),
-            fstype: "ext4".into(),
-            root: "/".into(),
-            read_only: false,
-        };
         let space = |size| Space { size, free: 0, available: 0, inodes: 0, inodes_free: 0 };
-        (mount, size.map(space).ok_or_else(|| PortError::new(ErrorKind::Timeout, "no answer")))
+        (mount_at(target), size.map(space).ok_or_else(|| PortError::new(ErrorKind::Timeout, "no answer")))
     }
 
     /// A directory has no share of a filesystem whose size nobody knows, and none of the one above that.

@@ -138,7 +138,7 @@ impl Pages {
 /// The daemon itself. What is read is in memory, and never waited for.
 fn process() -> Option<Process> {
     static BOOT: OnceLock<i64> = OnceLock::new();
-    // The kernel says of none of these files how long it is: a buffer that grows from nothing takes nine reads in the place of two.
+    // The kernel says of none of these files how long it is: a buffer that grows from nothing takes a handful of reads.
     let text = |path: &str| {
         let mut text = String::with_capacity(4096);
         std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)).ok().map(|_| text)

@@ -1,6 +1,6 @@
 //! The Kubernetes API: reading a Node, applying its labels, changing its taints. No other module knows the `kube` crate.
 //!
-//! A Node is read with what is looked at of it: the whole type, with all that it may hold, is a tenth of a megabyte of code.
+//! A Node is read with what is looked at of it: the whole type brings code for all that it may hold.
 
 mod credentials;
 mod node;

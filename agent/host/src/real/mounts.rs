@@ -19,8 +19,8 @@ const OWN_TABLE: &str = "/proc/self/mountinfo";
 /// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
 const SELDOM: Duration = Duration::from_secs(300);
 
-/// Whether the mount table has changed, which it says itself (man 5 proc, `mountinfo`). To read it takes a hundred times as
-/// long as to ask for that.
+/// Whether the mount table has changed, which it says itself (man 5 proc, `mountinfo`). To read it takes far
+/// longer than to ask for that.
 #[derive(Debug, Default)]
 pub(crate) struct Changes(Option<File>);
 
