@@ -148,10 +148,8 @@ const CRASHES: u32 = 10;
 
 impl Capability for Cluster {
     const NAME: &'static str = "cluster";
-    // No event tells that a Node is no longer Ready, or that a port is free again. The Node is read for `labels` and
-    // `join` too (`node-seen`); with their hourly looks and an issuer's sweeps, a settled node makes less than one read
-    // a minute.
-    const EVERY: Duration = Duration::from_secs(80);
+    // What changes of the service and of the Node is told, or has it looked at every 80 s; files that are edited by hand are not.
+    const EVERY: Duration = Duration::from_secs(300);
     type Facts = Facts;
     type Action = Action;
 

@@ -22,6 +22,7 @@ use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
+use bowline_cluster::Cluster;
 use bowline_engine::{Capability, Engine, SettingsReport, Wake};
 use bowline_guard::Guard;
 use bowline_host::real::RealHost;
@@ -204,6 +205,7 @@ impl Daemon {
                         self.engine.wake(Wake::Capability(Guard::NAME));
                     }
                     Some(Event::Units) => self.engine.wake(Wake::Look),
+                    Some(Event::Node) => self.engine.wake(Wake::Capability(Cluster::NAME)),
                     // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
                     None => {
                         tracing::warn!("events ended: looking by the timer only until they are back");

@@ -1,6 +1,6 @@
 //! Looking at the machine, while steps under way go on.
 
-use super::Engine;
+use super::{Engine, Slot};
 use crate::report::Report;
 use bowline_ports::Inspect;
 use futures::StreamExt;
@@ -10,8 +10,11 @@ impl Engine {
     /// Looks at what is due and plans; changes nothing.
     pub async fn look(&mut self, host: &dyn Inspect) -> &Report {
         let now = Instant::now();
+        // To wake up is what a look at rest costs: who is half-way to its own goes along, so that the next ones come together.
+        let longest = self.slots.iter().filter(|slot| slot.is_due(now)).map(Slot::every).max();
         for slot in &mut self.slots {
-            slot.dirty |= slot.facts.is_none() || now.duration_since(slot.looked) >= slot.every();
+            let along = longest.is_some_and(|longest| slot.every() <= longest && slot.is_due(now + slot.every() / 2));
+            slot.dirty |= slot.facts.is_none() || along;
         }
         // Conditions flow down the list in one pass; a capability that asked for one stated further down looks
         // again. Each extra pass needs a condition that changed, and no capability looks more often than there

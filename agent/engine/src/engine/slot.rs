@@ -40,6 +40,11 @@ impl Slot {
         if matches!(self.facts, Some(Err(_))) { Duration::from_secs(5) } else { self.capability.0.every() }
     }
 
+    /// Whether it was looked at so long ago.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now.duration_since(self.looked) >= self.every()
+    }
+
     pub(super) fn poll(&self) -> Option<Duration> {
         // What a refusal names is mended by people, and often no event tells.
         let refusals = (!self.plan.refusals.is_empty()).then_some(Duration::from_secs(10));

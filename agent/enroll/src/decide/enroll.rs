@@ -16,8 +16,8 @@ pub const JOIN_LASTS: Duration = Duration::from_secs(120);
 /// How often it is to say that it still joins.
 pub const JOIN_RENEW: Duration = Duration::from_secs(30);
 
-/// How long a machine without a Node may need to have one again: it looks every 80 seconds, restarts K3s 15 seconds later,
-/// and that takes a moment to come up.
+/// How long a machine without a Node may need to have one again: while nobody tells of it, it looks every 80 seconds,
+/// restarts K3s 15 seconds later, and that takes a moment to come up.
 const NODELESS: Duration = Duration::from_secs(180);
 /// How long a joiner waits at most before it asks again about a living node.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);

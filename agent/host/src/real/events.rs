@@ -1,5 +1,5 @@
-//! What wakes the daemon: changed settings, block devices that come, go or change, addresses and the default route, and
-//! systemd's units. Each kind of event is told at most once in half a second, the first at once.
+//! What wakes the daemon: changed settings, block devices that come, go or change, addresses and the default route,
+//! systemd's units, and this machine's Node. Each kind of event is told at most once in half a second, the first at once.
 
 mod devices;
 mod filesystems;
@@ -8,6 +8,7 @@ mod settings;
 mod units;
 
 use super::bus::Bus;
+use super::kubernetes::Clients;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -31,6 +32,8 @@ pub enum Event {
     Network,
     /// A watched unit changed its state, or a job for it ended.
     Units,
+    /// The Node has changed, or nobody tells whether it has and it was not looked at for a while.
+    Node,
 }
 
 /// What to watch.
@@ -43,11 +46,11 @@ pub struct Sources {
 }
 
 /// Starts watching; it ends when the receiver is dropped.
-pub(crate) fn watch(bus: Arc<Bus>, sources: Sources) -> mpsc::Receiver<Event> {
+pub(crate) fn watch(bus: Arc<Bus>, clusters: Arc<Clients>, sources: Sources) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(8);
     tokio::spawn(async move {
-        let signals = [const { Notify::const_new() }; 4];
-        let [settings, devices, network, units] = &signals;
+        let signals = [const { Notify::const_new() }; 5];
+        let [settings, devices, network, units, node] = &signals;
         tokio::select! {
             () = sender.closed() => {}
             () = settings::watch(&sources.settings, settings) => {}
@@ -55,10 +58,12 @@ pub(crate) fn watch(bus: Arc<Bus>, sources: Sources) -> mpsc::Receiver<Event> {
             () = filesystems::watch(devices) => {}
             () = network::watch(network) => {}
             () = units::watch(&bus, sources.units, units) => {}
+            () = clusters.watch(node) => {}
             () = pass_on(settings, Event::Settings, &sender) => {}
             () = pass_on(devices, Event::Devices, &sender) => {}
             () = pass_on(network, Event::Network, &sender) => {}
             () = pass_on(units, Event::Units, &sender) => {}
+            () = pass_on(node, Event::Node, &sender) => {}
         }
     });
     receiver

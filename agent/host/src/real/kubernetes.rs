@@ -6,6 +6,7 @@ mod credentials;
 mod node;
 mod objects;
 mod taints;
+mod watch;
 
 pub use objects::ObjectApi;
 
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use watch::Seen;
 
 /// The name under which Bowline owns fields.
 pub const FIELD_MANAGER: &str = "bowline";
@@ -30,7 +32,11 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// Clients by kubeconfig file; one whose files changed is replaced.
 #[derive(Default)]
-pub(crate) struct Clients(Mutex<HashMap<PathBuf, (Files, Client)>>);
+pub(crate) struct Clients {
+    kept: Mutex<HashMap<PathBuf, (Files, Client)>>,
+    /// The Node that was read last.
+    seen: Mutex<Option<Seen>>,
+}
 
 impl std::fmt::Debug for Clients {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,7 +46,7 @@ impl std::fmt::Debug for Clients {
 
 impl Clients {
     fn client(&self, path: &Path) -> Result<Client, PortError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((files, client)) = kept.get(path)
             && files.same()
         {
@@ -60,9 +66,19 @@ impl Clients {
     pub(crate) async fn node(&self, kubeconfig: &Path, name: &str) -> Result<Option<NodeObject>, PortError> {
         let what = format!("reading the Node {name}");
         super::blocking::within(what.clone(), CALL, async {
-            Ok(self.get_node(kubeconfig, &what, name).await?.map(|node| node.describe(name)))
+            let Some(node) = self.get_node(kubeconfig, &what, name).await? else { return Ok(None) };
+            let version = node.metadata.resource_version.clone();
+            let node = node.describe(name);
+            let seen = Seen::new(kubeconfig.to_path_buf(), version, node.clone());
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+            Ok(Some(node))
         })
         .await
+    }
+
+    /// The Node that was read last.
+    fn seen(&self) -> Option<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Server-side apply of a Node's labels; never makes a Node.
@@ -114,18 +130,21 @@ impl<'a> Ask<'a> {
     fn patch(path: &'a str, kind: &'static str, patch: &Value) -> Self {
         Self { method: Method::PATCH, path, kind, body: serde_json::to_vec(patch).unwrap_or_default() }
     }
+
+    fn request<T: From<Vec<u8>>>(self, what: &str) -> Result<Request<T>, PortError> {
+        Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header("Content-Type", self.kind)
+            .header("Accept", JSON)
+            .body(self.body.into())
+            .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))
+    }
 }
 
 /// Sends one request, and reads the answer as far as it is looked at.
 async fn send<T: DeserializeOwned>(client: &Client, what: &str, ask: Ask<'_>) -> Result<T, PortError> {
-    let request = Request::builder()
-        .method(ask.method)
-        .uri(ask.path)
-        .header("Content-Type", ask.kind)
-        .header("Accept", JSON)
-        .body(ask.body)
-        .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{what}: {e}")))?;
-    client.request(request).await.map_err(|e| failed(what, &e))
+    client.request(ask.request(what)?).await.map_err(|e| failed(what, &e))
 }
 
 /// What the API has; `None` where it says that there is nothing.

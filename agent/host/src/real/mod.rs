@@ -150,7 +150,7 @@ impl RealHost {
 
     /// Starts watching for what should wake the daemon; within an event loop.
     pub fn events(&self, sources: Sources) -> mpsc::Receiver<Event> {
-        events::watch(Arc::clone(&self.bus), sources)
+        events::watch(Arc::clone(&self.bus), Arc::clone(&self.clusters), sources)
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// For so long it is counted.
 const WINDOW: Duration = Duration::from_secs(600);
 /// After the last thing that happened, until what follows from it has happened too: an issuer cleans up 20 s after it was
-/// asked, and the Node's own change is seen within 80 s.
+/// asked, and a watch of the Node begins within 80 s.
 const SETTLES: Duration = Duration::from_secs(120);
 /// Where the API server writes down who asked for what.
 const LOG: &str = "/var/log/kube-audit.log";

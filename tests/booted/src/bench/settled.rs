@@ -17,7 +17,7 @@ const PAGE: &str = "http://127.0.0.1:9787/metrics";
 /// The unit of node_exporter, and where it answers.
 pub(crate) const PEER: &str = "bench-node-exporter";
 pub(crate) const PEER_PAGE: &str = "http://127.0.0.1:9100/metrics";
-/// K3s and its Node are looked at every 80 s, the node, its guard and what could be freed every five minutes.
+/// The node, its guard, K3s and what could be freed are looked at every five minutes.
 const TIMERS: Duration = Duration::from_secs(305);
 
 /// All three. Memory first: reloads are no part of it.

@@ -10,7 +10,7 @@ const QUIET: Duration = Duration::from_millis(900);
 
 fn start(settings: &Path) -> (mpsc::Receiver<Event>, watch::Sender<Vec<String>>) {
     let (units, names) = watch::channel(Vec::new());
-    (super::watch(Arc::default(), Sources { settings: settings.to_path_buf(), units: names }), units)
+    (super::watch(Arc::default(), Arc::default(), Sources { settings: settings.to_path_buf(), units: names }), units)
 }
 
 /// The next event about settings; other tests may make device events.

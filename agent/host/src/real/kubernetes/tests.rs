@@ -5,7 +5,7 @@ use bowline_ports::{Ready, TaintChange};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const NODE: &str = r#"{
+pub(super) const NODE: &str = r#"{
   "apiVersion": "v1", "kind": "Node",
   "metadata": {
     "name": "n1", "uid": "3f0c2a52-8a57-4d1c-9d3c-2f4c5d6e7f80", "resourceVersion": "77",
@@ -76,7 +76,7 @@ impl Api {
     }
 }
 
-async fn next(stream: &mut tokio::net::TcpStream) -> Option<String> {
+pub(super) async fn next(stream: &mut tokio::net::TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -93,7 +93,7 @@ async fn next(stream: &mut tokio::net::TcpStream) -> Option<String> {
     }
 }
 
-fn write_kubeconfig(path: &Path, address: &str) {
+pub(super) fn write_kubeconfig(path: &Path, address: &str) {
     let text = format!(
         "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster:\n    server: http://{address}\n\
          contexts:\n- name: c\n  context:\n    cluster: c\n    user: u\ncurrent-context: c\n\

@@ -16,7 +16,7 @@ use std::time::Duration;
 const NAME: &str = "kafka-0";
 const ROLE: &str = "node-role.kubernetes.io/kafka";
 const COLOUR: &str = "node-restriction.kubernetes.io/colour";
-/// What somebody else changed is seen at the latest by the next look, 80 seconds later.
+/// What somebody else changed is told by a watch of the Node; while none stands, it is seen by the next look, 80 seconds later.
 const NEXT_LOOK: Duration = Duration::from_secs(90);
 const NEW_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 

@@ -1,0 +1,123 @@
+//! A watch of the Node that is looked at: the API tells when something of it changes, so that nobody has to ask often.
+//!
+//! What it may ask for is what a kubelet may: Nodes, selected by its own name
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/node/>).
+
+use super::node::Node;
+use super::{Ask, CALL, Clients, failed};
+use crate::real::blocking::within;
+use bowline_ports::{ErrorKind, NodeObject, PortError};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often the Node has to be looked at while nobody tells of it.
+pub(crate) const UNTOLD: Duration = Duration::from_secs(80);
+/// After so long the API ends a watch, which is begun anew: one that fell silent is not trusted for ever.
+const LASTS: Duration = Duration::from_secs(1800);
+/// And so long it may take to do so.
+const GRACE: Duration = Duration::from_secs(60);
+/// One line tells of one Node; etcd takes objects of 1.5 MB.
+const LONGEST: usize = 4 << 20;
+
+/// The Node as it was read last, and by whom: where a watch begins.
+#[derive(Clone)]
+pub(super) struct Seen {
+    kubeconfig: PathBuf,
+    version: String,
+    node: NodeObject,
+}
+
+impl Seen {
+    pub(super) fn new(kubeconfig: PathBuf, version: String, node: NodeObject) -> Self {
+        Self { kubeconfig, version, node }
+    }
+}
+
+/// One line of a watch, before its object is looked at: that of an error is none.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    r#type: &'a str,
+}
+
+/// The same line of a Node.
+#[derive(Deserialize)]
+struct Told {
+    object: Node,
+}
+
+impl Clients {
+    /// Notifies whenever the Node that was read last has changed in something that is looked at, and as often as it has to be
+    /// looked at while nobody tells of it. Never ends.
+    pub(crate) async fn watch(&self, signal: &Notify) {
+        loop {
+            // Time for the look that this asks for, and for an API that ends watches at once.
+            tokio::time::sleep(UNTOLD).await;
+            signal.notify_one();
+            let seen = self.seen();
+            if let Some(seen) = seen {
+                if let Err(error) = self.follow(seen, signal).await {
+                    tracing::debug!("{error}; looking every {} s", UNTOLD.as_secs());
+                }
+                signal.notify_one();
+            }
+        }
+    }
+
+    /// Follows what the API tells of a Node, until it ends that.
+    pub(super) async fn follow(&self, seen: Seen, signal: &Notify) -> Result<(), PortError> {
+        let Seen { kubeconfig, version, mut node } = seen;
+        let what = format!("watching the Node {}", node.name);
+        let path = format!(
+            "/api/v1/nodes?watch=1&fieldSelector=metadata.name%3D{}&resourceVersion={version}&timeoutSeconds={}",
+            node.name,
+            LASTS.as_secs()
+        );
+        let client = self.client(&kubeconfig)?;
+        let request = Ask::get(&path).request(&what)?;
+        let answer = within(&what, CALL, async { client.send(request).await.map_err(|e| failed(&what, &e)) }).await?;
+        if !answer.status().is_success() {
+            return Err(PortError::new(ErrorKind::Other, format!("{what}: the Kubernetes API says {}", answer.status())));
+        }
+        let mut body = answer.into_body();
+        let until_it_ends = async {
+            let mut line = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|e| failed(&what, &e))?;
+                for piece in frame.data_ref().into_iter().flat_map(|data| data.split_inclusive(|byte| *byte == b'\n')) {
+                    line.extend_from_slice(piece);
+                    if line.len() > LONGEST {
+                        return Err(PortError::new(ErrorKind::Invalid, format!("{what}: a line has no end")));
+                    }
+                    if line.ends_with(b"\n") {
+                        let now = told(&line).ok_or_else(|| {
+                            PortError::new(ErrorKind::Changed, format!("{what}: it can not be followed any further"))
+                        })?;
+                        let now = now.map(|told| told.describe(&node.name));
+                        if now.as_ref() != Some(&node) {
+                            signal.notify_one();
+                        }
+                        node = now.unwrap_or(node);
+                        line = Vec::new();
+                    }
+                }
+            }
+            Ok(())
+        };
+        within(&what, LASTS + GRACE, until_it_ends).await
+    }
+}
+
+/// The Node that a line tells of, or none that is there any more; `None` for anything else.
+fn told(line: &[u8]) -> Option<Option<Node>> {
+    match serde_json::from_slice::<Kind>(line).ok()?.r#type {
+        "ADDED" | "MODIFIED" => Some(Some(serde_json::from_slice::<Told>(line).ok()?.object)),
+        "DELETED" => Some(None),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
