@@ -35,7 +35,7 @@ grant = { role = "worker", "node-role.kubernetes.io/worker" = "true" }
 /// By which addresses each node is scraped, and by whom: a drop-in beside the other settings.
 pub const METRICS: &str = r#"[metrics]
 listen = ["127.0.0.1:9787", "{address}:9787"]
-allow = ["10.0.1.0/24"]
+allow = ["10.0.1.0/24", "pods"]
 "#;
 
 /// The agents: name, address, and the serial of the volume.

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The image: a shell, and a pause.
 pub const IMAGE: &str = "docker.io/bed/busybox:1";
 
+/// The image that K3s takes for the pause of every pod, where its options name no other.
+pub const PAUSE: &str = "docker.io/rancher/mirrored-pause:3.6";
+
 /// The `[cluster.config]` of a node whose pods are to run. The image is its pause as well. And no pod is evicted for how full
 /// the disk is: that is the host's, which is no part of the story.
 pub const CONFIG: &str = "[cluster.config]\npause-image = \"docker.io/bed/busybox:1\"\nkubelet-arg = [\"eviction-hard=memory.available<1Mi\"]\n";

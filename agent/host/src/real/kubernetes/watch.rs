@@ -79,7 +79,10 @@ impl Clients {
         let request = Ask::get(&path).request(&what)?;
         let answer = within(&what, CALL, async { client.send(request).await.map_err(|e| failed(&what, &e)) }).await?;
         if !answer.status().is_success() {
-            return Err(PortError::new(ErrorKind::Other, format!("{what}: the Kubernetes API says {}", answer.status())));
+            return Err(PortError::new(
+                ErrorKind::Other,
+                format!("{what}: the Kubernetes API says {}", answer.status()),
+            ));
         }
         let mut body = answer.into_body();
         let until_it_ends = async {

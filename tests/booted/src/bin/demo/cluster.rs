@@ -4,7 +4,7 @@ use crate::checks::{Demo, indent, tell, title};
 use anyhow::{Context, Result, bail};
 use bowline_booted::hetzner::{AGENTS, Agent, METRICS, in_place};
 use bowline_booted::kube::node;
-use bowline_booted::{ADDRESS, FIRST_BOOT};
+use bowline_booted::{ADDRESS, FIRST_BOOT, pods};
 use bowline_testbed::Machine;
 use std::time::Instant;
 
@@ -88,6 +88,26 @@ pub(crate) fn scraped(control: &Machine, agents: &[Agent], demo: &mut Demo) {
             bail!("it has no rules");
         }
         Ok(format!("{}\n{} rules", lines.collect::<Vec<_>>().join("\n"), rules.len()))
+    });
+}
+
+/// So does a pod, which has an address of the pods' network.
+pub(crate) fn scraped_by_a_pod(control: &Machine, agents: &[Agent], demo: &mut Demo) {
+    const POD: &str = "scraper";
+    demo.check("a pod on the worker scrapes every node, its own too", || {
+        let worker = agents.last().context("no agent")?;
+        for image in [pods::IMAGE, pods::PAUSE] {
+            pods::image_named(&worker.machine, image)?;
+        }
+        let address = pods::run(control, POD, worker.name)?;
+        let mut lines = vec![format!("{POD} has the address {address}")];
+        for node in std::iter::once(ADDRESS).chain(AGENTS.iter().map(|(_, address, _)| *address)) {
+            let answer = pods::ask(control, POD, node, 9787, "/metrics")?;
+            let ready = answer.lines().find(|line| line.starts_with("bowline_node_ready "));
+            lines.push(format!("{node} {}", ready.with_context(|| format!("{node} says {answer}"))?));
+        }
+        control.ok(&format!("k3s kubectl delete pod {POD} --now"))?;
+        Ok(lines.join("\n"))
     });
 }
 

@@ -100,6 +100,7 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
     cluster::tied(&machine, &agents, begun, demo);
     cluster::recreated(&machine, &agents, demo)?;
     cluster::scraped(&machine, &agents, demo);
+    cluster::scraped_by_a_pod(&machine, &agents, demo);
     title("The control node itself");
     show(&machine, demo)?;
     scrape(&machine, demo);
