@@ -20,6 +20,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use watch::Seen;
@@ -36,6 +37,8 @@ pub(crate) struct Clients {
     kept: Mutex<HashMap<PathBuf, (Files, Client)>>,
     /// The Node that was read last.
     seen: Mutex<Option<Seen>>,
+    /// Somebody wanted to read one.
+    asked: AtomicBool,
 }
 
 impl std::fmt::Debug for Clients {
@@ -65,15 +68,19 @@ impl Clients {
     /// A Node; `None` where there is none of that name.
     pub(crate) async fn node(&self, kubeconfig: &Path, name: &str) -> Result<Option<NodeObject>, PortError> {
         let what = format!("reading the Node {name}");
+        self.asked.store(true, Ordering::Relaxed);
         super::blocking::within(what.clone(), CALL, async {
             let Some(node) = self.get_node(kubeconfig, &what, name).await? else { return Ok(None) };
-            let version = node.metadata.resource_version.clone();
             let node = node.describe(name);
-            let seen = Seen::new(kubeconfig.to_path_buf(), version, node.clone());
+            let seen = Seen { kubeconfig: kubeconfig.to_path_buf(), node: node.clone() };
             *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
             Ok(Some(node))
         })
         .await
+    }
+
+    fn asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// The Node that was read last.

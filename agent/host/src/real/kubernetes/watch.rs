@@ -1,10 +1,11 @@
 //! A watch of the Node that is looked at: the API tells when something of it changes, so that nobody has to ask often.
 //!
-//! What it may ask for is what a kubelet may: Nodes, selected by its own name
-//! (<https://kubernetes.io/docs/reference/access-authn-authz/node/>).
+//! What it asks for is what a kubelet may: Nodes, selected by its own name
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/node/>). It begins with the version of such a list: that of a Node
+//! which nobody has changed for a while is older than what an API server that was started since can tell of.
 
-use super::node::Node;
-use super::{Ask, CALL, Clients, failed};
+use super::node::{Metadata, Node};
+use super::{Ask, CALL, Clients, failed, send};
 use crate::real::blocking::within;
 use bowline_ports::{ErrorKind, NodeObject, PortError};
 use http_body_util::BodyExt;
@@ -22,18 +23,18 @@ const GRACE: Duration = Duration::from_secs(60);
 /// One line tells of one Node; etcd takes objects of 1.5 MB.
 const LONGEST: usize = 4 << 20;
 
-/// The Node as it was read last, and by whom: where a watch begins.
+/// The Node as it was read last, and by whom.
 #[derive(Clone)]
 pub(super) struct Seen {
-    kubeconfig: PathBuf,
-    version: String,
-    node: NodeObject,
+    pub(super) kubeconfig: PathBuf,
+    pub(super) node: NodeObject,
 }
 
-impl Seen {
-    pub(super) fn new(kubeconfig: PathBuf, version: String, node: NodeObject) -> Self {
-        Self { kubeconfig, version, node }
-    }
+/// A list of Nodes.
+#[derive(Deserialize)]
+struct List {
+    metadata: Metadata,
+    items: Vec<Node>,
 }
 
 /// One line of a watch, before its object is looked at: that of an error is none.
@@ -53,14 +54,16 @@ impl Clients {
     /// looked at while nobody tells of it. Never ends.
     pub(crate) async fn watch(&self, signal: &Notify) {
         loop {
-            // Time for the look that this asks for, and for an API that ends watches at once.
+            // Time for an API that ends watches at once.
             tokio::time::sleep(UNTOLD).await;
-            signal.notify_one();
-            let seen = self.seen();
-            if let Some(seen) = seen {
-                if let Err(error) = self.follow(seen, signal).await {
-                    tracing::debug!("{error}; looking every {} s", UNTOLD.as_secs());
-                }
+            let followed = match (self.seen(), self.asked()) {
+                (Some(seen), _) => self.follow(seen, signal).await,
+                (None, true) => Err(PortError::new(ErrorKind::NotFound, "there was no Node yet")),
+                // Nor anybody who wants to know.
+                (None, false) => continue,
+            };
+            if let Err(error) = followed {
+                tracing::debug!("{error}; looking every {} s", UNTOLD.as_secs());
                 signal.notify_one();
             }
         }
@@ -68,14 +71,21 @@ impl Clients {
 
     /// Follows what the API tells of a Node, until it ends that.
     pub(super) async fn follow(&self, seen: Seen, signal: &Notify) -> Result<(), PortError> {
-        let Seen { kubeconfig, version, mut node } = seen;
+        let Seen { kubeconfig, mut node } = seen;
         let what = format!("watching the Node {}", node.name);
-        let path = format!(
-            "/api/v1/nodes?watch=1&fieldSelector=metadata.name%3D{}&resourceVersion={version}&timeoutSeconds={}",
-            node.name,
-            LASTS.as_secs()
-        );
+        let own = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}", node.name);
         let client = self.client(&kubeconfig)?;
+        let list: List = within(&what, CALL, send(&client, &what, Ask::get(&own))).await?;
+        let mut heard = |now: Option<Node>| {
+            let now = now.map(|told| told.describe(&node.name));
+            if now.as_ref() != Some(&node) {
+                signal.notify_one();
+            }
+            node = now.unwrap_or_else(|| node.clone());
+        };
+        heard(list.items.into_iter().next());
+        let version = list.metadata.resource_version;
+        let path = format!("{own}&watch=1&resourceVersion={version}&timeoutSeconds={}", LASTS.as_secs());
         let request = Ask::get(&path).request(&what)?;
         let answer = within(&what, CALL, async { client.send(request).await.map_err(|e| failed(&what, &e)) }).await?;
         if !answer.status().is_success() {
@@ -95,14 +105,9 @@ impl Clients {
                         return Err(PortError::new(ErrorKind::Invalid, format!("{what}: a line has no end")));
                     }
                     if line.ends_with(b"\n") {
-                        let now = told(&line).ok_or_else(|| {
+                        heard(told(&line).ok_or_else(|| {
                             PortError::new(ErrorKind::Changed, format!("{what}: it can not be followed any further"))
-                        })?;
-                        let now = now.map(|told| told.describe(&node.name));
-                        if now.as_ref() != Some(&node) {
-                            signal.notify_one();
-                        }
-                        node = now.unwrap_or(node);
+                        })?);
                         line = Vec::new();
                     }
                 }

@@ -23,15 +23,28 @@ struct Begun {
 
 impl Begun {
     async fn new() -> Self {
+        Self::reading(|_| ()).await
+    }
+
+    /// Of a Node that was read otherwise.
+    async fn reading(changed: impl FnOnce(&mut NodeObject)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
         write_kubeconfig(kubeconfig.path(), &listener.local_addr().unwrap().to_string());
-        let node = serde_json::from_str::<Node>(NODE).unwrap().describe("n1");
-        let seen = Seen::new(kubeconfig.path().to_path_buf(), "77".into(), node);
+        let mut node = serde_json::from_str::<Node>(NODE).unwrap().describe("n1");
+        changed(&mut node);
+        let seen = Seen { kubeconfig: kubeconfig.path().to_path_buf(), node };
         let signal = Arc::new(Notify::new());
         let heard = Arc::clone(&signal);
         let ended = tokio::spawn(async move { Clients::default().follow(seen, &heard).await });
         let (mut stream, _) = listener.accept().await.unwrap();
+        let list = next(&mut stream).await.unwrap();
+        assert!(list.starts_with("GET /api/v1/nodes?fieldSelector=metadata.name%3Dn1 "), "{list}");
+        // Far on, since other Nodes change.
+        let body = format!("{{\"metadata\": {{\"resourceVersion\": \"4711\"}}, \"items\": [{NODE}]}}");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
         let request = next(&mut stream).await.unwrap();
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -60,8 +73,9 @@ fn line(kind: &str, node: &str) -> String {
 async fn what_is_looked_at_is_told_and_a_kubelets_heartbeat_is_not() {
     let mut api = Begun::new().await;
     let asked = api.request.lines().next().unwrap();
-    assert!(asked.starts_with("GET /api/v1/nodes?watch=1&fieldSelector=metadata.name%3Dn1&"), "{asked}");
-    assert!(asked.contains("&resourceVersion=77&"), "{asked}");
+    let begins = "GET /api/v1/nodes?fieldSelector=metadata.name%3Dn1&watch=1&resourceVersion=4711&";
+    assert!(asked.starts_with(begins), "{asked}");
+    assert!(!api.told(QUIET).await, "it is as it was read");
     let beat = NODE.replace("\"77\"", "\"78\"").replace("\"bootID\": \"\"", "\"bootID\": \"another\"");
     api.send(&line("MODIFIED", &beat)).await;
     assert!(!api.told(QUIET).await, "nothing that is looked at is another");
@@ -80,6 +94,13 @@ async fn what_is_looked_at_is_told_and_a_kubelets_heartbeat_is_not() {
     // The API ends it, as it does after a while.
     api.stream.write_all(b"0\r\n\r\n").await.unwrap();
     assert_eq!(api.end().await, Ok(()));
+}
+
+/// What changed between the look and the watch.
+#[tokio::test]
+async fn a_node_that_is_not_as_it_was_read_is_told_at_once() {
+    let api = Begun::reading(|node| node.ready_message = "something else".into()).await;
+    assert!(api.told(SOON).await);
 }
 
 #[tokio::test]
@@ -106,21 +127,29 @@ async fn an_api_that_refuses_is_told() {
     let refuses = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         next(&mut stream).await.unwrap();
-        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let body = r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403}"#;
+        let head = format!(
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + body).as_bytes()).await.unwrap();
         stream
     };
     let clients = Clients::default();
     let signal = Notify::new();
-    let seen = Seen::new(kubeconfig.path().to_path_buf(), "77".into(), node);
+    let seen = Seen { kubeconfig: kubeconfig.path().to_path_buf(), node };
     let (followed, _stream) = tokio::join!(clients.follow(seen, &signal), refuses);
     let error = followed.unwrap_err();
-    assert_eq!(error.message, "watching the Node n1: the Kubernetes API says 403 Forbidden");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
 }
 
 /// Without a Node that was read, and until a watch stands, somebody has to look.
 #[tokio::test(start_paused = true)]
 async fn while_nobody_tells_it_is_asked_for_every_80_s() {
     let (clients, signal) = (Clients::default(), Notify::new());
+    let nobody = tokio::time::timeout(10 * UNTOLD, clients.watch(&signal));
+    assert!(nobody.await.is_err() && timeout(QUIET, signal.notified()).await.is_err(), "nobody has asked for a Node");
+    clients.node(std::path::Path::new("/no/such/kubeconfig"), "n1").await.unwrap_err();
     let begun = tokio::time::Instant::now();
     let three = async {
         for _ in 0..3 {
