@@ -47,4 +47,6 @@ pub struct Meta {
     pub size: u64,
     /// `major:minor` of the device it is (block devices) or else lies on.
     pub device: String,
+    /// Of a directory, whether nobody can change it (`chattr +i`); `None` where its filesystem has no such flag.
+    pub immutable: Option<bool>,
 }

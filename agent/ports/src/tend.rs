@@ -27,6 +27,8 @@ impl TendOrder {
             Work::Prepare { .. } => "prepare",
             Work::Arrange { .. } => "arrange",
             Work::Unmount { .. } => "unmount",
+            Work::Shield { on: true } => "shield",
+            Work::Shield { on: false } => "bare",
         };
         format!("{verb}-{volume}")
     }
@@ -65,6 +67,11 @@ pub enum Work {
         number: String,
         /// The volume does not belong there any more: the mount point may be written to again.
         for_good: bool,
+    },
+    /// Makes the mount point, and unwritable, while nothing is mounted there and nothing lies in it; or writable again.
+    Shield {
+        /// Unwritable.
+        on: bool,
     },
 }
 

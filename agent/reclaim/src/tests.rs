@@ -114,7 +114,14 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     let auto = reclaim("[log]\nlevel = \"info\"\n");
     let at = |gib, share, held: Option<u64>| Facts {
         home: Some(used(gib, share)),
-        reserve: held.map(|size| Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size, device: "8:1".into() }),
+        reserve: held.map(|size| Meta {
+            kind: FileKind::File,
+            mode: 0o600,
+            owner: (0, 0),
+            size,
+            device: "8:1".into(),
+            immutable: None,
+        }),
         mounts: vec![mount("/", "ext4")],
         ..facts(&[])
     };
@@ -139,7 +146,14 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
 
 #[test]
 fn the_reserve_follows_the_settings() {
-    let meta = Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size: 256 << 20, device: "8:1".into() };
+    let meta = Meta {
+        kind: FileKind::File,
+        mode: 0o600,
+        owner: (0, 0),
+        size: 256 << 20,
+        device: "8:1".into(),
+        immutable: None,
+    };
     let held = Facts { home: Some(used(200, 50)), reserve: Some(meta), ..facts(&[]) };
     let other = reclaim("[pressure]\nreserve = \"1GiB\"\n");
     assert!(steps(&other, &held)[0].starts_with("reserve: keep 1 GiB"), "on a large disk, too");

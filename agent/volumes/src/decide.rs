@@ -6,6 +6,7 @@ use crate::find::{describe, described, doubt, find, key, why_not, why_other};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
 use crate::others::{self, Claim};
+use crate::shield;
 use crate::units::{
     check_unit_path, check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text,
 };
@@ -63,7 +64,13 @@ pub(crate) fn volume(
     let own = found.iter().find(|(one, _)| one.name == volume.name).map_or(&Found::None, |(_, own)| own);
     let device = match own {
         Found::One(device) => *device,
-        Found::None => return missing(volume, seen, facts, &item, plan),
+        Found::None => {
+            // A place on another volume is made there, and not beneath it.
+            if outer(spec, volume, facts).is_none() {
+                shield::missing(volume, seen, facts, &item, plan);
+            }
+            return missing(volume, seen, facts, &item, plan);
+        }
         Found::Several(all) => {
             let list: Vec<_> = all.iter().map(|d| describe(d)).collect();
             return plan.refuse(

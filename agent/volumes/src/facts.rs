@@ -6,6 +6,7 @@ use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
+use crate::shield::Shielded;
 use crate::units::{
     GATES, MARK, UNITS, check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of,
 };
@@ -31,6 +32,8 @@ pub struct Facts {
     pub cloud_config: Option<String>,
     /// What is there of volumes that are not in the settings any more, by their names.
     pub orphans: Vec<Orphan>,
+    /// Mount points that were made unwritable for a volume that is not, or no longer, to be mounted there.
+    pub stray_shields: Vec<Shielded>,
     /// Gates of volumes of the settings on services that are not Kubernetes's any more.
     pub stray_gates: Vec<(String, PathBuf)>,
     /// The gated services; read only while a volume is released, and where they are started from here.
@@ -95,6 +98,8 @@ pub struct VolumeFacts {
     pub gates: BTreeMap<String, Option<String>>,
     /// What the mount point is.
     pub mount_point: MountPoint,
+    /// The bare mount point is there, and nobody can write to it; or its filesystem can not keep them from it.
+    pub shielded: bool,
     /// Pods that have the bare mount point, or something beneath it (`NAMESPACE/NAME`).
     pub pods: Vec<String>,
 }
@@ -161,6 +166,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         }
     };
     let (orphans, stray_gates) = strays(spec, &own, &mounts, host).await?;
+    let stray_shields = Shielded::strays(spec, &mounts, host).await?;
     let mut services = Vec::new();
     if spec.starts || volumes.iter().flatten().any(|seen| seen.released.is_some()) {
         for service in &spec.services {
@@ -172,7 +178,19 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let claims = fstab.into_iter().chain(foreign).collect();
     let kubernetes = kubernetes::observe(spec, &volumes, host).await?;
     let cloud_config = host.read(Path::new(CLOUD_CONFIG)).await.ok().flatten().map(|file| file.text());
-    Ok(Facts { devices, mounts, volumes, claims, cloud_config, orphans, stray_gates, services, stopped, kubernetes })
+    Ok(Facts {
+        devices,
+        mounts,
+        volumes,
+        claims,
+        cloud_config,
+        orphans,
+        stray_shields,
+        stray_gates,
+        services,
+        stopped,
+        kubernetes,
+    })
 }
 
 /// What is read once for all volumes.
@@ -256,7 +274,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         Some(disk) => host.unit(&disk).await?.began,
         None => 0,
     };
-    let mount_point = mount_point(&volume.mount, mounted, host).await?;
+    let (mount_point, shielded) = mount_point(&volume.mount, mounted, host).await?;
     let pods = match mount_point {
         MountPoint::Free => host.pods_at(&volume.mount).await?,
         _ => Vec::new(),
@@ -282,25 +300,26 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         former: former(spec, volume, own, mounts),
         gates,
         mount_point,
+        shielded,
         pods,
     })
 }
 
-async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<MountPoint, PortError> {
+/// What it is, and whether it is shielded.
+async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<(MountPoint, bool), PortError> {
     if mounted {
-        return Ok(MountPoint::Mounted);
+        return Ok((MountPoint::Mounted, false));
     }
-    Ok(match host.meta(path).await? {
-        None => MountPoint::Free,
-        Some(meta) if meta.kind != FileKind::Directory => MountPoint::NotADirectory,
-        Some(_) => match host.list(path).await?.unwrap_or_default() {
-            entries if entries.is_empty() => MountPoint::Free,
-            mut entries => {
-                entries.truncate(5);
-                MountPoint::Filled(entries)
-            }
-        },
-    })
+    let Some(meta) = host.meta(path).await? else { return Ok((MountPoint::Free, false)) };
+    if meta.kind != FileKind::Directory {
+        return Ok((MountPoint::NotADirectory, false));
+    }
+    let mut entries = host.list(path).await?.unwrap_or_default();
+    if entries.is_empty() {
+        return Ok((MountPoint::Free, meta.immutable != Some(false)));
+    }
+    entries.truncate(5);
+    Ok((MountPoint::Filled(entries), false))
 }
 
 /// What is there of volumes that the settings do not have, and gates on services that they do not name.

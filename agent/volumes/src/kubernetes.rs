@@ -103,6 +103,12 @@ pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Opti
 }
 
 impl Kubernetes {
+    /// Whether one that runs, or will, keeps its own at a place.
+    pub(crate) fn keeps_its_own(&self, place: &Path) -> bool {
+        let known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(self.data.iter().map(PathBuf::as_path));
+        known.into_iter().any(|used| place.starts_with(used))
+    }
+
     /// The first of its services that uses a place, and the directory around it.
     fn users(&self, place: &Path) -> Option<(&str, PathBuf)> {
         self.services.iter().find_map(|service| {

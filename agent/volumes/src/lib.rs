@@ -8,6 +8,7 @@
 //! - `kubernetes`: what a Kubernetes that runs uses, and nothing may be mounted over.
 //! - `others`: what fstab, other mount units and cloud-init say of the same disk.
 //! - `release`: the record that a person released a volume.
+//! - `shield`: mount points that nobody can write to, while their disk is not there.
 //! - `intent`: what is on record before the first byte is written to a device, and the mark that it was.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
@@ -19,6 +20,7 @@ mod intent;
 mod kubernetes;
 mod others;
 mod release;
+mod shield;
 mod units;
 
 pub use facts::{Facts, Former, MountPoint, Orphan, VolumeFacts};
@@ -27,10 +29,11 @@ pub use intent::{Intent, planned_uuid};
 pub use kubernetes::Kubernetes;
 pub use others::Claim;
 pub use release::Released;
+pub use shield::Shielded;
 pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder};
+use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, Work};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -99,6 +102,8 @@ pub enum Action {
     Arrange(TendOrder),
     /// Unmount what is left of a disk that is gone.
     Unmount(TendOrder),
+    /// Make a bare mount point unwritable, or writable again.
+    Shield(TendOrder),
     /// Have systemd read its unit files again.
     Reload,
     /// Mount at every boot.
@@ -141,6 +146,10 @@ impl fmt::Display for Action {
             Self::TakeBack { volume } => write!(f, "drop the record that {volume} was released"),
             Self::Unmount(order) => write!(f, "unmount {}", order.mount.display()),
             Self::Arrange(order) => write!(f, "set up owner, mode and directories at {}", order.mount.display()),
+            Self::Shield(order) => {
+                let how = if order.work == (Work::Shield { on: true }) { "unwritable" } else { "writable again" };
+                write!(f, "make {} {how}", order.mount.display())
+            }
             Self::Reload => f.write_str("have systemd read its unit files again"),
             Self::Enable { unit } => write!(f, "enable {unit} for every boot"),
             Self::Mount { at, .. } => write!(f, "mount {}", at.display()),
@@ -172,6 +181,9 @@ impl Capability for Volumes {
         }
         for orphan in &facts.orphans {
             decide::forgotten(orphan, &mut plan);
+        }
+        for stray in &facts.stray_shields {
+            stray.plan(&mut plan);
         }
         plan
     }
@@ -217,6 +229,15 @@ impl Capability for Volumes {
             }
             Action::TakeBack { volume } => host.remove(&Released::path_of(volume)).await,
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
+            Action::Shield(order) => {
+                let record = Shielded::path_of(&order.mount);
+                let on = order.work == (Work::Shield { on: true });
+                if on {
+                    host.write(&record, Shielded::text_of(order).as_bytes(), 0o600).await?;
+                }
+                host.tend(order, progress).await?;
+                if on { Ok(()) } else { host.remove(&record).await }
+            }
             Action::Reload => host.reload_units().await,
             Action::Enable { unit } => host.enable(unit).await,
             Action::Mount { volume, device, unit, prepare, .. } => {

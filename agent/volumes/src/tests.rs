@@ -31,6 +31,7 @@ fn nothing_seen() -> VolumeFacts {
         former: Vec::new(),
         gates: Default::default(),
         mount_point: MountPoint::Free,
+        shielded: true,
         pods: Vec::new(),
     }
 }
@@ -43,6 +44,7 @@ fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
         claims: Vec::new(),
         cloud_config: None,
         orphans: Vec::new(),
+        stray_shields: Vec::new(),
         stray_gates: Vec::new(),
         services: Vec::new(),
         stopped: None,

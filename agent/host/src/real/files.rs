@@ -2,6 +2,7 @@
 
 use bowline_ports::{ErrorKind, File, FileKind, Meta, PortError};
 use nix::fcntl::OFlag;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -59,8 +60,16 @@ pub(crate) fn meta(path: &Path) -> Result<Option<Meta>, PortError> {
     } else {
         (FileKind::Other, meta.dev())
     };
-    let owner = (meta.uid(), meta.gid());
-    Ok(Some(Meta { kind, mode: meta.mode() & 0o7777, owner, size: meta.size(), device: number(device) }))
+    let (owner, mode) = ((meta.uid(), meta.gid()), meta.mode() & 0o7777);
+    let immutable = if kind == FileKind::Directory { immutable(path) } else { None };
+    Ok(Some(Meta { kind, mode, owner, size: meta.size(), device: number(device), immutable }))
+}
+
+/// Whether it has that flag, where its filesystem knows it (statx(2)).
+fn immutable(path: &Path) -> Option<bool> {
+    let seen = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE).ok()?;
+    let flag = StatxAttributes::IMMUTABLE;
+    seen.stx_attributes_mask.contains(flag).then(|| seen.stx_attributes.contains(flag))
 }
 
 /// The names in a directory, sorted.

@@ -6,7 +6,7 @@ use bowline_ports::{
     Access, Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe,
     Signature, SignatureKind,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) came: BTreeMap<String, Instant>,
     /// Directories on volumes, and whose they are.
     pub(super) arranged: BTreeMap<PathBuf, Access>,
+    /// Bare mount points that nobody can write to.
+    pub(super) shielded: BTreeSet<PathBuf>,
     /// A mount that somebody uses.
     pub(super) in_use: Option<PathBuf>,
     pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
@@ -149,6 +151,7 @@ impl State {
             away: Vec::new(),
             came: BTreeMap::new(),
             arranged: BTreeMap::new(),
+            shielded: BTreeSet::new(),
             in_use: None,
             foreign_mounts: Vec::new(),
             mounts: Vec::new(),
@@ -235,8 +238,11 @@ impl State {
     }
 
     pub(super) fn meta(&self, path: &Path) -> Option<Meta> {
-        let meta =
-            |kind, mode, size, device: &str| Some(Meta { kind, mode, owner: (0, 0), size, device: device.into() });
+        let meta = |kind, mode, size, device: &str| {
+            let bare = || self.mounts.iter().all(|mount| mount.target != path);
+            let immutable = (kind == FileKind::Directory).then(|| bare() && self.shielded.contains(path));
+            Some(Meta { kind, mode, owner: (0, 0), size, device: device.into(), immutable })
+        };
         if let Some(disk) =
             self.disks.iter().find(|d| d.device.path == path || d.device.links.iter().any(|link| link == path))
         {
@@ -249,9 +255,12 @@ impl State {
         let mounted = self.mounts.iter().any(|m| m.target != Path::new("/") && path.starts_with(&m.target));
         if let (true, Some(access)) = (mounted, self.arranged.get(path)) {
             let (mode, owner) = (access.mode.unwrap_or(0o755), access.owner.unwrap_or_default());
-            return Some(Meta { kind: FileKind::Directory, mode, owner, size: 0, device: "0:1".into() });
+            let immutable = Some(false);
+            return Some(Meta { kind: FileKind::Directory, mode, owner, size: 0, device: "0:1".into(), immutable });
         }
-        let directory = self.files.keys().any(|p| p.starts_with(path)) || self.mounts.iter().any(|m| m.target == path);
+        let directory = self.files.keys().any(|p| p.starts_with(path))
+            || self.mounts.iter().any(|m| m.target == path)
+            || self.shielded.contains(path);
         if directory { meta(FileKind::Directory, 0o755, 0, "0:1") } else { None }
     }
 

@@ -37,7 +37,20 @@ impl State {
                 there.mode = root.mode.or(there.mode);
                 Ok(())
             }
-            Work::Unmount { number, .. } => {
+            // What is mounted there hides it.
+            Work::Shield { .. } if mount.is_some() => Ok(()),
+            Work::Shield { on: true } if self.files.keys().any(|path| path.starts_with(&order.mount)) => {
+                changed("it is not an empty directory any more")
+            }
+            Work::Shield { on: true } => {
+                self.shielded.insert(order.mount.clone());
+                Ok(())
+            }
+            Work::Shield { on: false } => {
+                self.shielded.remove(&order.mount);
+                Ok(())
+            }
+            Work::Unmount { number, for_good } => {
                 let in_use = |by: String| Err(PortError::new(ErrorKind::Busy, format!("{shown} is in use by {by}")));
                 if let Some(mount) = mount {
                     if mount.number != *number {
@@ -50,6 +63,9 @@ impl State {
                         return in_use("the kernel (a mount beneath it, swap, a loop device)".into());
                     }
                     self.unmounted(&order.mount, false);
+                }
+                if *for_good {
+                    self.shielded.remove(&order.mount);
                 }
                 // A container may have it still: then it is not off its disk.
                 let there = self.disks.iter().any(|disk| disk.device.number == *number);

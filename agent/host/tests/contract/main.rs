@@ -35,6 +35,7 @@ macro_rules! every_case {
             without_a_metadata_service_there_is_an_error,
             a_metadata_service_answers_in_order_and_is_not_asked_again_at_once,
             a_filesystem_is_made_ready_on_its_own_device_only,
+            a_bare_mount_point_is_made_unwritable_and_given_back,
             a_filesystem_in_disorder_is_refused_or_repaired_as_ordered,
             directories_are_made_on_the_volume_and_nowhere_else,
             only_what_was_meant_is_unmounted,

@@ -119,10 +119,10 @@ fn bad_option(machine: &Machine, settings: &str) -> Result<()> {
 /// A second volume: absent, hidden by files, foreign, partitioned, of another kind, and used by somebody.
 fn disks(machine: &Machine, second: &Disk, settings: &str) -> Result<()> {
     second.tool("mkswap \"$1\"")?;
+    machine.ok("mkdir -p /mnt/second && echo theirs > /mnt/second/file")?;
     configure(machine, &format!("{settings}{}", volume_on(second, "second", BLANK_ONLY)))?;
     let finding = the_finding(machine, "volume second", "it is not attached; attached: ")?;
     assert!(remedy(&finding).starts_with("attach the disk"), "{finding}");
-    machine.ok("mkdir -p /mnt/second && echo theirs > /mnt/second/file")?;
     machine.attach(second)?;
 
     let finding = the_finding(machine, "volume second", "/mnt/second is not empty: it holds file")?;

@@ -28,7 +28,9 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         install(&machine, &settings("gate = false"))?;
         node_is_ready(&machine)?;
         until(&machine, "data", "waited for", |s| matches!(s, Stand::Waiting(..)))?;
-        machine.ok(&format!("test ! -e {gate} && test ! -e /mnt/data"))?;
+        machine.ok(&format!("test ! -e {gate}"))?;
+        // Its disk was never there, and nobody can write to its place.
+        nobody_writes_to(&machine, "/mnt/data")?;
 
         // Needed from now on: the gate is set, and a K3s that runs goes on.
         let k3s = pid(&machine, "k3s")?;
@@ -57,7 +59,7 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         machine.wait_booted()?;
         assert!(!machine.run("systemctl is-active k3s")?.success());
         assert!(!machine.run("systemctl start --job-mode=ignore-dependencies k3s")?.success(), "an assertion holds it");
-        assert_eq!(machine.ok("ls -A /mnt/data")?, "");
+        nobody_writes_to(&machine, "/mnt/data")?;
         assert_eq!(machine.run("pgrep -x k3s")?.stdout, "");
 
         machine.attach(&disk)?;
@@ -66,6 +68,15 @@ fn kubernetes_waits_for_its_volume_and_for_nothing_else() -> Result<()> {
         assert_eq!(machine.read("/mnt/data/file")?, "precious\n");
         Ok(())
     })
+}
+
+/// Not even root.
+fn nobody_writes_to(machine: &Machine, place: &str) -> Result<()> {
+    machine.wait_for("the mount point to be unwritable", SOON, || {
+        Ok(machine.run(&format!("test -d {place} && ! touch {place}/x"))?.success())
+    })?;
+    assert_eq!(machine.ok(&format!("ls -A {place}"))?, "");
+    Ok(())
 }
 
 /// With a stub in K3s's place: what starts and stops it is systemd.

@@ -107,7 +107,7 @@ fn filesystems_that_are_there_or_asked_for() -> Result<()> {
         let why = "/mnt/outer/deep/inner lies on it: mounted now, it would be hidden later".to_string();
         let wait = Stand::Waiting("the volume outer at /mnt/outer".to_string(), why);
         until(&machine, "inner", "to wait for the outer one", |s| *s == wait)?;
-        machine.ok("test ! -e /mnt/outer")?;
+        machine.ok("test -d /mnt/outer && ! touch /mnt/outer/x && test ! -e /mnt/outer/deep")?;
         machine.attach(&outer)?;
         until_ready(&machine, "outer")?;
         until_ready(&machine, "inner")?;

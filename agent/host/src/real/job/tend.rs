@@ -37,6 +37,10 @@ impl Order for TendOrder {
             Work::Prepare { .. } => format!("Bowline: makes {mount} ready for the volume {volume}"),
             Work::Arrange { .. } => format!("Bowline: owner and directories of the volume {volume} at {mount}"),
             Work::Unmount { .. } => format!("Bowline: unmounts the volume {volume} from {mount}"),
+            Work::Shield { on } => format!(
+                "Bowline: makes {mount} {}writable, where the volume {volume} is not mounted",
+                if *on { "un" } else { "" }
+            ),
         }
     }
 
@@ -60,11 +64,10 @@ impl Order for TendOrder {
             Work::Arrange { number, root, directories } => arrange::arrange(&self.mount, number, *root, directories),
             Work::Unmount { number, for_good } => {
                 unmount::unmount(&self.mount, number, report).await?;
-                if *for_good && self.mount.is_dir() {
-                    immutable(&self.mount, false).await?;
-                }
-                Ok(())
+                if *for_good { bare(&self.mount).await } else { Ok(()) }
             }
+            Work::Shield { on: true } => shield(&self.mount).await,
+            Work::Shield { on: false } => bare(&self.mount).await,
         }
     }
 }
@@ -77,6 +80,11 @@ pub(super) async fn shield(mount: &Path) -> Result<(), PortError> {
     }
     files::make_directories(mount)?;
     immutable(mount, true).await
+}
+
+/// Has a mount point be an ordinary directory again, if it is there.
+async fn bare(mount: &Path) -> Result<(), PortError> {
+    if mount.is_dir() { immutable(mount, false).await } else { Ok(()) }
 }
 
 fn is_mounted(at: &Path) -> Result<bool, PortError> {

@@ -26,6 +26,17 @@ pub(crate) async fn a_filesystem_is_made_ready_on_its_own_device_only(fixture: &
     assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
 }
 
+pub(crate) async fn a_bare_mount_point_is_made_unwritable_and_given_back(fixture: &impl Fixture) {
+    let (host, mount) = (fixture.host(), fixture.directory().join("mnt"));
+    assert_eq!(host.meta(&mount).await.unwrap(), None);
+    // A filesystem that has no such flag is none that is without it.
+    for on in [true, false] {
+        tend(fixture, &mount, Work::Shield { on }).await.unwrap();
+        let seen = host.meta(&mount).await.unwrap().and_then(|meta| meta.immutable);
+        assert_ne!(seen, Some(!on));
+    }
+}
+
 pub(crate) async fn directories_are_made_on_the_volume_and_nowhere_else(fixture: &impl Fixture) {
     let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
     fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
