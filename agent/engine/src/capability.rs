@@ -28,6 +28,11 @@ pub trait Capability: Send + Sync + 'static {
     /// Reads everything that the plan needs. Reads only.
     fn observe(&self, host: &dyn Inspect) -> impl Future<Output = Result<Self::Facts, PortError>> + Send;
 
+    /// [`Self::EVERY`], where it does not depend on the settings.
+    fn every(&self) -> Duration {
+        Self::EVERY
+    }
+
     /// Computes what differs. Pure, total, synchronous.
     fn plan(&self, facts: &Self::Facts, now: &Conditions) -> Plan<Self::Action>;
 
@@ -71,7 +76,7 @@ impl<C: Capability> Erased for C {
     }
 
     fn every(&self) -> Duration {
-        C::EVERY
+        Capability::every(self)
     }
 
     fn optional(&self) -> bool {

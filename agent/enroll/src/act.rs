@@ -116,6 +116,16 @@ pub enum Act {
 }
 
 impl Act {
+    /// The end of a claim that was looked at. Where tickets of its name were revoked, that much of it stays.
+    pub(crate) fn end(claim: &Read<Claim>, now: u64) -> Self {
+        let (value, resource_version) = (&claim.value, claim.resource_version.clone());
+        if value.barred.is_empty() {
+            return Self::DeleteClaim { name: value.name.clone(), uid: claim.uid.clone(), resource_version };
+        }
+        let claim = Claim { node_uid: None, replaces: None, removed: None, ..value.revoke(now, value.refused_keys()) };
+        Self::UpdateClaim { claim, resource_version }
+    }
+
     /// The deletion of a Node that was looked at.
     pub(crate) fn delete_node(name: &NodeName, node: &Read<Node>) -> Self {
         let (uid, resource_version) = (node.uid.clone(), node.resource_version.clone());

@@ -3,6 +3,7 @@
 use crate::code::Code;
 use crate::key::PublicKey;
 use crate::persistent::Wish;
+use crate::rules::Wished;
 use crate::{NodeName, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,6 +73,10 @@ pub struct Claim {
     pub replaces: Option<String>,
     /// Revoked: nobody holds the name, and tickets of that time are refused.
     pub revoked: Option<Revoked>,
+    /// The cluster keys of an earlier such time: who came in since by another key does not make their tickets good again.
+    pub barred: Vec<String>,
+    /// What its node asked for last; `None` where it did before this was kept.
+    pub wished: Option<Wished>,
     /// What was refused because of it, the oldest first; at most 8.
     pub refused: Vec<Refused>,
     /// The persistent volumes that its node asked for last, permitted or not.
@@ -129,6 +134,20 @@ impl Claim {
         Some(claim)
     }
 
+    /// Whether tickets by this cluster key ([`crate::key::ClusterKey::id`]) are refused for this name.
+    pub fn refuses(&self, key: &str) -> bool {
+        self.revoked.iter().flat_map(|revoked| &revoked.keys).chain(&self.barred).any(|one| one == key)
+    }
+
+    /// The same, for whoever comes next.
+    pub(crate) fn refused_keys(&self) -> Vec<String> {
+        let all = self.barred.iter().chain(self.revoked.iter().flat_map(|revoked| &revoked.keys));
+        let mut keys: Vec<String> = all.cloned().collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
     /// The claim revoked, for `bowline nodes revoke`: with the names of all cluster keys of this moment.
     pub fn revoke(&self, now: u64, keys: Vec<String>) -> Self {
         Self { revoked: Some(Revoked { at: now, keys }), ..self.clone() }
@@ -155,6 +174,8 @@ impl Claim {
         put("node-uid", self.node_uid.clone());
         put("replaces", self.replaces.clone());
         put("removed", self.removed.clone());
+        put("barred-keys", (!self.barred.is_empty()).then(|| self.barred.join(",")));
+        put("wished", self.wished.as_ref().and_then(|wished| serde_json::to_string(wished).ok()));
         put("revoked", self.revoked.as_ref().and_then(|revoked| serde_json::to_string(revoked).ok()));
         let list = |wishes: &Vec<Wish>| (!wishes.is_empty()).then(|| serde_json::to_string(wishes).ok()).flatten();
         put("persistent-volumes", list(&self.persistent));
@@ -183,7 +204,10 @@ impl Claim {
         let addresses: Result<Vec<IpAddr>, _> = addresses.map(str::parse).collect();
         let refused = data.get("refused").map_or("[]", String::as_str);
         let revoked = data.get("revoked").map_or("null", String::as_str);
+        let wished = data.get("wished").map_or("null", String::as_str);
         let persistent = data.get("persistent-volumes").map_or("[]", String::as_str);
+        let list =
+            |key: &str| data.get(key).map(|names| names.split(',').map(String::from).collect()).unwrap_or_default();
         Ok(Self {
             name: NodeName::new(text("name")?).map_err(|_| bad("name"))?,
             role,
@@ -195,12 +219,11 @@ impl Claim {
             node_uid: data.get("node-uid").cloned(),
             replaces: data.get("replaces").cloned(),
             revoked: serde_json::from_str(revoked).map_err(|_| bad("revoked"))?,
+            barred: list("barred-keys"),
+            wished: serde_json::from_str(wished).map_err(|_| bad("wished"))?,
             refused: serde_json::from_str(refused).map_err(|_| bad("refused"))?,
             persistent: serde_json::from_str(persistent).map_err(|_| bad("persistent-volumes"))?,
-            forgotten: data
-                .get("persistent-volumes-forgotten")
-                .map(|names| names.split(',').map(String::from).collect())
-                .unwrap_or_default(),
+            forgotten: list("persistent-volumes-forgotten"),
             removed: data.get("removed").cloned(),
         })
     }

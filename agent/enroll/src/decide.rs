@@ -139,8 +139,7 @@ fn is_who_it_says(proven: &Proven, role: Role, name: &NodeName, key: &PublicKey)
 
 /// Whether the ticket was revoked.
 fn is_not_revoked(proven: &Proven, facts: &Facts) -> Result<(), Refusal> {
-    let revoked = facts.claim.as_ref().and_then(|claim| claim.value.revoked.as_ref());
-    if revoked.is_some_and(|revoked| revoked.keys.iter().any(|key| key == proven.key_id())) {
+    if facts.claim.as_ref().is_some_and(|claim| claim.value.refuses(proven.key_id())) {
         let message = format!("{} was revoked: it comes in again after the cluster key was changed", proven.name());
         return Err(Refusal::new(Code::Revoked, message));
     }
@@ -153,9 +152,13 @@ fn held<'a>(proven: &Proven, key: &PublicKey, facts: &'a Facts) -> Result<&'a cr
         let message = format!("nobody holds the name {}: enrol again", proven.name());
         return Err(Refusal::new(Code::NotClaimed, message));
     };
-    if claim.value.revoked.is_some() {
+    if claim.value.refuses(proven.key_id()) {
         let message = format!("{} was revoked", proven.name());
         return Err(Refusal::new(Code::Revoked, message));
+    }
+    if claim.value.revoked.is_some() {
+        let message = format!("nobody holds the name {} since it was revoked: enrol again", proven.name());
+        return Err(Refusal::new(Code::NotClaimed, message));
     }
     if !claim.value.is_held_by(key, proven.role()) {
         return Err(Refusal::new(

@@ -3,7 +3,7 @@
 use crate::claim::Claim;
 use crate::facts::Node;
 use crate::rules::{Wished, admit};
-use crate::wire::Cut;
+use crate::wire::{Cut, Reason};
 use bowline_settings::{EnrollRule, STARTUP_TAINT, Taint};
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub fn labels(wanted: &BTreeMap<String, String>, node: &Node) -> LabelPlan {
             && !others.is_empty()
         {
             let why = format!("{key}={there} is kept by {}", others.join(", "));
-            conflicts.push(Cut { what: format!("{key}={value}"), why });
+            conflicts.push(Cut { what: format!("{key}={value}"), why, reason: Reason::Kept });
             continue;
         }
         changed |= there != Some(value) || !owned(key);
@@ -48,11 +48,12 @@ pub fn labels(wanted: &BTreeMap<String, String>, node: &Node) -> LabelPlan {
     LabelPlan { apply: changed.then_some(theirs), conflicts }
 }
 
-/// What the rules make of a Node that asks for nothing: grants follow the rules, wishes that were given before stay
-/// where they are still permitted. None: no rule lets it in any more, which takes nothing away from it.
+/// What the rules make of a Node that asks for nothing: grants follow the rules, what it asked for last stays where it is
+/// still permitted. None: no rule lets it in any more, which takes nothing away from it.
 pub fn follow(rules: &[EnrollRule], claim: &Claim, node: &Node) -> Option<(LabelPlan, TaintPlan)> {
     let owned = |key: &String| node.managers.get(key).is_some_and(|all| all.iter().any(|manager| manager == MANAGER));
-    let wished = Wished {
+    // What nobody has written down yet is taken from what it was given.
+    let given = || Wished {
         labels: node
             .labels
             .iter()
@@ -64,6 +65,7 @@ pub fn follow(rules: &[EnrollRule], claim: &Claim, node: &Node) -> Option<(Label
             .filter(|taint| node.taints.contains(taint))
             .collect(),
     };
+    let wished = claim.wished.clone().unwrap_or_else(given);
     let admission = admit(rules, claim.role, &claim.name, claim.from, &wished).ok()?;
     Some((labels(&admission.labels, node), of_issuers(&admission.taints, node, false)))
 }
@@ -98,7 +100,8 @@ pub fn taints(wanted: &[Taint], there: &[Taint], record: Option<&str>, started: 
         match there.iter().find(|other| same(other, taint)) {
             // On record, and since changed by somebody: theirs now.
             Some(there) if there != taint && !owned.contains(there) => {
-                conflicts.push(Cut { what: taint.to_string(), why: format!("{there} is kept by somebody else") });
+                let why = format!("{there} is kept by somebody else");
+                conflicts.push(Cut { what: taint.to_string(), why, reason: Reason::Kept });
             }
             // There already by another hand: it stays when the rule goes.
             Some(there) if there == taint && !owned.contains(there) => {}

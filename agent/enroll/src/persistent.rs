@@ -210,7 +210,7 @@ pub fn permitted(rule: &EnrollRule, node: &NodeName, wishes: &[Wish]) -> (Vec<Wi
             good.push(wish.clone());
             continue;
         };
-        cut.push(Cut { what: what(&wish.name), why });
+        cut.push(Cut { what: what(&wish.name), why, ..Cut::default() });
     }
     (good, cut)
 }
@@ -234,7 +234,7 @@ pub fn reconcile(node: &NodeName, wishes: &[Wish], found: &Found, goes: impl Fn(
             _ => taken(node, wish, found),
         };
         match (why, there) {
-            (Some(why), _) => outcome.cut.push(Cut { what: what(&wish.name), why }),
+            (Some(why), _) => outcome.cut.push(Cut { what: what(&wish.name), why, ..Cut::default() }),
             (None, None) => create(node, wish, found, &mut outcome),
             (None, Some(there)) => keep(node, wish, there, &mut outcome),
         }
@@ -248,7 +248,7 @@ pub fn reconcile(node: &NodeName, wishes: &[Wish], found: &Found, goes: impl Fn(
             _ if there.value.deleting => {}
             Phase::Bound => {
                 let why = format!("it is not in the settings any more, and goes once {} is", there.value.wish.claim);
-                outcome.cut.push(Cut { what: what(name), why: format!("{why} deleted") });
+                outcome.cut.push(Cut { what: what(name), why: format!("{why} deleted"), ..Cut::default() });
             }
             Phase::Free | Phase::Released => outcome.changes.push(delete(there)),
         }
@@ -301,7 +301,7 @@ fn keep(node: &NodeName, wish: &Wish, there: &Read<Object>, outcome: &mut Outcom
         match volume.phase {
             Phase::Bound => {
                 let why = format!("somebody deleted it; it goes, and is made anew, once {} is deleted", is.claim);
-                outcome.cut.push(Cut { what: what(&name), why });
+                outcome.cut.push(Cut { what: what(&name), why, ..Cut::default() });
             }
             Phase::Free | Phase::Released => outcome.cut.push(made_anew(&name)),
         }
@@ -321,7 +321,7 @@ fn keep(node: &NodeName, wish: &Wish, there: &Read<Object>, outcome: &mut Outcom
                 is.claim,
                 is.class
             );
-            outcome.cut.push(Cut { what: what(&name), why });
+            outcome.cut.push(Cut { what: what(&name), why, ..Cut::default() });
         } else {
             outcome.changes.push(delete(there));
             outcome.cut.push(made_anew(&name));
@@ -336,7 +336,11 @@ fn keep(node: &NodeName, wish: &Wish, there: &Read<Object>, outcome: &mut Outcom
 }
 
 fn made_anew(name: &str) -> Cut {
-    Cut { what: what(name), why: "its predecessor is on its way out, and it is made anew then".to_owned() }
+    Cut {
+        what: what(name),
+        why: "its predecessor is on its way out, and it is made anew then".to_owned(),
+        ..Cut::default()
+    }
 }
 
 fn delete(there: &Read<Object>) -> Change {

@@ -1,9 +1,10 @@
 //! Who may come in, and with which labels and taints: `[[enroll.allow]]`.
 
 use crate::code::{Code, Refusal};
-use crate::wire::Cut;
+use crate::wire::{Cut, Reason};
 use crate::{NodeName, Role};
 use bowline_settings::{EnrollRule, STARTUP_TAINT, Taint};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -27,7 +28,7 @@ const OF_KUBELETS: [&str; 11] = [
 ];
 
 /// What a node asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wished {
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -118,29 +119,29 @@ pub fn admit(
         cut: Vec::new(),
     };
     let mut cut = BTreeSet::new();
-    let mut out = |what: String, why: String| {
-        cut.insert(Cut { what, why });
+    let mut out = |what: String, why: String, reason: Reason| {
+        cut.insert(Cut { what, why, reason });
     };
     for (key, value) in &rule.grant {
         match no_agents_role(role, key) {
-            Some(why) => out(format!("{key}={value}"), why),
+            Some(why) => out(format!("{key}={value}"), why, Reason::Never),
             None => drop(admission.labels.insert(key.clone(), value.clone())),
         }
     }
     for (key, value) in &wished.labels {
         let what = format!("{key}={value}");
         if let Some(why) = no_agents_role(role, key) {
-            out(what, why);
+            out(what, why, Reason::Never);
         } else if let Some(given) = rule.grant.get(key) {
             if given != value {
-                out(what, format!("the rule \"{}\" gives {key}={given}", rule.name));
+                out(what, format!("the rule \"{}\" gives {key}={given}", rule.name), Reason::Given);
             }
         } else if !is_reserved(key) {
             admission.own.insert(key.clone(), value.clone());
         } else if rule.permit.iter().any(|pattern| pattern.matches(key)) {
             admission.labels.insert(key.clone(), value.clone());
         } else {
-            out(what, format!("the rule \"{}\" does not permit {key}", rule.name));
+            out(what, format!("the rule \"{}\" does not permit {key}", rule.name), Reason::NotPermitted);
         }
     }
     for taint in &rule.taints {
@@ -151,15 +152,16 @@ pub fn admit(
     for taint in &wished.taints {
         let given = rule.taints.iter().find(|other| other.key == taint.key && other.effect == taint.effect);
         if taint.key == STARTUP_TAINT {
-            out(taint.to_string(), "Bowline sets and removes it by itself".to_owned());
+            out(taint.to_string(), "Bowline sets and removes it by itself".to_owned(), Reason::Never);
         } else if let Some(given) = given {
             if given != taint {
-                out(taint.to_string(), format!("the rule \"{}\" gives {given}", rule.name));
+                out(taint.to_string(), format!("the rule \"{}\" gives {given}", rule.name), Reason::Given);
             }
         } else if rule.permit_taints.iter().any(|pattern| pattern.matches(&taint.key)) {
             admission.taints.push(taint.clone());
         } else {
-            out(taint.to_string(), format!("the rule \"{}\" does not permit taints of {}", rule.name, taint.key));
+            let why = format!("the rule \"{}\" does not permit taints of {}", rule.name, taint.key);
+            out(taint.to_string(), why, Reason::NotPermitted);
         }
     }
     admission.cut = cut.into_iter().collect();

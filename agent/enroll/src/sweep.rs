@@ -22,11 +22,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         // A token outlives its claim only by a crash between two acts.
         return facts.tokens.iter().filter(|token| token.expires <= facts.now).map(delete).collect();
     };
-    let end = Act::DeleteClaim {
-        name: name.clone(),
-        uid: claim.uid.clone(),
-        resource_version: claim.resource_version.clone(),
-    };
+    let end = Act::end(claim, facts.now);
     let password = || facts.password.as_ref().map(|password| Act::delete_password(name, password));
     if claim.value.revoked.is_some() {
         // It stays until a machine comes in under the name, by another key: other servers may accept the old one still.
@@ -190,6 +186,8 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
             node_uid: Some(node.uid.clone()),
             replaces: None,
             revoked: None,
+            barred: Vec::new(),
+            wished: None,
             refused: Vec::new(),
             persistent: Vec::new(),
             forgotten: Vec::new(),

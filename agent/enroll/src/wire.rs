@@ -9,7 +9,7 @@ mod request;
 mod unique;
 
 pub use answer::{
-    Agreed, Cut, EnrollAnswer, Grant, JoinHint, LeaveAnswer, NodeAnswer, RefusalBody, parse_enroll_answer,
+    Agreed, Cut, EnrollAnswer, Grant, JoinHint, LeaveAnswer, NodeAnswer, Reason, RefusalBody, parse_enroll_answer,
     parse_leave_answer, parse_node_answer,
 };
 pub use hash::PasswordHash;

@@ -11,7 +11,7 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::rules::{Wished, admit, is_reserved};
 use bowline_enroll::wire::{Labels, LeaveRequest, NodeAnswer, NodeRequest, Phase, VERSION, Versions};
 use bowline_enroll::{Act, Claim, Code, Role, Taint, keep, sweep};
-use common::{GRACE, NOW, a_claim, a_node, facts, ip, join, machine, name, proven, read, rules, words};
+use common::{GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, proven, read, rules, words};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -180,8 +180,12 @@ fn a_node_speaks_of_itself_alone() {
     assert_eq!(kafka(1, &pending).refusal().unwrap().code, Code::NotReady, "the Node is its predecessor's");
     let mut revoked = settled();
     let claim = &mut revoked.claim.as_mut().unwrap().value;
-    *claim = claim.revoke(NOW, Vec::new());
+    *claim = claim.revoke(NOW, keys().iter().map(|key| key.id()).collect());
     assert_eq!(kafka(1, &revoked).refusal().unwrap().code, Code::Revoked);
+    // By another key: nobody holds the name, and it may come in.
+    let claim = &mut revoked.claim.as_mut().unwrap().value;
+    *claim = claim.revoke(NOW, vec!["an older key".into()]);
+    assert_eq!(kafka(1, &revoked).refusal().unwrap().code, Code::NotClaimed);
     let Decision::Answer { answer, acts } = kafka(1, &Facts { node: None, ..settled() }) else { panic!() };
     assert!(!answer.registered && acts.is_empty(), "its Node was deleted, or is not there yet");
     // What is settled makes no write.
@@ -293,6 +297,8 @@ fn grants_follow_the_rules_without_the_node_asking() {
     let mut facts = settled();
     facts.tokens.clear();
     facts.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
+    // What it asked for nobody has written down yet.
+    facts.claim.as_mut().unwrap().value.wished = None;
     let granted = |facts: &Facts, rules: &[_]| sweep::granted(&name("kafka-0"), facts, rules);
     let wanted = rules();
     let [Act::SetLabels { labels, .. }, Act::SetTaints { taints, owned, .. }] = &granted(&facts, &wanted)[..] else {
@@ -308,6 +314,14 @@ fn grants_follow_the_rules_without_the_node_asking() {
     let issuers = ["role", "node-role.kubernetes.io/x"];
     node.managers = issuers.iter().map(|key| ((*key).to_owned(), vec![keep::MANAGER.to_owned()])).collect();
     assert!(granted(&facts, &wanted).is_empty(), "nothing to write when nothing changed");
+
+    // What was granted once goes with its grant, though the rule would permit it: the node never asked for it.
+    facts.claim.as_mut().unwrap().value.wished = Some(Wished::default());
+    let [Act::SetLabels { labels, .. }] = &granted(&facts, &wanted)[..] else {
+        panic!("{:?}", granted(&facts, &wanted))
+    };
+    assert_eq!(labels, &pairs(&[("role", "kafka")]));
+    facts.claim.as_mut().unwrap().value.wished = None;
 
     // Another value, another label, and the wish no longer permitted.
     let mut changed = rules();

@@ -7,7 +7,7 @@ mod common;
 use bowline_enroll::decide::Decision;
 use bowline_enroll::facts::{Facts, Member, Ready, Token};
 use bowline_enroll::wire::Grant;
-use bowline_enroll::{Act, Claim, Code, Role};
+use bowline_enroll::{Act, Claim, Code, Role, sweep};
 use common::{a_claim, a_node, enroll, facts, hash, ip, join, keys, machine, name, read, request, words};
 use std::time::Duration;
 
@@ -203,6 +203,22 @@ fn revoked_until_the_key_changes() {
     let (acts, _) = granted(kafka(2, "10.0.1.20", &facts));
     let Act::UpdateClaim { claim, .. } = &acts[0] else { panic!() };
     assert_eq!((claim.revoked.as_ref(), claim.machine_key), (None, machine(2).public()));
+
+    // That somebody came in by another key does not make the revoked ticket good again: not while they hold the name, and not
+    // when they are gone.
+    let mut held = a_claim("kafka-0", Role::Agent, &machine(2), None);
+    held.barred = keys().iter().map(|key| key.id()).collect();
+    facts.claim = Some(read(held.clone(), "c"));
+    assert_eq!(refused(&kafka(1, "10.0.1.20", &facts)), Code::Revoked);
+    let over = held.expires().unwrap();
+    let acts = sweep::name(&name("kafka-0"), &Facts { now: over, ..facts.clone() }, None);
+    let Some(Act::UpdateClaim { claim, .. }) = acts.last() else { panic!("{acts:?}") };
+    assert_eq!(
+        (claim.revoked.as_ref().map(|one| &one.keys), claim.barred.len()),
+        (Some(&held.barred), held.barred.len())
+    );
+    facts.claim = Some(read(claim.clone(), "c"));
+    assert_eq!(refused(&kafka(1, "10.0.1.20", &facts)), Code::Revoked);
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn event(own: &Own, about: &About<'_>, node: &Read<Node>, reason: Reason, mut no
         "note": note,
         "reportingController": "bowline",
         "reportingInstance": instance,
-        "regarding": { "apiVersion": "v1", "kind": "Node", "name": name, "uid": node.uid },
+        // By its name, as kubelets do: `kubectl describe node` shows those of the name too, and this Node may be on its way out.
+        "regarding": { "apiVersion": "v1", "kind": "Node", "name": name, "uid": name },
     }))
 }

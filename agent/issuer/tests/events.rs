@@ -51,7 +51,10 @@ async fn a_refusal_is_told_once_a_minute_and_only_when_it_is_answered() {
     let all = events(&store);
     let [event] = all.as_slice() else { panic!("{all:?}") };
     let node = store.at(NODE).unwrap();
-    assert_eq!(event["regarding"]["uid"], node["metadata"]["uid"]);
+    assert_eq!(
+        event["regarding"]["uid"], node["metadata"]["name"],
+        "so that it is told of the next Node of the name, too"
+    );
     assert_eq!(
         (&event["type"], &event["reason"], &event["action"]),
         (&json!("Warning"), &json!("Refused"), &json!("enroll"))

@@ -4,14 +4,16 @@
 
 mod common;
 
-use bowline_enroll::Role;
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::wire::Phase;
+use bowline_enroll::{Code, Role};
 use bowline_issuer::Rest;
 use common::{Machine, NOW, Store, issuer, issuer_with_etcd};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::advance;
 
 const TOKENS: &str = "/api/v1/namespaces/kube-system/secrets/bootstrap-token-";
 
@@ -87,19 +89,51 @@ async fn who_was_let_in_and_is_no_node_yet_is_looked_after_soon() {
     assert!(store.paths(TOKENS).is_empty());
 }
 
+/// The turn of the server that joins.
+const TURN: &str = "/apis/coordination.k8s.io/v1/namespaces/bowline/leases/server-join";
+
+/// The control node becomes a member of etcd.
+fn is_a_member(store: &Store) {
+    store.change("/api/v1/nodes/control", |node| {
+        let roles = ["control-plane", "etcd"].map(|role| (format!("node-role.kubernetes.io/{role}"), json!("true")));
+        node["metadata"]["labels"].as_object_mut().unwrap().extend(roles);
+    });
+}
+
 #[tokio::test]
 async fn a_server_that_joined_gives_its_turn_back_as_soon_as_it_is_a_member() {
-    const TURN: &str = "/apis/coordination.k8s.io/v1/namespaces/bowline/leases/server-join";
     let store = settled(0).await;
     let issuer = issuer_with_etcd(&store);
     store.put(TURN, json!({ "metadata": { "name": "server-join" }, "spec": { "holderIdentity": "control" } }));
     // Its kubelet is not Ready yet when its issuer opens.
     assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Moment);
     assert_eq!(store.at(TURN).unwrap()["spec"]["holderIdentity"], "control");
-    store.change("/api/v1/nodes/control", |node| {
-        let roles = ["control-plane", "etcd"].map(|role| (format!("node-role.kubernetes.io/{role}"), json!("true")));
-        node["metadata"]["labels"].as_object_mut().unwrap().extend(roles);
-    });
+    is_a_member(&store);
     assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Long);
     assert!(store.at(TURN).unwrap()["spec"]["holderIdentity"].is_null());
+}
+
+/// Whoever has the turn renews it every half minute; who does not for two minutes, by this issuer's own clock, is dead.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_died_while_it_joined_holds_the_others_up_for_two_minutes() {
+    let store = settled(0).await;
+    let issuer = issuer_with_etcd(&store);
+    is_a_member(&store);
+    let dead = json!({ "holderIdentity": "control-3", "renewTime": "2026-11-29T12:00:00.000000Z" });
+    store.put(TURN, json!({ "metadata": { "name": "server-join" }, "spec": dead }));
+    let next = Machine::of(Role::Server, "control-2", 2).at("10.0.1.11");
+    let waits = async || assert_eq!(next.enroll(&issuer).await.unwrap_err().code, Code::Busy);
+    waits().await;
+    advance(Duration::from_secs(119)).await;
+    waits().await;
+    // It was alive: the two minutes begin anew.
+    store.change(TURN, |lease| lease["spec"]["renewTime"] = json!("2026-11-29T12:01:59.000000Z"));
+    for seconds in [1, 118] {
+        waits().await;
+        advance(Duration::from_secs(seconds)).await;
+    }
+    waits().await;
+    advance(Duration::from_secs(1)).await;
+    next.enroll(&issuer).await.unwrap();
+    assert_eq!(store.at(TURN).unwrap()["spec"]["holderIdentity"], "control-2");
 }

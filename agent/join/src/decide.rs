@@ -334,9 +334,10 @@ fn hint(code: &str, name: &str) -> String {
         "revoked" => {
             "it was revoked as compromised; /usr/share/doc/bowline/CLUSTERS.md tells how the name is used again".into()
         }
-        "node-is-alive" | "claimed-elsewhere" => {
-            format!("if another machine runs as {name}, stop it or give this one another `node.name`")
-        }
+        "node-is-alive" => format!("if another machine runs as {name}, stop it or give this one another `node.name`"),
+        "claimed-elsewhere" => format!(
+            "if that machine runs, stop it or give this one another `node.name`; if it is gone, {name} is free when its claim ends"
+        ),
         NOT_PROVEN => {
             "see that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
                 .into()

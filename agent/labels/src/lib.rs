@@ -128,7 +128,10 @@ impl Capability for Labels {
                     format!("labels/{key}"),
                     format!("set {key}={value}"),
                     format!("{key}={there} is kept by {}", others.join(", ")),
-                    format!("remove it there (`kubectl label node {} {key}-`), or from the settings", node.name),
+                    match others.iter().all(|other| other == bowline_enroll::keep::MANAGER) {
+                        true => "a rule of the servers gives it: change `grant` in [[enroll.allow]] there, or take it out of the settings".into(),
+                        false => format!("remove it there (`kubectl label node {} {key}-`), or from the settings", node.name),
+                    },
                 ),
                 Some(there) if there == value => {
                     wanted.insert(key.clone(), value.clone());

@@ -61,11 +61,16 @@ impl fmt::Display for Action {
 
 impl Capability for Persistent {
     const NAME: &'static str = "persistent-volumes";
-    // A claim that was deleted, and comes back under its name, waits for so long at most.
-    const EVERY: Duration = Duration::from_secs(120);
+    // Who has none looks whether there were some.
+    const EVERY: Duration = Duration::from_secs(300);
     const OPTIONAL: bool = true;
     type Facts = Facts;
     type Action = Action;
+
+    /// A claim that was deleted, and comes back under its name, waits for so long at most.
+    fn every(&self) -> Duration {
+        if self.volumes.is_empty() { Self::EVERY } else { Duration::from_secs(120) }
+    }
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
         let made = host.meta(Path::new(RECORD)).await?.is_some();

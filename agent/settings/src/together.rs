@@ -206,7 +206,7 @@ fn servers_need_etcd<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: O
     let role = |rule: &'a crate::tree::Item| rule.table()?.get("role").filter(|role| role.text() == Some("server"));
     if let Some(role) = rules.iter().find_map(role).filter(|_| datastore == "sqlite") {
         let message = "no server can join this one: the cluster's data is in sqlite";
-        let help = "add datastore = \"etcd\" to [cluster], before K3s starts for the first time";
+        let help = "add datastore = \"etcd\" to [cluster]: best before K3s starts for the first time";
         reader.warn(role.at, "enroll.allow", Complaint::new(message).suggest(help));
     }
 }

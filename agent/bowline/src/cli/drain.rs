@@ -1,4 +1,5 @@
-//! Moves the pods of this node to others, as `kubectl drain` does: by evictions, which keep to the disruption budgets.
+//! Moves the pods of this node to others, as `kubectl drain --force --delete-emptydir-data` does: by evictions, which keep to the
+//! disruption budgets. The machine goes, and with it what only it has.
 //!
 //! The kubelet's own credentials may do that to its own node, and no more.
 
@@ -71,6 +72,9 @@ pub(super) async fn drain(
             let why = match pod.going {
                 true => "it is shutting down".to_owned(),
                 false => match evict(objects, pod).await {
+                    Ok(()) if pod.alone => {
+                        "it was asked to go, and has no controller that would make it anew".to_owned()
+                    }
                     Ok(()) => "it was asked to go".to_owned(),
                     Err(error) if error.kind == ErrorKind::NotFound => continue,
                     Err(error) => error.message,
@@ -115,6 +119,8 @@ struct Pod {
     name: String,
     /// It was told to end.
     going: bool,
+    /// No controller makes another one in its place.
+    alone: bool,
 }
 
 impl Pod {
@@ -140,6 +146,7 @@ fn pods(list: Option<&Value>) -> Vec<Pod> {
                 namespace: text(&pod["metadata"]["namespace"])?,
                 name: text(&pod["metadata"]["name"])?,
                 going: !pod["metadata"]["deletionTimestamp"].is_null(),
+                alone: pod["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty),
             })
         })
         .collect()

@@ -203,6 +203,8 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
         node_uid,
         replaces: standing.old.map(|old| old.uid.clone()),
         revoked: None,
+        barred: before.map(|claim| claim.value.refused_keys()).unwrap_or_default(),
+        wished: Some(Wished { labels: request.labels.0.clone(), taints: request.taints.clone() }),
         refused: before.map(|claim| claim.value.refused.clone()).unwrap_or_default(),
         // Kept as they were until its machine asks for its own.
         persistent: valid.map(|claim| claim.persistent.clone()).unwrap_or_default(),

@@ -21,8 +21,12 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
     let name = &request.name;
     is_who_it_says(order.proven, request.role, name, &request.machine_key)?;
     let answer = Box::new(LeaveAnswer { version: VERSION });
-    // The answer to an earlier request got lost.
-    if facts.claim.is_none() && facts.node.is_none() {
+    // The answer to an earlier request got lost. Of a name whose tickets were revoked once, a claim that nobody holds stays.
+    let ended = facts
+        .claim
+        .as_ref()
+        .is_none_or(|claim| claim.value.revoked.is_some() && !claim.value.refuses(order.proven.key_id()));
+    if ended && facts.node.is_none() {
         return Ok(Decision::Answer { acts: Vec::new(), answer });
     }
     let claim = held(order.proven, &request.machine_key, facts)?;
@@ -47,10 +51,6 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
     );
     let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
     acts.extend(turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() }));
-    acts.push(Act::DeleteClaim {
-        name: name.clone(),
-        uid: claim.uid.clone(),
-        resource_version: claim.resource_version.clone(),
-    });
+    acts.push(Act::end(claim, facts.now));
     Ok(Decision::Answer { acts, answer })
 }

@@ -40,6 +40,7 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
         forgotten: persistent::forgotten(name, &request.persistent_volumes, &facts.persistent),
         // Who asks is not silent.
         removed: None,
+        wished: Some(wished),
         ..claim.value.clone()
     };
     acts.extend(becomes(claim, next));

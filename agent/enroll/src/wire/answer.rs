@@ -8,13 +8,37 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What was asked for and not given.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Cut {
     /// The label or taint, as it was asked for.
     pub what: String,
     /// Why not.
     pub why: String,
+    /// What kind of reason that is.
+    #[serde(default, skip_serializing_if = "Reason::is_default")]
+    pub reason: Reason,
+}
+
+/// Why something was not given, for whoever says what helps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// No rule permits it; or what `why` says.
+    #[default]
+    NotPermitted,
+    /// Somebody else keeps it on the Node with another value.
+    Kept,
+    /// The rule itself gives it another value.
+    Given,
+    /// It is nobody's to give.
+    Never,
+}
+
+impl Reason {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Settings on which all servers of a cluster must agree, and that agents live by.

@@ -6,6 +6,7 @@ use bowline_enroll::decide::{Decision, Order};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Node, Read, Ready};
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{self, Proven, Purpose};
+use bowline_enroll::rules::Wished;
 use bowline_enroll::wire::{Agreed, EnrollRequest, Labels, PasswordHash, VERSION, Versions};
 use bowline_enroll::{Act, Claim, EnrollRule, NodeName, Role, Secret};
 use std::collections::BTreeMap;
@@ -139,6 +140,8 @@ pub(crate) fn a_claim(of: &str, role: Role, machine: &MachineKey, node_uid: Opti
         node_uid: node_uid.map(Into::into),
         replaces: None,
         revoked: None,
+        barred: Vec::new(),
+        wished: Some(Wished::default()),
         refused: Vec::new(),
         persistent: Vec::new(),
         forgotten: Vec::new(),

@@ -124,6 +124,8 @@ fn claim(name: &str) -> Claim {
         node_uid: None,
         replaces: None,
         revoked: None,
+        barred: Vec::new(),
+        wished: None,
         refused: Vec::new(),
         persistent: Vec::new(),
         forgotten: Vec::new(),

@@ -6,6 +6,7 @@ use crate::files::Said;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::persistent::Wish;
+use bowline_enroll::wire::{Cut, Reason};
 use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{Filled, STARTUP_TAINT};
 use sha2::{Digest, Sha256};
@@ -190,6 +191,25 @@ fn cut(said: &Said, what: &str) -> bool {
     said.cut.iter().any(|cut| cut.what == what || cut.what.starts_with(&format!("{what}=")))
 }
 
+/// What helps where a label or taint was not given.
+fn remedy(cut: &Cut, name: &str) -> String {
+    let key = cut.what.split(['=', ':']).next().unwrap_or_default();
+    match cut.reason {
+        Reason::NotPermitted => {
+            "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings".to_owned()
+        }
+        Reason::Kept => {
+            let kind = if cut.what.contains(':') { "taint" } else { "label" };
+            format!("remove it there (`kubectl {kind} node {name} {key}-` on a server), or take it out of the settings")
+        }
+        Reason::Given => {
+            "the rule decides: change it in `[[enroll.allow]]` on the servers, or take it out of the settings"
+                .to_owned()
+        }
+        Reason::Never => "take it out of the settings, or of `grant` in `[[enroll.allow]]` on the servers".to_owned(),
+    }
+}
+
 /// What was not given, as a refusal of each.
 fn told(said: &Said, name: &str, plan: &mut Plan<Action>) {
     for cut in &said.cut {
@@ -202,7 +222,7 @@ fn told(said: &Said, name: &str, plan: &mut Plan<Action>) {
                     "`kubectl describe pv {name}` on a server tells who uses it; for which claims this node may have \
                      volumes, `permit-claims` in [[enroll.allow]] says there"
                 ),
-                None => "permit it in `[[enroll.allow]]` on the servers, or take it out of the settings".to_owned(),
+                None => remedy(cut, name),
             },
         );
     }

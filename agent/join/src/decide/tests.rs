@@ -355,7 +355,7 @@ fn what_somebody_else_kept_is_asked_for_again_when_it_is_free() {
     let first = look(node(&["rival"]), None);
     let Action::AskForNode { asked, beside, .. } = &first.steps[0].action else { panic!("{:?}", first.steps) };
     let why = "node-restriction.kubernetes.io/colour=red is kept by rival".to_string();
-    let cut = vec![bowline_enroll::wire::Cut { what: format!("{key}=green"), why }];
+    let cut = vec![bowline_enroll::wire::Cut { what: format!("{key}=green"), why, ..Default::default() }];
     let told = said(asked, None).map(|said| Said { cut, beside: beside.clone(), ..said });
     let kept = look(node(&["rival"]), told.clone());
     assert!(kept.steps.is_empty() && kept.refusals[0].why.contains("kept by rival"), "{kept:?}");

@@ -75,9 +75,7 @@ fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
         let releases = releases(bed)?;
         let disk = bed.disk(VOLUME, "512M")?;
         let machine = with_k3s(bed, &releases, Some(&disk))?;
-        machine.put("/root/secrets", SECRETS.join("\n") + "\n", 0o600)?;
-        machine.put("/root/watch", WATCH, 0o700)?;
-        machine.ok("systemd-run --quiet --unit=watch sh /root/watch")?;
+        watch(&machine, &SECRETS)?;
         let [token, agent_token] = SECRETS;
         let secrets = format!("[cluster.config]\ntoken = \"{token}\"\nagent-token = \"{agent_token}\"\n");
         configure(&machine, &format!("{}{}{secrets}", settings::server(&releases), settings::volume()))?;
@@ -125,19 +123,34 @@ fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
         ensure!(said.code == 2 && said.to_string().contains("600"), "{said}");
         none_in("the refusal", &said.to_string())?;
 
-        only_root_reads_them(&machine)?;
+        let mut holders = only_root_reads_them(&machine)?;
+        holders.retain(|file| !file.starts_with("/var/lib/rancher"));
+        assert_eq!(holders, ["/etc/bowline/config.d/10-node.toml", "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml"]);
         // What is said of leaving, and when it is not possible.
         for command in ["bowline leave --timeout 30s", "bowline leave --undo"] {
             none_in(command, &machine.run(command)?.to_string())?;
         }
-        ensure!(machine.read("/root/rounds")?.len() > 20, "the watcher did not look");
-        ensure!(!machine.run("test -e /root/seen")?.success(), "seen in:\n{}", machine.read("/root/seen")?);
-        Ok(())
+        nobody_showed_them(&machine)
     })
 }
 
-/// Every file of the machine with a secret in it belongs to root and is closed to others, or lies in a folder that is.
-fn only_root_reads_them(machine: &Machine) -> Result<()> {
+/// From here on no process may have one of these on its command line or in its environment.
+pub(crate) fn watch(machine: &Machine, secrets: &[&str]) -> Result<()> {
+    machine.put("/root/secrets", secrets.join("\n") + "\n", 0o600)?;
+    machine.put("/root/watch", WATCH, 0o700)?;
+    machine.ok("systemd-run --quiet --unit=watch sh /root/watch").map(drop)
+}
+
+/// None had since then.
+pub(crate) fn nobody_showed_them(machine: &Machine) -> Result<()> {
+    ensure!(machine.read("/root/rounds")?.len() > 20, "the watcher did not look");
+    ensure!(!machine.run("test -e /root/seen")?.success(), "seen in:\n{}", machine.read("/root/seen")?);
+    Ok(())
+}
+
+/// Every file of the machine with a secret in it (those of [`watch`]) belongs to root and is closed to others, or lies in a folder
+/// that is: which they are.
+pub(crate) fn only_root_reads_them(machine: &Machine) -> Result<Vec<String>> {
     let folders = "/etc /run /var /usr/local /tmp /opt /srv /home";
     let found = machine.ok(&format!("grep -rlaFf /root/secrets --devices=skip {folders} 2>/dev/null || true"))?;
     let mut holders = Vec::new();
@@ -153,8 +166,6 @@ fn only_root_reads_them(machine: &Machine) -> Result<()> {
         );
         holders.push(file.to_string());
     }
-    holders.retain(|file| !file.starts_with("/var/lib/rancher"));
     holders.sort();
-    assert_eq!(holders, ["/etc/bowline/config.d/10-node.toml", "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml"]);
-    Ok(())
+    Ok(holders)
 }

@@ -13,8 +13,8 @@ const NEAR: Duration = Duration::from_secs(1);
 /// Servers may be far away.
 pub(super) const FAR: Duration = Duration::from_secs(3);
 /// What nodes need of each other.
-pub(super) const PORTS: &str =
-    "open TCP 6443, 7470 and 10250 and UDP 8472 between all nodes, and TCP 2379-2380 between servers";
+pub(super) const PORTS: &str = "open TCP 6443, 7470 and 10250 and UDP 8472 (WireGuard: 51820 and 51821) between all nodes, and TCP 2379-2380 between \
+     servers";
 
 /// What was tried.
 pub(super) struct Facts {
@@ -162,7 +162,11 @@ mod tests {
         for (reach, found, remedy) in [
             (Reach::Closed, "TCP 7470: nothing listens", "bowline status"),
             (Reach::Rejected, "TCP 7470: rejected by a firewall", "Oracle's Ubuntu images reject all but SSH"),
-            (Reach::Silent, "TCP 7470: no answer within 3 s", "UDP 8472 between all nodes"),
+            (
+                Reach::Silent,
+                "TCP 7470: no answer within 3 s",
+                "UDP 8472 (WireGuard: 51820 and 51821) between all nodes",
+            ),
             (Reach::NoRoute, "TCP 7470: this machine has no route", "ip route get 10.0.1.10"),
             (untried, "resolving control: no", "look"),
         ] {

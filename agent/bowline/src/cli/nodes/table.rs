@@ -186,6 +186,8 @@ pub(super) mod tests {
             node_uid: None,
             replaces: None,
             revoked: None,
+            barred: Vec::new(),
+            wished: None,
             refused: Vec::new(),
             persistent: Vec::new(),
             forgotten: Vec::new(),

@@ -21,7 +21,11 @@ fn persistent_volumes_are_asked_for_and_asked_for_again_while_they_are_not_given
     let Action::AskForNode { asked: other, persistent, .. } = &absent.steps[0].action else { panic!("{absent:?}") };
     assert!(persistent[0].capacity.is_none() && other != asked);
 
-    let cut = vec![Cut { what: "the PersistentVolume kafka-0.data".into(), why: "the rule does not permit it".into() }];
+    let cut = vec![Cut {
+        what: "the PersistentVolume kafka-0.data".into(),
+        why: "the rule does not permit it".into(),
+        ..Cut::default()
+    }];
     let told = |at: u64| said(asked, None).map(|said| Said { cut: cut.clone(), beside: beside.clone(), at, ..said });
     let refused = plan(&agent, &Facts { said: told(90), ..node.clone() }, &there);
     assert_eq!(refused.refusals[0].why, "the rule does not permit it");

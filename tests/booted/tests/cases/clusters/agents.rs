@@ -1,6 +1,6 @@
 //! Agents come into the cluster by themselves: a ticket, no token, nobody who logs in.
 
-use crate::secrets::stay_out_of_outputs;
+use crate::secrets::{nobody_showed_them, only_root_reads_them, stay_out_of_outputs, watch};
 use anyhow::{Context, Result, ensure};
 use bowline_booted::{
     ADDRESS, FIRST_BOOT, KEY, NODE, configure, deb, install_and_wait, kube, ready, releases, report, settings,
@@ -122,14 +122,27 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         for machine in [&server, &agent] {
             stay_out_of_outputs(machine, &all)?;
+            machine.put("/root/secrets", all.join("\n") + "\n", 0o600)?;
+            let holders = only_root_reads_them(machine)?;
+            ensure!(holders.iter().any(|file| file == "/var/lib/bowline/machine.key"), "{holders:?}");
         }
 
         // In the morning: the same name and address, another machine, the same disk.
         agent.ok("echo precious > /var/lib/kafka/file")?;
         agent.recreate()?;
+        for machine in [&server, &agent] {
+            watch(machine, &[KEY, TICKET])?;
+        }
         let begin_again = Instant::now();
         begin(&agent, &releases, TICKET, Some(&disk))?;
         in_place(&server, &agent, Some(&node))?;
+        for machine in [&server, &agent] {
+            nobody_showed_them(machine)?;
+            machine.ok("systemctl stop watch")?;
+        }
+        server.wait_for("its new Node to tell whom it replaced", FIRST_BOOT, || {
+            Ok(server.ok(&format!("k3s kubectl describe node {KAFKA}"))?.contains("Replaced"))
+        })?;
         assert_eq!(agent.read("/var/lib/kafka/file")?, "precious\n");
         bowline_testbed::say(&format!("recreated and in place after {:?}", begin_again.elapsed()));
         agent.reboot()?;
