@@ -14,8 +14,17 @@ const K3S: [(&str, u8); 6] = [
     ("/var/lib/kubelet/pods", 0),
     ("/var/log/pods", 1),
 ];
-const OTHERS: [(&str, u8); 4] =
-    [("/var/lib/containerd", 1), ("/var/lib/etcd", 0), ("/var/lib/kubelet/pods", 0), ("/var/log/pods", 1)];
+const OTHERS: [(&str, u8); 8] = [
+    ("/var/lib/containerd", 1),
+    ("/var/lib/etcd", 0),
+    ("/var/lib/kubelet/pods", 0),
+    ("/var/log/pods", 1),
+    // MicroK8s.
+    ("/var/snap/microk8s/common/default-storage", 1),
+    ("/var/snap/microk8s/common/var/lib/containerd", 1),
+    ("/var/snap/microk8s/common/var/lib/kubelet/pods", 0),
+    ("/var/snap/microk8s/current/var/kubernetes/backend", 0),
+];
 const ALWAYS: [(&str, u8); 1] = [("/var/log/journal", 0)];
 
 /// Everything that is measured by these settings: the distribution's own, and `[[directory]]`.
@@ -25,11 +34,12 @@ pub(crate) fn directories(settings: &Settings) -> Vec<SurveyedDirectory> {
         (None, Some(_)) => &OTHERS,
         (None, None) => &[],
     };
+    let named = settings.directories.iter();
     let mut all: Vec<_> =
-        settings.directories.iter().map(|one| SurveyedDirectory { path: one.path.clone(), depth: one.depth }).collect();
+        named.map(|one| SurveyedDirectory { path: one.path.clone(), depth: one.depth, named: true }).collect();
     for (path, depth) in own.iter().chain(&ALWAYS) {
         if !all.iter().any(|one| one.path == Path::new(path)) {
-            all.push(SurveyedDirectory { path: path.into(), depth: *depth });
+            all.push(SurveyedDirectory { path: path.into(), depth: *depth, named: false });
         }
     }
     all.sort();
@@ -86,7 +96,7 @@ mod tests {
         let file = bowline_settings::SourceFile { path: "/x/1.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
         let all = directories(&bowline_settings::load(&[file]).unwrap().settings);
         let etcd: Vec<_> = all.iter().filter(|one| one.path == Path::new("/var/lib/etcd")).collect();
-        assert_eq!(etcd, [&SurveyedDirectory { path: "/var/lib/etcd".into(), depth: 3 }]);
+        assert_eq!(etcd, [&SurveyedDirectory { path: "/var/lib/etcd".into(), depth: 3, named: true }]);
         assert!(all.iter().any(|one| one.path == Path::new("/var/log/journal")));
         assert_eq!(directories(&Settings::default()).len(), 1, "the journal");
     }

@@ -126,7 +126,8 @@ fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
 }
 
 /// Their parts come and go with pods and claims: the page shows them, and series of all that ever were would have no end.
-const OF_PODS: [&str; 2] = ["/var/log/pods", "/var/lib/rancher/k3s/storage"];
+const OF_PODS: [&str; 3] =
+    ["/var/log/pods", "/var/lib/rancher/k3s/storage", "/var/snap/microk8s/common/default-storage"];
 
 fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf, f64>) {
     // Bounded: what the settings and the distribution name, and their parts down to a depth of a few, at most some hundreds. One
@@ -155,7 +156,7 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     for one in &survey.directories {
         family.series(&of(&one.path), one.size.is_none() || !one.trouble.is_empty());
     }
-    let help = "How fast a directory grew from the measurement before to the last.";
+    let help = "How fast a directory grows: the lesser of how it grew to the last measurement and to the one before.";
     let mut family = out.family("directory_growth_bytes_per_second", Kind::Gauge, help);
     for (path, rate) in growth.iter().filter(|(path, _)| all.contains_key(path)) {
         family.series(&of(path), *rate);
@@ -193,7 +194,7 @@ fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
     let errors: BTreeMap<&str, u64> =
         counted.filesystem_errors.iter().map(|(n, errors)| (n.as_str(), *errors)).collect();
     for (labels, one) in filesystems {
-        if let Some(errors) = errors.get(one.mount.number.as_str()) {
+        if let Some(errors) = errors.get(one.mount.number.as_str()).or_else(|| errors.get(one.mount.source.as_str())) {
             family.series(labels, *errors);
         }
     }

@@ -57,6 +57,7 @@ fn page(report: &Report) -> bowline_metrics::Page {
         depth: 1,
         bytes: Some(5_000_000_000),
         share: Some(0.05),
+        growth: Some(3e9),
         trouble: "1 could not be read".into(),
     };
     let view = View {
@@ -120,6 +121,7 @@ fn what_is_not_known_is_no_number_and_what_is_due_is_now() {
         depth: 0,
         bytes: None,
         share,
+        growth: Some(f64::NAN),
         trouble: String::new(),
     };
     let view = View {

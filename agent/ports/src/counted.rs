@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Counted {
     /// Requests that failed, by the kernel's name of the disk (`sda`).
     pub io_errors: Vec<(String, u64)>,
-    /// Errors that a filesystem wrote down itself, by its device as `major:minor`.
+    /// Errors that a filesystem wrote down itself, by its device as `major:minor`; btrfs by each of its disks, as a mount names them
+    /// (`/dev/sdb`).
     pub filesystem_errors: Vec<(String, u64)>,
     /// Processes that the kernel killed for want of memory, since boot.
     pub oom_kills: Option<u64>,

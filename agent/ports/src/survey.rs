@@ -26,6 +26,9 @@ pub struct SurveyedDirectory {
     pub path: PathBuf,
     /// How many levels beneath it are told apart; 0 is the directory alone.
     pub depth: u8,
+    /// Somebody asked for it by name: it is told, too, when it is not there.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// A mount point, and the mount that it hides a directory of.
@@ -42,7 +45,7 @@ pub struct Beneath {
 pub struct Survey {
     /// When it ended, in seconds since 1970.
     pub at: i64,
-    /// Each directory that was asked for, in that order; ones that are not there are left out.
+    /// Each directory that was asked for, in that order; without those that are not there and that nobody named.
     pub directories: Vec<Measured>,
     /// Each mount point that could be looked beneath.
     pub hidden: Vec<Hidden>,

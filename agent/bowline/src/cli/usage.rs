@@ -14,10 +14,15 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two lines of progress.
 const PACE: Duration = Duration::from_millis(200);
+/// A filesystem that says nothing of a directory for so long is passed over, and one that finds no other name in it.
+const ANSWER: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a scan gets that was told to stop.
+const STOPPING: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: bool) -> ExitCode {
     // A directory of one's own can be measured without any settings.
@@ -31,7 +36,7 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
     };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let wanted = match &path {
-        Some(path) => vec![SurveyedDirectory { path: absolute(path), depth }],
+        Some(path) => vec![SurveyedDirectory { path: absolute(path), depth, named: true }],
         None => directories(&settings),
     };
     // What no directory shows only a unit sees: the daemon's last one. Nobody but root may read what it found.
@@ -49,22 +54,27 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
             return ExitCode::FAILURE;
         }
     };
-    let mut folders = Vec::new();
+    let now = host.clock().await.map(|clock| clock.unix).ok();
+    let (mut folders, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for directory in &wanted {
         match measured(directory).await {
-            Ok(tree) => folders.push(Folder::of(directory, &tree, &disks)),
+            Ok(tree) => folders.push(Folder::of(directory, &tree, &disks, survey.as_ref().zip(now))),
             // Of the distribution's own some are not there.
-            Err(error) if error.kind == ErrorKind::NotFound && path.is_none() => {}
-            Err(error) => {
+            Err(Some(error)) if error.kind == ErrorKind::NotFound && !directory.named => {}
+            // The others are shown all the same.
+            Err(Some(error)) => {
                 output::complain_of(&error);
-                return ExitCode::FAILURE;
+                code = ExitCode::FAILURE;
             }
+            Err(None) => return ExitCode::FAILURE,
         }
+    }
+    if folders.is_empty() && path.is_some() {
+        return code;
     }
     folders.sort_by_key(|one| std::cmp::Reverse(one.allocated));
     // What was asked for by its path is what is shown.
     let disks = disks.into_iter().filter(|disk| path.is_none() || folders.iter().any(|one| one.on == disk.mountpoint));
-    let now = host.clock().await.map(|clock| clock.unix).ok();
     let ago = survey.zip(now).and_then(|(survey, now)| u64::try_from(now - survey.at).ok());
     let picture = Picture { disks: disks.collect(), folders, unseen_seconds_ago: ago };
     if json {
@@ -72,7 +82,7 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
     } else {
         output::print_as_is(&picture.text());
     }
-    ExitCode::SUCCESS
+    code
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -99,40 +109,68 @@ async fn disks(host: &dyn Inspect, settings: &Settings, survey: Option<&Survey>)
     Ok(mounts.iter().zip(&spaces).map(disk).collect())
 }
 
-/// Scans a directory on a thread of its own, and tells how far it is.
-async fn measured(directory: &SurveyedDirectory) -> Result<Tree, PortError> {
+/// Scans a directory on a thread of its own, and tells how far it is. `None` as the error: somebody had enough of it.
+async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortError>> {
     let request =
         Request { depth: directory.depth.into(), threads: Threads::Two, idle: true, ..Request::of(&directory.path) };
+    let shown = directory.path.display();
+    let silent =
+        || Some(PortError::new(ErrorKind::Timeout, format!("measuring {shown}: its filesystem does not answer")));
+    let path = directory.path.clone();
+    let answers = tokio::task::spawn_blocking(move || std::fs::symlink_metadata(path).is_ok());
+    tokio::select! {
+        answer = tokio::time::timeout(ANSWER, answers) => if answer.is_err() { return Err(silent()) },
+        _ = tokio::signal::ctrl_c() => return Err(None),
+    }
     let control = Arc::new(Control::new());
     let (asked, shared) = (request, Arc::clone(&control));
     let mut work = tokio::task::spawn_blocking(move || scan(&asked, &shared));
     let terminal = std::io::stderr().is_terminal();
-    let mut drawn = false;
+    let (mut drawn, mut stopped) = (false, false);
+    let mut heard = (control.names(), Instant::now());
     let tree = loop {
         tokio::select! {
-            ended = &mut work => break ended,
-            () = tokio::time::sleep(PACE) => {
+            ended = &mut work => break Some(ended),
+            // The thread of one that hangs ends with this program.
+            () = tokio::time::sleep(STOPPING), if stopped => break None,
+            () = tokio::time::sleep(PACE), if !stopped => {
+                let names = control.names();
+                if heard.0 != names {
+                    heard = (names, Instant::now());
+                } else if heard.1.elapsed() > SILENCE {
+                    control.stop();
+                    break None;
+                }
                 if terminal {
                     drawn = true;
                     let gigabytes = control.allocated() as f64 / 1e9;
-                    let names = control.names();
                     let text = format!("{}: {names} files, {gigabytes:.1} GB", directory.path.display());
                     let short: String = text.chars().take(79).collect();
                     let _ = write!(std::io::stderr().lock(), "\r\x1b[K{short}");
                 }
             }
-            _ = tokio::signal::ctrl_c() => control.stop(),
+            _ = tokio::signal::ctrl_c() => {
+                stopped = true;
+                control.stop();
+            }
         }
     };
     if drawn {
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
     }
+    let shown = directory.path.display();
     match tree {
-        Ok(Ok(tree)) => Ok(tree),
-        Ok(Err(ScanError::Root { path, error })) => {
-            Err(PortError::io(format_args!("measuring {}", path.display()), &error))
+        _ if stopped => Err(None),
+        None => {
+            Err(Some(PortError::new(ErrorKind::Timeout, format!("measuring {shown}: its filesystem does not answer"))))
         }
-        Ok(Err(error)) => Err(PortError::new(ErrorKind::Other, error.to_string())),
-        Err(error) => Err(PortError::new(ErrorKind::Other, format!("measuring was cut off: {error}"))),
+        Some(Ok(Ok(tree))) => Ok(tree),
+        Some(Ok(Err(ScanError::Root { path, error }))) => {
+            Err(Some(PortError::io(format_args!("measuring {}", path.display()), &error)))
+        }
+        Some(Ok(Err(error))) => Err(Some(PortError::new(ErrorKind::Other, error.to_string()))),
+        Some(Err(error)) => {
+            Err(Some(PortError::new(ErrorKind::Other, format!("measuring {shown} was cut off: {error}"))))
+        }
     }
 }

@@ -5,6 +5,13 @@ use bowline_pressure::eviction::k3s::{self, FILES};
 use bowline_pressure::eviction::{self as kubelet, Defaults, Free, option, options_in};
 use std::path::{Path, PathBuf};
 
+/// The units of K3s, which its installer gives options.
+const K3S: [&str; 2] = ["/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s-agent.service"];
+/// What MicroK8s's kubelet is told, where `snapd` has its data, and where its images are.
+const MICROK8S: &str = "/var/snap/microk8s/current/args/kubelet";
+const SNAP: [(&str, &str); 2] =
+    [("${SNAP_DATA}", "/var/snap/microk8s/current"), ("${SNAP_COMMON}", "/var/snap/microk8s/common")];
+const SNAP_CONTAINERD: &str = "/var/snap/microk8s/common/var/lib/containerd";
 /// What a kubelet that kubeadm, Kubespray or Debian's package set up is told on its command line.
 const OPTIONS: [&str; 3] =
     ["/var/lib/kubelet/kubeadm-flags.env", "/etc/kubernetes/kubelet.env", "/etc/default/kubelet"];
@@ -59,11 +66,20 @@ pub(crate) async fn read(host: &dyn Inspect) -> Eviction {
 async fn attempt(host: &dyn Inspect) -> Result<Eviction, String> {
     let mut files = texts(host, &[FILES[0].into()]).await?;
     files.extend(folder(host, FILES[1], &[".yaml", ".yml"]).await?);
-    let k3s = k3s::options(&borrowed(&files)).map_err(|problem| problem.to_string())?;
+    let units: Vec<String> = texts(host, &K3S.map(PathBuf::from)).await?.into_iter().map(|(_, text)| text).collect();
+    let k3s = k3s::options(&borrowed(&files), &units.join("\n")).map_err(|problem| problem.to_string())?;
     if there(host, &k3s.agent).await {
         let mut files = texts(host, &k3s.config.iter().map(PathBuf::from).collect::<Vec<_>>()).await?;
         files.extend(folder(host, &k3s.drop_ins, &[".conf"]).await?);
         return eviction(host, Defaults::K3s, &files, &k3s.arguments, [&k3s.nodefs, &k3s.imagefs]).await;
+    }
+    if let [(_, text)] = &texts(host, &[MICROK8S.into()]).await?[..] {
+        let text = SNAP.iter().fold(text.clone(), |text, (variable, path)| text.replace(variable, path));
+        let arguments = options_in(&text);
+        let files =
+            texts(host, &option(&arguments, "config").map(PathBuf::from).into_iter().collect::<Vec<_>>()).await?;
+        let nodefs = option(&arguments, "root-dir").unwrap_or_else(|| KUBELET.into());
+        return eviction(host, Defaults::Upstream, &files, &arguments, [&nodefs, SNAP_CONTAINERD]).await;
     }
     let told = texts(host, &OPTIONS.map(PathBuf::from)).await?;
     let arguments: Vec<String> = told.iter().flat_map(|(_, text)| options_in(text)).collect();
@@ -146,6 +162,29 @@ mod tests {
     async fn a_machine_without_a_kubelet_evicts_nothing() {
         let host = SimHost::new(&World::default());
         assert_eq!(read(&host).await, Eviction::default());
+    }
+
+    /// K3s as its installer leaves it, and MicroK8s as its snap does, with what somebody changed.
+    #[tokio::test]
+    async fn where_the_kubelet_of_others_is_told() {
+        const ON_ROOT: [(&str, u64); 1] = [("nodefs.available", 90)];
+        for (path, text, there) in [
+            (
+                "/etc/systemd/system/k3s.service",
+                "ExecStart=/usr/local/bin/k3s \\\n server \\\n '--data-dir=/srv/k3s' '--kubelet-arg=eviction-hard=nodefs.available<9%'\n",
+                "/srv/k3s/agent/x",
+            ),
+            (MICROK8S, "--root-dir=${SNAP_COMMON}/var/lib/kubelet\n--eviction-hard=\"nodefs.available<9%\"\n", "/x"),
+        ] {
+            let host = SimHost::new(&World::default());
+            for (path, text) in [(path, text), (there, "")] {
+                bowline_ports::Change::write(&host, Path::new(path), text.as_bytes(), 0o600).await.unwrap();
+            }
+            let eviction = read(&host).await;
+            assert_eq!(eviction.trouble(), None, "{path}");
+            let (nodefs, _) = eviction.places.clone().unwrap();
+            assert_eq!(eviction.of(&nodefs, &SPACE), ON_ROOT, "{path}");
+        }
     }
 
     #[test]

@@ -26,13 +26,21 @@ struct State {
     /// The directories that it was to measure.
     asked: Vec<SurveyedDirectory>,
     /// Bytes a second by which each directory grew from the measurement before to the last one.
+    grew: BTreeMap<PathBuf, f64>,
+    /// The same of what goes on: a download between two measurements, however far apart they are, is no growth.
     growth: BTreeMap<PathBuf, f64>,
 }
 
 impl State {
     fn put(&mut self, asked: Vec<SurveyedDirectory>, found: Survey) {
         if let Some(before) = &self.last {
-            self.growth = growth(before, &found);
+            let now = growth(before, &found);
+            let lasting = |(path, rate): (&PathBuf, &f64)| {
+                let earlier = self.grew.get(path).copied().unwrap_or(*rate);
+                (path.clone(), if earlier * rate > 0.0 { rate.signum() * rate.abs().min(earlier.abs()) } else { 0.0 })
+            };
+            self.growth = now.iter().map(lasting).collect();
+            self.grew = now;
         }
         self.last = Some(Arc::new(found));
         self.asked = asked;
@@ -69,7 +77,7 @@ impl Measuring {
         self.state().last.clone()
     }
 
-    /// Bytes a second by which directories grew, as far as they were measured twice.
+    /// Bytes a second by which directories grew, as far as they were measured twice; the lesser of the last two times.
     pub(crate) fn growth(&self) -> BTreeMap<PathBuf, f64> {
         self.state().growth.clone()
     }
@@ -152,6 +160,11 @@ mod tests {
         assert!(state.growth.is_empty());
         state.put(vec![], survey(1100, &[("/a", Some(1500)), ("/b", Some(400)), ("/c", Some(1)), ("/d", Some(1))]));
         assert_eq!(state.growth, BTreeMap::from([("/a".into(), 10.0), ("/b".into(), -5.0)]));
+        // What was but one step goes on no more than one that ended.
+        state.put(vec![], survey(1200, &[("/a", Some(1900)), ("/b", Some(400)), ("/c", Some(501))]));
+        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 4.0), ("/b".into(), 0.0), ("/c".into(), 5.0)]));
+        state.put(vec![], survey(1300, &[("/a", Some(9900)), ("/b", Some(900)), ("/c", Some(1))]));
+        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 4.0), ("/b".into(), 0.0), ("/c".into(), 0.0)]));
         // A clock that was set back tells nothing.
         state.put(vec![], survey(900, &[("/a", Some(9))]));
         assert!(state.growth.is_empty());
@@ -159,7 +172,7 @@ mod tests {
     #[test]
     fn nothing_is_put_off_by_a_restart_or_by_other_settings() {
         let hour = Duration::from_secs(3600);
-        let asked = vec![SurveyedDirectory { path: "/a".into(), depth: 0 }];
+        let asked = vec![SurveyedDirectory { path: "/a".into(), depth: 0, named: true }];
         let mut state = State::default();
         assert_eq!(state.pause(&asked, hour, 5000), FIRST);
         state.put(asked.clone(), survey(1000, &[("/a", Some(1))]));

@@ -7,8 +7,8 @@ use bowline_engine::Report;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Foreseen, Outlook, View};
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
 use bowline_pressure::forecast::Forecast;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The page shows so many directories, the largest.
 const FOLDERS: usize = 60;
@@ -52,19 +52,20 @@ pub(crate) fn view<'a>(
     now: i64,
     filesystems: &[(Mount, Result<Space, PortError>)],
     watching: &Watching,
-    survey: Option<Arc<Survey>>,
+    measuring: &Measuring,
 ) -> View<'a> {
     let foretold = watching.foretold();
     let disk = |(mount, space): &(Mount, Result<Space, PortError>)| {
         let known = foretold.get(mount.target.as_os_str());
         disk(mount, space, known, watching)
     };
+    let survey = measuring.last();
     let survey = survey.as_deref();
     View {
         report,
         now,
         disks: filesystems.iter().map(disk).collect(),
-        folders: survey.map(|survey| folders(survey, filesystems)).unwrap_or_default(),
+        folders: survey.map(|survey| folders(survey, &measuring.growth(), filesystems)).unwrap_or_default(),
         measured: survey.map(|survey| survey.at),
         unseen: survey.map(|survey| unseen(survey, filesystems)).unwrap_or_default(),
     }
@@ -113,7 +114,11 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
 }
 
 /// Directories with those in them beneath, largest first at each level.
-fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -> Vec<Folder> {
+fn folders(
+    survey: &Survey,
+    growth: &BTreeMap<PathBuf, f64>,
+    filesystems: &[(Mount, Result<Space, PortError>)],
+) -> Vec<Folder> {
     let mut all: Vec<&Measured> = survey.directories.iter().collect();
     all.sort_by_key(|one| std::cmp::Reverse(one.size.map(|size| size.allocated)));
     let mut folders = Vec::new();
@@ -124,6 +129,7 @@ fn folders(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -
             depth,
             bytes: bytes.map(|bytes| bytes.allocated),
             share: bytes.zip(size).map(|(bytes, size)| bytes.allocated as f64 / size as f64),
+            growth: growth.get(path).map(|rate| rate * 86_400.0),
             trouble: trouble.to_owned(),
         };
         folders.push(folder(&one.path, 0, one.size, &one.trouble));

@@ -131,7 +131,7 @@ impl Pages {
     async fn view<'a>(&self, report: &'a Report) -> View<'a> {
         let (mounts, clock) = tokio::join!(self.host.mounts(), self.clock());
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
-        view(report, clock.unix, &filesystems, &self.watching, self.measuring.last())
+        view(report, clock.unix, &filesystems, &self.watching, &self.measuring)
     }
 }
 

@@ -78,8 +78,29 @@ pub(crate) struct Folder {
     pub(crate) of: u64,
     /// How many files or directories could not be read.
     pub(crate) unreadable: u64,
+    /// What has changed since the daemon measured it; `None` where it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) changed: Option<Changed>,
     /// Those in it, to the depth that was asked for; each before those in it.
     pub(crate) parts: Vec<Part>,
+}
+
+/// How a directory has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Changed {
+    /// By so many bytes; below 0 where it takes less.
+    pub(crate) bytes: i64,
+    /// Within so many seconds.
+    pub(crate) seconds: u64,
+}
+
+impl Changed {
+    /// From what was measured last to these bytes, now.
+    fn since(last: &Survey, path: &Path, allocated: u64, now: i64) -> Option<Self> {
+        let before = last.directories.iter().find(|one| one.path == path)?.size?.allocated;
+        let seconds = u64::try_from(now - last.at).ok()?;
+        Some(Self { bytes: i64::try_from(allocated).ok()?.saturating_sub_unsigned(before), seconds })
+    }
 }
 
 /// A directory in another.
@@ -148,7 +169,8 @@ impl Disk {
 }
 
 impl Folder {
-    pub(crate) fn of(directory: &SurveyedDirectory, tree: &Tree, disks: &[Disk]) -> Self {
+    /// `last` is what was measured before and when it is now, in seconds since 1970.
+    pub(crate) fn of(directory: &SurveyedDirectory, tree: &Tree, disks: &[Disk], last: Option<(&Survey, i64)>) -> Self {
         let holds = disks.iter().filter(|disk| directory.path.starts_with(&disk.mountpoint));
         let disk = holds.max_by_key(|disk| Path::new(&disk.mountpoint).components().count());
         let size = tree.size();
@@ -166,6 +188,7 @@ impl Folder {
             inodes: size.inodes,
             of: disk.map_or(0, |disk| disk.size),
             unreadable: tree.problems.unreadable,
+            changed: last.and_then(|(last, now)| Changed::since(last, &directory.path, size.allocated, now)),
             parts: parts.collect(),
         }
     }
@@ -184,6 +207,12 @@ impl Folder {
         line(out, 0, &self.path, self.allocated, self.inodes);
         if self.unreadable > 0 {
             let _ = writeln!(out, "{:>8}  {} files or directories could not be read", "", self.unreadable);
+        }
+        if let Some(Changed { bytes: by, seconds }) =
+            self.changed.filter(|one| one.bytes.unsigned_abs() >= WORTH_A_WORD)
+        {
+            let (by, how) = (bytes(by.unsigned_abs()), if by > 0 { "more" } else { "less" });
+            let _ = writeln!(out, "{:>8}  {by} {how} than {} ago", "", time(seconds as f64));
         }
         let mut parts: Vec<_> = self.parts.iter().collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.allocated));
@@ -296,6 +325,7 @@ mod tests {
             inodes: 1234,
             of: 40_000_000_000,
             unreadable: 1,
+            changed: Some(Changed { bytes: 1_200_000_000, seconds: 2600 }),
             parts: vec![part("/var/lib/a\x1b[2J\n", 5_000_000), part("/var/lib/b", 19_000_000_000)],
         };
         let text =
@@ -315,6 +345,7 @@ in no directory, 10 minutes ago:
 share of the filesystem that each is on:
    20 GB  [############............]  /var/lib  (1234 files)
           1 files or directories could not be read
+          1.2 GB more than 43 minutes ago
    19 GB  [###########.............]    b  (7 files)
   5.0 MB  [........................]    a?[2J?  (7 files)
 ";

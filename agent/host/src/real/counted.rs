@@ -40,10 +40,25 @@ fn below(root: &Path) -> Counted {
         let number = fs::read_to_string(root.join("sys/class/block").join(&device).join("dev")).ok()?;
         Some((number.trim().to_owned(), text.trim().parse().ok()?))
     });
+    // btrfs counts for each of its disks (since Linux 5.14); a mount names one of them.
+    let of_btrfs = each("sys/fs/btrfs").into_iter().flat_map(|id| {
+        let place = format!("sys/fs/btrfs/{id}");
+        let counts = each(&format!("{place}/devinfo")).into_iter().filter_map(|number| {
+            let text = fs::read_to_string(root.join(&place).join("devinfo").join(number).join("error_stats")).ok()?;
+            Some(text.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).sum::<u64>())
+        });
+        let errors = counts.reduce(|one, other| one + other);
+        let disks = each(&format!("{place}/devices")).into_iter();
+        // LUKS and LVM: mounted by the mapper's name.
+        let mapped = |disk: &str| fs::read_to_string(root.join("sys/class/block").join(disk).join("dm/name")).ok();
+        let named =
+            |disk: String| mapped(&disk).map_or(format!("/dev/{disk}"), |name| format!("/dev/mapper/{}", name.trim()));
+        disks.filter_map(|disk| Some((named(disk), errors?))).collect::<Vec<_>>()
+    });
     let vmstat = fs::read_to_string(root.join("proc/vmstat")).unwrap_or_default();
     Counted {
         io_errors: disks.collect(),
-        filesystem_errors: filesystems.collect(),
+        filesystem_errors: filesystems.chain(of_btrfs).collect(),
         oom_kills: vmstat.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()),
         reboot_required: root.join(REBOOT).exists(),
     }
@@ -67,11 +82,18 @@ mod tests {
         write("sys/fs/ext4/sda1/errors_count", "3\n");
         write("sys/fs/ext4/features/lazy_itable_init", "supported\n");
         write("sys/class/block/sda1/dev", "8:1\n");
+        for (number, text) in [("1", "write_errs 0\nread_errs 2\n"), ("2", "write_errs 1\ncorruption_errs 4\n")] {
+            write(&format!("sys/fs/btrfs/7f3a/devinfo/{number}/error_stats"), text);
+        }
+        write("sys/fs/btrfs/7f3a/devices/sdc/dev", "8:32\n");
+        write("sys/fs/btrfs/7f3a/devices/dm-0/dev", "253:0\n");
+        write("sys/class/block/dm-0/dm/name", "vg-data\n");
+        write("sys/fs/btrfs/features/raid1c34", "0\n");
         write("proc/vmstat", "nr_free_pages 1\noom_kill 3\noom_kill_other 9\n");
         write("run/reboot-required", "*** System restart required ***\n");
         let expected = Counted {
             io_errors: vec![("sda".into(), 44)],
-            filesystem_errors: vec![("8:1".into(), 3)],
+            filesystem_errors: vec![("8:1".into(), 3), ("/dev/mapper/vg-data".into(), 7), ("/dev/sdc".into(), 7)],
             oom_kills: Some(3),
             reboot_required: true,
         };

@@ -41,7 +41,7 @@ pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::{FIELD_MANAGER, ObjectApi};
 pub use mounts::Table as MountTable;
 
-use blocking::{QUICK, blocking};
+use blocking::{QUICK, Silent, blocking};
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
     MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, ProgressValue, Space, Survey, SurveyOrder,
@@ -74,6 +74,7 @@ pub struct RealHost {
     mounts: mounts::Kept,
     clusters: Arc<kubernetes::Clients>,
     metadata: metadata::Service,
+    silent: Silent,
 }
 
 impl RealHost {
@@ -98,6 +99,7 @@ impl RealHost {
             mounts: mounts::Kept::default(),
             clusters: Arc::default(),
             metadata: metadata::Service::default(),
+            silent: Silent::default(),
         }
     }
 
@@ -148,6 +150,14 @@ impl RealHost {
         self.jobs.forget(&format!("unmount-{volume}"))
     }
 
+    /// A look at a path on another thread: the filesystem there may not answer. One that the kernel keeps in memory does.
+    fn look<'a, T: Send + 'static>(&'a self, path: &'a Path, work: fn(&Path) -> Result<T, PortError>) -> Fut<'a, T> {
+        if IN_MEMORY.iter().any(|place| path.starts_with(place)) {
+            return Box::pin(async move { work(path) });
+        }
+        Box::pin(self.silent.look(path, work))
+    }
+
     /// Starts watching for what should wake the daemon; within an event loop.
     pub fn events(&self, sources: Sources) -> mpsc::Receiver<Event> {
         events::watch(Arc::clone(&self.bus), Arc::clone(&self.clusters), sources)
@@ -158,15 +168,6 @@ impl RealHost {
 fn fill_random(into: &mut [u8]) -> Result<(), PortError> {
     let source = rustls::crypto::ring::default_provider().secure_random;
     source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
-}
-
-/// A look at a path on another thread: the filesystem there may not answer. One that the kernel keeps in memory does.
-fn look<'a, T: Send + 'static>(path: &'a Path, work: fn(&Path) -> Result<T, PortError>) -> Fut<'a, T> {
-    if IN_MEMORY.iter().any(|place| path.starts_with(place)) {
-        return Box::pin(async move { work(path) });
-    }
-    let owned = path.to_path_buf();
-    Box::pin(blocking(format!("looking at {}", path.display()), QUICK, move || work(&owned)))
 }
 
 /// Files of this boot, and what the kernel tells of filesystems and of the machine.
@@ -190,7 +191,7 @@ impl Inspect for RealHost {
     }
 
     fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>> {
-        look(path, files::read)
+        self.look(path, files::read)
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
@@ -198,17 +199,16 @@ impl Inspect for RealHost {
         if path.starts_with("/dev") {
             return Box::pin(async move { files::meta(path) });
         }
-        look(path, files::meta)
+        self.look(path, files::meta)
     }
 
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {
-        look(path, files::list)
+        self.look(path, files::list)
     }
 
     fn texts<'a>(&'a self, path: &'a Path, named: (&'a str, &'a str)) -> Fut<'a, Vec<(String, String)>> {
-        let (owned, prefix, suffix) = (path.to_path_buf(), named.0.to_owned(), named.1.to_owned());
-        let work = move || files::texts(&owned, (&prefix, &suffix));
-        Box::pin(blocking(format!("reading {}", path.display()), QUICK, work))
+        let (prefix, suffix) = (named.0.to_owned(), named.1.to_owned());
+        Box::pin(self.silent.look(path, move |path| files::texts(path, (&prefix, &suffix))))
     }
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
@@ -259,7 +259,7 @@ impl Inspect for RealHost {
     }
 
     fn pods_at<'a>(&'a self, directory: &'a Path) -> Fut<'a, Vec<String>> {
-        look(directory, pods::at)
+        self.look(directory, pods::at)
     }
 
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {

@@ -5,6 +5,9 @@ use super::html::{bytes, escape};
 use super::{Folder, chart};
 use std::fmt::Write;
 
+/// Bytes a day: what grows by less fills no disk.
+const WORTH_A_WORD: f64 = 1e8;
+
 pub(super) fn html(out: &mut String, folders: &[Folder]) {
     // Those that the next one may be beneath, the nearest last.
     let mut above: Vec<&Folder> = Vec::new();
@@ -28,6 +31,9 @@ fn row(out: &mut String, folder: &Folder, rest: Option<&str>) {
         let _ = write!(out, "<span class=\"heard\">{}</span>", escape(before));
     }
     out.push_str(&escape(rest));
+    if let Some(growth) = folder.growth.filter(|growth| *growth >= WORTH_A_WORD) {
+        let _ = write!(out, " <small>grows by {} a day</small>", bytes(growth as u64));
+    }
     if !folder.trouble.is_empty() {
         let _ = write!(out, " <span class=\"bad\">{}</span>", escape(&folder.trouble));
     }
@@ -62,6 +68,7 @@ mod tests {
                 depth: *depth,
                 bytes: None,
                 share: None,
+                growth: None,
                 trouble: String::new(),
             })
             .collect();
@@ -86,6 +93,20 @@ mod tests {
             ]
         );
         assert_eq!(rows(&[("/", 0), ("/etc", 1)]), ["/".to_owned(), heard("/", "etc")]);
+    }
+
+    #[test]
+    fn what_grows_is_told() {
+        let told = |growth| {
+            let mut out = String::new();
+            row(
+                &mut out,
+                &Folder { path: "/srv".into(), depth: 0, bytes: Some(1), share: None, growth, trouble: String::new() },
+                None,
+            );
+            out.contains("<small>grows by 3.0 GB a day</small>")
+        };
+        assert_eq!([Some(3e9), Some(-3e9), Some(9e7), None].map(told), [true, false, false, false]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What K3s hands on to its kubelet, out of its own configuration files.
+//! What K3s hands on to its kubelet, out of its own configuration files and the command line of its unit.
 
 use super::{Problem, Text, option, yaml};
 use serde_json::Value;
@@ -25,11 +25,12 @@ pub struct Options {
     pub drop_ins: String,
 }
 
-/// Reads K3s's configuration files, in their order. A later file replaces a key, or adds to it where the key ends in `+`.
+/// Reads K3s's configuration files, in their order: a later file replaces a key, or adds to it where the key ends in `+`. What the
+/// text of its unit has on the command line replaces either.
 ///
 /// # Errors
-/// When one is no configuration: which, and why.
-pub fn options(files: &[Text]) -> Result<Options, Problem> {
+/// When a file is no configuration: which, and why.
+pub fn options(files: &[Text], unit: &str) -> Result<Options, Problem> {
     let (mut arguments, mut data): (Vec<String>, _) = (Vec::new(), DATA.to_string());
     for (name, text) in files {
         for (key, value) in yaml(text).map_err(|problem| problem.at(name))? {
@@ -44,6 +45,22 @@ pub fn options(files: &[Text]) -> Result<Options, Problem> {
             }
         }
     }
+    let (mut given, mut words) = (Vec::new(), command_line(unit));
+    while let Some(word) = words.next() {
+        let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        if !["--kubelet-arg", "--data-dir", "-d"].contains(&name) {
+            continue;
+        }
+        let Some(value) = value.or_else(|| words.next()) else { break };
+        let value = value.trim_matches(QUOTES);
+        match name {
+            "--kubelet-arg" => given.push(value.to_owned()),
+            _ => data = value.trim_end_matches('/').to_owned(),
+        }
+    }
+    if !given.is_empty() {
+        arguments = given;
+    }
     let option = |name: &str| option(&arguments, name);
     Ok(Options {
         agent: format!("{data}/agent"),
@@ -53,6 +70,20 @@ pub fn options(files: &[Text]) -> Result<Options, Problem> {
         drop_ins: option("config-dir").unwrap_or_else(|| format!("{data}/agent/etc/kubelet.conf.d")),
         arguments,
     })
+}
+
+const QUOTES: [char; 2] = ['"', '\''];
+
+/// The words of a unit's `ExecStart=`, as K3s's installer writes them: each in quotes, on lines that are continued.
+fn command_line(unit: &str) -> impl Iterator<Item = &str> {
+    let mut continued = false;
+    let lines = unit.lines().filter(move |line| {
+        let own = continued || line.trim_start().starts_with("ExecStart=");
+        continued = own && line.ends_with('\\');
+        own
+    });
+    let words = lines.flat_map(str::split_whitespace).map(|word| word.trim_matches(QUOTES));
+    words.filter(|word| !word.is_empty() && *word != "\\")
 }
 
 /// One text or a list of them.

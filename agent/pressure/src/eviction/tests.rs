@@ -152,7 +152,7 @@ fn what_can_not_be_read_is_told() {
 
 #[test]
 fn what_k3s_hands_on() {
-    let given = |files: &[Text]| k3s::options(files).unwrap();
+    let given = |files: &[Text]| k3s::options(files, "").unwrap();
     let nothing = given(&[]);
     assert_eq!((nothing.nodefs.as_str(), nothing.arguments.len()), ("/var/lib/kubelet", 0));
     assert_eq!(nothing.imagefs, "/var/lib/rancher/k3s/agent/containerd");
@@ -172,7 +172,7 @@ fn what_k3s_hands_on() {
 
 #[test]
 fn what_k3s_hands_on_and_can_not_be_followed() {
-    let problem = |text: &str| k3s::options(&[("config.yaml", text)]).unwrap_err().to_string();
+    let problem = |text: &str| k3s::options(&[("config.yaml", text)], "").unwrap_err().to_string();
     assert_eq!(problem("kubelet-arg: [5]\n"), "config.yaml: kubelet-arg is no list of texts: [5]");
     assert_eq!(problem("data-dir: 5\n"), "config.yaml: data-dir is no text: 5");
     assert!(problem("a: 1\na: 2\n").starts_with("config.yaml: it is no YAML"));
@@ -180,7 +180,7 @@ fn what_k3s_hands_on_and_can_not_be_followed() {
 
 #[test]
 fn files_of_ones_own_are_followed() {
-    let given = |text: &str| k3s::options(&[("config.yaml", text)]).unwrap();
+    let given = |text: &str| k3s::options(&[("config.yaml", text)], "").unwrap();
     let own = given("kubelet-arg: [config=/etc/kubelet.yaml, config-dir=/etc/kubelet.d]\n");
     assert_eq!((own.config.as_deref(), own.drop_ins.as_str()), (Some("/etc/kubelet.yaml"), "/etc/kubelet.d"));
     assert_eq!(given("kubelet-arg: [\"config=\"]\n").config, None);
@@ -195,4 +195,20 @@ fn options_as_units_of_others_have_them() {
     assert_eq!(all, ["--config=/etc/kubernetes/kubelet-config.yaml", "--eviction-hard=nodefs.available<1Gi"]);
     assert_eq!(option(&all, "config").as_deref(), Some("/etc/kubernetes/kubelet-config.yaml"));
     assert_eq!(options_in("KUBELET_EXTRA_ARGS=--node-ip=10.0.1.7\n"), ["--node-ip=10.0.1.7"]);
+}
+
+/// An adopted K3s has what its installer was told on the command line of its unit.
+#[test]
+fn k3s_on_its_command_line() {
+    const FILE: Text = ("config.yaml", "kubelet-arg: [eviction-hard=nodefs.available<7%]\n");
+    const INSTALLED: &str = "[Service]\nExecStartPre=-/sbin/modprobe overlay\nExecStart=/usr/local/bin/k3s \\\n    server \\\n\
+        \t'--kubelet-arg=eviction-hard=nodefs.available<9%' \\\n\t'--data-dir' \\\n\t'/srv/k3s/' \\\n\n[Install]\nd=x\n";
+    let of = |unit: &str| k3s::options(&[FILE], unit).unwrap();
+    let hard = |arguments: &[String]| arguments.first().cloned().unwrap_or_default();
+    assert_eq!(hard(&of("").arguments), "eviction-hard=nodefs.available<7%");
+    let installed = of(INSTALLED);
+    assert_eq!(installed.arguments, ["eviction-hard=nodefs.available<9%"]);
+    assert_eq!((installed.agent.as_str(), installed.imagefs.as_str()), ("/srv/k3s/agent", "/srv/k3s/agent/containerd"));
+    let short = of("ExecStart=/usr/local/bin/k3s agent -d /srv/k3s --kubelet-arg root-dir=/srv/kubelet\n");
+    assert_eq!((short.nodefs.as_str(), short.agent.as_str()), ("/srv/kubelet", "/srv/k3s/agent"));
 }

@@ -131,6 +131,13 @@ fn pods_and_machines_on_the_list_scrape_it_and_nobody_else() -> Result<()> {
         is_scrape(&ask(&server, AGENT_ADDRESS)?, "agent")?;
         is_scrape(&ask(&agent, "127.0.0.1")?, "agent")?;
 
+        // A Prometheus on the machine itself, with the configuration that is shipped as it is.
+        let shipped = server.read("/usr/share/bowline/prometheus/scrape.yml")?;
+        server
+            .start_prometheus(&shipped)?
+            .wait_query("up{job=\"bowline\"} == 1 and on (instance) bowline_node_ready == 1", SOON)?;
+        server.ok("systemctl stop prometheus.service")?;
+
         // All of it is well-formed: the metrics with an issuer's, and every JSON.
         server.ok("curl -sSf http://127.0.0.1:9787/metrics > /run/metrics && promtool check metrics < /run/metrics")?;
         for command in ["check", "config", "doctor", "nodes", "volumes"] {

@@ -256,5 +256,12 @@ fn disk(mountpoint: &str, what: &str, percent: u64, less: f64) -> Disk {
 }
 
 fn folder(path: &str, depth: u8, bytes: u64, share: f64) -> Folder {
-    Folder { path: path.into(), depth, bytes: Some(bytes), share: Some(share), trouble: String::new() }
+    Folder {
+        path: path.into(),
+        depth,
+        bytes: Some(bytes),
+        share: Some(share),
+        growth: Some(2e9),
+        trouble: String::new(),
+    }
 }

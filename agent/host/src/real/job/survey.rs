@@ -131,7 +131,7 @@ fn request(path: &Path, depth: u8, share: u8) -> Request {
     }
 }
 
-/// `None` where there is no such directory: distributions have it or not.
+/// `None` where there is no such directory and nobody named it: distributions have it or not.
 fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
     let path = &directory.path;
     if !answers(path) {
@@ -144,7 +144,10 @@ fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
             Some(Measured { path: path.clone(), trouble, ..Measured::default() })
         }
         Some(Ok(tree)) => Some(measured(path, &tree)),
-        Some(Err(ScanError::Root { error, .. })) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Some(Err(ScanError::Root { error, .. })) if error.kind() == std::io::ErrorKind::NotFound => {
+            let trouble = "there is no such directory".to_owned();
+            directory.named.then(|| Measured { path: path.clone(), trouble, ..Measured::default() })
+        }
         Some(Err(error)) => Some(Measured { path: path.clone(), trouble: error.to_string(), ..Measured::default() }),
     }
 }
@@ -219,15 +222,17 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir_all(place.path().join("images/layers")).unwrap();
         fs::write(place.path().join("images/layers/one"), vec![1; 100_000]).unwrap();
-        let of = |path: PathBuf, depth| SurveyedDirectory { path, depth };
+        let of = |path: PathBuf, depth, named| SurveyedDirectory { path, depth, named };
+        let (not_there, a_typo) = (of("/no/such/place".into(), 0, false), of("/no/such/typo".into(), 0, true));
         let order = SurveyOrder {
-            directories: vec![of(place.path().into(), 1), of("/no/such/place".into(), 0)],
+            directories: vec![of(place.path().into(), 1, true), not_there, a_typo],
             share: 100,
             ..SurveyOrder::default()
         };
         let found = survey(&order, &|| 7, &quiet);
         assert_eq!(found.at, 7);
-        let [one] = &found.directories[..] else { panic!("{found:#?}") };
+        let [one, typo] = &found.directories[..] else { panic!("{found:#?}") };
+        assert_eq!((typo.size, typo.trouble.as_str()), (None, "there is no such directory"));
         let whole = one.size.unwrap();
         assert_eq!((one.path.as_path(), whole.inodes, whole.apparent), (place.path(), 4, 100_000));
         assert!(whole.allocated >= 100_000 && one.trouble.is_empty(), "{one:?}");

@@ -57,6 +57,11 @@ fn a_mount_that_hangs_is_told_and_holds_nothing_up() -> Result<()> {
         machine.ok("curl -sfm 8 127.0.0.1:9787/ | grep -q 'has not answered'")?;
         let text = machine.ok("timeout 40 bowline usage")?;
         ensure!(text.contains(SLOW) && text.contains("/mnt/data"), "{text}");
+        // Asked for alone it is given up, and whoever has enough of it need not wait for that.
+        let alone = machine.run(&format!("timeout -k 1 40 bowline usage {SLOW}"))?;
+        ensure!(alone.code == 1 && alone.stderr.contains("its filesystem does not answer"), "{alone}");
+        let tired = machine.run(&format!("timeout -s INT -k 8 2 bowline usage {SLOW}"))?;
+        ensure!(tired.code == 124, "it did not end by itself: {tired}");
 
         // Directories are measured meanwhile, though one of them has it inside.
         let stopped: f64 = machine.ok("head -c 5000000 /dev/zero > /srv/big/file; date +%s")?.trim().parse()?;

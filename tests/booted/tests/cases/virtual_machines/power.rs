@@ -129,6 +129,7 @@ impl<'a> Site<'a> {
         self.vm.boot()?;
         self.ready()?;
         self.all_is_there()?;
+        self.samples_go_on()?;
         let space = self.space()?;
         ensure!(space > before + (32 << 20), "{space} bytes on a disk of {grown}, and {before} before");
         self.write(&name, "first")?;
@@ -155,6 +156,14 @@ impl<'a> Site<'a> {
         let list: String = self.synced.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect();
         let said = self.vm.run_with("md5sum --quiet --check", list.as_bytes(), SOON)?;
         ensure!(said.success(), "of {} files that were synced: {said}", self.synced.len());
+        Ok(())
+    }
+
+    /// How full the disks were is still known: at most the sample that was being written is not.
+    fn samples_go_on(&self) -> Result<()> {
+        let anew = self.vm.run("journalctl -qb -o cat -u bowline | grep -F 'begins anew'")?;
+        ensure!(!anew.success(), "the samples are lost: {anew}");
+        self.vm.ok("test -s /var/lib/bowline/samples")?;
         Ok(())
     }
 
