@@ -144,7 +144,7 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
                 if terminal {
                     drawn = true;
                     let gigabytes = control.allocated() as f64 / 1e9;
-                    let text = format!("{}: {names} files, {gigabytes:.1} GB", directory.path.display());
+                    let text = format!("{shown}: {names} files, {gigabytes:.1} GB");
                     let short: String = text.chars().take(79).collect();
                     let _ = write!(std::io::stderr().lock(), "\r\x1b[K{short}");
                 }
@@ -158,12 +158,9 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
     if drawn {
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
     }
-    let shown = directory.path.display();
     match tree {
         _ if stopped => Err(None),
-        None => {
-            Err(Some(PortError::new(ErrorKind::Timeout, format!("measuring {shown}: its filesystem does not answer"))))
-        }
+        None => Err(silent()),
         Some(Ok(Ok(tree))) => Ok(tree),
         Some(Ok(Err(ScanError::Root { path, error }))) => {
             Err(Some(PortError::io(format_args!("measuring {}", path.display()), &error)))

@@ -34,7 +34,8 @@ pub(super) struct Seen {
 #[derive(Deserialize)]
 struct List {
     metadata: Metadata,
-    items: Vec<Node>,
+    /// An empty one may be null.
+    items: Option<Vec<Node>>,
 }
 
 /// One line of a watch, before its object is looked at: that of an error is none.
@@ -83,7 +84,7 @@ impl Clients {
             }
             node = now.unwrap_or_else(|| node.clone());
         };
-        heard(list.items.into_iter().next());
+        heard(list.items.into_iter().flatten().next());
         let version = list.metadata.resource_version;
         let path = format!("{own}&watch=1&resourceVersion={version}&timeoutSeconds={}", LASTS.as_secs());
         let request = Ask::get(&path).request(&what)?;
