@@ -46,11 +46,9 @@ pub(crate) async fn observe(
         let text = host.read(&path).await?.map(|file| file.text()).unwrap_or_default();
         found.data.extend(data_directory(&text));
     }
-    let known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(found.data.iter().map(PathBuf::as_path));
-    let known: Vec<_> = known.collect();
     // Elsewhere it does not matter whether it runs.
     let pods = volumes.iter().flatten().any(|seen| !seen.pods.is_empty());
-    if !pods && !places.iter().any(|volume| known.iter().any(|used| volume.mount.starts_with(used))) {
+    if !pods && !places.iter().any(|volume| found.keeps_its_own(&volume.mount)) {
         return Ok(found);
     }
     let mut services: Vec<&str> = spec.services.iter().map(String::as_str).chain(K3S).chain(OTHERS).collect();
@@ -105,8 +103,8 @@ pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Opti
 impl Kubernetes {
     /// Whether one that runs, or will, keeps its own at a place.
     pub(crate) fn keeps_its_own(&self, place: &Path) -> bool {
-        let known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(self.data.iter().map(PathBuf::as_path));
-        known.into_iter().any(|used| place.starts_with(used))
+        let mut known = COMMON.iter().chain(&OF_OTHERS).map(Path::new).chain(self.data.iter().map(PathBuf::as_path));
+        known.any(|used| place.starts_with(used))
     }
 
     /// The first of its services that uses a place, and the directory around it.

@@ -16,8 +16,9 @@ pub const JOIN_LASTS: Duration = Duration::from_secs(120);
 /// How often it is to say that it still joins.
 pub const JOIN_RENEW: Duration = Duration::from_secs(30);
 
-/// How long a machine without a Node may need to have one again: while nobody tells of it, it looks every 80 seconds,
-/// restarts K3s 15 seconds later, and that takes a moment to come up.
+/// How long a machine without a Node may need to have one again: it is told at once, or looks every 80 seconds while no watch
+/// stands, restarts K3s 15 seconds later, and that takes a moment to come up. (A watch that stands and fell silent would be
+/// noticed by the look of every five minutes only.)
 const NODELESS: Duration = Duration::from_secs(180);
 /// How long a joiner waits at most before it asks again about a living node.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);

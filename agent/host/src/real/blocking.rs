@@ -66,26 +66,22 @@ impl Silent {
         }
         let (paths, owned, ended) = (self.clone(), path.to_path_buf(), Arc::new(AtomicBool::new(false)));
         let has_ended = Arc::clone(&ended);
-        let task = tokio::task::spawn_blocking(move || {
+        let answer = blocking(what, deadline, move || {
             let answer = work(&owned);
             // In one with the removal: what is noted after the deadline is noted of one that still waits.
             let mut paths = paths.paths();
             has_ended.store(true, Ordering::Relaxed);
             paths.remove(&owned);
             answer
-        });
-        match tokio::time::timeout(deadline, task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off: {error}"))),
-            Err(_) => {
-                let mut paths = self.paths();
-                if !ended.load(Ordering::Relaxed) {
-                    paths.insert(path.to_path_buf());
-                }
-                drop(paths);
-                Err(late(what, deadline))
+        })
+        .await;
+        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout) {
+            let mut paths = self.paths();
+            if !ended.load(Ordering::Relaxed) {
+                paths.insert(path.to_path_buf());
             }
         }
+        answer
     }
 
     fn paths(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
