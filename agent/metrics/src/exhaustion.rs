@@ -19,6 +19,10 @@ pub struct Exhaustion {
     pub survey: Option<std::sync::Arc<Survey>>,
     /// Bytes a second by which directories grew between the last two surveys, by path.
     pub directory_growth: BTreeMap<PathBuf, f64>,
+    /// Measuring came to nothing the last time: what is told of directories is older.
+    pub survey_failed: bool,
+    /// The kubelet's configuration could not be read: what is told of evictions is older, or nothing.
+    pub eviction_unread: bool,
     /// What was counted of trouble.
     pub counted: std::sync::Arc<Counted>,
 }
@@ -89,6 +93,8 @@ impl FilesystemOutlook {
 
 pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
     forecasts(out, filesystems, all);
+    let help = "1 when directories could not be measured the last time: what is told of them is older.";
+    out.gauge("directory_scan_error", help, all.survey_failed);
     if let Some(survey) = &all.survey {
         directories(out, survey, &all.directory_growth);
         unseen(out, filesystems, survey);
@@ -112,6 +118,8 @@ fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
             }
         }
     }
+    let help = "1 when the kubelet's configuration can not be read: what is told of evictions is older, or nothing.";
+    out.gauge("kubelet_configuration_error", help, all.eviction_unread);
     for (ending, name, help) in [
         (".available", "filesystem_eviction_available_bytes", "Free bytes below which the kubelet evicts, by signal."),
         (".inodesFree", "filesystem_eviction_inodes_free", "Free inodes below which the kubelet evicts, by signal."),

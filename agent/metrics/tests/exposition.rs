@@ -137,6 +137,8 @@ fn exhaustion() -> Exhaustion {
         ],
         survey: Some(Arc::new(survey)),
         directory_growth: BTreeMap::from([("/var/lib/images".into(), 55.5)]),
+        survey_failed: true,
+        eviction_unread: true,
         counted: Arc::new(Counted {
             io_errors: vec![("sda".into(), 3)],
             filesystem_errors: vec![("8:1".into(), 1)],

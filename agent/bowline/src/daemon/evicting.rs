@@ -52,7 +52,15 @@ impl Eviction {
         all
     }
 
-    /// Why nothing is foretold of evictions, though there is a kubelet.
+    /// Goes by what was read anew; where that could not be read, by what was known before.
+    pub(crate) fn follow(&mut self, read: Eviction) {
+        match read.trouble {
+            None => *self = read,
+            why => self.trouble = why,
+        }
+    }
+
+    /// Why nothing new is known of evictions, though there is a kubelet.
     pub(crate) fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
     }
@@ -185,6 +193,26 @@ mod tests {
             let (nodefs, _) = eviction.places.clone().unwrap();
             assert_eq!(eviction.of(&nodefs, &SPACE), ON_ROOT, "{path}");
         }
+    }
+
+    /// It goes on as it was told at its start, whatever somebody writes there afterwards.
+    #[tokio::test]
+    async fn what_was_known_holds_while_the_configuration_can_not_be_read() {
+        let host = SimHost::new(&World::default());
+        let write = async |text: &str| {
+            let path = Path::new("/var/lib/kubelet/config.yaml");
+            bowline_ports::Change::write(&host, path, text.as_bytes(), 0o600).await.unwrap();
+        };
+        write("evictionHard: {nodefs.available: 9%}\n").await;
+        let mut eviction = read(&host).await;
+        let nodefs = eviction.places.clone().unwrap().0;
+        write("evictionHard: 9\n").await;
+        eviction.follow(read(&host).await);
+        assert!(eviction.trouble().unwrap().starts_with("evictionHard is no map"), "{eviction:?}");
+        assert_eq!(eviction.of(&nodefs, &SPACE), [("nodefs.available", 90)]);
+        write("evictionHard: {nodefs.available: 50%}\n").await;
+        eviction.follow(read(&host).await);
+        assert_eq!((eviction.trouble(), eviction.of(&nodefs, &SPACE)), (None, vec![("nodefs.available", 500)]));
     }
 
     #[test]

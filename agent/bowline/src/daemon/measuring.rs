@@ -16,6 +16,9 @@ const FIRST: Duration = Duration::from_secs(120);
 /// Where other directories are asked for than were measured last.
 const SOON: Duration = Duration::from_secs(10);
 
+/// After one that came to nothing, where the next would be later than that.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
+
 /// What was measured last. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Measuring(Arc<Mutex<State>>);
@@ -29,6 +32,8 @@ struct State {
     grew: BTreeMap<PathBuf, f64>,
     /// The same of what goes on: a download between two measurements, however far apart they are, is no growth.
     growth: BTreeMap<PathBuf, f64>,
+    /// Why measuring came to nothing the last time; empty when it did not.
+    trouble: String,
 }
 
 impl State {
@@ -82,6 +87,20 @@ impl Measuring {
         self.state().growth.clone()
     }
 
+    /// Whether measuring came to nothing the last time.
+    pub(crate) fn failed(&self) -> bool {
+        !self.state().trouble.is_empty()
+    }
+
+    /// Remembers why measuring came to nothing, and tells it once.
+    fn tried(&self, trouble: String) {
+        let mut state = self.state();
+        if trouble != state.trouble && !trouble.is_empty() {
+            tracing::warn!("directories were not measured: {trouble}");
+        }
+        state.trouble = trouble;
+    }
+
     /// What an earlier daemon had measured since this machine booted: its series do not end with it.
     pub(crate) fn remembered(host: &RealHost) -> Self {
         let measuring = Self::default();
@@ -103,28 +122,18 @@ impl Measuring {
             let every = settings.usage.every.duration();
             let now = host.clock().await.map_or(0, |clock| clock.unix);
             let mut pause = measuring.state().pause(&directories(&settings), every, now);
-            let mut said = String::new();
             loop {
                 tokio::time::sleep(jittered(pause, host.as_ref()).await).await;
-                pause = every;
-                let order = match host.mounts().await {
-                    Ok(mounts) => order(&settings, &mounts),
-                    Err(error) => {
-                        tracing::debug!("nothing is measured: {error}");
-                        continue;
+                let tried = match host.mounts().await {
+                    Ok(mounts) => {
+                        let order = order(&settings, &mounts);
+                        let found = host.survey(&order).await;
+                        found.map(|found| measuring.state().put(order.directories, found))
                     }
+                    Err(error) => Err(error),
                 };
-                let text = match host.survey(&order).await {
-                    Ok(found) => {
-                        measuring.state().put(order.directories, found);
-                        String::new()
-                    }
-                    Err(error) => error.to_string(),
-                };
-                if text != said && !text.is_empty() {
-                    tracing::warn!("directories were not measured: {text}");
-                }
-                said = text;
+                pause = if tried.is_ok() { every } else { AGAIN.min(every) };
+                measuring.tried(tried.err().map(|error| error.to_string()).unwrap_or_default());
             }
         })
     }

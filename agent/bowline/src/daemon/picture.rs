@@ -35,7 +35,7 @@ pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, 
         .map(|one| {
             let at = &one.mount.target;
             let known = foretold.get(at.as_os_str());
-            let kept = one.space.as_ref().map(|space| watching.thresholds(&one.mount, space)).unwrap_or_default();
+            let kept = watching.thresholds(&one.mount, one.space.as_ref());
             let signals = kept.into_iter().map(|(signal, kept)| {
                 let then = known.and_then(|known| known.evicts.get(signal)).copied();
                 (signal, kept, then.map(told))
@@ -43,7 +43,14 @@ pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, 
             FilesystemOutlook { outlook: known.map(Outlook::from), signals: signals.collect() }
         })
         .collect();
-    Exhaustion { outlooks, survey: measuring.last(), directory_growth: measuring.growth(), counted: watching.counted() }
+    Exhaustion {
+        outlooks,
+        survey: measuring.last(),
+        directory_growth: measuring.growth(),
+        survey_failed: measuring.failed(),
+        eviction_unread: watching.eviction_unread(),
+        counted: watching.counted(),
+    }
 }
 
 /// For the page.
@@ -83,7 +90,7 @@ fn disk(mount: &Mount, space: &Result<Space, PortError>, foretold: Option<&Foret
         Ok(space) => space,
         Err(error) => return Disk { error: Some(error.message.clone()), ..base },
     };
-    let kept = watching.thresholds(mount, space);
+    let kept = watching.thresholds(mount, Some(space));
     let bytes = kept.iter().filter(|(signal, _)| signal.ends_with(".available"));
     let reserved = space.free.saturating_sub(space.available);
     let evicts = bytes.map(|(signal, kept)| {

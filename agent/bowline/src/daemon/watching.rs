@@ -223,14 +223,14 @@ impl Watching {
         }
     }
 
-    /// What can not be read is told once, not at each look.
+    /// What can not be read is told once, not at each look. The kubelet goes on with what it read at its start.
     fn thresholds_read(&self, eviction: Eviction) {
         let mut state = self.state();
         let news = eviction.trouble() != state.eviction.trouble();
         if let Some(why) = eviction.trouble().filter(|_| news) {
             tracing::warn!("when the kubelet evicts is not known: {why}");
         }
-        state.eviction = eviction;
+        state.eviction.follow(eviction);
     }
 
     async fn sample(
@@ -247,7 +247,12 @@ impl Watching {
         let mut patches = Vec::new();
         let mut seen = BTreeMap::new();
         for ((mount, key), space) in places.mounts().iter().zip(places.keys()).zip(spaces) {
-            let Ok(space) = space else { continue };
+            let Ok(space) = space else {
+                // What was foretold of it holds until it answers again: `filesystem_error` says that it does not.
+                let before = state.seen.get(&mount.target).filter(|before| before.key == *key);
+                seen.extend(before.map(|before| (mount.target.clone(), before.clone())));
+                continue;
+            };
             let sample = Sample {
                 at: clock.unix,
                 boot,
@@ -307,9 +312,17 @@ impl Watching {
         points.into_iter().map(|point| (point.at, point.used / seen.space.size as f64)).collect()
     }
 
-    /// Free bytes and inodes at which the kubelet evicts, by its name of the signal.
-    pub(crate) fn thresholds(&self, mount: &Mount, space: &Space) -> Vec<(&'static str, u64)> {
-        self.state().eviction.of(&mount.number, space)
+    /// Free bytes and inodes at which the kubelet evicts, by its name of the signal. A filesystem that does not answer
+    /// now is as large as when it last did.
+    pub(crate) fn thresholds(&self, mount: &Mount, space: Option<&Space>) -> Vec<(&'static str, u64)> {
+        let state = self.state();
+        let last = state.seen.get(&mount.target).filter(|seen| seen.number == mount.number).map(|seen| &seen.space);
+        space.or(last).map(|space| state.eviction.of(&mount.number, space)).unwrap_or_default()
+    }
+
+    /// Whether there is a kubelet whose configuration can not be read.
+    pub(crate) fn eviction_unread(&self) -> bool {
+        self.state().eviction.trouble().is_some()
     }
 }
 

@@ -21,6 +21,8 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
             "mkdir -p /srv/late /srv/big && head -c 12000000 /dev/zero > /srv/late/file && mount {} /srv/late",
             late.link()
         ))?;
+        // Somebody else's kubelet, with a map that none would read.
+        machine.put("/var/lib/kubelet/config.yaml", "evictionHard: 5%\n", 0o644)?;
         let settings = format!("{}{MEASURED}", volume_on(&disk, "data", BLANK_ONLY));
         install(&machine, &settings)?;
         until_ready(&machine, "data")?;
@@ -52,6 +54,7 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
             ],
         )?;
         forms(&machine)?;
+        what_can_not_be_read_is_told(&machine)?;
 
         // Without the page there is a line at its place, and the metrics as before.
         configure(&machine, &format!("{settings}[metrics]\nstatus-page = \"never\"\n"))?;
@@ -73,6 +76,19 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         };
         machine.wait_for("both to be gone", MEASURING, || Ok(gone(HIDDEN, "/srv/late")? && gone(DELETED, "/mnt/data")?))
     })
+}
+
+/// By a series of its own, and no gap in the others.
+fn what_can_not_be_read_is_told(machine: &Machine) -> Result<()> {
+    let says = |line: &str| Ok(machine.run(&format!("curl -sf {URL}/metrics | grep -qx '{line}'"))?.success());
+    ensure!(says("bowline_kubelet_configuration_error 1")?);
+    ensure!(machine.journal("bowline")?.contains("when the kubelet evicts is not known: evictionHard is no map"));
+    ensure!(says("bowline_directory_scan_error 0")?);
+    machine.ok("systemctl mask --runtime bowline-survey.service")?;
+    machine.wait_for("it to be told that nothing is measured", MEASURING, || says("bowline_directory_scan_error 1"))?;
+    ensure!(value(machine, "bowline_directory_bytes", "path=\"/srv/big\",kind=\"apparent\"")? > 0.0);
+    machine.ok("systemctl unmask --runtime bowline-survey.service")?;
+    machine.wait_for("it to be measured again", MEASURING, || says("bowline_directory_scan_error 0"))
 }
 
 fn measured(machine: &Machine, what: &str) -> Result<()> {
