@@ -153,6 +153,29 @@ impl Claim {
         Self { revoked: Some(Revoked { at: now, keys }), ..self.clone() }
     }
 
+    /// A revoked claim of a name that nobody has held yet, whose ticket strangers may have. `nobody` is a key that no machine
+    /// has.
+    pub fn of_nobody(name: NodeName, nobody: PublicKey, now: u64, keys: Vec<String>) -> Self {
+        Self {
+            name,
+            role: Role::Agent,
+            machine_key: nobody,
+            since: now,
+            issued: now,
+            from: IpAddr::from([0; 4]),
+            addresses: Vec::new(),
+            node_uid: None,
+            replaces: None,
+            revoked: Some(Revoked { at: now, keys }),
+            barred: Vec::new(),
+            wished: None,
+            refused: Vec::new(),
+            persistent: Vec::new(),
+            forgotten: Vec::new(),
+            removed: None,
+        }
+    }
+
     /// The `data` of the ConfigMap.
     pub fn to_data(&self) -> BTreeMap<String, String> {
         let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();

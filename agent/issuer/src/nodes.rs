@@ -5,6 +5,7 @@ use crate::object::{NODE_LABEL, read_claim};
 use crate::read::{NODES, claims, each, items};
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::facts::Read;
+use bowline_enroll::key::PublicKey;
 use bowline_enroll::refusals::{Proven, Refusals};
 use bowline_enroll::{Act, NodeName};
 use bowline_ports::{ErrorKind, Objects, PortError};
@@ -130,6 +131,8 @@ pub enum Revocation {
         /// How many bootstrap tokens were deleted.
         tokens: usize,
     },
+    /// Nobody had held it, and the ticket is refused all the same.
+    Unheld,
     /// There is no such claim. Nothing was changed.
     Unknown {
         /// The names that have claims.
@@ -140,6 +143,7 @@ pub enum Revocation {
 /// Ends the claim of a name: tickets of these keys ([`bowline_enroll::key::ClusterKey::id`]) are refused from now on,
 /// and the tokens that its machine was given and has not used are deleted. The claim comes first: an issuer writes it
 /// before it mints, so that whoever asks now finds it moved. What was minted in between, the next sweep deletes.
+/// Of a name that nobody holds nothing is changed, unless there is a key that `nobody` has: by that it gets a claim.
 ///
 /// # Errors
 /// The API does not answer, or says no. What was done is done; to do it again does the rest.
@@ -148,12 +152,24 @@ pub async fn revoke(
     name: &NodeName,
     now: u64,
     keys: &[String],
+    nobody: Option<PublicKey>,
 ) -> Result<Revocation, PortError> {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", Claim::object_name(name));
     let mut moved =
         PortError::new(ErrorKind::Changed, format!("the claim of {name} is written by others all the time"));
     for _ in 0..TRIES {
         let Some(object) = objects.get(&path).await? else {
+            if let Some(nobody) = nobody {
+                let claim = Claim::of_nobody(name.clone(), nobody, now, keys.to_vec());
+                match acts::act(objects, &Act::CreateClaim(claim)).await {
+                    Ok(()) => return Ok(Revocation::Unheld),
+                    Err(error) if error.kind == ErrorKind::Changed => {
+                        moved = error;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
             let (claims, _) = claims(objects).await?;
             let names = claims.into_iter().flatten().map(|claim| claim.value.name).collect();
             return Ok(Revocation::Unknown { names });

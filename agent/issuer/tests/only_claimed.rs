@@ -84,7 +84,7 @@ async fn a_server_that_was_let_in_is_exempt_and_a_revoked_one_is_not() {
     assert!(!condition(&store).contains("kafka-0"), "agents have the taint");
 
     let all: Vec<String> = keys().iter().map(|key| key.id()).collect();
-    bowline_issuer::nodes::revoke(&store, &name("control-2"), NOW, &all).await.unwrap();
+    bowline_issuer::nodes::revoke(&store, &name("control-2"), NOW, &all, None).await.unwrap();
     sweep(&on).await.unwrap();
     assert!(!condition(&store).contains("control-2"), "{}", condition(&store));
 }

@@ -169,7 +169,7 @@ async fn of_a_revoked_name_those_without_a_claim_go_though_its_machine_runs() {
     let (store, machine, _) = a_node("kafka/data-kafka-0").await;
     store.change(VOLUME, |volume| volume["status"]["phase"] = "Bound".into());
     let keys: Vec<String> = common::keys().iter().map(|key| key.id()).collect();
-    bowline_issuer::nodes::revoke(&store, &machine.name, NOW, &keys).await.unwrap();
+    bowline_issuer::nodes::revoke(&store, &machine.name, NOW, &keys, None).await.unwrap();
     sweep(&store).await;
     assert!(store.at(VOLUME).is_some(), "its data may be on its way to another machine");
     store.change(VOLUME, |volume| volume["status"]["phase"] = "Available".into());

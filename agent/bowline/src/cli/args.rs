@@ -184,6 +184,9 @@ pub(crate) enum Nodes {
         /// The node's name
         #[arg(value_parser = NodeName::new)]
         name: NodeName,
+        /// Refuse the ticket of a name that nobody has held yet, too
+        #[arg(long)]
+        unheld: bool,
     },
 }
 

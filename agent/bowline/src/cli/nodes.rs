@@ -7,11 +7,11 @@ mod table;
 use super::args::Nodes;
 use super::{INVALID, load, output};
 use crate::key;
-use bowline_enroll::key::ClusterKey;
+use bowline_enroll::key::{ClusterKey, MachineKey, PublicKey};
 use bowline_enroll::{NodeName, Role};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Revocation};
-use bowline_ports::{ErrorKind, Inspect, Objects, PortError, k3s_admin_kubeconfig};
+use bowline_ports::{Change, ErrorKind, Inspect, Objects, PortError, k3s_admin_kubeconfig};
 use bowline_settings::Cluster;
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ pub(super) async fn run(folder: &Path, json: bool, command: Option<Nodes>) -> Ex
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let result = match command {
         None => list(&host, json).await,
-        Some(Nodes::Revoke { name }) => revoke(&host, &cluster, &name).await,
+        Some(Nodes::Revoke { name, unheld }) => revoke(&host, &cluster, &name, unheld).await,
     };
     result.unwrap_or_else(|error| {
         output::complain_of(&error);
@@ -44,23 +44,37 @@ async fn list(host: &RealHost, json: bool) -> Result<ExitCode, PortError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn revoke(host: &RealHost, cluster: &Cluster, name: &NodeName) -> Result<ExitCode, PortError> {
+async fn revoke(host: &RealHost, cluster: &Cluster, name: &NodeName, unheld: bool) -> Result<ExitCode, PortError> {
     let path = cluster.join.key_file.as_deref().ok_or_else(|| {
         let text = "this server has no cluster key: it lets nobody in, and there is no ticket to refuse";
         PortError::new(ErrorKind::Invalid, text).hint("run it on a server that has `cluster.key-file`")
     })?;
     let keys: Vec<String> = key::read(host, path).await?.iter().map(ClusterKey::id).collect();
     let objects: &dyn Objects = &host.objects(k3s_admin_kubeconfig());
-    match nodes::revoke(objects, name, now(host).await?, &keys).await.map_err(silent)? {
+    let nobody = if unheld { Some(nobody(host).await?) } else { None };
+    match nodes::revoke(objects, name, now(host).await?, &keys, nobody).await.map_err(silent)? {
         Revocation::Unknown { names } => {
             output::complain(&unknown(name, &names));
             Ok(ExitCode::FAILURE)
+        }
+        Revocation::Unheld => {
+            output::print(&format!(
+                "{name} is revoked: nobody held it, and its ticket is refused until the\ncluster key changes.\n"
+            ));
+            Ok(ExitCode::SUCCESS)
         }
         done @ Revocation::Done { .. } => {
             output::print(&said(&done));
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A machine key that nobody has: its private half is forgotten here.
+async fn nobody(host: &RealHost) -> Result<PublicKey, PortError> {
+    let mut seed = [0; 32];
+    host.random(&mut seed).await?;
+    Ok(MachineKey::from_seed(&seed).public())
 }
 
 async fn now(host: &RealHost) -> Result<u64, PortError> {
@@ -83,14 +97,14 @@ fn silent(error: PortError) -> PortError {
 }
 
 fn unknown(name: &NodeName, names: &[NodeName]) -> String {
-    if names.is_empty() {
-        return format!("nobody holds {name}: no name is held at all, and nothing was changed");
-    }
-    let mut text = format!("nobody holds {name}, and nothing was changed; these names are held:");
+    let mut text = match names.is_empty() {
+        true => format!("nobody holds {name}: no name is held at all, and nothing was changed"),
+        false => format!("nobody holds {name}, and nothing was changed; these names are held:"),
+    };
     for name in names {
         text.push_str(&format!("\n  {name}"));
     }
-    text
+    text + "\n  help: with `--unheld` its ticket is refused all the same"
 }
 
 /// What a revocation does, and what it does not.
@@ -143,7 +157,11 @@ mod tests {
     fn an_unknown_name_is_told_the_known_ones() {
         let name = |text| NodeName::new(text).unwrap();
         let text = unknown(&name("kafka-9"), &[name("kafka-0"), name("kafka-1")]);
-        assert_eq!(text, "nobody holds kafka-9, and nothing was changed; these names are held:\n  kafka-0\n  kafka-1");
+        assert_eq!(
+            text,
+            "nobody holds kafka-9, and nothing was changed; these names are held:\n  kafka-0\n  kafka-1\n  \
+             help: with `--unheld` its ticket is refused all the same"
+        );
         assert!(unknown(&name("kafka-9"), &[]).contains("no name is held at all"));
     }
 }

@@ -185,7 +185,7 @@ async fn without_a_claim_there_is_an_empty_list_and_without_an_api_an_error() {
     let down = Api { down: true, ..Api::default() };
     assert_eq!(holders(&down).await.unwrap_err().kind, ErrorKind::Unreachable);
     let name = NodeName::new("a").unwrap();
-    assert_eq!(revoke(&down, &name, 1, &keys(&["k"])).await.unwrap_err().kind, ErrorKind::Unreachable);
+    assert_eq!(revoke(&down, &name, 1, &keys(&["k"]), None).await.unwrap_err().kind, ErrorKind::Unreachable);
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_revoked_name_has_no_tokens_and_its_tickets_of_all_keys_are_refused() 
     api.objects.lock().unwrap().get_mut(&two).unwrap()["stringData"]["expiration"] = json!("never");
 
     let name = NodeName::new("kafka-0").unwrap();
-    let done = revoke(&api, &name, 1100, &keys(&["new", "old"])).await.unwrap();
+    let done = revoke(&api, &name, 1100, &keys(&["new", "old"]), None).await.unwrap();
     let Revocation::Done { claim: after, already: false, tokens: 2 } = done else { panic!("{done:?}") };
     assert_eq!(*after, claim("kafka-0").revoke(1100, keys(&["new", "old"])));
     assert!(!api.has(&one) && !api.has(&two) && api.has(&other) && api.has(&kept));
@@ -211,13 +211,13 @@ async fn a_revoked_name_has_no_tokens_and_its_tickets_of_all_keys_are_refused() 
 
     // Again: nothing to write, but a token that was minted meanwhile goes.
     let (late, before) = (api.token("kafka-0", 4), api.writes());
-    let done = revoke(&api, &name, 1200, &keys(&["new"])).await.unwrap();
+    let done = revoke(&api, &name, 1200, &keys(&["new"]), None).await.unwrap();
     assert_eq!(done, Revocation::Done { claim: after, already: true, tokens: 1 });
     assert!(!api.has(&late));
     assert_eq!(api.writes() - before, 1);
 
     // With a key that is not on record yet: what was there stays.
-    let done = revoke(&api, &name, 1300, &keys(&["newer", "new"])).await.unwrap();
+    let done = revoke(&api, &name, 1300, &keys(&["newer", "new"]), None).await.unwrap();
     let Revocation::Done { claim: after, already: false, tokens: 0 } = done else { panic!("{done:?}") };
     assert_eq!(after.revoked.unwrap().keys, ["new", "old", "newer"]);
 }
@@ -227,9 +227,22 @@ async fn an_unknown_name_changes_nothing_and_lists_the_known() {
     let api = Api::default();
     api.claim(&claim("kafka-0"));
     api.token("kafka-1", 1);
-    let done = revoke(&api, &NodeName::new("kafka-1").unwrap(), 1100, &keys(&["k"])).await.unwrap();
+    let done = revoke(&api, &NodeName::new("kafka-1").unwrap(), 1100, &keys(&["k"]), None).await.unwrap();
     assert_eq!(done, Revocation::Unknown { names: vec![NodeName::new("kafka-0").unwrap()] });
     assert_eq!(api.writes(), 0);
+}
+
+#[tokio::test]
+async fn the_ticket_of_a_name_that_nobody_holds_is_refused_when_that_is_asked_for() {
+    let (api, name) = (Api::default(), NodeName::new("kafka-9").unwrap());
+    let nobody = Some(claim("x").machine_key);
+    assert_eq!(revoke(&api, &name, 1100, &keys(&["k"]), nobody).await.unwrap(), Revocation::Unheld);
+    let listed = holders(&api).await.unwrap();
+    assert_eq!(listed.all[0].standing, Standing::Revoked);
+    assert!(listed.all[0].claim.refuses("k") && !listed.all[0].claim.refuses("other"));
+    // It is one like any other from now on.
+    let done = revoke(&api, &name, 1200, &keys(&["k"]), nobody).await.unwrap();
+    assert!(matches!(done, Revocation::Done { already: true, tokens: 0, .. }), "{done:?}");
 }
 
 #[tokio::test]
@@ -238,7 +251,7 @@ async fn who_is_faster_is_looked_at_again_but_not_for_ever() {
     for (races, works) in [(1, true), (TRIES, false)] {
         let api = Api { races: Mutex::new(races), ..Api::default() };
         api.claim(&claim("kafka-0"));
-        let done = revoke(&api, &name, 1100, &keys(&["k"])).await;
+        let done = revoke(&api, &name, 1100, &keys(&["k"]), None).await;
         assert_eq!(done.is_ok(), works, "{done:?}");
         assert_eq!(holders(&api).await.unwrap().all[0].standing == Standing::Revoked, works);
     }
