@@ -12,7 +12,7 @@ use super::extent;
 use super::tool::{Tool, parse};
 use bowline_ports::{ErrorKind, PortError, Probe, Signature};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-pub(crate) use places::{Depth, GLANCE, PROOF, Remains};
+pub(crate) use places::{Depth, ENDS, GLANCE, PROOF, Remains};
 use read::{Bytes, read};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};

@@ -68,6 +68,17 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         }
         Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
     }
+    // The proof may have taken minutes, and not everybody asks for the lock.
+    let wrong = objections(order, &identify(&number, &shown)?);
+    if !wrong.is_empty() {
+        return Err(changed(&shown, &wrong.join(", ")));
+    }
+    let last = probe::of(&device, &shown, probe::ENDS, &|_, _| {}).await?;
+    match judge(order, begun, &last) {
+        Judgement::Blank => {}
+        Judgement::Made => return Err(changed(&shown, "somebody else made a filesystem on it meanwhile")),
+        Judgement::Refused(reason) => return Err(changed(&shown, &format!("since it was proven blank, {reason}"))),
+    }
 
     // From here on, bytes without a signature are ours.
     files::write(&order.begun, mark.as_bytes(), 0o600)?;

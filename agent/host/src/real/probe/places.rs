@@ -11,6 +11,8 @@ const GIB: u64 = 1 << 30;
 pub(crate) const PAGE: usize = 4096;
 /// What is read at every place of a copy.
 const COPY: u64 = 4096;
+/// Of the machine that made an XFS, at most.
+const PROCESSORS: u64 = 64;
 
 /// How thoroughly a device is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +25,16 @@ pub(crate) struct Depth {
     samples: u64,
     /// of so many bytes each.
     sample: u64,
+    /// Whether the places of copies are read as well.
+    copies: bool,
 }
 
 /// Enough to decide by, and done in a moment: for a look.
-pub(crate) const GLANCE: Depth = Depth { whole: 16 * MIB, ends: MIB, samples: 1024, sample: 4096 };
+pub(crate) const GLANCE: Depth = Depth { whole: 16 * MIB, ends: MIB, samples: 1024, sample: 4096, copies: true };
 /// Before anything is written over.
-pub(crate) const PROOF: Depth = Depth { whole: 4 * GIB, ends: 8 * MIB, samples: 4096, sample: 64 << 10 };
+pub(crate) const PROOF: Depth = Depth { whole: 4 * GIB, ends: 8 * MIB, samples: 4096, sample: 64 << 10, copies: true };
+/// Whether somebody has begun to use what was proven blank a moment ago.
+pub(crate) const ENDS: Depth = Depth { whole: 2 * MIB, ends: MIB, samples: 0, sample: 0, copies: false };
 
 impl Depth {
     /// The ends and the places of copies alone.
@@ -108,7 +114,7 @@ fn text(uuid: [u8; 16]) -> String {
 /// Everything that is read before a device of this size counts as blank, ascending. `phase`, any number, moves the samples:
 /// with a random one nobody can say beforehand what lies between them.
 pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
-    let Depth { whole, ends, samples, sample } = depth;
+    let Depth { whole, ends, samples, sample, copies } = depth;
     let plain = |offset, length| Range { offset, length, copy_of: None };
     let pieces = |from: u64, length: u64| {
         (0..length.div_ceil(PIECE)).map(move |n| plain(from + n * PIECE, PIECE.min(length - n * PIECE)))
@@ -123,8 +129,13 @@ pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
         let shift = if slack == 0 { 0 } else { phase % slack / COPY * COPY };
         ranges.extend((0..samples).map(|n| plain(ends + n * step + shift, sample.min(step))));
     }
-    let copies = [(Kind::Ext, ext(size)), (Kind::Xfs, xfs(size)), (Kind::Btrfs, btrfs()), (Kind::Other, others())];
-    for (kind, offsets) in copies {
+    let places = |places: fn(u64) -> Vec<u64>| if copies { places(size) } else { Vec::new() };
+    for (kind, offsets) in [
+        (Kind::Ext, places(ext)),
+        (Kind::Xfs, places(xfs)),
+        (Kind::Btrfs, places(btrfs)),
+        (Kind::Other, places(others)),
+    ] {
         let fits = offsets.into_iter().filter(|offset| offset.checked_add(COPY).is_some_and(|end| end <= size));
         ranges.extend(fits.map(|offset| Range { offset, length: COPY, copy_of: Some(kind) }));
     }
@@ -157,28 +168,30 @@ fn ext(size: u64) -> Vec<u64> {
 }
 
 /// The starts of allocation groups: `mkfs.xfs` makes 4 of a plain device up to 4 TiB, then one for each TiB; more
-/// of a striped one.
+/// of a striped one; and since xfsprogs 6.8, of a disk that does not turn, one for each processor, of at least 4 GiB.
 fn xfs(size: u64) -> Vec<u64> {
     let mut offsets = Vec::new();
-    for block in [4096_u64, 1024] {
+    let mut groups = |block: u64, count: u64| {
         let blocks = size / block;
-        for count in [2_u64, 3, 4, 5, 6, 7, 8, 16, 32] {
-            for length in [blocks / count, blocks.div_ceil(count)] {
-                offsets.extend((1..count).map(|n| n * length * block));
-            }
+        for length in [blocks / count, blocks.div_ceil(count)] {
+            offsets.extend((1..count).map(|n| n * length * block));
         }
-    }
+    };
+    const USUAL: [u64; 9] = [2, 3, 4, 5, 6, 7, 8, 16, 32];
+    USUAL.iter().for_each(|count| groups(1024, *count));
+    let processors = 2..=PROCESSORS.min(size / (4 * GIB));
+    USUAL.into_iter().chain(processors).for_each(|count| groups(4096, count));
     let tib = 1024 * GIB;
     offsets.extend((1..(size / tib + 1).min(64)).map(|n| n * tib));
     offsets
 }
 
-fn btrfs() -> Vec<u64> {
+fn btrfs(_: u64) -> Vec<u64> {
     vec![64 << 10, 64 * MIB, 256 * GIB]
 }
 
 /// The second header of LUKS2, and the labels of Ceph's object store.
-fn others() -> Vec<u64> {
+fn others(_: u64) -> Vec<u64> {
     let luks = (14..=22).map(|shift| 1_u64 << shift);
     luks.chain([GIB, 10 * GIB, 100 * GIB, 1000 * GIB]).collect()
 }
