@@ -63,6 +63,14 @@ fn ext4_has_errors(superblock: &[u8]) -> Option<bool> {
     Some(state & 2 != 0 || (state & 1 == 0 && !replays))
 }
 
+/// Whether an ext4 that notes no errors has a journal to be replayed: until then what it holds looks like damage.
+pub(crate) fn has_to_replay(device: &File) -> std::io::Result<bool> {
+    let mut superblock = [0; 1024];
+    device.read_exact_at(&mut superblock, EXT4_AT)?;
+    let replays = bytes(&superblock, 0x60).is_some_and(|flags| u32::from_le_bytes(flags) & 0x4 != 0);
+    Ok(replays && ext4_has_errors(&superblock) == Some(false))
+}
+
 /// `s_mtime` and `s_last_mounted` of the ext4 on a device; `None` for one that was never mounted.
 pub(crate) fn last_mount(device: &File) -> Option<LastMount> {
     let mut superblock = [0; 1024];

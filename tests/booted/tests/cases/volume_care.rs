@@ -138,8 +138,8 @@ fn nothing_lies_beneath_and_owners_are_as_the_settings_say() -> Result<()> {
 #[test]
 fn a_filesystem_that_has_to_be_repaired_is_refused_or_repaired_as_the_settings_say() -> Result<()> {
     case_of(Cast::PLAIN, "volume-repair", |bed| {
-        let (broken, dirty) = (bed.disk("84300", "64M")?, bed.disk("84301", "64M")?);
-        let machine = bed.machine("n1").address(ADDRESS).disk(&broken).disk(&dirty).start()?;
+        let (broken, dirty, cut) = (bed.disk("84300", "64M")?, bed.disk("84301", "64M")?, bed.disk("84302", "64M")?);
+        let machine = bed.machine("n1").address(ADDRESS).disk(&broken).disk(&dirty).disk(&cut).start()?;
         for disk in [&broken, &dirty] {
             machine.ok(&format!(
                 "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 {0} && mount {0} /mnt && echo kept > /mnt/keep && echo x > /mnt/victim && umount /mnt",
@@ -149,15 +149,31 @@ fn a_filesystem_that_has_to_be_repaired_is_refused_or_repaired_as_the_settings_s
         // An entry whose inode is gone, and the kernel's note that it met errors; and a filesystem that was not unmounted.
         machine.ok(&format!("debugfs -w -R 'clri victim' {0} && debugfs -w -R 'ssv state 2' {0}", broken.link()))?;
         machine.ok(&format!("debugfs -w -R 'feature needs_recovery' {}", dirty.link()))?;
+        // One whose journal holds what is not in its place yet, and an option that makes its mount fail: it is sound.
+        machine.ok(&format!(
+            "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 {0} && mount {0} /mnt && mkdir /mnt/d && sync && \
+             for n in $(seq 200); do echo $n > /mnt/d/$n; done; sync -f /mnt/d; rm /mnt/d/9*; sync -f /mnt/d; \
+             xfs_io -x -c 'shutdown -f' /mnt; umount /mnt",
+            cut.link()
+        ))?;
+        let flags = machine.ok(&format!("dumpe2fs -h {} 2>&1", cut.link()))?;
+        assert!(flags.contains("needs_recovery"), "{flags}");
         let before = broken.sha256()?;
         let settings = |more: &str| volume_on(&broken, "broken", more) + &volume_on(&dirty, "dirty", "");
-        install(&machine, &settings(""))?;
+        let of_cut = |option: &str| volume_on(&cut, "cut", option);
+        install(&machine, &(settings("") + &of_cut("options = [\"nonsense\"]")))?;
+        until(&machine, "cut", "not to be mounted", |s| matches!(s, Stand::Failing(..)))?;
+        configure(&machine, &(settings("") + &of_cut("")))?;
+        until_ready(&machine, "cut")?;
+        assert_eq!(machine.ok("cat /mnt/cut/d/88; ls /mnt/cut/d | wc -l")?, "88\n189\n");
+        configure(&machine, &settings(""))?;
         until_ready(&machine, "dirty")?;
         let Stand::Failing(error, hint) = until(&machine, "broken", "refused", |s| matches!(s, Stand::Failing(..)))?
         else {
             bail!("it has to fail")
         };
-        assert!(error.starts_with(&format!("ext4 on {} has to be repaired: ", node_of(&machine, &broken)?)), "{error}");
+        let says = format!("ext4 on {} has to be repaired: Entry 'victim' ", node_of(&machine, &broken)?);
+        assert!(error.starts_with(&says), "{error}");
         assert!(hint.contains("nothing was changed. `e2fsck -p /dev/") && hint.contains("repair = \"safe\""), "{hint}");
         assert_eq!(broken.sha256()?, before, "nothing was written");
 

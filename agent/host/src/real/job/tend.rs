@@ -1,7 +1,7 @@
 //! Work at a volume's mount point: making it ready, owner and mode, unmounting.
 //!
 //! - `check`: whether a filesystem has to be repaired, and repairing what loses nothing; `words`: what the tools say of it.
-//! - `replay`: bringing what the log of an XFS holds to its place.
+//! - `replay`: bringing what the log of an XFS or the journal of an ext4 holds to its place.
 //! - `arrange`: owner, mode and directories.
 //! - `unmount`: with whoever stands in the way.
 

@@ -29,7 +29,7 @@ pub(super) struct Target<'a> {
 ///
 /// # Errors
 /// It is another device (`Changed`), or has to be repaired (`Invalid`, with the command that does it): nothing was written, but
-/// what the log of an XFS held.
+/// what its log or journal held.
 pub(super) async fn make_sound(
     target: &Target<'_>,
     suspect: bool,
@@ -58,11 +58,22 @@ pub(super) async fn make_sound(
         return Ok(true);
     }
     let mut looked = Looked { written: false, log: None };
+    if filesystem == Filesystem::Ext4
+        && extent::has_to_replay(&device)
+            .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
+    {
+        say("replaying its journal");
+        looked.written = true;
+        // Where even that fails, the check says what is wrong.
+        if let Err(error) = replay(&device, filesystem).await {
+            tracing::warn!("{shown}: {error}");
+        }
+    }
     say("checking the filesystem, without changing it");
     let mut check = run(Tool::Check { filesystem, repair: false }, &device).await?;
     if filesystem == Filesystem::Xfs && !check.status.success() && log_is_dirty(&check) {
         say("replaying its log");
-        let refused = replay(&device).await.err();
+        let refused = replay(&device, filesystem).await.err();
         looked.written = true;
         say("checking the filesystem, without changing it");
         check = run(Tool::Check { filesystem, repair: false }, &device).await?;
@@ -120,7 +131,7 @@ async fn run(tool: Tool<'_>, device: &File) -> Result<Output, PortError> {
 fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
     let device = target.device.display();
     let unchanged =
-        if looked.written { "its log was replayed, and nothing else changed" } else { "nothing was changed" };
+        if looked.written { "its journal was replayed, and nothing else changed" } else { "nothing was changed" };
     match (target.filesystem, tried) {
         (Filesystem::Btrfs, _) => format!(
             "{unchanged}. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"

@@ -9,6 +9,9 @@ const NAMED: usize = 4;
 
 /// What was found, in a line that is the same each time.
 pub(super) fn findings(filesystem: Filesystem, output: &Output) -> String {
+    if filesystem == Filesystem::Ext4 {
+        return found_by_e2fsck(output);
+    }
     if filesystem != Filesystem::Xfs {
         return last_words(output);
     }
@@ -19,6 +22,20 @@ pub(super) fn findings(filesystem: Filesystem, output: &Output) -> String {
         !line.is_empty() && !own.iter().any(|start| line.starts_with(start))
     };
     let found: Vec<&str> = text.lines().map(str::trim).filter(plain).take(NAMED).collect();
+    if found.is_empty() { last_words(output) } else { found.join("; ") }
+}
+
+/// e2fsck says on one stream who it is, and on the other what it finds, each with the question what to do about it.
+fn found_by_e2fsck(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let plain = |line: &&str| {
+        let own = ["Pass ", "Fix? ", "Warning: skipping journal", "**********"];
+        !line.is_empty() && !own.iter().any(|start| line.starts_with(start)) && !line.contains(" files (")
+    };
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("/proc/self/fd/0: ")).filter(plain);
+    let asked = |line: &'_ str| line.ends_with("? no").then(|| line.rfind("  ")).flatten();
+    let found = lines.map(|line| asked(line).map_or(line, |at| &line[..at]).trim_end_matches('.'));
+    let found: Vec<&str> = found.take(NAMED).collect();
     if found.is_empty() { last_words(output) } else { found.join("; ") }
 }
 
@@ -70,6 +87,35 @@ which may be resolved by first mounting the filesystem to replay the log.
             "a; ERROR: cannot open file system"
         );
         assert_eq!(findings(Filesystem::Xfs, &said("Phase 1 - x\n")), "Phase 1 - x", "something at least");
+    }
+
+    /// e2fsck 1.47.0, of an ext4 with an entry whose inode is gone.
+    const ENTRY: &str = "Pass 1: Checking inodes, blocks, and sizes
+Pass 2: Checking directory structure
+Entry 'victim' in / (2) has deleted/unused inode 12.  Clear? no
+
+Entry 'victim' in / (2) has an incorrect filetype (was 1, should be 0).
+Fix? no
+
+Pass 5: Checking group summary information
+Block bitmap differences:  -4385
+Fix? no
+
+
+/proc/self/fd/0: ********** WARNING: Filesystem still has errors **********
+
+/proc/self/fd/0: 13/16384 files (0.0% non-contiguous), 9515/65536 blocks
+";
+
+    #[test]
+    fn what_e2fsck_found_and_not_its_version() {
+        let said = |found: &str| Output { stdout: found.into(), ..said("e2fsck 1.47.0 (5-Feb-2023)\n") };
+        assert_eq!(
+            findings(Filesystem::Ext4, &said(ENTRY)),
+            "Entry 'victim' in / (2) has deleted/unused inode 12; Entry 'victim' in / (2) has an incorrect filetype \
+             (was 1, should be 0); Block bitmap differences:  -4385"
+        );
+        assert_eq!(findings(Filesystem::Ext4, &said("")), "e2fsck 1.47.0 (5-Feb-2023)", "something at least");
     }
 
     #[test]
