@@ -1,7 +1,7 @@
-//! The cluster key of a server: for the issuer, and for the commands that need it.
+//! The cluster key of a server, for the issuer and for the commands that need it; and the key of nobody.
 
-use bowline_enroll::key::ClusterKeys;
-use bowline_ports::{ErrorKind, Inspect, PortError};
+use bowline_enroll::key::{ClusterKeys, MachineKey, PublicKey};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError};
 use std::path::Path;
 
 /// Reads a key file. One that others can read is refused: who reads it lets in anybody.
@@ -19,4 +19,11 @@ pub(crate) async fn read(host: &dyn Inspect, path: &Path) -> Result<ClusterKeys,
     }
     let invalid = |why: String| PortError::new(ErrorKind::Invalid, format!("{shown}: {why}"));
     ClusterKeys::parse(&file.text()).map_err(invalid)
+}
+
+/// A machine key that nobody has: its private half is forgotten here.
+pub(crate) async fn nobody(host: &dyn Change) -> Result<PublicKey, PortError> {
+    let mut seed = [0; 32];
+    host.random(&mut seed).await?;
+    Ok(MachineKey::from_seed(&seed).public())
 }

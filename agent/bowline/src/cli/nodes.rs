@@ -7,11 +7,11 @@ mod table;
 use super::args::Nodes;
 use super::{INVALID, load, output};
 use crate::key;
-use bowline_enroll::key::{ClusterKey, MachineKey, PublicKey};
+use bowline_enroll::key::ClusterKey;
 use bowline_enroll::{NodeName, Role};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Revocation};
-use bowline_ports::{Change, ErrorKind, Inspect, Objects, PortError, k3s_admin_kubeconfig};
+use bowline_ports::{ErrorKind, Inspect, Objects, PortError, k3s_admin_kubeconfig};
 use bowline_settings::Cluster;
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ async fn revoke(host: &RealHost, cluster: &Cluster, name: &NodeName, unheld: boo
     })?;
     let keys: Vec<String> = key::read(host, path).await?.iter().map(ClusterKey::id).collect();
     let objects: &dyn Objects = &host.objects(k3s_admin_kubeconfig());
-    let nobody = if unheld { Some(nobody(host).await?) } else { None };
+    let nobody = if unheld { Some(key::nobody(host).await?) } else { None };
     match nodes::revoke(objects, name, now(host).await?, &keys, nobody).await.map_err(silent)? {
         Revocation::Unknown { names } => {
             output::complain(&unknown(name, &names));
@@ -68,13 +68,6 @@ async fn revoke(host: &RealHost, cluster: &Cluster, name: &NodeName, unheld: boo
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// A machine key that nobody has: its private half is forgotten here.
-async fn nobody(host: &RealHost) -> Result<PublicKey, PortError> {
-    let mut seed = [0; 32];
-    host.random(&mut seed).await?;
-    Ok(MachineKey::from_seed(&seed).public())
 }
 
 async fn now(host: &RealHost) -> Result<u64, PortError> {

@@ -71,6 +71,13 @@ impl Api {
                 }
                 there["data"] = object["data"].clone();
             }
+            Write::Create(object) => {
+                let name = object["metadata"]["name"].as_str().unwrap();
+                let mut object = object.clone();
+                object["metadata"]["uid"] = json!("uid-new");
+                object["metadata"]["resourceVersion"] = json!("1");
+                all.insert(format!("{path}/{name}"), object);
+            }
             Write::Delete(uid, None) => {
                 let gone = all.remove(path).unwrap();
                 assert_eq!(gone["metadata"]["uid"], uid);

@@ -86,7 +86,7 @@ fn what_can_not_be_read_is_told(machine: &Machine) -> Result<()> {
     ensure!(says("bowline_directory_scan_error 0")?);
     machine.ok("systemctl mask --runtime bowline-survey.service")?;
     machine.wait_for("it to be told that nothing is measured", MEASURING, || says("bowline_directory_scan_error 1"))?;
-    ensure!(value(machine, "bowline_directory_bytes", "path=\"/srv/big\",kind=\"apparent\"")? > 0.0);
+    ensure!(!series(machine, "bowline_directory_bytes")?.is_empty());
     machine.ok("systemctl unmask --runtime bowline-survey.service")?;
     machine.wait_for("it to be measured again", MEASURING, || says("bowline_directory_scan_error 0"))
 }
