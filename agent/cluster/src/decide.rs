@@ -69,6 +69,9 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     let version = exact.to_string();
     let foreign = facts.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK));
     if foreign {
+        if facts.unit.needs_reload {
+            plan.step(ITEM, Action::Reload, "files of its unit changed on disk, such as the gates of volumes");
+        }
         if adopted(spec, facts, &version, &mut plan) {
             watch(spec, facts, now, &mut plan);
         }

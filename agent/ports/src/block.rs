@@ -61,6 +61,8 @@ pub struct BlockDevice {
     pub transport: String,
     /// All links that udev made (`/dev/disk/by-id/…`), sorted.
     pub links: Vec<PathBuf>,
+    /// udev has come to it since it appeared: it has the links that it is to have.
+    pub announced: bool,
     /// A partition of another device.
     pub partition_of: Option<PathBuf>,
     /// Partitions on it.

@@ -30,7 +30,7 @@ pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
-pub use machine::{Address, Arch, Clock, Listener, Mount, Space};
+pub use machine::{Address, Arch, BOOT_ID, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use objects::{Objects, Write};
 pub use reclaim::{

@@ -24,6 +24,9 @@ impl Arch {
     }
 }
 
+/// Where the kernel tells the name of this boot: a random UUID.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {

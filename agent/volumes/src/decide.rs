@@ -1,7 +1,7 @@
 //! The plan of one volume. Nothing here may lead to a lost byte: a device is formatted only when the settings
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
-use crate::facts::{Facts, MountPoint, VolumeFacts};
+use crate::facts::{Boot, Facts, MountPoint, VolumeFacts};
 use crate::find::{describe, described, doubt, find, key, why_not, why_other};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
@@ -13,7 +13,7 @@ use crate::units::{
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit};
-use bowline_settings::Volume;
+use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) use services::services;
 use unmounted::{Place, unmounted};
 
 const ARRIVAL: Duration = Duration::from_secs(180);
+/// For so long after a boot a disk that is like `match` does not stand in for the one that is named: that may come yet.
+const STANDING_IN: Duration = Duration::from_secs(60);
 
 /// Which device each volume means, in the order of the settings. Looked for once: each volume is compared with all others.
 pub(crate) fn found<'a>(spec: &'a Volumes, facts: &'a Facts) -> Vec<(&'a Volume, Found<'a>)> {
@@ -81,6 +83,13 @@ pub(crate) fn volume(
             );
         }
     };
+    if let Some(path) = stands_in(volume, seen, device)
+        && facts.boot.is_young(STANDING_IN)
+    {
+        let what = format!("the disk {}, or {} s from the boot on", path.display(), STANDING_IN.as_secs());
+        let why = format!("it is not attached yet; {} is like `match`, and is taken then", describe(device));
+        return plan.waits.push(Wait::new(&item, what, why).poll(Duration::from_secs(5)));
+    }
     if let Some(why) = doubt(volume, device, &facts.devices) {
         return plan.refuse(
             item,
@@ -134,7 +143,7 @@ pub(crate) fn volume(
     }
     if let Some(Job::Running(_)) = &seen.job {
         // Followed, never begun again from here: should it have ended, the proof decides anew.
-        let order = intent(volume, device).order(&volume.mount, false);
+        let order = intent(volume, seen, device, &facts.boot).order(&volume.mount, false);
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     match &seen.mount_point {
@@ -165,7 +174,7 @@ pub(crate) fn volume(
     match &seen.probe {
         Some(Ok(probe)) => {
             let other = in_charge(volume, device, facts);
-            unmounted(Place { volume, seen, device, devices: &facts.devices, other, item: &item }, probe, plan);
+            unmounted(Place { volume, seen, device, facts, other, item: &item }, probe, plan);
         }
         Some(Err(error)) => plan.refuse(
             item,
@@ -192,6 +201,13 @@ pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>)
         .deadline(Duration::ZERO, hint)
         .poll(Duration::from_secs(10)),
     );
+}
+
+/// The path that leads nowhere, where a disk is taken only because it is like the `match` beside that, and is not mounted yet.
+fn stands_in<'a>(volume: &'a Volume, seen: &VolumeFacts, device: &BlockDevice) -> Option<&'a Path> {
+    let VolumeSource::DeviceOrMatch { device: path, .. } = &volume.source else { return None };
+    let named = seen.number.is_some() || device.path == *path || device.links.contains(path);
+    (!named && !device.mounted_at.contains(&volume.mount)).then_some(path.as_path())
 }
 
 /// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of.
@@ -248,13 +264,18 @@ fn new_uuid(filesystem: Filesystem) -> &'static str {
 }
 
 /// What formatting this device for the volume would be.
-fn intent(volume: &Volume, device: &BlockDevice) -> Intent {
+fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot) -> Intent {
+    let recorded =
+        seen.intent.iter().flatten().find(|record| {
+            device.id.serial.is_none() && record.id == device.id && record.filesystem == filesystem(volume)
+        });
+    let uuid = recorded.map_or_else(|| planned_uuid(&device.id, &volume.name, &boot.id), |record| record.uuid.clone());
     Intent {
         volume: volume.name.clone(),
         device: device.path.clone(),
         id: device.id.clone(),
         filesystem: filesystem(volume),
-        uuid: planned_uuid(&device.id, &volume.name),
+        uuid,
     }
 }
 

@@ -1,21 +1,22 @@
 //! Everything that is read before a volume's plan is made.
 
 mod folders;
+mod strays;
 
 use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
 use crate::shield::Shielded;
-use crate::units::{
-    GATES, MARK, UNITS, check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, volume_of,
-};
+use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
-use bowline_ports::{BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
+use bowline_ports::{BOOT_ID, BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use strays::{former, mount_units, strays};
 
 /// What was read of the machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,29 @@ pub struct Facts {
     pub stopped: Option<String>,
     /// A Kubernetes that runs; read only while a volume has a bare mount point.
     pub kubernetes: Kubernetes,
+    /// This boot; read only while a volume is not mounted.
+    pub boot: Boot,
+}
+
+/// One boot of the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// What the kernel calls it: no other boot, of no other machine, has that.
+    pub id: String,
+    /// Seconds since; `None` where that could not be read.
+    pub uptime: Option<u64>,
+}
+
+impl Boot {
+    async fn of(host: &dyn Inspect) -> Result<Self, PortError> {
+        let id = host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default();
+        Ok(Self { id, uptime: host.clock().await.ok().map(|clock| clock.uptime) })
+    }
+
+    /// Whether disks that are there may not all have been found yet.
+    pub(crate) fn is_young(&self, age: Duration) -> bool {
+        self.uptime.is_some_and(|uptime| uptime < age.as_secs())
+    }
 }
 
 /// What Bowline made for a volume that the settings have forgotten.
@@ -177,6 +201,10 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
     let claims = fstab.into_iter().chain(foreign).collect();
     let kubernetes = kubernetes::observe(spec, &volumes, host).await?;
+    let away = |(volume, seen): (&Volume, &Result<VolumeFacts, PortError>)| {
+        seen.as_ref().is_ok_and(|seen| seen.released.is_some()) || mounts.iter().all(|m| m.target != volume.mount)
+    };
+    let boot = if spec.volumes.iter().zip(&volumes).any(away) { Boot::of(host).await? } else { Boot::default() };
     let cloud_config = host.read(Path::new(CLOUD_CONFIG)).await.ok().flatten().map(|file| file.text());
     Ok(Facts {
         devices,
@@ -190,6 +218,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         services,
         stopped,
         kubernetes,
+        boot,
     })
 }
 
@@ -320,75 +349,4 @@ async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<(
     }
     entries.truncate(5);
     Ok((MountPoint::Filled(entries), false))
-}
-
-/// What is there of volumes that the settings do not have, and gates on services that they do not name.
-async fn strays(
-    spec: &Volumes,
-    own: &[(String, String)],
-    mounts: &[Mount],
-    host: &dyn Inspect,
-) -> Result<(Vec<Orphan>, Vec<(String, PathBuf)>), PortError> {
-    let mut orphans = BTreeMap::<String, Orphan>::new();
-    let mut gates = Vec::new();
-    let known = |name: &str| spec.volumes.iter().any(|volume| volume.name == name);
-    for (unit, text) in own {
-        let at = text.lines().find_map(|line| line.strip_prefix("Where=")).map(PathBuf::from);
-        // One that is another volume's by now is written over, not removed.
-        if let (Some(name), Some(at)) = (volume_of(text), at)
-            && !known(name)
-            && spec.volumes.iter().all(|volume| mount_unit_name(&volume.mount) != *unit)
-        {
-            let mount = mounts.iter().rfind(|mount| mount.target == at).cloned();
-            orphans.entry(name.to_owned()).or_default().units.push((unit.clone(), at, mount));
-        }
-    }
-    let folders = host.list(Path::new(UNITS)).await?.unwrap_or_default();
-    for folder in folders.iter().filter(|name| name.ends_with(".service.d")) {
-        let service = folder.trim_end_matches(".d");
-        for file in host.list(&Path::new(UNITS).join(folder)).await?.unwrap_or_default() {
-            let Some(name) = file.strip_prefix(GATES.0).and_then(|f| f.strip_suffix(GATES.1)) else {
-                continue;
-            };
-            let path = gate_path(service, name);
-            if !known(name) {
-                orphans.entry(name.to_owned()).or_default().gates.push(path);
-            } else if spec.services.iter().all(|one| one != service) {
-                gates.push((name.to_owned(), path));
-            }
-        }
-    }
-    for (name, orphan) in &mut orphans {
-        orphan.volume = name.clone();
-    }
-    Ok((orphans.into_values().collect(), gates))
-}
-
-/// The mount units of this machine: names and texts of those that Bowline wrote, and what the others say.
-async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, String)>, Vec<Claim>), PortError> {
-    let folder = Path::new(UNITS);
-    let (mut own, mut foreign) = (Vec::new(), Vec::new());
-    // A masked one is no regular file.
-    for (name, text) in host.texts(folder, ("", ".mount")).await? {
-        if text.starts_with(MARK) {
-            own.push((name, text));
-        } else {
-            foreign.extend(others::unit(&folder.join(&name), &text));
-        }
-    }
-    Ok((own, foreign))
-}
-
-/// Those of this volume for another mount point. One that is another volume's by now is written over, not removed.
-fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], mounts: &[Mount]) -> Vec<Former> {
-    let ours = format!("{MARK} from [[volume]] name = \"{}\"", volume.name);
-    let mut found = Vec::new();
-    for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
-        let Some(at) = text.lines().find_map(|l| l.strip_prefix("Where=")).map(PathBuf::from) else { continue };
-        if spec.volumes.iter().all(|v| mount_unit_name(&v.mount) != *unit) {
-            let mount = mounts.iter().rfind(|m| m.target == at).cloned();
-            found.push(Former { unit: unit.clone(), at, mount });
-        }
-    }
-    found
 }

@@ -199,6 +199,10 @@ fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<S
     if device.partition_of.is_some() {
         return Some("it is a partition, and whole disks are matched".into());
     }
+    // Only then it is known whether others' names lead to it.
+    if !device.announced {
+        return Some("it has just come, and udev has not made its links yet".into());
+    }
     another(wanted, device).or_else(|| why_not(device, volume).map(|not| not.reason))
 }
 

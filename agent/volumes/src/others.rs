@@ -31,8 +31,9 @@ impl Claim {
         let by = |kind: &str, value: &str| Path::new("/dev/disk").join(kind).join(value.trim_matches('"'));
         let path = match what.split_once('=') {
             Some(("UUID", value)) => by("by-uuid", &value.to_lowercase()),
-            Some(("LABEL", value)) => by("by-label", value),
-            Some(("PARTUUID", value)) => by("by-partuuid", value),
+            Some(("LABEL", value)) => by("by-label", &in_links(value.trim_matches('"'))),
+            Some(("PARTUUID", value)) => by("by-partuuid", &value.to_lowercase()),
+            Some(("PARTLABEL", value)) => by("by-partlabel", &in_links(value.trim_matches('"'))),
             _ => PathBuf::from(what),
         };
         device.path == path || device.links.contains(&path)
@@ -92,6 +93,15 @@ pub(crate) fn cloud_init<'a>(document: &'a str, device: &BlockDevice) -> Option<
     None
 }
 
+/// A label as udev writes it into links (`udev_util_encode_string`).
+fn in_links(label: &str) -> String {
+    let letter = |letter: char| match letter {
+        _ if letter.is_alphanumeric() || !letter.is_ascii() || "#+-.:=@_".contains(letter) => letter.to_string(),
+        other => format!("\\x{:02x}", u32::from(other)),
+    };
+    label.chars().map(letter).collect()
+}
+
 /// fstab writes space, tab and backslash as three octal digits.
 fn unescaped(word: &str) -> String {
     word.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
@@ -111,6 +121,7 @@ mod tests {
             model: "Volume".into(),
             transport: "scsi".into(),
             links: vec!["/dev/disk/by-id/scsi-0HC_Volume_123".into(), "/dev/disk/by-uuid/ab-1".into()],
+            announced: true,
             partition_of: None,
             partitions: Vec::new(),
             holders: Vec::new(),
@@ -136,6 +147,11 @@ mod tests {
         assert!(!claims[1].agrees(Path::new("/mnt/data"), "ext4"));
         let names = |what: &str| Claim { what: what.into(), ..claims[0].clone() }.names(&device());
         assert!(names("/dev/sdb") && !names("/dev/sdb1") && !names("LABEL=x"));
+        let links = vec!["/dev/disk/by-label/my\\x20data".into(), "/dev/disk/by-partlabel/Größe_1".into()];
+        let labelled = BlockDevice { links, ..device() };
+        for (what, named) in [("LABEL=my data", true), ("PARTLABEL=\"Größe_1\"", true), ("PARTLABEL=x", false)] {
+            assert_eq!(Claim { what: what.into(), ..claims[0].clone() }.names(&labelled), named, "{what}");
+        }
     }
 
     #[test]

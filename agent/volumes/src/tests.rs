@@ -1,7 +1,7 @@
 //! Plans of several volumes at once, and of mount points that Kubernetes uses.
 
 use super::*;
-use bowline_ports::{BlockDevice, DeviceId, ErrorKind, Probe, Unit};
+use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, Probe, Unit};
 use bowline_settings::SourceFile;
 
 fn volumes(text: &str) -> Vec<Volume> {
@@ -36,6 +36,37 @@ fn nothing_seen() -> VolumeFacts {
     }
 }
 
+fn blank() -> Probe {
+    Probe {
+        signatures: Vec::new(),
+        ambivalent: false,
+        data_at: None,
+        zeros: 1 << 20,
+        last_mount: None,
+        read_error: None,
+    }
+}
+
+fn disk() -> BlockDevice {
+    BlockDevice {
+        path: "/dev/sdb".into(),
+        number: "8:16".into(),
+        id: DeviceId { serial: Some("1".into()), size: 1 << 30 },
+        vendor: String::new(),
+        model: String::new(),
+        transport: "scsi".into(),
+        links: Vec::new(),
+        announced: true,
+        partition_of: None,
+        partitions: Vec::new(),
+        holders: Vec::new(),
+        mounted_at: Vec::new(),
+        swap: false,
+        root: false,
+        read_only: false,
+    }
+}
+
 fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
     Facts {
         devices: Vec::new(),
@@ -43,6 +74,7 @@ fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
         volumes,
         claims: Vec::new(),
         cloud_config: None,
+        boot: Boot::default(),
         orphans: Vec::new(),
         stray_shields: Vec::new(),
         stray_gates: Vec::new(),
@@ -73,31 +105,8 @@ fn a_volume_that_can_not_be_looked_at_is_told_and_the_others_go_on() {
 /// what is advised.
 fn on_a_bare_place(place: &str, services: &[&str], seen: VolumeFacts) -> Option<(String, String)> {
     let text = format!("[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"{place}\"\nformat = \"blank-only\"\n");
-    let blank = Probe {
-        signatures: Vec::new(),
-        ambivalent: false,
-        data_at: None,
-        zeros: 1 << 20,
-        last_mount: None,
-        read_error: None,
-    };
-    let mut facts = facts(vec![Ok(VolumeFacts { probe: Some(Ok(blank)), ..seen })]);
-    facts.devices.push(BlockDevice {
-        path: "/dev/sdb".into(),
-        number: "8:16".into(),
-        id: DeviceId { serial: Some("1".into()), size: 1 << 30 },
-        vendor: String::new(),
-        model: String::new(),
-        transport: "scsi".into(),
-        links: Vec::new(),
-        partition_of: None,
-        partitions: Vec::new(),
-        holders: Vec::new(),
-        mounted_at: Vec::new(),
-        swap: false,
-        root: false,
-        read_only: false,
-    });
+    let mut facts = facts(vec![Ok(VolumeFacts { probe: Some(Ok(blank())), ..seen })]);
+    facts.devices.push(disk());
     facts.kubernetes.services = services.iter().map(ToString::to_string).collect();
     let spec = Volumes { volumes: volumes(&text), services: vec!["k3s.service".into()], starts: false };
     let plan = spec.plan(&facts, &Conditions::default());
@@ -167,4 +176,50 @@ fn what_helps_names_the_commands() {
     assert!(hint.contains("`kubectl -n monitoring delete pod grafana-0`"), "{hint}");
     let (_, hint) = on_a_bare_place("/mnt/data", &[], seen).unwrap();
     assert!(hint.contains("a reboot ends them") && !hint.contains("kubectl"), "{hint}");
+}
+
+/// The one that is named may come yet.
+#[test]
+fn a_disk_that_is_like_the_named_one_stands_in_for_it_some_time_after_the_boot() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/oracleoci/oraclevdb\"\nmatch = { transport = \"scsi\" }\n\
+                mount = \"/mnt/data\"\nformat = \"blank-only\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let formats = |announced: bool, number: Option<&str>, uptime: Option<u64>| {
+        let seen = VolumeFacts { probe: Some(Ok(blank())), number: number.map(String::from), ..nothing_seen() };
+        let mut facts = facts(vec![Ok(seen)]);
+        facts.devices.push(BlockDevice { announced, ..disk() });
+        facts.boot.uptime = uptime;
+        let plan = spec.plan(&facts, &Conditions::default());
+        assert!(plan.refusals.is_empty(), "{plan:?}");
+        let formats = plan.steps.iter().any(|step| matches!(step.action, Action::Format(_)));
+        assert_eq!(formats, plan.waits.is_empty(), "it is waited for, or taken: {plan:?}");
+        formats
+    };
+    assert!(!formats(true, None, Some(59)) && formats(true, None, Some(60)) && formats(true, None, None));
+    assert!(formats(true, Some("8:16"), Some(1)), "it is the one that is named");
+    assert!(!formats(false, None, Some(600)), "udev may lead another volume's name to it yet");
+}
+
+/// Two of one size are often attached to one machine in the end.
+#[test]
+fn disks_without_a_serial_have_filesystems_that_are_told_apart() {
+    let id = |serial: Option<&str>| DeviceId { serial: serial.map(String::from), size: 1 << 30 };
+    let planned = |serial, boot| planned_uuid(&id(serial), "data", boot);
+    assert_ne!(planned(None, "one boot"), planned(None, "another"));
+    assert_eq!(planned(Some("1"), "one boot"), planned(Some("1"), "another"));
+}
+
+/// Bowline was killed between the writing of a gate and its reading.
+#[test]
+fn a_gate_that_systemd_has_not_read_is_no_gate_yet() {
+    let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: vec!["k3s.service".into()], starts: true };
+    let reloads = |needs_reload: bool| {
+        let mut facts = facts(vec![Ok(nothing_seen())]);
+        let unit = Unit { load: "loaded".into(), active: ActiveState::Active, needs_reload, ..Unit::not_found() };
+        facts.services.push(("k3s.service".into(), unit));
+        let plan = spec.plan(&facts, &Conditions::default());
+        plan.steps.iter().any(|step| step.action == Action::Reload)
+    };
+    assert!(reloads(true) && !reloads(false));
 }

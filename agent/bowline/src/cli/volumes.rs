@@ -138,6 +138,7 @@ mod tests {
             model: String::new(),
             transport: String::new(),
             links: vec!["/dev/disk/by-id/a".into()],
+            announced: true,
             partition_of: Some("/dev/x".into()),
             partitions: Vec::new(),
             holders: Vec::new(),

@@ -94,6 +94,7 @@ impl Tree {
         let described = disk.as_ref().unwrap_or(&directory).join("device");
         Some(BlockDevice {
             links: self.links(&number, &path),
+            announced: self.udev_data(&number).exists() || !self.udev.exists(),
             path,
             id: DeviceId { serial, size },
             vendor: line(&described.join("vendor")).filter(|v| !v.starts_with("0x")).unwrap_or_default(),
@@ -110,11 +111,16 @@ impl Tree {
         })
     }
 
+    /// What udev keeps of a device, from when it has come to it.
+    fn udev_data(&self, number: &str) -> PathBuf {
+        self.udev.join(format!("b{number}"))
+    }
+
     /// The links that udev recorded, as far as they lead here now: two devices may claim one link.
     fn links(&self, number: &str, path: &Path) -> Vec<PathBuf> {
         let directly = |link: &PathBuf| leads_to(link).is_some_and(|target| target == *path);
         let leads_here = |link: &PathBuf| directly(link) || fs::canonicalize(link).is_ok_and(|target| target == *path);
-        let mut links: Vec<PathBuf> = match fs::read_to_string(self.udev.join(format!("b{number}"))) {
+        let mut links: Vec<PathBuf> = match fs::read_to_string(self.udev_data(number)) {
             Ok(text) => {
                 text.lines().filter_map(|l| l.strip_prefix("S:")).map(|l| self.dev.join(l)).filter(leads_here).collect()
             }

@@ -44,7 +44,7 @@ impl Inspect for SimHost {
     }
 
     fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>> {
-        self.look("read", |state| Ok(state.files.get(path).cloned()))
+        self.look("read", |state| Ok(state.read(path)))
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {

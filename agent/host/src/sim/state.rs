@@ -3,8 +3,8 @@
 use super::mounts::number_of;
 use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldSpace};
 use bowline_ports::{
-    Access, Address, Ask, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject, Probe,
-    Signature, SignatureKind,
+    Access, Address, Ask, BOOT_ID, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject,
+    Probe, Signature, SignatureKind,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -131,6 +131,8 @@ pub(super) struct State {
     pub(super) reserve: Option<(PathBuf, u64)>,
     pub(super) began: Instant,
     pub(super) booted: Instant,
+    /// How often it was booted.
+    pub(super) boots: u32,
 }
 
 impl State {
@@ -173,6 +175,7 @@ impl State {
             reserve: None,
             began: Instant::now(),
             booted: Instant::now(),
+            boots: 0,
         };
         state.install_guard();
         for disk in &world.disks {
@@ -206,6 +209,7 @@ impl State {
             model: "Volume".into(),
             transport: "scsi".into(),
             links: disk.links.clone(),
+            announced: true,
             partition_of: None,
             partitions: disk.partitions.clone(),
             holders: disk.holders.clone(),
@@ -227,6 +231,15 @@ impl State {
 
     pub(super) fn put(&mut self, path: &Path, content: Vec<u8>, mode: u32) {
         self.files.insert(path.to_path_buf(), File { content, mode, uid: 0 });
+    }
+
+    /// A file, or what the kernel tells as one.
+    pub(super) fn read(&self, path: &Path) -> Option<File> {
+        if path == Path::new(BOOT_ID) {
+            let id = format!("b0071d00-0000-4000-8000-{:012x}\n", self.boots);
+            return Some(File { content: id.into_bytes(), mode: 0o444, uid: 0 });
+        }
+        self.files.get(path).cloned()
     }
 
     pub(super) fn uptime(&self) -> u64 {

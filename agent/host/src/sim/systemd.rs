@@ -16,6 +16,7 @@ impl State {
     /// What happens at boot: unit files are read, what is enabled is started.
     pub(super) fn boot(&mut self) {
         self.booted = Instant::now();
+        self.boots += 1;
         self.mounts.push(Mount {
             target: "/".into(),
             source: "/dev/sda1".into(),

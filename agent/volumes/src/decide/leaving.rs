@@ -1,5 +1,6 @@
 //! Volumes that go: released by a person, or not in the settings any more. Nothing on their disks is touched.
 
+use super::ARRIVAL;
 use crate::facts::{Facts, Orphan, VolumeFacts};
 use crate::find::{Found, find};
 use crate::units::{mount_unit_name, written_by_bowline};
@@ -23,6 +24,12 @@ pub(crate) fn released(
     plan: &mut Plan<Action>,
 ) {
     let Some(device) = disk(volume, seen, released, facts) else {
+        let next = find(volume, seen.number.as_deref(), &facts.devices);
+        if next == Found::None && facts.boot.is_young(ARRIVAL) {
+            let what = format!("its disk, or {} s from the boot on", ARRIVAL.as_secs());
+            let why = "it was released, and its disk may be gone, or not be found yet";
+            return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+        }
         let action = Action::TakeBack { volume: volume.name.clone() };
         return plan.step(item, action, "its disk is gone, as it was meant to; the next one is taken in");
     };
@@ -52,11 +59,11 @@ pub(crate) fn released(
 }
 
 /// The released disk, by its serial: it may have been made larger since. Without serials several may be alike: it is the one that is
-/// mounted as the volume, or else the one that the settings name.
+/// mounted as the volume, or else the one that the settings name, or else one of the same size.
 fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
     let same = |device: &&BlockDevice| match &released.disk.serial {
         Some(serial) => device.id.serial.as_ref() == Some(serial),
-        None => device.id == released.disk,
+        None => device.id.serial.is_none() && device.id.size >= released.disk.size,
     };
     let alike = || facts.devices.iter().filter(same);
     let mounted = |device: &&BlockDevice| {
@@ -66,7 +73,10 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         Found::One(device) => alike().find(|one| one.number == device.number),
         Found::None | Found::Several(_) => None,
     };
-    alike().find(mounted).or(named).or_else(|| alike().next())
+    alike()
+        .find(mounted)
+        .or(named)
+        .or_else(|| alike().find(|one| one.id.size == released.disk.size || one.id.serial.is_some()))
 }
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as

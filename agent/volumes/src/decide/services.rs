@@ -17,6 +17,10 @@ pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
     let missing = missing.join(", ");
     for (service, unit) in &facts.services {
         let item = format!("service/{service}");
+        // Killed between the two, Bowline has written its gate and not had it read.
+        if unit.needs_reload && gated().next().is_some() {
+            plan.step(&item, Action::Reload, "files of its unit changed on disk, such as the gates of volumes");
+        }
         if is_up(unit.active) || unit.active == ActiveState::Deactivating || gated().next().is_none() {
             continue;
         }

@@ -2,9 +2,9 @@
 
 use super::{check, enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
 use crate::Action;
-use crate::facts::VolumeFacts;
+use crate::facts::{Facts, VolumeFacts};
 use crate::find::describe;
-use crate::intent::{Intent, planned_uuid};
+use crate::intent::Intent;
 use crate::others::Claim;
 use crate::units::{MARK, by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk};
@@ -19,21 +19,19 @@ pub(super) struct Place<'a> {
     pub(super) volume: &'a Volume,
     pub(super) seen: &'a VolumeFacts,
     pub(super) device: &'a BlockDevice,
-    /// All disks of the machine.
-    pub(super) devices: &'a [BlockDevice],
+    pub(super) facts: &'a Facts,
     /// Somebody else says the same as the settings, and mounts it.
     pub(super) other: Option<&'a Claim>,
     pub(super) item: &'a str,
 }
 
 pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
-    let Place { volume, seen, device, other, item, .. } = place;
+    let Place { volume, seen, device, facts, other, item } = place;
     if let Some(other) = other {
         plan.note(item, format!("mounted by {}, which is left in charge", other.by));
     } else if let Some((why, hint)) = claimed(volume, seen) {
         return plan.refuse(item, format!("write {}", mount_unit_path(&volume.mount).display()), why, hint);
     }
-    let planned = planned_uuid(&device.id, &volume.name);
     let intent = match &seen.intent {
         Some(Ok(intent)) => Some(intent),
         Some(Err(broken)) => {
@@ -46,7 +44,8 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         }
         None => None,
     };
-    let ours = intent_of(volume, device);
+    let ours = intent_of(volume, seen, device, &facts.boot);
+    let planned = ours.uuid.clone();
     let same = |it: &&Intent| it.id == ours.id && it.uuid == ours.uuid && it.filesystem == ours.filesystem;
     let announced = intent.filter(same);
     // The device was proven blank, and something of ours may have been written to it since.
@@ -195,8 +194,8 @@ fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, pla
 }
 
 fn format(place: Place<'_>, resume: bool, why: &str, plan: &mut Plan<Action>) {
-    let Place { volume, device, item, .. } = place;
-    let order = intent_of(volume, device).order(&volume.mount, resume);
+    let Place { volume, seen, device, facts, item, .. } = place;
+    let order = intent_of(volume, seen, device, &facts.boot).order(&volume.mount, resume);
     let uuid = order.uuid.clone();
     if let Some(twin) = twin(place, &uuid) {
         return refuse_twin(place, twin, &uuid, plan);
@@ -228,7 +227,11 @@ fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)
 fn twin<'a>(place: Place<'a>, uuid: &str) -> Option<&'a BlockDevice> {
     let link = by_uuid(uuid);
     let leads_to = |device: &BlockDevice| device.links.contains(&link);
-    place.devices.iter().find(|other| leads_to(other) && other.path != place.device.path && !leads_to(place.device))
+    place
+        .facts
+        .devices
+        .iter()
+        .find(|other| leads_to(other) && other.path != place.device.path && !leads_to(place.device))
 }
 
 /// A disk and its copy, such as a snapshot that was restored, have one UUID: which of them is mounted by it is chance.
@@ -238,14 +241,23 @@ fn refuse_twin(place: Place<'_>, twin: &BlockDevice, uuid: &str, plan: &mut Plan
         item,
         format!("mount {} on {}", device.path.display(), volume.mount.display()),
         format!(
-            "{} has the same filesystem UUID ({uuid}), which leads to it: one is a copy of the other",
-            describe(twin)
+            "{} has the same filesystem UUID ({uuid}), which leads to it: {}",
+            describe(twin),
+            kin(filesystem(volume))
         ),
         format!(
             "detach the copy, or give it a UUID of its own ({}); nothing was touched",
             new_uuid(filesystem(volume))
         ),
     );
+}
+
+/// What two disks with one filesystem UUID are to each other.
+fn kin(filesystem: Filesystem) -> &'static str {
+    match filesystem {
+        Filesystem::Btrfs => "one is a copy of the other, or both are one btrfs, which no volume can be",
+        Filesystem::Ext4 | Filesystem::Xfs => "one is a copy of the other",
+    }
 }
 
 /// Unit, reload, enable, mount. A filesystem that was there before (`old`) may have to be repaired first; for one that was just made

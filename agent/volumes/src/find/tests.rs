@@ -22,6 +22,7 @@ fn disk(path: &str, serial: &str, size: u64) -> BlockDevice {
         model: "Volume".into(),
         transport: "scsi".into(),
         links: Vec::new(),
+        announced: true,
         partition_of: None,
         partitions: Vec::new(),
         holders: Vec::new(),

@@ -28,6 +28,7 @@ fn device() -> BlockDevice {
         model: String::new(),
         transport: String::new(),
         links: Vec::new(),
+        announced: true,
         partition_of: None,
         partitions: Vec::new(),
         holders: Vec::new(),
