@@ -1,5 +1,6 @@
 //! Downloading a file: verified while it streams, in place only when it is right.
 
+mod addresses;
 mod http;
 mod tls;
 mod url;

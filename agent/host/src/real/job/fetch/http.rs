@@ -1,7 +1,7 @@
 //! A small HTTP client: one request a connection, redirections, deadlines, errors that say what to do.
 
 use super::url::{Url, Web};
-use super::{Limits, amount, clock_says, tls};
+use super::{Limits, addresses, amount, clock_says, tls};
 use bowline_ports::{ErrorKind, PortError};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const REDIRECTIONS: usize = 10;
 /// What two clocks may differ without being mentioned.
@@ -126,6 +127,7 @@ impl Client {
     }
 
     async fn connect(&mut self, web: &Web) -> Result<Box<dyn Stream>, PortError> {
+        let began = Instant::now();
         // First: a missing CA file should not be told as a network problem.
         let config = if web.tls { Some(self.config()?) } else { None };
         let host = &web.host;
@@ -136,26 +138,11 @@ impl Client {
                     .hint("does DNS work here? Look with: resolvectl query, /etc/resolv.conf")
             })?
             .collect();
-        let mut last = None;
-        let mut stream = None;
-        let each = self.limits.connect / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
-        for address in addresses {
-            match tokio::time::timeout(each, TcpStream::connect(address)).await {
-                Ok(Ok(connected)) => {
-                    stream = Some(connected);
-                    break;
-                }
-                Ok(Err(error)) => last = Some(format!("{address}: {error}")),
-                Err(_) => last = Some(format!("{address}: no answer")),
-            }
-        }
-        let Some(stream) = stream else {
-            let cause = last.unwrap_or_else(|| "the name has no address".into());
-            return Err(PortError::new(
-                ErrorKind::Unreachable,
-                format!("no connection to {}: {cause}", web.authority()),
-            ));
-        };
+        // What the name took is gone, and the rest is for all of them.
+        let left = self.limits.connect.saturating_sub(began.elapsed());
+        let stream = addresses::connect(addresses, left, TcpStream::connect).await.map_err(|cause| {
+            PortError::new(ErrorKind::Unreachable, format!("no connection to {}: {cause}", web.authority()))
+        })?;
         let Some(config) = config else { return Ok(Box::new(stream)) };
         let name = ServerName::try_from(host.clone())
             .map_err(|e| PortError::new(ErrorKind::Invalid, format!("{host}: not a name for TLS: {e}")))?;
