@@ -2,20 +2,21 @@
 //! adopted as it is or refused.
 
 use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, Staged, api_port, other, seen};
-use crate::release::{Release, pinned, staged};
-use crate::{Action, BINARY, CRASHES, Cluster, K3S_RESTARTS, MARK, service, unit_file, unit_text};
+use crate::facts::{Facts, Restart, api_port, other, seen};
+use crate::{Action, CRASHES, Cluster, K3S_RESTARTS, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
-use bowline_ports::{ActiveState, Job, Ready};
-use bowline_settings::{Cluster as Spec, Mirror, Role, Version};
+use bowline_ports::{ActiveState, Ready};
+use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
 
 mod adopted;
+mod binary;
 mod lost;
 mod stopped;
 mod words;
 
 use adopted::adopted;
+use binary::binary;
 use stopped::{stopped_for_release, went_with};
 use words::{last_words, not_taken};
 
@@ -72,12 +73,15 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         if facts.unit.needs_reload {
             plan.step(ITEM, Action::Reload, "files of its unit changed on disk, such as the gates of volumes");
         }
-        if adopted(spec, facts, &version, &mut plan) {
+        if adopted(spec, facts, &version, &mut plan) || binary::outlived(facts) {
             watch(spec, facts, now, &mut plan);
         }
         return plan;
     }
     if !binary(spec, facts, &version, &mut plan) {
+        if binary::outlived(facts) {
+            watch(spec, facts, now, &mut plan);
+        }
         return plan;
     }
     for path in &facts.missing_links {
@@ -118,70 +122,6 @@ fn a(role: Role) -> &'static str {
     match role {
         Role::Server => "a server",
         Role::Agent => "an agent",
-    }
-}
-
-fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
-    pinned(&spec.spec, facts.arch).is_some_and(|pin| facts.installed_sha256.as_ref() != Some(&pin))
-}
-
-/// The binary. True when the plan goes on.
-fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
-    let ours = facts.unit_file.is_some();
-    let due = |staged: &&Staged| facts.installed.is_none() && staged.version == version && staged.fits;
-    for other in facts.staged.iter().filter(|staged| !due(staged)) {
-        let path = staged(&other.version);
-        plan.step(BINARY_ITEM, Action::Discard { path }, "it is not, or no longer, what the settings ask for");
-    }
-    match &facts.installed {
-        Some(installed) if installed == version && differs_from_pin(spec, facts) => {
-            plan.refuse(
-                ITEM,
-                "run K3s",
-                format!("{BINARY} has another SHA-256 than `sha256` in the settings"),
-                format!("if you do not know where it came from, remove {BINARY}: Bowline downloads it again"),
-            );
-            false
-        }
-        Some(installed) if installed == version => true,
-        Some(installed) if ours => {
-            plan.note(
-                ITEM,
-                format!("the settings say {version}, K3s {installed} runs: upgrading comes with a later version of Bowline, nothing is done"),
-            );
-            true
-        }
-        Some(installed) => {
-            plan.refuse(
-                ITEM,
-                "install K3s",
-                format!("{BINARY} is there already, without a service: {installed}"),
-                format!("remove it if nobody needs it, or set `version = \"{installed}\"`"),
-            );
-            false
-        }
-        None => {
-            if matches!(spec.spec.mirror, Some(Mirror::Http(_))) && pinned(&spec.spec, facts.arch).is_none() {
-                plan.refuse(
-                    ITEM,
-                    "download K3s",
-                    format!("the mirror speaks plain http, and `sha256` has no entry for {}", facts.arch.name()),
-                    format!("add `sha256 = {{ {} = \"…\" }}`, or use https", facts.arch.name()),
-                );
-                return false;
-            }
-            if !facts.staged.iter().any(|staged| due(&staged)) {
-                let order = Release::new(&spec.spec, facts.arch).order(&spec.spec, facts.arch);
-                let why = match &facts.job {
-                    Some(Job::Running(_)) => "it is under way".to_string(),
-                    _ => format!("K3s {version} is not installed"),
-                };
-                plan.step(BINARY_ITEM, Action::Fetch(order), why);
-            }
-            let from = staged(version);
-            plan.step(BINARY_ITEM, Action::Install { from, version: version.into() }, "it is verified");
-            true
-        }
     }
 }
 

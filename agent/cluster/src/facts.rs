@@ -25,6 +25,8 @@ pub struct Staged {
     pub version: String,
     /// Whether it has the sum that the settings pin by now, where they pin one.
     pub fits: bool,
+    /// Why it does not say its version; asked only where it may be installed.
+    pub broken: Option<String>,
 }
 
 /// What was read.
@@ -34,6 +36,8 @@ pub struct Facts {
     pub arch: Arch,
     /// What the installed binary says of itself.
     pub installed: Option<String>,
+    /// Why what lies in its place does not say its version.
+    pub broken: Option<String>,
     /// SHA-256 of the installed binary; read only where the settings pin one.
     pub installed_sha256: Option<String>,
     /// Verified downloads that wait to be installed.
@@ -86,13 +90,16 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
     // By their names: until the binary is there they lead nowhere, and would count as absent.
     let commands = host.list(Path::new("/usr/local/bin")).await?.unwrap_or_default();
+    let (installed, broken) = asked(host, Path::new(BINARY)).await;
     let mut staged = Vec::new();
     // Beside them lies the part of one that is under way.
     let is_version = |text: &&str| text.parse::<K3sVersion>().is_ok();
     for version in commands.iter().filter_map(|name| name.strip_prefix(STAGED)).filter(is_version) {
         let pin = pinned(&spec.spec, arch);
         let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
-        staged.push(Staged { version: version.to_owned(), fits });
+        let to_install = fits && installed.is_none() && broken.is_none();
+        let (_, broken) = if to_install { asked(host, &release::staged(version)).await } else { (None, None) };
+        staged.push(Staged { version: version.to_owned(), fits, broken });
     }
     let mut missing_links = Vec::new();
     for name in ["kubectl", "crictl", "ctr"].into_iter().filter(|name| !commands.iter().any(|there| there == name)) {
@@ -106,7 +113,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
     Ok(Facts {
         arch,
-        installed: host.k3s_version(Path::new(BINARY)).await?,
+        installed,
+        broken,
         installed_sha256: match pinned(&spec.spec, arch) {
             Some(_) => host.sha256(Path::new(BINARY)).await?,
             None => None,
@@ -128,6 +136,14 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         api_error,
     })
+}
+
+/// What a binary says of itself, or why it says nothing. That one does not run hides nothing of the K3s that does.
+async fn asked(host: &dyn Inspect, binary: &Path) -> (Option<String>, Option<String>) {
+    match host.k3s_version(binary).await {
+        Ok(version) => (version, None),
+        Err(error) => (None, Some(error.message)),
+    }
 }
 
 async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {

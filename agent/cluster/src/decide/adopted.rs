@@ -1,6 +1,7 @@
 //! A K3s that is there already.
 
-use super::{ITEM, a, differs_from_pin};
+use super::binary::differs_from_pin;
+use super::{ITEM, a};
 use crate::facts::Facts;
 use crate::{Action, BINARY, Cluster, unit_file};
 use bowline_engine::Plan;
@@ -15,7 +16,15 @@ pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut P
         !l.trim_start().starts_with('#') && l.split_whitespace().any(|w| w.trim_matches(['\'', '"']) == role.as_str())
     });
     match &facts.installed {
-        None => plan.refuse(ITEM, "adopt K3s", format!("{path} exists, but {BINARY} does not run"), hint),
+        None => {
+            let why = facts.broken.as_ref().map_or("is not there".into(), |why| format!("does not run as K3s: {why}"));
+            plan.refuse(
+                ITEM,
+                "adopt K3s",
+                format!("{path} exists, but {BINARY} {why}"),
+                "put the K3s that belongs to it back there, or uninstall that K3s (`k3s-uninstall.sh`)",
+            );
+        }
         Some(installed) if installed != version => plan.refuse(
             ITEM,
             "adopt K3s",

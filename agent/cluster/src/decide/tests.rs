@@ -4,6 +4,8 @@ use super::*;
 use bowline_ports::{Arch, NodeObject, Unit};
 use std::collections::BTreeMap;
 
+mod binary;
+
 fn spec(toml: &str) -> Cluster {
     let file = bowline_settings::SourceFile {
         path: "/etc/bowline/config.d/10.toml".into(),
@@ -26,6 +28,7 @@ fn fresh() -> Facts {
     Facts {
         arch: Arch::Amd64,
         installed: None,
+        broken: None,
         installed_sha256: None,
         staged: Vec::new(),
         job: None,

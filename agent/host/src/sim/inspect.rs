@@ -107,8 +107,15 @@ impl Inspect for SimHost {
     }
 
     fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>> {
-        let version = |text: String| text.trim_start_matches("k3s ").to_string();
-        self.look("k3s_version", move |state| Ok(state.files.get(binary).map(|f| version(f.text()))))
+        let version = |text: String| match text.strip_prefix("k3s ") {
+            Some(version) => Ok(version.to_owned()),
+            // What a file that is no program for this machine is answered with.
+            None => {
+                let cause = std::io::Error::from_raw_os_error(8);
+                Err(PortError::io(format_args!("starting {}", binary.display()), &cause))
+            }
+        };
+        self.look("k3s_version", move |state| state.files.get(binary).map(|f| version(f.text())).transpose())
     }
 
     fn node<'a>(&'a self, _: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>> {

@@ -1,0 +1,51 @@
+//! A binary that is not what it should be.
+
+use super::*;
+use crate::BINARY;
+use crate::facts::Staged;
+
+const NO_PROGRAM: &str = "starting /usr/local/bin/k3s: Exec format error (os error 8)";
+
+#[test]
+fn what_does_not_run_in_its_place_is_refused_with_what_it_says() {
+    let facts = Facts { broken: Some(NO_PROGRAM.into()), ..fresh() };
+    let refused = plan(&spec(""), &facts, &all());
+    assert!(refused.steps.is_empty(), "{:?}", said(&refused));
+    let [refusal] = refused.refusals.as_slice() else { panic!("{:?}", refused.refusals) };
+    assert_eq!(refusal.why, format!("{BINARY} does not run as K3s: {NO_PROGRAM}"));
+    assert!(refusal.hint.contains("Bowline downloads K3s v1.34.1+k3s1 for amd64 again"), "{}", refusal.hint);
+    assert!(!refused.conditions.contains_key("k3s"), "nothing runs that could be watched");
+}
+
+#[test]
+fn a_k3s_that_runs_is_watched_though_its_file_was_overwritten() {
+    let facts = Facts { installed: None, broken: Some(NO_PROGRAM.into()), ..up() };
+    let refused = plan(&spec("[cluster.config]\ntls-san = [\"new\"]\n"), &facts, &all());
+    assert_eq!(refused.refusals.len(), 1);
+    assert!(refused.notes[0].text.contains("runs on from what was there before"), "{:?}", refused.notes);
+    assert!(refused.steps.is_empty(), "no restart, which would end it: {:?}", said(&refused));
+    assert_eq!((refused.conditions["k3s"].as_str(), refused.conditions["node"].as_str()), ("active", "ready"));
+
+    let foreign = Some("[Service]\nExecStart=/usr/local/bin/k3s \\\n    server \\\n".into());
+    let refused = plan(&spec(""), &Facts { unit_file: foreign, ..facts.clone() }, &all());
+    assert!(refused.refusals[0].why.ends_with(&format!("does not run as K3s: {NO_PROGRAM}")), "{refused:?}");
+    assert!(refused.steps.is_empty() && refused.conditions["node"] == "ready");
+
+    // systemd starts it again and again: that is no K3s which runs.
+    let mut failing = facts;
+    (failing.unit.active, failing.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+    let refused = plan(&spec(""), &failing, &all());
+    assert!(refused.refusals.len() == 1 && refused.waits.is_empty() && !refused.conditions.contains_key("k3s"));
+}
+
+#[test]
+fn a_download_that_does_not_run_here_is_not_installed() {
+    let broken = Some("starting it: Exec format error (os error 8)".into());
+    let facts = Facts { staged: vec![Staged { version: "v1.34.1+k3s1".into(), fits: true, broken }], ..fresh() };
+    let refused = plan(&spec("mirror = \"https://mirror.example/k3s\"\n"), &facts, &all());
+    assert!(refused.steps.is_empty(), "{:?}", said(&refused));
+    let refusal = &refused.refusals[0];
+    assert!(refusal.why.contains("does not run as K3s: starting it: Exec format error"), "{}", refusal.why);
+    assert!(refusal.hint.contains("https://mirror.example/k3s/v1.34.1%2Bk3s1/k3s"), "{}", refusal.hint);
+    assert!(refusal.hint.contains("remove /usr/local/bin/k3s.bowline-v1.34.1+k3s1"), "{}", refusal.hint);
+}
