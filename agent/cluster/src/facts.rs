@@ -25,7 +25,9 @@ pub struct Staged {
     pub version: String,
     /// Whether it has the sum that the settings pin by now, where they pin one.
     pub fits: bool,
-    /// Why it does not say its version; asked only where it may be installed.
+    /// What it says of itself; asked only where it may be installed.
+    pub says: Option<String>,
+    /// Why it does not say that.
     pub broken: Option<String>,
 }
 
@@ -38,6 +40,8 @@ pub struct Facts {
     pub installed: Option<String>,
     /// Why what lies in its place does not say its version.
     pub broken: Option<String>,
+    /// K3s has been started on this machine.
+    pub ran: bool,
     /// SHA-256 of the installed binary; read only where the settings pin one.
     pub installed_sha256: Option<String>,
     /// Verified downloads that wait to be installed.
@@ -98,8 +102,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         let pin = pinned(&spec.spec, arch);
         let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
         let to_install = fits && installed.is_none() && broken.is_none();
-        let (_, broken) = if to_install { asked(host, &release::staged(version)).await } else { (None, None) };
-        staged.push(Staged { version: version.to_owned(), fits, broken });
+        let (says, broken) = if to_install { asked(host, &release::staged(version)).await } else { (None, None) };
+        staged.push(Staged { version: version.to_owned(), fits, says, broken });
     }
     let mut missing_links = Vec::new();
     for name in ["kubectl", "crictl", "ctr"].into_iter().filter(|name| !commands.iter().any(|there| there == name)) {
@@ -115,6 +119,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         arch,
         installed,
         broken,
+        // An agent that was never let in has none: it has nothing that could be upgraded.
+        ran: unit.started || host.meta(&kubeconfig(role)).await?.is_some(),
         installed_sha256: match pinned(&spec.spec, arch) {
             Some(_) => host.sha256(Path::new(BINARY)).await?,
             None => None,
@@ -146,11 +152,16 @@ async fn asked(host: &dyn Inspect, binary: &Path) -> (Option<String>, Option<Str
     }
 }
 
-async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
-    let kubeconfig = match spec.spec.role {
+/// What K3s makes at its start, with which this machine reads its Node.
+fn kubeconfig(role: Role) -> PathBuf {
+    match role {
         Role::Server => k3s_admin_kubeconfig(),
         Role::Agent => k3s_kubelet_kubeconfig(),
-    };
+    }
+}
+
+async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
+    let kubeconfig = kubeconfig(spec.spec.role);
     if host.meta(&kubeconfig).await?.is_none() {
         return Ok((None, None));
     }

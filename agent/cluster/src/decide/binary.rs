@@ -54,6 +54,15 @@ pub(super) fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Pl
             false
         }
         Some(installed) if installed == version => true,
+        Some(installed) if ours && !facts.ran => {
+            plan.refuse(
+                ITEM,
+                "start K3s",
+                format!("{BINARY} is K3s {installed}, and the settings say {version}; none has run here yet"),
+                format!("remove {BINARY}: Bowline downloads {version}; or set `version = \"{installed}\"`"),
+            );
+            false
+        }
         Some(installed) if ours => {
             plan.note(
                 ITEM,
@@ -115,5 +124,8 @@ pub(super) fn binary(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Pl
 
 /// Why a download that has the right sum is not installed.
 fn wrong(staged: &Staged) -> Option<String> {
-    staged.broken.as_ref().map(|why| format!("does not run as K3s: {why}"))
+    let (version, says) = (&staged.version, staged.says.as_ref());
+    let broken = staged.broken.as_ref().map(|why| format!("does not run as K3s: {why}"));
+    let other = || says.filter(|says| *says != version).map(|says| format!("is K3s {says} and not {version}"));
+    broken.or_else(other)
 }

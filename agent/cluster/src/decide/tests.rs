@@ -29,6 +29,7 @@ fn fresh() -> Facts {
         arch: Arch::Amd64,
         installed: None,
         broken: None,
+        ran: false,
         installed_sha256: None,
         staged: Vec::new(),
         job: None,
@@ -85,6 +86,7 @@ fn up() -> Facts {
     };
     Facts {
         installed: Some("v1.34.1+k3s1".into()),
+        ran: true,
         missing_links: Vec::new(),
         unit,
         unit_file: Some(unit_text(Role::Server)),

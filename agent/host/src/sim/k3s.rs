@@ -128,7 +128,7 @@ impl State {
             return Err(PortError::new(ErrorKind::Invalid, format!("{}: 404 Not Found", order.url))
                 .hint("does that version exist?"));
         };
-        let content = format!("k3s {version}").into_bytes();
+        let content = format!("k3s {}", self.k3s.serves.as_ref().unwrap_or(version)).into_bytes();
         if let Digest::Pinned(wanted) = &order.digest
             && *wanted != sha256(&content)
         {

@@ -186,6 +186,8 @@ impl WorldDisk {
 pub struct WorldK3s {
     /// Versions that can be downloaded.
     pub releases: Vec<String>,
+    /// What a download is instead of the version that was asked for.
+    pub serves: Option<String>,
     /// It ends at once with these last words.
     pub dies_with: Option<String>,
     /// Its Node never becomes Ready, for this reason.
@@ -194,7 +196,7 @@ pub struct WorldK3s {
 
 impl Default for WorldK3s {
     fn default() -> Self {
-        Self { releases: vec!["v1.34.1+k3s1".into()], dies_with: None, never_ready: None }
+        Self { releases: vec!["v1.34.1+k3s1".into()], serves: None, dies_with: None, never_ready: None }
     }
 }
 

@@ -38,14 +38,39 @@ fn a_k3s_that_runs_is_watched_though_its_file_was_overwritten() {
     assert!(refused.refusals.len() == 1 && refused.waits.is_empty() && !refused.conditions.contains_key("k3s"));
 }
 
+fn downloaded(says: Option<&str>, broken: Option<&str>) -> Facts {
+    let (says, broken) = (says.map(String::from), broken.map(String::from));
+    Facts { staged: vec![Staged { version: "v1.34.1+k3s1".into(), fits: true, says, broken }], ..fresh() }
+}
+
 #[test]
-fn a_download_that_does_not_run_here_is_not_installed() {
-    let broken = Some("starting it: Exec format error (os error 8)".into());
-    let facts = Facts { staged: vec![Staged { version: "v1.34.1+k3s1".into(), fits: true, broken }], ..fresh() };
-    let refused = plan(&spec("mirror = \"https://mirror.example/k3s\"\n"), &facts, &all());
+fn a_download_that_does_not_run_here_or_is_another_version_is_not_installed() {
+    let from = spec("mirror = \"https://mirror.example/k3s\"\n");
+    for (facts, why) in [
+        (downloaded(None, Some("Exec format error")), "does not run as K3s: Exec format error"),
+        (downloaded(Some("v1.33.5+k3s1"), None), "is K3s v1.33.5+k3s1 and not v1.34.1+k3s1"),
+    ] {
+        let refused = plan(&from, &facts, &all());
+        assert!(refused.steps.is_empty(), "{:?}", said(&refused));
+        let refusal = &refused.refusals[0];
+        assert!(refusal.why.ends_with(&format!("was downloaded and verified, but {why}")), "{}", refusal.why);
+        assert!(refusal.hint.contains("https://mirror.example/k3s/v1.34.1%2Bk3s1/k3s be K3s"), "{}", refusal.hint);
+        assert!(refusal.hint.contains("remove /usr/local/bin/k3s.bowline-v1.34.1+k3s1"), "{}", refusal.hint);
+    }
+    let right = plan(&from, &downloaded(Some("v1.34.1+k3s1"), None), &all());
+    assert!(right.refusals.is_empty() && said(&right)[0].starts_with("install"), "{right:?}");
+}
+
+#[test]
+fn another_version_is_not_started_where_none_has_run() {
+    let other = Facts { installed: Some("v1.33.5+k3s1".into()), unit_file: Some(unit_text(Role::Server)), ..fresh() };
+    let refused = plan(&spec(""), &other, &all());
     assert!(refused.steps.is_empty(), "{:?}", said(&refused));
     let refusal = &refused.refusals[0];
-    assert!(refusal.why.contains("does not run as K3s: starting it: Exec format error"), "{}", refusal.why);
-    assert!(refusal.hint.contains("https://mirror.example/k3s/v1.34.1%2Bk3s1/k3s"), "{}", refusal.hint);
-    assert!(refusal.hint.contains("remove /usr/local/bin/k3s.bowline-v1.34.1+k3s1"), "{}", refusal.hint);
+    assert!(refusal.why.contains("is K3s v1.33.5+k3s1, and the settings say v1.34.1+k3s1"), "{}", refusal.why);
+    assert!(refusal.hint.contains(&format!("remove {BINARY}")), "{}", refusal.hint);
+    // What has run would be upgraded: after a boot, too, when it is not up yet.
+    let down = plan(&spec(""), &Facts { ran: true, ..other }, &all());
+    assert!(down.refusals.is_empty() && said(&down).contains(&"start K3s".to_string()), "{down:?}");
+    assert!(down.notes[0].text.contains("upgrading comes with a later version"), "{:?}", down.notes);
 }
