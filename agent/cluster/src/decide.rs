@@ -3,7 +3,7 @@
 
 use crate::config::{OwnNode, config_text, differing_keys, keys};
 use crate::facts::{Facts, Restart, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, K3S_RESTARTS, MARK, service, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, MARK, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::{ActiveState, Ready};
 use bowline_settings::{Cluster as Spec, Role, Version};
@@ -40,6 +40,9 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     }
     if now.is("leaving", "yes") {
         return plan;
+    }
+    if let Some(installed) = &facts.installed {
+        plan.state(K3S_INSTALLED, installed);
     }
     if facts.other_role {
         let other = other(role);

@@ -1,10 +1,12 @@
 //! Where one report goes: the status file, systemd's STATUS=, whoever follows by the control socket, the pages.
 
-use super::phases::Phases;
+use super::phases::{Moment, Phases};
 use crate::paths;
 use bowline_engine::Report;
 use bowline_host::real::control::Published;
 use bowline_host::real::notify_socket::{Notice, NotifySocket};
+use bowline_host::real::samples::boot_id;
+use bowline_host::real::since_boot;
 use bowline_ports::Change;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +22,19 @@ pub(crate) struct Surfaces {
     pub(crate) lines: watch::Sender<Published>,
     /// When each phase of the first boot was reached.
     pub(crate) phases: watch::Sender<Phases>,
+    /// Which boot this is.
+    boot: String,
     written: Option<Report>,
     headline: String,
 }
 
 impl Surfaces {
     pub(crate) async fn new(host: &Arc<dyn Change>) -> Self {
+        let boot = boot_id().unwrap_or_default();
+        let now = moment(&boot);
         let phases = match host.read(Path::new(paths::PHASES)).await {
-            Ok(Some(file)) => serde_json::from_slice(&file.content).unwrap_or_else(|_| Phases::new(now())),
-            Ok(None) | Err(_) => Phases::new(now()),
+            Ok(Some(file)) => serde_json::from_slice(&file.content).unwrap_or_else(|_| Phases::new(now)),
+            Ok(None) | Err(_) => Phases::new(now),
         };
         Self {
             systemd: NotifySocket::from_environment()
@@ -38,6 +44,7 @@ impl Surfaces {
             latest: watch::Sender::new(Arc::default()),
             lines: watch::Sender::default(),
             phases: watch::Sender::new(phases),
+            boot,
             written: None,
             headline: String::new(),
         }
@@ -69,7 +76,7 @@ impl Surfaces {
             }
         }
         let mut phases = self.phases.borrow().clone();
-        if phases.note(report, volumes, now()) {
+        if phases.note(report, volumes, &moment(&self.boot)) {
             let text = serde_json::to_vec_pretty(&phases).unwrap_or_default();
             if let Err(error) = host.write(Path::new(paths::PHASES), &text, 0o600).await {
                 tracing::warn!("the times of the first boot are not kept: {error}");
@@ -79,6 +86,10 @@ impl Surfaces {
     }
 }
 
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+fn moment(boot: &str) -> Moment {
+    Moment {
+        unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64()),
+        since_boot: since_boot().map_or(0.0, |d| d.as_secs_f64()),
+        boot: boot.to_owned(),
+    }
 }

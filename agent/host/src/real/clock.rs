@@ -32,9 +32,16 @@ pub(crate) async fn read(bus: &Bus, seen: &Seen) -> Result<Clock, PortError> {
     {
         *seen = Some(Instant::now());
     }
-    let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_err(|e| PortError::io("reading the time since boot", &std::io::Error::from(e)))?;
-    Ok(Clock { unix: now(), synchronised, uptime: uptime.tv_sec().unsigned_abs() })
+    let uptime = since_boot().map_err(|e| PortError::io("reading the time since boot", &e))?;
+    Ok(Clock { unix: now(), synchronised, uptime: uptime.as_secs() })
+}
+
+/// The time since boot, suspended time too: whoever sets the clock does not change it.
+///
+/// # Errors
+/// Where the kernel has no such clock.
+pub fn since_boot() -> std::io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)?.into())
 }
 
 /// How far the clock is off, in seconds, by those who keep it: chrony, or systemd-timesyncd at its last answer. Positive: it is

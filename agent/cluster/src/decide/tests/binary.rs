@@ -74,3 +74,13 @@ fn another_version_is_not_started_where_none_has_run() {
     assert!(down.refusals.is_empty() && said(&down).contains(&"start K3s".to_string()), "{down:?}");
     assert!(down.notes[0].text.contains("upgrading comes with a later version"), "{:?}", down.notes);
 }
+
+#[test]
+fn what_is_in_its_place_is_told_whether_it_runs_or_not() {
+    let waits = Conditions::default();
+    let installed = |facts: &Facts| plan(&spec(""), facts, &waits).conditions.get(K3S_INSTALLED).cloned();
+    assert_eq!(installed(&fresh()), None);
+    assert_eq!(installed(&Facts { broken: Some(NO_PROGRAM.into()), ..fresh() }), None);
+    let there = Facts { installed: Some("v1.34.1+k3s1".into()), unit_file: Some(unit_text(Role::Server)), ..fresh() };
+    assert_eq!(installed(&there).as_deref(), Some("v1.34.1+k3s1"));
+}
