@@ -1,4 +1,5 @@
-//! Tells the program when it was built (a clock that is earlier is wrong), and keeps small what it holds in memory.
+//! Tells the program when it was built (a clock that is earlier is wrong), keeps small what it holds in memory, and lets it start on
+//! older systems than the one that it is built on.
 
 use std::env::var;
 use std::path::Path;
@@ -12,6 +13,20 @@ fn main() {
     println!("cargo:rustc-env=BOWLINE_BUILT={}", given.unwrap_or_else(now));
     if var("PROFILE").is_ok_and(|profile| profile == "release") {
         link_small();
+        link_for_older();
+    }
+}
+
+/// What Rust's library uses of a newer libc where that is there (`extern_weak`), and does without elsewhere: bound to the version of
+/// the machine that builds, the program would start on no older one, such as Debian 12.
+const NEWER: [&str; 3] = ["pidfd_spawnp", "pidfd_getpid", "posix_spawn_file_actions_addchdir"];
+
+/// By the linker that Rust brings for x86-64; what others make of it was not tried.
+fn link_for_older() {
+    if var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        for symbol in NEWER {
+            println!("cargo:rustc-link-arg-bins=-Wl,--defsym={symbol}=0");
+        }
     }
 }
 
