@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
+mod hide;
+
 /// Why K3s has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
@@ -60,7 +62,7 @@ pub struct Facts {
     pub config: Option<String>,
     /// A restart that is owed.
     pub restart: Option<Restart>,
-    /// The last lines of K3s, read only while it does not stay up.
+    /// The last lines of K3s, read only while it does not stay up; no secret is in them.
     pub last_lines: Vec<String>,
     /// Who listens on the API's port while K3s is down.
     pub listener: Option<Listener>,
@@ -134,7 +136,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
             serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
         }),
-        last_lines: if troubled { host.journal_tail(service(role), 40).await.unwrap_or_default() } else { Vec::new() },
+        last_lines: if troubled { last_lines(spec, host).await? } else { Vec::new() },
         listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,
         node,
@@ -142,6 +144,16 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         api_error,
     })
+}
+
+/// They go into a file that everybody can read.
+async fn last_lines(spec: &Cluster, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
+    let token = match &spec.token {
+        Some(path) => host.read(path).await?.map(|file| file.text()),
+        None => None,
+    };
+    let lines = host.journal_tail(service(spec.spec.role), 40).await.unwrap_or_default();
+    Ok(hide::hide(lines, &hide::secrets(&spec.spec, token.as_deref())))
 }
 
 /// What a binary says of itself, or why it says nothing. That one does not run hides nothing of the K3s that does.

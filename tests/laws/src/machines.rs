@@ -187,7 +187,8 @@ fn machine(disks: Vec<(&str, bool, bool)>, file: Option<&str>, network: &str, k3
     }
     world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
     match k3s {
-        "dies" => world.k3s.dies_with = Some("no".into()),
+        // K3s repeats what it was told.
+        "dies" => world.k3s.dies_with = Some(format!("no: {SECRET}")),
         "unknown-version" => world.k3s.releases.clear(),
         _ => {}
     }
