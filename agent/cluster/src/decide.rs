@@ -1,22 +1,23 @@
 //! The plan for K3s. It is never restarted without a changed reason, and one that somebody else installed is
 //! adopted as it is or refused.
 
-use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart, api_port, other, seen};
+use crate::facts::{Facts, api_port, other, seen};
 use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, MARK, service, unit_file, unit_text};
-use bowline_engine::{Conditions, Plan, Risk, Wait};
+use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::{ActiveState, Ready};
 use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
 
 mod adopted;
 mod binary;
+mod configure;
 mod lost;
 mod stopped;
 mod words;
 
 use adopted::adopted;
 use binary::binary;
+use configure::{configure, renamed};
 use stopped::{stopped_for_release, went_with};
 use words::{last_words, not_taken};
 
@@ -107,11 +108,14 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             "systemd runs K3s, also when Bowline does not run",
         ),
     }
+    let renamed = renamed(spec, facts, now, &mut plan);
     // From here on the node itself has to be known.
     if !conditions(spec, facts, now, &mut plan) {
         return plan;
     }
-    configure(spec, facts, now, &mut plan);
+    if !renamed {
+        configure(spec, facts, now, &mut plan);
+    }
     // Not before: a boot in between would start it without its configuration, on the wrong address.
     if facts.unit.file_state != "enabled" {
         plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");
@@ -172,47 +176,6 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
         plan.waits.push(Wait::new(ITEM, missing.join(" and "), "K3s is not started without"));
     }
     false
-}
-
-fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
-    let (Some(name), Some(address), Some(interface)) = (now.get("name"), now.get("address"), now.get("interface"))
-    else {
-        return;
-    };
-    let external = now.get("external-address").filter(|_| spec.external);
-    let servers = now.get("k3s-servers").unwrap_or_default();
-    let join = spec.token.as_deref().zip(servers.split(',').next().filter(|first| !first.is_empty()));
-    let told = now.get("k3s-options").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let node = OwnNode { name, address, interface, external };
-    let wanted = config_text(&spec.spec, &node, join, told);
-    let running = matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading);
-    let configure = Action::Configure { keys: keys(&wanted), text: wanted.clone() };
-    match &facts.config {
-        Some(there) if *there == wanted => {}
-        Some(there) => {
-            let changed = differing_keys(there, &wanted).join(", ");
-            let why =
-                if changed.is_empty() { "its text was edited by hand".into() } else { format!("changed: {changed}") };
-            if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step(ITEM, Action::RecordRestart(Restart { reason: why.clone() }), READ_AT_START);
-            }
-            plan.step(ITEM, configure, why.clone());
-            if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step_with(ITEM, Action::Restart(Restart { reason: why }), READ_AT_START, Risk::Restart);
-            }
-        }
-        None => plan.step(ITEM, configure, "K3s reads it at its start"),
-    }
-    match &facts.restart {
-        Some(restart) if running => {
-            plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
-        }
-        // Stopped by somebody, and to be started by them: owed is then nothing any more.
-        Some(_) if facts.unit.active != ActiveState::Deactivating => {
-            plan.step(ITEM, Action::ForgetRestart, "K3s is down: its next start reads its configuration");
-        }
-        _ => {}
-    }
 }
 
 /// Starts K3s unless somebody stopped it, then watches it.

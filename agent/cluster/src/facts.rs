@@ -1,5 +1,6 @@
 //! What is read before the plan is made.
 
+use crate::config::node_name;
 use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
@@ -116,7 +117,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
             missing_links.push(Path::new("/usr/local/bin").join(name));
         }
     }
-    let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
+    let config = host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text());
+    let (node, api_error) = if down { (None, None) } else { node(spec, config.as_deref(), host).await? };
     Ok(Facts {
         arch,
         installed,
@@ -132,7 +134,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         missing_links,
         unit_file: host.read(&unit_file(role)).await?.map(|f| f.text()),
         other_role: host.unit(service(other(role))).await?.load == "loaded",
-        config: host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text()),
+        config,
         restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
             serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
         }),
@@ -172,13 +174,18 @@ fn kubeconfig(role: Role) -> PathBuf {
     }
 }
 
-async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
+async fn node(
+    spec: &Cluster,
+    config: Option<&str>,
+    host: &dyn Inspect,
+) -> Result<(Option<NodeObject>, Option<String>), PortError> {
     let kubeconfig = kubeconfig(spec.spec.role);
     if host.meta(&kubeconfig).await?.is_none() {
         return Ok((None, None));
     }
-    let name = match &spec.name {
-        Some(name) => name.clone(),
+    // A host that is renamed has the Node that K3s was told.
+    let name = match spec.name.clone().or_else(|| config.and_then(node_name)) {
+        Some(name) => name,
         None => host.host_name().await?.to_lowercase(),
     };
     match host.node(&kubeconfig, &name).await {

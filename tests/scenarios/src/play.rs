@@ -116,6 +116,7 @@ impl Story {
             Event::PutBack { disk } => self.host.put_back(disk),
             Event::Bind { from, at } => self.host.bind(from, at),
             Event::Address { gives } => self.host.give_address(gives),
+            Event::HostName { is } => self.host.rename(is),
             Event::Cloud { says } => self.host.change_cloud(|cloud| {
                 cloud.get_or_insert_default().answers.extend(says.clone());
             }),

@@ -90,6 +90,11 @@ pub enum Event {
         /// `interface address`.
         gives: String,
     },
+    /// The host gets another name.
+    HostName {
+        /// Which.
+        is: String,
+    },
     /// The cloud's metadata service says something else.
     Cloud {
         /// What, by path.
@@ -175,6 +180,7 @@ impl Event {
             Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
             Self::Address { gives } => format!("an address comes: {gives}"),
+            Self::HostName { is } => format!("the host is called {is} from now on"),
             Self::Cloud { .. } => "the cloud's metadata change".into(),
             Self::CloudGone => "the cloud's metadata service is gone".into(),
             Self::Servers { answers } => {

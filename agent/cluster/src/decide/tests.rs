@@ -1,10 +1,14 @@
 //! Plans from facts: each test is one situation.
 
 use super::*;
+use crate::config::{OwnNode, config_text};
+use crate::facts::Restart;
+use bowline_engine::Risk;
 use bowline_ports::{Arch, NodeObject, Unit};
 use std::collections::BTreeMap;
 
 mod binary;
+mod names;
 
 fn spec(toml: &str) -> Cluster {
     let file = bowline_settings::SourceFile {

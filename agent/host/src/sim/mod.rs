@@ -211,6 +211,11 @@ impl SimHost {
         self.lock().addresses.extend(state::address(text));
     }
 
+    /// Somebody gives the host another name.
+    pub fn rename(&self, name: &str) {
+        self.lock().host_name = name.into();
+    }
+
     /// What every disk holds, attached or not, by the name that it had first; and what is in disorder on it.
     pub fn contents(&self) -> Vec<(PathBuf, Content, Option<Disorder>)> {
         let state = self.lock();
