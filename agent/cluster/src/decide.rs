@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::facts::{Facts, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, MARK, service, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, MARK, remover, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::{ActiveState, Ready};
 use bowline_settings::{Cluster as Spec, Role, Version};
@@ -45,14 +45,13 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     if let Some(installed) = &facts.installed {
         plan.state(K3S_INSTALLED, installed);
     }
-    if facts.other_role {
+    if let Some(unit) = &facts.other_role {
         let other = other(role);
-        let remover = if other == Role::Agent { "k3s-agent-uninstall.sh" } else { "k3s-uninstall.sh" };
         plan.refuse(
             ITEM,
             format!("run K3s as {}", a(role)),
             format!("K3s is installed on this machine as {} ({})", a(other), service(other)),
-            format!("remove it (`{remover}`) if this machine is to be {}", a(role)),
+            format!("remove it (`{}`) if this machine is to be {}", remover(other, unit), a(role)),
         );
         return plan;
     }

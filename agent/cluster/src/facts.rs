@@ -57,8 +57,8 @@ pub struct Facts {
     pub unit: Unit,
     /// The text of its unit file.
     pub unit_file: Option<String>,
-    /// K3s is installed on this machine in the other role.
-    pub other_role: bool,
+    /// K3s is installed on this machine in the other role; the text of its unit file there.
+    pub other_role: Option<String>,
     /// Bowline's configuration file.
     pub config: Option<String>,
     /// A restart that is owed.
@@ -118,6 +118,10 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         }
     }
     let config = host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text());
+    let other_role = match host.unit(service(other(role))).await?.load.as_str() {
+        "loaded" => Some(host.read(&unit_file(other(role))).await?.map(|f| f.text()).unwrap_or_default()),
+        _ => None,
+    };
     let (node, api_error) = if down { (None, None) } else { node(spec, config.as_deref(), host).await? };
     Ok(Facts {
         arch,
@@ -133,7 +137,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         job: host.job("fetch-k3s").await?,
         missing_links,
         unit_file: host.read(&unit_file(role)).await?.map(|f| f.text()),
-        other_role: host.unit(service(other(role))).await?.load == "loaded",
+        other_role,
         config,
         restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
             serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })

@@ -18,7 +18,7 @@ pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
 pub use facts::{Facts, Restart, Staged, api_port};
 pub use release::{RELEASES, Release};
-pub use unit::{service, unit_file, unit_text};
+pub use unit::{remover, service, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress};

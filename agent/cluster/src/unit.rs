@@ -1,5 +1,6 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
+use crate::{MARK, NODE_SEEN};
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,20 @@ pub fn service(role: Role) -> &'static str {
 /// The unit file, where K3s's installer writes it.
 pub fn unit_file(role: Role) -> PathBuf {
     Path::new("/etc/systemd/system").join(service(role))
+}
+
+/// The commands that take K3s off this machine, by the text of its unit file: the scripts of K3s's installer are there
+/// only where that installed it. Its data stay, except with those scripts.
+pub fn remover(role: Role, unit: &str) -> String {
+    let (service, file) = (service(role), unit_file(role));
+    match (unit.starts_with(MARK), role) {
+        (true, _) => format!(
+            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} && systemctl daemon-reload",
+            file.display()
+        ),
+        (false, Role::Server) => "k3s-uninstall.sh".into(),
+        (false, Role::Agent) => "k3s-agent-uninstall.sh".into(),
+    }
 }
 
 /// The whole text of the unit file.

@@ -4,7 +4,7 @@ use crate::files::{
     ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
     MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
-use crate::{Join, service};
+use crate::{Join, MARK, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
@@ -77,6 +77,8 @@ pub struct Facts {
     pub enabled: bool,
     /// This machine's Node was seen.
     pub was_up: bool,
+    /// It is somebody else's: the scripts of K3s's installer are there.
+    pub foreign: bool,
     /// It is on its way down: to tell it again would tell it for ever.
     pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
@@ -144,6 +146,10 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
+        foreign: match host.read(&Path::new("/etc/systemd/system").join(service(spec.role))).await? {
+            Some(file) => !file.text().starts_with(MARK),
+            None => false,
+        },
         stopping: unit.active == ActiveState::Deactivating,
         node,
         host_name,

@@ -34,6 +34,8 @@ pub const PASSWORD: &str = "/etc/rancher/node/password";
 /// The kubelet's certificate: K3s makes it when it has come in.
 pub const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
 
+/// All that K3s keeps on a server: the cluster's objects, its authorities, its token.
+pub const SERVER_DATA: &str = "/var/lib/rancher/k3s/server";
 /// Embedded etcd's data: a server that has it is a member of its cluster.
 pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s's own token file on servers: it has come up.

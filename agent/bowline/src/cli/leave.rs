@@ -5,7 +5,7 @@
 
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
-use bowline_cluster::service;
+use bowline_cluster::{remover, service, unit_file};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
@@ -109,11 +109,20 @@ async fn others(host: &RealHost, settings: &Settings, name: &str) -> Result<Vec<
         .collect();
     if issuers.is_empty() {
         let text = format!("{name} is the only server that Bowline runs on: its cluster would end with it");
-        let hint =
-            "let another server join first; to end the cluster, run `k3s-uninstall.sh` (volumes stay as they are)";
-        return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
+        let unit = host.read(&unit_file(Role::Server)).await?.map(|file| file.text()).unwrap_or_default();
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(end_of_cluster(&unit)));
     }
     Ok(issuers)
+}
+
+/// How to end the cluster of the only server, by the text of K3s's unit file.
+fn end_of_cluster(unit: &str) -> String {
+    let remover = remover(Role::Server, unit);
+    // Bowline would set it up again.
+    format!(
+        "let another server join first; to end the cluster, take [cluster] out of the settings, then run `{remover}` (volumes \
+         stay as they are)"
+    )
 }
 
 async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortError> {
@@ -137,4 +146,20 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
         output::print("Its Node was not removed yet, and takes no pods: `kubectl uncordon NAME` lets them come.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Role, end_of_cluster};
+    use bowline_cluster::unit_text;
+
+    #[test]
+    fn the_end_of_a_cluster_takes_commands_that_are_there() {
+        let ours = end_of_cluster(&unit_text(Role::Server));
+        assert!(
+            ours.contains("`systemctl disable --now k3s.service && rm -f /etc/systemd/system/k3s.service "),
+            "{ours}"
+        );
+        assert!(end_of_cluster("[Service]\n").contains("then run `k3s-uninstall.sh`"));
+    }
 }

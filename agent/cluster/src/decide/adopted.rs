@@ -3,13 +3,14 @@
 use super::binary::differs_from_pin;
 use super::{ITEM, a};
 use crate::facts::Facts;
-use crate::{Action, BINARY, Cluster, unit_file};
+use crate::{Action, BINARY, Cluster, remover, unit_file};
 use bowline_engine::Plan;
 
 /// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
 pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
-    let hint = "change the settings to what is installed, or uninstall that K3s (`k3s-uninstall.sh`)";
     let text = facts.unit_file.as_deref().unwrap_or_default();
+    let script = remover(spec.spec.role, text);
+    let hint = format!("change the settings to what is installed, or uninstall that K3s (`{script}`)");
     let (role, path) = (spec.spec.role, unit_file(spec.spec.role));
     let path = path.display();
     let same = text.lines().any(|l| {

@@ -2,7 +2,7 @@
 
 use super::ITEM;
 use crate::facts::{Facts, Restart};
-use crate::{Action, Cluster};
+use crate::{Action, Cluster, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::ActiveState;
 use bowline_settings::Role;
@@ -17,7 +17,7 @@ const WHAT: &str = "the Node to be there again";
 /// lost.
 pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
     if facts.removed && facts.unit.active == ActiveState::Active {
-        removed(spec, plan);
+        removed(spec, facts, plan);
         return true;
     }
     if let Some(node) = &facts.node {
@@ -52,7 +52,7 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
 }
 
 /// A server whose Node was deleted is no member of etcd any more.
-fn removed(spec: &Cluster, plan: &mut Plan<Action>) {
+fn removed(spec: &Cluster, facts: &Facts, plan: &mut Plan<Action>) {
     let why = "its Node was deleted, and its member taken out of etcd with it";
     match spec.token {
         Some(_) => plan.waits.push(Wait::new(ITEM, "the other servers to let it join anew", why)),
@@ -60,8 +60,11 @@ fn removed(spec: &Cluster, plan: &mut Plan<Action>) {
             ITEM,
             "be a server of the cluster",
             why,
-            "set `servers` in [cluster] to the others: it joins anew with them; or take it out for good: \
-             `k3s-uninstall.sh`",
+            format!(
+                "set `servers` in [cluster] to the others: it joins anew with them; or, for this one to be none for good, \
+                 take [cluster] out of the settings, then run `{}`",
+                remover(spec.spec.role, facts.unit_file.as_deref().unwrap_or_default())
+            ),
         ),
     }
 }

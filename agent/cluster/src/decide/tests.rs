@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 mod binary;
 mod names;
+mod remedies;
 
 fn spec(toml: &str) -> Cluster {
     let file = bowline_settings::SourceFile {
@@ -40,7 +41,7 @@ fn fresh() -> Facts {
         missing_links: vec!["/usr/local/bin/kubectl".into()],
         unit: Unit::not_found(),
         unit_file: None,
-        other_role: false,
+        other_role: None,
         config: None,
         restart: None,
         last_lines: Vec::new(),

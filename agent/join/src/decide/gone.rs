@@ -4,9 +4,12 @@
 use super::ITEM;
 use crate::Action;
 use crate::facts::Facts;
-use crate::files::GAVE_WAY;
+use crate::files::{GAVE_WAY, SERVER_DATA};
+use crate::service;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
+use bowline_ports::K3S_NODE_SEEN;
+use bowline_settings::Role;
 use std::time::Duration;
 
 /// How often a server whose API does not answer looks whether it was taken out of etcd.
@@ -62,13 +65,23 @@ pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
     } else if !(facts.down && facts.gave_way) {
         plan.step(ITEM, Action::GiveWay { message: why.into() }, format!("{why}: it would begin a second cluster"));
     } else {
+        let begin = match facts.foreign {
+            true => format!("`k3s-uninstall.sh` and `rm {GAVE_WAY}`"),
+            // Somebody has to start it: it was stopped, and may be down for a reason.
+            false => {
+                format!(
+                    "`rm -r {SERVER_DATA} && rm -f {GAVE_WAY} {K3S_NODE_SEEN} && systemctl start {}`",
+                    service(Role::Server)
+                )
+            }
+        };
         plan.refuse(
             ITEM,
             "be a server of the cluster",
             why,
             format!(
-                "set `servers` in [cluster] to the others: it asks them to be let in; or, to begin another cluster here, run \
-                 `k3s-uninstall.sh` and `rm {GAVE_WAY}`"
+                "set `servers` in [cluster] to the others: it asks them to be let in; or, to begin another cluster here \
+                 without the old one's data, run {begin}"
             ),
         );
     }

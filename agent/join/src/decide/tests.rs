@@ -62,6 +62,7 @@ fn facts() -> Facts {
         down: false,
         enabled: false,
         was_up: false,
+        foreign: false,
         stopping: false,
         node: None,
         host_name: "control-2".into(),

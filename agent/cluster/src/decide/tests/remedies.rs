@@ -1,0 +1,38 @@
+//! What people are told to do works on the machine that they are told it of.
+
+use super::*;
+
+#[test]
+fn what_removes_k3s_is_on_the_machine() {
+    let by_hand = "[Service]\nExecStart=/usr/local/bin/k3s agent\n";
+    let hint = |unit: String| {
+        let facts = Facts { other_role: Some(unit), ..fresh() };
+        plan(&spec(""), &facts, &all()).refusals.remove(0).hint
+    };
+    assert_eq!(hint(by_hand.into()), "remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server");
+    let ours = "remove it (`systemctl disable --now k3s-agent.service && rm -f /etc/systemd/system/k3s-agent.service \
+                /var/lib/bowline/k3s-node && systemctl daemon-reload`) if this machine is to be a server";
+    assert_eq!(hint(unit_text(Role::Agent)), ours);
+}
+
+#[test]
+fn a_server_out_of_etcd_is_removed_by_what_is_on_the_machine() {
+    let hint = |unit: String| {
+        let out = Facts { node: None, removed: true, unit_file: Some(unit), ..up() };
+        plan(&spec(""), &out, &all()).refusals.remove(0).hint
+    };
+    let ours = hint(unit_text(Role::Server));
+    assert!(ours.contains("then run `systemctl disable --now k3s.service && rm -f "), "{ours}");
+    let foreign = hint("[Service]\nExecStart=/usr/local/bin/k3s server\n".into());
+    assert!(foreign.ends_with("take [cluster] out of the settings, then run `k3s-uninstall.sh`"), "{foreign}");
+}
+
+#[test]
+fn an_agent_of_somebody_else_has_the_script_of_agents() {
+    let mut agent = spec("");
+    agent.spec.role = Role::Agent;
+    let unit = "[Service]\nExecStart=/usr/local/bin/k3s agent\n";
+    let other = Facts { installed: Some("v1.30.0+k3s1".into()), unit_file: Some(unit.into()), ..up() };
+    let hint = &plan(&agent, &other, &all()).refusals[0].hint;
+    assert!(hint.ends_with("uninstall that K3s (`k3s-agent-uninstall.sh`)"), "{hint}");
+}
