@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::facts::{Facts, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, MARK, remover, service, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, remover, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::{ActiveState, Ready};
 use bowline_settings::{Cluster as Spec, Role, Version};
@@ -15,7 +15,7 @@ mod lost;
 mod stopped;
 mod words;
 
-use adopted::adopted;
+use adopted::{adopted, no_node, unready};
 use binary::binary;
 use configure::{configure, renamed};
 use stopped::{stopped_for_release, went_with};
@@ -71,8 +71,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         external: spec.external,
     };
     let version = exact.to_string();
-    let foreign = facts.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK));
-    if foreign {
+    if facts.foreign() {
         if facts.unit.needs_reload {
             plan.step(ITEM, Action::Reload, "files of its unit changed on disk, such as the gates of volumes");
         }
@@ -284,6 +283,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         (Some(node), _) if !node.ready_message.is_empty() => node.ready_message.clone(),
         (Some(_), _) => "its kubelet has not reported yet".into(),
         (None, Some(error)) => error.clone(),
+        (None, None) if facts.unit.active == ActiveState::Active && facts.foreign() => no_node(now),
         (None, None) if facts.unit.active == ActiveState::Active => "the Node is not registered yet".into(),
         (None, None) if spec.token.is_some() && !facts.last_lines.is_empty() => {
             format!("K3s is coming in; it says: {}", last_words(&facts.last_lines))
@@ -293,9 +293,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     // Once it was seen up for good, a look every few seconds is enough.
     let poll = if now.waited(ITEM, READY) > Duration::from_secs(300) { soon * 10 } else { soon };
     plan.waits.push(
-        Wait::new(ITEM, READY, why.clone())
-            .deadline(Duration::from_secs(600), format!("`journalctl -u {service}` has K3s's own words"))
-            .poll(poll),
+        Wait::new(ITEM, READY, why.clone()).deadline(Duration::from_secs(600), unready(facts, service)).poll(poll),
     );
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::node_name;
 use crate::release::{self, STAGED, pinned};
-use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
+use crate::{BINARY, CONFIG_FILE, Cluster, MARK, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
@@ -75,6 +75,13 @@ pub struct Facts {
     pub removed: bool,
     /// Why the API does not answer.
     pub api_error: Option<String>,
+}
+
+impl Facts {
+    /// Whether somebody else installed the K3s that is here.
+    pub fn foreign(&self) -> bool {
+        self.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK))
+    }
 }
 
 /// The port of the API server: K3s's own, unless its options say another.

@@ -4,7 +4,7 @@ use super::binary::differs_from_pin;
 use super::{ITEM, a};
 use crate::facts::Facts;
 use crate::{Action, BINARY, Cluster, remover, unit_file};
-use bowline_engine::Plan;
+use bowline_engine::{Conditions, Plan};
 
 /// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
 pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
@@ -50,4 +50,21 @@ pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut P
         }
     }
     false
+}
+
+/// Bowline asks for the Node by the name that it goes by, and K3s may have been told another one.
+pub(super) fn no_node(now: &Conditions) -> String {
+    format!("no Node is called {} yet", now.get("name").unwrap_or("as this machine"))
+}
+
+/// What to do about a Node that does not get Ready.
+pub(super) fn unready(facts: &Facts, service: &str) -> String {
+    let words = format!("`journalctl -u {service}` has K3s's own words");
+    match facts.node.is_none() && facts.foreign() {
+        true => format!(
+            "compare with `kubectl get nodes`: if this machine's Node has another name, set `name` in [node] to that; \
+             else {words}"
+        ),
+        false => words,
+    }
 }

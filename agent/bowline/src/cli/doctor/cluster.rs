@@ -144,6 +144,35 @@ fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, before: &[Chec
     if now - since < PATIENCE && since != now {
         return Some(Check::note("Node", format!("{why}; K3s was started a short while ago")));
     }
-    let remedy = format!("K3s says why in `journalctl -u {service}`, Kubernetes in `kubectl describe node`");
+    let remedy = match facts.node.is_none() && facts.foreign() {
+        // It may have been told another name.
+        true => "compare with `kubectl get nodes`; set `name` in [node] if this machine's Node has another name".into(),
+        false => format!("K3s says why in `journalctl -u {service}`, Kubernetes in `kubectl describe node`"),
+    };
     Some(Check::finding("Node", why, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, Role, gather, node};
+    use bowline_host::sim::{SimHost, World};
+    use bowline_ports::ActiveState;
+    use bowline_settings::SourceFile;
+
+    #[tokio::test]
+    async fn a_k3s_of_somebody_else_may_have_been_told_another_name() {
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let settings = bowline_settings::load(&[file]).unwrap().settings;
+        let mut world = World::default();
+        let unit = "[Service]\nExecStart=/usr/local/bin/k3s server --node-name other\n";
+        world.files.insert("/etc/systemd/system/k3s.service".into(), unit.into());
+        let spec = settings.cluster.as_ref().unwrap();
+        let mut facts = gather(&SimHost::new(&world), &settings, spec).await.unwrap();
+        facts.unit.active = ActiveState::Active;
+        let told = |facts: &Facts| format!("{:?}", node(facts, None, 0, &[], Role::Server));
+        assert!(told(&facts).contains("compare with `kubectl get nodes`"), "{}", told(&facts));
+        facts.unit_file = None;
+        assert!(told(&facts).contains("K3s says why"), "{}", told(&facts));
+    }
 }
