@@ -58,7 +58,8 @@ impl Phases {
             self.start = now.since_boot - (now.unix - self.began).max(latest);
             self.boot.clone_from(&now.boot);
         }
-        let passed = (now.since_boot - self.start).max(0.0);
+        // To the millisecond: what is behind that is noise.
+        let passed = ((now.since_boot - self.start).max(0.0) * 1000.0).round() / 1000.0;
         let moved = (now.unix - passed - self.began).abs() > MOVED;
         if moved {
             self.began = now.unix - passed;
