@@ -1,10 +1,11 @@
 //! `bowline volumes`: every block device, and for every volume why each device is or is not the one.
 
 use super::{INVALID, load, output};
-use crate::show;
+use crate::{show, wiring};
+use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{BlockDevice, FileKind, Inspect, PortError};
 use bowline_settings::{Volume, VolumeSource};
-use bowline_volumes::{Found, find, why_not, why_other};
+use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, why_other};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,7 +34,8 @@ struct Verdict {
 pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
-    match table(&host, &loaded.settings.volumes).await {
+    let (volumes, services) = (loaded.settings.volumes.clone(), wiring::services(&loaded.settings));
+    match table(&host, &Volumes { volumes, services, starts: false }).await {
         Err(error) => {
             output::complain(&error.message);
             ExitCode::FAILURE
@@ -49,25 +51,22 @@ pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
     }
 }
 
-async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortError> {
-    let devices = host.block_devices().await?;
+async fn table(host: &dyn Inspect, volumes: &Volumes) -> Result<Table, PortError> {
+    let facts = volumes.observe(host).await;
+    let devices = match &facts {
+        Ok(facts) => facts.devices.clone(),
+        // Which disks there are is known without systemd too.
+        Err(_) => host.block_devices().await?,
+    };
+    let plan = facts.as_ref().map(|facts| volumes.plan(facts, &Conditions::default())).unwrap_or_default();
     let mut choices = Vec::new();
-    for volume in volumes {
-        let number = match &volume.source {
-            VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
-                host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
-            }
-            VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
+    for (at, volume) in volumes.volumes.iter().enumerate() {
+        let seen = seen(&facts, at);
+        let number = match seen {
+            Ok(Some(seen)) => seen.number.clone(),
+            Ok(None) | Err(_) => number(host, volume).await?,
         };
         let found = find(volume, number.as_deref(), &devices);
-        let verdict = match &found {
-            Found::None => "no device fits: waiting for it".to_string(),
-            Found::Several(all) => format!("refused: {} devices fit", all.len()),
-            Found::One(one) => match why_not(one, volume) {
-                Some(not) => format!("refused: {}", not.reason),
-                None => format!("{} is the one", one.path.display()),
-            },
-        };
         let chosen = |d: &BlockDevice| matches!(&found, Found::One(one) if one.path == d.path);
         let others = devices.iter().filter(|d| !chosen(d)).map(|d| {
             let other = why_other(volume, number.as_deref(), d, &devices);
@@ -78,11 +77,62 @@ async fn table(host: &dyn Inspect, volumes: &[Volume]) -> Result<Table, PortErro
             volume: volume.name.clone(),
             wanted: volume.source.to_string(),
             mount: volume.mount.display().to_string(),
-            verdict,
             others: others.collect(),
+            verdict: verdict(volume, seen, &found, &plan),
         });
     }
     Ok(Table { devices, volumes: choices })
+}
+
+/// What was read for a volume, or why nothing was.
+fn seen(facts: &Result<Facts, PortError>, at: usize) -> Result<Option<&VolumeFacts>, &PortError> {
+    facts.as_ref()?.volumes.get(at).map(Result::as_ref).transpose()
+}
+
+/// `major:minor` of what stands at a volume's path.
+async fn number(host: &dyn Inspect, volume: &Volume) -> Result<Option<String>, PortError> {
+    Ok(match &volume.source {
+        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
+            host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
+        }
+        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
+    })
+}
+
+/// What the plan says of the device that was found: to fit is not yet to be the one.
+fn verdict(
+    volume: &Volume,
+    seen: Result<Option<&VolumeFacts>, &PortError>,
+    found: &Found<'_>,
+    plan: &Plan<Action>,
+) -> String {
+    let item = format!("volume/{}", volume.name);
+    let released = matches!(seen, Ok(Some(seen)) if seen.released.is_some());
+    let fits = match found {
+        // The list of the others has the reasons.
+        Found::None if !released => return "no device fits: waiting for it".to_string(),
+        Found::Several(all) if !released => return format!("refused: {} devices fit", all.len()),
+        Found::None => "no device fits".to_string(),
+        Found::Several(all) => format!("{} devices fit", all.len()),
+        Found::One(one) => format!("{} fits", one.path.display()),
+    };
+    if let Err(error) = seen {
+        return format!("{fits}; whether it can be used is not known: {error}");
+    }
+    if let Some(refusal) = plan.refusals.iter().find(|r| r.item == item) {
+        return format!("{fits}; refused: {}", refusal.why);
+    }
+    if let Some(wait) = plan.waits.iter().find(|w| w.item == item) {
+        return format!("{fits}; waiting for {}: {}", wait.what, wait.why);
+    }
+    if released {
+        let steps: Vec<_> = plan.steps.iter().filter(|s| s.item == item).map(|s| s.action.to_string()).collect();
+        return format!("{fits}; released, still to do: {}", steps.join(", "));
+    }
+    match found {
+        Found::One(one) => format!("{} is the one", one.path.display()),
+        Found::None | Found::Several(_) => fits,
+    }
 }
 
 fn text(table: &Table) -> String {
@@ -127,7 +177,10 @@ fn usage(device: &BlockDevice) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bowline_ports::DeviceId;
+    use bowline_host::sim::{Fault, FaultMode, SimHost, World, WorldDisk};
+    use bowline_ports::{DeviceId, ErrorKind};
+    use bowline_settings::SourceFile;
+    use bowline_volumes::Released;
 
     fn device(path: &str, gib: u64, serial: Option<&str>) -> BlockDevice {
         BlockDevice {
@@ -188,5 +241,77 @@ volume data at /mnt/data
         let table = Table { devices, volumes: vec![choice] };
         assert_eq!(text(&table), wanted);
         bowline_schema::fits("volumes", &serde_json::to_value(&table).unwrap()).unwrap();
+    }
+
+    /// Two volumes by their links, and what is said of each.
+    async fn verdicts(host: &SimHost) -> Vec<String> {
+        let volume = |serial: u32| {
+            format!(
+                "[[volume]]\nname = \"v{serial}\"\ndevice = \"/dev/disk/by-id/scsi-0HC_Volume_{serial}\"\n\
+                 mount = \"/mnt/{serial}\"\nformat = \"blank-only\"\n"
+            )
+        };
+        let text = volume(11_111_111) + &volume(22_222_222);
+        let file = SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 };
+        let volumes = bowline_settings::load(&[file]).unwrap().settings.volumes;
+        let table = table(host, &Volumes { volumes, services: Vec::new(), starts: false }).await.unwrap();
+        bowline_schema::fits("volumes", &serde_json::to_value(&table).unwrap()).unwrap();
+        table.volumes.into_iter().map(|choice| choice.verdict).collect()
+    }
+
+    fn two_disks() -> World {
+        let mut world = World::default();
+        world.disks.extend([WorldDisk::volume("/dev/sdb", "11111111"), WorldDisk::volume("/dev/sdc", "22222222")]);
+        world
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_is_a_device_that_the_plan_takes() {
+        assert_eq!(verdicts(&SimHost::new(&two_disks())).await, ["/dev/sdb is the one", "/dev/sdc is the one"]);
+
+        let mut swapped = two_disks();
+        let links = swapped.disks[1].links.clone();
+        swapped.disks[1].links = std::mem::replace(&mut swapped.disks[2].links, links);
+        for (verdict, [path, other]) in verdicts(&SimHost::new(&swapped)).await.iter().zip([["c", "b"], ["b", "c"]]) {
+            assert!(verdict.starts_with(&format!("/dev/sd{path} fits; refused: /dev/disk/by-id/")), "{verdict}");
+            assert!(
+                verdict.contains(&format!("its name has the serial of another disk: /dev/sd{other} (")),
+                "{verdict}"
+            );
+        }
+
+        let mut other_content = two_disks();
+        other_content.disks[1].content = "gpt".into();
+        let fstab = "/dev/sdc /srv/other ext4 defaults 0 2\n";
+        other_content.files.insert("/etc/fstab".into(), fstab.into());
+        assert_eq!(
+            verdicts(&SimHost::new(&other_content)).await,
+            [
+                "/dev/sdb fits; refused: /dev/sdb holds a partition table (gpt)",
+                "/dev/sdc fits; refused: line 1 of /etc/fstab mounts /dev/sdc at /srv/other as ext4, and the settings /dev/sdc at \
+                 /mnt/22222222"
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_can_not_be_looked_at_is_not_called_the_one() {
+        let host = SimHost::new(&two_disks());
+        host.arm(Fault::at_call(0, FaultMode::FailBefore, ErrorKind::Denied));
+        for (verdict, path) in verdicts(&host).await.iter().zip(["/dev/sdb", "/dev/sdc"]) {
+            let begin = format!("{path} fits; whether it can be used is not known: ");
+            assert!(verdict.starts_with(&begin), "{verdict}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_released_volume_has_no_device_to_be_taken() {
+        let mut world = two_disks();
+        let disk = DeviceId { serial: Some("11111111".into()), size: 20 << 30 };
+        let record = Released { disk, since: 0, cordoned: false };
+        world.files.insert(Released::path_of("v11111111"), serde_json::to_string(&record).unwrap());
+        let said = verdicts(&SimHost::new(&world)).await;
+        assert!(said[0].starts_with("/dev/sdb fits; waiting for /dev/sdb to be detached"), "{said:?}");
+        assert_eq!(said[1], "/dev/sdc is the one");
     }
 }
