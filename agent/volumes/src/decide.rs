@@ -2,7 +2,7 @@
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
 use crate::facts::{Boot, Facts, MountPoint, VolumeFacts};
-use crate::find::{describe, described, doubt, find, key, why_not, why_other};
+use crate::find::{describe, described, doubt, find, key, listed, why_not};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
 use crate::others::{self, Claim};
@@ -73,12 +73,12 @@ pub(crate) fn volume(
             }
             return missing(volume, seen, facts, &item, plan);
         }
-        Found::Several(all) => {
-            let list: Vec<_> = all.iter().map(|d| describe(d)).collect();
+        Found::Several(_) => {
+            let list = listed(volume, seen.number.as_deref(), &facts.devices);
             return plan.refuse(
                 item,
                 format!("use a disk for {}", volume.name),
-                format!("{} fits several disks: {}", volume.source, list.join("; ")),
+                format!("{} fits several disks: {list}", volume.source),
                 "name the disk by `device` instead",
             );
         }
@@ -280,15 +280,8 @@ fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot
 }
 
 fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
-    // A path and a serial are another disk's for one reason, which needs no words; a description has many.
-    let described = described(volume);
-    let one = |device: &BlockDevice| match why_other(volume, seen.number.as_deref(), device, &facts.devices) {
-        Some(why) if described => format!("{}: {why}", describe(device)),
-        _ => describe(device),
-    };
-    let others: Vec<_> = facts.devices.iter().filter(|d| !d.root && d.partition_of.is_none()).map(one).collect();
-    let others = if others.is_empty() { "no other disk".to_string() } else { others.join("; ") };
-    let why = if described { "no free disk is like that" } else { "it is not attached" };
+    let others = listed(volume, seen.number.as_deref(), &facts.devices);
+    let why = if described(volume) { "no free disk is like that" } else { "it is not attached" };
     plan.waits.push(
         Wait::new(item, format!("the disk {}", volume.source), format!("{why}; attached: {others}"))
             .deadline(ARRIVAL, format!("attach the disk, or correct `{}` of volume {}", key(volume), volume.name))

@@ -49,52 +49,82 @@ pub fn why_other(
     differs(volume, number, device, devices).map(|difference| difference.to_string())
 }
 
+/// So many devices that differ in the same way are described; of more the paths have to do.
+const DESCRIBED: usize = 8;
+
+/// All devices, each with the reason why it is not the one that a volume means. Those that fit come first; those that differ in the
+/// same way stand together.
+pub(crate) fn listed(volume: &Volume, number: Option<&str>, devices: &[BlockDevice]) -> String {
+    let mut groups: Vec<(Option<String>, Vec<&BlockDevice>)> = Vec::new();
+    for device in devices {
+        let why = why_other(volume, number, device, devices);
+        match groups.iter_mut().find(|(one, _)| *one == why) {
+            Some((_, alike)) => alike.push(device),
+            None => groups.push((why, vec![device])),
+        }
+    }
+    groups.sort_by_key(|(why, _)| why.is_some());
+    let texts = groups.iter().map(|(why, alike)| {
+        let name = |device: &&BlockDevice| match (why, device.partition_of.is_some() || alike.len() > DESCRIBED) {
+            (Some(_), true) => device.path.display().to_string(),
+            (None, _) | (_, false) => describe(device),
+        };
+        let names = alike.iter().map(name).collect::<Vec<_>>().join(", ");
+        match (why, alike.len()) {
+            (None, 1) => format!("{names} fits"),
+            (None, _) => format!("{names} fit"),
+            (Some(why), 1) => format!("{names}: {why}"),
+            (Some(why), _) => format!("{names}, each: {why}"),
+        }
+    });
+    let texts: Vec<_> = texts.collect();
+    if texts.is_empty() { "no other disk".to_string() } else { texts.join("; ") }
+}
+
 /// Why a device is not the one. Made into words only where somebody reads them: of many volumes and disks nearly all pairs differ.
-enum Difference<'a> {
+enum Difference {
     /// The path leads elsewhere.
-    Path(&'a Path),
+    Path,
     /// A serial is a disk's.
     Partition,
-    /// Another serial, or none.
-    Serial(Option<&'a str>),
+    /// Its serial is another.
+    OtherSerial,
+    /// It has none.
+    NoSerial,
     /// It is not like what was described.
     Unlike(String),
 }
 
-impl fmt::Display for Difference<'_> {
+impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Path(path) => write!(f, "{} does not lead to it", path.display()),
+            Self::Path => f.write_str("`device` does not lead to it"),
             Self::Partition => f.write_str("it is a partition, and a serial is a disk's"),
-            Self::Serial(Some(own)) => write!(f, "its serial is {own}"),
-            Self::Serial(None) => f.write_str("it has no serial"),
+            Self::OtherSerial => f.write_str("it has another serial"),
+            Self::NoSerial => f.write_str("it has no serial"),
             Self::Unlike(text) => f.write_str(text),
         }
     }
 }
 
-fn differs<'a>(
-    volume: &'a Volume,
-    number: Option<&str>,
-    device: &'a BlockDevice,
-    devices: &[BlockDevice],
-) -> Option<Difference<'a>> {
+fn differs(volume: &Volume, number: Option<&str>, device: &BlockDevice, devices: &[BlockDevice]) -> Option<Difference> {
     let leads = |path: &Path, device: &BlockDevice| match number {
         Some(number) => device.number == number,
         None => device.path == path || device.links.iter().any(|link| link == path),
     };
     match &volume.source {
         VolumeSource::Device(path) if leads(path, device) => None,
-        VolumeSource::Device(path) => Some(Difference::Path(path)),
+        VolumeSource::Device(_) => Some(Difference::Path),
         VolumeSource::Serial(serial) => match device.id.serial.as_deref() {
             _ if device.partition_of.is_some() => Some(Difference::Partition),
             Some(own) if own == serial => None,
-            own => Some(Difference::Serial(own)),
+            Some(_) => Some(Difference::OtherSerial),
+            None => Some(Difference::NoSerial),
         },
         VolumeSource::Match(wanted) => unlike(wanted, device, volume).map(Difference::Unlike),
         VolumeSource::DeviceOrMatch { device: path, fits } => match devices.iter().find(|one| leads(path, one)) {
             Some(one) if one.path == device.path => None,
-            Some(_) => Some(Difference::Path(path)),
+            Some(_) => Some(Difference::Path),
             None => unlike(fits, device, volume).map(Difference::Unlike),
         },
     }

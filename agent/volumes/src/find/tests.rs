@@ -180,3 +180,35 @@ fn each_other_disk_has_its_reason() {
     assert_eq!(why[2], None);
     assert_eq!(why[3].as_deref(), Some("/dev/sdc is mounted at /mnt/other"));
 }
+
+#[test]
+fn the_list_has_every_device_and_a_reason_once() {
+    let mut machine = machine();
+    let list = |source: &str, machine: &[BlockDevice]| listed(&volume(source), None, machine);
+    assert_eq!(
+        list("device = \"/dev/disk/by-id/x\"", &machine),
+        "/dev/sda (37.3 GiB, HC Volume, serial root), /dev/sda1, /dev/sdb (93.1 GiB, HC Volume, serial 200), \
+         /dev/sdc (186.3 GiB, HC Volume, serial 300), each: `device` does not lead to it"
+    );
+    let others = "/dev/sda (37.3 GiB, HC Volume, serial root), /dev/sdc (186.3 GiB, HC Volume, serial 300), each: it has \
+                  another serial; /dev/sda1: it is a partition, and a serial is a disk's";
+    machine.push(disk("/dev/sdd", "200", GB));
+    assert_eq!(
+        list("serial = \"200\"", &machine),
+        format!("/dev/sdb (93.1 GiB, HC Volume, serial 200), /dev/sdd (0.9 GiB, HC Volume, serial 200) fit; {others}")
+    );
+    machine.pop();
+    assert_eq!(
+        list("match = { min-size = \"150GB\" }", &machine),
+        "/dev/sda (37.3 GiB, HC Volume, serial root): it has 40000000000 bytes (wanted: at least 150GB); /dev/sda1: it is a \
+         partition, and whole disks are matched; /dev/sdb (93.1 GiB, HC Volume, serial 200): it has 100000000000 bytes \
+         (wanted: at least 150GB); /dev/sdc (186.3 GiB, HC Volume, serial 300): /dev/sdc is mounted at /mnt/other"
+    );
+    assert_eq!(list("serial = \"1\"", &[]), "no other disk");
+    // Many stay a line that can be read.
+    let many: Vec<_> = ('b'..='z').map(|letter| disk(&format!("/dev/sd{letter}"), "7", GB)).collect();
+    let text = list("serial = \"1\"", &many);
+    assert!(
+        text.starts_with("/dev/sdb, /dev/sdc, /dev/sdd, ") && text.ends_with(", /dev/sdz, each: it has another serial")
+    );
+}
