@@ -38,8 +38,9 @@ impl TendOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
-    /// Before a filesystem that is there already is mounted: looks, reading only, whether it has to be repaired, and makes the
-    /// mount point unwritable (`chattr +i`, where its filesystem has that), so that nothing ever lies beneath the volume.
+    /// Before a filesystem that is there already is mounted: looks, reading only, whether its device was made smaller than it is,
+    /// or whether it has to be repaired, and makes the mount point unwritable (`chattr +i`, where its filesystem has that), so that
+    /// nothing ever lies beneath the volume.
     Prepare {
         /// The device node.
         device: PathBuf,

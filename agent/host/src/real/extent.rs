@@ -18,6 +18,11 @@ const EXT4_64BIT: u32 = 0x80;
 pub(crate) fn read(path: &Path, filesystem: Filesystem) -> Result<Option<u64>, PortError> {
     let what = || format!("reading the superblock of {}", path.display());
     let device = File::open(path).map_err(|e| PortError::io(what(), &e))?;
+    of(&device, filesystem).map_err(|e| PortError::io(what(), &e))
+}
+
+/// The same of a device that is open, mounted or not.
+pub(crate) fn of(device: &File, filesystem: Filesystem) -> std::io::Result<Option<u64>> {
     let mut superblock = [0; 1024];
     let at = match filesystem {
         Filesystem::Ext4 => EXT4_AT,
@@ -26,9 +31,9 @@ pub(crate) fn read(path: &Path, filesystem: Filesystem) -> Result<Option<u64>, P
     };
     if filesystem == Filesystem::Xfs {
         // It writes its superblock past the cache of the device, which may have an older one.
-        let _ = posix_fadvise(&device, 0, 4096, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let _ = posix_fadvise(device, 0, 4096, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
-    device.read_exact_at(&mut superblock, at).map_err(|e| PortError::io(what(), &e))?;
+    device.read_exact_at(&mut superblock, at)?;
     Ok(match filesystem {
         Filesystem::Ext4 => ext4(&superblock),
         Filesystem::Xfs => xfs(&superblock),

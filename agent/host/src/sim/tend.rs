@@ -17,7 +17,10 @@ impl State {
                     }
                     // There is nothing to say any more.
                     Some(disk) if !disk.device.mounted_at.is_empty() => Ok(()),
-                    Some(disk) => make_sound(disk, *filesystem, *repair),
+                    Some(disk) => {
+                        fits(disk)?;
+                        make_sound(disk, *filesystem, *repair)
+                    }
                     None => changed("its disk is gone"),
                 }
             }
@@ -76,6 +79,19 @@ impl State {
             }
         }
     }
+}
+
+/// A disk that was made smaller than its filesystem is refused before anything else.
+fn fits(disk: &Disk) -> Result<(), PortError> {
+    let (shown, size, extent) = (disk.device.path.display(), disk.device.id.size, disk.extent);
+    if extent <= size {
+        return Ok(());
+    }
+    let text = format!("{shown} has {size} bytes, and its filesystem takes {extent}: it was made smaller");
+    Err(PortError::new(ErrorKind::Invalid, text).hint(
+        "make the disk as large as it was: what lies beyond its end can not be read, and a repair would give it up; \
+         nothing was changed",
+    ))
 }
 
 /// What is in disorder is repaired where that may be done and loses nothing; else the order is refused.

@@ -125,6 +125,15 @@ impl Fixture for Real {
         devices::settled();
     }
 
+    fn make_too_large(&self, device: &Path) {
+        let device = device.to_str().unwrap();
+        let size: u64 = run(&["blockdev", "--getsize64", device]).parse().unwrap();
+        // Without copies of the superblock, which lie beyond the end.
+        let without = ["-O", "sparse_super2", "-E", "num_backup_sb=0"];
+        run(&[&["mkfs.ext4", "-F", "-q"], &without[..], &[device, &format!("{}K", size >> 9)]].concat());
+        devices::settled();
+    }
+
     fn damage(&self, device: &Path) {
         // An entry whose inode is gone, and the kernel's note that it met errors.
         let device = device.to_str().unwrap();

@@ -54,6 +54,10 @@ impl Fixture for Sim {
         });
     }
 
+    fn make_too_large(&self, device: &Path) {
+        self.again(device, |disk| (disk.content, disk.extent) = ("ext4".into(), Some(disk.size * 2)));
+    }
+
     fn damage(&self, device: &Path) {
         self.again(device, |disk| {
             (disk.content, disk.uuid) = ("ext4".into(), Some(crate::suite::STRANGER.into()));

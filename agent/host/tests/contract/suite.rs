@@ -32,6 +32,8 @@ pub(crate) trait Fixture {
     fn make_filesystem(&self, device: &Path, filesystem: Filesystem, uuid: &str);
     /// Somebody makes one that takes so many bytes of the disk.
     fn make_filesystem_of(&self, device: &Path, filesystem: Filesystem, uuid: &str, size: u64);
+    /// Somebody makes an ext4 that takes twice as much as the disk has, as on one that was made smaller.
+    fn make_too_large(&self, device: &Path);
     /// Its files get into disorder, which an ext4 has written down; `fsck -p` puts it right.
     fn damage(&self, device: &Path);
     /// Somebody mounts a disk.

@@ -112,3 +112,21 @@ pub(crate) async fn a_filesystem_in_disorder_is_refused_or_repaired_as_ordered(f
     let after = host.probe(&path).await.unwrap();
     assert_eq!(after.filesystem().unwrap().uuid, before.filesystem().unwrap().uuid);
 }
+
+pub(crate) async fn a_disk_smaller_than_its_filesystem_is_not_called_damaged(fixture: &impl Fixture) {
+    let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
+    fixture.make_too_large(&path);
+    let id = device(host, &path).await.id;
+    let before = host.probe(&path).await.unwrap();
+    for (suspect, repair) in [(false, false), (true, false), (true, true)] {
+        let (device, id) = (path.clone(), id.clone());
+        let work = Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect, repair };
+        let error = tend(fixture, &mount, work).await.unwrap_err();
+        let (shown, twice) = (path.display(), 2 * SIZE);
+        let wanted = format!("{shown} has {SIZE} bytes, and its filesystem takes {twice}: it was made smaller");
+        assert_eq!((error.kind, error.message), (ErrorKind::Invalid, wanted));
+        let hint = error.hint.unwrap();
+        assert!(hint.starts_with("make the disk as large as it was: ") && !hint.contains('`'), "{hint}");
+    }
+    assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
+}

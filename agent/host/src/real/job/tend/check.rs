@@ -28,8 +28,8 @@ pub(super) struct Target<'a> {
 /// loses nothing. False: it is mounted by now, so there is nothing to say any more.
 ///
 /// # Errors
-/// It is another device (`Changed`), or has to be repaired (`Invalid`, with the command that does it): nothing was written, but
-/// what its log or journal held.
+/// It is another device (`Changed`), is smaller than its filesystem (`Invalid`), or has to be repaired (`Invalid`, with the command
+/// that does it): nothing was written, but what its log or journal held.
 pub(super) async fn make_sound(
     target: &Target<'_>,
     suspect: bool,
@@ -51,6 +51,7 @@ pub(super) async fn make_sound(
         Some(one) if !one.mounted_at.is_empty() => return Ok(false),
         Some(_) => {}
     }
+    fits(target, &device)?;
     if !suspect
         && !extent::has_errors(&device, filesystem)
             .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
@@ -105,6 +106,20 @@ pub(super) async fn make_sound(
     Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true, &looked)))
 }
 
+/// Refuses a device that was made smaller than its filesystem. It can not be mounted, which looks like damage, and a repair would cut
+/// off what lies beyond its end.
+fn fits(target: &Target<'_>, device: &File) -> Result<(), PortError> {
+    let (shown, size) = (target.device.display(), target.id.size);
+    let extent = extent::of(device, target.filesystem)
+        .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?;
+    let Some(extent) = extent.filter(|extent| size < *extent) else { return Ok(()) };
+    let text = format!("{shown} has {size} bytes, and its filesystem takes {extent}: it was made smaller");
+    Err(PortError::new(ErrorKind::Invalid, text).hint(
+        "make the disk as large as it was: what lies beyond its end can not be read, and a repair would give it up; \
+         nothing was changed",
+    ))
+}
+
 /// What came of looking.
 struct Looked {
     /// Its log was, or may have been, replayed: all else is as it was.
@@ -150,5 +165,38 @@ fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
              nowhere any more it puts into lost+found"
         ),
         (Filesystem::Xfs, true) => format!("save the data first if you can; `xfs_repair -v {device}` says more of it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_smaller_than_its_filesystem_is_refused_without_a_repair() {
+        const MADE: u64 = 400 << 20;
+        for (filesystem, command) in [
+            (Filesystem::Ext4, ["mkfs.ext4", "-q", "-F"].as_slice()),
+            (Filesystem::Xfs, &["mkfs.xfs", "-q", "-f"]),
+            (Filesystem::Btrfs, &["mkfs.btrfs", "-q", "-f"]),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(MADE).unwrap();
+            let done = std::process::Command::new(command[0]).args(&command[1..]).arg(file.path()).output().unwrap();
+            assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+            let fits = |size: u64| {
+                file.as_file().set_len(size).unwrap();
+                let id = DeviceId { serial: None, size };
+                fits(&Target { device: file.path(), id: &id, filesystem }, file.as_file())
+            };
+            for size in [MADE + (1 << 20), MADE] {
+                fits(size).unwrap();
+            }
+            let error = fits(MADE - 4096).unwrap_err();
+            let end = "has 419426304 bytes, and its filesystem takes 419430400: it was made smaller";
+            assert!(error.kind == ErrorKind::Invalid && error.message.ends_with(end), "{filesystem}: {error}");
+            let hint = error.hint.unwrap();
+            assert!(hint.starts_with("make the disk as large as it was") && !hint.contains('`'), "{hint}");
+        }
     }
 }
