@@ -97,11 +97,6 @@ fn scalar(value: &ConfigScalar) -> Value {
     }
 }
 
-/// The Node's name in a configuration text.
-pub(crate) fn node_name(text: &str) -> Option<String> {
-    lines(text).get("node-name").map(|name| name.trim_matches(['"', '\'']).to_owned())
-}
-
 /// The keys of a configuration text, in order.
 pub(crate) fn keys(text: &str) -> Vec<String> {
     lines(text).into_keys().collect()

@@ -17,7 +17,7 @@ mod words;
 
 use adopted::{adopted, no_node, unready};
 use binary::binary;
-use configure::{configure, renamed};
+use configure::configure;
 use stopped::{stopped_for_release, went_with};
 use words::{last_words, not_taken};
 
@@ -106,14 +106,11 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             "systemd runs K3s, also when Bowline does not run",
         ),
     }
-    let renamed = renamed(spec, facts, now, &mut plan);
     // From here on the node itself has to be known.
     if !conditions(spec, facts, now, &mut plan) {
         return plan;
     }
-    if !renamed {
-        configure(spec, facts, now, &mut plan);
-    }
+    configure(spec, facts, now, &mut plan);
     // Not before: a boot in between would start it without its configuration, on the wrong address.
     if facts.unit.file_state != "enabled" {
         plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");

@@ -1,11 +1,10 @@
 //! What is read before the plan is made.
 
-use crate::config::node_name;
 use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, MARK, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
-    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
@@ -104,7 +103,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
     // By their names: until the binary is there they lead nowhere, and would count as absent.
     let commands = host.list(Path::new("/usr/local/bin")).await?.unwrap_or_default();
-    let (installed, broken) = asked(host, Path::new(BINARY)).await;
+    let (installed, broken) = asked(host, Path::new(BINARY)).await?;
     let mut staged = Vec::new();
     // Beside them lies the part of one that is under way.
     let is_version = |text: &&str| text.parse::<K3sVersion>().is_ok();
@@ -112,7 +111,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         let pin = pinned(&spec.spec, arch);
         let fits = pin.is_none() || host.sha256(&release::staged(version)).await? == pin;
         let to_install = fits && installed.is_none() && broken.is_none();
-        let (says, broken) = if to_install { asked(host, &release::staged(version)).await } else { (None, None) };
+        let (says, broken) = if to_install { asked(host, &release::staged(version)).await? } else { (None, None) };
         staged.push(Staged { version: version.to_owned(), fits, says, broken });
     }
     let mut missing_links = Vec::new();
@@ -129,7 +128,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         "loaded" => Some(host.read(&unit_file(other(role))).await?.map(|f| f.text()).unwrap_or_default()),
         _ => None,
     };
-    let (node, api_error) = if down { (None, None) } else { node(spec, config.as_deref(), host).await? };
+    let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
     Ok(Facts {
         arch,
         installed,
@@ -170,10 +169,12 @@ async fn last_lines(spec: &Cluster, host: &dyn Inspect) -> Result<Vec<String>, P
 }
 
 /// What a binary says of itself, or why it says nothing. That one does not run hides nothing of the K3s that does.
-async fn asked(host: &dyn Inspect, binary: &Path) -> (Option<String>, Option<String>) {
+async fn asked(host: &dyn Inspect, binary: &Path) -> Result<(Option<String>, Option<String>), PortError> {
     match host.k3s_version(binary).await {
-        Ok(version) => (version, None),
-        Err(error) => (None, Some(error.message)),
+        Ok(version) => Ok((version, None)),
+        // A slow disk says nothing of what is on it.
+        Err(error) if error.kind == ErrorKind::Timeout => Err(error),
+        Err(error) => Ok((None, Some(error.message))),
     }
 }
 
@@ -185,20 +186,12 @@ fn kubeconfig(role: Role) -> PathBuf {
     }
 }
 
-async fn node(
-    spec: &Cluster,
-    config: Option<&str>,
-    host: &dyn Inspect,
-) -> Result<(Option<NodeObject>, Option<String>), PortError> {
+async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
     let kubeconfig = kubeconfig(spec.spec.role);
     if host.meta(&kubeconfig).await?.is_none() {
         return Ok((None, None));
     }
-    // A host that is renamed has the Node that K3s was told.
-    let name = match spec.name.clone().or_else(|| config.and_then(node_name)) {
-        Some(name) => name,
-        None => host.host_name().await?.to_lowercase(),
-    };
+    let name = node_name(host, spec.name.as_deref()).await?;
     match host.node(&kubeconfig, &name).await {
         Ok(node) => Ok((node, None)),
         Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, message, .. }) => Ok((None, Some(message))),

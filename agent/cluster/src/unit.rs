@@ -19,12 +19,12 @@ pub fn unit_file(role: Role) -> PathBuf {
 }
 
 /// The commands that take K3s off this machine, by the text of its unit file: the scripts of K3s's installer are there
-/// only where that installed it. Its data stay, except with those scripts.
+/// only where that installed it. Without those its data stay, and its pods run until the reboot that is part of it.
 pub fn remover(role: Role, unit: &str) -> String {
     let (service, file) = (service(role), unit_file(role));
     match (unit.starts_with(MARK), role) {
         (true, _) => format!(
-            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} && systemctl daemon-reload",
+            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} && systemctl daemon-reload && systemctl reboot",
             file.display()
         ),
         (false, Role::Server) => "k3s-uninstall.sh".into(),

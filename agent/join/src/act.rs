@@ -4,16 +4,16 @@
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, LEFT, Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK,
-    Said, TOKEN, Told, held,
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN,
+    Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{
-    EnrollAnswer, EnrollRequest, Grant, Labels, LeaveRequest, NodeRequest, Phase, RefusalBody, Versions,
-    parse_enroll_answer, parse_leave_answer, parse_node_answer,
+    EnrollAnswer, EnrollRequest, Grant, Labels, NodeRequest, Phase, RefusalBody, Versions, parse_enroll_answer,
+    parse_node_answer,
 };
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
@@ -21,6 +21,9 @@ use bowline_settings::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+mod leave;
+pub(crate) use leave::leave;
 
 /// The word for nobody having given a proven answer.
 pub(crate) const NO_ANSWER: &str = "no-answer";
@@ -266,49 +269,6 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
         host.remove(Path::new(file)).await?;
     }
     stop(spec, host).await
-}
-
-/// Gives the name back. What the servers gave is forgotten last: until then it is asked again.
-pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &[String]) -> Result<(), PortError> {
-    let (ticket, key) = secrets(spec, host, name).await?;
-    let request = LeaveRequest {
-        version: bowline_enroll::wire::VERSION,
-        role: spec.role,
-        name: node_name(name)?,
-        machine_key: key.public(),
-    };
-    let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
-    match ask(host, issuers, request.to_body(), &exchange).await? {
-        Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
-        Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
-            Ok(Ok(_)) => {
-                let file = host.read(Path::new(LEFT)).await?;
-                let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
-                let given_back = Some(host.clock().await?.unix);
-                write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
-                forget(host).await
-            }
-            // There is nothing to give back.
-            Ok(Err(refusal)) if refusal.code == Code::NotClaimed && spec.role == Role::Agent => forget(host).await,
-            Ok(Err(refusal)) => {
-                let error = PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message));
-                Err(if refusal.code == Code::ClaimedElsewhere {
-                    error.hint("the name is another machine's by now: `rm /var/lib/bowline/enrolled.json` ends this")
-                } else {
-                    error
-                })
-            }
-            Err(error) => Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
-        },
-    }
-}
-
-/// Forgets what the servers gave.
-async fn forget(host: &dyn Change) -> Result<(), PortError> {
-    for file in [TOKEN, SAID, LAST, ENROLLED] {
-        host.remove(Path::new(file)).await?;
-    }
-    Ok(())
 }
 
 /// The first proven answer, with who gave it; or why there is none. Of a server whose API does not answer it counts only when

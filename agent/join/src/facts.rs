@@ -9,7 +9,7 @@ use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, NodeObject, PortError,
-    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{Role, TicketSource};
 use serde::de::DeserializeOwned;
@@ -83,8 +83,8 @@ pub struct Facts {
     pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
     pub node: Option<NodeObject>,
-    /// The host name.
-    pub host_name: String,
+    /// What this machine's Node is called.
+    pub name: String,
     /// Seconds since 1970.
     pub unix: i64,
     /// Seconds since boot.
@@ -93,8 +93,7 @@ pub struct Facts {
 
 pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, PortError> {
     let clock = host.clock().await?;
-    let host_name = host.host_name().await?.to_lowercase();
-    let name = spec.name.clone().unwrap_or_else(|| host_name.clone());
+    let name = node_name(host, spec.name.as_deref()).await?;
     let key = match host.read(Path::new(MACHINE_KEY)).await? {
         None => Key::Absent,
         Some(file) => match MachineKey::parse(&file.text()) {
@@ -152,7 +151,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         },
         stopping: unit.active == ActiveState::Deactivating,
         node,
-        host_name,
+        name: name.clone(),
         unix: clock.unix,
         uptime: clock.uptime,
     })

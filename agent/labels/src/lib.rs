@@ -10,7 +10,7 @@ mod taints;
 pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, TaintChange};
+use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, TaintChange, node_name};
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,10 +79,7 @@ impl Capability for Labels {
     type Action = Action;
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => host.host_name().await?.to_lowercase(),
-        };
+        let name = node_name(host, self.name.as_deref()).await?;
         if host.meta(&self.kubeconfig).await?.is_none() {
             return Ok(Facts { node: None });
         }

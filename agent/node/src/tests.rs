@@ -8,6 +8,7 @@ fn facts() -> Facts {
     let address =
         |interface: &str, address: &str| Address { interface: interface.into(), address: address.parse().unwrap() };
     Facts {
+        told: None,
         host_name: "K3s-Control".into(),
         addresses: vec![
             address("lo", "127.0.0.1"),

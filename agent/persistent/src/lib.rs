@@ -6,7 +6,7 @@
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_enroll::NodeName;
 use bowline_enroll::persistent::{self, CLASSES, Found, PATH, Sent, Wish, read_volume};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write, node_name};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -74,10 +74,7 @@ impl Capability for Persistent {
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
         let made = host.meta(Path::new(RECORD)).await?.is_some();
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => host.host_name().await?.to_lowercase(),
-        };
+        let name = node_name(host, self.name.as_deref()).await?;
         let name = NodeName::new(&name).ok();
         let Some(node) = name.as_ref().filter(|_| made || !self.volumes.is_empty()) else {
             return Ok(Facts { name, found: None, made });

@@ -16,6 +16,7 @@ mod job;
 mod kubernetes;
 mod machine;
 mod metadata;
+mod node_name;
 mod objects;
 mod reclaim;
 mod survey;
@@ -32,6 +33,7 @@ pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, Progres
 pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, BOOT_ID, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
+pub use node_name::{K3S_CONFIG, node_name, told_name};
 pub use objects::{Objects, Write};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,

@@ -15,7 +15,7 @@ mod reserve;
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{
     Change, ErrorKind, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE,
-    ReclaimOrder, Reclaiming, Reclaims, Space, k3s_kubelet_kubeconfig, latest, reclaim_job as job,
+    ReclaimOrder, Reclaiming, Reclaims, Space, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
 };
 use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
 use serde::Serialize;
@@ -196,10 +196,7 @@ impl Reclaim {
     /// The directories of the logs of this node's pods that have ended.
     async fn ended(&self, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
         let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("the pods of this node: {why}"));
-        let node = match &self.name {
-            Some(name) => name.clone(),
-            None => host.host_name().await?.to_lowercase(),
-        };
+        let node = node_name(host, self.name.as_deref()).await?;
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
         let list = host.object(&k3s_kubelet_kubeconfig(), &path).await?.ok_or_else(|| invalid("no answer"))?;
         let pods = list["items"].as_array().ok_or_else(|| invalid("the answer is no list"))?;

@@ -9,7 +9,7 @@ use bowline_cluster::{remover, service, unit_file};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name};
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -42,10 +42,7 @@ async fn leave(
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
     if host.read(Path::new(LEFT)).await?.is_none() {
-        let name = match &loaded.settings.node.name {
-            Some(name) => name.clone(),
-            None => host.host_name().await?.to_lowercase(),
-        };
+        let name = node_name(host, loaded.settings.node.name.as_deref()).await?;
         let (kubeconfig, issuers) = match role {
             Role::Agent => (k3s_kubelet_kubeconfig(), Vec::new()),
             // Before anything is touched: somebody has to be there to take it out.

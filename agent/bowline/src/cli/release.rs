@@ -8,6 +8,7 @@ use bowline_cluster::service;
 use bowline_host::real::RealHost;
 use bowline_ports::{
     ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
+    node_name,
 };
 use bowline_settings::{Cluster, Loaded, Role, Settings, Volume};
 use bowline_volumes::Released;
@@ -138,10 +139,7 @@ fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError
 }
 
 async fn node(host: &RealHost, settings: &Settings) -> Result<String, PortError> {
-    match &settings.node.name {
-        Some(name) => Ok(name.clone()),
-        None => Ok(host.host_name().await?.to_lowercase()),
-    }
+    node_name(host, settings.node.name.as_deref()).await
 }
 
 /// Who may move this node's own pods.

@@ -1,43 +1,11 @@
-//! K3s's configuration: written when it changes, and K3s restarted for it. Another name is another Node, and never chance.
+//! K3s's configuration: written when it changes, and K3s restarted for it.
 
 use super::{ITEM, READ_AT_START};
-use crate::config::{OwnNode, config_text, differing_keys, keys, node_name};
+use crate::config::{OwnNode, config_text, differing_keys, keys};
 use crate::facts::{Facts, Restart};
 use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
 use bowline_ports::ActiveState;
-use bowline_settings::Datastore;
-
-/// Refuses the new name of a host whose Node has another one already. Whoever writes the name into the settings, or has
-/// the servers let the machine in by it, means it. True when it is refused: K3s goes on as it is.
-pub(super) fn renamed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
-    let was = facts.config.as_deref().and_then(node_name);
-    let (Some(was), Some(name), None) = (was, now.get("name"), &spec.name) else { return false };
-    let stands = running(facts) || facts.node_seen.is_some();
-    if was == name || !stands || now.get("enrolled").is_some() {
-        return false;
-    }
-    // Whoever deletes the old Node of a member of etcd takes the member out.
-    let member = spec.token.is_some() || spec.spec.join.datastore == Datastore::Etcd;
-    let rename = match member {
-        true => {
-            format!("to rename it, `bowline leave` while it is {was}, then the new name, then `bowline leave --undo`")
-        }
-        false => {
-            format!("or `name = \"{name}\"` to have another Node in its place, and then `kubectl delete node {was}`")
-        }
-    };
-    plan.refuse(
-        ITEM,
-        "run K3s under another name",
-        format!(
-            "the host is called {name} now, and its Node is {was}: K3s would register a second Node, without the first \
-             one's local volumes"
-        ),
-        format!("set `name = \"{was}\"` in [node] to keep it; {rename}"),
-    );
-    true
-}
 
 fn running(facts: &Facts) -> bool {
     matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)

@@ -1,6 +1,7 @@
 //! A Node that was deleted while K3s runs: a kubelet makes it at its start only, so that it does not come back by itself.
 
 use super::ITEM;
+use super::binary::outlived;
 use crate::facts::{Facts, Restart};
 use crate::{Action, Cluster, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
@@ -38,13 +39,16 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
     let why = "it was deleted while K3s runs, and a kubelet makes its Node at its start only";
     // A server that still answers is a member of its cluster, whose Node is its own.
     let asked = !agent || spec.token.is_none() || now.is("claim", "held");
-    if asked && now.waited(ITEM, WHAT) >= THINKING {
+    // With what lies in K3s's place it would not come up again.
+    let starts = !outlived(facts);
+    if asked && starts && now.waited(ITEM, WHAT) >= THINKING {
         let restart = Restart { reason: "its Node was deleted".into() };
         plan.step_with(ITEM, Action::Restart(restart), why, Risk::Restart);
     } else {
-        let why = match asked {
-            true => why.to_string(),
-            false => format!("{why}; the servers are asked first whether its name is still its own"),
+        let why = match (asked, starts) {
+            (_, false) => format!("{why}, and what lies in K3s's place does not run"),
+            (true, true) => why.to_string(),
+            (false, true) => format!("{why}; the servers are asked first whether its name is still its own"),
         };
         plan.waits.push(Wait::new(ITEM, WHAT, why).poll(Duration::from_secs(1)));
     }

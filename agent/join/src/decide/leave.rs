@@ -14,7 +14,7 @@ const NOTICES: i64 = 30;
 pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, plan: &mut Plan<Action>) {
     plan.state("leaving", "yes");
     let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
-    let name = name.or_else(|| now.get("name").map(String::from)).unwrap_or_else(|| facts.host_name.clone());
+    let name = name.or_else(|| now.get("name").map(String::from)).unwrap_or_else(|| facts.name.clone());
     let done = match spec.role {
         Role::Agent => agent(spec, facts, name, plan),
         Role::Server => server(facts, left, name, plan),

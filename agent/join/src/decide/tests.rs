@@ -65,7 +65,7 @@ fn facts() -> Facts {
         foreign: false,
         stopping: false,
         node: None,
-        host_name: "control-2".into(),
+        name: "control-2".into(),
         unix: 1_000,
         uptime: 100,
     }
