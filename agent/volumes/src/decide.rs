@@ -269,7 +269,8 @@ fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot
         seen.intent.iter().flatten().find(|record| {
             device.id.serial.is_none() && record.id == device.id && record.filesystem == filesystem(volume)
         });
-    let uuid = recorded.map_or_else(|| planned_uuid(&device.id, &volume.name, &boot.id), |record| record.uuid.clone());
+    let uuid =
+        recorded.map_or_else(|| planned_uuid(&device.id, &volume.name, &boot.seed()), |record| record.uuid.clone());
     Intent {
         volume: volume.name.clone(),
         device: device.path.clone(),

@@ -62,6 +62,11 @@ impl Boot {
         Ok(Self { id, uptime: host.clock().await.ok().map(|clock| clock.uptime) })
     }
 
+    /// What no other machine has, and this one not for longer than a minute: disks of one size may follow each other.
+    pub(crate) fn seed(&self) -> String {
+        format!("{}/{}", self.id, self.uptime.unwrap_or_default() / 60)
+    }
+
     /// Whether disks that are there may not all have been found yet.
     pub(crate) fn is_young(&self, age: Duration) -> bool {
         self.uptime.is_some_and(|uptime| uptime < age.as_secs())

@@ -75,8 +75,8 @@ impl Intent {
 
 /// The UUID that a volume's filesystem gets on a device: the same for the same disk and name, so that it can be
 /// planned, and known again on the next machine. Disks without a serial are alike on all machines, and two with one UUID could not
-/// be attached to one machine: theirs is of this boot, and its record tells it to the next.
-pub fn planned_uuid(id: &DeviceId, volume: &str, boot: &str) -> String {
-    let serial = id.serial.as_deref().unwrap_or(boot);
+/// be attached to one machine: theirs is of this moment (`moment`), and its record keeps it.
+pub fn planned_uuid(id: &DeviceId, volume: &str, moment: &str) -> String {
+    let serial = id.serial.as_deref().unwrap_or(moment);
     Uuid::new_v5(&NAMESPACE, format!("{serial}\n{}\n{volume}", id.size).as_bytes()).to_string()
 }

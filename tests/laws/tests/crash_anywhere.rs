@@ -8,8 +8,9 @@ use bowline_laws::{Case, KINDS, agent_case, cases, cloud_case, end, good_case, l
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// How long a run waits for things: longer than the delay after any one failure, and than K3s takes to come up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a run waits for things: longer than the delay after any one failure, than K3s takes to come up, and than a named disk is
+/// waited for where another one may stand in.
+const PATIENCE: Duration = Duration::from_secs(75);
 /// So many calls, and so many generated machines, unless `$FAULT_CASES` says otherwise.
 const CASES: u32 = 256;
 

@@ -59,11 +59,11 @@ pub(crate) fn released(
 }
 
 /// The released disk, by its serial: it may have been made larger since. Without serials several may be alike: it is the one that is
-/// mounted as the volume, or else the one that the settings name, or else one of the same size.
+/// mounted as the volume, or else the one that the settings name.
 fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
     let same = |device: &&BlockDevice| match &released.disk.serial {
         Some(serial) => device.id.serial.as_ref() == Some(serial),
-        None => device.id.serial.is_none() && device.id.size >= released.disk.size,
+        None => device.id == released.disk,
     };
     let alike = || facts.devices.iter().filter(same);
     let mounted = |device: &&BlockDevice| {

@@ -130,6 +130,8 @@ pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
         ranges.extend((0..samples).map(|n| plain(ends + n * step + shift, sample.min(step))));
     }
     let places = |places: fn(u64) -> Vec<u64>| if copies { places(size) } else { Vec::new() };
+    // Thousands of places: for the proof alone.
+    let xfs: fn(u64) -> Vec<u64> = if depth == PROOF { |size| xfs(size, PROCESSORS) } else { |size| xfs(size, 0) };
     for (kind, offsets) in [
         (Kind::Ext, places(ext)),
         (Kind::Xfs, places(xfs)),
@@ -169,7 +171,7 @@ fn ext(size: u64) -> Vec<u64> {
 
 /// The starts of allocation groups: `mkfs.xfs` makes 4 of a plain device up to 4 TiB, then one for each TiB; more
 /// of a striped one; and since xfsprogs 6.8, of a disk that does not turn, one for each processor, of at least 4 GiB.
-fn xfs(size: u64) -> Vec<u64> {
+fn xfs(size: u64, most: u64) -> Vec<u64> {
     let mut offsets = Vec::new();
     let mut groups = |block: u64, count: u64| {
         let blocks = size / block;
@@ -179,7 +181,7 @@ fn xfs(size: u64) -> Vec<u64> {
     };
     const USUAL: [u64; 9] = [2, 3, 4, 5, 6, 7, 8, 16, 32];
     USUAL.iter().for_each(|count| groups(1024, *count));
-    let processors = 2..=PROCESSORS.min(size / (4 * GIB));
+    let processors = 2..=most.min(size / (4 * GIB));
     USUAL.into_iter().chain(processors).for_each(|count| groups(4096, count));
     let tib = 1024 * GIB;
     offsets.extend((1..(size / tib + 1).min(64)).map(|n| n * tib));

@@ -64,11 +64,9 @@ pub(super) async fn make_sound(
             .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
     {
         say("replaying its journal");
+        looked.log = replay(&device, filesystem).await.err();
+        // A mount that fails may have replayed it all the same.
         looked.written = true;
-        // Where even that fails, the check says what is wrong.
-        if let Err(error) = replay(&device, filesystem).await {
-            tracing::warn!("{shown}: {error}");
-        }
     }
     say("checking the filesystem, without changing it");
     let mut check = run(Tool::Check { filesystem, repair: false }, &device).await?;
@@ -84,7 +82,12 @@ pub(super) async fn make_sound(
     if check.status.success() {
         return Ok(true);
     }
-    let found = findings(filesystem, &check);
+    // What a journal holds that is not in its place looks like damage: it is said that it could not be brought there.
+    let journal = looked.log.take_if(|_| filesystem == Filesystem::Ext4);
+    let mut found = findings(filesystem, &check);
+    if let Some(error) = journal {
+        found = format!("{found}; its journal could not be replayed ({})", error.message);
+    }
     if let Some(error) = &looked.log {
         let text =
             format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {}", error.message);
@@ -124,7 +127,7 @@ fn fits(target: &Target<'_>, device: &File) -> Result<(), PortError> {
 struct Looked {
     /// Its log was, or may have been, replayed: all else is as it was.
     written: bool,
-    /// Why an XFS has a log that can not be replayed.
+    /// Why its log could not be replayed.
     log: Option<PortError>,
 }
 
@@ -145,8 +148,11 @@ async fn run(tool: Tool<'_>, device: &File) -> Result<Output, PortError> {
 
 fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
     let device = target.device.display();
-    let unchanged =
-        if looked.written { "its journal was replayed, and nothing else changed" } else { "nothing was changed" };
+    let unchanged = if looked.written {
+        "nothing was changed but for what a replay of its journal wrote"
+    } else {
+        "nothing was changed"
+    };
     match (target.filesystem, tried) {
         (Filesystem::Btrfs, _) => format!(
             "{unchanged}. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"
