@@ -21,7 +21,7 @@ pub use release::{RELEASES, Release};
 pub use unit::{remover, service, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress};
+use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress, node_name, see_name};
 use bowline_settings::Cluster as Spec;
 use serde::Serialize;
 use std::fmt;
@@ -31,7 +31,7 @@ use std::time::Duration;
 /// Where K3s's installer puts the binary.
 pub const BINARY: &str = "/usr/local/bin/k3s";
 /// Bowline's own file among K3s's configuration.
-pub use bowline_ports::K3S_CONFIG as CONFIG_FILE;
+pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
 
 pub use bowline_ports::K3S_NODE_SEEN as NODE_SEEN;
@@ -185,7 +185,10 @@ impl Capability for Cluster {
                 host.remove(Path::new(NODE_SEEN)).await?;
                 host.remove(Path::new(RESTART_RECORD)).await
             }
-            Action::SeeNode { uid } => host.write(Path::new(NODE_SEEN), format!("{uid}\n").as_bytes(), 0o600).await,
+            Action::SeeNode { uid } => {
+                see_name(host, &node_name(host, self.name.as_deref()).await?).await?;
+                host.write(Path::new(NODE_SEEN), format!("{uid}\n").as_bytes(), 0o600).await
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
 use crate::{MARK, NODE_SEEN};
+use bowline_ports::NODE_NAME;
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub fn remover(role: Role, unit: &str) -> String {
     let (service, file) = (service(role), unit_file(role));
     match (unit.starts_with(MARK), role) {
         (true, _) => format!(
-            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} && systemctl daemon-reload && systemctl reboot",
+            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} {NODE_NAME} && systemctl daemon-reload && systemctl reboot",
             file.display()
         ),
         (false, Role::Server) => "k3s-uninstall.sh".into(),

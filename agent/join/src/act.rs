@@ -16,7 +16,9 @@ use bowline_enroll::wire::{
     parse_node_answer,
 };
 use bowline_enroll::{Code, NodeName};
-use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
+use bowline_ports::{
+    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, NODE_NAME, PortError,
+};
 use bowline_settings::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -265,7 +267,7 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     let at = host.clock().await?.uptime;
     let code = Code::ClaimedElsewhere.to_string();
     write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
-    for file in [TOKEN, SAID, ENROLLED] {
+    for file in [NODE_NAME, TOKEN, SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     stop(spec, host).await

@@ -11,7 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use service::{ask, detect, machine};
+pub(crate) use service::{ask, detect};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -10,7 +10,7 @@ mod fact;
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, told_name};
+use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, machine_id, seen_name};
 use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ pub struct Node {
 pub struct Facts {
     /// The kernel's host name.
     pub host_name: String,
-    /// The name that K3s has run under.
-    pub told: Option<String>,
+    /// The name under which its Node was seen.
+    pub seen: Option<String>,
     /// All addresses.
     pub addresses: Vec<Address>,
     /// The interface of the default route.
@@ -114,11 +114,11 @@ impl Capability for Node {
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
         let mut facts = Facts {
             host_name: host.host_name().await?,
-            told: if self.kubernetes { told_name(host).await? } else { None },
+            seen: if self.kubernetes { seen_name(host).await? } else { None },
             addresses: host.addresses().await?,
             default_route: host.default_route().await?,
             clock: host.clock().await?,
-            machine: cloud::machine(host).await?,
+            machine: machine_id(host).await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),
             kept: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
             asked: None,
@@ -161,16 +161,16 @@ impl Capability for Node {
 impl Node {
     fn name(&self, facts: &Facts, plan: &mut Plan<Action>) {
         let host_name = facts.host_name.to_lowercase();
-        let told = facts.told.as_ref().filter(|_| self.spec.name.is_none());
-        if let Some(told) = told.filter(|told| **told != host_name) {
+        let seen = facts.seen.as_ref().filter(|_| self.spec.name.is_none());
+        if let Some(seen) = seen.filter(|seen| **seen != host_name) {
             let text = format!(
-                "the host is called {host_name} by now, and its Node goes on as {told}: `name = \"{told}\"` in [node] says so for \
-                 good, `name = \"{host_name}\"` makes another Node in its place (of an agent or a member of etcd: \
-                 `bowline leave`, then `bowline leave --undo`)"
+                "the host is called {host_name} by now, and its Node goes on as {seen}: `name = \"{seen}\"` in [node] says so for \
+                 good. To rename the Node: `bowline leave`, then `bowline leave --undo`; of a single server: \
+                 `name = \"{host_name}\"` in [node], then `kubectl delete node {seen}`"
             );
             plan.note("name", text);
         }
-        let name = self.spec.name.clone().or_else(|| told.cloned()).unwrap_or(host_name);
+        let name = self.spec.name.clone().or_else(|| seen.cloned()).unwrap_or(host_name);
         let fits = !name.is_empty()
             && name.len() <= 63
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')

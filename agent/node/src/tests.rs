@@ -8,7 +8,7 @@ fn facts() -> Facts {
     let address =
         |interface: &str, address: &str| Address { interface: interface.into(), address: address.parse().unwrap() };
     Facts {
-        told: None,
+        seen: None,
         host_name: "K3s-Control".into(),
         addresses: vec![
             address("lo", "127.0.0.1"),
@@ -307,4 +307,18 @@ fn without_kubernetes_nothing_is_waited_for_that_only_it_needs() {
     facts.clock = Clock { unix: 0, synchronised: false, uptime: 1 };
     let plan = plan(&node, &facts);
     assert!(plan.waits.is_empty() && plan.refusals.is_empty(), "{plan:?}");
+}
+
+#[test]
+fn a_renamed_host_goes_on_under_the_name_of_its_node_and_says_so() {
+    let named = |seen: Option<&str>, settings: Option<&str>| {
+        let mut node = node(Some("10.0.1.0/28"));
+        node.spec.name = settings.map(String::from);
+        let plan = node.plan(&Facts { seen: seen.map(String::from), ..facts() }, &Conditions::default());
+        (plan.conditions["name"].clone(), plan.notes.iter().any(|note| note.text.contains("goes on as n1")))
+    };
+    assert_eq!(named(None, None), ("k3s-control".into(), false));
+    assert_eq!(named(Some("k3s-control"), None), ("k3s-control".into(), false));
+    assert_eq!(named(Some("n1"), None), ("n1".into(), true));
+    assert_eq!(named(Some("n1"), Some("n2")), ("n2".into(), false), "the settings mean it");
 }

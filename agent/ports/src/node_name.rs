@@ -1,12 +1,14 @@
 //! What this machine's Node is called: the same for all who speak of it.
 
-use crate::{Inspect, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use crate::{Change, ErrorKind, Inspect, PortError};
 use std::path::Path;
 
-/// What Bowline tells K3s, beside what others may tell it.
-pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
+/// The name under which this machine's Node was seen last, and whose machine that was, each in a line. Until it leaves.
+pub const NODE_NAME: &str = "/var/lib/bowline/node-name";
+/// What tells one machine from another, also when its disk is copied.
+const FIRMWARE: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/product_serial"];
 
-/// The name of this machine's Node: that of the settings (`[node] name`), else the one that K3s has run under, else the
+/// The name of this machine's Node: that of the settings (`[node] name`), else the one under which it was seen, else the
 /// host's. A host that is renamed goes on as the Node that it is: another name would be another Node, without the first
 /// one's volumes.
 ///
@@ -15,45 +17,51 @@ pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 pub async fn node_name(host: &dyn Inspect, settings: Option<&str>) -> Result<String, PortError> {
     match settings {
         Some(name) => Ok(name.to_owned()),
-        None => match told_name(host).await? {
+        None => match seen_name(host).await? {
             Some(name) => Ok(name),
             None => Ok(host.host_name().await?.to_lowercase()),
         },
     }
 }
 
-/// The name that Bowline has told a K3s which has run here since; `None` before its first start, and once the machine has
-/// left its cluster.
+/// The name under which the Node of this very machine was seen; `None` before, and once it has left its cluster.
 ///
 /// # Errors
 /// It can not be read.
-pub async fn told_name(host: &dyn Inspect) -> Result<Option<String>, PortError> {
-    let Some(file) = host.read(Path::new(K3S_CONFIG)).await? else { return Ok(None) };
-    for kubeconfig in [k3s_kubelet_kubeconfig(), k3s_admin_kubeconfig()] {
-        if host.meta(&kubeconfig).await?.is_some() {
-            return Ok(in_config(&file.text()));
+pub async fn seen_name(host: &dyn Inspect) -> Result<Option<String>, PortError> {
+    let Some(file) = host.read(Path::new(NODE_NAME)).await? else { return Ok(None) };
+    let text = file.text();
+    let (name, machine) = text.split_once('\n').unwrap_or((&text, ""));
+    // A machine that was made from the disk of another one has a name of its own.
+    let same = machine.trim() == machine_id(host).await?.unwrap_or_default();
+    Ok(Some(name.to_owned()).filter(|name| same && !name.is_empty()))
+}
+
+/// Remembers the name of a Node that was seen.
+///
+/// # Errors
+/// It can not be written.
+pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
+    let machine = machine_id(host).await?.unwrap_or_default();
+    host.write(Path::new(NODE_NAME), format!("{name}\n{machine}\n").as_bytes(), 0o600).await
+}
+
+/// What tells this machine from every other one, its clones too: what the firmware calls it, in lower case; `None` where that says
+/// nothing.
+///
+/// # Errors
+/// It can not be read.
+pub async fn machine_id(host: &dyn Inspect) -> Result<Option<String>, PortError> {
+    for path in FIRMWARE {
+        let text = match host.read(Path::new(path)).await {
+            Ok(file) => file.map(|file| file.text().trim().to_lowercase()),
+            // Containers see their host's, and not all of it.
+            Err(error) if error.kind == ErrorKind::Denied => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(id) = text.filter(|id| !id.is_empty()) {
+            return Ok(Some(id));
         }
     }
     Ok(None)
-}
-
-fn in_config(text: &str) -> Option<String> {
-    let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    let plain = |word: &str| word.trim().trim_matches(['"', '\'']).to_owned();
-    let name = pairs.map(|(key, value)| (plain(key), plain(value))).find(|(key, _)| key == "node-name");
-    name.map(|(_, name)| name).filter(|name| !name.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_config;
-
-    #[test]
-    fn the_name_in_a_configuration() {
-        let config = "# Written by Bowline\n\"node-ip\": \"10.0.1.10\"\n\"node-name\": \"n1\"\n";
-        assert_eq!(in_config(config).as_deref(), Some("n1"));
-        assert_eq!(in_config("node-name: n2\n").as_deref(), Some("n2"));
-        assert_eq!(in_config("node-name:\n"), None);
-        assert_eq!(in_config("node-names: x\n"), None);
-    }
 }

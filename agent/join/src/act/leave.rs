@@ -7,7 +7,7 @@ use crate::files::{ENROLLED, LAST, LEFT, Left, SAID, TOKEN};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, K3S_CONFIG, PortError};
+use bowline_ports::{Change, ErrorKind, NODE_NAME, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -48,8 +48,8 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
 
 /// Forgets what the servers gave.
 async fn forget(host: &dyn Change) -> Result<(), PortError> {
-    // The last has the name under which K3s ran: this machine is free to come in under another one.
-    for file in [TOKEN, SAID, LAST, ENROLLED, K3S_CONFIG] {
+    // Without the first this machine is free to come in under another name.
+    for file in [NODE_NAME, TOKEN, SAID, LAST, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     Ok(())

@@ -19,15 +19,6 @@ async fn dmi(host: &dyn Inspect, name: &str) -> Result<Option<String>, PortError
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-/// What tells this machine from every other one, its clones too; `None` where the firmware says nothing.
-pub(crate) async fn machine(host: &dyn Inspect) -> Result<Option<String>, PortError> {
-    let id = match dmi(host, "product_uuid").await? {
-        Some(uuid) => Some(uuid),
-        None => dmi(host, "product_serial").await?,
-    };
-    Ok(id.map(|id| id.to_lowercase()))
-}
-
 /// The cloud that the firmware names; `None` on every other machine, which is asked nothing.
 pub(crate) async fn detect(host: &dyn Inspect) -> Result<Option<&'static Cloud>, PortError> {
     for cloud in &CLOUDS {

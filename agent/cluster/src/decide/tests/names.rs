@@ -16,19 +16,3 @@ fn a_k3s_of_somebody_else_may_have_been_told_another_name() {
     let ours = Facts { unit_file: up().unit_file, config: up().config, ..never };
     assert_eq!(overdue(&ours), "`journalctl -u k3s.service` has K3s's own words");
 }
-
-/// Whoever writes a name into the settings means it.
-#[test]
-fn a_name_of_the_settings_is_another_node() {
-    let named = Cluster { name: Some("n2".into()), ..spec("") };
-    let now = Conditions::from_pairs([
-        ("name", "n2"),
-        ("address", "10.0.1.10"),
-        ("interface", "eth1"),
-        ("default-route", "ok"),
-        ("clock", "ok"),
-        ("volume/data", "ready"),
-        ("gate/data", "set"),
-    ]);
-    assert!(said(&plan(&named, &up(), &now)).contains(&"restart K3s (changed: node-name)".to_string()));
-}
