@@ -16,6 +16,8 @@ const MEASURED: Duration = Duration::from_secs(300);
 const MARK: &str = "/run/bench-idle";
 /// Written each minute, as it should be.
 const SAMPLES: &str = "/var/lib/bowline/samples";
+/// Where the daemon says how all stands: it is written anew when something of that has changed.
+const STATUS: &str = "/run/bowline/status.json";
 /// Besides what its unit names: its own folders, and what a sandbox leaves open to everybody.
 const WRITABLE: &str = "/var/lib/bowline /run/bowline /tmp /var/tmp /dev/shm";
 
@@ -26,6 +28,7 @@ pub(crate) struct Idle<'a> {
     begun: Instant,
     cpu: f64,
     written: u64,
+    status: String,
 }
 
 /// What one has done meanwhile.
@@ -44,12 +47,12 @@ impl<'a> Idle<'a> {
         machine
             .ok(&format!("systemctl set-property --runtime bowline CPUAccounting=yes && sleep 2 && touch {MARK}"))?;
         let (cpu, written) = (cpu_ms(machine, "bowline")?, written(machine, &main)?);
-        Ok(Self { machine, main, begun: Instant::now(), cpu, written })
+        Ok(Self { machine, main, begun: Instant::now(), cpu, written, status: machine.read(STATUS)? })
     }
 
     /// What it has done until now.
     pub(crate) fn end(self) -> Result<Done> {
-        let Self { machine, main, begun, cpu, written: before } = self;
+        let Self { machine, main, begun, cpu, written: before, status } = self;
         let spent = cpu_ms(machine, "bowline")? - cpu;
         let seconds = begun.elapsed().as_secs_f64();
         ensure!(pid(machine, "bowline")? == main, "it was started again meanwhile");
@@ -62,7 +65,7 @@ impl<'a> Idle<'a> {
         let bytes: u64 = others.values().filter_map(Value::as_u64).sum();
         let measured = json!({
             "seconds": rounded(seconds), "cpu_ms": rounded(spent), "changed": others,
-            "write_bytes, the samples among them": to_disk,
+            "write_bytes, the samples among them": to_disk, "status": differing(&status, &machine.read(STATUS)?),
         });
         Ok(Done { cpu_day: spent * 86_400.0 / seconds, bytes_hour: bytes as f64 * 3600.0 / seconds, measured })
     }
@@ -106,6 +109,15 @@ fn one(line: &str) -> Option<(String, Value)> {
     Some((path.to_owned(), bytes.parse::<u64>().ok()?.max(1).into()))
 }
 
+/// Lines of one text alone, with a mark in front: the reason why a file was written.
+fn differing(before: &str, after: &str) -> Vec<String> {
+    let only = |mark: &str, one: &str, other: &str| -> Vec<String> {
+        let lines = one.lines().filter(|line| other.lines().all(|there| there != *line));
+        lines.map(|line| format!("{mark} {}", line.trim())).collect()
+    };
+    only("-", before, after).into_iter().chain(only("+", after, before)).collect()
+}
+
 /// Bytes that the process had storage take, ever.
 fn written(machine: &Machine, main: &str) -> Result<u64> {
     let text = machine.read(&format!("/proc/{main}/io"))?;
@@ -124,5 +136,9 @@ mod tests {
         assert_eq!(both.iter().map(|figure| figure.ours).collect::<Vec<_>>(), [9000.0, 5.0]);
         assert_eq!(one("0 /run/bowline/x y"), Some(("/run/bowline/x y".into(), 1.into())));
         assert_eq!(one("nonsense"), None);
+        assert_eq!(
+            differing("{\n  \"a\": 1,\n  \"b\": 2\n", "{\n  \"a\": 1,\n  \"b\": 3\n"),
+            ["- \"b\": 2", "+ \"b\": 3"]
+        );
     }
 }
