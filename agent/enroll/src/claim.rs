@@ -153,20 +153,19 @@ impl Claim {
         Self { revoked: Some(Revoked { at: now, keys }), ..self.clone() }
     }
 
-    /// A revoked claim of a name that nobody has held yet, whose ticket strangers may have. `nobody` is a key that no machine
-    /// has.
-    pub fn of_nobody(name: NodeName, nobody: PublicKey, now: u64, keys: Vec<String>) -> Self {
+    /// The claim of a name that nobody had: of now, and without all that comes later.
+    pub fn new(name: NodeName, role: Role, machine_key: PublicKey, from: IpAddr, now: u64) -> Self {
         Self {
             name,
-            role: Role::Agent,
-            machine_key: nobody,
+            role,
+            machine_key,
             since: now,
             issued: now,
-            from: IpAddr::from([0; 4]),
+            from,
             addresses: Vec::new(),
             node_uid: None,
             replaces: None,
-            revoked: Some(Revoked { at: now, keys }),
+            revoked: None,
             barred: Vec::new(),
             wished: None,
             refused: Vec::new(),
@@ -174,6 +173,12 @@ impl Claim {
             forgotten: Vec::new(),
             removed: None,
         }
+    }
+
+    /// A revoked claim of a name that nobody has held yet, whose ticket strangers may have. `nobody` is a key that no machine
+    /// has.
+    pub fn of_nobody(name: NodeName, nobody: PublicKey, now: u64, keys: Vec<String>) -> Self {
+        Self::new(name, Role::Agent, nobody, IpAddr::from([0; 4]), now).revoke(now, keys)
     }
 
     /// The `data` of the ConfigMap.

@@ -176,22 +176,9 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
     let node = facts.node.as_ref()?;
     match &facts.claim {
         None => Some(Act::CreateClaim(Claim {
-            name: name.clone(),
-            role: Role::Server,
-            machine_key: *key,
-            since: facts.now,
-            issued: facts.now,
-            from: address.to_canonical(),
             addresses: vec![address.to_canonical()],
             node_uid: Some(node.uid.clone()),
-            replaces: None,
-            revoked: None,
-            barred: Vec::new(),
-            wished: None,
-            refused: Vec::new(),
-            persistent: Vec::new(),
-            forgotten: Vec::new(),
-            removed: None,
+            ..Claim::new(name.clone(), Role::Server, *key, address.to_canonical(), facts.now)
         })),
         Some(claim) if claim.value.is_held_by(key, Role::Server) && claim.value.replaces.is_none() => {
             let stale = claim.value.node_uid.as_deref() != Some(node.uid.as_str());

@@ -130,22 +130,10 @@ pub(crate) fn a_node(address: &str, ready: Ready) -> Node {
 
 pub(crate) fn a_claim(of: &str, role: Role, machine: &MachineKey, node_uid: Option<&str>) -> Claim {
     Claim {
-        name: name(of),
-        role,
-        machine_key: machine.public(),
-        since: NOW - 500,
-        issued: NOW - 500,
-        from: ip("10.0.1.20"),
         addresses: vec![ip("10.0.1.20")],
         node_uid: node_uid.map(Into::into),
-        replaces: None,
-        revoked: None,
-        barred: Vec::new(),
         wished: Some(Wished::default()),
-        refused: Vec::new(),
-        persistent: Vec::new(),
-        forgotten: Vec::new(),
-        removed: None,
+        ..Claim::new(name(of), role, machine.public(), ip("10.0.1.20"), NOW - 500)
     }
 }
 

@@ -120,24 +120,8 @@ fn claim_path(name: &str) -> String {
 }
 
 fn claim(name: &str) -> Claim {
-    Claim {
-        name: NodeName::new(name).unwrap(),
-        role: Role::Agent,
-        machine_key: MachineKey::from_seed(&[0x42; 32]).public(),
-        since: 1000,
-        issued: 1000,
-        from: "10.0.1.7".parse().unwrap(),
-        addresses: Vec::new(),
-        node_uid: None,
-        replaces: None,
-        revoked: None,
-        barred: Vec::new(),
-        wished: None,
-        refused: Vec::new(),
-        persistent: Vec::new(),
-        forgotten: Vec::new(),
-        removed: None,
-    }
+    let key = MachineKey::from_seed(&[0x42; 32]).public();
+    Claim::new(NodeName::new(name).unwrap(), Role::Agent, key, "10.0.1.7".parse().unwrap(), 1000)
 }
 
 fn node(api: &Api, name: &str) -> String {

@@ -175,24 +175,8 @@ pub(super) mod tests {
     use bowline_issuer::nodes::Standing;
 
     pub(in crate::cli::nodes) fn claim(name: &str) -> Claim {
-        Claim {
-            name: NodeName::new(name).unwrap(),
-            role: Role::Agent,
-            machine_key: MachineKey::from_seed(&[0x42; 32]).public(),
-            since: 1000,
-            issued: 1000,
-            from: "10.0.1.7".parse().unwrap(),
-            addresses: vec!["10.0.1.7".parse().unwrap()],
-            node_uid: None,
-            replaces: None,
-            revoked: None,
-            barred: Vec::new(),
-            wished: None,
-            refused: Vec::new(),
-            persistent: Vec::new(),
-            forgotten: Vec::new(),
-            removed: None,
-        }
+        let (key, from) = (MachineKey::from_seed(&[0x42; 32]).public(), "10.0.1.7".parse().unwrap());
+        Claim { addresses: vec![from], ..Claim::new(NodeName::new(name).unwrap(), Role::Agent, key, from, 1000) }
     }
 
     fn refused(at: u64, from: &str) -> Refused {
@@ -205,9 +189,6 @@ pub(super) mod tests {
         let second = Claim {
             from: from.parse().unwrap(),
             refused: vec![refused(900_000, from), refused(990_000, from)],
-            persistent: Vec::new(),
-            forgotten: Vec::new(),
-            removed: None,
             ..claim("k3s-trading-dev-kafka-0")
         };
         let all = vec![
