@@ -3,7 +3,7 @@
 //! Every value is written as JSON, which is YAML: no quoting rules to get wrong. One key a line, so that two texts
 //! can be compared by key.
 
-use crate::MARK;
+use bowline_ports::MARK;
 use bowline_settings::{Cluster, ConfigScalar, ConfigValue, Datastore, Role, STARTUP_TAINT};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! What is read before the plan is made.
 
 use crate::release::{self, STAGED, pinned};
-use crate::{BINARY, CONFIG_FILE, Cluster, MARK, NODE_SEEN, RESTART_RECORD, service, unit_file};
+use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
-    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, NodeObject, PortError, Ready, Unit,
+    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};

@@ -36,9 +36,6 @@ pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
 
 pub use bowline_ports::K3S_NODE_SEEN as NODE_SEEN;
 
-/// The first line of every file that Bowline writes begins like this.
-pub(crate) const MARK: &str = "# Written by Bowline";
-
 /// `[cluster]` with what other parts of the settings say about it.
 pub struct Cluster {
     /// The settings.

@@ -1,8 +1,8 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
-use crate::{MARK, NODE_SEEN};
-use bowline_ports::NODE_NAME;
+use crate::NODE_SEEN;
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
+use bowline_ports::{MARK, NODE_NAME};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,11 @@ use crate::files::{
     ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
     MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
-use crate::{Join, MARK, service};
+use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, NodeObject, PortError,
+    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, MARK, NodeObject, PortError,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{Role, TicketSource};

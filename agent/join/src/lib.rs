@@ -33,9 +33,6 @@ use std::time::Duration;
 /// The service of a K3s agent.
 const AGENT_SERVICE: &str = "k3s-agent.service";
 
-/// The first line of a unit file that Bowline wrote begins like this.
-pub(crate) const MARK: &str = "# Written by Bowline";
-
 /// K3s's service, as K3s's own installer names it.
 pub(crate) fn service(role: Role) -> &'static str {
     match role {

@@ -35,7 +35,7 @@ impl fmt::Display for Filesystem {
 }
 
 /// What identifies a device beyond its name: names and links change, these do not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceId {
     /// The serial that the device itself reports (SCSI VPD page 0x80, NVMe, virtio); for a loop device its
     /// backing file. `None` where the device has none.
@@ -45,7 +45,7 @@ pub struct DeviceId {
 }
 
 /// A block device as the kernel and udev show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockDevice {
     /// `/dev/sdb`.
     pub path: PathBuf,

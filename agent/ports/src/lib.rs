@@ -42,7 +42,7 @@ pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory,
 };
 pub use tend::{Access, NewDirectory, TendOrder, Work};
-pub use unit::{ActiveState, Unit};
+pub use unit::{ActiveState, MARK, Unit};
 
 use std::collections::BTreeMap;
 use std::future::Future;

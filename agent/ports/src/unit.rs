@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// The first line of a unit file or configuration that Bowline wrote begins like this: one without it is somebody else's.
+pub const MARK: &str = "# Written by Bowline";
+
 /// `ActiveState` of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -227,6 +227,19 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     })
 }
 
+/// `major:minor` of the device that stands at a volume's path, links followed; `None` where it has no path, or nothing is there.
+///
+/// # Errors
+/// It can not be looked at.
+pub async fn number(volume: &Volume, host: &dyn Inspect) -> Result<Option<String>, PortError> {
+    Ok(match &volume.source {
+        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
+            host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
+        }
+        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
+    })
+}
+
 /// What is read once for all volumes.
 #[derive(Clone, Copy)]
 struct Around<'a> {
@@ -241,12 +254,7 @@ struct Around<'a> {
 
 async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect) -> Result<VolumeFacts, PortError> {
     let Around { spec, own, files, records, devices, mounts } = around;
-    let number = match &volume.source {
-        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
-            host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
-        }
-        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
-    };
+    let number = number(volume, host).await?;
     let mounted = mounts.iter().any(|m| m.target == volume.mount);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;
     let found = match find(volume, number.as_deref(), devices) {

@@ -78,7 +78,7 @@ pub(crate) fn listed(volume: &Volume, number: Option<&str>, devices: &[BlockDevi
         }
     });
     let texts: Vec<_> = texts.collect();
-    if texts.is_empty() { "no other disk".to_string() } else { texts.join("; ") }
+    if texts.is_empty() { "no disk".to_string() } else { texts.join("; ") }
 }
 
 /// Why a device is not the one. Made into words only where somebody reads them: of many volumes and disks nearly all pairs differ.

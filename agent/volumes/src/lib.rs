@@ -23,7 +23,7 @@ mod release;
 mod shield;
 mod units;
 
-pub use facts::{Boot, Facts, Former, MountPoint, Orphan, VolumeFacts};
+pub use facts::{Boot, Facts, Former, MountPoint, Orphan, VolumeFacts, number};
 pub use find::{Found, WhyNot, find, why_not, why_other};
 pub use intent::{Intent, planned_uuid};
 pub use kubernetes::Kubernetes;

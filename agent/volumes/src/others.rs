@@ -122,13 +122,7 @@ mod tests {
             transport: "scsi".into(),
             links: vec!["/dev/disk/by-id/scsi-0HC_Volume_123".into(), "/dev/disk/by-uuid/ab-1".into()],
             announced: true,
-            partition_of: None,
-            partitions: Vec::new(),
-            holders: Vec::new(),
-            mounted_at: Vec::new(),
-            swap: false,
-            root: false,
-            read_only: false,
+            ..BlockDevice::default()
         }
     }
 

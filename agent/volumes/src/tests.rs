@@ -52,18 +52,9 @@ fn disk() -> BlockDevice {
         path: "/dev/sdb".into(),
         number: "8:16".into(),
         id: DeviceId { serial: Some("1".into()), size: 1 << 30 },
-        vendor: String::new(),
-        model: String::new(),
         transport: "scsi".into(),
-        links: Vec::new(),
         announced: true,
-        partition_of: None,
-        partitions: Vec::new(),
-        holders: Vec::new(),
-        mounted_at: Vec::new(),
-        swap: false,
-        root: false,
-        read_only: false,
+        ..BlockDevice::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text of the units that Bowline writes, and their names.
 
-use bowline_ports::Filesystem;
+use bowline_ports::{Filesystem, MARK};
 use bowline_settings::Volume;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,6 @@ pub(crate) const GATES: (&str, &str) = ("50-bowline-volume-", ".conf");
 
 /// How those of units that check do, with the mount unit's between.
 pub(crate) const CHECKS: (&str, &str) = ("bowline-check-", ".service");
-
-/// The first line of every file that Bowline writes begins like this.
-pub(crate) const MARK: &str = "# Written by Bowline";
 
 /// Whether a file's text says that Bowline wrote it.
 pub(crate) fn written_by_bowline(text: &str) -> bool {

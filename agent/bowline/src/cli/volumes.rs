@@ -3,9 +3,9 @@
 use super::{INVALID, load, output};
 use crate::{show, wiring};
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{BlockDevice, FileKind, Inspect, PortError};
-use bowline_settings::{Volume, VolumeSource};
-use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, why_other};
+use bowline_ports::{BlockDevice, Inspect, PortError};
+use bowline_settings::Volume;
+use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, number, why_other};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,7 +64,7 @@ async fn table(host: &dyn Inspect, volumes: &Volumes) -> Result<Table, PortError
         let seen = seen(&facts, at);
         let number = match seen {
             Ok(Some(seen)) => seen.number.clone(),
-            Ok(None) | Err(_) => number(host, volume).await?,
+            Ok(None) | Err(_) => number(volume, host).await?,
         };
         let found = find(volume, number.as_deref(), &devices);
         let chosen = |d: &BlockDevice| matches!(&found, Found::One(one) if one.path == d.path);
@@ -87,16 +87,6 @@ async fn table(host: &dyn Inspect, volumes: &Volumes) -> Result<Table, PortError
 /// What was read for a volume, or why nothing was.
 fn seen(facts: &Result<Facts, PortError>, at: usize) -> Result<Option<&VolumeFacts>, &PortError> {
     facts.as_ref()?.volumes.get(at).map(Result::as_ref).transpose()
-}
-
-/// `major:minor` of what stands at a volume's path.
-async fn number(host: &dyn Inspect, volume: &Volume) -> Result<Option<String>, PortError> {
-    Ok(match &volume.source {
-        VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {
-            host.meta(path).await?.filter(|m| m.kind == FileKind::Block).map(|m| m.device)
-        }
-        VolumeSource::Serial(_) | VolumeSource::Match(_) => None,
-    })
 }
 
 /// What the plan says of the device that was found: to fit is not yet to be the one.
@@ -187,18 +177,10 @@ mod tests {
             path: path.into(),
             number: "8:0".into(),
             id: DeviceId { serial: serial.map(String::from), size: gib << 30 },
-            vendor: String::new(),
-            model: String::new(),
-            transport: String::new(),
             links: vec!["/dev/disk/by-id/a".into()],
             announced: true,
             partition_of: Some("/dev/x".into()),
-            partitions: Vec::new(),
-            holders: Vec::new(),
-            mounted_at: Vec::new(),
-            swap: false,
-            root: false,
-            read_only: false,
+            ..BlockDevice::default()
         }
     }
 

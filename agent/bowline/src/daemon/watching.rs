@@ -3,9 +3,10 @@
 //! A task of its own: a filesystem that does not answer delays nothing else. What it found is read by the pages and the report.
 
 use bowline_engine::{CapabilityReport, CapabilityState, Note};
+use bowline_host::real::boot_id;
 use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
-use bowline_host::real::samples::{SampleFile, boot_id, filesystem_uuids, read_samples};
+use bowline_host::real::samples::{SampleFile, filesystem_uuids, read_samples};
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
 use bowline_pressure::file::{Patch, Store, fresh};
 use bowline_pressure::history::Sample;

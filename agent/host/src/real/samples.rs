@@ -102,12 +102,6 @@ pub fn filesystem_uuids() -> BTreeMap<String, String> {
     known.collect()
 }
 
-/// Which boot this is: the kernel's random number of it, in hexadecimal digits.
-pub fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().replace('-', ""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,11 +125,5 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let nowhere = place.path().join("no/such/folder");
         assert!(SampleFile::make(&nowhere, vec![]).await.unwrap_err().message.contains("no/such/folder"));
-    }
-
-    #[test]
-    fn this_boot_has_a_number() {
-        let id = boot_id().unwrap();
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
     }
 }

@@ -4,9 +4,9 @@ use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::find::describe;
-use crate::units::{MARK, by_uuid, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
+use crate::units::{by_uuid, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
 use bowline_engine::Plan;
-use bowline_ports::{Access, BlockDevice, Filesystem, GrowOrder, Job, Mount, NewDirectory, TendOrder, Work};
+use bowline_ports::{Access, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work};
 use bowline_settings::{Directory, Mode, Owner, Volume};
 use std::path::Path;
 

@@ -6,9 +6,9 @@ use crate::facts::{Facts, VolumeFacts};
 use crate::find::describe;
 use crate::intent::Intent;
 use crate::others::Claim;
-use crate::units::{MARK, by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
+use crate::units::{by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk};
-use bowline_ports::{ActiveState, BlockDevice, Filesystem, Probe, SignatureKind, TendOrder, Work};
+use bowline_ports::{ActiveState, BlockDevice, Filesystem, MARK, Probe, SignatureKind, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
 
 const PROVEN: &str = "it looks blank, and `format = \"blank-only\"`; it is proven first";

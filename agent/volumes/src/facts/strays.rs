@@ -3,8 +3,8 @@
 use super::{Former, Orphan};
 use crate::Volumes;
 use crate::others::{self, Claim};
-use crate::units::{GATES, MARK, UNITS, gate_path, mount_unit_name, volume_of};
-use bowline_ports::{Inspect, Mount, PortError};
+use crate::units::{GATES, UNITS, gate_path, mount_unit_name, volume_of};
+use bowline_ports::{Inspect, MARK, Mount, PortError};
 use bowline_settings::Volume;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

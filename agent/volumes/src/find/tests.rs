@@ -21,15 +21,8 @@ fn disk(path: &str, serial: &str, size: u64) -> BlockDevice {
         vendor: "HC".into(),
         model: "Volume".into(),
         transport: "scsi".into(),
-        links: Vec::new(),
         announced: true,
-        partition_of: None,
-        partitions: Vec::new(),
-        holders: Vec::new(),
-        mounted_at: Vec::new(),
-        swap: false,
-        root: false,
-        read_only: false,
+        ..BlockDevice::default()
     }
 }
 
@@ -204,7 +197,7 @@ fn the_list_has_every_device_and_a_reason_once() {
          partition, and whole disks are matched; /dev/sdb (93.1 GiB, HC Volume, serial 200): it has 100000000000 bytes \
          (wanted: at least 150GB); /dev/sdc (186.3 GiB, HC Volume, serial 300): /dev/sdc is mounted at /mnt/other"
     );
-    assert_eq!(list("serial = \"1\"", &[]), "no other disk");
+    assert_eq!(list("serial = \"1\"", &[]), "no disk");
     // Many stay a line that can be read.
     let many: Vec<_> = ('b'..='z').map(|letter| disk(&format!("/dev/sd{letter}"), "7", GB)).collect();
     let text = list("serial = \"1\"", &many);

@@ -3,12 +3,10 @@
 use super::check::{Check, Subject, explained};
 use bowline_cluster::{CONFIG_FILE, Cluster, Facts, service, unit_file as path_of, unit_text};
 use bowline_engine::{Capability, CapabilityReport, Report};
-use bowline_ports::{ActiveState, Inspect, PortError, Ready};
+use bowline_ports::{ActiveState, Inspect, MARK, PortError, Ready};
 use bowline_settings::{Cluster as Spec, Role, Settings};
 
 const ITEM: &str = "k3s";
-/// A first line like this is of a file of Bowline's own.
-const MARK: &str = "# Written by Bowline";
 /// For so long a Node that is not Ready is no finding.
 const PATIENCE: i64 = 120;
 

@@ -24,18 +24,8 @@ fn device() -> BlockDevice {
         path: "/dev/sdb".into(),
         number: "8:16".into(),
         id: order(false).id,
-        vendor: String::new(),
-        model: String::new(),
-        transport: String::new(),
-        links: Vec::new(),
         announced: true,
-        partition_of: None,
-        partitions: Vec::new(),
-        holders: Vec::new(),
-        mounted_at: Vec::new(),
-        swap: false,
-        root: false,
-        read_only: false,
+        ..BlockDevice::default()
     }
 }
 
