@@ -13,6 +13,7 @@ fn main() {
     println!("cargo:rustc-env=BOWLINE_BUILT={}", given.unwrap_or_else(now));
     if var("PROFILE").is_ok_and(|profile| profile == "release") {
         link_small();
+        link_apart();
         link_for_older();
     }
 }
@@ -27,6 +28,14 @@ fn link_for_older() {
         for symbol in NEWER {
             println!("cargo:rustc-link-arg-bins=-Wl,--defsym={symbol}=0");
         }
+    }
+}
+
+/// What the daemon does not run lies apart from what it does. By the linker that Rust brings for x86-64, as below.
+fn link_apart() {
+    println!("cargo:rerun-if-changed=apart.ld");
+    if let (Ok("x86_64"), Ok(folder)) = (var("CARGO_CFG_TARGET_ARCH").as_deref(), var("CARGO_MANIFEST_DIR")) {
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/apart.ld");
     }
 }
 
