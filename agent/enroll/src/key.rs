@@ -133,14 +133,15 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// A machine's own key (Ed25519), which never leaves it. `Debug` does not show it.
+/// A machine's own key (Ed25519), which never leaves it. `Debug` does not show it. Only its seed is kept: the rest is
+/// worked out where it is needed, and most who read the file only see whether it is right.
 #[derive(Clone)]
-pub struct MachineKey(SigningKey);
+pub struct MachineKey(Zeroizing<[u8; 32]>);
 
 impl MachineKey {
     /// From 32 random bytes.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        Self(Zeroizing::new(*seed))
     }
 
     /// Reads the text of a key file: 64 lower-case hexadecimal digits and a line end.
@@ -159,16 +160,20 @@ impl MachineKey {
 
     /// The text for the key file (mode 0600).
     pub fn expose(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("{}\n", hex::encode(self.0.to_bytes())))
+        Zeroizing::new(format!("{}\n", hex::encode(*self.0)))
     }
 
     /// The half that everybody may know.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        PublicKey(self.signing().verifying_key().to_bytes())
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        self.signing().sign(message).to_bytes()
+    }
+
+    fn signing(&self) -> SigningKey {
+        SigningKey::from_bytes(&self.0)
     }
 }
 

@@ -63,12 +63,14 @@ pub(crate) fn ask(path: &Path) -> std::io::Result<Space> {
 
 /// The same of the filesystem with this number (`major:minor`), where one is given; else the number of the one that is there.
 pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<Result<Space, String>> {
-    let other = |device: u64| Some(super::files::number(device)).filter(|seen| expected.is_some_and(|one| one != seen));
+    let other = |device: u64, expected: &str| Some(super::files::number(device)).filter(|seen| expected != seen);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // Opened once for all questions: to find the way to it takes longer than an answer.
     let answer = match open(path, flags, Mode::empty()) {
         Ok(directory) => {
-            if let Some(seen) = other(fstat(&directory)?.st_dev) {
+            if let Some(expected) = expected
+                && let Some(seen) = other(fstat(&directory)?.st_dev, expected)
+            {
                 return Ok(Err(seen));
             }
             let mut names = [MaybeUninit::<u8>::uninit(); 1024];
@@ -80,8 +82,8 @@ pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<R
         Err(error) if GAVE_UP.contains(&error) => return Err(error.into()),
         // No directory, or none that may be read.
         Err(_) => {
-            if expected.is_some()
-                && let Some(seen) = other(stat(path)?.st_dev)
+            if let Some(expected) = expected
+                && let Some(seen) = other(stat(path)?.st_dev, expected)
             {
                 return Ok(Err(seen));
             }
