@@ -162,21 +162,24 @@ fn link_name(volume: &Volume) -> Option<&str> {
 }
 
 /// The whole disk that a device is, or is a partition of.
-fn whole<'a>(device: &BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
-    let path = device.partition_of.as_ref().unwrap_or(&device.path);
-    devices.iter().find(|one| one.path == *path)
+fn whole<'a>(device: &'a BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
+    match &device.partition_of {
+        Some(disk) => devices.iter().find(|one| one.path == *disk),
+        None => Some(device),
+    }
 }
 
 /// The disk that a link of `/dev/disk/by-id` names, when that is another than the one it leads to: links are made by
 /// programs, and were seen at the wrong disk; the serial is what the disk itself says.
-fn named_instead<'a>(volume: &Volume, device: &BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
+fn named_instead<'a>(volume: &Volume, device: &'a BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
     let name = link_name(volume)?;
     // A partition is named by its disk's serial.
     let own = whole(device, devices)?;
-    let named = |one: &&BlockDevice| {
+    let named = |one: &BlockDevice| {
         one.partition_of.is_none() && one.id.serial.as_deref().is_some_and(|serial| has_serial(name, serial))
     };
-    devices.iter().find(named).filter(|other| other.path != own.path && !named(&own))
+    // Asked first: then none of many others has to be compared.
+    if named(own) { None } else { devices.iter().find(|one| named(one)) }
 }
 
 /// How the names of links begin that are known to end with what a disk itself says is its serial, by how it is attached; NVMe's
