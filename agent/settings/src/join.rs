@@ -220,11 +220,11 @@ mod tests {
     fn servers() {
         for (text, shown) in [
             ("10.0.1.10", "10.0.1.10:7470"),
-            ("10.0.1.10:99", "10.0.1.10:99"),
+            ("10.0.1.10:9099", "10.0.1.10:9099"),
             ("fd00::10", "[fd00::10]:7470"),
-            ("[fd00::10]:99", "[fd00::10]:99"),
+            ("[fd00::10]:9099", "[fd00::10]:9099"),
             ("control", "control:7470"),
-            ("control.example:99", "control.example:99"),
+            ("control.example:9099", "control.example:9099"),
         ] {
             let server: ServerAddress = text.parse().unwrap();
             assert_eq!(server.to_string(), shown);

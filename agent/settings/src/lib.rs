@@ -26,6 +26,7 @@ mod metrics;
 mod model;
 mod mounts;
 mod net;
+mod network;
 mod node;
 mod options;
 mod origins;
@@ -170,6 +171,7 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     };
     let enroll = enroll::read(reader, &root);
     let enroll = together::check(reader, &root, cluster.as_ref(), enroll);
+    network::check(reader, &root);
     together::labels_need_k3s(reader, &root, managed.is_some());
     together::persistent_volumes(reader, &root, root.get("cluster").is_some() && managed.is_none());
     let reclaim = reclaim::read(reader, &root, managed.is_some());

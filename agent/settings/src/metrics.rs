@@ -7,9 +7,10 @@ use serde::{Serialize, Serializer};
 
 use crate::complaint::Complaint;
 use crate::net::{Cidr, Listen, ListenHost};
+use crate::network::kubernetes;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
-use crate::tree::{Kind, Table};
+use crate::tree::Kind;
 
 pub(crate) const KEYS: [&str; 3] = ["listen", "allow", "status-page"];
 
@@ -140,7 +141,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
         }),
     });
     if let Some(listen) = &listen {
-        let kubernetes = kubernetes(reader, root);
+        let kubernetes = if reader.whole { kubernetes(root) } else { Vec::new() };
         check_listen(reader, &section, listen, allow.as_ref().is_none_or(Vec::is_empty), &kubernetes);
     }
     let pages =
@@ -152,23 +153,6 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Metrics {
         allow: allow.unwrap_or_default().into_iter().map(|(value, _)| value).collect(),
         status_page,
     }
-}
-
-/// Ports that Kubernetes needs on every address, where there is `[cluster]`.
-fn kubernetes<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<(u16, &'static str)> {
-    if !reader.whole || root.get("cluster").is_none() {
-        return Vec::new();
-    }
-    let own = |table: &'a Table, key: &str| match table.get(key).map(|item| &item.kind) {
-        Some(Kind::Table(table)) => Some(table),
-        _ => None,
-    };
-    let options = own(root.table, "cluster").and_then(|cluster| own(cluster, "config"));
-    let api = match options.and_then(|options| options.get("https-listen-port")).map(|item| &item.kind) {
-        Some(Kind::Integer(Some(port))) => u16::try_from(*port).unwrap_or(6443),
-        _ => 6443,
-    };
-    vec![(api, "its API server"), (10250, "the kubelet")]
 }
 
 fn check_listen<'a>(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::complaint::{Complaint, excerpt};
 use crate::k3s::{ConfigScalar, ConfigValue};
+use crate::network;
 use crate::origins::is_secret_option;
 use crate::reader::{Reader, Section};
 use crate::secret::Secret;
@@ -93,6 +94,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeM
         }
         if let Some(value) = value(reader, &path, name, item) {
             check_secret(reader, &path, &value, item);
+            network::check_option(reader, &path, name, item);
             options.insert(key.clone(), value);
         }
     }

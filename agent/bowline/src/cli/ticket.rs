@@ -114,7 +114,7 @@ mod tests {
             ("[node]\naddress = \"10.0.1.0/24\"\n", None),
             ("[node]\naddress = \"10.0.1.10\"\n", Some("10.0.1.10")),
             ("[node]\naddress = \"fd00::10\"\n", Some("fd00::10")),
-            ("[node]\naddress = \"10.0.1.10/32\"\n[enroll]\nlisten = [\"{address}:99\"]\n", Some("10.0.1.10:99")),
+            ("[node]\naddress = \"10.0.1.10/32\"\n[enroll]\nlisten = [\"{address}:9099\"]\n", Some("10.0.1.10:9099")),
         ] {
             assert_eq!(server(&settings(&format!("{SERVER}{more}"))).as_deref(), address, "{more}");
         }

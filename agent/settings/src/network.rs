@@ -1,0 +1,251 @@
+//! Ports and networks that can not be together: what the guard closes to pods, what Kubernetes needs, and where the
+//! nodes themselves are.
+
+use crate::complaint::{Complaint, quote};
+use crate::join::{ENROLL_PORT, ServerAddress};
+use crate::metrics::METRICS_PORT;
+use crate::net::{Cidr, Listen, ListenHost, number};
+use crate::reader::{Reader, Section};
+use crate::source::Spot;
+use crate::tree::{Item, Kind, Table};
+
+/// K3s's options that are one port.
+const PORTS: [&str; 3] = ["https-listen-port", "advertise-port", "lb-server-port"];
+
+/// K3s's options that are networks: one, or one of IPv4 and one of IPv6. With what K3s has by itself (its
+/// `util.GetDefaultAddresses`), by the kind of the node's address.
+const NETWORKS: [(&str, &str, &str, &str); 2] = [
+    ("cluster-cidr", "10.42.0.0/16", "fd00:42::/56", "the network of the pods"),
+    ("service-cidr", "10.43.0.0/16", "fd00:43::/112", "the network of the services"),
+];
+
+/// K3s's own port for its API, until `https-listen-port` says another.
+const API: u16 = 6443;
+
+/// What Kubernetes listens on besides its API, to be reached from other machines.
+const KUBERNETES: [(u16, &str); 5] = [
+    (API, "K3s's API server"),
+    (2379, "etcd"),
+    (2380, "etcd"),
+    (10250, "the kubelet"),
+    (10256, "kube-proxy's health check"),
+];
+
+/// A port and where it stands.
+struct Port {
+    port: u16,
+    shown: String,
+    at: Spot,
+    path: String,
+}
+
+/// Whether the value of an option of K3s is a port or a network, where it has to be one.
+pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, item: &'a Item) {
+    let network = NETWORKS.iter().find(|(known, ..)| *known == name);
+    if path.ends_with("+\"") && (network.is_some() || PORTS.contains(&name)) {
+        let complaint = Complaint::new(format!("`{name}` can not be added to: a cluster has it once"));
+        reader.complain_of_key(item.key, path, complaint.suggest(format!("write {name} = …")));
+        return;
+    }
+    if PORTS.contains(&name) && port_of(item).is_none() {
+        let complaint = Complaint::new(format!("`{name}` is a port: a whole number from 1 to 65535"));
+        reader.complain(item.at, path, complaint);
+    }
+    let Some((_, v4, v6, _)) = network else { return };
+    let mut seen: Vec<Cidr> = Vec::new();
+    for (text, at) in parts(item) {
+        let made = match text.split_once('/') {
+            // A network whose address has bits behind its prefix: K3s cuts them off, others read it otherwise.
+            Some((address, bits)) => {
+                text.parse().map_err(|complaint: Complaint| match (address.parse(), number(bits)) {
+                    (Ok(address), Some(bits)) => Complaint { suggestion: None, ..complaint }
+                        .suggest(format!("\"{}\"", Cidr::around(address, bits))),
+                    _ => complaint,
+                })
+            }
+            None => {
+                let complaint = Complaint::new(format!("{} is no network: expected one such as \"{v4}\"", quote(text)));
+                Err(complaint.suggest(format!("\"{v4}\", or \"{v4},{v6}\" with IPv6")))
+            }
+        };
+        let Some(network) = reader.made::<Cidr>(made, at, path) else { continue };
+        if let Some(other) = seen.iter().find(|other| other.address().is_ipv4() == network.address().is_ipv4()) {
+            let complaint = Complaint::new(format!(
+                "`{name}` has one network of IPv4 and one of IPv6 at most, not {other} and {network}"
+            ));
+            reader.complain(at, path, complaint.suggest("leave one of them out"));
+        }
+        seen.push(network);
+    }
+}
+
+/// Notes what of ports and networks can not be together.
+pub(crate) fn check<'a>(reader: &mut Reader<'a>, root: &Section<'a>) {
+    let Some(cluster) = own(root.table, "cluster").filter(|_| reader.whole) else { return };
+    let is = |key: &str, what: &str| cluster.get(key).and_then(Item::text) == Some(what);
+    if is("distribution", "none") {
+        return;
+    }
+    ports(reader, root, cluster, is("role", "server"));
+    networks(reader, root, cluster, is("role", "server"));
+}
+
+/// Pods are kept from the ports of issuers, on every machine and to everywhere but the pods' own network.
+fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, server: bool) {
+    let listen = root.get("enroll").and_then(|item| item.table()?.get("listen"));
+    let mut closed: Vec<Port> = Vec::new();
+    for (text, at) in listen.into_iter().flat_map(texts) {
+        if let Ok(place) = Listen::parse(text, ENROLL_PORT) {
+            closed.push(Port { port: place.port, shown: place.to_string(), at, path: "enroll.listen".into() });
+        }
+    }
+    for (text, at) in cluster.get("servers").into_iter().flat_map(texts) {
+        if let Ok(server) = text.parse::<ServerAddress>() {
+            closed.push(Port { port: server.port, shown: server.to_string(), at, path: "cluster.servers".into() });
+        }
+    }
+    let api = own(cluster, "config").and_then(|config| config.get("https-listen-port"));
+    for port in &closed {
+        let Port { port, shown, at, path } = port;
+        let other = KUBERNETES.iter().find(|(taken, _)| taken == port).map(|(_, what)| *what);
+        let api = api.and_then(port_of).filter(|api| api == port).map(|_| "K3s's API server");
+        let why = match api.or(other) {
+            Some(what) => format!("{shown} is in the way of Kubernetes: {what} listens there"),
+            None if *port < 1024 => format!(
+                "{shown} would keep pods from port {port} everywhere, the internet included: pods can not open the port \
+                 of an issuer, and ports below 1024 are those of other services"
+            ),
+            None => continue,
+        };
+        reader.complain(*at, path, Complaint::new(why).suggest(format!("port {ENROLL_PORT} is the usual one")));
+    }
+    // The usual port is written nowhere: what is in its way is what can be changed.
+    let usual = server && listen.is_none() && cluster.contains_key("key-file");
+    if let Some(item) = api.filter(|item| usual && port_of(item) == Some(ENROLL_PORT)) {
+        let complaint =
+            Complaint::new(format!("port {ENROLL_PORT} is where this server lets others in (`enroll.listen`)"));
+        let help = format!("write {API}, K3s's own, or set `listen` in [enroll]");
+        reader.complain(item.at, "cluster.config.https-listen-port", complaint.suggest(help));
+    }
+    let metrics = root.get("metrics").and_then(|item| item.table()?.get("listen"));
+    for (text, at) in metrics.into_iter().flat_map(texts) {
+        let Ok(place) = text.parse::<Listen>() else { continue };
+        let all = listen.into_iter().flat_map(texts).filter_map(|(text, _)| Listen::parse(text, ENROLL_PORT).ok());
+        let meets = all.into_iter().any(|other| other.overlaps(&place) || other == place);
+        let shut = closed.iter().any(|closed| closed.port == place.port) || usual && place.port == ENROLL_PORT;
+        if meets || shut && !place.is_loopback() {
+            let message =
+                format!("{place} is the port of an issuer, which pods can not open: none of them could scrape it");
+            let help = format!("port {METRICS_PORT} is the usual one");
+            reader.complain(at, "metrics.listen", Complaint::new(message).suggest(help));
+        }
+    }
+}
+
+/// The networks of pods, services and nodes are apart. What the guard lets through to pods is let through to nothing else.
+fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, server: bool) {
+    let config = own(cluster, "config");
+    let node = own(root.table, "node").and_then(|node| node.get("address"));
+    let address = node.and_then(|item| item.text()?.parse::<Cidr>().ok().map(|network| (network, item.at)));
+    // Who joins has the networks of the cluster that it joins.
+    let founds = server && !cluster.contains_key("servers");
+    let mut all: Vec<(Cidr, &str, Option<Spot>)> = Vec::new();
+    for (name, v4, v6, what) in NETWORKS {
+        match config.and_then(|config| config.get(name)) {
+            Some(item) => {
+                all.extend(parts(item).into_iter().filter_map(|(text, at)| Some((text.parse().ok()?, what, Some(at)))))
+            }
+            None if founds => {
+                let usual = [v4, v6].into_iter().filter_map(|text| text.parse::<Cidr>().ok());
+                let fits =
+                    |usual: &Cidr| address.is_none_or(|(own, _)| own.address().is_ipv4() == usual.address().is_ipv4());
+                all.extend(usual.filter(fits).map(|network| (network, what, None)));
+            }
+            None => {}
+        }
+    }
+    let path = |what: &str| {
+        let name = NETWORKS.iter().find(|(_, _, _, known)| *known == what).map_or("", |(name, ..)| name);
+        format!("cluster.config.{name}")
+    };
+    for (index, (one, what, at)) in all.iter().enumerate() {
+        for (other, also, first) in all.iter().take(index).filter(|(_, also, _)| also != what) {
+            if !(one.contains(other.address()) || other.contains(one.address())) {
+                continue;
+            }
+            let shown = |network: &Cidr, at: &Option<Spot>| match at {
+                Some(_) => network.to_string(),
+                None => format!("{network} (K3s's own)"),
+            };
+            let message = format!("{what}, {}, and {also}, {}, overlap", shown(one, at), shown(other, first));
+            let complaint = Complaint::new(message).suggest("give each a network of its own");
+            match (at, first) {
+                (Some(at), Some(first)) => reader.contradiction(*at, *first, &path(what), complaint),
+                (Some(at), None) => reader.complain(*at, &path(what), complaint),
+                (None, Some(at)) => reader.complain(*at, &path(also), complaint),
+                (None, None) => {}
+            }
+        }
+    }
+    let machines = cluster.get("servers").into_iter().flat_map(texts).filter_map(|(text, at)| {
+        let address = text.parse::<ServerAddress>().ok()?.ip()?;
+        Some((Cidr::around(address, u8::MAX), "a server's address", "cluster.servers", at))
+    });
+    let listens = root.get("enroll").and_then(|item| item.table()?.get("listen"));
+    let listens = listens.into_iter().flat_map(texts).filter_map(|(text, at)| match Listen::parse(text, ENROLL_PORT) {
+        Ok(Listen { host: ListenHost::Ip(address), .. }) => {
+            Some((Cidr::around(address, u8::MAX), "an issuer's address", "enroll.listen", at))
+        }
+        _ => None,
+    });
+    let own = address.map(|(network, at)| (network, "the node's own address", "node.address", at));
+    for (network, whose, key, at) in own.into_iter().chain(machines).chain(listens).collect::<Vec<_>>() {
+        let within = |(all, _, _): &&(Cidr, &str, Option<Spot>)| {
+            all.prefix() <= network.prefix() && all.contains(network.address())
+        };
+        let Some((all, what, first)) = all.iter().find(within) else { continue };
+        let complaint = Complaint::new(format!("{whose} can not be in {what}, {all}")).suggest(
+            "write the network of the machines, or give the pods and services others (`cluster-cidr`, `service-cidr`)",
+        );
+        match first {
+            Some(first) => reader.contradiction(at, *first, key, complaint),
+            None => reader.complain(at, key, complaint),
+        }
+    }
+}
+
+/// Ports that Kubernetes needs on every address, where there is `[cluster]`.
+pub(crate) fn kubernetes(root: &Section<'_>) -> Vec<(u16, &'static str)> {
+    let Some(cluster) = own(root.table, "cluster") else { return Vec::new() };
+    let api = own(cluster, "config").and_then(|config| port_of(config.get("https-listen-port")?));
+    vec![(api.unwrap_or(API), "its API server"), (10250, "the kubelet")]
+}
+
+/// The table of this name in a table.
+fn own<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
+    table.get(key).and_then(Item::table)
+}
+
+/// A port, as a number or in quotes.
+fn port_of(item: &Item) -> Option<u16> {
+    let port = match &item.kind {
+        Kind::Integer(Some(port)) => u16::try_from(*port).ok(),
+        Kind::Text(text) => number(text),
+        _ => None,
+    };
+    port.filter(|port| *port > 0)
+}
+
+/// The strings of a list.
+fn texts(item: &Item) -> Vec<(&str, Spot)> {
+    match &item.kind {
+        Kind::List(items) => items.iter().filter_map(|item| Some((item.text()?, item.at))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The parts of one string with commas, or of a list of such.
+fn parts(item: &Item) -> Vec<(&str, Spot)> {
+    let all = item.text().map_or_else(|| texts(item), |text| vec![(text, item.at)]);
+    all.into_iter().flat_map(|(text, at)| text.split(',').map(move |part| (part.trim(), at))).collect()
+}

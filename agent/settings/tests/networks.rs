@@ -1,0 +1,77 @@
+//! Ports and networks of a cluster: what can be together.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
+
+mod common;
+
+use common::one;
+
+const SERVER: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                      key-file = \"/etc/bowline/cluster.key\"\n";
+
+fn refused(text: &str) -> Vec<String> {
+    one(text).err().map_or_else(Vec::new, |errors| errors.into_iter().map(|error| error.key).collect())
+}
+
+#[test]
+fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
+    for options in [
+        "cluster-cidr = \"10.52.0.0/16\"",
+        "cluster-cidr = \"10.52.0.0/16, fd00:52::/56\"\nservice-cidr = [\"10.53.0.0/16\", \"fd00:53::/112\"]",
+        // By itself a cluster of IPv6 has fd00:43::/112, one of IPv4 10.43.0.0/16.
+        "cluster-cidr = [\"fd00:52::/56\"]\nhttps-listen-port = \"6444\"",
+        "https-listen-port = 443",
+    ] {
+        assert_eq!(refused(&format!("{SERVER}[cluster.config]\n{options}\n")), [""; 0], "{options}");
+    }
+    for (options, key) in [
+        ("cluster-cidr = \"10.43.0.0/16\"", "cluster.config.cluster-cidr"),
+        ("cluster-cidr = \"10.0.0.0/8\"", "cluster.config.cluster-cidr"),
+        ("service-cidr = \"10.42.128.0/17\"", "cluster.config.service-cidr"),
+        ("cluster-cidr = \"10.52.0.0/16,fd00:43::/64\"", "cluster.config.cluster-cidr"),
+        ("cluster-cidr = \"\"", "cluster.config.cluster-cidr"),
+        ("https-listen-port = 0", "cluster.config.https-listen-port"),
+        ("\"https-listen-port+\" = 6444", "cluster.config.\"https-listen-port+\""),
+    ] {
+        assert_eq!(refused(&format!("{SERVER}[cluster.config]\n{options}\n")), [key], "{options}");
+    }
+}
+
+#[test]
+fn machines_are_not_in_the_networks_of_pods_and_services() {
+    for (rest, key) in [
+        ("[node]\naddress = \"10.42.0.7\"\n", "node.address"),
+        ("[node]\naddress = \"10.43.7.0/24\"\n", "node.address"),
+        ("[node]\naddress = \"fd00:42::/64\"\n", "node.address"),
+        ("[enroll]\nlisten = [\"10.42.0.7:7470\"]\n", "enroll.listen"),
+        ("servers = [\"10.52.0.7\"]\n[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\n", "cluster.servers"),
+    ] {
+        assert_eq!(refused(&format!("{SERVER}{rest}")), [key], "{rest}");
+    }
+    // The address is one in that network; which networks a cluster has that is joined, its servers say.
+    for rest in ["[node]\naddress = \"10.0.0.0/8\"\n", "servers = [\"10.0.1.9\"]\n[node]\naddress = \"10.42.0.0/24\"\n"]
+    {
+        assert_eq!(refused(&format!("{SERVER}{rest}")), [""; 0], "{rest}");
+    }
+}
+
+#[test]
+fn ports_of_issuers_are_no_others() {
+    for rest in ["servers = [\"10.0.1.9:1024\"]\n", "[enroll]\nlisten = [\"{address}:9787\", \"[fd00::1]:7471\"]\n"] {
+        assert_eq!(refused(&format!("{SERVER}{rest}")), [""; 0], "{rest}");
+    }
+    for port in [22, 53, 80, 443, 1023, 2379, 2380, 6443, 10250, 10256] {
+        let (server, listen) =
+            (format!("servers = [\"10.0.1.9:{port}\"]\n"), format!("[enroll]\nlisten = [\"{{address}}:{port}\"]\n"));
+        assert_eq!(refused(&format!("{SERVER}{server}")), ["cluster.servers"], "{port}");
+        assert_eq!(refused(&format!("{SERVER}{listen}")), ["enroll.listen"], "{port}");
+    }
+    let metrics = |listen: &str, rest: &str| {
+        refused(&format!("{SERVER}{rest}[metrics]\nlisten = [\"{listen}\"]\nallow = [\"pods\"]\n"))
+    };
+    assert_eq!(metrics("{address}:7470", ""), ["metrics.listen"]);
+    assert_eq!(metrics("{address}:9000", "servers = [\"10.0.1.9:9000\"]\n"), ["metrics.listen"]);
+    assert_eq!(metrics("127.0.0.1:7470", "[enroll]\nlisten = [\"0.0.0.0:7470\"]\n"), ["metrics.listen"]);
+    // Nobody is kept from a loopback address, and nothing else listens there.
+    assert_eq!(metrics("127.0.0.1:7470", ""), [""; 0]);
+}
