@@ -2,6 +2,7 @@
 
 use crate::complaint::Complaint;
 use crate::enroll::Enroll;
+use crate::k3s::K3sVersion;
 use crate::model::{Cluster, Role};
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
@@ -36,6 +37,7 @@ pub(crate) fn check<'a>(
             enrolment(reader, section.as_ref(), role, item.key);
             if role == Some("server") {
                 servers_need_etcd(reader, root, section.as_ref());
+                only_claimed(reader, root, section.as_ref());
             }
         }
     }
@@ -208,6 +210,23 @@ fn servers_need_etcd<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: O
         let message = "no server can join this one: the cluster's data is in sqlite";
         let help = "add datastore = \"etcd\" to [cluster]: best before K3s starts for the first time";
         reader.warn(role.at, "enroll.allow", Complaint::new(message).suggest(help));
+    }
+}
+
+/// The admission policy of `only-claimed` is of an API that Kubernetes has since 1.30: before, it would never be in force.
+fn only_claimed<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: Option<&Section<'a>>) {
+    let wish = root.get("enroll").and_then(|item| item.table()?.get("only-claimed"));
+    let Some(wish) = wish.filter(|item| matches!(item.kind, Kind::Bool(true))) else { return };
+    let item = cluster.and_then(|section| section.get("version"));
+    let version = item.and_then(|item| item.text()?.parse::<K3sVersion>().ok());
+    if let (Some(version), Some(item)) = (version, item)
+        && (version.major, version.minor) < (1, 30)
+    {
+        let message =
+            format!("`enroll.only-claimed` takes Kubernetes 1.30 or later, and `cluster.version` is {version}");
+        let complaint = Complaint::new(message).suggest("remove it, or write a later version");
+        let (at, other) = in_order(wish.key, item.key);
+        reader.contradiction(at, other, "enroll.only-claimed", complaint);
     }
 }
 
