@@ -59,7 +59,27 @@ pub struct Error {
 impl fmt::Display for Error {
     /// Lines of at most 80 columns, unless a path alone is longer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        wrap(f, &format!("{}:", self.place), &self.message)?;
+        self.write(f, "")
+    }
+}
+
+/// A problem that is none yet: its text begins with that word.
+struct Warning<'a>(&'a Error);
+
+impl fmt::Display for Warning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, "warning: ")
+    }
+}
+
+impl Error {
+    /// The same for what works and is unwise.
+    pub fn as_warning(&self) -> impl fmt::Display + '_ {
+        Warning(self)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, word: &str) -> fmt::Result {
+        wrap(f, &format!("{word}{}:", self.place), &self.message)?;
         if let Some(snippet) = &self.snippet {
             let gutter = self.place.line.to_string().len().max(2);
             let (text, start, length) = snippet.window(WIDTH - gutter - 5);

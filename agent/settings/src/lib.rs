@@ -118,6 +118,19 @@ pub struct Loaded {
 /// # Errors
 /// Every problem in every file, and every one between them.
 pub fn load(files: &[SourceFile]) -> Result<Loaded, Errors> {
+    read_all(files, false)
+}
+
+/// The same for files that are not in their place yet: a secret in one that others can read, or that is not root's, is a
+/// warning.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_drafts(files: &[SourceFile]) -> Result<Loaded, Errors> {
+    read_all(files, true)
+}
+
+fn read_all(files: &[SourceFile], drafts: bool) -> Result<Loaded, Errors> {
     let sources = Sources::new(files);
     let mut errors = Vec::new();
     let mut merged = Table::new();
@@ -129,12 +142,12 @@ pub fn load(files: &[SourceFile]) -> Result<Loaded, Errors> {
             errors.extend(syntax(&sources, index, &file.text, &problems));
             continue;
         }
-        let mut reader = Reader::new(&sources, false);
+        let mut reader = Reader::new(&sources, false, drafts);
         read(&mut reader, &tree);
         errors.append(&mut reader.errors);
         merged = merge::merge(merged, merge::alone(tree));
     }
-    let mut reader = Reader::new(&sources, sound);
+    let mut reader = Reader::new(&sources, sound, drafts);
     let settings = read(&mut reader, &merged);
     errors.append(&mut reader.errors);
     if !errors.is_empty() {

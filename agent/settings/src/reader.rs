@@ -79,11 +79,13 @@ pub(crate) struct Reader<'a> {
     /// Whether this is all of the settings, or one file of several: only the
     /// whole can lack something or be at odds with itself.
     pub(crate) whole: bool,
+    /// Whether the files are drafts: whose they are and who can read them counts in their place only.
+    pub(crate) drafts: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(sources: &'a Sources<'a>, whole: bool) -> Self {
-        Self { sources, errors: Vec::new(), warnings: Vec::new(), whole }
+    pub(crate) fn new(sources: &'a Sources<'a>, whole: bool, drafts: bool) -> Self {
+        Self { sources, errors: Vec::new(), warnings: Vec::new(), whole, drafts }
     }
 
     /// The sources that are read.

@@ -97,6 +97,29 @@ fn check_says_what_is_taken_for_settings_and_is_not_read() {
     assert!(said.err.contains("warning: not read: config.d/30-x.conf"), "{}", said.err);
 }
 
+/// What an agent is to have is checked where it is written, which is no root's; in the folder only as the daemon takes it.
+#[test]
+fn files_with_secrets_are_checked_before_they_are_in_their_place() {
+    let agent = format!(
+        "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.10\"]\nticket = \"{}\"\n",
+        "0a".repeat(32)
+    );
+    let folder = settings(&[("20-join.toml", &agent, 0o644)]);
+    let said = bowline(folder.path(), &["check", "config.d/20-join.toml"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "the settings are valid\n"), "{said:?}");
+    assert!(said.err.starts_with("warning: config.d/20-join.toml:5:1: `cluster.ticket` is a secret"), "{}", said.err);
+    assert!(said.err.contains("\n   5 | ticket = (hidden)\n"), "wrapped once: {}", said.err);
+    let wrong = agent.replace("ticket = \"0a", "ticket = \"0A");
+    fs::write(folder.path().join("config.d/20-join.toml"), wrong).unwrap();
+    assert_eq!(bowline(folder.path(), &["check", "config.d/20-join.toml"]).code, 2);
+    fs::write(folder.path().join("config.d/20-join.toml"), agent).unwrap();
+    for arguments in [&["check", "config.d"][..], &["check", "--settings", "config.d"]] {
+        let said = bowline(folder.path(), arguments);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("`cluster.ticket` is a"), "{said:?}");
+    }
+}
+
 #[test]
 fn without_systemd() {
     let folder = good();

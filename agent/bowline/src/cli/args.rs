@@ -33,7 +33,8 @@ pub(crate) enum Command {
     Run,
     /// Validate settings without touching anything (exit 2: invalid)
     Check {
-        /// Files to check instead of the settings folder
+        /// Files to check instead of the settings folder, before they are in their place: whose a
+        /// file with a secret is, and its mode, are a warning
         files: Vec<PathBuf>,
         /// As JSON, in the form of /usr/share/bowline/schema/check.json
         #[arg(long)]

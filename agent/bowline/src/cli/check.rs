@@ -78,7 +78,7 @@ pub(super) fn run(folder: &Path, files: &[PathBuf], json: bool) -> ExitCode {
         }
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                output::complain(&format!("warning: {warning}"));
+                output::complain(&warning.as_warning().to_string());
             }
             let others = not_read(folder, files);
             if !others.is_empty() {

@@ -66,7 +66,7 @@ pub(crate) fn folder(folder: &Path) -> Result<Loaded, Trouble> {
     validated(&sources(folder)?)
 }
 
-/// The settings of some files, as if they were alone in the folder.
+/// The settings of some files, as if they were alone in the folder. They may not be in their place yet.
 pub(crate) fn files(paths: &[PathBuf]) -> Result<Loaded, Trouble> {
     let mut all = Vec::new();
     for path in paths {
@@ -74,7 +74,7 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Loaded, Trouble> {
         let file = read_settings_file(path).and_then(|f| f.ok_or_else(missing)).map_err(Trouble::Unreadable)?;
         all.push(source(file));
     }
-    validated(&all)
+    bowline_settings::load_drafts(&all).map_err(Trouble::Invalid)
 }
 
 /// The settings of the folder, or the complaint on standard error.
