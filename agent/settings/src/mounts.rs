@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::complaint::{Complaint, quote};
-use crate::model::is_normal;
+use crate::model::{Filesystem, is_normal};
 
 /// Directories that belong to the system with everything in them.
 const TREES: [&str; 25] = [
@@ -70,6 +70,30 @@ const REFUSED: [(&str, &str); 27] = [
     ("noload", "it mounts a filesystem that is not whole"),
     ("degraded", "it mounts a filesystem that is not whole"),
 ];
+
+/// Mount options that not all filesystems have (ext4(5), xfs(5), btrfs(5)): those of the kernels that Bowline runs on. What
+/// two of them have in common is under both; what is not here is asked of the kernel.
+const OF_EXT4: &str = "abort auto_da_alloc barrier block_validity bsddf commit data data_err debug delalloc \
+    dioread_lock dioread_nolock errors grpjquota i_version init_itable inode_readahead_blks journal_async_commit \
+    journal_checksum journal_dev journal_ioprio journal_path jqfmt max_batch_time max_dir_size_kb mb_optimize_scan \
+    min_batch_time minixdf noauto_da_alloc nobarrier noblock_validity nodelalloc nodioread_nolock noinit_itable \
+    nojournal_checksum nouser_xattr prefetch_block_bitmaps resgid resuid stripe user_xattr usrjquota";
+const OF_XFS: &str = "allocsize attr2 filestreams gqnoenforce gquota ikeep inode32 inode64 largeio logbsize logbufs \
+    logdev noalign noattr2 noikeep nolargeio nouuid pqnoenforce pquota rtdev sunit swalloc swidth uqnoenforce uquota wsync";
+const OF_BTRFS: &str = "autodefrag barrier clear_cache commit compress compress-force datacow datasum enospc_debug \
+    fatal_errors flushoncommit max_inline metadata_ratio noautodefrag nobarrier nodatacow nodatasum noenospc_debug \
+    noflushoncommit nospace_cache nossd nossd_spread notreelog rescan_uuid_tree rescue skip_balance space_cache ssd \
+    ssd_spread subvol subvolid thread_pool treelog usebackuproot user_subvol_rm_allowed";
+
+/// The other filesystems that an option belongs to; `None` where this one has it, or nobody is known to.
+pub(crate) fn of_others(option: &str, filesystem: Filesystem) -> Option<String> {
+    let name = option.split('=').next().unwrap_or_default();
+    let all = [(Filesystem::Ext4, OF_EXT4), (Filesystem::Xfs, OF_XFS), (Filesystem::Btrfs, OF_BTRFS)];
+    let theirs = all.into_iter().filter(|(_, options)| options.split_whitespace().any(|known| known == name));
+    let theirs: Vec<Filesystem> = theirs.map(|(kind, _)| kind).collect();
+    let names: Vec<&str> = theirs.iter().map(|kind| kind.as_str()).collect();
+    (!theirs.is_empty() && !theirs.contains(&filesystem)).then(|| names.join(" or "))
+}
 
 /// A mount point, when a volume may be there.
 pub(crate) fn check(text: &str) -> Result<PathBuf, Complaint> {
@@ -156,7 +180,8 @@ pub(crate) fn holds_programs(mount: &Path) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{check, check_option, holds_programs};
+    use super::{check, check_option, holds_programs, of_others};
+    use crate::model::Filesystem::{Btrfs, Ext4, Xfs};
 
     #[test]
     fn mount_points() {
@@ -214,6 +239,22 @@ mod tests {
         }
         for option in ["", "ro", "noauto", "bind", "a,b", "a b", "x-systemd.growfs", "-o", "loop=/x", "nofail"] {
             assert!(check_option(option).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn options_of_other_filesystems() {
+        for (option, kind, theirs) in [
+            ("data=journal", Xfs, "ext4"),
+            ("subvol=@", Xfs, "btrfs"),
+            ("commit=30", Xfs, "ext4 or btrfs"),
+            ("logbsize=256k", Ext4, "xfs"),
+            ("errors=remount-ro", Btrfs, "ext4"),
+        ] {
+            assert_eq!(of_others(option, kind).as_deref(), Some(theirs), "{option}");
+        }
+        for (option, kind) in [("data=journal", Ext4), ("commit=30", Btrfs), ("noatime", Xfs), ("usrquota", Xfs)] {
+            assert_eq!(of_others(option, kind), None, "{option}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::mounts;
 use crate::persistent;
 use crate::reader::{Reader, Section};
 use crate::source::Spot;
-use crate::tree::Item;
+use crate::tree::{Item, Kind};
 
 pub(crate) const KEYS: [&str; 15] = [
     "name",
@@ -38,6 +38,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volum
     };
     let mut seen = Seen::default();
     let mut claims = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    let node = root.get("node").and_then(|item| item.table()?.get("name")?.text());
     let mut volumes = Vec::new();
     for item in items {
         let Some(table) = item.table() else {
@@ -71,6 +73,19 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volum
             let complaint = Complaint::new(format!("two volumes are for the claim {}", quote(&claim)));
             reader.contradiction(section.at, first, &section.key("persistent-volume"), complaint);
         }
+        let named = volume.as_ref().and_then(|volume| Some((volume.persistent.as_ref()?, &volume.name)));
+        // What it is called by default takes the node's name; with none here it is the host's.
+        let called = named.and_then(|(told, volume)| match node {
+            Some(node) => Some(told.object_name(node, volume)),
+            None => told.name.clone(),
+        });
+        if let Some(called) = called
+            && let Some(first) = names.insert(called.clone(), section.at).filter(|_| reader.whole)
+        {
+            let message = format!("two volumes have a persistent volume with the name {}", quote(&called));
+            let complaint = Complaint::new(message).suggest("give each a `name` of its own, or leave it out");
+            reader.contradiction(section.at, first, &section.key("persistent-volume.name"), complaint);
+        }
         volumes.extend(volume);
     }
     volumes
@@ -85,6 +100,7 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
     let kinds = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs];
     let filesystem = reader.choice(section, "filesystem", &kinds.map(|kind| (kind.as_str(), kind)), &[]);
     let options = options(reader, section, mount.as_deref());
+    known_options(reader, section, filesystem.unwrap_or_default());
     let formats = [("never", Format::Never), ("blank-only", Format::BlankOnly)];
     let format = reader.choice(section, "format", &formats, &[]);
     let gate = reader.boolean(section, "gate");
@@ -110,6 +126,21 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
         directories,
         persistent,
     })
+}
+
+/// A disk would be formatted first, and never mounted then.
+fn known_options<'a>(reader: &mut Reader<'a>, section: &Section<'a>, filesystem: Filesystem) {
+    // Another file may say which filesystem it is.
+    let Some(item) = section.get("options").filter(|_| reader.whole) else { return };
+    let Kind::List(items) = &item.kind else { return };
+    for (option, at) in items.iter().filter_map(|item| Some((item.text()?, item.at))) {
+        if let Some(others) = mounts::of_others(option, filesystem) {
+            let name = option.split('=').next().unwrap_or_default();
+            let message = format!("{filesystem} has no mount option {}: {others} has it", quote(name));
+            let complaint = Complaint::new(message).suggest("remove it, or set `filesystem`");
+            reader.complain(at, &section.key("options"), complaint);
+        }
+    }
 }
 
 fn volume_name(text: &str) -> Result<String, Complaint> {

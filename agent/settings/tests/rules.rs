@@ -55,7 +55,7 @@ fn everything_at_once() {
          token = \"abc\"\n[node]\nname = \"k2w-7.example\"\naddress = \"10.0.1.7\"\n\
          external-address = \"203.0.113.9\"\nlabels = {{ a = \"\", \"node-role.kubernetes.io/kafka\" = \"true\" }}\n\
          [[volume]]\nname = \"data-1\"\nserial = \"A 1\"\nmount = \"/var/lib/rancher\"\nfilesystem = \"xfs\"\n\
-         options = [\"noatime\", \"commit=30\"]\nformat = \"blank-only\"\ngate = false\n\
+         options = [\"noatime\", \"logbufs=8\"]\nformat = \"blank-only\"\ngate = false\n\
          [metrics]\nlisten = [\"[::1]:1\", \"{{address}}:2\"]\nallow = [\"fd00::/8\", \"pods\"]\n\
          [log]\nlevel = \"trace\"\n"
     ));
