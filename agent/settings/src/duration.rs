@@ -32,10 +32,14 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let unit = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
-        let seconds = unit.and_then(|(count, seconds)| number::<u64>(count)?.checked_mul(seconds));
-        // More than a hundred years is a slip of the pen.
-        seconds.filter(|seconds| *seconds <= 100 * 366 * 86_400).map(Self).ok_or_else(|| {
+        let count = unit.and_then(|(count, seconds)| Some((number::<u64>(count)?, seconds)));
+        let (count, seconds) = count.ok_or_else(|| {
             Complaint::new(format!("{} is no length of time: expected \"30s\", \"10m\", \"2h\" or \"7d\"", quote(text)))
+        })?;
+        // More is a slip of the pen.
+        let seconds = count.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400);
+        seconds.map(Self).ok_or_else(|| {
+            Complaint::new(format!("{} is more than a hundred years, the longest there is", quote(text)))
         })
     }
 }
@@ -70,5 +74,6 @@ mod tests {
         for text in ["", "s", "10", "1h30m", "-1s", "+1s", "01s", "1.5h", "1 m", "99999999999999999999s", "99999d"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
+        assert!("100000d".parse::<Span>().unwrap_err().message.contains("more than a hundred years"));
     }
 }

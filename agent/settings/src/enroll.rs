@@ -221,9 +221,12 @@ fn one<'a>(reader: &mut Reader<'a>, rule: &Section<'a>) -> Option<EnrollRule> {
 /// Says that an earlier rule takes all that the last one would: the first that fits decides.
 fn never_reached<'a>(reader: &mut Reader<'a>, rules: &[EnrollRule], at: &Section<'a>) {
     let Some((last, earlier)) = rules.split_last().filter(|_| reader.whole) else { return };
+    // A `*` of the later pattern is taken by a `*` only: what fits the pattern's own text fits all that it stands for.
+    let within = |network: &Cidr, all: &Cidr| all.prefix() <= network.prefix() && all.contains(network.address());
     let covers = |rule: &&EnrollRule| {
-        let all = rule.nodes.as_str() == "*" || rule.nodes == last.nodes;
-        rule.role == last.role && all && last.from.iter().all(|network| rule.from.contains(network))
+        rule.role == last.role
+            && rule.nodes.matches(last.nodes.as_str())
+            && last.from.iter().all(|network| rule.from.iter().any(|all| within(network, all)))
     };
     if let Some(rule) = earlier.iter().find(covers).filter(|rule| rule.name != last.name) {
         let message = format!("this rule is never reached: the rule {} before it takes the same", quote(&rule.name));

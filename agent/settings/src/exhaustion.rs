@@ -200,7 +200,11 @@ fn depth<'a>(reader: &mut Reader<'a>, section: &Section<'a>, item: Option<&'a It
     {
         return u8::try_from(depth).unwrap_or(1);
     }
-    let message = format!("`directory.depth` is {}, expected a whole number from 0 to {MOST_DEPTH}", item.kind.noun());
+    let is = match item.kind {
+        Kind::Integer(Some(number)) => number.to_string(),
+        _ => item.kind.noun().to_owned(),
+    };
+    let message = format!("`directory.depth` is {is}, expected a whole number from 0 to {MOST_DEPTH}");
     reader.complain(item.at, &section.key("depth"), Complaint::new(message));
     1
 }

@@ -48,6 +48,10 @@ impl FromStr for K3sVersion {
                 "{} is not a release of K3s: expected a tag such as \"v1.34.1+k3s1\"",
                 quote(text)
             ));
+            if let Some(release) = released(text) {
+                let message = format!("{} is a pre-release of K3s, and Bowline takes releases only", quote(text));
+                return Complaint::new(message).suggest(format!("\"{release}\", once it is there"));
+            }
             // A version without its `v`, of Kubernetes, or of an image.
             let bare = text.trim().trim_start_matches(['v', 'V']);
             let tags = [format!("v{bare}"), format!("v{bare}+k3s1"), format!("v{}", bare.replacen("-k3s", "+k3s", 1))];
@@ -57,6 +61,14 @@ impl FromStr for K3sVersion {
             }
         })
     }
+}
+
+/// What `v1.34.1-rc1+k3s1` becomes.
+fn released(tag: &str) -> Option<K3sVersion> {
+    let (kubernetes, k3s) = tag.split_once("+k3s")?;
+    let (release, pre) = kubernetes.split_once('-')?;
+    let pre = ["rc", "alpha", "beta"].iter().any(|word| pre.starts_with(word));
+    K3sVersion::from_tag(&format!("{release}+k3s{k3s}")).filter(|_| pre)
 }
 
 impl fmt::Display for K3sVersion {

@@ -54,8 +54,18 @@ pub(crate) fn read<'a>(
             Kind::Text(text) => check_value(key, text, facts),
             kind => {
                 let complaint = Complaint::new(format!("the label `{path}` is {}, expected a string", kind.noun()));
-                let scalar = matches!(kind, Kind::Bool(_) | Kind::Integer(_) | Kind::Float(_));
-                Err(if scalar { complaint.suggest("put it in quotes") } else { complaint })
+                Err(match kind.unquoted().map(|text| check_value(key, &text, facts)) {
+                    Some(Ok(_)) => complaint.suggest("put it in quotes"),
+                    Some(Err(Complaint { message, suggestion })) => {
+                        complaint.suggest(suggestion.unwrap_or_else(|| format!("quotes alone do not help: {message}")))
+                    }
+                    // `node-role.kubernetes.io = …`: each dot makes a table.
+                    None if matches!(kind, Kind::Table(_)) => {
+                        let example = "\"node-role.kubernetes.io/ingress\" = \"true\"";
+                        complaint.suggest(format!("put a key with dots in it in quotes: {example}"))
+                    }
+                    None => complaint,
+                })
             }
         };
         if let Some(value) = reader.made(value, item.at, &path) {

@@ -1,6 +1,6 @@
 //! Reads `[node]`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::complaint::{Complaint, quote};
 use crate::fact::Fact;
@@ -77,11 +77,21 @@ pub(crate) fn node_name(text: &str) -> Result<String, Complaint> {
 /// A network in which a node can have its address.
 fn network(text: &str) -> Result<Cidr, Complaint> {
     let network: Cidr = text.parse()?;
+    let loopback = "is this machine itself: no other node reaches it there";
+    let link = "is for a single link: such addresses are not looked at";
+    let many = "is for groups of machines: no machine has such an address";
     let reserved = [
-        (Ipv4Addr::new(127, 0, 0, 0), 8, "is this machine itself: no other node reaches it there"),
-        (Ipv4Addr::new(169, 254, 0, 0), 16, "is for a single link: such addresses are not looked at"),
+        (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8, loopback),
+        (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16, link),
+        (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4, many),
+        (IpAddr::V6(Ipv6Addr::LOCALHOST), 128, loopback),
+        (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10, link),
+        (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8, many),
     ];
-    match reserved.into_iter().find(|(all, bits, _)| Cidr::around((*all).into(), *bits).contains(network.address())) {
+    let within = |(all, bits, _): &(IpAddr, u8, &str)| {
+        *bits <= network.prefix() && Cidr::around(*all, *bits).contains(network.address())
+    };
+    match reserved.into_iter().find(within) {
         Some((_, _, why)) => {
             Err(Complaint::new(format!("{} {why}", quote(text)))
                 .suggest("the private network's, such as \"10.0.1.0/24\""))

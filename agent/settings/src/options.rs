@@ -92,7 +92,8 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeM
                 continue;
             }
         }
-        if let Some(value) = value(reader, &path, name, item) {
+        // Under its own name, whether it adds or not: of one file alone it still has its `+`, of all of them it has none.
+        if let Some(value) = value(reader, &section.key(name), name, item) {
             check_secret(reader, &path, &value, item);
             network::check_option(reader, &path, name, item);
             options.insert(key.clone(), value);

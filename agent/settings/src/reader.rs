@@ -123,18 +123,45 @@ impl<'a> Reader<'a> {
     fn wrong_type(&mut self, item: &Item, key: &str, wanted: &str) {
         let message = format!("`{key}` is {}, expected {wanted}", item.kind.noun());
         let complaint = Complaint::new(message);
-        let quotable = !matches!(item.kind, Kind::List(_) | Kind::Table(_) | Kind::Text(_));
         let complaint = match &item.kind {
             Kind::Text(_) if wanted.starts_with("a list") => complaint.suggest("put it in brackets: [\"…\"]"),
             Kind::List(_) if key.ends_with(".nodes") => complaint.suggest("write one [[enroll.allow]] for each name"),
             Kind::List(_) if wanted == "a table" => complaint.suggest(format!("write [{key}]")),
-            Kind::Table(_) if ["volume", "enroll.allow", "directory"].contains(&key) => {
-                complaint.suggest(format!("write [[{key}]]"))
+            // `[volume.data]`: the name was meant.
+            Kind::Table(table) if ["volume", "enroll.allow", "directory"].contains(&key) => {
+                let tables = table.values().all(|item| item.table().is_some());
+                match table.keys().next().filter(|_| tables && key != "directory") {
+                    Some(name) => complaint.suggest(format!("write [[{key}]], and beneath it name = {}", quote(name))),
+                    None => complaint.suggest(format!("write [[{key}]]")),
+                }
             }
-            _ if quotable && wanted.contains("string") => complaint.suggest("put it in quotes"),
             _ => complaint,
         };
         self.complain(item.at, key, complaint);
+    }
+
+    /// Something without quotes where a string is wanted: quotes help where what is written is good in them, else what is
+    /// said of that does.
+    fn no_string<T>(
+        &mut self,
+        item: &Item,
+        key: &str,
+        wanted: &str,
+        make: impl FnOnce(&str) -> Result<T, Complaint>,
+    ) -> Option<T> {
+        let Some(text) = item.kind.unquoted() else {
+            self.wrong_type(item, key, wanted);
+            return None;
+        };
+        let complaint = Complaint::new(format!("`{key}` is {}, expected {wanted}", item.kind.noun()));
+        let help = match make(&text) {
+            Ok(_) => "put it in quotes".to_owned(),
+            Err(Complaint { message, suggestion }) => {
+                suggestion.unwrap_or_else(|| format!("quotes alone do not help: {message}"))
+            }
+        };
+        self.complain(item.at, key, complaint.suggest(help));
+        None
     }
 
     /// A table in a table.
@@ -204,16 +231,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string.
-    pub(crate) fn text(&mut self, section: &Section<'a>, key: &str) -> Option<&'a str> {
-        let item = section.get(key)?;
-        let text = item.text();
-        if text.is_none() {
-            self.wrong_type(item, &section.key(key), "a string");
-        }
-        text
-    }
-
     /// `true` or `false`.
     pub(crate) fn boolean(&mut self, section: &Section<'a>, key: &str) -> Option<bool> {
         let item = section.get(key)?;
@@ -236,9 +253,12 @@ impl<'a> Reader<'a> {
         key: &str,
         make: impl FnOnce(&str) -> Result<T, Complaint>,
     ) -> Option<T> {
-        let text = self.text(section, key)?;
-        let at = section.get(key)?.at;
-        self.made(make(text), at, &section.key(key))
+        let item = section.get(key)?;
+        let path = section.key(key);
+        match item.text() {
+            Some(text) => self.made(make(text), item.at, &path),
+            None => self.no_string(item, &path, "a string", make),
+        }
     }
 
     /// The value, or its complaint noted.
@@ -308,7 +328,7 @@ impl<'a> Reader<'a> {
                         values.push((value, item.at));
                     }
                 }
-                None => self.wrong_type(item, &path, "strings in its list"),
+                None => drop(self.no_string(item, &path, "strings in its list", &make)),
             }
         }
         Some(values)

@@ -27,7 +27,8 @@ pub(crate) fn check<'a>(
     if reader.whole {
         let section = reader.section(root, "cluster");
         // By what is written, so that a wrong value elsewhere hides nothing here.
-        let role = section.as_ref().and_then(|section| section.get("role")?.text());
+        let text = |key| section.as_ref().and_then(|section| section.get(key)?.text());
+        let role = text("role").filter(|_| text("distribution") != Some("none"));
         match (&section, role) {
             (Some(section), Some("agent")) => agent(reader, section),
             (Some(section), Some("server")) => server(reader, section),
@@ -88,6 +89,10 @@ fn enrolment<'a>(reader: &mut Reader<'a>, cluster: Option<&Section<'a>>, role: O
     let complaint = match (cluster, role) {
         (None, _) => Complaint::new("`enroll` is for servers, and there is no [cluster] here")
             .suggest("remove it, or add [cluster]"),
+        (Some(section), _) if section.get("distribution").and_then(Item::text) == Some("none") => {
+            Complaint::new("`enroll` is for servers that Bowline runs, and `distribution` is \"none\"")
+                .suggest("remove it")
+        }
         (Some(section), Some("agent")) => {
             let complaint = Complaint::new("`enroll` is for servers, and this node is an agent").suggest("remove it");
             return with_role(reader, section, at, "enroll", complaint);
@@ -202,6 +207,12 @@ fn with_role<'a>(reader: &mut Reader<'a>, section: &Section<'a>, at: Spot, path:
 /// Rules for servers on a server whose data no other can share.
 fn servers_need_etcd<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: Option<&Section<'a>>) {
     let Some(cluster) = cluster.filter(|cluster| cluster.get("servers").is_none()) else { return };
+    let config = cluster.get("config").and_then(Item::table);
+    let own = |key: &str| config.and_then(|config| config.get(key)).map(|item| &item.kind);
+    // K3s's own options may say where the data is.
+    if matches!(own("cluster-init"), Some(Kind::Bool(true))) || own("datastore-endpoint").is_some() {
+        return;
+    }
     let datastore = cluster.get("datastore").and_then(|item| item.text()).unwrap_or("sqlite");
     let rules = root.get("enroll").and_then(|item| item.table()?.get("allow"));
     let Some(crate::tree::Kind::List(rules)) = rules.map(|item| &item.kind) else { return };

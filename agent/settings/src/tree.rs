@@ -53,6 +53,18 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// What stands there without quotes, when that is one value.
+    pub(crate) fn unquoted(&self) -> Option<String> {
+        match self {
+            Self::Integer(number) => number.map(|number| number.to_string()),
+            Self::Float(text) | Self::Time(text) => Some(text.clone()),
+            Self::Bool(yes) => Some(yes.to_string()),
+            Self::Text(_) | Self::List(_) | Self::Table(_) => None,
+        }
+    }
+}
+
 impl Item {
     /// The text, when it is one.
     pub(crate) fn text(&self) -> Option<&str> {

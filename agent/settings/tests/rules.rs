@@ -335,8 +335,44 @@ fn what_can_never_work_is_refused() {
         complains(&format!("{CLUSTER}{}", listen(&format!("\"{{address}}:{port}\""))), "is in the way of Kubernetes");
         settings(&listen(&format!("\"{{address}}:{port}\"")));
     }
-    for network in ["127.0.0.0/8", "127.0.0.1", "169.254.0.0/16", "169.254.7.0/24"] {
+    for network in [
+        "127.0.0.0/8",
+        "127.0.0.1",
+        "169.254.0.0/16",
+        "169.254.7.0/24",
+        "::1",
+        "fe80::/10",
+        "fe80:1::/32",
+        "224.0.0.0/4",
+        "ff02::/16",
+    ] {
         complains(&format!("[node]\naddress = \"{network}\"\n"), "is ");
     }
     settings("[node]\naddress = \"0.0.0.0/0\"\n");
+    settings("[node]\naddress = \"::/0\"\n");
+}
+
+/// The first that fits decides: one that a wider one hides is said.
+#[test]
+fn rules_that_are_never_reached_and_servers_without_a_store_to_share() {
+    let rule = |name: &str, nodes: &str, from: &str| {
+        format!("[[enroll.allow]]\nname = \"{name}\"\nnodes = \"{nodes}\"\nrole = \"agent\"\nfrom = \"{from}\"\n")
+    };
+    let warned = |text: &str| {
+        let loaded = one(&format!("{CLUSTER}key-file = \"/etc/k\"\n{text}")).unwrap();
+        loaded.warnings.into_iter().map(|warning| warning.message).collect::<Vec<_>>()
+    };
+    let pair = |nodes: &str, from: &str| warned(&(rule("wide", "w-*", "10.0.0.0/16") + &rule("narrow", nodes, from)));
+    for (nodes, from) in [("w-1", "10.0.1.0/24"), ("w-*-x", "10.0.0.0/16"), ("w-*", "10.0.1.9")] {
+        assert_eq!(pair(nodes, from).len(), 1, "{nodes} {from}");
+    }
+    for (nodes, from) in [("*", "10.0.1.0/24"), ("w-1", "10.0.0.0/8"), ("x-1", "10.0.1.0/24"), ("w*", "10.0.1.0/24")] {
+        assert_eq!(pair(nodes, from), [""; 0], "{nodes} {from}");
+    }
+    let server = rule("second", "control-2", "10.0.1.11").replace("agent", "server");
+    assert!(warned(&server)[0].contains("sqlite"));
+    assert!(warned(&format!("[cluster.config]\ncluster-init = false\n{server}"))[0].contains("sqlite"));
+    for store in ["cluster-init = true", "datastore-endpoint = \"nats://10.0.1.9\""] {
+        assert_eq!(warned(&format!("[cluster.config]\n{store}\n{server}")), [""; 0], "{store}");
+    }
 }
