@@ -36,6 +36,7 @@ mod reader;
 mod reclaim;
 mod secret;
 mod shield;
+mod slip;
 mod source;
 mod suggest;
 mod taint;
@@ -163,7 +164,9 @@ fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de:
     let mut errors: Vec<Error> = Vec::new();
     for problem in problems {
         let span = problem.span().unwrap_or(text.len()..text.len());
-        let complaint = Complaint::new(format!("not valid TOML: {}", problem.message()));
+        let (message, help) = slip::of(text, span.start, problem.message());
+        let mut complaint = Complaint::new(message);
+        complaint.suggestion = help.map(str::to_owned);
         let error = sources.error(Spot::new(index, span), "", complaint);
         if errors.iter().all(|other| other.place.line != error.place.line) && errors.len() < MOST {
             errors.push(error);
