@@ -4,7 +4,7 @@ use super::{INVALID, load, output};
 use crate::key;
 use bowline_enroll::key::Ticket;
 use bowline_enroll::{NodeName, Role};
-use bowline_settings::{ENROLL_PORT, Settings};
+use bowline_settings::{Cidr, ENROLL_PORT, Settings};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,7 +54,8 @@ pub(super) async fn run(
         if server.is_none() {
             output::complain(&format!("write the address of a server in the place of {PLACEHOLDER}"));
         }
-        output::print_as_is(&document(name, &ticket, server.as_deref().unwrap_or(PLACEHOLDER)));
+        let network = settings.node.address.filter(|network| !network.is_single());
+        output::print_as_is(&document(name, &ticket, server.as_deref().unwrap_or(PLACEHOLDER), network));
     } else {
         if role == Role::Server {
             output::complain("no server needs this: each derives its own ticket from its `cluster.key-file`");
@@ -74,14 +75,19 @@ fn server(settings: &Settings) -> Option<String> {
     Some(if default { address.to_string() } else { SocketAddr::new(address, port).to_string() })
 }
 
-/// The settings of an agent as a cloud-init document. The name stands in it too: the ticket is for no other, whatever
-/// the machine's host name turns out to be.
-fn document(name: &NodeName, ticket: &Ticket, server: &str) -> String {
+/// The settings of an agent as a cloud-init document, in the file that the shipped one has its own in. The name stands in
+/// it too: the ticket is for no other, whatever the machine's host name turns out to be. With the network in which this
+/// server looks for its own address, where its settings name one.
+fn document(name: &NodeName, ticket: &Ticket, server: &str, network: Option<Cidr>) -> String {
     let ticket = ticket.expose();
+    let address = network.map_or_else(String::new, |network| format!("      address = \"{network}\"\n"));
     format!(
         "#cloud-config\n\
+         # For an image that has Bowline. It does not install it: for any other image put this\n\
+         # entry into /usr/share/bowline/cloud-init/bowline.yaml, beneath write_files:, in the\n\
+         # place of the one with the same path.\n\
          write_files:\n\
-         \x20 - path: /etc/bowline/config.d/20-join.toml\n\
+         \x20 - path: /etc/bowline/config.d/10-node.toml\n\
          \x20   permissions: \"0600\"\n\
          \x20   content: |\n\
          \x20     [cluster]\n\
@@ -90,7 +96,8 @@ fn document(name: &NodeName, ticket: &Ticket, server: &str) -> String {
          \x20     servers = [\"{server}\"]\n\
          \x20     ticket = \"{ticket}\"\n\
          \x20     [node]\n\
-         \x20     name = \"{name}\"\n"
+         \x20     name = \"{name}\"\n\
+         {address}"
     )
 }
 
@@ -121,17 +128,29 @@ mod tests {
         assert_eq!(server(&Settings::default()), None);
     }
 
+    /// It replaces the entry with that path.
+    #[test]
+    fn the_document_names_the_file_of_the_shipped_one() {
+        let shipped = include_str!("../../../../packaging/cloud-init/bowline.yaml");
+        let ticket = Ticket::parse(&"0a".repeat(32)).unwrap();
+        let document = document(&NodeName::new("kafka-0").unwrap(), &ticket, "10.0.1.10", None);
+        let entry = document.lines().find(|line| line.contains("- path: ")).unwrap();
+        assert!(shipped.lines().any(|line| line == entry), "{entry}");
+        assert!(!document.contains("address ="), "{document}");
+    }
+
     #[test]
     fn the_document_has_settings_that_are_valid_but_for_the_placeholder() {
         let ticket = Ticket::parse(&"0a".repeat(32)).unwrap();
         let name = NodeName::new("kafka-0").unwrap();
         let inner = |server: &str| -> String {
-            let document = document(&name, &ticket, server);
+            let document = document(&name, &ticket, server, "10.0.1.0/24".parse().ok());
             let (_, content) = document.split_once("content: |\n").unwrap();
             content.lines().map(|line| format!("{}\n", line.strip_prefix("      ").unwrap())).collect()
         };
         let read = settings(&inner("10.0.1.10"));
         assert_eq!(read.node.name.as_deref(), Some("kafka-0"));
+        assert_eq!(read.node.address.unwrap().to_string(), "10.0.1.0/24");
         assert_eq!(read.cluster.unwrap().join.servers[0].host, "10.0.1.10");
         let file = SourceFile { path: "a.toml".into(), text: inner(PLACEHOLDER), mode: 0o600, uid: 0 };
         assert!(bowline_settings::load(&[file]).unwrap_err().to_string().contains(PLACEHOLDER));
