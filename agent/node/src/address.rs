@@ -3,7 +3,7 @@
 use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{Address, Inspect, PortError};
-use bowline_settings::{Cidr, ExternalAddress};
+use bowline_settings::{Cidr, ExternalAddress, Fact};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -85,6 +85,8 @@ impl Node {
                 None => {
                     let silent =
                         fact::silence(facts).unwrap_or_else(|| format!("{INSTANCE_DATA} does not tell it (yet)"));
+                    // Of a cloud that never tells it, it is said at once what to do.
+                    let soon = if fact::never_told(facts, Fact::PublicIpv4) { 0 } else { 300 };
                     plan.waits.push(
                         Wait::new(
                             "external-address",
@@ -92,7 +94,7 @@ impl Node {
                             format!("{silent}, and no interface has one"),
                         )
                         .deadline(
-                            Duration::from_secs(300),
+                            Duration::from_secs(soon),
                             "write the address itself into `[node] external-address`, or remove that line",
                         )
                         .poll(Duration::from_secs(2)),

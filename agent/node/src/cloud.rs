@@ -12,6 +12,7 @@ mod table;
 mod tests;
 
 pub(crate) use service::{ask, detect};
+pub(crate) use table::never_tells;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

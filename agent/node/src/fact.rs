@@ -105,6 +105,11 @@ pub(crate) fn silence(facts: &Facts) -> Option<String> {
     })
 }
 
+/// Whether this cloud is known not to tell a fact of its machines.
+pub(crate) fn never_told(facts: &Facts, fact: Fact) -> bool {
+    facts.asked.as_ref().is_some_and(|asked| cloud::never_tells(asked.cloud, fact))
+}
+
 /// The public address: as the cloud tells it, else the only one of the interface with the default route that is public
 /// (Hetzner's instance data does not tell it, and its machines have it themselves).
 pub(crate) fn public_ipv4(facts: &Facts) -> Option<Ipv4Addr> {

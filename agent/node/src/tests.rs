@@ -296,6 +296,15 @@ fn a_fact_that_the_metadata_service_does_not_tell_says_why() {
     assert!(plan(&node, &facts).waits.iter().all(|wait| wait.poll.is_some()));
     facts.asked = said(hetzner(), &[]);
     assert!(whys(&facts).contains(&"the metadata service of this cloud (hetzner) does not have it".to_string()));
+
+    // Oracle's machines are not told their public address: what to do is said at once.
+    let deadline = |facts: &Facts| {
+        let waits = plan(&node, facts).waits;
+        waits.into_iter().find(|wait| wait.item == "external-address").unwrap().deadline
+    };
+    assert_eq!(deadline(&facts), Some(Duration::from_secs(300)));
+    facts.asked = Some(Asked { cloud: "oracle", said: Ok(None) });
+    assert_eq!(deadline(&facts), Some(Duration::ZERO));
 }
 
 #[test]

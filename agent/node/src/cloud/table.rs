@@ -111,6 +111,11 @@ const NO_MORE: fn(&Words) -> Vec<Document> = |_| Vec::new();
 /// Those that are known.
 pub(super) static CLOUDS: [Cloud; 6] = [HETZNER, ORACLE, AWS, GOOGLE, AZURE, DIGITALOCEAN];
 
+/// Whether the cloud of this name has no way to tell its machines a fact.
+pub(crate) fn never_tells(cloud: &str, fact: Fact) -> bool {
+    CLOUDS.iter().any(|known| known.name == cloud && known.never.contains(&fact))
+}
+
 const HETZNER: Cloud = Cloud {
     name: "hetzner",
     dmi: &[("sys_vendor", "Hetzner")],
