@@ -64,6 +64,8 @@ fn settings_that_are_not_where_they_are_said_to_be() {
     let said = bowline(folder.path(), &["check", "config.d/60-empty.toml"]);
     assert_eq!((said.code, said.out.as_str()), (0, "no settings in config.d/60-empty.toml\n"));
     assert_eq!(bowline(folder.path(), &["check", file]).code, 0);
+    fs::write(folder.path().join("log.toml"), "[log]\nlevel = \"info\"\n").unwrap();
+    assert_eq!(bowline(folder.path(), &["check", "log.toml"]).out, "the settings are valid\n");
 
     std::os::unix::fs::symlink("nowhere", folder.path().join("config.d/70.toml")).unwrap();
     let said = bowline(folder.path(), &["check", "--settings", "config.d"]);

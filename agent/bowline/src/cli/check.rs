@@ -48,7 +48,7 @@ impl Outcome {
     fn of(loaded: &Result<Loaded, Trouble>, not_read: Vec<String>) -> Self {
         let faults = |errors: &[Error]| errors.iter().map(Fault::from).collect();
         let (absent, errors, warnings) = match loaded {
-            Ok(loaded) => (loaded.settings.is_empty(), Vec::new(), faults(&loaded.warnings)),
+            Ok(loaded) => (says_nothing(loaded), Vec::new(), faults(&loaded.warnings)),
             Err(Trouble::Invalid(errors)) => (false, errors.iter().map(Fault::from).collect(), Vec::new()),
             Err(Trouble::Unreadable(error)) => {
                 let (message, suggestion) = (error.message.clone(), error.hint.clone());
@@ -85,7 +85,7 @@ pub(super) fn run(folder: &Path, files: &[PathBuf], json: bool) -> ExitCode {
                 let others = others.join(", ");
                 output::complain(&format!("warning: not read: {others} (the name of a settings file ends in .toml)"));
             }
-            let what = if loaded.settings.is_empty() {
+            let what = if says_nothing(&loaded) {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 match files.is_empty() {
                     true => format!("no settings yet in {}", folder.display()),
@@ -98,6 +98,11 @@ pub(super) fn run(folder: &Path, files: &[PathBuf], json: bool) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Whether nothing is written; what is as it would be without any settings is written all the same.
+fn says_nothing(loaded: &Loaded) -> bool {
+    loaded.settings.is_empty() && loaded.origins.is_empty()
 }
 
 /// What somebody may take for settings, and the daemon does not.
