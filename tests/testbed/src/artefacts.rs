@@ -21,6 +21,7 @@ const SOURCES: &[&str] = &[
     "config",
     "packaging",
     "CLUSTERS.md",
+    "README.md",
     "SECURITY.md",
     "Cargo.toml",
     "Cargo.lock",
