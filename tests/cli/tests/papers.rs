@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
+use bowline_cli::{bowline, settings};
 use std::fs;
 
 /// The settings on its first screen are those of the document that one pastes, without the mirror, which one may have.
@@ -28,4 +29,20 @@ fn the_readme_shows_the_settings_of_the_shipped_document() {
     }
     assert!(shipped.contains("[[volume]]"), "{shipped}");
     assert_eq!(shown, shipped);
+}
+
+/// Who has only the machine finds from `man bowline` where settings and explanations are.
+#[test]
+fn the_man_page_names_the_files_of_the_package() {
+    let folder = settings(&[]);
+    assert_eq!(bowline(folder.path(), &["internal", "papers", "papers"]).code, 0);
+    let page = fs::read_to_string(folder.path().join("papers/man/bowline.1")).unwrap();
+    for place in ["/etc/bowline/config.d", "reference.toml", "CLUSTERS.md", "/usr/share/bowline/schema"] {
+        assert!(page.contains(place), "{place}");
+    }
+    let docs = fs::read_to_string("../../debian/bowline.docs").unwrap();
+    for paper in docs.lines() {
+        assert!(page.contains(paper), "{paper}");
+        assert!(fs::read_to_string("../../packaging/build-deb").unwrap().contains(&format!("/{paper}\"")), "{paper}");
+    }
 }

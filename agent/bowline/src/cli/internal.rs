@@ -8,8 +8,42 @@ use bowline_host::real::job::run_internal;
 use bowline_ports::{ErrorKind, PortError};
 use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+
+/// What the first man page has besides the commands: where settings and explanations are on a machine.
+const PLACES: &str = "\
+.SH FILES
+.TP
+/etc/bowline/config.d/*.toml
+The settings, read in the order of their names.
+.TP
+/usr/share/bowline/examples
+reference.toml has every setting with its default; the others are whole nodes.
+.TP
+/usr/share/bowline/cloud\\-init/bowline.yaml
+The document to paste as the user\\-data of a new VM: it installs Bowline.
+.TP
+/usr/share/bowline/prometheus, /usr/share/bowline/grafana
+Scrape configuration, alerts, a page for each alert (runbooks), and a dashboard.
+.TP
+/usr/share/bowline/schema
+The form of what commands print with \\-\\-json.
+.TP
+/run/bowline/status.json
+What `bowline status` shows.
+.TP
+/var/lib/bowline
+Bowline's own state: the machine's key, what is kept of the cloud, samples of disks.
+.SH \"SEE ALSO\"
+/usr/share/doc/bowline: README.md (what it does), CLUSTERS.md (several machines, and what to do when one goes, comes back or was
+compromised; ports, upgrades, backup), SECURITY.md (what it may do, and whom it trusts).
+.PP
+.BR systemctl (1),
+.BR journalctl (1):
+the daemon is bowline.service.
+";
 
 pub(super) fn run(settings: &Path, command: Internal) -> ExitCode {
     match command {
@@ -39,6 +73,8 @@ fn papers(folder: &Path) -> Result<(), PortError> {
         std::fs::create_dir_all(folder).map_err(failed("making the folder for the papers"))?;
     }
     clap_mangen::generate_to(Args::command(), &man).map_err(failed("writing man pages"))?;
+    let first = std::fs::OpenOptions::new().append(true).open(man.join("bowline.1"));
+    first.and_then(|mut page| page.write_all(PLACES.as_bytes())).map_err(failed("writing man pages"))?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut Args::command(), "bowline", &completions)
             .map_err(|e| PortError::new(ErrorKind::Other, format!("writing completions: {e}")))?;
