@@ -43,7 +43,8 @@ impl Trouble {
 /// The files of the settings folder. Only the usual one may still be missing: another was named by somebody.
 pub(crate) fn sources(folder: &Path) -> Result<Vec<SourceFile>, Trouble> {
     // What may not be looked at is none that does not exist: reading it says so.
-    if folder != Path::new(paths::SETTINGS) && !folder.try_exists().unwrap_or(true) {
+    let there = folder.try_exists().unwrap_or_else(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if folder != Path::new(paths::SETTINGS) && !there {
         let missing = PortError::new(ErrorKind::NotFound, format!("{} does not exist", folder.display()));
         return Err(Trouble::Unreadable(
             missing.hint("`--settings` names the folder of the settings: correct or make it"),
