@@ -7,7 +7,7 @@ use crate::exposition::{Exposition, Kind, also, labels};
 use crate::filesystem::Row;
 use crate::view::{Foreseen, Outlook};
 use bowline_ports::{Counted, DirectorySize, Survey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// All of it. What is absent is left out of the exposition.
@@ -179,15 +179,23 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
 fn unseen(out: &mut Exposition, filesystems: &[Row<'_>], survey: &Survey) {
     let help = "Bytes beneath a mount point, where nobody sees them.";
     let mut family = out.family("mount_hidden_bytes", Kind::Gauge, help);
+    // Mount points that are not UTF-8 may have one text.
+    let mut hidden = BTreeMap::<String, u64>::new();
     for one in &survey.hidden {
-        family.series(&labels(&[("mountpoint", &one.mount_point.to_string_lossy())]), one.bytes);
+        *hidden.entry(labels(&[("mountpoint", &one.mount_point.to_string_lossy())])).or_default() += one.bytes;
+    }
+    for (labels, bytes) in &hidden {
+        family.series(labels, *bytes);
     }
     let help = "Bytes in files that were deleted and are still open.";
     let mut family = out.family("deleted_open_bytes", Kind::Gauge, help);
+    let mut told = BTreeSet::new();
     for (_, one) in filesystems {
         let deleted = survey.deleted.iter().find(|deleted| deleted.number == one.mount.number);
         let labels = labels(&[("mountpoint", &one.mount.target.to_string_lossy())]);
-        family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
+        if told.insert(labels.clone()) {
+            family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
+        }
     }
 }
 
@@ -211,4 +219,24 @@ fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
         out.family("oom_kills_total", Kind::Counter, help).series("", kills);
     }
     out.gauge("reboot_required", "1 when an installed package asks for a reboot.", counted.reboot_required);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::Form;
+    use bowline_ports::Hidden;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    #[test]
+    fn mount_points_that_have_one_text_have_one_series() {
+        let hidden = |at: &[u8]| Hidden { mount_point: OsStr::from_bytes(at).into(), bytes: 4 };
+        let survey = Survey { hidden: vec![hidden(b"/mnt/\xff"), hidden(b"/mnt/\xfe")], ..Survey::default() };
+        let mut out = Exposition::with_capacity(Form::Text, 0);
+        unseen(&mut out, &[], &survey);
+        let text = out.into_text();
+        let series: Vec<_> = text.lines().filter(|line| line.starts_with("bowline_mount_hidden_bytes{")).collect();
+        assert_eq!(series, ["bowline_mount_hidden_bytes{mountpoint=\"/mnt/\u{fffd}\"} 8"]);
+    }
 }

@@ -39,7 +39,7 @@ pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
 };
 pub use survey::{
-    Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory,
+    Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory, path_text,
 };
 pub use tend::{Access, NewDirectory, TendOrder, Work};
 pub use unit::{ActiveState, MARK, Unit};

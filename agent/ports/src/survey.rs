@@ -1,7 +1,8 @@
 //! What fills the disks: how large directories are, what lies beneath mount points, and what was deleted and is still open.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 /// Measure directories, and look where the daemon's sandbox can not: reads only, in a unit of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +36,10 @@ pub struct SurveyedDirectory {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Beneath {
     /// Where something is mounted.
+    #[serde(with = "exact")]
     pub mount_point: PathBuf,
     /// Where the filesystem is mounted whose directory that is.
+    #[serde(with = "exact")]
     pub parent: PathBuf,
 }
 
@@ -57,6 +60,7 @@ pub struct Survey {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Its path.
+    #[serde(with = "exact")]
     pub path: PathBuf,
     /// With everything in it on the same filesystem. `None` where it could not be read.
     pub size: Option<DirectorySize>,
@@ -72,6 +76,7 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// Its absolute path.
+    #[serde(with = "exact")]
     pub path: PathBuf,
     /// How many levels beneath the measured one, from 1 on.
     pub depth: u8,
@@ -94,6 +99,7 @@ pub struct DirectorySize {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hidden {
     /// The mount point.
+    #[serde(with = "exact")]
     pub mount_point: PathBuf,
     /// Bytes that are taken beneath it, without the directory itself.
     pub bytes: u64,
@@ -121,4 +127,69 @@ pub struct Holder {
     pub name: String,
     /// Bytes in its deleted files.
     pub bytes: u64,
+}
+
+/// A path as a text that no other path has: a byte that is not UTF-8 stands as `\xff`. (One may be called just that; then two
+/// have one text.)
+pub fn path_text(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // A String takes everything.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Paths in files of Bowline's own: a name may be any bytes, and a text can not be. One that is UTF-8 is a text, another what serde makes of its bytes.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Text(String),
+        Bytes(OsString),
+    }
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => text.serialize(to),
+            None => path.as_os_str().serialize(to),
+        }
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<PathBuf, D::Error> {
+        Ok(match Kept::deserialize(from)? {
+            Kept::Text(text) => text.into(),
+            Kept::Bytes(bytes) => bytes.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn a_path_of_any_bytes_is_kept_and_has_a_text_of_its_own() {
+        let of = |bytes: &[u8]| {
+            let text = serde_json::json!({ "Unix": bytes });
+            PathBuf::from(serde_json::from_value::<OsString>(text).unwrap())
+        };
+        for (bytes, text) in [(&b"/a/caf\xe9/b"[..], r"/a/caf\xe9/b"), (b"/caf\xff", r"/caf\xff"), (b"/\xc3\xa9", "/é")]
+        {
+            let hidden = Hidden { mount_point: of(bytes), bytes: 7 };
+            let kept = serde_json::to_string(&hidden).unwrap();
+            assert_eq!(serde_json::from_str::<Hidden>(&kept).unwrap(), hidden, "{kept}");
+            assert_eq!(path_text(&hidden.mount_point), text);
+        }
+        let earlier: Hidden = serde_json::from_str(r#"{"mount_point":"/mnt/x","bytes":1}"#).unwrap();
+        assert_eq!(earlier.mount_point, Path::new("/mnt/x"));
+    }
 }

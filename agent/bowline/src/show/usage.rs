@@ -4,7 +4,7 @@ mod ending;
 
 use super::paper::clean;
 use crate::daemon::Foretold;
-use bowline_ports::{Mount, Space, Survey, SurveyedDirectory};
+use bowline_ports::{Mount, Space, Survey, SurveyedDirectory, path_text};
 use bowline_usage::Tree;
 pub(crate) use ending::Ending;
 use serde::Serialize;
@@ -175,13 +175,13 @@ impl Folder {
         let disk = holds.max_by_key(|disk| Path::new(&disk.mountpoint).components().count());
         let size = tree.size();
         let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
-            path: tree.path(index).display().to_string(),
+            path: path_text(&tree.path(index)),
             depth: one.depth,
             allocated: one.size.allocated,
             inodes: one.size.inodes,
         });
         Self {
-            path: directory.path.display().to_string(),
+            path: path_text(&directory.path),
             on: disk.map(|disk| disk.mountpoint.clone()).unwrap_or_default(),
             allocated: size.allocated,
             apparent: size.apparent,

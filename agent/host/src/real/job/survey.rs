@@ -7,6 +7,7 @@ mod open;
 use super::{Order, Report};
 use bowline_ports::{
     Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
+    path_text,
 };
 use bowline_usage::{Control, Problems, Request, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
@@ -43,10 +44,11 @@ impl Order for SurveyOrder {
     }
 
     fn properties(&self) -> Vec<(&'static str, Variant<'static>)> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let under = parents(&self.beneath).into_iter().enumerate().map(|(number, parent)| {
+        let text = |path: &Path| path.to_str().map(str::to_owned);
+        // What D-Bus has no text for is not looked beneath.
+        let under = parents(&self.beneath).into_iter().enumerate().filter_map(|(number, parent)| {
             // Optional: a mount that is gone by now is no reason not to measure the rest. Without what is mounted on it.
-            (text(&parent), text(&under(number)), true, 0_u64)
+            Some((text(&parent)?, text(&under(number))?, true, 0_u64))
         });
         vec![
             ("BindReadOnlyPaths", Variant::from(under.collect::<Vec<_>>())),
@@ -174,7 +176,8 @@ type Scan = fn(&Request, &Control) -> Result<Tree, ScanError>;
 
 fn measured(path: &Path, tree: &Tree) -> Measured {
     let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
-        path: tree.path(index),
+        // For series and pages, in which two names may not become one.
+        path: path_text(&tree.path(index)).into(),
         depth: u8::try_from(one.depth).unwrap_or(u8::MAX),
         size: size(one.size),
     });
@@ -260,6 +263,34 @@ mod tests {
             std::thread::park();
         };
         assert!(watched(wanted(), Duration::from_millis(100), hangs).is_none());
+    }
+
+    #[test]
+    fn names_of_any_bytes_come_through_the_files_of_the_job() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("root");
+        for name in [&b"caf\xe9"[..], b"caf\xff", b"plain"] {
+            fs::create_dir_all(root.join(OsStr::from_bytes(name))).unwrap();
+        }
+        let at = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let order = SurveyOrder {
+            directories: vec![SurveyedDirectory { path: root.clone(), depth: 1, named: true }],
+            beneath: vec![Beneath { mount_point: at(b"/mnt/\xff/x"), parent: at(b"/mnt/\xff") }],
+            share: 100,
+        };
+        assert!(order.properties().iter().all(|(_, value)| !format!("{value:?}").contains('\u{fffd}')));
+        let desk = super::super::desk::Desk::at(place.path().join("jobs"));
+        desk.begin(SurveyOrder::JOB, &order).unwrap();
+        assert_eq!(desk.order::<SurveyOrder>(SurveyOrder::JOB).unwrap().unwrap(), order);
+        let mut found = survey(&order, &|| 7, &quiet);
+        found.hidden = vec![Hidden { mount_point: at(b"/mnt/\xff/x"), bytes: 1 }];
+        desk.put_found(SurveyOrder::JOB, &found).unwrap();
+        assert_eq!(desk.found::<Survey>(SurveyOrder::JOB).unwrap().unwrap(), found);
+        let mut names: Vec<_> = found.directories[0].parts.iter().map(|part| part.path.to_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, [r"caf\xe9", r"caf\xff", "plain"].map(|name| format!("{}/{name}", root.display())));
     }
 
     #[test]
