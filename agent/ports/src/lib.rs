@@ -64,6 +64,8 @@ pub trait Inspect: Send + Sync {
     fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>>;
     /// What stands at a path, symbolic links followed; `None` where nothing does.
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>>;
+    /// A path without symbolic links in it, as the mount table has it; `None` where nothing stands there.
+    fn real_path<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<PathBuf>>;
     /// The names in a directory, sorted; `None` where there is no directory.
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>>;
     /// Names and texts of the files in a directory whose names begin and end so, sorted. What is no regular file, or can not be read,

@@ -26,10 +26,10 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         }
     }
     let mut due = true;
-    for ((one, space), device) in settings.wanted.0.iter().zip(&facts.places).zip(&facts.devices) {
+    for ((one, space), real) in settings.wanted.0.iter().zip(&facts.places).zip(&facts.real) {
         let name = one.what.name();
         let place = place(&one.what, settings.k3s.is_some());
-        if let Some(volume) = inside(settings, facts, place, device) {
+        if let Some(volume) = inside(settings, facts, place, real.as_deref()) {
             plan.note(name, format!("{} is in the volume {volume}: nothing is freed there", place.display()));
             continue;
         }
@@ -40,6 +40,10 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         if !working.unwrap_or(due && !paused) {
             continue;
         }
+        let Some(real) = real else {
+            plan.note(name, format!("where {} leads can not be told: nothing is freed there", place.display()));
+            continue;
+        };
         let by_age = matches!(one.what, Reclaimable::RotatedLogs { .. } | Reclaimable::PodLogs { .. });
         if by_age && !facts.clock {
             plan.note(name, "how old logs are is not known before the clock is synchronised");
@@ -55,7 +59,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         };
         // One at a time: the next is only due if this one was not enough.
         due = false;
-        let at = holder(facts, place).map_or(Path::new("/"), |mount| &mount.target);
+        let at = holder(facts, real).map_or(Path::new("/"), |mount| &mount.target);
         let (record, spare) = (RECLAIMED.into(), RECLAIMED_SPARE.into());
         let order = ReclaimOrder { name: name.into(), what, record, spare };
         let why = format!("{} is {} full, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
@@ -79,13 +83,15 @@ pub(crate) fn full(space: &Space, one: &Reclaimed) -> bool {
     used(space) * 100.0 >= f64::from(one.at.number())
 }
 
-/// The volume that a place is in, by its path, by a link or a bind mount, or that is mounted within it.
-fn inside<'a>(settings: &'a Reclaim, facts: &Facts, place: &Path, device: &str) -> Option<&'a str> {
-    let held_by = holder(facts, place).map(|mount| mount.number.as_str());
+/// The volume that a place is in, by its path, by a link or a bind mount, or that is mounted within it. Filesystems are compared as
+/// the mount table numbers them: files of btrfs have numbers of their own.
+fn inside<'a>(settings: &'a Reclaim, facts: &Facts, place: &Path, real: Option<&Path>) -> Option<&'a str> {
+    let real = real.unwrap_or(place);
+    let held_by = holder(facts, real).map(|mount| mount.number.as_str());
     let is_in = |volume: &Path| {
-        let numbers = facts.mounts.iter().filter(|mount| mount.target == volume).map(|mount| mount.number.as_str());
-        let mut same = numbers.filter(|number| *number == device || Some(*number) == held_by);
-        place.starts_with(volume) || volume.starts_with(place) || same.next().is_some()
+        let mut mounted = facts.mounts.iter().filter(|mount| mount.target == volume);
+        let by_path = [place, real].iter().any(|at| at.starts_with(volume) || volume.starts_with(at));
+        by_path || mounted.any(|mount| Some(mount.number.as_str()) == held_by)
     };
     settings.volumes.iter().find(|(_, mount)| is_in(mount)).map(|(name, _)| name.as_str())
 }

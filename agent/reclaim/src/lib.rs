@@ -52,8 +52,8 @@ pub struct Facts {
     pub mounts: Vec<Mount>,
     /// Of each thing to be freed, in the order of the settings: how full the filesystem is; `None` where the thing is not there.
     pub places: Vec<Option<Space>>,
-    /// Of each of them, `major:minor` of the device that it lies on, through all links; empty where it is not there.
-    pub devices: Vec<String>,
+    /// Of each of them, where it really is, through all links; `None` where it is not there, or that can not be told.
+    pub real: Vec<Option<PathBuf>>,
     /// What was freed before.
     pub record: Reclaims,
     /// What is being freed.
@@ -159,7 +159,8 @@ impl Capability for Reclaim {
             // What is not there takes no room, and what does not answer is told by its filesystem's own series.
             let there = host.meta(place).await.ok().flatten();
             let space = if there.is_some() { host.space(place).await.ok() } else { None };
-            facts.devices.push(there.map(|there| there.device).unwrap_or_default());
+            let real = if there.is_some() { host.real_path(place).await.ok().flatten() } else { None };
+            facts.real.push(real);
             if matches!(host.job(&job(one.what.name())).await?, Some(Job::Running(_))) {
                 facts.working = Some(one.what.name().into());
             }

@@ -45,8 +45,8 @@ fn mount(target: &str, fstype: &str) -> Mount {
 }
 
 fn facts(places: &[Option<Space>]) -> Facts {
-    let devices = vec!["8:1".into(); places.len()];
-    Facts { now: NOW, clock: true, places: places.to_vec(), devices, ..Facts::default() }
+    let real = vec![Some("/var/somewhere".into()); places.len()];
+    Facts { now: NOW, clock: true, places: places.to_vec(), real, ..Facts::default() }
 }
 
 fn steps(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
@@ -164,20 +164,25 @@ fn the_reserve_follows_the_settings() {
 }
 
 #[test]
-fn a_volume_is_known_by_its_device_too() {
+fn a_volume_is_known_behind_links_and_bind_mounts() {
     let text = format!("{K3S}[reclaim]\norder = [\"images\", \"journal\"]\n");
     let mut reclaim = reclaim(&text);
     reclaim.volumes = vec![("data".into(), "/data".into())];
     let mut full = facts(&[Some(used(100, 99)), None]);
-    let volume = Mount { number: "8:16".into(), ..mount("/data", "ext4") };
-    full.mounts = vec![mount("/", "ext4"), volume.clone()];
+    let volume = Mount { number: "0:39".into(), ..mount("/data", "btrfs") };
+    full.mounts = vec![mount("/", "ext4"), mount("/srv", "ext4"), volume.clone()];
     assert_eq!(steps(&reclaim, &full).len(), 1);
+    full.real[0] = Some("/srv/containerd".into());
+    assert!(steps(&reclaim, &full)[0].contains("(/srv is 99% full"), "the filesystem that it is on is named");
+    full.real[0] = None;
+    let told = "images: where /var/lib/rancher/k3s/agent/containerd leads can not be told: nothing is freed there";
+    assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, told));
     let inside = "images: /var/lib/rancher/k3s/agent/containerd is in the volume data: nothing is freed there";
     // A link leads into it.
-    full.devices[0] = "8:16".into();
+    full.real[0] = Some("/data/containerd".into());
     assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, inside));
     // It is bound there.
-    full.devices[0] = "0:45".into();
+    full.real[0] = Some("/var/lib/rancher/k3s/agent/containerd".into());
     full.mounts.push(Mount { target: "/var/lib/rancher".into(), ..volume.clone() });
     assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, inside));
     // It is mounted within.

@@ -2,7 +2,7 @@
 
 use bowline_ports::*;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A host that has nothing but a clock.
 pub(crate) struct ClockOnly;
@@ -23,6 +23,9 @@ impl Inspect for ClockOnly {
         none()
     }
     fn meta<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<Meta>> {
+        none()
+    }
+    fn real_path<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<PathBuf>> {
         none()
     }
     fn list<'a>(&'a self, _: &'a Path) -> Fut<'a, Option<Vec<String>>> {

@@ -65,6 +65,15 @@ pub(crate) fn meta(path: &Path) -> Result<Option<Meta>, PortError> {
     Ok(Some(Meta { kind, mode, owner, size: meta.size(), device: number(device), immutable }))
 }
 
+/// A path without links in it.
+pub(crate) fn real_path(path: &Path) -> Result<Option<PathBuf>, PortError> {
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(Some(real)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(PortError::io(format_args!("looking where {} leads", path.display()), &error)),
+    }
+}
+
 /// Whether it has that flag, where its filesystem knows it (statx(2)).
 fn immutable(path: &Path) -> Option<bool> {
     let seen = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE).ok()?;

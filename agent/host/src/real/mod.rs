@@ -203,6 +203,10 @@ impl Inspect for RealHost {
         self.look(path, files::meta)
     }
 
+    fn real_path<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<PathBuf>> {
+        self.look(path, files::real_path)
+    }
+
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {
         self.look(path, files::list)
     }

@@ -7,7 +7,7 @@ use bowline_ports::{
     MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl SimHost {
     /// One look, with all faults.
@@ -49,6 +49,10 @@ impl Inspect for SimHost {
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
         self.look("meta", |state| Ok(state.meta(path)))
+    }
+
+    fn real_path<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<PathBuf>> {
+        self.look("real_path", |state| Ok(state.real_path(path)))
     }
 
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>> {

@@ -19,6 +19,24 @@ pub(super) fn place_of(unit: &str) -> Option<PathBuf> {
 }
 
 impl State {
+    /// A path without links in it. As many are followed as the kernel follows.
+    pub(super) fn real_path(&self, path: &Path) -> Option<PathBuf> {
+        let leads = |at: &Path| match self.disks.iter().find(|disk| disk.device.links.iter().any(|link| link == at)) {
+            Some(disk) => Some(disk.device.path.clone()),
+            None => self.files.get(at)?.text().strip_prefix("-> ").map(PathBuf::from),
+        };
+        let mut real = path.to_path_buf();
+        for _ in 0..40 {
+            let link = real.ancestors().find_map(|at| Some((at.to_path_buf(), leads(at)?)));
+            let Some((at, target)) = link else { return self.meta(&real).map(|_| real) };
+            let below = real.strip_prefix(&at).map(Path::to_path_buf).unwrap_or_default();
+            real = at.parent().unwrap_or(&at).join(target);
+            // Without an empty end, which would be a slash.
+            real.extend(below.iter());
+        }
+        None
+    }
+
     /// What mounts a unit's filesystem: whatever is there already is its.
     pub(super) fn start_mount(&mut self, name: &str, text: &str) -> Result<(), PortError> {
         let at = PathBuf::from(setting(text, "Where").unwrap_or_default());

@@ -20,6 +20,8 @@ macro_rules! every_case {
             renaming_replaces_and_sets_the_mode,
             a_link_never_replaces_anything,
             a_hash_follows_its_file,
+            a_link_leads_to_a_real_path,
+            what_lies_on_a_btrfs_behind_a_link_is_found_in_the_mount_table,
             a_blank_disk_is_listed_unused_and_proven_blank,
             every_filesystem_is_made_as_ordered,
             what_was_made_is_never_made_again,

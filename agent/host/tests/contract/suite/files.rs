@@ -1,7 +1,7 @@
 //! Files and directories.
 
-use super::Fixture;
-use bowline_ports::{ErrorKind, FileKind};
+use super::{Fixture, SIZE, fresh_uuid};
+use bowline_ports::{ErrorKind, FileKind, Filesystem};
 
 pub(crate) async fn a_written_file_is_read_back_whole(fixture: &impl Fixture) {
     let (host, directory) = (fixture.host(), fixture.directory().join("a/b"));
@@ -82,4 +82,30 @@ pub(crate) async fn a_hash_follows_its_file(fixture: &impl Fixture) {
     let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(host.sha256(&path).await.unwrap().as_deref(), Some(abc));
     assert_eq!(host.sha256(&path).await.unwrap().as_deref(), Some(abc));
+}
+
+pub(crate) async fn a_link_leads_to_a_real_path(fixture: &impl Fixture) {
+    let (host, directory) = (fixture.host(), fixture.directory());
+    let (file, link) = (directory.join("real/a/file"), directory.join("link"));
+    host.write(&file, b"", 0o644).await.unwrap();
+    host.link(&directory.join("real"), &link).await.unwrap();
+    let real = host.real_path(&file).await.unwrap().unwrap();
+    assert!(real.ends_with("real/a/file"), "{}", real.display());
+    assert_eq!(host.real_path(&link.join("a/file")).await.unwrap(), Some(real));
+    assert_eq!(host.real_path(&link.join("b")).await.unwrap(), None);
+    assert_eq!(host.real_path(&file.join("below")).await.unwrap(), None);
+}
+
+pub(crate) async fn what_lies_on_a_btrfs_behind_a_link_is_found_in_the_mount_table(fixture: &impl Fixture) {
+    let (host, directory) = (fixture.host(), fixture.directory());
+    let (disk, at, link) = (fixture.make_disk(SIZE), directory.join("mnt"), directory.join("log"));
+    fixture.make_filesystem(&disk, Filesystem::Btrfs, &fresh_uuid());
+    fixture.mount(&disk, &at);
+    host.link(&at, &link).await.unwrap();
+    // A file on it has another number than its mount: only the way there tells.
+    let real = host.real_path(&link).await.unwrap().unwrap();
+    let mounts = host.mounts().await.unwrap();
+    let holds = mounts.iter().filter(|mount| real.starts_with(&mount.target));
+    let one = holds.max_by_key(|mount| mount.target.components().count()).unwrap();
+    assert_eq!((one.fstype.as_str(), &one.target), ("btrfs", &real));
 }
