@@ -1,7 +1,10 @@
 //! The processes of a machine, and the files that they have open, out of `/proc`.
 
-use std::collections::HashSet;
+use nix::errno::Errno;
+use std::cell::LazyCell;
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folders of all processes.
@@ -16,17 +19,39 @@ pub(crate) fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> + use
 }
 
 /// The files on disks of the machine that processes have open, each as often as it is. What a network or another program
-/// serves may not answer, and is not asked for.
-pub(crate) fn open_files(proc: &Path) -> impl Iterator<Item = Metadata> {
-    processes(proc).flat_map(|process| {
-        let all: Vec<_> = descriptors(&process).collect();
-        let local = on_disks(&fs::read_to_string(process.join("mountinfo")).unwrap_or_default());
-        let is_local = move |fd: &PathBuf| {
+/// serves may not answer, and is not asked for. An error where a mount table can not be read: then any of them may be open.
+pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<Metadata>> {
+    // What a service was given by systemd was opened before it had mounts of its own.
+    let first = LazyCell::new(|| mount_table(&proc.join("1")).ok().flatten().map(|text| on_disks(&text)));
+    let mut all = Vec::new();
+    for process in processes(proc) {
+        // Before the table is read: what ends meanwhile has nothing open.
+        let open: Vec<_> = descriptors(&process).collect();
+        if open.is_empty() {
+            continue;
+        }
+        let Some(own) = mount_table(&process)?.map(|text| on_disks(&text)) else { continue };
+        for fd in open {
             let info = fd.file_name().and_then(|name| fs::read_to_string(process.join("fdinfo").join(name)).ok());
-            info.as_deref().and_then(mount_of).is_some_and(|mount| local.contains(mount))
-        };
-        all.into_iter().filter(is_local).filter_map(|fd| fs::metadata(fd).ok())
-    })
+            let Some(mount) = info.as_deref().and_then(mount_of) else { continue };
+            // What is in no table any more was unmounted, and is in use.
+            let known = own.get(mount).or_else(|| first.as_ref()?.get(mount));
+            if *known.unwrap_or(&true) {
+                all.extend(fs::metadata(fd).ok());
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The mount table of a process as a text, in which names that are not UTF-8 are only roughly; `None`: it has ended.
+pub(crate) fn mount_table(process: &Path) -> io::Result<Option<String>> {
+    const ENDED: [Errno; 3] = [Errno::ENOENT, Errno::ESRCH, Errno::EINVAL];
+    match fs::read(process.join("mountinfo")) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if ENDED.iter().any(|ended| error.raw_os_error() == Some(*ended as i32)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The number of the mount that a file was opened in, as `/proc/PID/fdinfo` has it.
@@ -34,14 +59,14 @@ pub(crate) fn mount_of(info: &str) -> Option<&str> {
     info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim)
 }
 
-/// The numbers of the mounts of a table (man 5 proc, `mountinfo`) that are on disks, or views of such.
-pub(crate) fn on_disks(mounts: &str) -> HashSet<String> {
+/// The numbers of the mounts of a table (man 5 proc, `mountinfo`), and whether each is on a disk, or a view of such.
+pub(crate) fn on_disks(mounts: &str) -> HashMap<String, bool> {
     let one = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut words = filesystem.split(' ');
         let (kind, source) = (words.next()?, words.next()?);
         let local = source.starts_with("/dev/") && !kind.starts_with("fuse") || ["overlay", "zfs"].contains(&kind);
-        local.then(|| mount.split(' ').next().map(str::to_owned)).flatten()
+        Some((mount.split(' ').next()?.to_owned(), local))
     };
     mounts.lines().filter_map(one).collect()
 }
@@ -57,7 +82,8 @@ mod tests {
         let mounts = "36 1 8:1 / / rw - ext4 /dev/sda1 rw\n42 36 0:35 / /nas rw shared:1 - nfs4 nas:/export rw\n\
                       43 36 0:40 / /b rw - fuse.sshfs a@b: rw\n44 36 0:41 / /c rw - fuseblk /dev/sdc rw\n\
                       45 36 0:57 / / rw - overlay overlay rw,lowerdir=/a\n";
-        assert_eq!(on_disks(mounts), HashSet::from(["36", "45"].map(String::from)));
+        let expected = [("36", true), ("42", false), ("43", false), ("44", false), ("45", true)];
+        assert_eq!(on_disks(mounts), expected.map(|(mount, local)| (mount.to_owned(), local)).into());
         assert_eq!(mount_of("pos:\t0\nflags:\t02\nmnt_id:\t36\nino:\t7\n"), Some("36"));
     }
 
@@ -65,9 +91,44 @@ mod tests {
     fn a_file_of_this_process_is_found_for_as_long_as_it_is_open() {
         let file = tempfile::tempfile_in(".").unwrap();
         let own = file.metadata().unwrap();
-        let found = || open_files(Path::new("/proc")).any(|one| (one.dev(), one.ino()) == (own.dev(), own.ino()));
+        let found = || {
+            open_files(Path::new("/proc")).unwrap().iter().any(|one| (one.dev(), one.ino()) == (own.dev(), own.ino()))
+        };
         assert!(found());
         drop(file);
         given_back("it is open", || !found());
+    }
+
+    /// A folder like `/proc`, with a process of this number that has a file open in this mount.
+    fn process(proc: &Path, number: u32, mount: u32, file: &Path, table: &[u8]) {
+        let folder = proc.join(number.to_string());
+        fs::create_dir_all(folder.join("fd")).unwrap();
+        fs::create_dir_all(folder.join("fdinfo")).unwrap();
+        fs::write(folder.join("fdinfo/3"), format!("pos:\t0\nmnt_id:\t{mount}\n")).unwrap();
+        std::os::unix::fs::symlink(file, folder.join("fd/3")).unwrap();
+        fs::write(folder.join("mountinfo"), table).unwrap();
+    }
+
+    #[test]
+    fn names_that_are_not_utf8_hide_no_open_file() {
+        let place = tempfile::tempdir().unwrap();
+        let (proc, file) = (place.path().join("proc"), place.path().join("log.1"));
+        fs::write(&file, "x").unwrap();
+        let table = b"36 1 8:1 / / rw - ext4 /dev/sda1 rw\n37 36 8:2 / /mnt/\xff rw - ext4 /dev/sdb rw\n\
+                      42 36 0:35 / /nas\xff rw - nfs4 nas:/export rw\n";
+        process(&proc, 8, 36, &file, table);
+        assert_eq!(open_files(&proc).unwrap().len(), 1);
+        process(&proc, 9, 42, &file, table);
+        assert_eq!(open_files(&proc).unwrap().len(), 1, "what a network serves is not asked for");
+        // Opened before the process had mounts of its own, as systemd does for a service; or in one that is unmounted.
+        process(&proc, 1, 36, &file, table);
+        process(&proc, 10, 42, &file, b"90 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+        process(&proc, 11, 77, &file, b"90 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+        assert_eq!(open_files(&proc).unwrap().len(), 3);
+        // One that ended meanwhile, and one that can not be read.
+        fs::remove_file(proc.join("8/mountinfo")).unwrap();
+        assert_eq!(open_files(&proc).unwrap().len(), 2);
+        fs::create_dir(proc.join("8/mountinfo")).unwrap();
+        assert!(open_files(&proc).is_err());
     }
 }

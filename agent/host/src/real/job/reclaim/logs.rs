@@ -131,7 +131,10 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
     old.dedup_by(|one, other| (&one.directory, &one.name) == (&other.directory, &other.name));
     let held: HashSet<u64> = match old.is_empty() {
         true => HashSet::new(),
-        false => open_files(Path::new("/proc")).filter(|file| file.dev() == device).map(|file| file.ino()).collect(),
+        false => match open_files(Path::new("/proc")) {
+            Ok(all) => all.iter().filter(|file| file.dev() == device).map(MetadataExt::ino).collect(),
+            Err(error) => return (0, Err(PortError::io("looking which of them are still open", &error))),
+        },
     };
     for one in old.into_iter().take(FILES) {
         // Again, in the directory that it is removed from.

@@ -1,7 +1,7 @@
 //! Files that were deleted and are still open: their bytes are gone from every directory, and not free.
 
 use super::super::super::files;
-use super::super::super::processes::{descriptors, mount_of, on_disks, processes};
+use super::super::super::processes::{descriptors, mount_of, mount_table, on_disks, processes};
 use bowline_ports::{Deleted, Holder};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -30,15 +30,15 @@ pub(super) fn deleted(proc: &Path) -> Vec<Deleted> {
     for process in processes(proc) {
         let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
         let mut own = HashSet::new();
-        let mounts = LazyCell::new(|| fs::read_to_string(process.join("mountinfo")).unwrap_or_default());
+        let mounts = LazyCell::new(|| mount_table(&process).ok().flatten());
         for fd in descriptors(&process) {
             let Some(number) = fd.file_name().filter(|_| has_no_name(&fd)) else { continue };
             let info = fs::read_to_string(process.join("fdinfo").join(number)).unwrap_or_default();
-            let Some(file) = mount_of(&info).filter(|mount| answers(&mounts, mount)).and_then(|_| orphan(&fd)) else {
-                continue;
-            };
+            // Without a table nothing is asked: it may not answer.
+            let (Some(mount), Some(mounts)) = (mount_of(&info), mounts.as_deref()) else { continue };
+            let Some(file) = answers(mounts, mount).then(|| orphan(&fd)).flatten() else { continue };
             let number = match nix::sys::stat::major(file.device) {
-                0 => by_mount(&info, &mounts),
+                0 => by_mount(mount, mounts),
                 _ => Some(files::number(file.device)),
             };
             let Some(number) = number else { continue };
@@ -80,8 +80,8 @@ struct Orphan {
 
 /// The filesystem of a file whose own device is a number that the kernel made up (btrfs, overlays of containers), by the mount
 /// that it was opened in.
-fn by_mount(info: &str, mounts: &str) -> Option<String> {
-    match on(mounts, mount_of(info)?)? {
+fn by_mount(mount: &str, mounts: &str) -> Option<String> {
+    match on(mounts, mount)? {
         On::Filesystem(number) => Some(number.to_owned()),
         // What a container writes is in a directory of another filesystem.
         On::Directory(upper) => {
@@ -120,7 +120,10 @@ fn has_no_name(fd: &Path) -> bool {
 
 /// What a network or a program serves may not answer, and is not asked for; a mount that is in no table any more is.
 fn answers(mounts: &str, id: &str) -> bool {
-    mounts.lines().find(|line| line.split(' ').next() == Some(id)).is_none_or(|line| !on_disks(line).is_empty())
+    mounts
+        .lines()
+        .find(|line| line.split(' ').next() == Some(id))
+        .is_none_or(|line| on_disks(line).values().all(|local| *local))
 }
 
 /// A regular file on a disk that has no name any more.
@@ -167,6 +170,31 @@ mod tests {
         assert!(one.holders.iter().any(|holder| holder.pid == std::process::id()), "{one:?}");
         drop(file);
         assert!(!own());
+    }
+
+    #[test]
+    fn a_mount_point_that_is_not_utf8_has_nobody_asked_who_may_not_answer() {
+        let place = tempfile::tempdir_in(".").unwrap();
+        let process = place.path().join("7");
+        fs::create_dir_all(process.join("fd")).unwrap();
+        fs::create_dir_all(process.join("fdinfo")).unwrap();
+        let open = tempfile::tempfile_in(place.path()).unwrap();
+        open.set_len(4096).unwrap();
+        // Two links: this one's text is that of a file without a name, and it leads to one.
+        let named = place.path().canonicalize().unwrap().join("log (deleted)");
+        let fd = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&open));
+        std::os::unix::fs::symlink(fd, &named).unwrap();
+        std::os::unix::fs::symlink(&named, process.join("fd/3")).unwrap();
+        fs::write(process.join("fdinfo/3"), "mnt_id:\t42\n").unwrap();
+        let told = |table: &[u8]| {
+            fs::write(process.join("mountinfo"), table).unwrap();
+            deleted(place.path()).len()
+        };
+        assert_eq!(told(b"42 1 8:1 / / rw - ext4 /dev/sda1 rw\n43 42 8:2 / /\xff rw - ext4 /dev/sdb rw\n"), 1);
+        assert_eq!(told(b"42 1 0:35 / /nas/\xff rw - nfs4 nas:/export rw\n"), 0);
+        fs::remove_file(process.join("mountinfo")).unwrap();
+        fs::create_dir(process.join("mountinfo")).unwrap();
+        assert_eq!(deleted(place.path()).len(), 0, "it can not be read");
     }
 
     fn orphans_of(pid: u32) -> Vec<(u64, u64)> {

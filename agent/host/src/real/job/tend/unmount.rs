@@ -1,6 +1,6 @@
 //! Unmounting, for everybody: a filesystem that a container still has mounted is not off its disk.
 
-use super::super::super::processes::{descriptors, processes};
+use super::super::super::processes::{descriptors, mount_table, processes};
 use super::super::super::{files, mounts};
 use super::super::Report;
 use bowline_ports::{ErrorKind, PortError, ProgressValue};
@@ -143,7 +143,7 @@ fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
 fn holders(proc: &Path, what: &Mounted<'_>) -> BTreeSet<String> {
     let mut spaces = BTreeSet::new();
     let mut holds = |process: &PathBuf| {
-        let text = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        let text = mount_table(process).ok().flatten().unwrap_or_default();
         let elsewhere = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
             let source = || words.iter().position(|word| *word == "-").and_then(|at| words.get(at + 2));
