@@ -126,13 +126,17 @@ impl Jobs {
         }
         let mut running = self.running(bus, &job).await?;
         // Its result is there, and it is just ending: that is an earlier order's, not this one's.
-        if running && self.desk.result(&job)?.is_some() {
+        let over = running && self.desk.result(&job)?.is_some();
+        if over {
             running = !self.ended(bus, &job).await?;
         }
-        if running && !same {
+        // One that is over and does not end waits for a disk or a server that does not answer.
+        if running && (over || !same) {
             running = !(O::REPLACED && self.stop(bus, &job).await?);
             if running {
-                return Err(PortError::new(ErrorKind::Busy, format!("{job} is at work on another order"))
+                let how =
+                    if over { "does not end: what it reads does not answer" } else { "is at work on another order" };
+                return Err(PortError::new(ErrorKind::Busy, format!("{job} {how}"))
                     .hint(format!("wait for it, or end it: systemctl stop {}", unit_name(&job))));
             }
         }
@@ -358,16 +362,6 @@ fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
     outcome
 }
 
-/// Makes the filesystem of an order file; runs in a unit of its own.
-pub fn format(order: &Path) -> Result<(), PortError> {
-    carry_out::<FormatOrder>(order)
-}
-
-/// Downloads the file of an order file; runs in a unit of its own.
-pub fn fetch(order: &Path) -> Result<(), PortError> {
-    carry_out::<FetchOrder>(order)
-}
-
 /// The hidden subcommands that carry out an order.
 pub const VERBS: [&str; 6] =
     [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB, SurveyOrder::VERB, ReclaimOrder::VERB];
@@ -375,8 +369,8 @@ pub const VERBS: [&str; 6] =
 /// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
 pub fn run_internal(arguments: &[OsString]) -> ExitCode {
     let result = match arguments {
-        [verb, order] if verb == FormatOrder::VERB => format(Path::new(order)),
-        [verb, order] if verb == FetchOrder::VERB => fetch(Path::new(order)),
+        [verb, order] if verb == FormatOrder::VERB => carry_out::<FormatOrder>(Path::new(order)),
+        [verb, order] if verb == FetchOrder::VERB => carry_out::<FetchOrder>(Path::new(order)),
         [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
         [verb, order] if verb == TendOrder::VERB => carry_out::<TendOrder>(Path::new(order)),
         [verb, order] if verb == SurveyOrder::VERB => carry_out::<SurveyOrder>(Path::new(order)),

@@ -61,6 +61,7 @@ impl Order for SurveyOrder {
             // Whoever has to end is ended at once: nothing is lost by it.
             ("TimeoutStopUSec", Variant::from(1_000_000_u64)),
             ("OOMScoreAdjust", Variant::from(500)),
+            ("RuntimeMaxUSec", Variant::from(LONGEST)),
         ]
     }
 
@@ -73,6 +74,10 @@ impl Order for SurveyOrder {
 const SCHED_IDLE: i32 = 5;
 /// And of a disk's.
 const IO_IDLE: i32 = 3;
+
+/// Microseconds, a day: a small share of a processor and a slow disk take hours for millions of files, and whoever is at it for
+/// longer waits for something that does not answer. It counts as failed then.
+const LONGEST: u64 = 86_400_000_000;
 
 fn seconds_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))

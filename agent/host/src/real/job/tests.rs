@@ -81,6 +81,27 @@ async fn what_was_seen_under_way_is_not_done_again_when_it_has_ended_since() {
     assert!(order.to.exists(), "who knows that it is done, and asks again, means it");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_over_and_does_not_end_gives_its_result_to_nobody_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let jobs = Jobs::new(directory.path(), Launch::Here);
+    let (bus, progress) = (Bus::default(), Progress::default());
+    let order = SurveyOrder { share: 100, ..SurveyOrder::default() };
+    let earlier = bowline_ports::Survey { at: 7, ..bowline_ports::Survey::default() };
+    jobs.desk.begin("survey", &order).unwrap();
+    jobs.desk.put_found("survey", &earlier).unwrap();
+    jobs.desk.finish("survey", &Ok(())).unwrap();
+    jobs.here.lock().unwrap().insert("survey".into());
+    let error = jobs.run(&bus, &order, &progress).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Busy);
+    assert_eq!(error.message, "survey does not end: what it reads does not answer");
+    assert_eq!(error.hint.as_deref(), Some("wait for it, or end it: systemctl stop bowline-survey.service"));
+
+    jobs.here.lock().unwrap().clear();
+    jobs.run(&bus, &order, &progress).await.unwrap();
+    assert_ne!(jobs.found::<SurveyOrder>("survey").unwrap().unwrap().at, 7, "it is measured anew");
+}
+
 #[tokio::test]
 async fn a_job_without_a_result_was_cut_off() {
     let directory = tempfile::tempdir().unwrap();
