@@ -117,6 +117,7 @@ fn exhaustion() -> Exhaustion {
     let size = |allocated, inodes| DirectorySize { allocated, apparent: allocated / 2, inodes };
     let images = Measured {
         path: "/var/lib/images".into(),
+        real: "/var/lib/images".into(),
         size: Some(size(8_000_000, 12)),
         parts: vec![Part { path: "/var/lib/images/layers".into(), depth: 1, size: size(7_000_000, 9) }],
         seconds: 0.5,

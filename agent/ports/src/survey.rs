@@ -62,6 +62,9 @@ pub struct Measured {
     /// Its path.
     #[serde(with = "exact")]
     pub path: PathBuf,
+    /// Where it really is, without the links that lead there; empty where it could not be read.
+    #[serde(with = "exact", default)]
+    pub real: PathBuf,
     /// With everything in it on the same filesystem. `None` where it could not be read.
     pub size: Option<DirectorySize>,
     /// Those in it, down to the depth that was asked for.
@@ -70,6 +73,13 @@ pub struct Measured {
     pub seconds: f64,
     /// What could not be read, in words; empty where all could.
     pub trouble: String,
+}
+
+impl Measured {
+    /// Where it is, as far as that is known: the mount table has no links.
+    pub fn place(&self) -> &Path {
+        if self.real.as_os_str().is_empty() { &self.path } else { &self.real }
+    }
 }
 
 /// A directory within a measured one.

@@ -115,7 +115,7 @@ pub fn scan(request: &Request, control: &Control) -> Result<Tree, ScanError> {
     let of_root = |error: Errno| ScanError::Root { path: request.root.clone(), error: error.into() };
     let root = kernel::open_root(&request.root).map_err(of_root)?;
     let whole = kernel::look_at(&root).map_err(of_root)?;
-    let mounted = mounts::beneath(&root).map_err(ScanError::Mounts)?;
+    let (real, mounted) = mounts::beneath(&root).map_err(ScanError::Mounts)?;
     let threads = match request.threads {
         Threads::One => 1,
         Threads::Two => 2,
@@ -144,5 +144,5 @@ pub fn scan(request: &Request, control: &Control) -> Result<Tree, ScanError> {
         return Err(ScanError::Stopped);
     }
     let first = Directory { name: OsString::from(&request.root), parent: None, depth: 0, size: whole.own_size() };
-    Ok(tree::assemble(first, shared.into_nodes(), ended, began.elapsed()))
+    Ok(Tree { real, ..tree::assemble(first, shared.into_nodes(), ended, began.elapsed()) })
 }

@@ -5,7 +5,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Names of mount points, by the directory that has them, which is relative to the scan's and `""` for that one.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,10 +21,11 @@ impl Mounted {
     }
 }
 
-/// What is mounted beneath this directory.
-pub(crate) fn beneath(root: &OwnedFd) -> std::io::Result<Mounted> {
+/// Where this directory really is, and what is mounted beneath it.
+pub(crate) fn beneath(root: &OwnedFd) -> std::io::Result<(PathBuf, Mounted)> {
     let path = std::fs::read_link(format!("/proc/thread-self/fd/{}", root.as_raw_fd()))?;
-    Ok(parse(&std::fs::read("/proc/thread-self/mountinfo")?, &path))
+    let mounted = parse(&std::fs::read("/proc/thread-self/mountinfo")?, &path);
+    Ok((path, mounted))
 }
 
 fn parse(mountinfo: &[u8], root: &Path) -> Mounted {

@@ -51,6 +51,8 @@ pub struct Directory {
 pub struct Tree {
     /// The directory that was asked for, and those in it down to the depth that was asked for; never empty.
     pub directories: Vec<Directory>,
+    /// Where that one really is: without the links that lead there.
+    pub real: PathBuf,
     /// Directories that were within the depth and beyond the number that was asked for: they are counted in the ones that
     /// they are in.
     pub left_out: u64,
@@ -115,5 +117,5 @@ pub(crate) fn assemble(first: Directory, nodes: (Vec<Node>, u64), found: Vec<Fou
             directories[parent].size += size;
         }
     }
-    Tree { directories, left_out, problems, not_idle, took, cpu }
+    Tree { directories, real: PathBuf::new(), left_out, problems, not_idle, took, cpu }
 }

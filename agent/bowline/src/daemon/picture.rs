@@ -130,7 +130,7 @@ fn folders(
     all.sort_by_key(|one| std::cmp::Reverse(one.size.map(|size| size.allocated)));
     let mut folders = Vec::new();
     for one in all {
-        let size = space_of(&one.path, filesystems);
+        let size = space_of(one.place(), filesystems);
         let folder = |path: &Path, depth: u8, bytes: Option<DirectorySize>, trouble: &str| Folder {
             path: path.display().to_string(),
             depth,
@@ -198,6 +198,15 @@ mod tests {
     fn at(target: &str, size: Option<u64>) -> (Mount, Result<Space, PortError>) {
         let space = |size| Space { size, free: 0, available: 0, inodes: 0, inodes_free: 0 };
         (mount_at(target), size.map(space).ok_or_else(|| PortError::new(ErrorKind::Timeout, "no answer")))
+    }
+
+    #[test]
+    fn a_linked_directory_has_its_share_of_the_filesystem_that_it_is_really_on() {
+        let size = Some(DirectorySize { allocated: 10, ..DirectorySize::default() });
+        let linked = Measured { path: "/srv/x".into(), real: "/data/x".into(), size, ..Measured::default() };
+        let survey = Survey { directories: vec![linked], ..Survey::default() };
+        let all = folders(&survey, &BTreeMap::new(), &[at("/", Some(80)), at("/data", Some(40))]);
+        assert_eq!((all[0].path.as_str(), all[0].share), ("/srv/x", Some(0.25)));
     }
 
     /// A directory has no share of a filesystem whose size nobody knows, and none of the one above that.

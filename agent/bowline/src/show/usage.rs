@@ -171,7 +171,7 @@ impl Disk {
 impl Folder {
     /// `last` is what was measured before and when it is now, in seconds since 1970.
     pub(crate) fn of(directory: &SurveyedDirectory, tree: &Tree, disks: &[Disk], last: Option<(&Survey, i64)>) -> Self {
-        let holds = disks.iter().filter(|disk| directory.path.starts_with(&disk.mountpoint));
+        let holds = disks.iter().filter(|disk| tree.real.starts_with(&disk.mountpoint));
         let disk = holds.max_by_key(|disk| Path::new(&disk.mountpoint).components().count());
         let size = tree.size();
         let parts = tree.directories.iter().enumerate().skip(1).map(|(index, one)| Part {
@@ -287,6 +287,19 @@ fn time(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::daemon::End;
+
+    #[test]
+    fn a_linked_directory_is_on_the_filesystem_that_it_leads_to() {
+        let place = tempfile::tempdir().unwrap();
+        let (real, link) = (place.path().canonicalize().unwrap().join("real"), place.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let disk = |mountpoint: &Path, size| Disk { mountpoint: path_text(mountpoint), size, ..Disk::default() };
+        let disks = [disk(Path::new("/"), 80), disk(&real, 40)];
+        let tree = bowline_usage::scan(&bowline_usage::Request::of(&link), &bowline_usage::Control::new()).unwrap();
+        let folder = Folder::of(&SurveyedDirectory { path: link.clone(), depth: 0, named: true }, &tree, &disks, None);
+        assert_eq!((folder.path, folder.on, folder.of), (path_text(&link), path_text(&real), 40));
+    }
 
     #[test]
     fn the_picture() {

@@ -188,6 +188,7 @@ fn measured(path: &Path, tree: &Tree) -> Measured {
     });
     Measured {
         path: path.to_path_buf(),
+        real: tree.real.clone(),
         size: Some(size(tree.size())),
         parts: parts.collect(),
         seconds: tree.took.as_secs_f64(),
@@ -246,6 +247,23 @@ mod tests {
         assert!(whole.allocated >= 100_000 && one.trouble.is_empty(), "{one:?}");
         let parts: Vec<_> = one.parts.iter().map(|part| (part.path.clone(), part.depth, part.size.inodes)).collect();
         assert_eq!(parts, [(place.path().join("images"), 1, 3)]);
+    }
+
+    #[test]
+    fn a_linked_directory_says_where_it_really_is() {
+        let place = tempfile::tempdir().unwrap();
+        let (real, link) = (place.path().canonicalize().unwrap().join("real"), place.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let directories = [&link, &place.path().join("no")].map(|path| SurveyedDirectory {
+            path: path.clone(),
+            depth: 0,
+            named: true,
+        });
+        let found = survey(&SurveyOrder { directories: directories.into(), ..SurveyOrder::default() }, &|| 7, &quiet);
+        let [one, missing] = &found.directories[..] else { panic!("{found:#?}") };
+        assert_eq!((one.path.as_path(), one.place()), (link.as_path(), real.as_path()));
+        assert_eq!(missing.place(), place.path().join("no"));
     }
 
     #[test]
