@@ -33,6 +33,16 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
             plan.note(name, format!("{} is in the volume {volume}: nothing is freed there", place.display()));
             continue;
         }
+        // K3s makes its own when it starts first.
+        if matches!(one.what, Reclaimable::Images { .. }) && settings.k3s.is_none() && space.is_none() && real.is_none()
+        {
+            let at = place.display();
+            plan.note(
+                name,
+                format!("{at} is not there, so no image is removed: images of other runtimes are left to the kubelet"),
+            );
+            continue;
+        }
         // Only one at a time, and that to its end, also when it has made room by now.
         let working = facts.working.as_deref().map(|working| working == name);
         let Some(space) = space.as_ref().filter(|space| full(space, one) || working == Some(true)) else { continue };

@@ -110,6 +110,22 @@ fn what_is_not_there_or_in_a_volume_stays() {
 }
 
 #[test]
+fn where_the_runtime_has_another_place_it_is_told() {
+    let text = "[cluster]\ndistribution = \"none\"\n[reclaim]\norder = [\"images\", \"journal\"]\n";
+    let file = SourceFile { path: "/etc/bowline/config.d/10.toml".into(), text: text.into(), mode: 0o644, uid: 0 };
+    let settings = bowline_settings::load(&[file]).unwrap().settings;
+    assert!(settings.cluster.is_none());
+    let reclaim = Reclaim { k3s: None, ..reclaim(text) };
+    let mut missing = facts(&[None, Some(used(100, 99))]);
+    missing.real[0] = None;
+    let told = "images: /var/lib/containerd is not there, so no image is removed: images of other runtimes are left to the kubelet";
+    assert_eq!(notes(&reclaim, &missing), [told]);
+    assert!(steps(&reclaim, &missing)[0].starts_with("journal: "), "it holds nothing up");
+    let k3s = Reclaim { k3s: Some("/usr/local/bin/k3s".into()), volumes: vec![], ..reclaim };
+    assert!(notes(&k3s, &missing).is_empty(), "K3s has not started yet");
+}
+
+#[test]
 fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     let auto = reclaim("[log]\nlevel = \"info\"\n");
     let at = |gib, share, held: Option<u64>| Facts {
