@@ -15,7 +15,7 @@ const LARGE: u64 = 64 << 30;
 const MOST: u64 = 256 << 20;
 const PART: u64 = 50;
 /// Filesystems that promise room to a file that has not been written to: where others are, nobody asked for a reserve.
-const PROMISE: [&str; 5] = ["btrfs", "ext3", "ext4", "f2fs", "xfs"];
+const PROMISE: [&str; 4] = ["btrfs", "ext4", "f2fs", "xfs"];
 /// It is made where there is this many times as much room.
 const PLENTY: u64 = 4;
 

@@ -156,8 +156,10 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     assert_eq!(condition(&at(64, 50, None)), None);
     let elsewhere = Facts { mounts: vec![mount("/", "ext4"), mount("/var/lib/bowline", "ext4")], ..at(40, 50, None) };
     assert!(steps(&auto, &elsewhere).is_empty(), "on a filesystem of its own nothing is kept");
-    let zfs = Facts { mounts: vec![mount("/", "zfs")], ..at(40, 50, None) };
-    assert!(steps(&auto, &zfs).is_empty(), "it can not promise room");
+    for without in ["zfs", "ext3"] {
+        let without = Facts { mounts: vec![mount("/", without)], ..at(40, 50, None) };
+        assert!(steps(&auto, &without).is_empty() && condition(&without).is_none(), "it can not promise room");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(super) mod cases {
         a_full_disk_is_named_with_what_is_needed,
         work_under_way_is_followed_and_another_order_is_refused,
         a_lock_that_nobody_gives_back_is_busy,
+        room_is_kept_where_a_filesystem_promises_it_and_an_ext3_does_not,
     }
 }
 
@@ -150,4 +151,22 @@ async fn a_lock_that_nobody_gives_back_is_busy(real: &Real) {
     assert_eq!(error.kind, ErrorKind::Busy);
     assert!(error.message.contains("another program keeps it locked"), "{error}");
     assert!(real.host.probe(&path).await.unwrap().is_blank());
+}
+
+async fn room_is_kept_where_a_filesystem_promises_it_and_an_ext3_does_not(real: &Real) {
+    for kind in ["ext4", "ext3"] {
+        let (disk, at) = (real.make_disk(64 << 20), real.directory.join(kind));
+        run(&["mke2fs", "-q", "-F", "-t", kind, disk.to_str().unwrap()]);
+        super::devices::settled();
+        let _mounted = Mounted::new(&disk, &at);
+        let kept = real.host.reserve(&at.join("reserve"), 8 << 20).await;
+        let size = real.host.meta(&at.join("reserve")).await.unwrap().map(|meta| meta.size);
+        match kept {
+            Ok(()) => assert_eq!((kind, size), ("ext4", Some(8 << 20))),
+            Err(error) => {
+                assert_eq!((kind, size), ("ext3", None), "{error}");
+                assert!(error.hint.unwrap().contains("pressure.reserve"), "{}", error.message);
+            }
+        }
+    }
 }
