@@ -7,7 +7,7 @@ use super::picture::{exhaustion, view};
 use super::watching::Watching;
 use bowline_cluster::K3S_RESTARTS;
 use bowline_engine::Report;
-use bowline_host::real::filesystems::Sampler;
+use bowline_host::real::filesystems::{Sampler, out_of_sight};
 use bowline_host::real::http::{Handler, Request, Response};
 use bowline_metrics::{
     Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
@@ -121,11 +121,11 @@ impl Pages {
         }
     }
 
-    /// Every real mount with how full it is.
+    /// Every real mount with how full it is, but those that the sandbox hides.
     async fn filesystems(&self, mounts: &[Mount]) -> Vec<(Mount, Result<Space, PortError>)> {
         let mounts = real_mounts(mounts);
         let spaces = self.sampler.sample(&mounts).await;
-        mounts.into_iter().zip(spaces).collect()
+        mounts.into_iter().zip(spaces).filter(|(mount, space)| !out_of_sight(mount, space)).collect()
     }
 
     async fn view<'a>(&self, report: &'a Report) -> View<'a> {

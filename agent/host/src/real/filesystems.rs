@@ -11,7 +11,7 @@
 use super::space;
 use bowline_ports::{ErrorKind, Mount, PortError, Space};
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -205,6 +205,17 @@ fn key(mount: &Mount) -> Key {
     (mount.target.clone(), mount.number.clone())
 }
 
+/// Where the daemon's sandbox has directories of its own (`PrivateTmp=`).
+const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Whether nothing of a mount is seen from within the sandbox: it has other directories there. That is no fault of the filesystem's.
+pub fn out_of_sight(mount: &Mount, outcome: &Outcome) -> bool {
+    let at = &mount.target;
+    let private = PRIVATE.iter().any(|place| at.starts_with(place) && at != Path::new(place));
+    let kind = outcome.as_ref().err().map(|error| error.kind);
+    private && matches!(kind, Some(ErrorKind::NotFound | ErrorKind::Changed))
+}
+
 /// Asks a filesystem. It has to be the one of the mount table: a sandbox may show another at the same path.
 fn measure(mount: &Mount) -> Outcome {
     let failed = |error| PortError::io(format_args!("asking the filesystem at {}", mount.target.display()), &error);
@@ -356,6 +367,17 @@ mod tests {
     #[tokio::test]
     async fn nothing_to_measure_is_nothing() {
         assert!(Sampler::default().sample(&[]).await.is_empty());
+    }
+
+    #[test]
+    fn what_the_sandbox_hides_is_no_error_and_what_fails_there_is() {
+        let of = |target: &str, kind| out_of_sight(&mount(target, "8:1"), &Err(PortError::new(kind, "")));
+        assert!(of("/tmp/data", ErrorKind::NotFound) && of("/var/tmp/a/b", ErrorKind::Changed));
+        assert!(!of("/tmp/data", ErrorKind::Timeout) && !of("/tmp/data", ErrorKind::Other));
+        assert!(!of("/tmp", ErrorKind::NotFound) && !of("/tmpfiles", ErrorKind::NotFound));
+        assert!(!of("/mnt/tmp/x", ErrorKind::NotFound) && !out_of_sight(&mount("/tmp/data", "8:1"), &Ok(SPACE)));
+        let hidden = mount("/var/tmp/no-such-place", "8:1");
+        assert!(out_of_sight(&hidden, &measure(&hidden)));
     }
 
     #[test]
