@@ -201,6 +201,9 @@ pub(crate) fn ticket(text: &str) -> Result<Secret, Complaint> {
     .suggest("`bowline ticket` on a server prints it"))
 }
 
+/// Of these the sandbox has its own (`PrivateTmp=`). They are emptied, too.
+const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
+
 /// The path of a file with a secret in it. What is no path may be the secret
 /// itself, and is not repeated.
 pub(crate) fn secret_file(text: &str) -> Result<PathBuf, Complaint> {
@@ -208,6 +211,12 @@ pub(crate) fn secret_file(text: &str) -> Result<PathBuf, Complaint> {
     if text.chars().any(char::is_control) || !is_normal(&path) || text == "/" {
         return Err(Complaint::new("this is not the absolute path of a file, without `.` and `..` in it")
             .suggest("write the path of the file, not what is in it"));
+    }
+    if let Some(place) = PRIVATE.iter().find(|place| path.starts_with(place)) {
+        return Err(Complaint::new(format!(
+            "the daemon does not see files in {place}: its sandbox has a directory of its own there"
+        ))
+        .suggest("put the file elsewhere, such as in /etc/bowline, with mode 0600"));
     }
     Ok(path)
 }
@@ -256,5 +265,18 @@ mod tests {
             assert!(!secret_file(text).unwrap_err().to_string().contains(text));
         }
         assert_eq!(ticket(&"0a".repeat(32)).unwrap().expose(), "0a".repeat(32));
+    }
+
+    #[test]
+    fn secrets_are_where_the_daemon_sees_them() {
+        for (text, place) in [("/tmp/ticket", "/tmp"), ("/var/tmp/a/key", "/var/tmp")] {
+            let refused = secret_file(text).unwrap_err();
+            let why = format!("the daemon does not see files in {place}: its sandbox has a directory of its own there");
+            assert_eq!(refused.message, why);
+            assert!(refused.suggestion.unwrap().contains("/etc/bowline"));
+        }
+        for text in ["/tmpfiles/key", "/srv/tmp/key", "/run/key", "/etc/bowline/cluster.key"] {
+            assert_eq!(secret_file(text).unwrap(), std::path::Path::new(text));
+        }
     }
 }

@@ -43,8 +43,10 @@ fn the_test_vectors() {
 #[test]
 fn the_key_file_of_the_settings_and_their_address() {
     let folder = settings(&[]);
-    key(folder.path(), KEY, 0o600);
-    let path = folder.path().join("cluster.key").display().to_string();
+    // Settings may not name a file in /tmp.
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    key(elsewhere.path(), KEY, 0o600);
+    let path = elsewhere.path().join("cluster.key").display().to_string();
     let text = format!(
         "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\nkey-file = \"{path}\"\n\
          [node]\naddress = \"10.0.1.10\"\n"
