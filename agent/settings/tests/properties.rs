@@ -8,7 +8,7 @@ use bowline_settings::{SourceFile, load};
 use common::file;
 use proptest::prelude::*;
 
-/// Good and bad pieces that files are put together from.
+/// Good and bad pieces that files are put together from. No secret is the value of a label (`!`): one that is is shown, and may be.
 const PIECES: &[&str] = &[
     "[cluster]\n",
     "[cluster.config]\n",
@@ -20,7 +20,7 @@ const PIECES: &[&str] = &[
     "[[enroll.allow]]\n",
     "role = \"agent\"\n",
     "servers = [\"10.0.1.10\"]\n",
-    "ticket = \"hunter2\"\n",
+    "ticket = \"hunter2!\"\n",
     "ticket = '''\nhunter2\n'''\n",
     "key-file = \"hunter2 7840e4e008cb2e1bc109fff29791ad0f7a7a6cd5\"\n",
     "init = true\n",
@@ -34,10 +34,10 @@ const PIECES: &[&str] = &[
     "version = \"v1.34.1+k3s1\"\n",
     "role = \"server\"\n",
     "mirror = \"http://x\"\n",
-    "token = \"hunter2\"\n",
+    "token = \"hunter2!\"\n",
     "token = \"\"\"\nhunter2 -\n",
     "\"token+\" = [\"hunter2\"]\n",
-    "tokne = 'hunter2'\n",
+    "tokne = 'hunter2!'\n",
     "disable = [\"a\"]\n",
     "\"disable+\" = [\"b\"]\n",
     "node-ip = 5\n",
