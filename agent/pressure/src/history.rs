@@ -82,6 +82,14 @@ impl History {
         changed
     }
 
+    /// All of them, the oldest first, each once.
+    pub(crate) fn samples(&self) -> Vec<Sample> {
+        let mut all: Vec<_> = self.levels.iter().flatten().map(|kept| kept.sample).collect();
+        all.sort_unstable_by_key(|sample| sample.at);
+        all.dedup_by_key(|sample| sample.at);
+        all
+    }
+
     /// Moves all by so many seconds.
     fn shift(&mut self, seconds: i64) {
         for kept in self.levels.iter_mut().flatten() {

@@ -14,6 +14,7 @@ mod logging;
 mod measuring;
 mod phases;
 mod picture;
+mod remembering;
 mod scrape;
 mod surfaces;
 mod watching;

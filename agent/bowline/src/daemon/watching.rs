@@ -6,9 +6,9 @@ use bowline_engine::{CapabilityReport, CapabilityState, Note};
 use bowline_host::real::boot_id;
 use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
-use bowline_host::real::samples::{SampleFile, filesystem_uuids, read_samples};
+use bowline_host::real::samples::{filesystem_uuids, read_samples};
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
-use bowline_pressure::file::{Patch, Store, fresh};
+use bowline_pressure::file::{Patch, Store};
 use bowline_pressure::history::Sample;
 use bowline_settings::Pressure;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::evicting::{self, Eviction};
 use super::filling::{Places, Room, key};
 use super::foretold::{Foretold, Grave, spent};
+use super::remembering::Memory;
 use crate::paths;
 
 /// Between two samples: what the history keeps by the minute.
@@ -177,10 +178,8 @@ impl Watching {
     }
 
     async fn watch(&self, host: &Arc<dyn Change>, sampler: &Sampler) {
-        let (mut file, store) = opened().await;
-        self.state().store = store;
+        let mut memory = Memory::at(Path::new(paths::SAMPLES));
         let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
-        let (mut trouble, mut behind) = (String::new(), false);
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut spent_before = BTreeMap::new();
         let (mut places, mut room) = (Places::default(), Room::default());
@@ -202,15 +201,12 @@ impl Watching {
             if room.moved(places.mounts(), self.state().seen.iter().map(|(at, seen)| (at.as_path(), &seen.space))) {
                 self.room.send_replace(());
             }
-            // What was not written once is missing for what comes after it: all of it again.
-            let patches = if behind { self.state().store.patches() } else { patches };
-            let written = keep(&mut file, &self.state, patches).await;
-            behind = written.is_err();
-            let text = written.err().map(|error| error.to_string()).unwrap_or_default();
-            if text != trouble && !text.is_empty() {
-                tracing::warn!("how filesystems fill is not kept over a restart: {text}");
-            }
-            trouble = text;
+            // What is in the file comes before all that was sampled by now.
+            let patches = match memory.read().await {
+                Some(before) => self.state().follows(before),
+                None => patches,
+            };
+            memory.keep(patches, || self.state().store.patches()).await;
             // That it is full now, or is so no more, waits for no forecast.
             let now = self.spent();
             if now != spent_before {
@@ -328,6 +324,13 @@ impl Watching {
 }
 
 impl State {
+    /// What was sampled by now comes after what is remembered of before. Says what is to be written.
+    fn follows(&mut self, before: Store) -> Vec<Patch> {
+        let since = std::mem::replace(&mut self.store, before);
+        self.foretold = None;
+        self.store.follow(&since)
+    }
+
     fn of(&self, seen: &Seen) -> Option<Foretold> {
         if seen.read_only {
             return None;
@@ -335,43 +338,5 @@ impl State {
         let least = self.rules.min_history.duration().as_secs_f64();
         let kept = self.eviction.of(&seen.number, &seen.space);
         Foretold::of(self.store.history(&seen.key), &seen.space, &kept, least)
-    }
-}
-
-/// The file, and what is in it. Without one it is made with the first samples.
-async fn opened() -> (Option<SampleFile>, Store) {
-    match SampleFile::open(Path::new(paths::SAMPLES)).await {
-        Ok(Some((file, content))) => match Store::read(&content) {
-            Ok((store, damage)) => {
-                if damage.slots + damage.regions > 0 {
-                    tracing::warn!("{}: {} samples can not be read, and are left out", paths::SAMPLES, damage.slots);
-                }
-                (Some(file), store)
-            }
-            Err(why) => {
-                tracing::warn!("{}: {why}: how filesystems filled is not known, and begins anew", paths::SAMPLES);
-                (None, Store::default())
-            }
-        },
-        Ok(None) => (None, Store::default()),
-        Err(error) => {
-            tracing::warn!("how filesystems filled is not known: {error}");
-            (None, Store::default())
-        }
-    }
-}
-
-/// Writes what was added; where there is no file yet, all that is remembered.
-async fn keep(file: &mut Option<SampleFile>, state: &Mutex<State>, patches: Vec<Patch>) -> Result<(), PortError> {
-    let pieces = |patches: Vec<Patch>| patches.into_iter().map(|patch| (patch.offset, patch.bytes)).collect();
-    match file {
-        Some(file) => file.write(pieces(patches)).await,
-        None => {
-            let made = SampleFile::make(Path::new(paths::SAMPLES), fresh()).await?;
-            let all = state.lock().unwrap_or_else(PoisonError::into_inner).store.patches();
-            made.write(pieces(all)).await?;
-            *file = Some(made);
-            Ok(())
-        }
     }
 }

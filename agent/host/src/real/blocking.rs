@@ -54,7 +54,8 @@ impl Silent {
         self.within(QUICK, path, work).await
     }
 
-    async fn within<T: Send + 'static>(
+    /// The same with another deadline.
+    pub(crate) async fn within<T: Send + 'static>(
         &self,
         deadline: Duration,
         path: &Path,

@@ -1,7 +1,7 @@
 //! The file of samples: made once in its full length, then written in place, so that a full disk does not keep anything from
 //! being remembered. What is in it is not this module's business.
 
-use super::blocking::{DURABLE, QUICK, blocking};
+use super::blocking::{DURABLE, QUICK, Silent, blocking};
 use super::files;
 use bowline_ports::PortError;
 use std::collections::BTreeMap;
@@ -11,70 +11,88 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Where the file is, or is to be. Nobody is sent there while an earlier one still waits: what was to be written first would
+/// come last.
+#[derive(Debug, Clone)]
+pub struct SamplePlace {
+    path: PathBuf,
+    silent: Silent,
+}
+
 /// The file, open for reading and writing. Clones are the same file.
 #[derive(Debug, Clone)]
 pub struct SampleFile {
-    path: PathBuf,
+    place: SamplePlace,
     file: Arc<File>,
 }
 
-impl SampleFile {
+impl SamplePlace {
+    /// At this path.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), silent: Silent::default() }
+    }
+
     /// Opens the file and reads it; `None` where there is none.
     ///
     /// # Errors
-    /// It can not be opened, or does not answer.
-    pub async fn open(path: &Path) -> Result<Option<(Self, Vec<u8>)>, PortError> {
-        let path = path.to_path_buf();
-        blocking(format!("reading {}", path.display()), QUICK, move || {
-            let file = match File::options().read(true).write(true).open(&path) {
+    /// It can not be opened or read, or does not answer: nothing is said of what is in it.
+    pub async fn open(&self) -> Result<Option<(SampleFile, Vec<u8>)>, PortError> {
+        let opened = self.silent.look(&self.path, |path| {
+            let failed =
+                |what: &str, error: &std::io::Error| PortError::io(format_args!("{what} {}", path.display()), error);
+            let file = match File::options().read(true).write(true).open(path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(PortError::io(format_args!("opening {}", path.display()), &error)),
+                Err(error) => return Err(failed("opening", &error)),
             };
-            let length = file.metadata().map_or(0, |meta| meta.size());
+            let length = file.metadata().map_err(|error| failed("reading", &error))?.size();
             let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
-            file.read_exact_at(&mut content, 0)
-                .map_err(|error| PortError::io(format_args!("reading {}", path.display()), &error))?;
-            Ok(Some((Self { path, file: Arc::new(file) }, content)))
-        })
-        .await
+            file.read_exact_at(&mut content, 0).map_err(|error| failed("reading", &error))?;
+            Ok(Some((file, content)))
+        });
+        Ok(opened.await?.map(|(file, content)| (self.held(file), content)))
     }
 
     /// Makes the file with this content, in the place of one that is there. All of it takes room from now on.
     ///
     /// # Errors
     /// There is no room for it, or it can not be written.
-    pub async fn make(path: &Path, content: Vec<u8>) -> Result<Self, PortError> {
-        let path = path.to_path_buf();
-        blocking(format!("making {}", path.display()), DURABLE, move || {
+    pub async fn make(&self, content: Vec<u8>) -> Result<SampleFile, PortError> {
+        let made = self.silent.within(DURABLE, &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
-            let temporary = files::temporary(&path);
+            let temporary = files::temporary(path);
             let _ = std::fs::remove_file(&temporary);
             let made = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
             let file = made.map_err(failed)?;
             let written = file.write_all_at(&content, 0).and_then(|()| file.sync_all());
-            let written = written.and_then(|()| std::fs::rename(&temporary, &path)).map_err(failed);
+            let written = written.and_then(|()| std::fs::rename(&temporary, path)).map_err(failed);
             if let Err(error) = written {
                 let _ = std::fs::remove_file(&temporary);
                 return Err(error);
             }
-            Ok(Self { path, file: Arc::new(file) })
-        })
-        .await
+            Ok(file)
+        });
+        Ok(self.held(made.await?))
     }
 
+    fn held(&self, file: File) -> SampleFile {
+        SampleFile { place: self.clone(), file: Arc::new(file) }
+    }
+}
+
+impl SampleFile {
     /// Writes pieces at their places, in their order, and has the disk keep them.
     ///
     /// # Errors
     /// The disk takes no more, fails, or does not answer.
     pub async fn write(&self, pieces: Vec<(u64, Vec<u8>)>) -> Result<(), PortError> {
-        let (path, file) = (self.path.clone(), Arc::clone(&self.file));
-        blocking(format!("writing {}", path.display()), DURABLE, move || {
+        let file = Arc::clone(&self.file);
+        let written = self.place.silent.within(DURABLE, &self.place.path, move |path| {
             let written = pieces.iter().try_for_each(|(at, bytes)| file.write_all_at(bytes, *at));
             let kept = written.and_then(|()| file.sync_data());
             kept.map_err(|error| PortError::io(format_args!("writing {}", path.display()), &error))
-        })
-        .await
+        });
+        written.await
     }
 }
 
@@ -110,20 +128,21 @@ mod tests {
     async fn made_once_and_written_in_place() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("samples");
-        assert!(SampleFile::open(&path).await.unwrap().is_none());
-        let file = SampleFile::make(&path, vec![7; 100_000]).await.unwrap();
+        let samples = SamplePlace::new(&path);
+        assert!(samples.open().await.unwrap().is_none());
+        let file = samples.make(vec![7; 100_000]).await.unwrap();
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!((meta.mode() & 0o777, meta.size()), (0o600, 100_000));
         assert!(meta.blocks() * 512 >= 100_000, "its room is taken");
         file.write(vec![(10, vec![1, 2]), (99_999, vec![3])]).await.unwrap();
-        let (_, content) = SampleFile::open(&path).await.unwrap().unwrap();
+        let (_, content) = samples.open().await.unwrap().unwrap();
         assert_eq!((&content[9..13], content[99_999], content.len()), (&[7, 1, 2, 7][..], 3, 100_000));
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), meta.ino());
         // In the place of another.
-        SampleFile::make(&path, vec![0; 10]).await.unwrap();
-        assert_eq!(SampleFile::open(&path).await.unwrap().unwrap().1, vec![0; 10]);
+        samples.make(vec![0; 10]).await.unwrap();
+        assert_eq!(samples.open().await.unwrap().unwrap().1, vec![0; 10]);
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let nowhere = place.path().join("no/such/folder");
-        assert!(SampleFile::make(&nowhere, vec![]).await.unwrap_err().message.contains("no/such/folder"));
+        assert!(SamplePlace::new(&nowhere).make(vec![]).await.unwrap_err().message.contains("no/such/folder"));
     }
 }

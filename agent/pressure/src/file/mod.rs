@@ -161,6 +161,17 @@ impl Store {
         patches
     }
 
+    /// Remembers what another store has of a later time, and says what is to be written for it.
+    pub fn follow(&mut self, later: &Store) -> Vec<Patch> {
+        let mut patches = Vec::new();
+        for region in later.regions.iter().flatten() {
+            for sample in region.history.samples() {
+                patches.extend(self.add(&region.head.key, sample));
+            }
+        }
+        patches
+    }
+
     /// All that is remembered, as what is to be written into a fresh file.
     pub fn patches(&self) -> Vec<Patch> {
         let mut patches = Vec::new();

@@ -52,6 +52,30 @@ fn it_has_its_length_and_nothing_is_in_it() {
     assert_eq!((store.keys().count(), damage), (0, Damage::default()));
 }
 
+/// The file was read late: what was sampled meanwhile comes after what is in it, as if it had been added piece by piece.
+#[test]
+fn what_was_sampled_meanwhile_follows() {
+    let keys = ["uuid:a", "uuid:b"];
+    let (all, _) = filled(&keys, 450);
+    let (mut file, mut store) = filled(&keys, 300);
+    let mut meanwhile = Store::default();
+    for minute in 300..450 {
+        meanwhile.add("uuid:b", sample(minute));
+        meanwhile.add("uuid:a", sample(minute));
+    }
+    let patches = store.follow(&meanwhile);
+    apply(&mut file, &patches);
+    let (read, damage) = read(&file);
+    assert_eq!((damage, patches.is_empty()), (Damage::default(), false));
+    for key in keys {
+        assert_eq!(samples(&read, key), samples(&store, key));
+        let (wanted, _) = super::Store::read(&all).unwrap();
+        let bytes = |store: &Store| store.history(key).unwrap().bytes();
+        assert_eq!(bytes(&read).first(), bytes(&wanted).first());
+        assert_eq!(bytes(&read)[bytes(&read).len() - 120..], bytes(&wanted)[bytes(&wanted).len() - 120..]);
+    }
+}
+
 #[test]
 fn all_that_is_remembered_fits_into_a_fresh_file() {
     let (file, store) = filled(&["uuid:a", "uuid:b"], 300);
