@@ -167,8 +167,11 @@ fn curl(words: &[&str]) -> Option<String> {
 }
 
 /// A program of Debian's package `prometheus`, from `PATH`, or from where `tests/run` puts it.
+///
+/// # Panics
+/// When it is at neither.
 #[allow(clippy::panic)]
-fn tool(name: &str) -> PathBuf {
+pub fn tool(name: &str) -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))).map(|it| it.join("bowline"));
     let cache = folder("BOWLINE_CACHE").or(cache).map(|it| it.join("tools"));

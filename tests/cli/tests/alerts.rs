@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-use bowline_cli::prometheus::{known, metrics, packaging, read};
-use serde_json::Value;
+use bowline_cli::prometheus::{known, metrics, packaging, read, tool};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -94,6 +94,37 @@ fn every_alert_is_tested_firing_and_silent() {
     assert_eq!(firing, all, "fires in no test, or a test names what is no alert");
     let never: Vec<_> = all.difference(&silent).collect();
     assert!(never.is_empty(), "silent in no test: {never:?}");
+}
+
+/// Targets have labels of their own (a cluster, an environment): each alert fires and is silent as without them, and has them
+/// itself, where it is not one of the whole job.
+#[test]
+fn labels_of_a_target_change_no_alert() {
+    const OF_THE_JOB: [&str; 2] = ["BowlineNotScraped", "BowlineNodesMissing"];
+    let scratch = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for file in fs::read_dir("../alerts").unwrap() {
+        let file = file.unwrap();
+        let mut labelled = yaml(&file.path());
+        labelled["rule_files"] = json!([packaging("prometheus/rules.yml")]);
+        for test in labelled["tests"].as_array_mut().unwrap() {
+            for input in test["input_series"].as_array_mut().unwrap() {
+                let series = text(&input["series"]);
+                let (name, labels) = series.split_once('{').unwrap_or((&series, "}"));
+                input["series"] = format!("{name}{{env=\"prod\",{labels}").into();
+            }
+            for check in test["alert_rule_test"].as_array_mut().unwrap() {
+                let of_the_job = OF_THE_JOB.contains(&check["alertname"].as_str().unwrap());
+                for expected in check["exp_alerts"].as_array_mut().unwrap().iter_mut().filter(|_| !of_the_job) {
+                    expected["exp_labels"]["env"] = "prod".into();
+                }
+            }
+        }
+        files.push(scratch.path().join(file.file_name()));
+        fs::write(files.last().unwrap(), labelled.to_string()).unwrap();
+    }
+    let tested = Command::new(tool("promtool")).args(["test", "rules"]).args(&files).output().unwrap();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stderr));
 }
 
 /// A scrape that fails makes every series of its target stale: what names the newest value alone ends with it.
