@@ -3,7 +3,6 @@
 use crate::FilesystemSample;
 use crate::exposition::{Exposition, Kind, labels};
 use bowline_ports::{Mount, Space};
-use std::borrow::Cow;
 
 /// A family with a value from `statvfs`.
 struct Column {
@@ -65,35 +64,6 @@ pub(crate) fn families(out: &mut Exposition, rows: &[Row<'_>]) {
 
 /// The labels of a filesystem.
 fn labelled(mount: &Mount) -> String {
-    let device = without_credentials(&mount.source);
-    labels(&[("mountpoint", &mount.target.to_string_lossy()), ("device", &device), ("fstype", &mount.fstype)])
-}
-
-/// A source may be a URL (WebDAV, buckets), and a URL may have a user and a password in it.
-fn without_credentials(source: &str) -> Cow<'_, str> {
-    if let Some((scheme, rest)) = source.split_once("://") {
-        let authority = rest.split('/').next().unwrap_or(rest);
-        if let Some((_, host)) = authority.rsplit_once('@') {
-            return format!("{scheme}://{host}{}", &rest[authority.len()..]).into();
-        }
-    }
-    source.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_credentials;
-
-    #[test]
-    fn credentials_of_a_url_are_left_out() {
-        for (source, shown) in [
-            ("/dev/sdb", "/dev/sdb"),
-            ("nas:/export", "nas:/export"),
-            ("https://u:p@dav.example/a@b", "https://dav.example/a@b"),
-            ("https://dav.example/a@b", "https://dav.example/a@b"),
-            ("s3://u@key", "s3://key"),
-        ] {
-            assert_eq!(without_credentials(source), shown);
-        }
-    }
+    let (at, device) = (mount.target.to_string_lossy(), mount.shown_source());
+    labels(&[("mountpoint", &at), ("device", &device), ("fstype", &mount.fstype)])
 }

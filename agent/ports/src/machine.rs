@@ -1,6 +1,7 @@
 //! The machine itself: clock, addresses, mounts, space.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -73,6 +74,21 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+impl Mount {
+    /// Its source for people, pages and logs: one may be a URL (WebDAV, buckets), and a URL may have a user and a password in it,
+    /// which are left out.
+    pub fn shown_source(&self) -> Cow<'_, str> {
+        let source = self.source.as_str();
+        if let Some((scheme, rest)) = source.split_once("://") {
+            let authority = rest.split('/').next().unwrap_or(rest);
+            if let Some((_, host)) = authority.rsplit_once('@') {
+                return format!("{scheme}://{host}{}", &rest[authority.len()..]).into();
+            }
+        }
+        source.into()
+    }
+}
+
 /// How full a filesystem is, as `statvfs` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {
@@ -86,4 +102,30 @@ pub struct Space {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_a_url_are_left_out() {
+        for (source, shown) in [
+            ("/dev/sdb", "/dev/sdb"),
+            ("nas:/export", "nas:/export"),
+            ("https://u:p@dav.example/a@b", "https://dav.example/a@b"),
+            ("https://dav.example/a@b", "https://dav.example/a@b"),
+            ("s3://u@key", "s3://key"),
+        ] {
+            let mount = Mount {
+                target: "/mnt".into(),
+                source: source.into(),
+                number: "0:50".into(),
+                fstype: "fuse".into(),
+                root: "/".into(),
+                read_only: false,
+            };
+            assert_eq!(mount.shown_source(), shown);
+        }
+    }
 }

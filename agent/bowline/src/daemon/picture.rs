@@ -82,7 +82,7 @@ fn disk(mount: &Mount, space: &Result<Space, PortError>, foretold: Option<&Foret
     let at = &mount.target;
     let base = Disk {
         mountpoint: at.display().to_string(),
-        what: format!("{} on {}", mount.fstype, mount.source),
+        what: format!("{} on {}", mount.fstype, mount.shown_source()),
         read_only: mount.read_only,
         ..Disk::default()
     };
@@ -207,6 +207,14 @@ mod tests {
         let survey = Survey { directories: vec![linked], ..Survey::default() };
         let all = folders(&survey, &BTreeMap::new(), &[at("/", Some(80)), at("/data", Some(40))]);
         assert_eq!((all[0].path.as_str(), all[0].share), ("/srv/x", Some(0.25)));
+    }
+
+    #[test]
+    fn credentials_of_a_source_are_not_shown() {
+        let (mount, space) = at("/mnt/dav", Some(40));
+        let mount = Mount { source: "https://me:secret@dav.example/a".into(), ..mount };
+        let shown = disk(&mount, &space, None, &Watching::default());
+        assert_eq!(shown.what, "ext4 on https://dav.example/a");
     }
 
     /// A directory has no share of a filesystem whose size nobody knows, and none of the one above that.

@@ -49,7 +49,7 @@ pub(super) fn mounted(
         return plan.refuse(
             item,
             what,
-            format!("{} is already mounted there", mount.source),
+            format!("{} is already mounted there", mount.shown_source()),
             "unmount it and remove what mounts it, or choose another `mount`",
         );
     }

@@ -144,7 +144,7 @@ fn place(place: &Place) -> Check {
         (Err(error), _) => Check::blind(name, error),
         (_, Some(mount)) if mount.read_only => {
             let target = mount.target.display();
-            let found = format!("it can not be written: {} at {target} is mounted read-only", mount.source);
+            let found = format!("it can not be written: {} at {target} is mounted read-only", mount.shown_source());
             let remedy =
                 "mount it writable again; look at `dmesg` first: a filesystem turns read-only when its disk fails";
             Check::finding(name, found, remedy)
