@@ -50,11 +50,12 @@ const RUNTIME: &[&str] = &[
     "/run/netns",
     "/var/lib/containerd/io.containerd.grpc.v1.cri",
     "/var/lib/docker/overlay2",
-    "/var/lib/kubelet/plugins",
-    "/var/lib/kubelet/pods",
     "/var/lib/rancher/k3s/agent/containerd",
     "/var/snap/microk8s/common/run",
 ];
+
+/// The same of a kubelet, wherever its root is: K3s's, k0s's and MicroK8s's have others, and it is a setting.
+const KUBELET: [&str; 2] = ["/kubelet/plugins/", "/kubelet/pods/"];
 
 /// The mounts that are worth measuring, sorted by target. The rules, in order:
 ///
@@ -88,6 +89,7 @@ fn is_storage(mount: &Mount) -> bool {
     let fstype = mount.fstype.as_str();
     !NOT_STORAGE.contains(&fstype)
         && !RUNTIME.iter().any(|runtime| beneath(&mount.target, runtime))
+        && !of_a_kubelet(&mount.target)
         && (!matches!(fstype, "overlay" | "fuse.fuse-overlayfs") || mount.target == Path::new("/"))
 }
 
@@ -95,6 +97,11 @@ fn is_storage(mount: &Mount) -> bool {
 fn beneath(path: &Path, directory: &str) -> bool {
     let rest = path.as_os_str().as_encoded_bytes().strip_prefix(directory.as_bytes());
     rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+fn of_a_kubelet(path: &Path) -> bool {
+    let path = path.as_os_str().as_encoded_bytes();
+    KUBELET.iter().any(|part| path.windows(part.len()).any(|window| window == part.as_bytes()))
 }
 
 /// Smaller is the better name for a filesystem.
@@ -150,6 +157,20 @@ tmpfs 0:62 tmpfs / /var/lib/kubelet/pods/u1/volumes/kubernetes.io~projected/kube
 nas:/export 0:70 nfs4 / /mnt/nas
 nsfs 0:4 nsfs net:[1] /run/netns/cni-1";
         assert_eq!(kept(machine), ["/", "/boot/efi", "/mnt/nas", "/mnt/scratch", "/var/lib/kafka"]);
+    }
+
+    #[test]
+    fn volumes_of_pods_wherever_the_kubelet_has_them() {
+        for root in ["/var/snap/microk8s/common/var/lib/kubelet", "/var/lib/k0s/kubelet", "/mnt/fast/kubelet"] {
+            let machine = format!(
+                "/dev/sda1 8:1 ext4 / /
+/dev/sdb 8:16 ext4 / {root}
+nas:/a 0:70 nfs4 / {root}/pods/u1/volumes/kubernetes.io~nfs/pv
+s3 0:71 fuse.s3fs / {root}/pods/u1/volumes/kubernetes.io~csi/pv/mount
+/dev/sdd 8:48 ext4 / {root}/plugins/kubernetes.io/csi/driver/1/globalmount"
+            );
+            assert_eq!(kept(&machine), ["/", root]);
+        }
     }
 
     #[test]
