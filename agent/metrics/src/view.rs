@@ -51,6 +51,8 @@ pub struct Disk {
     pub error: Option<String>,
     /// It can not be written to.
     pub read_only: bool,
+    /// There are so many filesystems that it is not watched.
+    pub beyond: bool,
     /// Bytes in all.
     pub size: u64,
     /// Bytes in use.

@@ -72,6 +72,22 @@ fn page(report: &Report) -> bowline_metrics::Page {
 }
 
 #[test]
+fn why_nothing_is_foretold() {
+    let of = |read_only, beyond| {
+        let disk = Disk { outlook: None, read_only, beyond, ..disk("/mnt/data") };
+        let report = report();
+        let view =
+            View { report: &report, now: 1000, disks: vec![disk], folders: vec![], measured: None, unseen: vec![] };
+        let body = view.page().body;
+        let (_, rest) = body.split_once("Nothing is foretold").unwrap();
+        rest.split_once('.').unwrap().0.to_owned()
+    };
+    assert_eq!(of(false, false), " yet: it was not watched for long enough");
+    assert_eq!(of(false, true), ": there are too many filesystems to watch them all");
+    assert_eq!(of(true, false), ": it can not fill");
+}
+
+#[test]
 fn nothing_hostile_gets_through() {
     let report = report();
     let page = page(&report);

@@ -84,6 +84,7 @@ fn disk(mount: &Mount, space: &Result<Space, PortError>, foretold: Option<&Foret
         mountpoint: at.display().to_string(),
         what: format!("{} on {}", mount.fstype, mount.shown_source()),
         read_only: mount.read_only,
+        beyond: watching.is_beyond(at),
         ..Disk::default()
     };
     let space = match space {

@@ -8,7 +8,7 @@ use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::samples::{filesystem_uuids, read_samples};
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
-use bowline_pressure::file::{Patch, Store};
+use bowline_pressure::file::{MOST, Patch, Store};
 use bowline_pressure::history::Sample;
 use bowline_settings::Pressure;
 use std::collections::BTreeMap;
@@ -182,7 +182,7 @@ impl Watching {
         let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut spent_before = BTreeMap::new();
-        let (mut places, mut room) = (Places::default(), Room::default());
+        let (mut places, mut room, mut told_beyond) = (Places::default(), Room::default(), false);
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -207,6 +207,14 @@ impl Watching {
                 None => patches,
             };
             memory.keep(patches, || self.state().store.patches()).await;
+            let beyond = self.state().beyond();
+            if let Some(first) = beyond.first().filter(|_| !told_beyond) {
+                let (count, first) = (beyond.len(), first.display());
+                tracing::warn!(
+                    "{MOST} filesystems are watched at most: nothing is foretold of {count} others, as {first}"
+                );
+            }
+            told_beyond = !beyond.is_empty();
             // That it is full now, or is so no more, waits for no forecast.
             let now = self.spent();
             if now != spent_before {
@@ -309,6 +317,11 @@ impl Watching {
         points.into_iter().map(|point| (point.at, point.used / seen.space.size as f64)).collect()
     }
 
+    /// Whether nothing is remembered of the filesystem there, since there are too many.
+    pub(crate) fn is_beyond(&self, at: &Path) -> bool {
+        self.state().beyond().iter().any(|beyond| beyond == at)
+    }
+
     /// Free bytes and inodes at which the kubelet evicts, by its name of the signal. A filesystem that does not answer
     /// now is as large as when it last did.
     pub(crate) fn thresholds(&self, mount: &Mount, space: Option<&Space>) -> Vec<(&'static str, u64)> {
@@ -331,6 +344,13 @@ impl State {
         self.store.follow(&since)
     }
 
+    /// Where the filesystems are that there was no room to remember.
+    fn beyond(&self) -> Vec<PathBuf> {
+        let full = self.store.keys().count() >= MOST;
+        let beyond = self.seen.iter().filter(|(_, seen)| full && self.store.history(&seen.key).is_none());
+        beyond.map(|(at, _)| at.clone()).collect()
+    }
+
     fn of(&self, seen: &Seen) -> Option<Foretold> {
         if seen.read_only {
             return None;
@@ -338,5 +358,27 @@ impl State {
         let least = self.rules.min_history.duration().as_secs_f64();
         let kept = self.eviction.of(&seen.number, &seen.space);
         Foretold::of(self.store.history(&seen.key), &seen.space, &kept, least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::filling::mount_at;
+    use super::*;
+
+    #[test]
+    fn of_too_many_filesystems_it_is_told_which_are_not_watched() {
+        let (watching, space) =
+            (Watching::default(), Space { size: 9, free: 9, available: 9, inodes: 9, inodes_free: 9 });
+        let places: Vec<_> = (0..=MOST).map(|number| PathBuf::from(format!("/mnt/{number:02}"))).collect();
+        let sample = Sample { at: 1_760_000_000, boot: 1, uptime: 60, bytes: 0, inodes: 0 };
+        for (count, at) in places.iter().enumerate() {
+            assert!(watching.state().beyond().is_empty(), "{count}");
+            let (mount, key) = (mount_at(&at.display().to_string()), count.to_string());
+            watching.state().store.add(&key, sample);
+            watching.state().seen.insert(at.clone(), Seen::of(&mount, key, space));
+        }
+        assert_eq!(watching.state().beyond(), [PathBuf::from("/mnt/64")]);
+        assert!(watching.is_beyond(Path::new("/mnt/64")) && !watching.is_beyond(Path::new("/mnt/63")));
     }
 }

@@ -35,7 +35,12 @@ impl Disk {
 
     fn foretold(&self) -> String {
         let Some(outlook) = self.outlook else {
-            return "Nothing is foretold yet: it was not watched for long enough.".into();
+            return match (self.read_only, self.beyond) {
+                (true, _) => "Nothing is foretold: it can not fill.",
+                (_, true) => "Nothing is foretold: there are too many filesystems to watch them all.",
+                _ => "Nothing is foretold yet: it was not watched for long enough.",
+            }
+            .into();
         };
         let grows = match outlook.growth {
             rate if rate >= 1.0 / 3600.0 => format!("grows by {} an hour", bytes((rate * 3600.0) as u64)),
