@@ -100,13 +100,16 @@ fn state(machine: &Machine) -> Result<String> {
     )
 }
 
-/// One that asks this machine each second, by the shipped rules; they wait for minutes before they tell, and here for
-/// two seconds, which is all that is changed.
+/// One that asks this machine each second, by the shipped rules; they wait for minutes before they tell, and look back for hours
+/// at what was foretold: here for seconds, which is all that is changed.
 fn prometheus(machine: &Machine) -> Result<Prometheus> {
     let shipped = machine.read(RULES)?;
     let hurried = |line: &str| match line.trim_start().starts_with("for: ") {
         true => "        for: 2s".to_owned(),
-        false => line.to_owned(),
+        false if line.contains("min_over_time(bowline_filesystem_") && line.contains("_seconds[5m])") => {
+            line.replace("[5m]", "[3s]")
+        }
+        false => line.replace("[8h:5m]", "[9s:1s]").replace("[4h:1m]", "[9s:1s]"),
     };
     let rules: Vec<_> = shipped.lines().map(hurried).collect();
     ensure!(rules.iter().filter(|line| line.ends_with(" for: 2s")).count() > 10, "no rule waits: {shipped}");
