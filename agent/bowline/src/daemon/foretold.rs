@@ -75,15 +75,19 @@ pub(crate) enum Grave {
 impl Grave {
     /// What is said of the filesystem.
     pub(crate) fn text(self, rules: &Pressure) -> String {
-        let (within, key) = match self {
-            Grave::Warn => (rules.warn, "warn"),
-            Grave::Critical => (rules.critical, "critical"),
-            Grave::Evicts => return "is so full that the kubelet evicts pods".into(),
-            Grave::NoInodes => return "has no inode left: no file can be made there".into(),
-            Grave::Full => return "is full: nobody but root can write there".into(),
+        let what = match self {
+            Grave::Warn => expected(rules.warn, "warn"),
+            Grave::Critical => expected(rules.critical, "critical"),
+            Grave::Evicts => "is so full that the kubelet evicts pods".into(),
+            Grave::NoInodes => "has no inode left: no file can be made there".into(),
+            Grave::Full => "is full: nobody but root can write there".into(),
         };
-        format!("is expected to be full, or to have pods evicted, within {within} (pressure.{key})")
+        format!("{what}; `bowline usage` shows what takes the room")
     }
+}
+
+fn expected(within: impl std::fmt::Display, key: &str) -> String {
+    format!("is expected to be full, or to have pods evicted, within {within} (pressure.{key})")
 }
 
 /// What is left of something, in bytes or inodes; `None` where its number is not fixed, or it has none at all.
@@ -199,6 +203,20 @@ mod tests {
         assert_eq!(grave, spent(space, kept), "{foretold:?}");
         assert!(foretold.is_none_or(|foretold| foretold.first().1 == NOW));
         grave
+    }
+
+    #[test]
+    fn what_is_said_of_it_ends_with_where_to_look() {
+        let text = |grave: Grave| grave.text(&Pressure::default());
+        assert_eq!(
+            [Grave::Warn, Grave::Full].map(text),
+            [
+                "is expected to be full, or to have pods evicted, within 1d (pressure.warn); `bowline usage` shows what takes the room",
+                "is full: nobody but root can write there; `bowline usage` shows what takes the room",
+            ]
+        );
+        let one_line = |grave: Grave| grave.text(&Pressure::default()).lines().count() == 1;
+        assert!([Grave::Critical, Grave::Evicts, Grave::NoInodes].into_iter().all(one_line));
     }
 
     #[test]

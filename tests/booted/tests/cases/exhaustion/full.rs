@@ -42,8 +42,8 @@ fn full_filesystems_are_told_alerted_and_take_nothing_down() -> Result<()> {
 
         // Everywhere: in the file that all can read, in the report, in the journal and in the metrics.
         let texts = [
-            ("/mnt/data", "is full: nobody but root can write there"),
-            ("/mnt/few", "has no inode left: no file can be made there"),
+            ("/mnt/data", "is full: nobody but root can write there; `bowline usage` shows what takes the room"),
+            ("/mnt/few", "has no inode left: no file can be made there; `bowline usage` shows what takes the room"),
         ];
         machine.wait_for("the full ones to be told", MEASURING, || {
             Ok(texts.iter().all(|(place, text)| told_of(&machine, place).ok().flatten().as_deref() == Some(*text)))
