@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use watch::Seen;
 
 /// The name under which Bowline owns fields.
@@ -37,6 +38,8 @@ pub(crate) struct Clients {
     kept: Mutex<HashMap<PathBuf, (Files, Client)>>,
     /// The Node that was read last.
     seen: Mutex<Option<Seen>>,
+    /// It was another one than at the reading before.
+    moved: Notify,
     /// Somebody wanted to read one.
     asked: AtomicBool,
 }
@@ -73,7 +76,10 @@ impl Clients {
             let Some(node) = self.get_node(kubeconfig, &what, name).await? else { return Ok(None) };
             let node = node.describe(name);
             let seen = Seen { kubeconfig: kubeconfig.to_path_buf(), node: node.clone() };
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+            // Who read it may not be who tells others that it has changed.
+            if self.remember(seen) {
+                self.moved.notify_one();
+            }
             Ok(Some(node))
         })
         .await
@@ -81,6 +87,14 @@ impl Clients {
 
     fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it was another one before.
+    fn remember(&self, seen: Seen) -> bool {
+        let mut before = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = before.as_ref().is_some_and(|before| before.node != seen.node);
+        *before = Some(seen);
+        moved
     }
 
     /// The Node that was read last.

@@ -51,9 +51,22 @@ struct Told {
 }
 
 impl Clients {
-    /// Notifies whenever the Node that was read last has changed in something that is looked at, and as often as it has to be
-    /// looked at while nobody tells of it. Never ends.
+    /// Notifies whenever the Node that was read last has changed in something that is looked at, also when a reading before a
+    /// watch stands shows that, and as often as it has to be looked at while nobody tells of it. Never ends.
     pub(crate) async fn watch(&self, signal: &Notify) {
+        let readings = async {
+            loop {
+                self.moved.notified().await;
+                signal.notify_one();
+            }
+        };
+        tokio::select! {
+            () = readings => {}
+            () = self.follow_on(signal) => {}
+        }
+    }
+
+    async fn follow_on(&self, signal: &Notify) {
         loop {
             // Time for an API that ends watches at once.
             tokio::time::sleep(UNTOLD).await;
@@ -83,6 +96,8 @@ impl Clients {
                 signal.notify_one();
             }
             node = now.unwrap_or_else(|| node.clone());
+            // What was told by now is no news to who reads it.
+            self.remember(Seen { kubeconfig: kubeconfig.clone(), node: node.clone() });
         };
         heard(list.items.into_iter().flatten().next());
         let version = list.metadata.resource_version;

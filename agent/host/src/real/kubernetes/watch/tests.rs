@@ -143,6 +143,41 @@ async fn an_api_that_refuses_is_told() {
     assert_eq!(error.kind, ErrorKind::Denied, "{error}");
 }
 
+/// The servers take the startup taint away; who waits for that reads the Node, and the others are told of it at once.
+#[tokio::test]
+async fn a_node_that_was_read_otherwise_than_before_is_told_before_a_watch_stands() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    write_kubeconfig(kubeconfig.path(), &listener.local_addr().unwrap().to_string());
+    let (clients, signal) = (Clients::default(), Notify::new());
+    let labelled = NODE.replace("\"role\": \"db\"", "\"role\": \"web\"");
+    let answers = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for body in [NODE, NODE, &labelled, &labelled] {
+            next(&mut stream).await.unwrap();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.unwrap();
+        }
+        std::future::pending().await
+    };
+    let told = async {
+        let read = || async { clients.node(kubeconfig.path(), "n1").await.unwrap().unwrap() };
+        let signalled = || async { timeout(QUIET, signal.notified()).await.is_ok() };
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            read().await;
+            told.push(signalled().await);
+        }
+        told
+    };
+    tokio::select! {
+        () = clients.watch(&signal) => {}
+        () = answers => {}
+        told = told => assert_eq!(told, [false, false, true, false]),
+    }
+}
+
 /// Without a Node that was read, and until a watch stands, somebody has to look.
 #[tokio::test(start_paused = true)]
 async fn while_nobody_tells_it_is_asked_for_every_80_s() {
