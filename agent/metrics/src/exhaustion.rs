@@ -21,6 +21,8 @@ pub struct Exhaustion {
     pub directory_growth: BTreeMap<PathBuf, f64>,
     /// Measuring came to nothing the last time: what is told of directories is older.
     pub survey_failed: bool,
+    /// How often directories are to be measured, in seconds; `None`: nobody does.
+    pub survey_every: Option<u64>,
     /// The kubelet's configuration could not be read: what is told of evictions is older, or nothing.
     pub eviction_unread: bool,
     /// What was counted of trouble.
@@ -95,6 +97,13 @@ pub(crate) fn families(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exha
     forecasts(out, filesystems, all);
     let help = "1 when directories could not be measured the last time: what is told of them is older.";
     out.gauge("directory_scan_error", help, all.survey_failed);
+    if let Some(every) = all.survey_every {
+        out.gauge(
+            "directory_scan_interval_seconds",
+            "How often directories are to be measured, by the settings.",
+            every,
+        );
+    }
     if let Some(survey) = &all.survey {
         directories(out, survey, &all.directory_growth);
         unseen(out, filesystems, survey);

@@ -139,6 +139,7 @@ fn exhaustion() -> Exhaustion {
         survey: Some(Arc::new(survey)),
         directory_growth: BTreeMap::from([("/var/lib/images".into(), 55.5)]),
         survey_failed: true,
+        survey_every: Some(3600),
         eviction_unread: true,
         counted: Arc::new(Counted {
             io_errors: vec![("sda".into(), 3)],

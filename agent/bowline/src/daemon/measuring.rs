@@ -34,6 +34,8 @@ struct State {
     growth: BTreeMap<PathBuf, f64>,
     /// Why measuring came to nothing the last time; empty when it did not.
     trouble: String,
+    /// Between two measurements.
+    every: Option<Duration>,
 }
 
 impl State {
@@ -92,6 +94,11 @@ impl Measuring {
         !self.state().trouble.is_empty()
     }
 
+    /// Seconds between two measurements; `None`: nobody measures.
+    pub(crate) fn every(&self) -> Option<u64> {
+        self.state().every.map(|every| every.as_secs())
+    }
+
     /// Remembers why measuring came to nothing, and tells it once.
     fn tried(&self, trouble: String) {
         let mut state = self.state();
@@ -118,6 +125,7 @@ impl Measuring {
     /// Measures again and again by these settings, until the task is ended.
     pub(crate) fn begin(&self, host: Arc<RealHost>, settings: &Settings) -> JoinHandle<()> {
         let (measuring, settings) = (self.clone(), settings.clone());
+        self.state().every = Some(settings.usage.every.duration());
         tokio::spawn(async move {
             let every = settings.usage.every.duration();
             let now = host.clock().await.map_or(0, |clock| clock.unix);

@@ -48,6 +48,7 @@ pub(crate) fn exhaustion(filesystems: &[FilesystemSample], watching: &Watching, 
         survey: measuring.last(),
         directory_growth: measuring.growth(),
         survey_failed: measuring.failed(),
+        survey_every: measuring.every(),
         eviction_unread: watching.eviction_unread(),
         counted: watching.counted(),
     }
