@@ -54,7 +54,7 @@ impl Memory {
             Ok(None) => None,
             Err(error) => {
                 self.tell(Some(format!(
-                    "how filesystems filled before is not known, and how they fill is not kept over a restart, until this \
+                    "how filesystems filled is not known, and how they fill is not kept over a restart, until this \
                      can be read (if the disk lost it for good, remove it): {error}"
                 )));
                 return None;
