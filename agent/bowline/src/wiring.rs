@@ -64,7 +64,7 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
         let guarded = guarded(settings);
         if guarded {
             let listen = settings.enroll.as_ref().map(|enroll| enroll.listen.clone()).unwrap_or_default();
-            let pods = (!agent).then(|| agreed(&cluster.config).cluster_cidr);
+            let pods = (!agent).then(|| [false, true].map(|ipv6| agreed(&cluster.config, ipv6).cluster_cidr));
             all.push(boxed(Guard { listen, servers: cluster.join.servers.clone(), pods }));
         }
         all.push(boxed(Cluster {

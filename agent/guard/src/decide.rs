@@ -81,7 +81,10 @@ fn wanted(spec: &Guard, facts: &Facts, now: &Conditions) -> Option<GuardOrder> {
     let (address, own) = (now.get("address")?.parse::<IpAddr>().ok()?, now.get("interface")?);
     let pods = match now.get("cluster-cidr") {
         Some(told) => told,
-        None if spec.servers.is_empty() || now.is("k3s-founds", "yes") => spec.pods.as_deref()?,
+        None if spec.servers.is_empty() || now.is("k3s-founds", "yes") => {
+            let [v4, v6] = spec.pods.as_ref()?;
+            if address.is_ipv6() { v6 } else { v4 }
+        }
         None => return None,
     };
     let listens = spec.listen.iter().filter_map(|listen| listen.resolve(Some(address))).map(|socket| socket.ip());

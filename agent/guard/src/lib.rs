@@ -28,8 +28,9 @@ pub struct Guard {
     pub listen: Vec<Listen>,
     /// The other servers of the settings.
     pub servers: Vec<ServerAddress>,
-    /// The networks of the pods, with commas, as a server's own settings have them; `None` on agents, who are told.
-    pub pods: Option<String>,
+    /// The networks of the pods, with commas, as a server's own settings have them: on a node with an address of IPv4, and on one
+    /// of IPv6. `None` on agents, who are told.
+    pub pods: Option<[String; 2]>,
 }
 
 /// What was read.

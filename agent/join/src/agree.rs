@@ -4,22 +4,16 @@
 //! K3s compares most of them itself and ends with "critical configuration value mismatch" (contract A8).
 
 use bowline_enroll::wire::Agreed;
-use bowline_settings::{ConfigScalar, ConfigValue};
+use bowline_settings::{ConfigScalar, ConfigValue, usual_network};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `[cluster.config]`.
 type Config = BTreeMap<String, ConfigValue>;
 
-/// Options with a default of K3s's own.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("cluster-cidr", "10.42.0.0/16"),
-    ("service-cidr", "10.43.0.0/16"),
-    ("cluster-dns", "10.43.0.10"),
-    ("cluster-domain", "cluster.local"),
-    ("flannel-backend", "vxlan"),
-    ("egress-selector-mode", "agent"),
-];
+/// Options with a default of K3s's own, besides those that go by the kind of the node's address.
+const DEFAULTS: [(&str, &str); 3] =
+    [("cluster-domain", "cluster.local"), ("flannel-backend", "vxlan"), ("egress-selector-mode", "agent")];
 
 /// Options that are false, or nothing (but for what [`DEFAULTS`] says), unless somebody sets them.
 const FURTHER: [&str; 9] = [
@@ -35,15 +29,16 @@ const FURTHER: [&str; 9] = [
 ];
 
 const DISABLE: &str = "disable";
+const DNS: &str = "cluster-dns";
 
-/// What a server with these options asks of others, with K3s's own defaults.
-pub fn agreed(config: &Config) -> Agreed {
-    let text = |key: &str| own(config, key).unwrap_or_else(|| default(key).to_owned());
-    let dns = || dns_of(&text("service-cidr")).unwrap_or_else(|| default("cluster-dns").to_owned());
+/// What a server with these options asks of others, with K3s's own defaults on a node with an address of IPv4 or IPv6.
+pub fn agreed(config: &Config, ipv6: bool) -> Agreed {
+    let text = |key: &str| own(config, key).unwrap_or_else(|| default(key, ipv6));
+    let dns = || dns_of(&text("service-cidr")).unwrap_or_else(|| default(DNS, ipv6));
     Agreed {
         cluster_cidr: text("cluster-cidr"),
         service_cidr: text("service-cidr"),
-        cluster_dns: own(config, "cluster-dns").unwrap_or_else(dns),
+        cluster_dns: own(config, DNS).unwrap_or_else(dns),
         cluster_domain: text("cluster-domain"),
         disable: own(config, DISABLE)
             .filter(|all| !all.is_empty())
@@ -74,7 +69,7 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
     }
     for option in FURTHER {
         let unset = !told.options.contains_key(option);
-        let nothing = |ours: &String| ours == "false" || ours == default(option);
+        let nothing = |ours: &String| ours == "false" || is_default(option, ours);
         if let Some(ours) = own(config, option).filter(|ours| unset && !nothing(ours)) {
             all.push(Difference { option: option.into(), ours, theirs: "not set".into() });
         }
@@ -86,7 +81,7 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
 pub fn taken_over(config: &Config, told: &Agreed) -> Config {
     let mut all = Config::new();
     for (option, theirs) in spread(told) {
-        if own(config, &option).is_some() || theirs == default(&option) {
+        if own(config, &option).is_some() || is_default(&option, &theirs) {
             continue;
         }
         let value = match (option.as_str(), theirs.as_str()) {
@@ -105,7 +100,7 @@ fn spread(agreed: &Agreed) -> Vec<(String, String)> {
     let named = [
         ("cluster-cidr", agreed.cluster_cidr.clone()),
         ("service-cidr", agreed.service_cidr.clone()),
-        ("cluster-dns", agreed.cluster_dns.clone()),
+        (DNS, agreed.cluster_dns.clone()),
         ("cluster-domain", agreed.cluster_domain.clone()),
         ("flannel-backend", agreed.flannel_backend.clone()),
         (DISABLE, agreed.disable.join(",")),
@@ -155,8 +150,17 @@ fn dns_of(service_cidr: &str) -> Option<String> {
 }
 
 /// K3s's own value of an option; the empty text is nothing.
-fn default(option: &str) -> &'static str {
-    DEFAULTS.iter().find(|(name, _)| *name == option).map_or("", |(_, default)| default)
+fn default(option: &str, ipv6: bool) -> String {
+    if option == DNS {
+        return usual_network("service-cidr", ipv6).and_then(dns_of).unwrap_or_default();
+    }
+    let other = || DEFAULTS.iter().find(|(name, _)| *name == option).map(|(_, default)| *default);
+    usual_network(option, ipv6).or_else(other).unwrap_or_default().to_owned()
+}
+
+/// Whether it is K3s's own value on a node of some kind: all nodes of a cluster are of one.
+fn is_default(option: &str, value: &str) -> bool {
+    [false, true].iter().any(|ipv6| default(option, *ipv6) == value)
 }
 
 /// What the settings say of an option, as it is compared; `KEY+` adds to it.
@@ -198,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_k3s_does_by_itself_is_agreed_on_without_being_set() {
-        let told = agreed(&Config::new());
+        let told = agreed(&Config::new(), false);
         assert_eq!(told.cluster_cidr, "10.42.0.0/16");
         assert!(differences(&Config::new(), &told).is_empty() && taken_over(&Config::new(), &told).is_empty());
         let same = config(&[("cluster-cidr", text("10.42.0.0/16")), ("disable", list(&[]))]);
@@ -206,14 +210,24 @@ mod tests {
     }
 
     #[test]
+    fn on_ipv6_k3s_has_other_networks() {
+        let told = agreed(&Config::new(), true);
+        assert_eq!(
+            [&told.cluster_cidr, &told.service_cidr, &told.cluster_dns],
+            ["fd00:42::/56", "fd00:43::/112", "fd00:43::a"]
+        );
+        assert!(differences(&Config::new(), &told).is_empty() && taken_over(&Config::new(), &told).is_empty());
+    }
+
+    #[test]
     fn resolvers_follow_from_the_network_of_services() {
-        let dns = |service: &str| agreed(&config(&[("service-cidr", text(service))])).cluster_dns;
-        assert_eq!(agreed(&Config::new()).cluster_dns, "10.43.0.10");
+        let dns = |service: &str| agreed(&config(&[("service-cidr", text(service))]), false).cluster_dns;
+        assert_eq!(agreed(&Config::new(), false).cluster_dns, "10.43.0.10");
         assert_eq!(dns("10.53.7.0/16"), "10.53.0.10");
         assert_eq!(dns("10.53.0.0/16,fd00:43::/112"), "10.53.0.10,fd00:43::a");
         assert_eq!(dns("no network"), "10.43.0.10");
         // Who names what K3s makes of it says nothing else.
-        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]));
+        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]), false);
         let same = config(&[("service-cidr", text("10.53.0.0/16")), ("cluster-dns", text("10.53.0.10"))]);
         assert!(differences(&same, &told).is_empty());
     }
@@ -225,7 +239,7 @@ mod tests {
             ("disable", list(&["traefik", "servicelb"])),
             ("secrets-encryption", ConfigValue::One(ConfigScalar::Bool(true))),
         ]);
-        let told = agreed(&first);
+        let told = agreed(&first, false);
         let taken = taken_over(&Config::new(), &told);
         assert_eq!(
             serde_json::json!(taken),
@@ -244,7 +258,7 @@ mod tests {
             cluster_cidr: " 10.42.0.0/16, fd00::/56".into(),
             // What has a field of its own is not told twice.
             options: BTreeMap::from([("cluster-cidr".into(), "10.99.0.0/16".into())]),
-            ..agreed(&Config::new())
+            ..agreed(&Config::new(), false)
         };
         let taken = taken_over(&Config::new(), &told);
         assert_eq!(
@@ -257,16 +271,19 @@ mod tests {
             ("cluster-cidr", list(&["10.42.0.0/16", "fd00::/56"])),
         ]);
         assert!(differences(&within, &told).is_empty());
-        assert_eq!(agreed(&within).disable, ["servicelb", "traefik"]);
+        assert_eq!(agreed(&within, false).disable, ["servicelb", "traefik"]);
         // What is added counts as well.
         let added = config(&[("disable", text("traefik")), ("disable+", list(&["servicelb"]))]);
-        assert_eq!(agreed(&added).disable, ["servicelb", "traefik"]);
-        assert!(differences(&added, &agreed(&within)).is_empty() && !taken_over(&added, &told).contains_key("disable"));
+        assert_eq!(agreed(&added, false).disable, ["servicelb", "traefik"]);
+        assert!(
+            differences(&added, &agreed(&within, false)).is_empty()
+                && !taken_over(&added, &told).contains_key("disable")
+        );
     }
 
     #[test]
     fn what_differs_is_named_with_both_values() {
-        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]));
+        let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]), false);
         let ours = config(&[
             ("service-cidr", text("10.99.0.0/16")),
             ("disable", list(&["traefik"])),

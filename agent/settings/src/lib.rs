@@ -63,6 +63,7 @@ pub use crate::model::{
     VolumeSource,
 };
 pub use crate::net::{Cidr, Listen, ListenHost};
+pub use crate::network::usual_network;
 pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
 pub use crate::pattern::Pattern;

@@ -31,6 +31,11 @@ const KUBERNETES: [(u16, &str); 5] = [
     (10256, "kube-proxy's health check"),
 ];
 
+/// What K3s takes for `cluster-cidr` or `service-cidr` where nobody says; `None` for other options.
+pub fn usual_network(option: &str, ipv6: bool) -> Option<&'static str> {
+    NETWORKS.iter().find(|(known, ..)| *known == option).map(|(_, v4, v6, _)| if ipv6 { *v6 } else { *v4 })
+}
+
 /// A port and where it stands.
 struct Port {
     port: u16,

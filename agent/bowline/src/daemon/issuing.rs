@@ -259,7 +259,7 @@ async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {
         server_token: Secret::new(server_token),
         api_port: api_port(&wanted.cluster),
         etcd: host.meta(Path::new(ETCD_DATA)).await?.is_some(),
-        agreed: agreed(&config(&wanted.cluster, host).await?),
+        agreed: agreed(&config(&wanted.cluster, host).await?, wanted.address.is_ipv6()),
         kubernetes,
     })
 }

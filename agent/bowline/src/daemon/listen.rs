@@ -7,18 +7,18 @@ use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepRepor
 use bowline_host::real::http::{Limits, Listening, Server, Sources};
 use bowline_metrics::Role;
 use bowline_ports::PortError;
-use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, ServerAddress, Settings};
+use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, ServerAddress, Settings, usual_network};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const TRY_AGAIN: Duration = Duration::from_secs(10);
-/// K3s's own default for the network of the pods.
-const PODS: &str = "10.42.0.0/16";
 
 #[derive(Default)]
 pub(crate) struct Listeners {
     /// The networks of the pods that the cluster's servers told of last, and what the settings said of the cluster then.
     told: Option<(Vec<ServerAddress>, String)>,
+    /// Whether the machine's address was one of IPv6 when it was known last.
+    ipv6: bool,
     wanted: Vec<SocketAddr>,
     served: Option<Served>,
     sockets: Vec<Listening>,
@@ -36,10 +36,10 @@ struct Served {
 }
 
 impl Served {
-    fn of(settings: &Settings, told: Option<&str>, issuer: bool) -> Self {
+    fn of(settings: &Settings, told: Option<&str>, ipv6: bool, issuer: bool) -> Self {
         Self {
             metrics: settings.metrics.clone(),
-            pods: pods(settings, told),
+            pods: pods(settings, told, ipv6),
             volumes: settings.volumes.iter().map(|volume| volume.name.clone()).collect(),
             role: wiring::role(settings),
             issuer,
@@ -72,8 +72,9 @@ impl Listeners {
             None => self.told.take().filter(|(of, _)| *of == servers && !servers.is_empty()),
         };
         let wanted: Vec<_> = settings.metrics.listen.iter().filter_map(|l| l.resolve(address)).collect();
-        let served =
-            Served::of(settings, self.told.as_ref().map(|(_, pods)| pods.as_str()), pages.enrolments.is_some());
+        self.ipv6 = address.map_or(self.ipv6, |address| address.is_ipv6());
+        let told = self.told.as_ref().map(|(_, pods)| pods.as_str());
+        let served = Served::of(settings, told, self.ipv6, pages.enrolments.is_some());
         let changed = wanted != self.wanted || self.served.as_ref() != Some(&served);
         let due = self.missing.iter().any(|m| m.tried.elapsed() >= TRY_AGAIN);
         if !changed && !due {
@@ -167,22 +168,22 @@ fn sources(served: &Served) -> Sources {
 
 /// The networks of the pods: those of the cluster that let this machine in, else K3s's `cluster-cidr`, or its default; none as long
 /// as a cluster that it is to come into has not told.
-fn pods(settings: &Settings, told: Option<&str>) -> Vec<Cidr> {
+fn pods(settings: &Settings, told: Option<&str>, ipv6: bool) -> Vec<Cidr> {
     let cluster = settings.cluster.as_ref();
     let unknown = cluster.is_some_and(|c| !c.join.servers.is_empty() && !c.config.contains_key("cluster-cidr"));
     let text = match told {
         Some(told) => told.to_owned(),
         None if unknown => String::new(),
-        None => own_pods(settings),
+        None => own_pods(settings, ipv6),
     };
     text.split(',').filter_map(|t| t.trim().parse().ok()).collect()
 }
 
-/// Those of a cluster that this machine founds.
-pub(crate) fn own_pods(settings: &Settings) -> String {
+/// Those of a cluster that this machine founds, with an address of IPv4 or IPv6.
+pub(crate) fn own_pods(settings: &Settings, ipv6: bool) -> String {
     let configured = settings.cluster.as_ref().and_then(|c| c.config.get("cluster-cidr"));
     match configured {
-        None => PODS.into(),
+        None => usual_network("cluster-cidr", ipv6).unwrap_or_default().into(),
         Some(ConfigValue::One(one)) => text(one).unwrap_or_default(),
         Some(ConfigValue::Many(many)) => many.iter().filter_map(text).collect::<Vec<_>>().join(","),
     }
@@ -210,7 +211,7 @@ mod tests {
 
     fn told(text: &str, pods: Option<&str>) -> Served {
         let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
-        Served::of(&bowline_settings::load(&[file]).unwrap().settings, pods, false)
+        Served::of(&bowline_settings::load(&[file]).unwrap().settings, pods, false, false)
     }
 
     /// An agent has no options of its own: its pods have the network that the servers have.
@@ -219,7 +220,8 @@ mod tests {
         let pods = |told_of: Option<&str>, text: &str| told(text, told_of).pods;
         let nets = |text: &str| text.split(',').map(|net| net.parse().unwrap()).collect::<Vec<Cidr>>();
         let node = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
-        assert_eq!(pods(None, node), nets(PODS));
+        assert_eq!(pods(None, node), nets("10.42.0.0/16"));
+        assert_eq!(own_pods(&Settings::default(), true), "fd00:42::/56");
         assert_eq!(pods(Some("10.52.0.0/16,fd52::/56"), node), nets("10.52.0.0/16,fd52::/56"));
         let joins = node.replace("server\"\n", "server\"\nkey-file = \"/k\"\nservers = [\"10.0.1.9\"]\n");
         assert_eq!(pods(None, &joins), []);

@@ -291,10 +291,10 @@ impl Daemon {
     /// Listens wherever the settings say, as soon as the addresses are known.
     async fn listen(&mut self) {
         let conditions = &self.engine.report().conditions;
-        let address = conditions.get("address").and_then(|a| a.parse().ok());
+        let address = conditions.get("address").and_then(|a| a.parse::<std::net::IpAddr>().ok());
         // Who founds a cluster by itself has K3s's own, whatever the settings hoped for.
         let founds = conditions.get("k3s-founds").is_some_and(|founds| founds == "yes");
-        let default = founds.then(|| listen::own_pods(&self.settings));
+        let default = founds.then(|| listen::own_pods(&self.settings, address.is_some_and(|a| a.is_ipv6())));
         let pods = conditions.get("cluster-cidr").cloned().or(default);
         let pages = scrape::Pages {
             host: Arc::clone(&self.host),

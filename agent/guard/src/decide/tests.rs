@@ -12,7 +12,7 @@ fn server(listen: &[&str]) -> Guard {
         let file = bowline_settings::SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 };
         bowline_settings::load(&[file]).unwrap().settings.enroll.unwrap().listen.remove(0)
     });
-    Guard { listen: listen.collect(), servers: Vec::new(), pods: Some("10.42.0.0/16".into()) }
+    Guard { listen: listen.collect(), servers: Vec::new(), pods: Some(["10.42.0.0/16".into(), "fd00:42::/56".into()]) }
 }
 
 fn agent() -> Guard {
@@ -145,4 +145,12 @@ fn a_unit_that_is_masked_or_missing_is_refused_with_what_to_do() {
         let plan = plan(&spec, &facts, &node());
         assert!(plan.steps.is_empty() && plan.refusals[0].hint.contains(hint), "{plan:?}");
     }
+}
+
+#[test]
+fn on_ipv6_the_pods_have_another_network() {
+    let now = Conditions::from_pairs([("address", "fd00:9::1"), ("interface", "wg0")]);
+    let pods = |now: &Conditions| order(&server(&["{address}:7470"]), now).pods;
+    assert_eq!(pods(&now), [("fd00:42::".parse().unwrap(), 56)]);
+    assert_eq!(pods(&node()), [("10.42.0.0".parse().unwrap(), 16)]);
 }

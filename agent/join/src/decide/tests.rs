@@ -81,10 +81,10 @@ fn silent(since: u64) -> Option<Last> {
 }
 
 fn let_in(facts: Facts) -> Facts {
-    let agreed = agreed(&BTreeMap::from([(
-        "cluster-cidr".to_string(),
-        ConfigValue::One(ConfigScalar::Text("10.52.0.0/16".into())),
-    )]));
+    let agreed = agreed(
+        &BTreeMap::from([("cluster-cidr".to_string(), ConfigValue::One(ConfigScalar::Text("10.52.0.0/16".into())))]),
+        false,
+    );
     let enrolled = Enrolled {
         name: "control-2".into(),
         role: "server".into(),

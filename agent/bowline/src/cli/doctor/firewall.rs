@@ -87,7 +87,7 @@ fn backend(cluster: &Cluster, told: Option<&str>) -> String {
     let told = told.and_then(|text| serde_json::from_str::<Value>(text).ok());
     match told.as_ref().and_then(|told| told["flannel-backend"].as_str()) {
         Some(told) => told.to_string(),
-        None => agreed(&cluster.config).flannel_backend,
+        None => agreed(&cluster.config, false).flannel_backend,
     }
 }
 
