@@ -6,8 +6,8 @@
 use crate::exposition::{Exposition, Kind, also, labels};
 use crate::filesystem::Row;
 use crate::view::{Foreseen, Outlook};
-use bowline_ports::{Counted, DirectorySize, Survey};
-use std::collections::{BTreeMap, BTreeSet};
+use bowline_ports::{Counted, DirectorySize, Survey, path_text};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// All of it. What is absent is left out of the exposition.
@@ -156,7 +156,7 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
         all.entry(&part.path).or_insert(part.size);
     }
     let rows: Vec<(String, DirectorySize)> =
-        all.iter().map(|(path, size)| (labels(&[("path", &path.to_string_lossy())]), *size)).collect();
+        all.iter().map(|(path, size)| (labels(&[("path", &path_text(path))]), *size)).collect();
     let mut family = out.family("directory_bytes", Kind::Gauge, "Size of a directory with everything in it.");
     for (labels, size) in &rows {
         family.series(&also(labels, "kind", "allocated"), size.allocated);
@@ -167,7 +167,7 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     for (labels, size) in &rows {
         family.series(labels, size.inodes);
     }
-    let of = |path: &PathBuf| labels(&[("path", &path.to_string_lossy())]);
+    let of = |path: &PathBuf| labels(&[("path", &path_text(path))]);
     let mut family =
         out.family("directory_error", Kind::Gauge, "1 when a directory, or something in it, could not be read.");
     for one in &survey.directories {
@@ -188,23 +188,15 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
 fn unseen(out: &mut Exposition, filesystems: &[Row<'_>], survey: &Survey) {
     let help = "Bytes beneath a mount point, where nobody sees them.";
     let mut family = out.family("mount_hidden_bytes", Kind::Gauge, help);
-    // Mount points that are not UTF-8 may have one text.
-    let mut hidden = BTreeMap::<String, u64>::new();
     for one in &survey.hidden {
-        *hidden.entry(labels(&[("mountpoint", &one.mount_point.to_string_lossy())])).or_default() += one.bytes;
-    }
-    for (labels, bytes) in &hidden {
-        family.series(labels, *bytes);
+        family.series(&labels(&[("mountpoint", &path_text(&one.mount_point))]), one.bytes);
     }
     let help = "Bytes in files that were deleted and are still open.";
     let mut family = out.family("deleted_open_bytes", Kind::Gauge, help);
-    let mut told = BTreeSet::new();
     for (_, one) in filesystems {
         let deleted = survey.deleted.iter().find(|deleted| deleted.number == one.mount.number);
-        let labels = labels(&[("mountpoint", &one.mount.target.to_string_lossy())]);
-        if told.insert(labels.clone()) {
-            family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
-        }
+        let labels = labels(&[("mountpoint", &path_text(&one.mount.target))]);
+        family.series(&labels, deleted.map_or(0, |deleted| deleted.bytes));
     }
 }
 
@@ -239,13 +231,14 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn mount_points_that_have_one_text_have_one_series() {
+    fn mount_points_that_are_not_utf_8_have_series_of_their_own() {
         let hidden = |at: &[u8]| Hidden { mount_point: OsStr::from_bytes(at).into(), bytes: 4 };
         let survey = Survey { hidden: vec![hidden(b"/mnt/\xff"), hidden(b"/mnt/\xfe")], ..Survey::default() };
         let mut out = Exposition::with_capacity(Form::Text, 0);
         unseen(&mut out, &[], &survey);
         let text = out.into_text();
         let series: Vec<_> = text.lines().filter(|line| line.starts_with("bowline_mount_hidden_bytes{")).collect();
-        assert_eq!(series, ["bowline_mount_hidden_bytes{mountpoint=\"/mnt/\u{fffd}\"} 8"]);
+        let of = |at: &str| format!(r#"bowline_mount_hidden_bytes{{mountpoint="/mnt/\\{at}"}} 4"#);
+        assert_eq!(series, [of("xff"), of("xfe")]);
     }
 }

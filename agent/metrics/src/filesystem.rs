@@ -2,7 +2,7 @@
 
 use crate::FilesystemSample;
 use crate::exposition::{Exposition, Kind, labels};
-use bowline_ports::{Mount, Space};
+use bowline_ports::{Mount, Space, path_text};
 
 /// A family with a value from `statvfs`.
 struct Column {
@@ -64,6 +64,6 @@ pub(crate) fn families(out: &mut Exposition, rows: &[Row<'_>]) {
 
 /// The labels of a filesystem.
 fn labelled(mount: &Mount) -> String {
-    let (at, device) = (mount.target.to_string_lossy(), mount.shown_source());
+    let (at, device) = (path_text(&mount.target), mount.shown_source());
     labels(&[("mountpoint", &at), ("device", &device), ("fstype", &mount.fstype)])
 }

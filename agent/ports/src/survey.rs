@@ -85,8 +85,7 @@ impl Measured {
 /// A directory within a measured one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// Its absolute path.
-    #[serde(with = "exact")]
+    /// Its absolute path, as [`path_text`] has it.
     pub path: PathBuf,
     /// How many levels beneath the measured one, from 1 on.
     pub depth: u8,
@@ -139,8 +138,7 @@ pub struct Holder {
     pub bytes: u64,
 }
 
-/// A path as a text that no other path has: a byte that is not UTF-8 stands as `\xff`. (One may be called just that; then two
-/// have one text.)
+/// A path as a text: a byte that is not UTF-8 stands as `\xff`. Two paths have one text only if one of them is called just that.
 pub fn path_text(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {

@@ -34,8 +34,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
             continue;
         }
         // K3s makes its own when it starts first.
-        if matches!(one.what, Reclaimable::Images { .. }) && settings.k3s.is_none() && space.is_none() && real.is_none()
-        {
+        if matches!(one.what, Reclaimable::Images { .. }) && settings.k3s.is_none() && facts.absent.contains(name) {
             let at = place.display();
             plan.note(
                 name,

@@ -19,6 +19,7 @@ use bowline_ports::{
 };
 use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Facts {
     pub places: Vec<Option<Space>>,
     /// Of each of them, where it really is, through all links; `None` where it is not there, or that can not be told.
     pub real: Vec<Option<PathBuf>>,
+    /// The names of those that are not there. What does not answer may be.
+    pub absent: BTreeSet<String>,
     /// What was freed before.
     pub record: Reclaims,
     /// What is being freed.
@@ -157,9 +160,13 @@ impl Capability for Reclaim {
         for one in &self.wanted.0 {
             let place = place(&one.what, self.k3s.is_some());
             // What is not there takes no room, and what does not answer is told by its filesystem's own series.
-            let there = host.meta(place).await.ok().flatten();
-            let space = if there.is_some() { host.space(place).await.ok() } else { None };
-            let real = if there.is_some() { host.real_path(place).await.ok().flatten() } else { None };
+            let seen = host.meta(place).await;
+            if matches!(seen, Ok(None)) {
+                facts.absent.insert(one.what.name().into());
+            }
+            let there = matches!(seen, Ok(Some(_)));
+            let space = if there { host.space(place).await.ok() } else { None };
+            let real = if there { host.real_path(place).await.ok().flatten() } else { None };
             facts.real.push(real);
             if matches!(host.job(&job(one.what.name())).await?, Some(Job::Running(_))) {
                 facts.working = Some(one.what.name().into());

@@ -118,6 +118,8 @@ fn where_the_runtime_has_another_place_it_is_told() {
     let reclaim = Reclaim { k3s: None, ..reclaim(text) };
     let mut missing = facts(&[None, Some(used(100, 99))]);
     missing.real[0] = None;
+    assert!(notes(&reclaim, &missing).is_empty(), "it only did not answer");
+    missing.absent.insert("images".into());
     let told = "images: /var/lib/containerd is not there, so no image is removed: images of other runtimes are left to the kubelet";
     assert_eq!(notes(&reclaim, &missing), [told]);
     assert!(steps(&reclaim, &missing)[0].starts_with("journal: "), "it holds nothing up");

@@ -134,8 +134,11 @@ impl Jobs {
         if running && (over || !same) {
             running = !(O::REPLACED && self.stop(bus, &job).await?);
             if running {
-                let how =
-                    if over { "does not end: what it reads does not answer" } else { "is at work on another order" };
+                let how = if over {
+                    "does not end: a disk or a server that it needs does not answer"
+                } else {
+                    "is at work on another order"
+                };
                 return Err(PortError::new(ErrorKind::Busy, format!("{job} {how}"))
                     .hint(format!("wait for it, or end it: systemctl stop {}", unit_name(&job))));
             }

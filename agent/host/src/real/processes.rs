@@ -1,9 +1,10 @@
 //! The processes of a machine, and the files that they have open, out of `/proc`.
 
 use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::cell::LazyCell;
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +19,10 @@ pub(crate) fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> + use
     fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|fd| fd.path())
 }
 
-/// The files on disks of the machine that processes have open, each as often as it is. What a network or another program
-/// serves may not answer, and is not asked for. An error where a mount table can not be read: then any of them may be open.
-pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<Metadata>> {
+/// The files on disks of the machine that processes have open, by the number of the device and of the inode, each as often as it
+/// is. What a network or another program serves may not answer, and is not asked for. An error where a mount table can not be
+/// read: then any of them may be open.
+pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<(u64, u64)>> {
     // What a service was given by systemd was opened before it had mounts of its own.
     let first = LazyCell::new(|| mount_table(&proc.join("1")).ok().flatten().map(|text| on_disks(&text)));
     let mut all = Vec::new();
@@ -37,11 +39,18 @@ pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<Metadata>> {
             // What is in no table any more was unmounted, and is in use.
             let known = own.get(mount).or_else(|| first.as_ref()?.get(mount));
             if *known.unwrap_or(&true) {
-                all.extend(fs::metadata(fd).ok());
+                all.extend(which(&fd));
             }
         }
     }
     Ok(all)
+}
+
+/// The device and the inode of a file that is open, as far as they are known here: of what was unmounted while a dead server
+/// served it, nobody else is asked.
+fn which(fd: &Path) -> Option<(u64, u64)> {
+    let seen = statx(CWD, fd, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some((makedev(seen.stx_dev_major, seen.stx_dev_minor), seen.stx_ino))
 }
 
 /// The mount table of a process as a text, in which names that are not UTF-8 are only roughly; `None`: it has ended.
@@ -91,9 +100,7 @@ mod tests {
     fn a_file_of_this_process_is_found_for_as_long_as_it_is_open() {
         let file = tempfile::tempfile_in(".").unwrap();
         let own = file.metadata().unwrap();
-        let found = || {
-            open_files(Path::new("/proc")).unwrap().iter().any(|one| (one.dev(), one.ino()) == (own.dev(), own.ino()))
-        };
+        let found = || open_files(Path::new("/proc")).unwrap().contains(&(own.dev(), own.ino()));
         assert!(found());
         drop(file);
         given_back("it is open", || !found());

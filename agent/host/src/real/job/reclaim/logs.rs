@@ -17,7 +17,6 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// A file that may go.
@@ -132,7 +131,7 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
     let held: HashSet<u64> = match old.is_empty() {
         true => HashSet::new(),
         false => match open_files(Path::new("/proc")) {
-            Ok(all) => all.iter().filter(|file| file.dev() == device).map(MetadataExt::ino).collect(),
+            Ok(all) => all.into_iter().filter(|(on, _)| *on == device).map(|(_, inode)| inode).collect(),
             Err(error) => return (0, Err(PortError::io("looking which of them are still open", &error))),
         },
     };
