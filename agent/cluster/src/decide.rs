@@ -28,6 +28,8 @@ const BINARY_ITEM: &str = "k3s/binary";
 const READY: &str = "the Node to be Ready";
 /// What is waited for when somebody stopped K3s.
 pub const BY_HAND: &str = "K3s to be started again by hand";
+/// How systemd calls it that the gate of a server that was taken out of etcd did not open.
+const HELD_OUT: &str = "exec-condition";
 const READ_AT_START: &str = "K3s reads its configuration at its start only";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
@@ -195,7 +197,8 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let released = stopped_for_release(facts, now);
     // Who stopped it and then wanted it up again, too early, does not want it down.
     let held_back = facts.unit.result == "assert";
-    let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back;
+    let held_out = facts.unit.result == HELD_OUT;
+    let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back && !held_out;
     if by_hand && taken_down.is_none() && !released {
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
@@ -209,6 +212,9 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         (ActiveState::Failed, _) => format!("it failed ({})", facts.unit.result),
         (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
         _ if held_back => "somebody started it before its volumes were there, and its gate held it back".to_string(),
+        _ if held_out => {
+            "it was taken out of etcd, and its gate held it back until it had a server to join".to_string()
+        }
         _ if released => "it was stopped so that a volume could be released, and may run again".to_string(),
         _ => "it is not running".to_string(),
     };

@@ -2,7 +2,7 @@
 
 use crate::NODE_SEEN;
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
-use bowline_ports::{MARK, NODE_NAME};
+use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
@@ -38,10 +38,21 @@ pub fn remover(role: Role, unit: &str) -> String {
 /// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s can not
 /// come up: it is always queued. `KillMode=process` leaves pods running across restarts.
 ///
+/// A server that was taken out of etcd founds at its next start, unless it has a server to join: with the authorities that it
+/// has, and so a second cluster that looks like the first. systemd does not start it before its configuration names one, and
+/// does not try again (`exec-condition`).
+///
 /// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
 /// a volume, is a member that nobody lets in, and K3s compares nothing then.
 pub fn unit_text(role: Role) -> String {
     let (service, verb) = (service(role), role.as_str());
+    let gate = match role {
+        Role::Server => format!(
+            "ExecCondition=/bin/sh -c '[ ! -e {K3S_ETCD_TOMBSTONE} ] || \\\n    \
+                 grep -qsE \"^.?server.?:\" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*'\n"
+        ),
+        Role::Agent => String::new(),
+    };
     let keep = match role {
         Role::Server => format!(
             "ExecStartPost=-/bin/sh -c 'umask 077; [ ! -e {ENROLLED} ] || \\\n    \
@@ -76,7 +87,7 @@ TasksMax=infinity
 TimeoutStartSec=0
 Restart=always
 RestartSec=5s
-ExecStartPre=-/sbin/modprobe br_netfilter
+{gate}ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
 ExecStart=/usr/local/bin/k3s {verb}
 {keep}"

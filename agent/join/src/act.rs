@@ -17,7 +17,7 @@ use bowline_enroll::wire::{
 };
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, NODE_NAME, PortError,
+    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, MARK, NODE_NAME, PortError,
 };
 use bowline_settings::Role;
 use serde::Serialize;
@@ -136,18 +136,36 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         host.enable(service).await?;
     }
     match unit.active {
+        // It was taken out of etcd. Only `cluster` starts it, once its configuration has a server to join: without one it would
+        // begin a second cluster. A K3s of somebody else is started by them.
+        _ if spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await? => {
+            if ours(host, service).await? {
+                let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew" });
+                write(host, K3S_RESTART, &restart, 0o600).await?;
+                if gave_way.is_some() && !is_up(unit.active) {
+                    // Held back by its gate, it is known to be wanted.
+                    host.start_no_block(service).await?;
+                }
+            }
+        }
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
-        // One that was taken out of etcd does nothing more, and joins anew at its next start.
-        ActiveState::Active if there(K3S_ETCD_TOMBSTONE).await? => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
-        ActiveState::Inactive | ActiveState::Failed | ActiveState::Deactivating if gave_way.is_some() => {
-            host.start_no_block(service).await?;
-        }
+        state if gave_way.is_some() && !is_up(state) => host.start_no_block(service).await?,
         _ => {}
     }
     // Last: as long as it is there, this is done again.
     host.remove(Path::new(GAVE_WAY)).await
+}
+
+fn is_up(state: ActiveState) -> bool {
+    matches!(state, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
+}
+
+/// Whether Bowline wrote the unit, with the gate of a server that was taken out of etcd.
+async fn ours(host: &dyn Change, service: &str) -> Result<bool, PortError> {
+    let unit = host.read(&Path::new("/etc/systemd/system").join(service)).await?;
+    Ok(unit.is_some_and(|unit| unit.text().starts_with(MARK)))
 }
 
 /// What is in [`GAVE_WAY`] where K3s was enabled when it was stopped.

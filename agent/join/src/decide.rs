@@ -40,6 +40,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if spec.role == Role::Server {
         gone::watch(facts, now, &mut plan);
     }
+    if facts.removed && facts.owed {
+        plan.state("joins-anew", "yes");
+    }
     if facts.held {
         plan.step(ITEM, Action::Release, "it is to be in its cluster again");
     }
@@ -88,6 +91,10 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         .as_ref()
         .filter(|e| facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member));
     if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
+        if member && facts.last.is_some() {
+            let why = "it is in: an old silence says nothing of the day when it has to ask again";
+            plan.step(ITEM, Action::Forget, why);
+        }
         data::plan(spec, facts, name, &mut plan);
         return plan;
     }
@@ -174,9 +181,12 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
     missing.is_none()
 }
 
-/// Whether a server founds the cluster: it may, and none of the others has answered for so long.
+/// Whether a server founds the cluster: it may, and none of the others has answered for so long. One that was in a cluster and was
+/// taken out of it, or replaced in it, founds none.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.gave_way) else { return false };
+    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.gave_way || facts.removed) else {
+        return false;
+    };
     let since = last.silent_since.filter(|_| last.code == NO_ANSWER);
     let over = since.is_some_and(|since| facts.uptime.saturating_sub(since) >= wait.duration().as_secs());
     if over {
@@ -187,7 +197,7 @@ fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
 }
 
 fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
-    match (spec.spec.init.filter(|_| !facts.gave_way), last.silent_since) {
+    match (spec.spec.init.filter(|_| !facts.gave_way && !facts.removed), last.silent_since) {
         (Some(wait), Some(since)) => {
             let left = wait.duration().as_secs().saturating_sub(facts.uptime.saturating_sub(since));
             format!("{}; it founds a cluster if nobody answers for {left} s more", last.message)
@@ -288,7 +298,7 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
     if facts.gave_way {
         return Some("it gave its name away, was let in again, and may not have been started since".into());
     }
-    if facts.removed {
+    if facts.removed && !facts.owed {
         return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
     }
     let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());

@@ -8,7 +8,7 @@ use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, MARK, NodeObject, PortError,
+    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK, NodeObject, PortError,
     k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{Role, TicketSource};
@@ -71,6 +71,8 @@ pub struct Facts {
     pub held: bool,
     /// A server's member was taken out of etcd, and K3s has noticed.
     pub removed: bool,
+    /// It is to be restarted, by `cluster`: it may join anew.
+    pub owed: bool,
     /// K3s does not run.
     pub down: bool,
     /// It is started at every boot, as Bowline has it once it starts it itself.
@@ -142,6 +144,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         leaving: leaving(host).await?,
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,
+        owed: there(K3S_RESTART).await?,
         down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,

@@ -28,6 +28,7 @@ use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// The service of a K3s agent.
@@ -86,6 +87,8 @@ pub enum Action {
         /// The labels that it would have, as far as their facts are known.
         labels: BTreeMap<String, String>,
     },
+    /// Forget what came of asking.
+    Forget,
     /// Ask the servers for what the kubelet may not do itself.
     AskForNode {
         /// Its name.
@@ -131,6 +134,7 @@ impl fmt::Display for Action {
             Self::MakeKey => f.write_str("make the key of this machine"),
             Self::MakePassword => f.write_str("make K3s's node password"),
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
+            Self::Forget => f.write_str("forget what came of asking to be let in"),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
             Self::Hold => f.write_str("keep K3s from being started again"),
@@ -176,6 +180,7 @@ impl Capability for Join {
             Action::Enroll { name, address, issuers, labels } => {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
+            Action::Forget => host.remove(Path::new(files::LAST)).await,
             Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, .. } => {
                 let about = act::About { asked, beside, settled: *settled, labels, persistent };
                 act::ask_for_node(self, host, name, issuers, about).await

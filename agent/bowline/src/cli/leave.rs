@@ -5,11 +5,13 @@
 
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
-use bowline_cluster::{remover, service, unit_file};
+use bowline_cluster::{remover, service, unit_file, unit_text};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name};
+use bowline_ports::{
+    Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
+};
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -134,11 +136,23 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
         return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
     }
     host.remove(Path::new(LEFT)).await?;
-    // K3s waits for its token, which comes when the machine is let in.
     let service = service(cluster.role);
     host.enable(service).await?;
-    host.start_no_block(service).await?;
+    // An agent waits for its token, which comes when it is let in. A server that was taken out of etcd would begin a second
+    // cluster, were it not for the gate in Bowline's unit: held back by that, it is started once it has a server to join.
+    let unit = host.read(&unit_file(cluster.role)).await?.map(|file| file.text()).unwrap_or_default();
+    let gated = cluster.role == Role::Agent || unit == unit_text(Role::Server);
+    let starts = gated || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_none();
+    if starts {
+        host.start_no_block(service).await?;
+    }
     output::print("it asks to be let in again: `bowline status` follows it");
+    if !starts {
+        output::print(&format!(
+            "K3s's unit is not as Bowline writes it: when it is let in, see that K3s's configuration\n\
+             has the `server` to join, then `systemctl start {service}`."
+        ));
+    }
     if left.drained && left.given_back.is_none() {
         output::print("Its Node was not removed yet, and takes no pods: `kubectl uncordon NAME` lets them come.");
     }
@@ -147,8 +161,7 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, end_of_cluster};
-    use bowline_cluster::unit_text;
+    use super::{Role, end_of_cluster, unit_text};
 
     #[test]
     fn the_end_of_a_cluster_takes_commands_that_are_there() {

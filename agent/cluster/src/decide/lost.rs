@@ -18,7 +18,7 @@ const WHAT: &str = "the Node to be there again";
 /// lost.
 pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
     if facts.removed && facts.unit.active == ActiveState::Active {
-        removed(spec, facts, plan);
+        removed(spec, facts, now, plan);
         return true;
     }
     if let Some(node) = &facts.node {
@@ -56,9 +56,23 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
 }
 
 /// A server whose Node was deleted is no member of etcd any more.
-fn removed(spec: &Cluster, facts: &Facts, plan: &mut Plan<Action>) {
+fn removed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let why = "its Node was deleted, and its member taken out of etcd with it";
-    match spec.token {
+    match &spec.token {
+        // Its configuration is its owner's, and without a server in it this would begin a second cluster.
+        Some(token) if facts.foreign() && now.get("enrolled").is_some() => plan.refuse(
+            ITEM,
+            "be a server of the cluster",
+            format!("{why}; it may join anew, and this K3s is somebody else's"),
+            format!(
+                "see that its configuration has `server: {}` and `token-file: {}`, then `systemctl restart {}`",
+                now.get("k3s-servers").and_then(|all| all.split(',').next()).unwrap_or_default(),
+                token.display(),
+                spec.service()
+            ),
+        ),
+        // `join` says so by this condition, for which this is looked at again: then a restart is on record.
+        Some(_) if now.is("joins-anew", "yes") => plan.waits.push(Wait::new(ITEM, "K3s to be restarted", why)),
         Some(_) => plan.waits.push(Wait::new(ITEM, "the other servers to let it join anew", why)),
         None => plan.refuse(
             ITEM,

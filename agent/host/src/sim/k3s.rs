@@ -3,7 +3,7 @@
 use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, Digest, ErrorKind, FetchOrder, NodeObject, PortError, Ready, k3s_admin_kubeconfig,
+    ActiveState, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready, k3s_admin_kubeconfig,
     k3s_kubelet_kubeconfig,
 };
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ impl State {
         if !self.files.contains_key(Path::new("/usr/local/bin/k3s")) {
             return Err(PortError::new(ErrorKind::NotFound, "k3s: no such file"));
         }
+        if unit == SERVER && self.files.remove(Path::new(K3S_ETCD_TOMBSTONE)).is_some() && !self.has_server_to_join() {
+            self.violations.push("a server that was taken out of etcd begins a second cluster".into());
+        }
         self.state_of(unit).started = true;
         self.k3s_starts += 1;
         self.note_open_ports();
@@ -40,6 +43,19 @@ impl State {
             self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);
         }
         Ok(())
+    }
+
+    /// Whether a server that was taken out of etcd is kept from being started: the gate in its unit, where that has it.
+    pub(super) fn is_held_out(&self, unit: &str) -> bool {
+        let gated = unit.lines().any(|line| line.starts_with("ExecCondition=") && line.contains(K3S_ETCD_TOMBSTONE));
+        gated && self.files.contains_key(Path::new(K3S_ETCD_TOMBSTONE)) && !self.has_server_to_join()
+    }
+
+    fn has_server_to_join(&self) -> bool {
+        let named =
+            |text: String| text.lines().any(|line| line.starts_with("\"server\":") || line.starts_with("server:"));
+        let all = self.files.iter().filter(|(path, _)| path.starts_with("/etc/rancher/k3s/config.yaml.d"));
+        all.map(|(_, file)| file.text()).any(named)
     }
 
     /// It is down: nobody says any more how its Node is.

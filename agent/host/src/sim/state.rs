@@ -78,6 +78,8 @@ pub(super) struct SimUnit {
     pub(super) ended: Option<Instant>,
     /// It went down in two steps, as what systemd unmounts does.
     pub(super) in_steps: bool,
+    /// Its gate did not open when it was to be started last.
+    pub(super) held_out: bool,
 }
 
 pub(super) struct State {

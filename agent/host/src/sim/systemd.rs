@@ -74,6 +74,7 @@ impl State {
             since: Instant::now(),
             ended: None,
             in_steps: false,
+            held_out: false,
         })
     }
 
@@ -129,6 +130,11 @@ impl State {
         }
         self.start_mounts_of(name)?;
         self.checked(name, &text)?;
+        let held_out = self.is_held_out(&text);
+        self.state_of(name).held_out = held_out;
+        if held_out {
+            return Ok(());
+        }
         let result = match name {
             GUARD_SERVICE => self.close_ports(),
             _ if name.ends_with(".mount") => self.start_mount(name, &text),
@@ -198,6 +204,9 @@ impl State {
             unit.load = "loaded".into(); // from the kernel's table of mounts
         }
         unit.started = state.started;
+        if state.held_out {
+            unit.result = "exec-condition".into();
+        }
         if state.active || state.ended.is_some() {
             unit.began = self.micros(state.since);
         }

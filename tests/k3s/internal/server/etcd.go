@@ -63,9 +63,6 @@ func (s *Settings) startMember(ctx context.Context, cluster *access.Info) (*data
 		return nil, err
 	}
 	if _, err := os.Stat(s.etcdDir(tombstone)); err == nil {
-		if cluster == nil {
-			return nil, fmt.Errorf("%s: this server was removed from its cluster and has no --server and --token to join it again (K3s would begin a new cluster here, the stand-in refuses)", s.etcdDir(tombstone))
-		}
 		logrus.Info("tombstone file has been detected, removing data dir to rejoin the cluster")
 		if err := os.Rename(s.etcdDir(), fmt.Sprintf("%s-old-%d", s.etcdDir(), time.Now().Unix())); err != nil {
 			return nil, err

@@ -136,10 +136,4 @@ func TestDatastoreChoice(t *testing.T) {
 	if err := s.datastore(); err != nil || !s.Etcd {
 		t.Errorf("%v %v", s.Etcd, err)
 	}
-	if err := os.WriteFile(s.etcdDir(tombstone), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.startMember(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "begin a new cluster") {
-		t.Errorf("%v", err)
-	}
 }

@@ -36,3 +36,41 @@ fn an_agent_of_somebody_else_has_the_script_of_agents() {
     let hint = &plan(&agent, &other, &all()).refusals[0].hint;
     assert!(hint.ends_with("uninstall that K3s (`k3s-agent-uninstall.sh`)"), "{hint}");
 }
+
+/// Started with its old configuration it would found a cluster, with the authorities of the one that it is out of.
+#[test]
+fn a_server_out_of_etcd_is_started_once_its_configuration_has_a_server_to_join() {
+    assert!(
+        unit_text(Role::Server)
+            .contains("\nExecCondition=/bin/sh -c '[ ! -e /var/lib/rancher/k3s/server/db/etcd/tombstone ]")
+    );
+    assert!(!unit_text(Role::Agent).contains("ExecCondition"));
+    let mut joins = spec("");
+    joins.token = Some("/etc/rancher/k3s/bowline-token".into());
+    let mut out = Facts { node: None, removed: true, ..up() };
+    (out.unit.active, out.unit.result) = (ActiveState::Inactive, "exec-condition".into());
+    let waits = plan(&joins, &out, &all());
+    assert!(said(&waits).is_empty() && waits.waits[0].what == "a credential of the cluster", "{waits:?}");
+    let let_in = Conditions::from_pairs([
+        ("name", "n1"),
+        ("address", "10.0.1.10"),
+        ("interface", "eth1"),
+        ("default-route", "ok"),
+        ("clock", "ok"),
+        ("volume/data", "ready"),
+        ("gate/data", "set"),
+        ("enrolled", "ab"),
+        ("k3s-servers", "https://10.0.1.11:6443"),
+    ]);
+    let starts = said(&plan(&joins, &out, &let_in));
+    assert!(starts[0].starts_with("write ") && starts[0].contains("server, token-file"), "{starts:?}");
+    assert_eq!(starts[1..], ["start K3s"]);
+    // One of somebody else: nobody but them writes its configuration.
+    let foreign = Facts { unit_file: Some("[Service]\nExecStart=/usr/local/bin/k3s server\n".into()), ..out };
+    let up = Facts { unit: up().unit, ..foreign };
+    let told = &plan(&joins, &up, &let_in).refusals[0].hint;
+    assert!(
+        told.contains("`server: https://10.0.1.11:6443`") && told.ends_with("`systemctl restart k3s.service`"),
+        "{told}"
+    );
+}

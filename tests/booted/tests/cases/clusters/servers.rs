@@ -56,6 +56,19 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         with_its_data_alone(&all[2])?;
         say("the third goes on with its data and nothing else");
 
+        // The founder leaves and comes back: K3s's configuration had no server to join, and it founds no second cluster.
+        let said = all[0].run_with("bowline leave --timeout 1200s", b"", CLUSTER)?;
+        ensure!(said.success() && said.stdout.contains("taken it out of etcd"), "{said}");
+        all[0].ok("bowline leave --undo")?;
+        let founder = uid(&whole, names[0]);
+        all[1].wait_for("the founder to be back as a new member", CLUSTER, || {
+            let nodes = nodes(&all[1])?;
+            Ok(nodes.iter().any(|(node, id, ready)| node == names[0] && *ready && *id != founder))
+        })?;
+        let whole = all_ready(&all[0], &names)?;
+        ensure!(all[0].read(CONFIG)?.contains("\"server\""), "it joined");
+        say("the founder left, and came back into the same cluster");
+
         // The first is off: an agent comes in by the second.
         all[0].power_off()?;
         let agent = with_k3s_as(bed, &releases, WORKER.0, WORKER.1, None)?;
