@@ -140,3 +140,21 @@ fn one_that_was_let_in_again_and_not_started_asks_once_more() {
     let started = Facts { gave_way: false, ..stands };
     assert!(steps(&plan(&agent, &started, &now())).is_empty());
 }
+
+/// The silence of the day when it founded is no news of the day when it was taken out.
+#[test]
+fn a_founder_that_was_taken_out_asks_whatever_silence_there_was_before() {
+    let spec = spec("init = true\ninit-wait = \"60s\"\n");
+    let stale = Facts { last: silent(0), uptime: 10_000, ..facts() };
+    let out = Facts { removed: true, ..stale.clone() };
+    let asks = plan(&spec, &out, &now());
+    assert_eq!(steps(&asks), ["enroll"]);
+    assert!(!asks.conditions.contains_key("k3s-founds"), "{asks:?}");
+    let waits = plan(&spec, &Facts { uptime: 99, ..out.clone() }, &now());
+    assert!(!waits.waits[0].why.contains("founds"), "{:?}", waits.waits);
+    // It is forgotten as soon as it is in.
+    assert_eq!(steps(&plan(&spec, &Facts { joined: true, ..stale }, &now())), ["forget"]);
+    // It is let in, and not asked again while `cluster` is to restart it.
+    let owed = Facts { owed: true, ..let_in(out) };
+    assert!(!steps(&plan(&spec, &owed, &now())).contains(&"enroll"));
+}
