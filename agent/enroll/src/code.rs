@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
+/// A server that can do nothing just now, whoever asks, says to ask it again after so long, or after longer where a person has to
+/// mend something: whoever joins asks the others first. One that is at work on what was asked says so for seconds.
+pub(crate) const ELSEWHERE: Duration = Duration::from_secs(30);
+
 /// Why a request was refused. The words are part of the wire format, of metrics and of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -21,7 +21,7 @@ pub use node::node;
 
 use crate::act::Act;
 use crate::claim::{Claim, Refused};
-use crate::code::{Code, Refusal};
+use crate::code::{Code, ELSEWHERE, Refusal};
 use crate::facts::{Cluster, Facts};
 use crate::key::PublicKey;
 use crate::proof::Proven;
@@ -94,6 +94,13 @@ impl<T> Decision<T> {
 pub fn failed() -> Refusal {
     Refusal::new(Code::NotReady, "the cluster changed while this was decided, or did not answer: ask again")
         .retry(Duration::from_secs(1))
+}
+
+/// The answer of a server that can read nothing of the cluster: its API is starting, has no quorum, or does not take its
+/// credentials. Another server may.
+pub fn unreadable() -> Refusal {
+    let message = "the Kubernetes API of this server does not answer, or not as it should: ask another server";
+    Refusal::new(Code::NotReady, message).retry(ELSEWHERE)
 }
 
 /// What went wrong while deciding, before it is a decision.

@@ -385,7 +385,7 @@ impl<O: Objects> Issuer<O> {
             if error.kind == ErrorKind::Invalid {
                 return Refusal::new(Code::NotReady, error.message).retry(Duration::from_secs(60));
             }
-            decide::failed()
+            decide::unreadable()
         })
     }
 }

@@ -5,8 +5,10 @@
 mod common;
 
 use bowline_enroll::refusals::{KEPT, MOST_UNPROVEN};
+use bowline_enroll::wire::{Phase, RefusalBody};
 use bowline_enroll::{Code, Role};
 use bowline_issuer::nodes::holders;
+use bowline_ports::ErrorKind;
 use common::{Fault, Machine, NOW, Store, issuer};
 use serde_json::json;
 
@@ -127,4 +129,24 @@ async fn what_is_over_is_swept_and_a_settled_cluster_is_not_written_to() {
     assert_eq!(store.writes(), [format!("DELETE {NOTE}")]);
     issuer.sweep(&key, NOW + KEPT).await.unwrap();
     assert_eq!(store.writes(), [""; 0]);
+}
+
+/// Whoever joins goes by this very predicate, and asks another server.
+#[tokio::test]
+async fn a_server_that_can_read_nothing_sends_everybody_to_another_one() {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    let machine = Machine::agent("kafka-0", 3);
+    for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Denied, ErrorKind::Other] {
+        store.fail(Some(Fault::Away(kind)));
+        let enrols = machine.enroll(&issuer).await.unwrap_err();
+        let asks = machine.node(&issuer, Phase::Initializing).await.unwrap_err();
+        let leaves: RefusalBody = serde_json::from_slice(&machine.leaving().to(&issuer).await.body).unwrap();
+        for refusal in [enrols, asks, leaves] {
+            assert!(refusal.is_elsewhere() && refusal.is_starting(), "{kind:?}: {refusal:?}");
+        }
+    }
+    assert!(store.writes().is_empty());
+    store.fail(None);
+    machine.enroll(&issuer).await.unwrap();
 }

@@ -135,19 +135,16 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     if gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
         host.enable(service).await?;
     }
+    let out = spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await?;
+    // Only `cluster` starts it, once its configuration has a server to join: without one it would begin a second cluster.
+    let ours = ours(host, service).await?;
+    if out && ours {
+        let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew" });
+        write(host, K3S_RESTART, &restart, 0o600).await?;
+    }
     match unit.active {
-        // It was taken out of etcd. Only `cluster` starts it, once its configuration has a server to join: without one it would
-        // begin a second cluster. A K3s of somebody else is started by them.
-        _ if spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await? => {
-            if ours(host, service).await? {
-                let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew" });
-                write(host, K3S_RESTART, &restart, 0o600).await?;
-                if gave_way.is_some() && !is_up(unit.active) {
-                    // Held back by its gate, it is known to be wanted.
-                    host.start_no_block(service).await?;
-                }
-            }
-        }
+        // A K3s of somebody else is started by them. One that is down is held back by its gate, and known to be wanted.
+        state if out && (is_up(state) || gave_way.is_none() || !ours) => {}
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
@@ -291,8 +288,8 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     stop(spec, host).await
 }
 
-/// The first proven answer, with who gave it; or why there is none. Of a server whose API does not answer it counts only when
-/// no other one gives any.
+/// The first proven answer, with who gave it; or why there is none. That of a server which can not decide just now, or which
+/// refuses by what it has alone (its rules, its release, its key), counts only when no other one gives a better one.
 async fn ask(
     host: &dyn Change,
     issuers: &[String],
@@ -301,14 +298,17 @@ async fn ask(
 ) -> Result<Result<(String, Answered), Last>, PortError> {
     let mut silent = Vec::new();
     let mut code = NO_ANSWER;
-    let mut not_ready = None;
+    let mut passed: Option<(u8, String, Answered)> = None;
     for server in issuers {
         let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
         match host.ask(&ask, exchange).await {
-            Ok(answer) if says_not_ready(&answer) => {
-                not_ready.get_or_insert((server.clone(), answer));
-            }
-            Ok(answer) => return Ok(Ok((server.clone(), answer))),
+            Ok(answer) => match passes_by(&answer) {
+                None => return Ok(Ok((server.clone(), answer))),
+                Some(weight) if passed.as_ref().is_none_or(|(before, ..)| *before < weight) => {
+                    passed = Some((weight, server.clone(), answer));
+                }
+                Some(_) => {}
+            },
             Err(error) => {
                 // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
                 if error.kind == ErrorKind::Denied {
@@ -318,31 +318,32 @@ async fn ask(
             }
         }
     }
-    if let Some(answered) = not_ready {
-        return Ok(Ok(answered));
+    if let Some((_, server, answer)) = passed {
+        return Ok(Ok((server, answer)));
     }
     let message = silent.join("; ");
     Ok(Err(Last { code: code.into(), message, at: 0, again: 1, silent_since: None }))
 }
 
-/// Whether the server itself is not ready. One that is at work on what was asked says so as well, and to ask again within
-/// seconds; one whose API does not answer, after a minute.
-fn says_not_ready(answer: &Answered) -> bool {
-    let refusal: Option<RefusalBody> = serde_json::from_slice(&answer.body).ok();
-    let not_ready =
-        |refusal: RefusalBody| refusal.code == Code::NotReady && refusal.retry_after.is_some_and(|after| after >= LONG);
-    answer.status == Code::NotReady.status() && refusal.is_some_and(not_ready)
+/// Whether another server may answer otherwise: 1 where this one can not decide just now, 2 where what a person set on it stands
+/// in the way, which may be behind the others'.
+fn passes_by(answer: &Answered) -> Option<u8> {
+    let refusal: RefusalBody = serde_json::from_slice(&answer.body).ok()?;
+    match refusal.code {
+        Code::NotReady if refusal.is_elsewhere() => Some(1),
+        Code::OutsideRules | Code::BadRequest | Code::Revoked => Some(2),
+        _ => None,
+    }
+    .filter(|_| answer.status == refusal.code.status())
 }
-
-/// Seconds after which only a server that can do nothing just now says to ask again.
-const LONG: u64 = 30;
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
     Last {
         code: refusal.code.to_string(),
         message: format!("{server} says: {}", refusal.message),
         at: 0,
-        again: refusal.retry_after.unwrap_or(15).clamp(1, 60),
+        // The others were asked, too: one whose API comes up is asked again as soon as one that is silent.
+        again: if refusal.is_starting() { 2 } else { refusal.retry_after.unwrap_or(15).clamp(1, 60) },
         silent_since: None,
     }
 }

@@ -1,7 +1,7 @@
 //! What issuers send back. The status says which body it is, and is part of the proof.
 
 use super::{Labels, VERSION, WireError, read_quietly, version, write};
-use crate::code::{Code, Refusal};
+use crate::code::{Code, ELSEWHERE, Refusal};
 use bowline_settings::{Secret, Taint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -195,6 +195,16 @@ impl RefusalBody {
             now,
         };
         (refusal.code.status(), write(&body))
+    }
+
+    /// Whether the server can do nothing just now, whoever asks: another one may.
+    pub fn is_elsewhere(&self) -> bool {
+        self.code == Code::NotReady && self.retry_after.is_some_and(|after| after >= ELSEWHERE.as_secs())
+    }
+
+    /// Whether it only does not read its API just now, and nobody has to mend anything.
+    pub fn is_starting(&self) -> bool {
+        self.is_elsewhere() && self.retry_after == Some(ELSEWHERE.as_secs())
     }
 
     /// The refusal that was sent.

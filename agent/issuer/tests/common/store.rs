@@ -13,6 +13,8 @@ const PAGE: usize = 3;
 /// What goes wrong, at which call of all, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
+    /// Every call, in this way.
+    Away(ErrorKind),
     /// The call is not carried out.
     Refused(usize),
     /// It is carried out, and nobody hears of it.
@@ -170,6 +172,7 @@ impl Store {
         inner.calls += 1;
         let calls = inner.calls;
         match inner.fault {
+            Some(Fault::Away(kind)) => Err(error(kind, "the API")),
             Some(Fault::Refused(at)) if at == calls => Err(error(ErrorKind::Unreachable, "the API is away")),
             Some(Fault::AnswerLost(at)) if at == calls => {
                 act(&mut inner)?;
