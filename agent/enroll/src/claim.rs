@@ -108,9 +108,11 @@ impl Claim {
         pending.then(|| self.issued.saturating_add(expiry.as_secs()))
     }
 
-    /// Whether it never became a Node and its time is over.
+    /// Whether it never became a Node and its time is over. One from a time to come was written before the servers' clock was
+    /// set back; two servers' clocks may differ by as much as it lasts.
     pub fn is_expired(&self, now: u64) -> bool {
-        self.expires().is_some_and(|end| end <= now)
+        let lasts = |end: u64| end.saturating_sub(self.issued);
+        self.expires().is_some_and(|end| end <= now || end > now.saturating_add(2 * lasts(end)))
     }
 
     /// The claim with one more refused attempt; None when the same one was written down within the minute, so that

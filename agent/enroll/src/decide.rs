@@ -190,6 +190,13 @@ pub fn has_quorum_without(cluster: &Cluster, name: &NodeName) -> bool {
     healthy > others().count() / 2
 }
 
+/// Whether the Node of this name may be removed, who may be a member of etcd whatever its machine comes in as: K3s takes the member
+/// out with it.
+pub(crate) fn may_go(role: Role, name: &NodeName, cluster: &Cluster) -> bool {
+    let member = cluster.members.iter().any(|member| member.node == name.as_str());
+    (role == Role::Agent && !member) || has_quorum_without(cluster, name)
+}
+
 fn no_quorum(cluster: &Cluster, name: &NodeName) -> Refusal {
     let others = || cluster.members.iter().filter(|member| member.node != name.as_str());
     let healthy = others().filter(|member| member.healthy).count();

@@ -1,6 +1,7 @@
 //! What an issuer read before it decides: everything is looked at first.
 
 use crate::claim::Claim;
+use crate::token::LIFETIME;
 use crate::wire::Agreed;
 use crate::{NodeName, persistent};
 use bowline_settings::{Secret, Taint};
@@ -65,6 +66,14 @@ pub struct Token {
     pub node: String,
     /// When it expires, seconds since 1970.
     pub expires: u64,
+}
+
+impl Token {
+    /// Whether it is worth nothing any more, or would be worth something for much longer than it was to last: the servers' clock
+    /// was set back. Those of two servers may differ by as much as it lasts.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expires <= now || self.expires > now.saturating_add(2 * LIFETIME.as_secs())
+    }
 }
 
 /// A member of etcd.

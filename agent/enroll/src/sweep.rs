@@ -3,7 +3,7 @@
 
 use crate::act::Act;
 use crate::claim::Claim;
-use crate::decide::has_quorum_without;
+use crate::decide::may_go;
 use crate::facts::{Facts, Ready};
 use crate::key::PublicKey;
 use crate::persistent::{self, Change, Found};
@@ -20,7 +20,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         |token: &crate::facts::Token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() };
     let Some(claim) = &facts.claim else {
         // A token outlives its claim only by a crash between two acts.
-        return facts.tokens.iter().filter(|token| token.expires <= facts.now).map(delete).collect();
+        return facts.tokens.iter().filter(|token| token.is_over(facts.now)).map(delete).collect();
     };
     let end = Act::end(claim, facts.now);
     let password = || facts.password.as_ref().map(|password| Act::delete_password(name, password));
@@ -61,7 +61,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
     }
     match facts.node.as_ref().filter(|node| !node.value.deleting && claim.value.replaces.is_none()) {
         Some(node) => acts.extend(crate::decide::becomes_node(claim, &node.uid, facts)),
-        None => acts.extend(facts.tokens.iter().filter(|token| token.expires <= facts.now).map(delete)),
+        None => acts.extend(facts.tokens.iter().filter(|token| token.is_over(facts.now)).map(delete)),
     }
     acts
 }
@@ -142,7 +142,7 @@ pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
     let Some(claim) = facts.claim.as_ref().map(|claim| &claim.value) else { return false };
     let was = claim.node_uid.is_some() && claim.revoked.is_none();
     let silent = facts.node.as_ref().is_none_or(|node| node.value.ready == Ready::Unknown);
-    let quorum = claim.role == Role::Agent || facts.node.is_none() || has_quorum_without(&facts.cluster, name);
+    let quorum = facts.node.is_none() || may_go(claim.role, name, &facts.cluster);
     let told = match &facts.node {
         Some(node) => node.value.unknown_since.is_some_and(|since| {
             let silent = Duration::from_secs(facts.now.saturating_sub(since));

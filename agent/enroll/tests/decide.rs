@@ -8,7 +8,7 @@ use bowline_enroll::decide::Decision;
 use bowline_enroll::facts::{Facts, Member, Ready, Token};
 use bowline_enroll::wire::Grant;
 use bowline_enroll::{Act, Claim, Code, Role, sweep};
-use common::{a_claim, a_node, enroll, facts, hash, ip, join, keys, machine, name, read, request, words};
+use common::{NOW, a_claim, a_node, enroll, facts, hash, ip, join, keys, machine, name, read, request, words};
 use std::time::Duration;
 
 fn kafka(seed: u8, from: &str, facts: &Facts) -> Decision<Grant> {
@@ -125,9 +125,13 @@ fn a_name_whose_node_was_deleted_is_not_given_away_before_its_machine_could_noti
         lease_watched_for: still(seconds),
         ..taken(Ready::True, 0)
     };
-    for (from, seconds, gone) in
-        [("10.0.1.20", 14, false), ("10.0.1.20", 15, true), ("10.0.1.99", 179, false), ("10.0.1.99", 180, true)]
-    {
+    for (from, seconds, gone) in [
+        ("10.0.1.20", 15, false),
+        ("10.0.1.20", 179, false),
+        ("10.0.1.20", 180, true),
+        ("10.0.1.99", 179, false),
+        ("10.0.1.99", 180, true),
+    ] {
         let mut facts = without(seconds);
         facts.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
         let decision = kafka(2, from, &facts);
@@ -175,8 +179,8 @@ fn claims_that_never_became_a_node() {
     // A Node that somebody deleted: the machine may run all the same.
     facts.claim = Some(read(a_claim("kafka-0", Role::Agent, &machine(1), Some("u1")), "c"));
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::NodeIsAlive);
-    facts.lease_still_for = common::GRACE;
-    facts.lease_watched_for = common::GRACE;
+    facts.lease_still_for = still(180);
+    facts.lease_watched_for = still(180);
     granted(kafka(2, "10.0.1.20", &facts));
     facts.lease_still_for = still(0);
     facts.lease_watched_for = still(0);
@@ -271,6 +275,17 @@ fn a_server_is_replaced_only_where_a_quorum_remains() {
     }
 }
 
+/// Its Node is a member of etcd, whatever its machine comes in as.
+#[test]
+fn a_member_is_not_removed_for_an_agent_either_without_a_quorum() {
+    let member = |node: &str, healthy| Member { node: node.into(), healthy };
+    let mut facts = taken(Ready::Unknown, 100);
+    facts.cluster.members = vec![member("a", true), member("b", false), member("kafka-0", false)];
+    assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::NoQuorum);
+    facts.cluster.members[1].healthy = true;
+    assert_eq!(words(kafka(2, "10.0.1.20", &facts).acts()), ["reclaim", "-node", "-password"]);
+}
+
 #[test]
 fn a_server_that_lost_its_data_goes_first_also_with_the_same_key() {
     let mut facts = Facts {
@@ -322,4 +337,23 @@ fn attempts_are_noted_seldom_and_bounded() {
         data.remove(key);
         assert!(Claim::from_data(&data).is_err(), "{key}");
     }
+}
+
+/// What was given out before the servers' clock was set back lasts no longer for that.
+#[test]
+fn nothing_lasts_for_long_that_is_from_a_time_to_come() {
+    let (acts, _) = granted(kafka(1, "10.0.1.20", &Facts { now: NOW + 7200, ..facts() }));
+    let [Act::CreateClaim(claim), _, Act::MintToken { expires, .. }] = &acts[..] else { panic!("{acts:?}") };
+    let token =
+        |expires| Token { object: "bootstrap-token-a".into(), uid: "t".into(), node: "kafka-0".into(), expires };
+    let later =
+        |now, expires| Facts { claim: Some(read(claim.clone(), "c")), tokens: vec![token(expires)], now, ..facts() };
+    for now in [NOW, NOW + 601] {
+        assert_eq!(words(&sweep::name(&name("kafka-0"), &later(now, *expires), None)), ["-token", "unclaim"], "{now}");
+        let free = granted(kafka(2, "10.0.1.20", &later(now, *expires)));
+        assert_eq!(words(&free.0)[0], "reclaim", "the name is free");
+    }
+    // Two servers' clocks differ by a little.
+    assert!(sweep::name(&name("kafka-0"), &later(NOW + 7170, *expires), None).is_empty());
+    assert!(Token::is_over(&token(NOW + 7380), NOW) && !Token::is_over(&token(NOW + 180), NOW));
 }

@@ -67,6 +67,12 @@ pub(crate) async fn facts(
         join,
     );
     let (claim, node, lease, password, tokens, servers, join) = all.inspect_err(|_| forget(leases))?;
+    // Whose Node is a server's may be a member of etcd, whatever its machine comes in as: then it counts whether they are a quorum.
+    let member = node.as_ref().is_some_and(|node| node["metadata"]["labels"][ETCD] == "true");
+    let servers = match role == Role::Agent && member {
+        true => objects.get(&servers_path.replace(any, "")).await.inspect_err(|_| forget(leases))?,
+        false => servers,
+    };
     let lists = items(&tokens_path, tokens.as_ref()).and_then(|t| Ok((t, items(&servers_path, servers.as_ref())?)));
     let (tokens, servers) = lists.inspect_err(|_| forget(leases))?;
     // Monotonic, and in tests as fast as they like.

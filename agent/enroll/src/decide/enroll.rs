@@ -1,6 +1,8 @@
 //! `POST /v1/enroll`.
 
-use super::{Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, left, life, no_quorum};
+use super::{
+    Decision, Life, No, Order, has_quorum_without, is_not_revoked, is_who_it_says, left, life, may_go, no_quorum,
+};
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::code::{Code, Refusal};
@@ -55,6 +57,9 @@ fn decide(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, random: &[u
     let standing = standing(order, request, facts)?;
     if standing.joins {
         may_join(name, facts)?;
+    }
+    if standing.old.is_some() && !may_go(role, name, &facts.cluster) {
+        return Err(no_quorum(&facts.cluster, name).into());
     }
     let mut acts = vec![claim(order, request, facts, &standing)];
     if standing.joins {
@@ -129,7 +134,7 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
         // Its Node was deleted, which a running kubelet survives: only time tells.
         None if !holds && facts.node.is_none() => {
             let was = claim.filter(|claim| claim.node_uid.is_some() && claim.revoked.is_none());
-            if let Some(left) = was.and_then(|claim| nodeless(order, claim, facts)) {
+            if let Some(left) = was.and_then(|_| nodeless(order, facts)) {
                 let message = format!("{name} has no Node, and its machine may live: it has to be silent for longer");
                 return Err(No::watch(Refusal::new(Code::NodeIsAlive, message).retry(left.min(LONGEST_WAIT))));
             }
@@ -141,12 +146,10 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
 }
 
 /// For how much longer the machine of a claim has to be silent when its Node is not there. Without a Node no kubelet renews its
-/// Lease: a living machine first has to notice, and to make its Node again. Where the joiner speaks from the very address
-/// that the claim has, the old machine has lost it.
-fn nodeless(order: &Order<'_>, claim: &Claim, facts: &Facts) -> Option<Duration> {
-    let peer = order.peer.to_canonical();
-    let own = claim.addresses.iter().any(|address| address.to_canonical() == peer);
-    left(facts, own, order.grace.max(NODELESS))
+/// Lease: a living machine first has to notice, and to make its Node again. So is it whatever address the joiner speaks from: a pod
+/// on the host's network has that of its node.
+fn nodeless(order: &Order<'_>, facts: &Facts) -> Option<Duration> {
+    left(facts, false, order.grace.max(NODELESS))
 }
 
 fn is_gone(order: &Order<'_>, name: &NodeName, node: &Node, facts: &Facts) -> Result<(), No> {

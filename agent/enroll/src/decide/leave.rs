@@ -1,7 +1,6 @@
 //! `POST /v1/leave`: the holder gives its name back.
 
-use super::{Decision, No, Order, has_quorum_without, held, is_who_it_says, no_quorum};
-use crate::Role;
+use super::{Decision, No, Order, held, is_who_it_says, may_go, no_quorum};
 use crate::act::Act;
 use crate::code::{Code, Refusal};
 use crate::facts::Facts;
@@ -35,7 +34,7 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
     let mut acts = Vec::new();
     let password = facts.password.as_ref().filter(|_| claim.value.replaces.is_none());
     if let Some(node) = own {
-        if request.role == Role::Server && !has_quorum_without(&facts.cluster, name) {
+        if !may_go(request.role, name, &facts.cluster) {
             return Err(no_quorum(&facts.cluster, name).into());
         }
         if !node.value.deleting {
