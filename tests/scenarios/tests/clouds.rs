@@ -118,3 +118,31 @@ async fn a_black_hole_holds_a_look_up_for_two_seconds_and_ever_more_rarely() {
     assert_eq!(longest, Duration::from_secs(2));
     assert!((10..=14).contains(&host.metadata_asks()), "{} in ten minutes", host.metadata_asks());
 }
+
+/// One in 4096 of all machines has a UUID that begins as Amazon's do.
+#[tokio::test(start_paused = true)]
+async fn a_uuid_alone_makes_no_machine_of_amazons() {
+    let uuid = "ec2e1d0c-5b4a-4968-8776-a5b4c3d2e1f0";
+    let with = |vendor: &str, serial: &str, answers: &str| {
+        let mut cloud = recorded(answers);
+        let firmware = [("sys_vendor", vendor), ("product_uuid", uuid), ("product_serial", serial)];
+        cloud.dmi = firmware.map(|(file, text)| (file.to_string(), text.to_string())).into();
+        world(Some(cloud))
+    };
+    let (aws, droplet) = (CLOUDS[2].1, CLOUDS[5].1);
+    for (world, name) in [
+        (with("DigitalOcean", "22532410", droplet), Some("digitalocean")),
+        (with("DigitalOcean", uuid, droplet), Some("digitalocean")),
+        (with("QEMU", "22532410", aws), None),
+        (with("Xen", &uuid.to_uppercase(), aws), Some("aws")),
+    ] {
+        let host = SimHost::new(&world);
+        let change: Arc<dyn Change> = Arc::new(host.clone());
+        engine(PLACE).converge(&change, Duration::from_secs(30), |_| {}).await;
+        let kept = host.text("/var/lib/bowline/cloud.json");
+        match name {
+            Some(name) => assert!(kept.unwrap().contains(&format!("\"cloud\": \"{name}\""))),
+            None => assert!(kept.is_none() && host.metadata_asks() == 0, "{kept:?}"),
+        }
+    }
+}

@@ -19,11 +19,20 @@ async fn dmi(host: &dyn Inspect, name: &str) -> Result<Option<String>, PortError
     Ok(text.filter(|text| !text.is_empty()))
 }
 
+/// A value that stands in two of the firmware's files.
+fn same(one: Option<String>, other: Option<String>) -> Option<String> {
+    one.filter(|one| other.is_some_and(|other| one.eq_ignore_ascii_case(&other)))
+}
+
 /// The cloud that the firmware names; `None` on every other machine, which is asked nothing.
 pub(crate) async fn detect(host: &dyn Inspect) -> Result<Option<&'static Cloud>, PortError> {
     for cloud in &CLOUDS {
         for (name, beginning) in cloud.dmi {
-            let text = dmi(host, name).await?.unwrap_or_default();
+            let text = match name.split_once('=') {
+                Some((one, other)) => same(dmi(host, one).await?, dmi(host, other).await?),
+                None => dmi(host, name).await?,
+            };
+            let text = text.unwrap_or_default();
             if text.get(..beginning.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(beginning)) {
                 return Ok(Some(cloud));
             }

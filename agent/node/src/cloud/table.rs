@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub(crate) struct Cloud {
     /// As cloud-init calls it.
     pub(crate) name: &'static str,
-    /// Files of the firmware's strings with how they begin in this cloud; one of them is enough.
+    /// Files of the firmware's strings with how they begin in this cloud, or two files (`A=B`) that have the same; one of them is enough.
     pub(super) dmi: &'static [(&'static str, &'static str)],
     /// The header without which it does not answer.
     pub(super) header: Option<(&'static str, &'static str)>,
@@ -108,8 +108,9 @@ fn network(address: Option<&Value>, name: Option<&Value>, mac: Option<&Value>) -
 
 const NO_MORE: fn(&Words) -> Vec<Document> = |_| Vec::new();
 
-/// Those that are known.
-pub(super) static CLOUDS: [Cloud; 6] = [HETZNER, ORACLE, AWS, GOOGLE, AZURE, DIGITALOCEAN];
+/// Those that are known. Amazon's older machines have nothing but a UUID that begins with its name, as one in 4096 of others does:
+/// it is asked last.
+pub(super) static CLOUDS: [Cloud; 6] = [HETZNER, ORACLE, GOOGLE, AZURE, DIGITALOCEAN, AWS];
 
 /// Whether the cloud of this name has no way to tell its machines a fact.
 pub(crate) fn never_tells(cloud: &str, fact: Fact) -> bool {
@@ -164,12 +165,14 @@ const ORACLE: Cloud = Cloud {
 
 /// The documents of its interfaces begin with this, and go on with the MAC.
 const AWS_INTERFACE: &str = "interface ";
+/// The UUID of the machine, where its serial number is the same: as `ds-identify` of cloud-init tells them.
+const UUID_AS_SERIAL: &str = "product_uuid=product_serial";
 /// As many interfaces as its largest machines have.
 const AWS_INTERFACES: usize = 16;
 
 const AWS: Cloud = Cloud {
     name: "aws",
-    dmi: &[("sys_vendor", "Amazon EC2"), ("product_uuid", "ec2")],
+    dmi: &[("sys_vendor", "Amazon EC2"), (UUID_AS_SERIAL, "ec2")],
     header: None,
     token: Some(MetadataToken {
         path: "/latest/api/token",
