@@ -81,8 +81,8 @@ async fn leave(
     }
     if left == "yes" {
         output::print(
-            "this machine has left its cluster: K3s is stopped, its Node is gone, and its name\n\
-             is free. Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
+            "this machine has left its cluster: K3s is stopped, and it has no Node and no name\n\
+             there any more. Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
              let in again. What its pods still run ends with the next reboot.",
         );
         if role == Role::Server {

@@ -24,26 +24,26 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     match ask(host, issuers, request.to_body(), &exchange).await? {
         Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
         Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
-            Ok(Ok(_)) => {
-                let file = host.read(Path::new(LEFT)).await?;
-                let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
-                let given_back = Some(host.clock().await?.unix);
-                write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
-                forget(host).await
-            }
+            Ok(Ok(_)) => given_back(host).await,
             // There is nothing to give back.
             Ok(Err(refusal)) if refusal.code == Code::NotClaimed && spec.role == Role::Agent => forget(host).await,
-            Ok(Err(refusal)) => {
-                let error = PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message));
-                Err(if refusal.code == Code::ClaimedElsewhere {
-                    error.hint("the name is another machine's by now: `rm /var/lib/bowline/enrolled.json` ends this")
-                } else {
-                    error
-                })
+            // The servers know this machine by no name any more, and take nothing out for it: what is left is to stop.
+            Ok(Err(refusal)) if matches!(refusal.code, Code::ClaimedElsewhere | Code::Revoked | Code::NotClaimed) => {
+                given_back(host).await
             }
+            Ok(Err(refusal)) => Err(PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message))),
             Err(error) => Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }
+}
+
+/// Writes down that it holds no name any more.
+async fn given_back(host: &dyn Change) -> Result<(), PortError> {
+    let file = host.read(Path::new(LEFT)).await?;
+    let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
+    let given_back = Some(host.clock().await?.unix);
+    write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
+    forget(host).await
 }
 
 /// Forgets what the servers gave.
