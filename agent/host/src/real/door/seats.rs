@@ -2,7 +2,8 @@
 //!
 //! A seat is taken away only for a newcomer, from whoever gives the least reason to keep it: has been answered, never
 //! spoke, fell silent, speaks too slowly. Whose request is there whole keeps its seat. So idle connections and dribbling
-//! ones never keep a good one out, and who comes from one address with many of them competes with itself first.
+//! ones never keep a good one out, and who comes from one address with many of them competes with itself first. So do the
+//! addresses of one IPv6 network (/64), which may be one machine's, or a hundred machines'.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -98,11 +99,34 @@ struct Table {
     next: u64,
     taken: HashMap<u64, Taken>,
     sources: HashMap<IpAddr, usize>,
+    networks: HashMap<IpAddr, usize>,
+}
+
+/// A newcomer, or none where a seat is shed.
+#[derive(Debug, Clone, Copy, Default)]
+struct New {
+    /// Its address, with how many seats that has.
+    source: Option<IpAddr>,
+    own: usize,
+    /// Its network, and how many seats that has.
+    network: Option<IpAddr>,
+    near: usize,
+}
+
+/// Whose seats count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Among {
+    All,
+    Network,
+    Source,
 }
 
 #[derive(Debug)]
 struct Taken {
+    /// Its address.
     source: IpAddr,
+    /// Whom it counts as among others: of IPv6 the /64.
+    network: IpAddr,
     pulse: Arc<Pulse>,
     task: Option<AbortHandle>,
 }
@@ -115,7 +139,11 @@ pub(super) struct Seat {
     pub(super) pulse: Arc<Pulse>,
 }
 
-/// Whom an address counts as: of IPv6 the /64, since a machine has all of it.
+/// How many times as many seats as one address an IPv6 network (/64) has: a machine may have all of its addresses, and other
+/// machines theirs in the same.
+const NETWORK: usize = 4;
+
+/// Whom an address counts as beside others: of IPv6 the /64, since a machine may have all of it.
 pub(super) fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
@@ -135,28 +163,34 @@ impl Seats {
 
     /// A seat, when one is free or can be had, and whether somebody lost it.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> (Option<Seat>, bool) {
-        let source = source(peer);
+        let (network, source) = (source(peer), peer.to_canonical());
         let mut table = self.lock();
-        let own = table.sources.get(&source).copied().unwrap_or(0);
-        let full = own >= self.each;
-        let mut lost = false;
-        if full || table.taken.len() >= self.total {
-            lost = table.make_room(self.patience, own, full.then_some(source));
-            if !lost {
-                return (None, false);
-            }
+        let count = |of: &HashMap<IpAddr, usize>, one| of.get(one).copied().unwrap_or(0);
+        let (own, near) = (count(&table.sources, &source), count(&table.networks, &network));
+        let among = match (own >= self.each, near >= self.each * NETWORK, table.taken.len() >= self.total) {
+            (true, ..) => Some(Among::Source),
+            // An IPv4 address is its own network, and has less.
+            (_, true, _) => Some(Among::Network),
+            (_, _, true) => Some(Among::All),
+            _ => None,
+        };
+        let new = New { source: Some(source), own, network: Some(network), near };
+        let lost = among.is_some_and(|among| table.make_room(self.patience, new, among));
+        if among.is_some() && !lost {
+            return (None, false);
         }
         table.next += 1;
         let id = table.next;
         let pulse = Arc::new(Pulse::new());
-        table.taken.insert(id, Taken { source, pulse: Arc::clone(&pulse), task: None });
+        table.taken.insert(id, Taken { source, network, pulse: Arc::clone(&pulse), task: None });
         *table.sources.entry(source).or_default() += 1;
+        *table.networks.entry(network).or_default() += 1;
         (Some(Seat { id, seats: Arc::clone(self), pulse }), lost)
     }
 
     /// Takes one seat away, where that is possible, because something else has run out.
     pub(super) fn shed(&self) -> bool {
-        self.lock().make_room(self.patience, 0, None)
+        self.lock().make_room(self.patience, New::default(), Among::All)
     }
 
     /// Which task has to end when the seat is taken away.
@@ -173,16 +207,22 @@ impl Seats {
 }
 
 impl Table {
-    /// Takes the seat of whoever gives the least reason to keep it, of one source or of all. A source that would still
-    /// have more than the newcomer's gives one up also when all of its connections are lively.
-    fn make_room(&mut self, patience: Patience, own: usize, only: Option<IpAddr>) -> bool {
-        let candidates = self.taken.iter().filter(|(_, taken)| only.is_none_or(|source| taken.source == source));
+    /// Takes the seat of whoever gives the least reason to keep it. A network, and within it an address, that would still have more
+    /// than the newcomer's gives one up also when all of its connections are lively.
+    fn make_room(&mut self, patience: Patience, new: New, among: Among) -> bool {
+        let candidates = self.taken.iter().filter(|(_, taken)| match among {
+            Among::All => true,
+            Among::Network => new.network == Some(taken.network),
+            Among::Source => new.source == Some(taken.source),
+        });
         let ranked = candidates.filter_map(|(id, taken)| {
             let reason = taken.pulse.reason(patience)?;
             let count = self.sources.get(&taken.source).copied().unwrap_or(0);
-            let allowed = reason > 0 || (only.is_none() && count > own + 1);
+            let near = self.networks.get(&taken.network).copied().unwrap_or(0);
+            let more = if new.network == Some(taken.network) { count > new.own + 1 } else { near > new.near + 1 };
+            let allowed = reason > 0 || (among != Among::Source && more);
             // A source with many before one with few: ten thousand idle ones do not push out a slow good one.
-            allowed.then(|| ((reason > 0, count, reason, taken.pulse.silent()), *id))
+            allowed.then(|| ((reason > 0, near, count, reason, taken.pulse.silent()), *id))
         });
         let Some((_, id)) = ranked.max_by_key(|(rank, _)| *rank) else { return false };
         if let Some(task) = self.leave(id) {
@@ -193,10 +233,12 @@ impl Table {
 
     fn leave(&mut self, id: u64) -> Option<AbortHandle> {
         let taken = self.taken.remove(&id)?;
-        if let Some(count) = self.sources.get_mut(&taken.source) {
-            *count -= 1;
-            if *count == 0 {
-                self.sources.remove(&taken.source);
+        for (counts, one) in [(&mut self.sources, &taken.source), (&mut self.networks, &taken.network)] {
+            if let Some(count) = counts.get_mut(one) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(one);
+                }
             }
         }
         taken.task
@@ -254,6 +296,34 @@ mod tests {
         many.iter().for_each(|seat| seat.pulse.beat());
         assert!(seats.take(ip("10.0.0.1")).0.is_none(), "not for one of its own");
         assert!(seats.take(ip("10.0.0.2")).0.is_some(), "for somebody else");
+    }
+
+    #[test]
+    fn one_machine_of_a_network_keeps_no_other_one_out() {
+        let seats = Seats::new(100, 2, LONG);
+        let lively = |at: String| seats.take(ip(&at)).0.inspect(|seat| seat.pulse.beat());
+        let busy: Vec<_> = (0..2).map(|_| lively("2001:db8::1".into()).unwrap()).collect();
+        assert!(lively("2001:db8::1".into()).is_none(), "an address has its limit");
+        let two = lively("2001:db8::2".into());
+        assert!(two.is_some(), "and so has another one");
+        // With ever new addresses a machine gets no more than its network, and gives up what it has too much of.
+        let many: Vec<_> = (16..32).filter_map(|at| lively(format!("2001:db8::{at:x}"))).collect();
+        assert_eq!((seats.taken(), many.len()), (8, 6), "one of the two of the first address");
+        assert!(lively("2001:db8:0:1::1".into()).is_some(), "another network");
+        assert!(seats.lock().networks.values().all(|count| *count <= 8));
+        drop((busy, two, many));
+        let left = seats.lock();
+        assert_eq!((left.networks.len(), left.sources.len()), (0, 0));
+    }
+
+    #[test]
+    fn in_a_full_network_the_address_with_most_gives_one_up() {
+        let seats = Seats::new(100, 4, LONG);
+        let lively = |at: &str| seats.take(ip(at)).0.inspect(|seat| seat.pulse.beat());
+        let all: Vec<_> = (0..16).filter_map(|at| lively(&format!("2001:db8::{}", at / 4))).collect();
+        assert_eq!(all.len(), 16);
+        let new = seats.take(ip("2001:db8::9"));
+        assert!(new.0.is_some() && new.1 && seats.taken() == 16);
     }
 
     #[test]

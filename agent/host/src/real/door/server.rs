@@ -91,7 +91,7 @@ pub trait Answerer: Send + Sync {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
-    /// Connections at once of one source: an IPv4 address, or a /64 of IPv6.
+    /// Connections at once of one address; a /64 of IPv6 may have four times as many.
     pub each: usize,
     /// Who sent nothing for so long may lose its place to a newcomer.
     pub stale: Duration,
