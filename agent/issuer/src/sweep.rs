@@ -100,6 +100,8 @@ impl<O: Objects> Issuer<O> {
         let facts = overview.facts(own);
         let turn = sweep::turn(own, &facts);
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
+        // Right after its start the API has no Node of this server yet, whose claim is to be written as soon as it has.
+        let joins = joins || facts.node.is_none();
         for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
             self.act(&act).await?;
         }

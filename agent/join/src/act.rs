@@ -4,8 +4,8 @@
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN,
-    Told, held,
+    ANSWERED, ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK,
+    Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
@@ -75,7 +75,12 @@ pub(crate) async fn enroll(
         node_password_hash: Some(password_hash(password.trim(), salt)?),
     };
     let exchange = Exchange { purpose: Purpose::Enroll, ticket, key };
-    let last = match ask(host, issuers, request.to_body(), &exchange).await? {
+    let answered = ask(host, issuers, request.to_body(), &exchange).await?;
+    // Who may found and was answered knows that there is a cluster, until it is in.
+    if spec.spec.init.is_some() && answered.is_ok() && host.meta(Path::new(ANSWERED)).await?.is_none() {
+        host.write(Path::new(ANSWERED), b"", 0o600).await?;
+    }
+    let last = match answered {
         Err(silence) => silence,
         Ok((server, answer)) => match parse_enroll_answer(answer.status, &answer.body) {
             Ok(EnrollAnswer::Granted(grant)) => return keep(spec, host, name, &used, *grant).await,
@@ -89,10 +94,8 @@ pub(crate) async fn enroll(
     let at = host.clock().await?.uptime;
     let before: Option<Last> =
         host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
-    // Who was answered once knows that there is a cluster.
     let silent_since = match (last.code.as_str(), before) {
-        (NO_ANSWER, Some(before)) if before.code != NOT_PROVEN => before.silent_since,
-        (NO_ANSWER, _) => Some(at),
+        (NO_ANSWER, before) => before.and_then(|before| before.silent_since).or(Some(at)),
         _ => None,
     };
     let last = Last { at, silent_since, ..last };
@@ -127,8 +130,9 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     };
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write(host, ENROLLED, &enrolled, 0o600).await?;
-    host.remove(Path::new(LAST)).await?;
-    host.remove(Path::new(SAID)).await?;
+    for file in [LAST, SAID, ANSWERED] {
+        host.remove(Path::new(file)).await?;
+    }
     clock(host, now).await?;
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let gave_way = host.read(Path::new(GAVE_WAY)).await?;

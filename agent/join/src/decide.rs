@@ -8,7 +8,7 @@ mod own;
 use crate::act::{NO_ANSWER, NOT_PROVEN};
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key, NoTicket};
-use crate::files::{Enrolled, Last, MACHINE_KEY};
+use crate::files::{ANSWERED, Enrolled, Last, MACHINE_KEY};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
@@ -115,7 +115,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             {
                 plan.waits.push(
                     Wait::new(ITEM, LET_IN, because(spec, last, facts))
-                        .deadline(patience(&last.code), hint(&last.code, name))
+                        .deadline(patience(&last.code), for_good(spec, facts, hint(&last.code, name)))
                         .poll(Duration::from_secs(left)),
                 );
             } else {
@@ -181,10 +181,10 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
     missing.is_none()
 }
 
-/// Whether a server founds the cluster: it may, and none of the others has answered for so long. One that was in a cluster and was
-/// taken out of it, or replaced in it, founds none.
+/// Whether a server founds the cluster: it may, and none of the others has answered for so long. One that
+/// has heard of a cluster founds none: it was answered, taken out of it, or replaced in it.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.gave_way || facts.removed) else {
+    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster()) else {
         return false;
     };
     let since = last.silent_since.filter(|_| last.code == NO_ANSWER);
@@ -196,8 +196,16 @@ fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
     over
 }
 
+/// What else there is to do where a server that may found was answered once, and nobody answers any more.
+fn for_good(spec: &Join, facts: &Facts, hint: String) -> String {
+    match spec.spec.init.filter(|_| facts.answered) {
+        Some(_) => format!("{hint}; if that cluster is gone for good, `rm {ANSWERED}` lets this one found another"),
+        None => hint,
+    }
+}
+
 fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
-    match (spec.spec.init.filter(|_| !facts.gave_way && !facts.removed), last.silent_since) {
+    match (spec.spec.init.filter(|_| !facts.has_cluster()), last.silent_since) {
         (Some(wait), Some(since)) => {
             let left = wait.duration().as_secs().saturating_sub(facts.uptime.saturating_sub(since));
             format!("{}; it founds a cluster if nobody answers for {left} s more", last.message)

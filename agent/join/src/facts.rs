@@ -1,7 +1,7 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
+    ANSWERED, ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
     MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
@@ -63,6 +63,8 @@ pub struct Facts {
     pub heard: Option<u64>,
     /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data, and is a member still.
     pub joined: bool,
+    /// A server of the cluster has answered since this one was let in last, or ever.
+    pub answered: bool,
     /// Bowline stopped K3s because another machine has the name.
     pub gave_way: bool,
     /// It was told to leave.
@@ -91,6 +93,13 @@ pub struct Facts {
     pub unix: i64,
     /// Seconds since boot.
     pub uptime: u64,
+}
+
+impl Facts {
+    /// Whether this server knows of a cluster that it belongs to.
+    pub(crate) fn has_cluster(&self) -> bool {
+        self.gave_way || self.removed || self.answered
+    }
 }
 
 pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, PortError> {
@@ -140,6 +149,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         ahead: told.map_or(0, |told| told.ahead(&clock)),
         heard: told.map(|told| told.uptime),
         joined,
+        answered: there(ANSWERED).await?,
         gave_way,
         leaving: leaving(host).await?,
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),

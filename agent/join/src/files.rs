@@ -22,6 +22,8 @@ pub const HELD: &str = "# Written by Bowline: this machine was told to leave its
      [Unit]\nConditionPathExists=!/var/lib/bowline/left\n";
 /// What came of the last try, until the next boot.
 pub const LAST: &str = "/run/bowline/enroll.json";
+/// That a server of the cluster answered this one, which may found: it founds none until it was let in, over reboots, too.
+pub const ANSWERED: &str = "/var/lib/bowline/answered";
 /// What the servers said of this node's own labels and taints, until the next boot.
 pub const SAID: &str = "/run/bowline/node.json";
 /// What the servers' clock said ([`Told`]), until the next boot.
@@ -110,8 +112,7 @@ pub struct Last {
     pub at: u64,
     /// Seconds until the next try.
     pub again: u64,
-    /// Seconds since boot when asking began without an answer since; `None` when somebody has answered, which a server
-    /// that would found a cluster remembers for as long as it has not come in.
+    /// Seconds since boot when asking began without an answer since; `None` when somebody has answered.
     #[serde(default)]
     pub silent_since: Option<u64>,
 }

@@ -1,17 +1,18 @@
-//! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so.
+//! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so. A member of a cluster
+//! answers before, too: what it says then is that it can not decide, which keeps others from founding a second one.
 
-use bowline_cluster::{BINARY, api_port};
+mod own;
+
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{Headers, Purpose};
-use bowline_enroll::{NodeName, Secret, token};
 use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
 use bowline_host::real::{ObjectApi, RealHost};
-use bowline_issuer::{Issuer, Own, Rest, Watch};
-use bowline_join::agree::{agreed, taken_over};
-use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, MACHINE_KEY};
+use bowline_issuer::{Issuer, Rest, Watch};
+use bowline_join::files::MACHINE_KEY;
 use bowline_metrics::Enrolments;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig};
-use bowline_settings::{Cluster, ConfigValue, Enroll, Role, Settings};
+use bowline_settings::{Cluster, Enroll, Role, Settings};
+use own::own;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,7 +37,6 @@ const VOLUMES: Duration = Duration::from_secs(120);
 /// From the first of several refusals until they are written down, and from then until the next ones are.
 const GATHER: Duration = Duration::from_secs(10);
 const APART: Duration = Duration::from_secs(50);
-const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 
 /// The issuer, when this node has one.
 pub(crate) struct Issuing {
@@ -60,6 +60,8 @@ struct Served {
     cluster: Cluster,
     name: String,
     address: IpAddr,
+    /// The cluster whose data this machine has, by the hash of its CA.
+    member_of: Option<String>,
 }
 
 /// All that can be counted, at zero.
@@ -86,7 +88,12 @@ impl Issuing {
         conditions: &BTreeMap<String, String>,
         host: &Arc<RealHost>,
     ) {
-        let wanted = wanted(settings, conditions, self.served.is_some());
+        let member_of = match issues(settings) {
+            // What can not be read now is read at the next look.
+            Some(_) => own::member_of(host).await.unwrap_or_default(),
+            None => None,
+        };
+        let wanted = wanted(settings, conditions, self.served.is_some(), member_of);
         let same = wanted == self.served && !self.other_keys(host).await;
         if same || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
             return;
@@ -181,11 +188,16 @@ fn issues(settings: &Settings) -> Option<(&Cluster, &Enroll)> {
 }
 
 /// What is to be served, and whether it is. It begins when the API has told about this server's own Node, and goes on when
-/// the API is too busy to tell.
-fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>, open: bool) -> Option<Served> {
+/// the API is too busy to tell; on a machine with the data of a cluster it does not wait for that.
+fn wanted(
+    settings: &Settings,
+    conditions: &BTreeMap<String, String>,
+    open: bool,
+    member_of: Option<String>,
+) -> Option<Served> {
     let (cluster, enroll) = issues(settings)?;
     let active = conditions.get("k3s").is_some_and(|k3s| k3s == "active");
-    if !(open && active) {
+    if !(member_of.is_some() || open && active) {
         conditions.get("node")?;
     }
     if conditions.get("leaving").is_some_and(|leaving| leaving == "yes") {
@@ -196,6 +208,7 @@ fn wanted(settings: &Settings, conditions: &BTreeMap<String, String>, open: bool
         cluster: cluster.clone(),
         name: conditions.get("name")?.clone(),
         address: conditions.get("address")?.parse().ok()?,
+        member_of,
     })
 }
 
@@ -224,44 +237,6 @@ async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, P
     let key = MachineKey::from_seed(&seed);
     host.write(path, key.expose().as_bytes(), 0o600).await?;
     Ok(key)
-}
-
-/// K3s's options: of the settings, and what was taken over from the server that let this one in.
-async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
-    let mut config = cluster.config.clone();
-    let enrolled = host.read(Path::new(ENROLLED)).await?;
-    let mut enrolled = enrolled.and_then(|file| serde_json::from_slice::<Enrolled>(&file.content).ok());
-    // A machine that got the data of a member was let in by nobody. One that founded its cluster asks none either.
-    if enrolled.is_none()
-        && !cluster.join.servers.is_empty()
-        && let Some(file) = host.read(Path::new(ENROLLED_WITH_DATA)).await?
-    {
-        let failed = |why| PortError::new(ErrorKind::Invalid, format!("{ENROLLED_WITH_DATA} can not be read: {why}"));
-        enrolled = Some(serde_json::from_slice(&file.content).map_err(failed)?);
-    }
-    if let Some(enrolled) = enrolled {
-        config.extend(taken_over(&cluster.config, &enrolled.agreed));
-    }
-    Ok(config)
-}
-
-async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {
-    let early = |what: &str| PortError::new(ErrorKind::NotFound, format!("{what} is not there yet"));
-    let file = host.read(Path::new(SERVER_TOKEN)).await?.ok_or_else(|| early(SERVER_TOKEN))?;
-    let server_token = file.text().trim().to_owned();
-    let ca_hash = token::ca_hash(&server_token).ok_or_else(|| early("the hash of the cluster's CA"))?.to_owned();
-    let kubernetes = host.k3s_version(Path::new(BINARY)).await?.ok_or_else(|| early(BINARY))?;
-    Ok(Own {
-        name: NodeName::new(&wanted.name).map_err(|why| PortError::new(ErrorKind::Invalid, why))?,
-        address: wanted.address,
-        port: wanted.enroll.listen.first().map_or(bowline_settings::ENROLL_PORT, |listen| listen.port),
-        ca_hash,
-        server_token: Secret::new(server_token),
-        api_port: api_port(&wanted.cluster),
-        etcd: host.meta(Path::new(ETCD_DATA)).await?.is_some(),
-        agreed: agreed(&config(&wanted.cluster, host).await?, wanted.address.is_ipv6()),
-        kubernetes,
-    })
 }
 
 /// Who answers at the doors.
@@ -359,6 +334,11 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,
             Ok(Rest::Moment) => MOMENT,
+            // The API is not up yet, or without a quorum: nobody is let in meanwhile.
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
+                tracing::debug!("cleaning up after those who were let in: {error}");
+                TRY_AGAIN
+            }
             Err(error) => {
                 tracing::warn!("cleaning up after those who were let in: {error}");
                 SOON
@@ -382,5 +362,34 @@ async fn volumes(desk: &Desk) {
         if let Err(error) = desk.issuer.look_after_volumes(desk.unix().await).await {
             tracing::warn!("looking after the persistent volumes of nodes: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end so")]
+
+    use super::*;
+    use bowline_settings::SourceFile;
+
+    #[test]
+    fn a_member_answers_before_its_api_does() {
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                    key-file = \"/etc/bowline/cluster.key\"\n[enroll]\n[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\n\
+                    role = \"agent\"\nfrom = [\"10.0.1.0/24\"]\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let settings = bowline_settings::load(&[file]).unwrap().settings;
+        let conditions = |more: &[(&str, &str)]| {
+            let all = [("name", "control"), ("address", "10.0.1.10")].iter().chain(more);
+            all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
+        };
+        let is_wanted = |more: &[(&str, &str)], open, member: Option<&str>| {
+            wanted(&settings, &conditions(more), open, member.map(String::from)).is_some()
+        };
+        assert!(!is_wanted(&[], false, None), "a machine without anything");
+        assert!(is_wanted(&[], false, Some("ab")), "its API is not up, or has no quorum");
+        assert!(is_wanted(&[("node", "registered")], false, None));
+        assert!(is_wanted(&[("k3s", "active")], true, None) && !is_wanted(&[("k3s", "installed")], true, None));
+        assert!(!is_wanted(&[("leaving", "yes")], true, Some("ab")));
     }
 }

@@ -55,6 +55,7 @@ fn facts() -> Facts {
         ahead: 0,
         heard: Some(95),
         joined: false,
+        answered: false,
         gave_way: false,
         leaving: None,
         held: false,

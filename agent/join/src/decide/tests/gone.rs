@@ -158,3 +158,16 @@ fn a_founder_that_was_taken_out_asks_whatever_silence_there_was_before() {
     let owed = Facts { owed: true, ..let_in(out) };
     assert!(!steps(&plan(&spec, &owed, &now())).contains(&"enroll"));
 }
+
+/// A cluster without a quorum, or one that boots, says so; and a reboot of the first server makes it forget nothing.
+#[test]
+fn a_server_that_was_answered_once_founds_nothing_however_silent_it_is_since() {
+    let spec = spec("init = true\ninit-wait = \"60s\"\n");
+    let stands = Facts { last: silent(0), uptime: 10_000, ..facts() };
+    assert!(plan(&spec, &stands, &now()).conditions.contains_key("k3s-founds"));
+    let answered = Facts { answered: true, ..stands };
+    assert_eq!(steps(&plan(&spec, &answered, &now())), ["enroll"]);
+    let waits = plan(&spec, &Facts { uptime: 99, ..answered }, &now());
+    let hint = &waits.waits[0].overdue;
+    assert!(hint.contains("`rm /var/lib/bowline/answered`") && !waits.waits[0].why.contains("founds"), "{waits:?}");
+}

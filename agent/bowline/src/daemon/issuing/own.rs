@@ -1,0 +1,61 @@
+//! What a server knows of its cluster without the API.
+
+use super::Served;
+use bowline_cluster::{BINARY, api_port};
+use bowline_enroll::{NodeName, Secret, token};
+use bowline_host::real::RealHost;
+use bowline_issuer::Own;
+use bowline_join::agree::{agreed, taken_over};
+use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, SERVER_TOKEN};
+use bowline_ports::{ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError};
+use bowline_settings::{Cluster, ConfigValue};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The cluster whose data this machine has, by the hash of its CA: it is a member of its etcd, and was not taken out or replaced.
+pub(super) async fn member_of(host: &RealHost) -> Result<Option<String>, PortError> {
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    if !there(ETCD_DATA).await? || there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await? {
+        return Ok(None);
+    }
+    let file = host.read(Path::new(SERVER_TOKEN)).await?;
+    Ok(file.and_then(|file| token::ca_hash(file.text().trim()).map(String::from)))
+}
+
+/// K3s's options: of the settings, and what was taken over from the server that let this one in.
+async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
+    let mut config = cluster.config.clone();
+    let enrolled = host.read(Path::new(ENROLLED)).await?;
+    let mut enrolled = enrolled.and_then(|file| serde_json::from_slice::<Enrolled>(&file.content).ok());
+    // A machine that got the data of a member was let in by nobody. One that founded its cluster asks none either.
+    if enrolled.is_none()
+        && !cluster.join.servers.is_empty()
+        && let Some(file) = host.read(Path::new(ENROLLED_WITH_DATA)).await?
+    {
+        let failed = |why| PortError::new(ErrorKind::Invalid, format!("{ENROLLED_WITH_DATA} can not be read: {why}"));
+        enrolled = Some(serde_json::from_slice(&file.content).map_err(failed)?);
+    }
+    if let Some(enrolled) = enrolled {
+        config.extend(taken_over(&cluster.config, &enrolled.agreed));
+    }
+    Ok(config)
+}
+
+pub(super) async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {
+    let early = |what: &str| PortError::new(ErrorKind::NotFound, format!("{what} is not there yet"));
+    let file = host.read(Path::new(SERVER_TOKEN)).await?.ok_or_else(|| early(SERVER_TOKEN))?;
+    let server_token = file.text().trim().to_owned();
+    let ca_hash = token::ca_hash(&server_token).ok_or_else(|| early("the hash of the cluster's CA"))?.to_owned();
+    let kubernetes = host.k3s_version(Path::new(BINARY)).await?.ok_or_else(|| early(BINARY))?;
+    Ok(Own {
+        name: NodeName::new(&wanted.name).map_err(|why| PortError::new(ErrorKind::Invalid, why))?,
+        address: wanted.address,
+        port: wanted.enroll.listen.first().map_or(bowline_settings::ENROLL_PORT, |listen| listen.port),
+        ca_hash,
+        server_token: Secret::new(server_token),
+        api_port: api_port(&wanted.cluster),
+        etcd: host.meta(Path::new(ETCD_DATA)).await?.is_some(),
+        agreed: agreed(&config(&wanted.cluster, host).await?, wanted.address.is_ipv6()),
+        kubernetes,
+    })
+}
