@@ -1,6 +1,6 @@
 //! One name, several machines: who holds it, who waits, and who gives way.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use bowline_booted::hetzner::ticket;
 use bowline_booted::joiners::Joiner;
 use bowline_booted::kube::node;
@@ -83,8 +83,20 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         let second = with_k3s_as(bed, &releases, "twin", "10.0.1.31", None)?;
         begin(&second, &agent_settings(&releases, &ticket(NAME), &format!("name = \"{NAME}\"\n"), ""))?;
         tells(&second, &["10.0.1.10:7470 says: the node worker-0 may be alive: its Lease has to stand still"])?;
-        first.ok("systemctl restart k3s-agent")?;
-        std::thread::sleep(Duration::from_secs(10));
+        // The thief goes on asking while the kubelet is restarted, by which its Lease stands still for a while.
+        std::thread::scope(|scope| {
+            let thief = scope.spawn(|| {
+                (0..7).try_for_each(|_| {
+                    std::thread::sleep(Duration::from_secs(4));
+                    let EnrollAnswer::Refused(refusal) = asks(NAME, KEY)? else { bail!("the thief has the name") };
+                    ensure!(refusal.code == Code::NodeIsAlive, "{}: {}", refusal.code, refusal.message);
+                    Ok(())
+                })
+            });
+            std::thread::sleep(Duration::from_secs(8));
+            first.ok("systemctl restart k3s-agent")?;
+            thief.join().map_err(|_| anyhow!("the thief was cut off"))?
+        })?;
         tells(&second, &["the node worker-0 may be alive"])?;
         ensure!(k3s(&second)? != "active", "it runs");
         is_told(&server)?;
