@@ -49,7 +49,7 @@ pub fn unit_text(role: Role) -> String {
     let gate = match role {
         Role::Server => format!(
             "ExecCondition=/bin/sh -c '[ ! -e {K3S_ETCD_TOMBSTONE} ] || \\\n    \
-                 grep -qsE \"^.?server.?:\" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*'\n"
+                 grep -qsE \"^.?server.?:\" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*.y*ml'\n"
         ),
         Role::Agent => String::new(),
     };

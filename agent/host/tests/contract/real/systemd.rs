@@ -19,6 +19,7 @@ pub(super) mod cases {
         a_unit_is_seen_started_and_enabled,
         a_unit_that_fails_says_its_last_words,
         an_assertion_that_does_not_hold_is_told,
+        a_condition_command_that_does_not_hold_leaves_a_service_down,
         a_masked_unit_is_denied,
         a_volume_is_mounted_by_its_unit,
         work_goes_on_without_who_started_it_and_a_killed_one_is_told,
@@ -135,6 +136,23 @@ async fn an_assertion_that_does_not_hold_is_told(real: &Real) {
     assert!(error.message.contains("an assertion in its unit file does not hold"), "{error}");
     let unit = real.host.unit(name).await.unwrap();
     assert_eq!((unit.active, unit.result.as_str(), unit.started), (ActiveState::Inactive, "assert", false));
+}
+
+/// As the gate of a server that was taken out of etcd does: nothing runs, and systemd does not try again.
+async fn a_condition_command_that_does_not_hold_leaves_a_service_down(real: &Real) {
+    if !booted(real).await {
+        return;
+    }
+    let name = "bowline-contract-condition.service";
+    let text = "[Service]\nRestart=always\nRestartSec=100ms\nExecCondition=/bin/false\nExecStart=/bin/sleep 60\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    let _file = UnitFile::new(real, name, text).await;
+    real.host.enable(name).await.unwrap();
+    real.host.start_no_block(name).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let unit = real.host.unit(name).await.unwrap();
+    assert_eq!((unit.active, unit.result.as_str(), unit.started), (ActiveState::Inactive, "exec-condition", false));
+    assert_eq!(unit.restarts, 0);
 }
 
 async fn a_masked_unit_is_denied(real: &Real) {
