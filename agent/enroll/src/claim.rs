@@ -108,11 +108,12 @@ impl Claim {
         pending.then(|| self.issued.saturating_add(expiry.as_secs()))
     }
 
-    /// Whether it never became a Node and its time is over. One from a time to come was written before the servers' clock was
-    /// set back; two servers' clocks may differ by as much as it lasts.
-    pub fn is_expired(&self, now: u64) -> bool {
+    /// Whether it never became a Node and its time is over. By a clock that is synchronised, one from a time to come is: it was
+    /// written before the servers' clock was set back. Two servers' clocks may differ by as much as it lasts.
+    pub fn is_expired(&self, now: u64, synchronised: bool) -> bool {
         let lasts = |end: u64| end.saturating_sub(self.issued);
-        self.expires().is_some_and(|end| end <= now || end > now.saturating_add(2 * lasts(end)))
+        let to_come = |end: u64| synchronised && end > now.saturating_add(2 * lasts(end));
+        self.expires().is_some_and(|end| end <= now || to_come(end))
     }
 
     /// The claim with one more refused attempt; None when the same one was written down within the minute, so that

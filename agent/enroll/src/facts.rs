@@ -69,10 +69,10 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it is worth nothing any more, or would be worth something for much longer than it was to last: the servers' clock
-    /// was set back. Those of two servers may differ by as much as it lasts.
-    pub fn is_over(&self, now: u64) -> bool {
-        self.expires <= now || self.expires > now.saturating_add(2 * LIFETIME.as_secs())
+    /// Whether it is worth nothing any more; or, by a clock that is synchronised, would be worth something for much longer than it
+    /// was to last: the servers' clock was set back. Those of two servers may differ by as much as it lasts.
+    pub fn is_over(&self, now: u64, synchronised: bool) -> bool {
+        self.expires <= now || synchronised && self.expires > now.saturating_add(2 * LIFETIME.as_secs())
     }
 }
 
@@ -142,4 +142,6 @@ pub struct Facts {
     pub persistent: persistent::Found,
     /// This server's clock, seconds since 1970.
     pub now: u64,
+    /// Whether that clock is synchronised.
+    pub synchronised: bool,
 }

@@ -20,7 +20,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         |token: &crate::facts::Token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() };
     let Some(claim) = &facts.claim else {
         // A token outlives its claim only by a crash between two acts.
-        return facts.tokens.iter().filter(|token| token.is_over(facts.now)).map(delete).collect();
+        return facts.tokens.iter().filter(|token| token.is_over(facts.now, facts.synchronised)).map(delete).collect();
     };
     let end = Act::end(claim, facts.now);
     let password = || facts.password.as_ref().map(|password| Act::delete_password(name, password));
@@ -29,7 +29,8 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         acts.extend(facts.tokens.iter().map(delete));
         return acts;
     }
-    if claim.value.is_expired(facts.now) && (facts.node.is_none() || claim.value.replaces.is_some()) {
+    if claim.value.is_expired(facts.now, facts.synchronised) && (facts.node.is_none() || claim.value.replaces.is_some())
+    {
         // With a Node there, its password is that of the machine that was to be replaced.
         acts.extend(password().filter(|_| facts.node.is_none()));
         acts.extend(facts.tokens.iter().map(delete));
@@ -61,7 +62,9 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
     }
     match facts.node.as_ref().filter(|node| !node.value.deleting && claim.value.replaces.is_none()) {
         Some(node) => acts.extend(crate::decide::becomes_node(claim, &node.uid, facts)),
-        None => acts.extend(facts.tokens.iter().filter(|token| token.is_over(facts.now)).map(delete)),
+        None => {
+            acts.extend(facts.tokens.iter().filter(|token| token.is_over(facts.now, facts.synchronised)).map(delete))
+        }
     }
     acts
 }

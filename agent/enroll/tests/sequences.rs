@@ -67,6 +67,7 @@ impl World {
             tokens: self.tokens.iter().map(|(token, _)| token.clone()).collect(),
             persistent: Default::default(),
             now: NOW + self.now,
+            synchronised: true,
             ..facts()
         }
     }

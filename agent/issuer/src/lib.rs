@@ -13,6 +13,7 @@
 //! - [`nodes`]: who holds which name, and `revoke`.
 
 mod acts;
+mod clock;
 mod events;
 mod leases;
 pub mod nodes;
@@ -34,6 +35,7 @@ use bowline_enroll::wire::{self, Agreed, EnrollRequest, LeaveRequest, NodeReques
 use bowline_enroll::{Act, Code, NodeName, Refusal, Role, Secret};
 use bowline_ports::{ErrorKind, Objects, PortError, Write};
 use bowline_settings::Enroll;
+use clock::Clock;
 use events::{About, Events, Reason};
 use leases::Leases;
 use refusals::Noted;
@@ -143,7 +145,7 @@ pub struct Issuer<O> {
     tokens: Mutex<Tokens>,
     minted: Notify,
     members: Mutex<Option<Members>>,
-    up: Option<(Duration, Instant)>,
+    clock: Clock,
 }
 
 /// How many requests are decided and carried out at a time. The others wait, holding their bodies alone: five hundred
@@ -183,18 +185,8 @@ impl<O: Objects> Issuer<O> {
             tokens: Mutex::default(),
             minted: Notify::new(),
             members: Mutex::default(),
-            up: None,
+            clock: Clock::default(),
         }
-    }
-
-    /// The same on a machine that has been up for so long; without it, nothing is believed of silences before this moment.
-    pub fn up_for(self, up: Duration) -> Self {
-        Self { up: Some((up, Instant::now())), ..self }
-    }
-
-    /// For how long this machine has been up.
-    pub(crate) fn up(&self) -> Duration {
-        self.up.map_or(Duration::ZERO, |(up, since)| up + since.elapsed())
     }
 
     /// The same, which goes on watching where an earlier issuer of this server stopped.
@@ -379,9 +371,15 @@ impl<O: Objects> Issuer<O> {
     /// Everything about a name, read now.
     async fn facts(&self, role: Role, name: &NodeName, unix: u64, wishes: &[Wish]) -> Result<Facts, Refusal> {
         let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, Of::Wishes(wishes)).await;
+        let facts = facts.map(|facts| Facts { synchronised: self.clock.is_synchronised(), ..facts });
         facts.map_err(|error| {
             let hint = error.hint.as_deref().map(|hint| format!(" → {hint}")).unwrap_or_default();
-            tracing::warn!("can not decide about {name}: {error}{hint}");
+            // An API that is away is told where K3s is looked at; here everybody who asks would tell it again.
+            if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
+                tracing::debug!("can not decide about {name}: {error}{hint}");
+            } else {
+                tracing::warn!("can not decide about {name}: {error}{hint}");
+            }
             if error.kind == ErrorKind::Invalid {
                 return Refusal::new(Code::NotReady, error.message).retry(Duration::from_secs(60));
             }

@@ -98,6 +98,7 @@ pub(crate) async fn facts(
         join: join.as_ref().map(|lease| read_join(lease, look(JOIN, Some(lease)).since)),
         cluster: cluster.cluster(),
         now: unix,
+        synchronised: false,
     })
 }
 

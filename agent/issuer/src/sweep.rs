@@ -49,6 +49,7 @@ struct Overview {
     /// What servers noted of those whom they refused.
     refusals: Vec<Value>,
     unix: u64,
+    synchronised: bool,
     up: Duration,
 }
 
@@ -69,6 +70,7 @@ impl Overview {
             cluster: self.cluster.clone(),
             persistent: self.persistent.clone(),
             now: self.unix,
+            synchronised: self.synchronised,
         }
     }
 
@@ -87,6 +89,9 @@ impl Overview {
     }
 }
 
+/// How long a Node of this server is awaited by looking again and again.
+const STARTING: Duration = Duration::from_secs(300);
+
 impl<O: Objects> Issuer<O> {
     /// Writes the claim of this server itself, and cleans up what is over. `key` is this machine's public key.
     ///
@@ -101,7 +106,7 @@ impl<O: Objects> Issuer<O> {
         let turn = sweep::turn(own, &facts);
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
         // Right after its start the API has no Node of this server yet, whose claim is to be written as soon as it has.
-        let joins = joins || facts.node.is_none();
+        let joins = joins || facts.node.is_none() && self.clock.begun.elapsed() < STARTING;
         for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
             self.act(&act).await?;
         }
@@ -193,7 +198,8 @@ impl<O: Objects> Issuer<O> {
             persistent,
             refusals,
             unix,
-            up: self.up(),
+            synchronised: self.clock.is_synchronised(),
+            up: self.clock.up(),
         })
     }
 
@@ -224,7 +230,7 @@ impl<O: Objects> Issuer<O> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
             let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
-            let facts = Facts { up: self.up(), ..facts };
+            let facts = Facts { up: self.clock.up(), synchronised: self.clock.is_synchronised(), ..facts };
             result = self.all(&self.wanted(who.1, &facts)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

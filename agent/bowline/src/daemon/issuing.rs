@@ -89,8 +89,11 @@ impl Issuing {
         host: &Arc<RealHost>,
     ) {
         let member_of = match issues(settings) {
-            // What can not be read now is read at the next look.
-            Some(_) => own::member_of(host).await.unwrap_or_default(),
+            // What can not be read now is as it was.
+            Some(_) => match own::member_of(host).await {
+                Ok(member_of) => member_of,
+                Err(_) => self.served.as_ref().and_then(|served| served.member_of.clone()),
+            },
             None => None,
         };
         let wanted = wanted(settings, conditions, self.served.is_some(), member_of);
@@ -250,7 +253,12 @@ struct Desk {
 impl Desk {
     /// This server's clock, in seconds since 1970.
     async fn unix(&self) -> u64 {
-        self.host.clock().await.map_or(0, |clock| u64::try_from(clock.unix).unwrap_or_default())
+        self.host.clock().await.map_or(0, |clock| self.time(&clock))
+    }
+
+    fn time(&self, clock: &bowline_ports::Clock) -> u64 {
+        self.issuer.set_synchronised(clock.synchronised);
+        u64::try_from(clock.unix).unwrap_or_default()
     }
 }
 
@@ -271,8 +279,7 @@ impl Answerer for Desk {
             let (peer, binding) = (asked.peer, asked.binding);
             let purpose = Purpose::of_path(&asked.path);
             let asked = bowline_issuer::Asked { peer, binding, path: &asked.path, headers, body: &asked.body };
-            let unix = u64::try_from(clock.unix).unwrap_or_default();
-            let answer = self.issuer.answer(asked, unix, &random).await;
+            let answer = self.issuer.answer(asked, self.time(&clock), &random).await;
             if let Some(purpose) = purpose {
                 self.enrolments.answered(purpose.as_str(), answer.result);
             }
@@ -325,17 +332,19 @@ async fn tokens(desk: Arc<Desk>) {
 /// Cleans up now and then, and a while after somebody asked.
 async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
+    let mut begun = false;
     loop {
         let swept = desk.issuer.sweep(&key, desk.unix().await).await;
         if let Some(members) = desk.issuer.members() {
             desk.enrolments.members(members.expected, members.missing);
         }
+        begun |= swept.is_ok();
         let rest = match swept {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,
             Ok(Rest::Moment) => MOMENT,
-            // The API is not up yet, or without a quorum: nobody is let in meanwhile.
-            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            // The API is not up yet, has not written its credentials, or is without a quorum: nobody is let in meanwhile.
+            Err(error) if !begun || matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
                 tracing::debug!("cleaning up after those who were let in: {error}");
                 TRY_AGAIN
             }
@@ -366,30 +375,4 @@ async fn volumes(desk: &Desk) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may end so")]
-
-    use super::*;
-    use bowline_settings::SourceFile;
-
-    #[test]
-    fn a_member_answers_before_its_api_does() {
-        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
-                    key-file = \"/etc/bowline/cluster.key\"\n[enroll]\n[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\n\
-                    role = \"agent\"\nfrom = [\"10.0.1.0/24\"]\n";
-        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
-        let settings = bowline_settings::load(&[file]).unwrap().settings;
-        let conditions = |more: &[(&str, &str)]| {
-            let all = [("name", "control"), ("address", "10.0.1.10")].iter().chain(more);
-            all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
-        };
-        let is_wanted = |more: &[(&str, &str)], open, member: Option<&str>| {
-            wanted(&settings, &conditions(more), open, member.map(String::from)).is_some()
-        };
-        assert!(!is_wanted(&[], false, None), "a machine without anything");
-        assert!(is_wanted(&[], false, Some("ab")), "its API is not up, or has no quorum");
-        assert!(is_wanted(&[("node", "registered")], false, None));
-        assert!(is_wanted(&[("k3s", "active")], true, None) && !is_wanted(&[("k3s", "installed")], true, None));
-        assert!(!is_wanted(&[("leaving", "yes")], true, Some("ab")));
-    }
-}
+mod tests;

@@ -108,6 +108,7 @@ pub(crate) fn facts() -> Facts {
         },
         persistent: Default::default(),
         now: NOW,
+        synchronised: true,
     }
 }
 
