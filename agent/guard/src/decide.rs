@@ -96,7 +96,7 @@ fn wanted(spec: &Guard, facts: &Facts, now: &Conditions) -> Option<GuardOrder> {
     machines.dedup();
     let here = sorted(spec.listen.iter().map(|listen| listen.port));
     let elsewhere = sorted(here.iter().copied().chain(spec.servers.iter().map(|server| server.port)));
-    let pods = pods.split(',').filter_map(|text| text.trim().parse::<Cidr>().ok());
+    let pods = pods.split(',').filter_map(Cidr::masked);
     Some(GuardOrder { machines, here, elsewhere, pods: pods.map(|net| (net.address(), net.prefix())).collect() })
 }
 

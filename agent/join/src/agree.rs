@@ -4,7 +4,7 @@
 //! K3s compares most of them itself and ends with "critical configuration value mismatch" (contract A8).
 
 use bowline_enroll::wire::Agreed;
-use bowline_settings::{ConfigScalar, ConfigValue, usual_network};
+use bowline_settings::{Cidr, ConfigScalar, ConfigValue, usual_network};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -124,6 +124,12 @@ fn normal<'a>(key: &str, texts: impl IntoIterator<Item = &'a str>) -> String {
         all.sort_unstable();
         all.dedup();
     }
+    if usual_network(key, false).is_some() {
+        // As K3s reads them.
+        let network =
+            |text: &&str| Cidr::masked(text).map_or_else(|| (*text).to_owned(), |network| network.to_string());
+        return all.iter().map(network).collect::<Vec<_>>().join(",");
+    }
     all.join(",")
 }
 
@@ -230,6 +236,8 @@ mod tests {
         let told = agreed(&config(&[("service-cidr", text("10.53.0.0/16"))]), false);
         let same = config(&[("service-cidr", text("10.53.0.0/16")), ("cluster-dns", text("10.53.0.10"))]);
         assert!(differences(&same, &told).is_empty());
+        // What is behind the prefix says nothing to K3s.
+        assert!(differences(&config(&[("service-cidr", text("10.53.0.1/16"))]), &told).is_empty());
     }
 
     #[test]

@@ -26,6 +26,15 @@ impl Cidr {
         Self { address: mask(address, prefix), prefix }
     }
 
+    /// A network as K3s reads its options: with a prefix, and what the address has behind that is cut off. `None` where
+    /// it is none.
+    pub fn masked(text: &str) -> Option<Self> {
+        let (address, prefix) = text.trim().split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let prefix = number::<u8>(prefix).filter(|bits| *bits <= width(address))?;
+        Some(Self::around(address, prefix))
+    }
+
     /// The network's first address.
     pub fn address(&self) -> IpAddr {
         self.address

@@ -1,6 +1,8 @@
 //! Ports and networks that can not be together: what the guard closes to pods, what Kubernetes needs, and where the
 //! nodes themselves are.
 
+use std::net::IpAddr;
+
 use crate::complaint::{Complaint, quote};
 use crate::join::{ENROLL_PORT, ServerAddress};
 use crate::metrics::METRICS_PORT;
@@ -44,6 +46,26 @@ struct Port {
     path: String,
 }
 
+/// A network, and what is in it.
+struct Net {
+    cidr: Cidr,
+    what: &'static str,
+    key: String,
+    /// Where it is written; `None` for K3s's own.
+    at: Option<Spot>,
+}
+
+impl Net {
+    fn new(cidr: Cidr, what: &'static str, key: &str, at: Spot) -> Self {
+        Self { cidr, what, key: key.into(), at: Some(at) }
+    }
+
+    fn shown(&self) -> String {
+        let own = if self.at.is_none() { " (K3s's own, where nothing else says another)" } else { "" };
+        format!("{}{own}", self.cidr)
+    }
+}
+
 /// Whether the value of an option of K3s is a port or a network, where it has to be one.
 pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, item: &'a Item) {
     let network = NETWORKS.iter().find(|(known, ..)| *known == name);
@@ -59,21 +81,18 @@ pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, 
     let Some((_, v4, v6, _)) = network else { return };
     let mut seen: Vec<Cidr> = Vec::new();
     for (text, at) in parts(item) {
-        let made = match text.split_once('/') {
-            // A network whose address has bits behind its prefix: K3s cuts them off, others read it otherwise.
-            Some((address, bits)) => {
-                text.parse().map_err(|complaint: Complaint| match (address.parse(), number(bits)) {
-                    (Ok(address), Some(bits)) => Complaint { suggestion: None, ..complaint }
-                        .suggest(format!("\"{}\"", Cidr::around(address, bits))),
-                    _ => complaint,
-                })
-            }
-            None => {
-                let complaint = Complaint::new(format!("{} is no network: expected one such as \"{v4}\"", quote(text)));
-                Err(complaint.suggest(format!("\"{v4}\", or \"{v4},{v6}\" with IPv6")))
-            }
+        let read = text.parse::<Cidr>();
+        let Some(network) = Cidr::masked(text) else {
+            let address = text.split_once('/').is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
+            let words = format!("{} is no network: expected one such as \"{v4}\"", quote(text));
+            let words = Complaint::new(words).suggest(format!("\"{v4}\", or \"{v4},{v6}\" with IPv6"));
+            reader.complain(at, path, read.err().filter(|_| address).unwrap_or(words));
+            continue;
         };
-        let Some(network) = reader.made::<Cidr>(made, at, path) else { continue };
+        if read.is_err() {
+            let complaint = Complaint::new(format!("\"{text}\" is an address inside {network}, which K3s makes of it"));
+            reader.warn(at, path, complaint.suggest(format!("\"{network}\"")));
+        }
         if let Some(other) = seen.iter().find(|other| other.address().is_ipv4() == network.address().is_ipv4()) {
             let complaint = Complaint::new(format!(
                 "`{name}` has one network of IPv4 and one of IPv6 at most, not {other} and {network}"
@@ -149,73 +168,70 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
 
 /// The networks of pods, services and nodes are apart. What the guard lets through to pods is let through to nothing else.
 fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, server: bool) {
-    let config = own(cluster, "config");
     let node = own(root.table, "node").and_then(|node| node.get("address"));
-    let address = node.and_then(|item| item.text()?.parse::<Cidr>().ok().map(|network| (network, item.at)));
+    let address = node
+        .and_then(|item| Some(Net::new(item.text()?.parse().ok()?, "the node's own address", "node.address", item.at)));
     // Who joins has the networks of the cluster that it joins.
     let founds = server && !cluster.contains_key("servers");
-    let mut all: Vec<(Cidr, &str, Option<Spot>)> = Vec::new();
+    let ipv4 = address.as_ref().map(|net| net.cidr.address().is_ipv4());
+    let all = of_cluster(own(cluster, "config"), founds, ipv4);
+    for (index, one) in all.iter().enumerate() {
+        for other in all.iter().take(index).filter(|other| other.what != one.what) {
+            if one.cidr.contains(other.cidr.address()) || other.cidr.contains(one.cidr.address()) {
+                let message = format!("{}, {}, and {}, {}, overlap", one.what, one.shown(), other.what, other.shown());
+                report(reader, one, other, Complaint::new(message).suggest("give each a network of its own"));
+            }
+        }
+    }
+    let servers = cluster.get("servers").into_iter().flat_map(texts).filter_map(|(text, at)| {
+        let address = Cidr::around(text.parse::<ServerAddress>().ok()?.ip()?, u8::MAX);
+        Some(Net::new(address, "a server's address", "cluster.servers", at))
+    });
+    let listens = root.get("enroll").and_then(|item| item.table()?.get("listen"));
+    let listens = listens.into_iter().flat_map(texts).filter_map(|(text, at)| {
+        let ListenHost::Ip(address) = Listen::parse(text, ENROLL_PORT).ok()?.host else { return None };
+        Some(Net::new(Cidr::around(address, u8::MAX), "an issuer's address", "enroll.listen", at))
+    });
+    for one in address.into_iter().chain(servers).chain(listens) {
+        let holds = |net: &&Net| net.cidr.prefix() <= one.cidr.prefix() && net.cidr.contains(one.cidr.address());
+        let Some(net) = all.iter().filter(holds).min_by_key(|net| net.at.is_none()) else { continue };
+        let complaint = Complaint::new(format!("{} can not be in {}, {}", one.what, net.what, net.shown())).suggest(
+            "write the network of the machines, or give the pods and services others (`cluster-cidr`, `service-cidr`)",
+        );
+        report(reader, &one, net, complaint);
+    }
+}
+
+/// The networks of the pods and services that are written; with K3s's own, by the kind of the node's address, where
+/// nothing is and this machine may found the cluster.
+fn of_cluster(config: Option<&Table>, founds: bool, ipv4: Option<bool>) -> Vec<Net> {
+    let mut all = Vec::new();
     for (name, v4, v6, what) in NETWORKS {
+        let key = format!("cluster.config.{name}");
         match config.and_then(|config| config.get(name)) {
             Some(item) => {
-                all.extend(parts(item).into_iter().filter_map(|(text, at)| Some((text.parse().ok()?, what, Some(at)))))
+                let written = parts(item).into_iter().filter_map(|(text, at)| Some((Cidr::masked(text)?, at)));
+                all.extend(written.map(|(cidr, at)| Net::new(cidr, what, &key, at)));
             }
             None if founds => {
-                let usual = [v4, v6].into_iter().filter_map(|text| text.parse::<Cidr>().ok());
-                let fits =
-                    |usual: &Cidr| address.is_none_or(|(own, _)| own.address().is_ipv4() == usual.address().is_ipv4());
-                all.extend(usual.filter(fits).map(|network| (network, what, None)));
+                let usual = [v4, v6].into_iter().filter_map(Cidr::masked);
+                let usual = usual.filter(|cidr| ipv4.is_none_or(|ipv4| ipv4 == cidr.address().is_ipv4()));
+                all.extend(usual.map(|cidr| Net { cidr, what, key: key.clone(), at: None }));
             }
             None => {}
         }
     }
-    let path = |what: &str| {
-        let name = NETWORKS.iter().find(|(_, _, _, known)| *known == what).map_or("", |(name, ..)| name);
-        format!("cluster.config.{name}")
-    };
-    for (index, (one, what, at)) in all.iter().enumerate() {
-        for (other, also, first) in all.iter().take(index).filter(|(_, also, _)| also != what) {
-            if !(one.contains(other.address()) || other.contains(one.address())) {
-                continue;
-            }
-            let shown = |network: &Cidr, at: &Option<Spot>| match at {
-                Some(_) => network.to_string(),
-                None => format!("{network} (K3s's own)"),
-            };
-            let message = format!("{what}, {}, and {also}, {}, overlap", shown(one, at), shown(other, first));
-            let complaint = Complaint::new(message).suggest("give each a network of its own");
-            match (at, first) {
-                (Some(at), Some(first)) => reader.contradiction(*at, *first, &path(what), complaint),
-                (Some(at), None) => reader.complain(*at, &path(what), complaint),
-                (None, Some(at)) => reader.complain(*at, &path(also), complaint),
-                (None, None) => {}
-            }
-        }
-    }
-    let machines = cluster.get("servers").into_iter().flat_map(texts).filter_map(|(text, at)| {
-        let address = text.parse::<ServerAddress>().ok()?.ip()?;
-        Some((Cidr::around(address, u8::MAX), "a server's address", "cluster.servers", at))
-    });
-    let listens = root.get("enroll").and_then(|item| item.table()?.get("listen"));
-    let listens = listens.into_iter().flat_map(texts).filter_map(|(text, at)| match Listen::parse(text, ENROLL_PORT) {
-        Ok(Listen { host: ListenHost::Ip(address), .. }) => {
-            Some((Cidr::around(address, u8::MAX), "an issuer's address", "enroll.listen", at))
-        }
-        _ => None,
-    });
-    let own = address.map(|(network, at)| (network, "the node's own address", "node.address", at));
-    for (network, whose, key, at) in own.into_iter().chain(machines).chain(listens).collect::<Vec<_>>() {
-        let within = |(all, _, _): &&(Cidr, &str, Option<Spot>)| {
-            all.prefix() <= network.prefix() && all.contains(network.address())
-        };
-        let Some((all, what, first)) = all.iter().find(within) else { continue };
-        let complaint = Complaint::new(format!("{whose} can not be in {what}, {all}")).suggest(
-            "write the network of the machines, or give the pods and services others (`cluster-cidr`, `service-cidr`)",
-        );
-        match first {
-            Some(first) => reader.contradiction(at, *first, key, complaint),
-            None => reader.complain(at, key, complaint),
-        }
+    all
+}
+
+/// Notes two networks that can not be together. A network of K3s's own is a guess: its own files, an earlier installation
+/// or a CNI with a pool of its own may say another.
+fn report(reader: &mut Reader<'_>, one: &Net, other: &Net, complaint: Complaint) {
+    match (one.at, other.at) {
+        (Some(at), Some(first)) => reader.contradiction(at, first, &one.key, complaint),
+        (Some(at), None) => reader.warn(at, &one.key, complaint),
+        (None, Some(at)) => reader.warn(at, &other.key, complaint),
+        (None, None) => {}
     }
 }
 

@@ -13,6 +13,11 @@ fn refused(text: &str) -> Vec<String> {
     one(text).err().map_or_else(Vec::new, |errors| errors.into_iter().map(|error| error.key).collect())
 }
 
+/// The key of each warning, and what it says.
+fn warned(text: &str) -> Vec<(String, String)> {
+    one(text).unwrap().warnings.into_iter().map(|warning| (warning.key, warning.message)).collect()
+}
+
 #[test]
 fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
     for options in [
@@ -25,10 +30,9 @@ fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
         assert_eq!(refused(&format!("{SERVER}[cluster.config]\n{options}\n")), [""; 0], "{options}");
     }
     for (options, key) in [
-        ("cluster-cidr = \"10.43.0.0/16\"", "cluster.config.cluster-cidr"),
-        ("cluster-cidr = \"10.0.0.0/8\"", "cluster.config.cluster-cidr"),
-        ("service-cidr = \"10.42.128.0/17\"", "cluster.config.service-cidr"),
-        ("cluster-cidr = \"10.52.0.0/16,fd00:43::/64\"", "cluster.config.cluster-cidr"),
+        ("cluster-cidr = \"10.0.0.0/8\"\nservice-cidr = \"10.7.0.0/16\"", "cluster.config.service-cidr"),
+        ("cluster-cidr = \"10.42.0.9/16\"\nservice-cidr = \"10.42.128.0/17\"", "cluster.config.service-cidr"),
+        ("cluster-cidr = \"10.52.0.0/33\"", "cluster.config.cluster-cidr"),
         ("cluster-cidr = \"\"", "cluster.config.cluster-cidr"),
         ("https-listen-port = 0", "cluster.config.https-listen-port"),
         ("\"https-listen-port+\" = 6444", "cluster.config.\"https-listen-port+\""),
@@ -37,21 +41,52 @@ fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
     }
 }
 
+/// K3s's own files, an earlier installation or a CNI may have others.
 #[test]
-fn machines_are_not_in_the_networks_of_pods_and_services() {
+fn with_networks_that_nobody_wrote_it_is_a_warning() {
     for (rest, key) in [
+        ("[cluster.config]\ncluster-cidr = \"10.43.0.0/16\"\n", "cluster.config.cluster-cidr"),
+        ("[cluster.config]\ncluster-cidr = \"10.0.0.0/8\"\n", "cluster.config.cluster-cidr"),
+        ("[cluster.config]\nservice-cidr = \"10.42.128.0/17\"\n", "cluster.config.service-cidr"),
+        ("[cluster.config]\ncluster-cidr = \"10.52.0.0/16,fd00:43::/64\"\n", "cluster.config.cluster-cidr"),
         ("[node]\naddress = \"10.42.0.7\"\n", "node.address"),
         ("[node]\naddress = \"10.43.7.0/24\"\n", "node.address"),
         ("[node]\naddress = \"fd00:42::/64\"\n", "node.address"),
         ("[enroll]\nlisten = [\"10.42.0.7:7470\"]\n", "enroll.listen"),
-        ("servers = [\"10.52.0.7\"]\n[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\n", "cluster.servers"),
+    ] {
+        let all = warned(&format!("{SERVER}{rest}"));
+        assert_eq!(all.iter().map(|(key, _)| key).collect::<Vec<_>>(), [key], "{rest}");
+    }
+    let all = warned(&format!("{SERVER}[node]\naddress = \"10.42.0.7\"\n"));
+    assert_eq!(
+        all[0].1,
+        "the node's own address can not be in the network of the pods, 10.42.0.0/16 (K3s's own, where nothing else says \
+         another)"
+    );
+}
+
+#[test]
+fn what_is_behind_the_prefix_is_cut_off_as_k3s_does() {
+    let all = warned(&format!("{SERVER}[cluster.config]\nservice-cidr = \"10.53.0.1/16\"\n"));
+    let said = "\"10.53.0.1/16\" is an address inside 10.53.0.0/16, which K3s makes of it";
+    assert_eq!(all, [("cluster.config.service-cidr".to_owned(), said.to_owned())]);
+}
+
+#[test]
+fn machines_are_not_in_the_networks_of_pods_and_services() {
+    let written = "[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\nservice-cidr = \"10.53.0.0/16\"\n";
+    for (rest, key) in [
+        (format!("{written}[node]\naddress = \"10.52.0.7\"\n"), "node.address"),
+        (format!("{written}[node]\naddress = \"10.53.7.0/24\"\n"), "node.address"),
+        (format!("{written}[enroll]\nlisten = [\"10.52.0.7:7470\"]\n"), "enroll.listen"),
+        (format!("servers = [\"10.52.0.7\"]\n{written}"), "cluster.servers"),
     ] {
         assert_eq!(refused(&format!("{SERVER}{rest}")), [key], "{rest}");
     }
     // The address is one in that network; which networks a cluster has that is joined, its servers say.
     for rest in ["[node]\naddress = \"10.0.0.0/8\"\n", "servers = [\"10.0.1.9\"]\n[node]\naddress = \"10.42.0.0/24\"\n"]
     {
-        assert_eq!(refused(&format!("{SERVER}{rest}")), [""; 0], "{rest}");
+        assert_eq!(warned(&format!("{SERVER}{rest}")), [], "{rest}");
     }
 }
 

@@ -176,7 +176,7 @@ fn pods(settings: &Settings, told: Option<&str>, ipv6: bool) -> Vec<Cidr> {
         None if unknown => String::new(),
         None => own_pods(settings, ipv6),
     };
-    text.split(',').filter_map(|t| t.trim().parse().ok()).collect()
+    text.split(',').filter_map(Cidr::masked).collect()
 }
 
 /// Those of a cluster that this machine founds, with an address of IPv4 or IPv6.
@@ -228,6 +228,8 @@ mod tests {
         assert_eq!(pods(Some("10.52.0.0/16"), &joins), nets("10.52.0.0/16"));
         let own = format!("{node}[cluster.config]\ncluster-cidr = \"10.53.0.0/16\"\n");
         assert_eq!(pods(None, &own), nets("10.53.0.0/16"));
+        // As K3s reads it.
+        assert_eq!(pods(None, &own.replace("10.53.0.0", "10.53.0.1")), nets("10.53.0.0/16"));
     }
 
     /// The package may come first: pages that were made without a cluster would never show its K3s.

@@ -46,7 +46,7 @@ fn node() -> Conditions {
 }
 
 fn told() -> Conditions {
-    Conditions::from_pairs([NODE[0], NODE[1], ("cluster-cidr", "10.52.0.0/16,fd00:52::/56")])
+    Conditions::from_pairs([NODE[0], NODE[1], ("cluster-cidr", "10.52.0.1/16,fd00:52::/56")])
 }
 
 fn order(spec: &Guard, now: &Conditions) -> GuardOrder {
