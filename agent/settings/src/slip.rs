@@ -31,6 +31,10 @@ fn help(text: &str, at: usize, said: &str) -> Option<&'static str> {
             "put a key with other signs than letters, digits, - and _ in quotes: \"example.com/pool\" = \"general\"",
         );
     }
+    let word = value.split('#').next().unwrap_or_default().trim_end().to_lowercase();
+    if ["true", "false", "yes", "no", "on", "off"].contains(&word.as_str()) {
+        return Some("write `true` or `false`, in lower case, without quotes; text stands in quotes");
+    }
     let begins = value.chars().next()?;
     (begins.is_alphanumeric() || "/.:*".contains(begins))
         .then_some("text stands in quotes, also an address, a version, a size or a time: \"10.0.1.0/24\"")
