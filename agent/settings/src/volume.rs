@@ -100,7 +100,10 @@ fn one<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Option<Volume> {
     let kinds = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs];
     let filesystem = reader.choice(section, "filesystem", &kinds.map(|kind| (kind.as_str(), kind)), &[]);
     let options = options(reader, section, mount.as_deref());
-    known_options(reader, section, filesystem.unwrap_or_default());
+    // Of one with a slip in its name it is not known what it has.
+    if filesystem.is_some() || section.get("filesystem").is_none() {
+        known_options(reader, section, filesystem.unwrap_or_default());
+    }
     let formats = [("never", Format::Never), ("blank-only", Format::BlankOnly)];
     let format = reader.choice(section, "format", &formats, &[]);
     let gate = reader.boolean(section, "gate");
