@@ -25,13 +25,8 @@ const NETWORKS: [(&str, &str, &str, &str); 2] = [
 const API: u16 = 6443;
 
 /// What Kubernetes listens on besides its API, to be reached from other machines.
-const KUBERNETES: [(u16, &str); 5] = [
-    (API, "K3s's API server"),
-    (2379, "etcd"),
-    (2380, "etcd"),
-    (10250, "the kubelet"),
-    (10256, "kube-proxy's health check"),
-];
+const KUBERNETES: [(u16, &str); 4] =
+    [(2379, "etcd"), (2380, "etcd"), (10250, "the kubelet"), (10256, "kube-proxy's health check")];
 
 /// What K3s takes for `cluster-cidr` or `service-cidr` where nobody says; `None` for other options.
 pub fn usual_network(option: &str, ipv6: bool) -> Option<&'static str> {
@@ -129,12 +124,14 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
         }
     }
     let api = own(cluster, "config").and_then(|config| config.get("https-listen-port"));
+    let taken = [(api_port(cluster), "K3s's API server")].into_iter().chain(KUBERNETES);
     for port in &closed {
         let Port { port, shown, at, path } = port;
-        let other = KUBERNETES.iter().find(|(taken, _)| taken == port).map(|(_, what)| *what);
-        let api = api.and_then(port_of).filter(|api| api == port).map(|_| "K3s's API server");
-        let why = match api.or(other) {
-            Some(what) => format!("{shown} is in the way of Kubernetes: {what} listens there"),
+        let why = match taken.clone().find(|(taken, _)| taken == port) {
+            Some((_, what)) => format!("{shown} is in the way of Kubernetes: {what} listens there"),
+            None if *port == API => format!(
+                "nobody could ask at {shown}: `servers` takes no port {API}, which is K3s's own until it is told another"
+            ),
             None if *port < 1024 => format!(
                 "{shown} would keep pods from port {port} everywhere, the internet included: pods can not open the port \
                  of an issuer, and ports below 1024 are those of other services"
@@ -151,18 +148,35 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
         let help = format!("write {API}, K3s's own, or set `listen` in [enroll]");
         reader.complain(item.at, "cluster.config.https-listen-port", complaint.suggest(help));
     }
-    let metrics = root.get("metrics").and_then(|item| item.table()?.get("listen"));
-    for (text, at) in metrics.into_iter().flat_map(texts) {
+    let mut issuers: Vec<Listen> =
+        listen.into_iter().flat_map(texts).filter_map(|(text, _)| Listen::parse(text, ENROLL_PORT).ok()).collect();
+    if usual {
+        issuers.push(Listen { host: ListenHost::NodeAddress, port: ENROLL_PORT });
+    }
+    let shut: Vec<u16> = closed.iter().map(|port| port.port).chain(issuers.iter().map(|issuer| issuer.port)).collect();
+    scrapes(reader, root, &issuers, &shut);
+}
+
+/// What scrapes are answered at is not where an issuer listens, and for pods not at a port that they can not open.
+fn scrapes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, issuers: &[Listen], shut: &[u16]) {
+    let key = |key: &str| root.get("metrics").and_then(|item| item.table()?.get(key)).into_iter().flat_map(texts);
+    let pods = key("allow").any(|(text, _)| text == "pods");
+    // What is said of such a one already is enough.
+    let kubernetes = kubernetes(root);
+    for (text, at) in key("listen") {
         let Ok(place) = text.parse::<Listen>() else { continue };
-        let all = listen.into_iter().flat_map(texts).filter_map(|(text, _)| Listen::parse(text, ENROLL_PORT).ok());
-        let meets = all.into_iter().any(|other| other.overlaps(&place) || other == place);
-        let shut = closed.iter().any(|closed| closed.port == place.port) || usual && place.port == ENROLL_PORT;
-        if meets || shut && !place.is_loopback() {
-            let message =
-                format!("{place} is the port of an issuer, which pods can not open: none of them could scrape it");
-            let help = format!("port {METRICS_PORT} is the usual one");
-            reader.complain(at, "metrics.listen", Complaint::new(message).suggest(help));
+        if kubernetes.iter().any(|(port, _)| *port == place.port) {
+            continue;
         }
+        let message = match issuers.iter().find(|issuer| **issuer == place || issuer.overlaps(&place)) {
+            Some(issuer) => format!("{place} is taken: this server lets others in at {issuer}"),
+            None if pods && !place.is_loopback() && shut.contains(&place.port) => {
+                format!("{place} is the port of an issuer, which pods can not open: none of them could scrape it")
+            }
+            None => continue,
+        };
+        let help = format!("port {METRICS_PORT} is the usual one");
+        reader.complain(at, "metrics.listen", Complaint::new(message).suggest(help));
     }
 }
 
@@ -175,6 +189,7 @@ fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table,
     let founds = server && !cluster.contains_key("servers");
     let ipv4 = address.as_ref().map(|net| net.cidr.address().is_ipv4());
     let all = of_cluster(own(cluster, "config"), founds, ipv4);
+    small(reader, own(cluster, "config"), &all);
     for (index, one) in all.iter().enumerate() {
         for other in all.iter().take(index).filter(|other| other.what != one.what) {
             if one.cidr.contains(other.cidr.address()) || other.cidr.contains(one.cidr.address()) {
@@ -199,6 +214,24 @@ fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table,
             "write the network of the machines, or give the pods and services others (`cluster-cidr`, `service-cidr`)",
         );
         report(reader, &one, net, complaint);
+    }
+}
+
+/// Warns of a network of pods in which not even one node's has room: Kubernetes gives each node a /24, or /64 of IPv6,
+/// unless somebody says otherwise, here or in K3s's own files.
+fn small(reader: &mut Reader<'_>, config: Option<&Table>, all: &[Net]) {
+    let arguments =
+        ["kube-controller-manager-arg", "kube-controller-arg"].into_iter().filter_map(|key| config?.get(key));
+    if arguments.flat_map(parts).any(|(text, _)| text.contains("node-cidr-mask-size")) {
+        return;
+    }
+    for net in all.iter().filter(|net| net.key.ends_with(".cluster-cidr")) {
+        let (each, usual) = if net.cidr.address().is_ipv4() { (24, 16) } else { (64, 56) };
+        if let Some(at) = net.at.filter(|_| net.cidr.prefix() > each) {
+            let message = format!("{}, {}, has no room for one node's, a /{each}", net.what, net.cidr);
+            let help = format!("give it a /{usual}, or set node-cidr-mask-size in `kube-controller-manager-arg`");
+            reader.warn(at, &net.key, Complaint::new(message).suggest(help));
+        }
     }
 }
 
@@ -238,8 +271,12 @@ fn report(reader: &mut Reader<'_>, one: &Net, other: &Net, complaint: Complaint)
 /// Ports that Kubernetes needs on every address, where there is `[cluster]`.
 pub(crate) fn kubernetes(root: &Section<'_>) -> Vec<(u16, &'static str)> {
     let Some(cluster) = own(root.table, "cluster") else { return Vec::new() };
-    let api = own(cluster, "config").and_then(|config| port_of(config.get("https-listen-port")?));
-    vec![(api.unwrap_or(API), "its API server"), (10250, "the kubelet")]
+    vec![(api_port(cluster), "its API server"), (10250, "the kubelet")]
+}
+
+/// The port of K3s's API.
+fn api_port(cluster: &Table) -> u16 {
+    own(cluster, "config").and_then(|config| port_of(config.get("https-listen-port")?)).unwrap_or(API)
 }
 
 /// The table of this name in a table.

@@ -73,6 +73,21 @@ fn what_is_behind_the_prefix_is_cut_off_as_k3s_does() {
 }
 
 #[test]
+fn a_network_of_pods_has_room_for_a_node() {
+    let with = |options: &str| warned(&format!("{SERVER}[cluster.config]\n{options}\n"));
+    for (network, said) in [
+        ("10.52.0.0/25", "the network of the pods, 10.52.0.0/25, has no room for one node's, a /24"),
+        ("fd00:52::/80", "the network of the pods, fd00:52::/80, has no room for one node's, a /64"),
+    ] {
+        let option = format!("cluster-cidr = \"{network}\"");
+        assert_eq!(with(&option), [("cluster.config.cluster-cidr".to_owned(), said.to_owned())]);
+        let told = format!("{option}\nkube-controller-manager-arg = [\"node-cidr-mask-size=26\"]");
+        assert_eq!(with(&told), []);
+    }
+    assert_eq!(with("cluster-cidr = \"10.52.0.0/24,fd00:52::/64\"\nservice-cidr = \"10.53.0.0/28\""), []);
+}
+
+#[test]
 fn machines_are_not_in_the_networks_of_pods_and_services() {
     let written = "[cluster.config]\ncluster-cidr = \"10.52.0.0/16\"\nservice-cidr = \"10.53.0.0/16\"\n";
     for (rest, key) in [
@@ -109,4 +124,24 @@ fn ports_of_issuers_are_no_others() {
     assert_eq!(metrics("127.0.0.1:7470", "[enroll]\nlisten = [\"0.0.0.0:7470\"]\n"), ["metrics.listen"]);
     // Nobody is kept from a loopback address, and nothing else listens there.
     assert_eq!(metrics("127.0.0.1:7470", ""), [""; 0]);
+    // Only pods are kept away.
+    let machines = |listen: &str| {
+        let rest = "servers = [\"10.0.1.9:9000\"]\n";
+        refused(&format!("{SERVER}{rest}[metrics]\nlisten = [\"{listen}\"]\nallow = [\"10.0.1.0/24\"]\n"))
+    };
+    assert_eq!(machines("{address}:9000"), [""; 0]);
+    assert_eq!(machines("0.0.0.0:7470"), ["metrics.listen"]);
+}
+
+/// `servers` never takes K3s's usual port, so that nobody could come in there.
+#[test]
+fn the_api_is_where_the_settings_have_it() {
+    let with = |port: u16| {
+        let text = format!(
+            "{SERVER}[cluster.config]\nhttps-listen-port = 9500\n[enroll]\nlisten = [\"{{address}}:{port}\"]\n"
+        );
+        one(&text).unwrap_err().iter().map(|error| error.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(with(9500), ["{address}:9500 is in the way of Kubernetes: K3s's API server listens there"]);
+    assert!(with(6443)[0].starts_with("nobody could ask at {address}:6443: "));
 }
