@@ -97,7 +97,7 @@ pub(crate) enum Command {
         /// The file with the cluster key [default: `cluster.key-file` of the settings]
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
-        /// The settings of such an agent, for cloud-init: an entry for the document in
+        /// The settings of such an agent, for cloud-init: one more entry for the document in
         /// /usr/share/bowline/cloud-init, which installs Bowline
         #[arg(long)]
         cloud_init: bool,

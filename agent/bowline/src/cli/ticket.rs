@@ -75,19 +75,23 @@ fn server(settings: &Settings) -> Option<String> {
     Some(if default { address.to_string() } else { SocketAddr::new(address, port).to_string() })
 }
 
-/// The settings of an agent as a cloud-init document, in the file that the shipped one has its own in. The name stands in
-/// it too: the ticket is for no other, whatever the machine's host name turns out to be. With the network in which this
-/// server looks for its own address, where its settings name one.
+/// The settings of an agent as a cloud-init document, in a file of its own: laid over the document's other settings, it
+/// takes nothing from them. The name stands in it too: the ticket is for no other, whatever the machine's host name turns
+/// out to be. The network in which this server looks for its own address is a comment only: an agent may be in another.
 fn document(name: &NodeName, ticket: &Ticket, server: &str, network: Option<Cidr>) -> String {
     let ticket = ticket.expose();
-    let address = network.map_or_else(String::new, |network| format!("      address = \"{network}\"\n"));
+    let address = network.map_or_else(String::new, |network| {
+        format!("      # address = \"{network}\"   # the network of this server; the agent's own, if it is another\n")
+    });
     format!(
         "#cloud-config\n\
          # For an image that has Bowline. It does not install it: for any other image put this\n\
-         # entry into /usr/share/bowline/cloud-init/bowline.yaml, beneath write_files:, in the\n\
-         # place of the one with the same path.\n\
+         # entry, as one more, beneath write_files: in /usr/share/bowline/cloud-init/bowline.yaml.\n\
+         # It is laid over 10-node.toml there, whose role, servers and name it replaces. Remove\n\
+         # from 10-node.toml what agents do not have: key-file, ticket-file, datastore, init and\n\
+         # init-wait of [cluster], what servers alone have of [cluster.config], and [enroll].\n\
          write_files:\n\
-         \x20 - path: /etc/bowline/config.d/10-node.toml\n\
+         \x20 - path: /etc/bowline/config.d/20-join.toml\n\
          \x20   permissions: \"0600\"\n\
          \x20   content: |\n\
          \x20     [cluster]\n\
@@ -128,31 +132,57 @@ mod tests {
         assert_eq!(server(&Settings::default()), None);
     }
 
-    /// It replaces the entry with that path.
+    const SHIPPED: &str = include_str!("../../../../packaging/cloud-init/bowline.yaml");
+
+    /// The settings file that a document writes to this path.
+    fn written(document: &str, path: &str) -> SourceFile {
+        let (_, entry) = document.split_once(&format!("  - path: {path}\n")).unwrap();
+        let (_, content) = entry.split_once("content: |\n").unwrap();
+        let lines = content.lines().take_while(|line| line.starts_with("      "));
+        let lines = lines.map(|line| format!("{}\n", line.trim_start()));
+        SourceFile { path: path.into(), text: lines.collect(), mode: 0o600, uid: 0 }
+    }
+
+    /// As one more entry of it: the volume and the labels of the document's own file stay.
     #[test]
-    fn the_document_names_the_file_of_the_shipped_one() {
-        let shipped = include_str!("../../../../packaging/cloud-init/bowline.yaml");
+    fn the_entry_is_laid_over_the_settings_of_the_shipped_document() {
         let ticket = Ticket::parse(&"0a".repeat(32)).unwrap();
-        let document = document(&NodeName::new("kafka-0").unwrap(), &ticket, "10.0.1.10", None);
-        let entry = document.lines().find(|line| line.contains("- path: ")).unwrap();
-        assert!(shipped.lines().any(|line| line == entry), "{entry}");
-        assert!(!document.contains("address ="), "{document}");
+        let document = document(&NodeName::new("kafka-0").unwrap(), &ticket, "10.0.1.10", "10.0.9.0/24".parse().ok());
+        let shipped = SHIPPED.replace("@K3S_MIRROR@", "https://mirror.example.com");
+        let (before, after) = shipped.split_once("write_files:\n").unwrap();
+        let (_, entry) = document.split_once("write_files:\n").unwrap();
+        let whole = format!("{before}write_files:\n{entry}{after}");
+        let files = |whole: &str| {
+            ["10-node.toml", "20-join.toml"].map(|name| written(whole, &format!("/etc/bowline/config.d/{name}")))
+        };
+        let read = bowline_settings::load(&files(&whole)).unwrap();
+        assert_eq!(read.warnings, []);
+        let cluster = read.settings.cluster.unwrap();
+        assert_eq!((cluster.role, cluster.join.servers[0].host.as_str()), (Role::Agent, "10.0.1.10"));
+        assert_eq!(read.settings.node.name.as_deref(), Some("kafka-0"));
+        assert_eq!(read.settings.node.address.unwrap().to_string(), "10.0.1.0/24");
+        assert_eq!(read.settings.volumes.len(), 1);
+        assert!(!read.settings.node.labels.is_empty());
+        // What the entry says that is to be removed there is refused.
+        for key in
+            ["key-file = \"/k\"", "ticket-file = \"/t\"", "datastore = \"etcd\"", "init = true", "init-wait = \"1m\""]
+        {
+            let server = whole.replacen("role = \"server\"\n", &format!("role = \"server\"\n      {key}\n"), 1);
+            assert!(bowline_settings::load(&files(&server)).is_err(), "{key}");
+            assert!(document.contains(key.split(' ').next().unwrap()), "{key}");
+        }
     }
 
     #[test]
     fn the_document_has_settings_that_are_valid_but_for_the_placeholder() {
         let ticket = Ticket::parse(&"0a".repeat(32)).unwrap();
         let name = NodeName::new("kafka-0").unwrap();
-        let inner = |server: &str| -> String {
-            let document = document(&name, &ticket, server, "10.0.1.0/24".parse().ok());
-            let (_, content) = document.split_once("content: |\n").unwrap();
-            content.lines().map(|line| format!("{}\n", line.strip_prefix("      ").unwrap())).collect()
-        };
-        let read = settings(&inner("10.0.1.10"));
+        let of = |server: &str| document(&name, &ticket, server, "10.0.1.0/24".parse().ok());
+        let inner = |server: &str| written(&of(server), "/etc/bowline/config.d/20-join.toml");
+        let read = settings(&inner("10.0.1.10").text);
         assert_eq!(read.node.name.as_deref(), Some("kafka-0"));
-        assert_eq!(read.node.address.unwrap().to_string(), "10.0.1.0/24");
+        assert_eq!(read.node.address, None);
         assert_eq!(read.cluster.unwrap().join.servers[0].host, "10.0.1.10");
-        let file = SourceFile { path: "a.toml".into(), text: inner(PLACEHOLDER), mode: 0o600, uid: 0 };
-        assert!(bowline_settings::load(&[file]).unwrap_err().to_string().contains(PLACEHOLDER));
+        assert!(bowline_settings::load(&[inner(PLACEHOLDER)]).unwrap_err().to_string().contains(PLACEHOLDER));
     }
 }
