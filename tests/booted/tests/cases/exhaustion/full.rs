@@ -109,7 +109,9 @@ fn prometheus(machine: &Machine) -> Result<Prometheus> {
         false if line.contains("min_over_time(bowline_filesystem_") && line.contains("_seconds[5m])") => {
             line.replace("[5m]", "[3s]")
         }
-        false => line.replace("[8h:5m]", "[9s:1s]").replace("[4h:1m]", "[9s:1s]"),
+        false => ["[8h:5m]", "[2h:5m]", "[3h:1m]", "[1h:1m]"]
+            .iter()
+            .fold(line.to_owned(), |line, window| line.replace(window, "[9s:1s]")),
     };
     let rules: Vec<_> = shipped.lines().map(hurried).collect();
     ensure!(rules.iter().filter(|line| line.ends_with(" for: 2s")).count() > 10, "no rule waits: {shipped}");
