@@ -122,6 +122,11 @@ impl Measuring {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nobody measures any more.
+    pub(crate) fn end(&self) {
+        self.state().every = None;
+    }
+
     /// Measures again and again by these settings, until the task is ended.
     pub(crate) fn begin(&self, host: Arc<RealHost>, settings: &Settings) -> JoinHandle<()> {
         let (measuring, settings) = (self.clone(), settings.clone());
@@ -168,6 +173,15 @@ mod tests {
             ..Measured::default()
         };
         Survey { at, directories: all.iter().map(one).collect(), ..Survey::default() }
+    }
+
+    #[test]
+    fn who_measures_no_more_has_no_interval() {
+        let measuring = Measuring::default();
+        measuring.state().every = Some(Duration::from_secs(300));
+        assert_eq!(measuring.every(), Some(300));
+        measuring.end();
+        assert_eq!(measuring.every(), None);
     }
 
     #[test]

@@ -281,6 +281,7 @@ impl Daemon {
     fn measure(&mut self) {
         if let Some(task) = self.measures.take() {
             task.abort();
+            self.measuring.end();
         }
         // Without settings there is nobody to tell.
         if !self.settings.is_empty() {
