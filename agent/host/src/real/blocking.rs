@@ -51,17 +51,18 @@ impl Silent {
         path: &Path,
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
-        self.within(QUICK, path, work).await
+        self.within(QUICK, "looking at", path, work).await
     }
 
-    /// The same with another deadline.
+    /// The same with another deadline, and with what is done there.
     pub(crate) async fn within<T: Send + 'static>(
         &self,
         deadline: Duration,
+        doing: &str,
         path: &Path,
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
-        let what = format!("looking at {}", path.display());
+        let what = format!("{doing} {}", path.display());
         if self.paths().contains(path) {
             return Err(PortError::new(ErrorKind::Timeout, format!("{what}: its filesystem still does not answer")));
         }
@@ -104,8 +105,8 @@ mod tests {
         let (silent, moment) = (Silent::default(), Duration::from_millis(50));
         let (answer, waits) = mpsc::channel();
         let there = Path::new("/mnt/nas");
-        let error = silent.within(moment, there, move |_| Ok(waits.recv().is_ok())).await.unwrap_err();
-        assert_eq!(error.message, "looking at /mnt/nas: no answer within 0 s");
+        let error = silent.within(moment, "writing", there, move |_| Ok(waits.recv().is_ok())).await.unwrap_err();
+        assert_eq!(error.message, "writing /mnt/nas: no answer within 0 s");
         let error = silent.look(there, |_| Ok(())).await.unwrap_err();
         let text = "looking at /mnt/nas: its filesystem still does not answer";
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, text));

@@ -19,11 +19,12 @@ pub struct SamplePlace {
     silent: Silent,
 }
 
-/// The file, open for reading and writing. Clones are the same file.
+/// The file. Clones are the same file.
 #[derive(Debug, Clone)]
 pub struct SampleFile {
     place: SamplePlace,
-    file: Arc<File>,
+    /// Open for writing; `None` where its filesystem was read-only: whoever writes tries again.
+    file: Option<Arc<File>>,
 }
 
 impl SamplePlace {
@@ -32,7 +33,7 @@ impl SamplePlace {
         Self { path: path.to_path_buf(), silent: Silent::default() }
     }
 
-    /// Opens the file and reads it; `None` where there is none.
+    /// Opens the file and reads it, also on a read-only filesystem; `None` where there is none.
     ///
     /// # Errors
     /// It can not be opened or read, or does not answer: nothing is said of what is in it.
@@ -40,15 +41,15 @@ impl SamplePlace {
         let opened = self.silent.look(&self.path, |path| {
             let failed =
                 |what: &str, error: &std::io::Error| PortError::io(format_args!("{what} {}", path.display()), error);
-            let file = match File::options().read(true).write(true).open(path) {
-                Ok(file) => file,
+            let (file, writable) = match readable(path, writable(path)) {
+                Ok(opened) => opened,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(failed("opening", &error)),
             };
             let length = file.metadata().map_err(|error| failed("reading", &error))?.size();
             let mut content = vec![0; usize::try_from(length).unwrap_or(0)];
             file.read_exact_at(&mut content, 0).map_err(|error| failed("reading", &error))?;
-            Ok(Some((file, content)))
+            Ok(Some((writable.then_some(file), content)))
         });
         Ok(opened.await?.map(|(file, content)| (self.held(file), content)))
     }
@@ -58,7 +59,7 @@ impl SamplePlace {
     /// # Errors
     /// There is no room for it, or it can not be written.
     pub async fn make(&self, content: Vec<u8>) -> Result<SampleFile, PortError> {
-        let made = self.silent.within(DURABLE, &self.path, move |path| {
+        let made = self.silent.within(DURABLE, "making", &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
             let temporary = files::temporary(path);
             let _ = std::fs::remove_file(&temporary);
@@ -72,11 +73,24 @@ impl SamplePlace {
             }
             Ok(file)
         });
-        Ok(self.held(made.await?))
+        Ok(self.held(Some(made.await?)))
     }
 
-    fn held(&self, file: File) -> SampleFile {
-        SampleFile { place: self.clone(), file: Arc::new(file) }
+    fn held(&self, file: Option<File>) -> SampleFile {
+        SampleFile { place: self.clone(), file: file.map(Arc::new) }
+    }
+}
+
+fn writable(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+/// What was opened for writing, or where only that is refused, by a read-only filesystem, the same for reading; and whether it
+/// can be written.
+fn readable(path: &Path, opened: std::io::Result<File>) -> std::io::Result<(File, bool)> {
+    match opened {
+        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Ok((File::open(path)?, false)),
+        opened => Ok((opened?, true)),
     }
 }
 
@@ -86,10 +100,16 @@ impl SampleFile {
     /// # Errors
     /// The disk takes no more, fails, or does not answer.
     pub async fn write(&self, pieces: Vec<(u64, Vec<u8>)>) -> Result<(), PortError> {
-        let file = Arc::clone(&self.file);
-        let written = self.place.silent.within(DURABLE, &self.place.path, move |path| {
-            let written = pieces.iter().try_for_each(|(at, bytes)| file.write_all_at(bytes, *at));
-            let kept = written.and_then(|()| file.sync_data());
+        let file = self.file.clone();
+        let written = self.place.silent.within(DURABLE, "writing", &self.place.path, move |path| {
+            let write = |file: &File| {
+                pieces.iter().try_for_each(|(at, bytes)| file.write_all_at(bytes, *at))?;
+                file.sync_data()
+            };
+            let kept = match &file {
+                Some(file) => write(file),
+                None => writable(path).and_then(|file| write(&file)),
+            };
             kept.map_err(|error| PortError::io(format_args!("writing {}", path.display()), &error))
         });
         written.await
@@ -144,5 +164,21 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let nowhere = place.path().join("no/such/folder");
         assert!(SamplePlace::new(&nowhere).make(vec![]).await.unwrap_err().message.contains("no/such/folder"));
+    }
+
+    #[tokio::test]
+    async fn on_a_read_only_filesystem_it_is_read_and_written_when_it_can_be() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("samples");
+        std::fs::write(&path, "abc").unwrap();
+        let refused = || Err(std::io::Error::from(ErrorKind::ReadOnlyFilesystem));
+        let (mut file, can) = readable(&path, refused()).unwrap();
+        assert_eq!((std::io::read_to_string(&mut file).unwrap().as_str(), can), ("abc", false));
+        assert!(readable(&path, writable(&path)).unwrap().1);
+        let other = readable(&path, Err(std::io::Error::from(ErrorKind::PermissionDenied))).unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::PermissionDenied);
+        // Read-only no more.
+        SamplePlace::new(&path).held(None).write(vec![(1, vec![b'x'])]).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"axc");
     }
 }
