@@ -75,9 +75,11 @@ pub struct Left {
     pub since: i64,
     /// A server's: where the others answer, `ADDRESS:PORT`. Its own door closes.
     pub issuers: Vec<String>,
-    /// Seconds since 1970 when the servers had taken its Node, and a server's member of etcd, out of the cluster; or had said that its
-    /// name was another machine's, or revoked.
+    /// Seconds since 1970 when the servers had taken its Node, and a server's member of etcd, out of the cluster; or had refused to,
+    /// since its name was another machine's, nobody's, or revoked.
     pub given_back: Option<i64>,
+    /// What they said when they refused.
+    pub refused: Option<String>,
     /// Its pods were moved away before, and its Node takes no new ones.
     pub drained: bool,
 }

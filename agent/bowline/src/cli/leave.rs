@@ -54,7 +54,7 @@ async fn leave(
             let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
             drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, timeout).await?;
         }
-        let left = Left { since: host.clock().await?.unix, issuers, given_back: None, drained };
+        let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
         host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
@@ -80,18 +80,34 @@ async fn leave(
         return Ok(ExitCode::SUCCESS);
     }
     if left == "yes" {
-        output::print(
-            "this machine has left its cluster: K3s is stopped, and it has no Node and no name\n\
-             there any more. Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
-             let in again. What its pods still run ends with the next reboot.",
-        );
-        if role == Role::Server {
-            output::print("The other servers have taken it out of etcd, and go on without it.");
-        }
+        let file = host.read(Path::new(LEFT)).await?;
+        let left = file.and_then(|file| serde_json::from_slice(&file.content).ok()).unwrap_or_default();
+        output::print(&farewell(role, &left));
         return Ok(ExitCode::SUCCESS);
     }
     output::complain("it has not left yet, and goes on trying: `bowline status` says what is in the way");
     Ok(ExitCode::from(WAITING))
+}
+
+/// What is said of a machine that has left, by what the servers did for it.
+fn farewell(role: Role, left: &Left) -> String {
+    let stays = "Volumes and settings are as they were; `bowline leave --undo` asks to be\n\
+                 let in again. What its pods still run ends with the next reboot.";
+    if let Some(why) = &left.refused {
+        return format!(
+            "this machine has left its cluster: K3s is stopped. The servers removed nothing for it:\n{why}.\n\
+             If `kubectl get nodes` on a server still shows this machine, and no other by its name,\n\
+             `kubectl delete node NAME` there removes it. {stays}"
+        );
+    }
+    let out = match role {
+        Role::Agent => "",
+        Role::Server => "\nThe other servers have taken it out of etcd, and go on without it.",
+    };
+    format!(
+        "this machine has left its cluster: K3s is stopped, and it has no Node and no name\n\
+         there any more. {stays}{out}"
+    )
 }
 
 /// Where the other servers let nodes in, one of which has to take this one out.
@@ -161,7 +177,19 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, end_of_cluster, unit_text};
+    use super::{Left, Role, end_of_cluster, farewell, unit_text};
+
+    #[test]
+    fn what_it_says_last_is_what_the_servers_did() {
+        let taken_out = "The other servers have taken it out of etcd";
+        assert!(farewell(Role::Server, &Left::default()).contains(taken_out));
+        assert!(!farewell(Role::Agent, &Left::default()).contains(taken_out));
+        for role in [Role::Agent, Role::Server] {
+            let refused = farewell(role, &Left { refused: Some("n1 was revoked".into()), ..Left::default() });
+            assert!(!refused.contains(taken_out) && !refused.contains("no Node"), "{refused}");
+            assert!(refused.contains("n1 was revoked") && refused.contains("`kubectl delete node NAME`"), "{refused}");
+        }
+    }
 
     #[test]
     fn the_end_of_a_cluster_takes_commands_that_are_there() {

@@ -1,13 +1,13 @@
 //! The name goes back to the servers, and what they gave is forgotten.
 
 use super::{ask, node_name, secrets, write};
-use crate::Join;
 use crate::exchange::Exchange;
-use crate::files::{ENROLLED, LAST, LEFT, Left, SAID, TOKEN};
+use crate::files::{ENROLLED, ETCD_DATA, GAVE_WAY, LAST, LEFT, Left, SAID, TOKEN};
+use crate::{Join, service};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
-use bowline_enroll::wire::{LeaveRequest, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, NODE_NAME, PortError};
+use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
+use bowline_ports::{ActiveState, Change, ErrorKind, K3S_ETCD_TOMBSTONE, NODE_NAME, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -24,12 +24,15 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     match ask(host, issuers, request.to_body(), &exchange).await? {
         Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
         Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
-            Ok(Ok(_)) => given_back(host).await,
+            Ok(Ok(_)) => given_back(host, None).await,
             // There is nothing to give back.
             Ok(Err(refusal)) if refusal.code == Code::NotClaimed && spec.role == Role::Agent => forget(host).await,
             // The servers know this machine by no name any more, and take nothing out for it: what is left is to stop.
             Ok(Err(refusal)) if matches!(refusal.code, Code::ClaimedElsewhere | Code::Revoked | Code::NotClaimed) => {
-                given_back(host).await
+                if spec.role == Role::Server && !is_out(spec, host, &refusal.code).await? {
+                    return Err(member(&server, name, &refusal));
+                }
+                given_back(host, Some(refusal.message)).await
             }
             Ok(Err(refusal)) => Err(PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message))),
             Err(error) => Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
@@ -37,12 +40,36 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     }
 }
 
-/// Writes down that it holds no name any more.
-async fn given_back(host: &dyn Change) -> Result<(), PortError> {
+/// Whether a server is no member of etcd any more, though the servers have taken nothing out for it: its claim tells nothing of
+/// its member, and to stop a member may cost the others their quorum.
+async fn is_out(spec: &Join, host: &dyn Change, code: &Code) -> Result<bool, PortError> {
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    if there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await? || !there(ETCD_DATA).await? {
+        return Ok(true);
+    }
+    // One that is down leaves no mark, and can not be stopped. Where nobody has its name, the servers say so when its Node is gone.
+    let down = matches!(host.unit(service(spec.role)).await?.active, ActiveState::Inactive | ActiveState::Failed);
+    Ok(down && *code != Code::NotClaimed)
+}
+
+/// It may be a member still, which is taken out with its Node.
+fn member(server: &str, name: &str, refusal: &RefusalBody) -> PortError {
+    let text = format!("{server} says: {}; and this server may be a member of etcd still", refusal.message);
+    let unless = match refusal.code {
+        Code::ClaimedElsewhere => format!("if no other machine runs as {name}, "),
+        _ => String::new(),
+    };
+    PortError::new(ErrorKind::Busy, text).hint(format!(
+        "{unless}run `kubectl delete node {name}` on another server: that takes it out of etcd, and it then leaves by itself"
+    ))
+}
+
+/// Writes down that it holds no name any more, and what the servers said where they gave nothing back.
+async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), PortError> {
     let file = host.read(Path::new(LEFT)).await?;
     let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
     let given_back = Some(host.clock().await?.unix);
-    write(host, LEFT, &Left { given_back, ..left }, 0o600).await?;
+    write(host, LEFT, &Left { given_back, refused, ..left }, 0o600).await?;
     forget(host).await
 }
 
