@@ -306,7 +306,8 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
     if facts.gave_way {
         return Some("it gave its name away, was let in again, and may not have been started since".into());
     }
-    if facts.removed && !facts.owed {
+    // A K3s of somebody else is restarted by them, whenever that is: its credential is there, and others want their turn.
+    if facts.removed && !facts.owed && !facts.foreign {
         return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
     }
     let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());

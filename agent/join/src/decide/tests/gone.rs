@@ -171,3 +171,16 @@ fn a_server_that_was_answered_once_founds_nothing_however_silent_it_is_since() {
     let hint = &waits.waits[0].overdue;
     assert!(hint.contains("`rm /var/lib/bowline/answered`") && !waits.waits[0].why.contains("founds"), "{waits:?}");
 }
+
+/// Its owner restarts it, and nothing is on record meanwhile: each time that it asked, it took the turn to join from others.
+#[test]
+fn a_k3s_of_somebody_else_that_was_taken_out_is_let_in_once() {
+    let out = Facts { removed: true, foreign: true, ..facts() };
+    assert_eq!(steps(&plan(&spec(""), &out, &now())), ["enroll"]);
+    let asked = said("", None).map(|said| Said { at: 99, ..said });
+    let there = Facts { said: asked, ..let_in(out) };
+    let waits = plan(&spec(""), &there, &now());
+    assert!(steps(&waits).is_empty() && waits.conditions.contains_key("enrolled"), "{waits:?}");
+    let unknown = Facts { said: said("", Some(("not-claimed", "nobody"))), ..there };
+    assert!(steps(&plan(&spec(""), &unknown, &now())).contains(&"enroll"), "its claim ended meanwhile");
+}
