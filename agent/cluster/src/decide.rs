@@ -28,14 +28,13 @@ const BINARY_ITEM: &str = "k3s/binary";
 const READY: &str = "the Node to be Ready";
 /// What is waited for when somebody stopped K3s.
 pub const BY_HAND: &str = "K3s to be started again by hand";
-/// How systemd calls it that the gate of a server that was taken out of etcd did not open.
-const HELD_OUT: &str = "exec-condition";
 const READ_AT_START: &str = "K3s reads its configuration at its start only";
 
 pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
     let role = spec.spec.role;
-    if facts.unit.load == "loaded" {
+    // One that its gate holds back has not run: an older systemd counts each look at the gate as a restart.
+    if facts.unit.load == "loaded" && !facts.held_out() {
         plan.state(K3S_RESTARTS, facts.unit.restarts.to_string());
         if facts.unit.restarts >= CRASHES {
             plan.state("k3s-crashes", "yes");
@@ -177,8 +176,7 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
 
 /// Starts K3s unless somebody stopped it, then watches it.
 fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
-    let down = matches!(facts.unit.active, ActiveState::Inactive | ActiveState::Failed);
-    if !down {
+    if !facts.down() {
         return watch(spec, facts, now, plan);
     }
     if let Some(listener) = &facts.listener {
@@ -197,7 +195,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let released = stopped_for_release(facts, now);
     // Who stopped it and then wanted it up again, too early, does not want it down.
     let held_back = facts.unit.result == "assert";
-    let held_out = facts.unit.result == HELD_OUT;
+    let held_out = facts.held_out();
     let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back && !held_out;
     if by_hand && taken_down.is_none() && !released {
         plan.waits.push(

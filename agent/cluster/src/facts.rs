@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 mod hide;
 
+/// How systemd calls it that a command of `ExecCondition` said no.
+const HELD_OUT: &str = "exec-condition";
+
 /// Why K3s has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
@@ -80,6 +83,17 @@ impl Facts {
     /// Whether somebody else installed the K3s that is here.
     pub fn foreign(&self) -> bool {
         self.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK))
+    }
+
+    /// Whether the gate of a server that was taken out of etcd did not open. systemd before 251 looks at it again and again.
+    pub(crate) fn held_out(&self) -> bool {
+        let again = self.unit.sub == "auto-restart";
+        self.unit.result == HELD_OUT && (again || self.unit.active == ActiveState::Inactive)
+    }
+
+    /// Whether K3s does not run, and nothing but its gate starts it.
+    pub(crate) fn down(&self) -> bool {
+        self.held_out() || matches!(self.unit.active, ActiveState::Inactive | ActiveState::Failed)
     }
 }
 

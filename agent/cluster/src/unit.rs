@@ -40,7 +40,8 @@ pub fn remover(role: Role, unit: &str) -> String {
 ///
 /// A server that was taken out of etcd founds at its next start, unless it has a server to join: with the authorities that it
 /// has, and so a second cluster that looks like the first. systemd does not start it before its configuration names one, and
-/// does not try again (`exec-condition`).
+/// does not try again (`exec-condition`); before 251, as in Ubuntu 22.04, it tries every 5 s (`auto-restart`), and counts that as
+/// restarts.
 ///
 /// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
 /// a volume, is a member that nobody lets in, and K3s compares nothing then.

@@ -8,7 +8,8 @@ use bowline_engine::{Conditions, Plan, Risk};
 use bowline_ports::ActiveState;
 
 fn running(facts: &Facts) -> bool {
-    matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
+    let up = matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading);
+    up && !facts.held_out()
 }
 
 pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {

@@ -65,6 +65,20 @@ fn a_server_out_of_etcd_is_started_once_its_configuration_has_a_server_to_join()
     let starts = said(&plan(&joins, &out, &let_in));
     assert!(starts[0].starts_with("write ") && starts[0].contains("server, token-file"), "{starts:?}");
     assert_eq!(starts[1..], ["start K3s"]);
+    // systemd before 251 looks at the gate every 5 s: it is held back all the same, and has not crashed.
+    let mut again = out.clone();
+    (again.unit.active, again.unit.sub, again.unit.restarts) = (ActiveState::Activating, "auto-restart".into(), 40);
+    let waits = plan(&joins, &again, &all());
+    assert!(waits.waits.len() == 1 && !waits.conditions.contains_key("k3s-crashes"), "{waits:?}");
+    let again_let_in = plan(&joins, &again, &let_in);
+    assert_eq!(said(&again_let_in), starts);
+    assert!(again_let_in.waits.is_empty(), "{again_let_in:?}");
+    again.unit.result = "exit-code".into();
+    assert_eq!(
+        plan(&joins, &again, &let_in).conditions["k3s-crashes"],
+        "yes",
+        "its gate opened, and it does not stay up"
+    );
     // One of somebody else: nobody but them writes its configuration.
     let foreign = Facts { unit_file: Some("[Service]\nExecStart=/usr/local/bin/k3s server\n".into()), ..out };
     let up = Facts { unit: up().unit, ..foreign };
