@@ -197,7 +197,9 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let held_back = facts.unit.result == "assert";
     let held_out = facts.held_out();
     let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back && !held_out;
-    if by_hand && taken_down.is_none() && !released {
+    let anew = facts.restart.as_ref().filter(|_| facts.removed);
+    let wanted = anew.is_some_and(|restart| restart.start);
+    if by_hand && taken_down.is_none() && !released && !wanted {
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
                 // Between the two halves of a restart it looks the same for a moment.
@@ -213,10 +215,12 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         _ if held_out => {
             "it was taken out of etcd, and its gate held it back until it had a server to join".to_string()
         }
+        _ if wanted => "it was stopped while its name was another machine's, and was let in again".to_string(),
         _ if released => "it was stopped so that a volume could be released, and may run again".to_string(),
         _ => "it is not running".to_string(),
     };
-    plan.step(ITEM, Action::Start, why);
+    // With its record, which is nothing any more then.
+    plan.step(ITEM, anew.map_or(Action::Start, |restart| Action::Restart(restart.clone())), why);
     plan.after(BINARY_ITEM);
 }
 

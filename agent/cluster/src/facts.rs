@@ -21,6 +21,16 @@ const HELD_OUT: &str = "exec-condition";
 pub struct Restart {
     /// The changed settings.
     pub reason: String,
+    /// Bowline stopped it, and wants it up again: it is started where it is down, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start: bool,
+}
+
+impl Restart {
+    /// One for this reason, of a K3s that runs.
+    pub fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), start: false }
+    }
 }
 
 /// A verified download.
@@ -160,7 +170,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         other_role,
         config,
         restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
-            serde_json::from_slice(&file.content).unwrap_or(Restart { reason: "its configuration was changed".into() })
+            serde_json::from_slice(&file.content).unwrap_or_else(|_| Restart::of("its configuration was changed"))
         }),
         last_lines: if troubled { last_lines(spec, host).await? } else { Vec::new() },
         listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },

@@ -136,19 +136,20 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     clock(host, now).await?;
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let gave_way = host.read(Path::new(GAVE_WAY)).await?;
-    if gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
+    let out = spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await?;
+    let ours = ours(host, service).await?;
+    // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
+    if !(out && ours) && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
         host.enable(service).await?;
     }
-    let out = spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await?;
-    // Only `cluster` starts it, once its configuration has a server to join: without one it would begin a second cluster.
-    let ours = ours(host, service).await?;
     if out && ours {
-        let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew" });
+        let start = gave_way.is_some() && !is_up(unit.active);
+        let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew", "start": start });
         write(host, K3S_RESTART, &restart, 0o600).await?;
     }
     match unit.active {
-        // A K3s of somebody else is started by them. One that is down is held back by its gate, and known to be wanted.
-        state if out && (is_up(state) || gave_way.is_none() || !ours) => {}
+        // For the same reason only `cluster` starts it, by that record; a K3s of somebody else is started by them.
+        _ if out => {}
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
@@ -163,7 +164,7 @@ fn is_up(state: ActiveState) -> bool {
     matches!(state, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
 }
 
-/// Whether Bowline wrote the unit, with the gate of a server that was taken out of etcd.
+/// Whether Bowline wrote the unit, be it an earlier one that knew of no gate.
 async fn ours(host: &dyn Change, service: &str) -> Result<bool, PortError> {
     let unit = host.read(&Path::new("/etc/systemd/system").join(service)).await?;
     Ok(unit.is_some_and(|unit| unit.text().starts_with(MARK)))

@@ -215,7 +215,7 @@ pub fn k3s_admin_kubeconfig() -> PathBuf {
     PathBuf::from("/etc/rancher/k3s/k3s.yaml")
 }
 
-/// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, and drops the record.
+/// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, with `"start": true` where it is down, too, and drops the record.
 pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
 
 /// The uid of this machine's Node, when it was seen; until K3s is restarted by Bowline.

@@ -32,11 +32,11 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
             let why =
                 if changed.is_empty() { "its text was edited by hand".into() } else { format!("changed: {changed}") };
             if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step(ITEM, Action::RecordRestart(Restart { reason: why.clone() }), READ_AT_START);
+                plan.step(ITEM, Action::RecordRestart(Restart::of(why.clone())), READ_AT_START);
             }
             plan.step(ITEM, configure, why.clone());
             if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step_with(ITEM, Action::Restart(Restart { reason: why }), READ_AT_START, Risk::Restart);
+                plan.step_with(ITEM, Action::Restart(Restart::of(why)), READ_AT_START, Risk::Restart);
             }
         }
         None => plan.step(ITEM, configure, "K3s reads it at its start"),
@@ -45,6 +45,8 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
         Some(restart) if running => {
             plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
         }
+        // It is to join anew: it is started by this record, or by whoever stopped it.
+        Some(_) if facts.removed => {}
         // Stopped by somebody, and to be started by them: owed is then nothing any more.
         Some(_) if facts.unit.active != ActiveState::Deactivating => {
             plan.step(ITEM, Action::ForgetRestart, "K3s is down: its next start reads its configuration");

@@ -42,7 +42,7 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
     // With what lies in K3s's place it would not come up again.
     let starts = !outlived(facts);
     if asked && starts && now.waited(ITEM, WHAT) >= THINKING {
-        let restart = Restart { reason: "its Node was deleted".into() };
+        let restart = Restart::of("its Node was deleted");
         plan.step_with(ITEM, Action::Restart(restart), why, Risk::Restart);
     } else {
         let why = match (asked, starts) {

@@ -161,7 +161,7 @@ fn a_changed_option_restarts_it_and_says_which_and_shows_no_value() {
 #[test]
 fn an_owed_restart_is_paid_after_a_crash_in_between() {
     let mut facts = up();
-    facts.restart = Some(Restart { reason: "changed: disable".into() });
+    facts.restart = Some(Restart::of("changed: disable"));
     let plan = plan(&spec(""), &facts, &all());
     assert_eq!(said(&plan), ["restart K3s (changed: disable)"]);
 }
@@ -169,7 +169,7 @@ fn an_owed_restart_is_paid_after_a_crash_in_between() {
 #[test]
 fn an_owed_restart_starts_nothing_that_somebody_stopped() {
     let mut facts = up();
-    facts.restart = Some(Restart { reason: "changed: disable".into() });
+    facts.restart = Some(Restart::of("changed: disable"));
     facts.unit.active = ActiveState::Inactive;
     let stopped = plan(&spec(""), &facts, &all());
     assert_eq!(said(&stopped), ["drop the record of a restart"]);
@@ -309,7 +309,7 @@ fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
     let later = all().after(ITEM, "the Node to be there again", Duration::from_secs(15));
     let restarts = |facts: &Facts, spec: &Cluster, now: &Conditions| {
         let steps = plan(spec, facts, now).steps;
-        steps.into_iter().any(|step| step.action == Action::Restart(Restart { reason: "its Node was deleted".into() }))
+        steps.into_iter().any(|step| step.action == Action::Restart(Restart::of("its Node was deleted")))
     };
     assert!(restarts(&lost, &spec(""), &later));
     // Never seen since K3s was started: it is still to register, or can not.

@@ -65,6 +65,20 @@ fn a_server_out_of_etcd_is_started_once_its_configuration_has_a_server_to_join()
     let starts = said(&plan(&joins, &out, &let_in));
     assert!(starts[0].starts_with("write ") && starts[0].contains("server, token-file"), "{starts:?}");
     assert_eq!(starts[1..], ["start K3s"]);
+    // It gave way to another machine, with a unit of an earlier Bowline: it is started after all else.
+    let reason = "it was taken out of etcd, and joins anew".to_string();
+    let mut gave_way = Facts { restart: Some(Restart { reason, start: true }), ..out.clone() };
+    (gave_way.unit.result, gave_way.unit.file_state) = ("success".into(), "disabled".into());
+    gave_way.unit_file = Some(format!("{}\n", unit_text(Role::Server)));
+    let all_of_it = said(&plan(&joins, &gave_way, &let_in));
+    assert_eq!(all_of_it[0], "write /etc/systemd/system/k3s.service");
+    assert!(all_of_it[1].starts_with("write /etc/rancher/"), "{all_of_it:?}");
+    let start = "restart K3s (it was taken out of etcd, and joins anew)";
+    assert_eq!(all_of_it[2..], ["enable k3s.service for every boot", start]);
+    // Somebody else stopped it: they start it, and it stays on record that it was let in.
+    gave_way.restart = gave_way.restart.map(|restart| Restart { start: false, ..restart });
+    let by_hand = plan(&joins, &gave_way, &let_in);
+    assert!(said(&by_hand).len() == 3 && by_hand.waits[0].what == BY_HAND, "{by_hand:?}");
     // systemd before 251 looks at the gate every 5 s: it is held back all the same, and has not crashed.
     let mut again = out.clone();
     (again.unit.active, again.unit.sub, again.unit.restarts) = (ActiveState::Activating, "auto-restart".into(), 40);
