@@ -24,7 +24,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod asked;
 mod leave;
+pub(crate) use asked::forget;
 pub(crate) use leave::leave;
 
 /// The word for nobody having given a proven answer.
@@ -58,17 +60,18 @@ pub(crate) async fn enroll(
     let password = text(host, PASSWORD).await?;
     let mut salt = [0; 8];
     host.random(&mut salt).await?;
+    // Looked at now: a volume with the data may have been mounted since the plan was made.
+    let fresh = spec.role == Role::Agent
+        || host.meta(Path::new(ETCD_DATA)).await?.is_none()
+        || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some()
+        || host.meta(Path::new(GAVE_WAY)).await?.is_some();
     let request = EnrollRequest {
         version: bowline_enroll::wire::VERSION,
         role: spec.role,
         name: node_name(name)?,
         machine_key: key.public(),
         addresses: address.parse().into_iter().collect(),
-        // Looked at now: a volume with the data may have been mounted since the plan was made.
-        fresh: spec.role == Role::Agent
-            || host.meta(Path::new(ETCD_DATA)).await?.is_none()
-            || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some()
-            || host.meta(Path::new(GAVE_WAY)).await?.is_some(),
+        fresh,
         labels: Labels(labels.clone()),
         taints: spec.taints.clone(),
         versions: versions(spec),
@@ -77,8 +80,8 @@ pub(crate) async fn enroll(
     let exchange = Exchange { purpose: Purpose::Enroll, ticket, key };
     let answered = ask(host, issuers, request.to_body(), &exchange).await?;
     // Who may found and was answered knows that there is a cluster, until it is in.
-    if spec.spec.init.is_some() && answered.is_ok() && host.meta(Path::new(ANSWERED)).await?.is_none() {
-        host.write(Path::new(ANSWERED), b"", 0o600).await?;
+    if let (Some(_), true, Ok((by, _))) = (spec.spec.init, fresh, &answered) {
+        asked::was_answered(spec, host, by, &used).await?;
     }
     let last = match answered {
         Err(silence) => silence,

@@ -8,7 +8,7 @@ mod own;
 use crate::act::{NO_ANSWER, NOT_PROVEN};
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key, NoTicket};
-use crate::files::{ANSWERED, Enrolled, Last, MACHINE_KEY};
+use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last, MACHINE_KEY};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
@@ -28,6 +28,8 @@ const SKEW: i64 = 300;
 const LEFT: i64 = 20;
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
+/// Why a member forgets what came of asking before.
+const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
 /// After how long without success a machine that was let in asks again.
 const DOUBT: i64 = 30;
 
@@ -90,10 +92,12 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         .enrolled
         .as_ref()
         .filter(|e| facts.token && e.name == name && e.role == spec.role.as_str() && (e.ticket == *ticket || member));
+    if member && facts.answered.is_some() {
+        plan.step(ITEM, Action::Forget, IS_IN);
+    }
     if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
-        if member && facts.last.is_some() {
-            let why = "it is in: an old silence says nothing of the day when it has to ask again";
-            plan.step(ITEM, Action::Forget, why);
+        if member && facts.last.is_some() && facts.answered.is_none() {
+            plan.step(ITEM, Action::Forget, IS_IN);
         }
         data::plan(spec, facts, name, &mut plan);
         return plan;
@@ -115,7 +119,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             {
                 plan.waits.push(
                     Wait::new(ITEM, LET_IN, because(spec, last, facts))
-                        .deadline(patience(&last.code), for_good(spec, facts, hint(&last.code, name)))
+                        .deadline(patience(&last.code), hint(&last.code, name))
                         .poll(Duration::from_secs(left)),
                 );
             } else {
@@ -184,33 +188,40 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
 /// Whether a server founds the cluster: it may, and none of the others has answered for so long. One that
 /// has heard of a cluster founds none: it was answered, taken out of it, or replaced in it.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster()) else {
+    let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster(spec)) else {
         return false;
     };
     let since = last.silent_since.filter(|_| last.code == NO_ANSWER);
     let over = since.is_some_and(|since| facts.uptime.saturating_sub(since) >= wait.duration().as_secs());
     if over {
-        let servers: Vec<_> = spec.spec.servers.iter().map(ToString::to_string).collect();
-        plan.note(ITEM, format!("it founds a cluster: for {wait} none of {} has answered", servers.join(", ")));
+        plan.note(ITEM, format!("it founds a cluster: for {wait} none of {} has answered", spec.asked().join(", ")));
     }
     over
 }
 
-/// What else there is to do where a server that may found was answered once, and nobody answers any more.
-fn for_good(spec: &Join, facts: &Facts, hint: String) -> String {
-    match spec.spec.init.filter(|_| facts.answered) {
-        Some(_) => format!("{hint}; if that cluster is gone for good, `rm {ANSWERED}` lets this one found another"),
-        None => hint,
-    }
-}
-
 fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
-    match (spec.spec.init.filter(|_| !facts.has_cluster()), last.silent_since) {
+    match (spec.spec.init.filter(|_| !facts.has_cluster(spec)), last.silent_since) {
         (Some(wait), Some(since)) => {
             let left = wait.duration().as_secs().saturating_sub(facts.uptime.saturating_sub(since));
             format!("{}; it founds a cluster if nobody answers for {left} s more", last.message)
         }
-        _ => last.message.clone(),
+        _ => format!("{}{}", last.message, for_good(spec, last, facts)),
+    }
+}
+
+/// What is so where a server that may found was answered once, and nobody answers any more.
+fn for_good(spec: &Join, last: &Last, facts: &Facts) -> String {
+    let silent = [NO_ANSWER, NOT_PROVEN].contains(&last.code.as_str());
+    // Another reason would stay.
+    let else_free = !facts.removed && !facts.gave_way;
+    match facts.answered_by(spec).filter(|_| silent && else_free) {
+        Some(AnsweredBy { by, .. }) => {
+            let by = if by.is_empty() { "a server of the cluster" } else { by };
+            format!(
+                "; {by} answered before, so it founds none: if that cluster is gone for good, `rm {ANSWERED}` lets it found another"
+            )
+        }
+        None => String::new(),
     }
 }
 
@@ -328,7 +339,7 @@ const TOKEN_LASTS: i64 = 180;
 
 /// Whom to ask: those of the settings, and those learnt.
 fn issuers(spec: &Join, facts: &Facts) -> Vec<String> {
-    let mut all: Vec<String> = spec.spec.servers.iter().map(ToString::to_string).collect();
+    let mut all = spec.asked();
     for learnt in facts.enrolled.iter().flat_map(|e| &e.issuers) {
         if !all.contains(learnt) {
             all.push(learnt.clone());

@@ -1,8 +1,8 @@
 //! What is read before the plan is made.
 
 use crate::files::{
-    ANSWERED, ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last, Left,
-    MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
+    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT,
+    Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::NodeName;
@@ -64,7 +64,7 @@ pub struct Facts {
     /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data, and is a member still.
     pub joined: bool,
     /// A server of the cluster has answered since this one was let in last, or ever.
-    pub answered: bool,
+    pub answered: Option<AnsweredBy>,
     /// Bowline stopped K3s because another machine has the name.
     pub gave_way: bool,
     /// It was told to leave.
@@ -97,8 +97,14 @@ pub struct Facts {
 
 impl Facts {
     /// Whether this server knows of a cluster that it belongs to.
-    pub(crate) fn has_cluster(&self) -> bool {
-        self.gave_way || self.removed || self.answered
+    pub(crate) fn has_cluster(&self, spec: &Join) -> bool {
+        self.gave_way || self.removed || self.answered_by(spec).is_some()
+    }
+
+    /// Who of the cluster in the settings has answered this one, which may found.
+    pub(crate) fn answered_by(&self, spec: &Join) -> Option<&AnsweredBy> {
+        let ticket = self.ticket.as_deref().unwrap_or_default();
+        self.answered.as_ref().filter(|answered| spec.spec.init.is_some() && answered.is_about(&spec.asked(), ticket))
     }
 }
 
@@ -149,7 +155,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         ahead: told.map_or(0, |told| told.ahead(&clock)),
         heard: told.map(|told| told.uptime),
         joined,
-        answered: there(ANSWERED).await?,
+        answered: host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file)),
         gave_way,
         leaving: leaving(host).await?,
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
@@ -168,6 +174,11 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         unix: clock.unix,
         uptime: clock.uptime,
     })
+}
+
+/// That the file is there is what counts, where it can not be read.
+pub(crate) fn answered(file: &File) -> AnsweredBy {
+    serde_json::from_slice(&file.content).unwrap_or_default()
 }
 
 fn parsed(file: &File) -> Result<Enrolled, String> {

@@ -22,7 +22,8 @@ pub const HELD: &str = "# Written by Bowline: this machine was told to leave its
      [Unit]\nConditionPathExists=!/var/lib/bowline/left\n";
 /// What came of the last try, until the next boot.
 pub const LAST: &str = "/run/bowline/enroll.json";
-/// That a server of the cluster answered this one, which may found: it founds none until it was let in, over reboots, too.
+/// That a server of the cluster answered this one, which may found ([`AnsweredBy`]): it founds none until it was let in, over
+/// reboots, too.
 pub const ANSWERED: &str = "/var/lib/bowline/answered";
 /// What the servers said of this node's own labels and taints, until the next boot.
 pub const SAID: &str = "/run/bowline/node.json";
@@ -65,6 +66,26 @@ pub struct Enrolled {
     pub ca: String,
     /// The settings to agree on.
     pub agreed: Agreed,
+}
+
+/// Who answered a server that may found, and what it was asked with: with other settings it may be about another cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredBy {
+    /// Who, `ADDRESS:PORT`.
+    pub by: String,
+    /// All that the settings named then.
+    pub servers: Vec<String>,
+    /// The ticket, by a hash that tells nothing about it.
+    pub ticket: String,
+}
+
+impl AnsweredBy {
+    /// Whether it is about the cluster of these settings: one of these servers was among those, and the ticket is the same. What
+    /// can not be read is about any.
+    pub(crate) fn is_about(&self, servers: &[String], ticket: &str) -> bool {
+        let same = self.ticket == ticket && servers.iter().any(|server| self.servers.contains(server));
+        same || *self == Self::default()
+    }
 }
 
 /// That this machine was told to leave, and how far it got.

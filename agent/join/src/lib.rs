@@ -28,7 +28,6 @@ use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
 /// The service of a K3s agent.
@@ -152,6 +151,11 @@ impl Join {
         self.persistent.iter().filter_map(|volume| Wish::of(node, volume, size(volume))).collect()
     }
 
+    /// The servers that the settings name.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.spec.servers.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether it is a server that has nobody to ask: it founds its cluster, and may leave it later.
     pub(crate) fn founds(&self) -> bool {
         self.spec.servers.is_empty()
@@ -180,7 +184,7 @@ impl Capability for Join {
             Action::Enroll { name, address, issuers, labels } => {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
-            Action::Forget => host.remove(Path::new(files::LAST)).await,
+            Action::Forget => act::forget(host).await,
             Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, .. } => {
                 let about = act::About { asked, beside, settled: *settled, labels, persistent };
                 act::ask_for_node(self, host, name, issuers, about).await

@@ -2,7 +2,7 @@
 
 use super::{ask, node_name, secrets, write};
 use crate::exchange::Exchange;
-use crate::files::{ENROLLED, ETCD_DATA, GAVE_WAY, LAST, LEFT, Left, SAID, TOKEN};
+use crate::files::{ANSWERED, ENROLLED, ETCD_DATA, GAVE_WAY, LAST, LEFT, Left, SAID, TOKEN};
 use crate::{Join, service};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
@@ -76,7 +76,7 @@ async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), Po
 /// Forgets what the servers gave.
 async fn forget(host: &dyn Change) -> Result<(), PortError> {
     // Without the first this machine is free to come in under another name.
-    for file in [NODE_NAME, TOKEN, SAID, LAST, ENROLLED] {
+    for file in [NODE_NAME, TOKEN, SAID, LAST, ANSWERED, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     Ok(())

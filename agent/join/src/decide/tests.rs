@@ -55,7 +55,7 @@ fn facts() -> Facts {
         ahead: 0,
         heard: Some(95),
         joined: false,
-        answered: false,
+        answered: None,
         gave_way: false,
         leaving: None,
         held: false,
