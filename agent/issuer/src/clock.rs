@@ -1,20 +1,21 @@
 //! What an issuer knows of its own machine's time, besides the time that requests come with.
 
 use crate::Issuer;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) struct Clock {
     /// For how long the machine had been up, and when.
     up: Option<(Duration, Instant)>,
-    /// Since when the issuer answers.
-    pub(crate) begun: Instant,
+    /// Since when the API answers.
+    begun: OnceLock<Instant>,
     synchronised: AtomicBool,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { up: None, begun: Instant::now(), synchronised: AtomicBool::new(true) }
+        Self { up: None, begun: OnceLock::new(), synchronised: AtomicBool::new(true) }
     }
 }
 
@@ -22,6 +23,11 @@ impl Clock {
     /// For how long this machine has been up.
     pub(crate) fn up(&self) -> Duration {
         self.up.map_or(Duration::ZERO, |(up, since)| up + since.elapsed())
+    }
+
+    /// For how long the API has answered, at least; to be asked when it does.
+    pub(crate) fn since_begun(&self) -> Duration {
+        self.begun.get_or_init(Instant::now).elapsed()
     }
 
     pub(crate) fn is_synchronised(&self) -> bool {

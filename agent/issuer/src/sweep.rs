@@ -106,12 +106,12 @@ impl<O: Objects> Issuer<O> {
         let turn = sweep::turn(own, &facts);
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
         // Right after its start the API has no Node of this server yet, whose claim is to be written as soon as it has.
-        let joins = joins || facts.node.is_none() && self.clock.begun.elapsed() < STARTING;
+        let starts = facts.node.is_none() && self.clock.since_begun() < STARTING;
         for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
             self.act(&act).await?;
         }
         // Whoever is missing may be back at any time.
-        let mut rest = if members.missing > 0 { Rest::Soon } else { Rest::Long };
+        let mut rest = if members.missing > 0 || facts.node.is_none() { Rest::Soon } else { Rest::Long };
         let mut first = Ok(());
         // None of the two holds up the other: a server that joins is waiting for its exemption.
         let policy = self.policy(&overview).await;
@@ -132,7 +132,7 @@ impl<O: Objects> Issuer<O> {
             }
         }
         let forgotten = self.forget_refusals(&overview.refusals, unix).await;
-        first.and(policy).and(forgotten).map(|()| if joins { Rest::Moment } else { rest })
+        first.and(policy).and(forgotten).map(|()| if joins || starts { Rest::Moment } else { rest })
     }
 
     /// Who is of the cluster, as the last sweep saw it; `None` before the first.

@@ -4,8 +4,8 @@
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ANSWERED, ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK,
-    Said, TOKEN, Told, held,
+    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN,
+    Told, held,
 };
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
@@ -81,7 +81,7 @@ pub(crate) async fn enroll(
     let answered = ask(host, issuers, request.to_body(), &exchange).await?;
     // Who may found and was answered knows that there is a cluster, until it is in.
     if let (Some(_), true, Ok((by, _))) = (spec.spec.init, fresh, &answered) {
-        asked::was_answered(spec, host, by, &used).await?;
+        asked::was_answered(spec, host, by).await?;
     }
     let last = match answered {
         Err(silence) => silence,
@@ -133,16 +133,16 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     };
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write(host, ENROLLED, &enrolled, 0o600).await?;
-    for file in [LAST, SAID, ANSWERED] {
-        host.remove(Path::new(file)).await?;
-    }
+    // Who answered stays on record until it is in.
+    host.remove(Path::new(LAST)).await?;
+    host.remove(Path::new(SAID)).await?;
     clock(host, now).await?;
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let gave_way = host.read(Path::new(GAVE_WAY)).await?;
     let out = spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await?;
     let ours = ours(host, service).await?;
     // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
-    if !(out && ours) && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
+    if !out && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
         host.enable(service).await?;
     }
     if out && ours {

@@ -211,7 +211,7 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
 
 /// What is so where a server that may found was answered once, and nobody answers any more.
 fn for_good(spec: &Join, last: &Last, facts: &Facts) -> String {
-    let silent = [NO_ANSWER, NOT_PROVEN].contains(&last.code.as_str());
+    let silent = last.code == NO_ANSWER;
     // Another reason would stay.
     let else_free = !facts.removed && !facts.gave_way;
     match facts.answered_by(spec).filter(|_| silent && else_free) {
@@ -280,6 +280,11 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
     // Not so long that others can not join. One that was up before holds no turn, and has to learn whose its name is.
     if !facts.was_up && now.is("k3s-crashes", "yes") {
         let why = "K3s does not stay up: other servers may join meanwhile";
+        plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
+        return;
+    }
+    if facts.removed && facts.foreign {
+        let why = "its K3s is somebody else's, who starts it: other servers may join meanwhile";
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
         return;
     }

@@ -103,8 +103,7 @@ impl Facts {
 
     /// Who of the cluster in the settings has answered this one, which may found.
     pub(crate) fn answered_by(&self, spec: &Join) -> Option<&AnsweredBy> {
-        let ticket = self.ticket.as_deref().unwrap_or_default();
-        self.answered.as_ref().filter(|answered| spec.spec.init.is_some() && answered.is_about(&spec.asked(), ticket))
+        self.answered.as_ref().filter(|answered| spec.spec.init.is_some() && answered.is_about(&spec.asked()))
     }
 }
 

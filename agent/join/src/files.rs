@@ -68,23 +68,20 @@ pub struct Enrolled {
     pub agreed: Agreed,
 }
 
-/// Who answered a server that may found, and what it was asked with: with other settings it may be about another cluster.
+/// Who answered a server that may found, and what the settings were then: with other servers it is about another cluster. A name
+/// and a key may change within the same one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredBy {
     /// Who, `ADDRESS:PORT`.
     pub by: String,
     /// All that the settings named then.
     pub servers: Vec<String>,
-    /// The ticket, by a hash that tells nothing about it.
-    pub ticket: String,
 }
 
 impl AnsweredBy {
-    /// Whether it is about the cluster of these settings: one of these servers was among those, and the ticket is the same. What
-    /// can not be read is about any.
-    pub(crate) fn is_about(&self, servers: &[String], ticket: &str) -> bool {
-        let same = self.ticket == ticket && servers.iter().any(|server| self.servers.contains(server));
-        same || *self == Self::default()
+    /// Whether it is about the cluster of these settings: one of these servers was among those. What can not be read is about any.
+    pub(crate) fn is_about(&self, servers: &[String]) -> bool {
+        servers.iter().any(|server| self.servers.contains(server)) || *self == Self::default()
     }
 }
 

@@ -161,6 +161,16 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
 fn scrapes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, issuers: &[Listen], shut: &[u16]) {
     let key = |key: &str| root.get("metrics").and_then(|item| item.table()?.get(key)).into_iter().flat_map(texts);
     let pods = key("allow").any(|(text, _)| text == "pods");
+    // Where the machine's address is one of these, `{address}` is that.
+    let node = own(root.table, "node").and_then(|node| node.get("address")).and_then(Item::text);
+    let node = node.and_then(|text| text.parse::<Cidr>().ok());
+    let same = |one: &Listen, other: &Listen| match (&one.host, &other.host) {
+        _ if one.port != other.port => false,
+        (ListenHost::NodeAddress, ListenHost::Ip(ip)) | (ListenHost::Ip(ip), ListenHost::NodeAddress) => {
+            !ip.is_loopback() && node.is_none_or(|node| node.contains(*ip))
+        }
+        _ => one == other || one.overlaps(other),
+    };
     // What is said of such a one already is enough.
     let kubernetes = kubernetes(root);
     for (text, at) in key("listen") {
@@ -168,7 +178,7 @@ fn scrapes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, issuers: &[Listen], 
         if kubernetes.iter().any(|(port, _)| *port == place.port) {
             continue;
         }
-        let message = match issuers.iter().find(|issuer| **issuer == place || issuer.overlaps(&place)) {
+        let message = match issuers.iter().find(|issuer| same(issuer, &place)) {
             Some(issuer) => format!("{place} is taken: this server lets others in at {issuer}"),
             None if pods && !place.is_loopback() && shut.contains(&place.port) => {
                 format!("{place} is the port of an issuer, which pods can not open: none of them could scrape it")
@@ -220,8 +230,9 @@ fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table,
 /// Warns of a network of pods in which not even one node's has room: Kubernetes gives each node a /24, or /64 of IPv6,
 /// unless somebody says otherwise, here or in K3s's own files.
 fn small(reader: &mut Reader<'_>, config: Option<&Table>, all: &[Net]) {
-    let arguments =
-        ["kube-controller-manager-arg", "kube-controller-arg"].into_iter().filter_map(|key| config?.get(key));
+    let keys = ["kube-controller-manager-arg", "kube-controller-arg"];
+    let keys = keys.into_iter().flat_map(|key| [key.to_owned(), format!("{key}+")]);
+    let arguments = keys.filter_map(|key| config?.get(&key));
     if arguments.flat_map(parts).any(|(text, _)| text.contains("node-cidr-mask-size")) {
         return;
     }

@@ -83,6 +83,7 @@ fn a_network_of_pods_has_room_for_a_node() {
         assert_eq!(with(&option), [("cluster.config.cluster-cidr".to_owned(), said.to_owned())]);
         let told = format!("{option}\nkube-controller-manager-arg = [\"node-cidr-mask-size=26\"]");
         assert_eq!(with(&told), []);
+        assert_eq!(with(&told.replace("kube-controller-manager-arg", "\"kube-controller-manager-arg+\"")), []);
     }
     assert_eq!(with("cluster-cidr = \"10.52.0.0/24,fd00:52::/64\"\nservice-cidr = \"10.53.0.0/28\""), []);
 }
@@ -103,6 +104,25 @@ fn machines_are_not_in_the_networks_of_pods_and_services() {
     {
         assert_eq!(warned(&format!("{SERVER}{rest}")), [], "{rest}");
     }
+}
+
+/// Where the machine has one address, `{address}` is that; of a network it may be any.
+#[test]
+fn scrapes_and_issuers_do_not_listen_at_one_place() {
+    let of = |node: &str, issuer: &str, scrapes: &str| {
+        let allow = "allow = [\"10.0.0.0/8\"]\n";
+        refused(&format!(
+            "{SERVER}{node}[enroll]\nlisten = [\"{issuer}\"]\n[metrics]\nlisten = [\"{scrapes}\"]\n{allow}"
+        ))
+    };
+    let (address, literal) = ("{address}:7470", "10.0.1.10:7470");
+    for node in ["", "[node]\naddress = \"10.0.1.10\"\n", "[node]\naddress = \"10.0.1.0/24\"\n"] {
+        assert_eq!(of(node, address, literal), ["metrics.listen"], "{node}");
+        assert_eq!(of(node, literal, address), ["metrics.listen"], "{node}");
+    }
+    assert_eq!(of("[node]\naddress = \"10.0.2.10\"\n", address, literal), [""; 0]);
+    assert_eq!(of("", address, "127.0.0.1:7470"), [""; 0]);
+    assert_eq!(of("", address, "10.0.1.10:7471"), [""; 0]);
 }
 
 #[test]

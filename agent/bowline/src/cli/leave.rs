@@ -153,20 +153,20 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
     }
     host.remove(Path::new(LEFT)).await?;
     let service = service(cluster.role);
-    host.enable(service).await?;
     // An agent waits for its token, which comes when it is let in. A server that was taken out of etcd would begin a second
     // cluster, were it not for the gate in Bowline's unit: held back by that, it is started once it has a server to join.
     let unit = host.read(&unit_file(cluster.role)).await?.map(|file| file.text()).unwrap_or_default();
     let gated = cluster.role == Role::Agent || unit == unit_text(Role::Server);
     let starts = gated || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_none();
     if starts {
+        host.enable(service).await?;
         host.start_no_block(service).await?;
     }
     output::print("it asks to be let in again: `bowline status` follows it");
     if !starts {
         output::print(&format!(
             "K3s's unit is not as Bowline writes it: when it is let in, see that K3s's configuration\n\
-             has the `server` to join, then `systemctl start {service}`."
+             has the `server` to join, then `systemctl enable --now {service}`."
         ));
     }
     if left.drained && left.given_back.is_none() {

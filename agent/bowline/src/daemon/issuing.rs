@@ -338,7 +338,7 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
         if let Some(members) = desk.issuer.members() {
             desk.enrolments.members(members.expected, members.missing);
         }
-        begun |= swept.is_ok();
+        begun |= desk.issuer.members().is_some();
         let rest = match swept {
             Ok(Rest::Long) => LONG,
             Ok(Rest::Soon) => SOON,

@@ -8,11 +8,11 @@ use bowline_ports::{Change, PortError};
 use std::path::Path;
 
 /// Puts on record who answered, once for these settings.
-pub(super) async fn was_answered(spec: &Join, host: &dyn Change, by: &str, ticket: &str) -> Result<(), PortError> {
-    let now = AnsweredBy { by: by.into(), servers: spec.asked(), ticket: ticket.into() };
+pub(super) async fn was_answered(spec: &Join, host: &dyn Change, by: &str) -> Result<(), PortError> {
+    let now = AnsweredBy { by: by.into(), servers: spec.asked() };
     let before = host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file));
     match before {
-        Some(before) if before.servers == now.servers && before.ticket == now.ticket => Ok(()),
+        Some(before) if before.servers == now.servers => Ok(()),
         _ => write(host, ANSWERED, &now, 0o600).await,
     }
 }
