@@ -277,9 +277,13 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         return;
     }
     if !matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading) {
+        let hint = match spec.token.as_deref().filter(|_| facts.removed && facts.foreign()) {
+            Some(token) => lost::by_its_owner(spec, token, now, "enable --now"),
+            None => format!("`systemctl start {service}` starts it"),
+        };
         plan.waits.push(
             Wait::new(ITEM, "K3s to be started", format!("{service} is {}", facts.unit.sub))
-                .deadline(Duration::ZERO, format!("`systemctl start {service}` starts it"))
+                .deadline(Duration::ZERO, hint)
                 .poll(Duration::from_secs(5)),
         );
         return;

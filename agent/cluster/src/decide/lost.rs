@@ -7,6 +7,7 @@ use crate::{Action, Cluster, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::ActiveState;
 use bowline_settings::Role;
+use std::path::Path;
 use std::time::Duration;
 
 /// For so long who deleted it may have something in mind: its machine is told by then that its name is another's, and
@@ -55,6 +56,16 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
     true
 }
 
+/// What the owner of a K3s does that was taken out of etcd.
+pub(super) fn by_its_owner(spec: &Cluster, token: &Path, now: &Conditions, verb: &str) -> String {
+    format!(
+        "see that its configuration has `server: {}` and `token-file: {}`, then `systemctl {verb} {}`",
+        now.get("k3s-servers").and_then(|all| all.split(',').next()).unwrap_or_default(),
+        token.display(),
+        spec.service()
+    )
+}
+
 /// A server whose Node was deleted is no member of etcd any more.
 fn removed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let why = "its Node was deleted, and its member taken out of etcd with it";
@@ -64,12 +75,7 @@ fn removed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Acti
             ITEM,
             "be a server of the cluster",
             format!("{why}; it may join anew, and this K3s is somebody else's"),
-            format!(
-                "see that its configuration has `server: {}` and `token-file: {}`, then `systemctl restart {}`",
-                now.get("k3s-servers").and_then(|all| all.split(',').next()).unwrap_or_default(),
-                token.display(),
-                spec.service()
-            ),
+            by_its_owner(spec, token, now, "restart"),
         ),
         // `join` says so by this condition, for which this is looked at again: then a restart is on record.
         Some(_) if now.is("joins-anew", "yes") => plan.waits.push(Wait::new(ITEM, "K3s to be restarted", why)),

@@ -95,6 +95,10 @@ fn a_server_out_of_etcd_is_started_once_its_configuration_has_a_server_to_join()
     );
     // One of somebody else: nobody but them writes its configuration.
     let foreign = Facts { unit_file: Some("[Service]\nExecStart=/usr/local/bin/k3s server\n".into()), ..out };
+    let mut stopped = foreign.clone();
+    (stopped.unit.result, stopped.unit.started) = ("success".into(), true);
+    let told = &plan(&joins, &stopped, &let_in).waits[0].overdue;
+    assert!(told.contains("`token-file: ") && told.ends_with("`systemctl enable --now k3s.service`"), "{told}");
     let up = Facts { unit: up().unit, ..foreign };
     let told = &plan(&joins, &up, &let_in).refusals[0].hint;
     assert!(
