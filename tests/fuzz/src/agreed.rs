@@ -24,7 +24,7 @@ pub fn check(data: &[u8]) -> bool {
         assert_ne!(difference.ours, difference.theirs);
     }
     // Who has the same settings has nothing to take over, and no difference.
-    let same = agreed(&config);
+    let same = agreed(&config, false);
     assert!(taken_over(&config, &same).is_empty(), "{:?}", taken_over(&config, &same));
     assert!(differences(&config, &same).is_empty(), "{:?}", differences(&config, &same));
     true

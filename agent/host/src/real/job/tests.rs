@@ -94,7 +94,7 @@ async fn what_is_over_and_does_not_end_gives_its_result_to_nobody_again() {
     jobs.here.lock().unwrap().insert("survey".into());
     let error = jobs.run(&bus, &order, &progress).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Busy);
-    assert_eq!(error.message, "survey does not end: what it reads does not answer");
+    assert_eq!(error.message, "survey does not end: a disk or a server that it needs does not answer");
     assert_eq!(error.hint.as_deref(), Some("wait for it, or end it: systemctl stop bowline-survey.service"));
 
     jobs.here.lock().unwrap().clear();
