@@ -190,12 +190,13 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
                 resource_version: claim.resource_version.clone(),
             })
         }
-        // Recreated with the cluster's data on a volume that was kept: the Node is the one of the claim, and runs here.
+        // Recreated with the cluster's data on a volume that was kept: the Node is the one of the claim, be it written down there
+        // yet or not, and runs here.
         Some(claim)
             if claim.value.role == Role::Server
                 && claim.value.revoked.is_none()
                 && claim.value.replaces.is_none()
-                && claim.value.node_uid.as_deref() == Some(node.uid.as_str()) =>
+                && claim.value.node_uid.as_ref().is_none_or(|uid| *uid == node.uid) =>
         {
             Some(Act::UpdateClaim {
                 claim: Claim {
@@ -204,6 +205,7 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
                     issued: facts.now,
                     from: address.to_canonical(),
                     addresses: vec![address.to_canonical()],
+                    node_uid: Some(node.uid.clone()),
                     ..claim.value.clone()
                 },
                 resource_version: claim.resource_version.clone(),

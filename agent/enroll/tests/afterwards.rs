@@ -287,9 +287,13 @@ fn sweeping() {
     others.claim.as_mut().unwrap().value = a_claim("control", Role::Server, &machine(2), Some("u2"));
     assert!(own(&others).is_none());
     // Another key, and this very Node: the machine was recreated with its data on a volume.
-    others.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
-    let Some(Act::UpdateClaim { claim, .. }) = own(&others) else { panic!() };
-    assert!(claim.is_held_by(&machine(1).public(), Role::Server));
+    // Also where nobody has written down yet that it became a Node.
+    for uid in [Some("u1"), None] {
+        others.claim.as_mut().unwrap().value.node_uid = uid.map(String::from);
+        let Some(Act::UpdateClaim { claim, .. }) = own(&others) else { panic!() };
+        assert!(claim.is_held_by(&machine(1).public(), Role::Server));
+        assert_eq!(claim.node_uid.as_deref(), Some("u1"));
+    }
 }
 
 #[test]

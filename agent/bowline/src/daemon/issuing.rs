@@ -346,7 +346,7 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
             // The API is not up yet, has not written its credentials, or is without a quorum: nobody is let in meanwhile.
             Err(error) if !begun || matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
                 tracing::debug!("cleaning up after those who were let in: {error}");
-                TRY_AGAIN
+                if begun { TRY_AGAIN } else { MOMENT }
             }
             Err(error) => {
                 tracing::warn!("cleaning up after those who were let in: {error}");
