@@ -15,8 +15,8 @@ pub struct Conditions {
 
 impl Conditions {
     /// Conditions from key and value pairs, for plans in tests.
-    pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        Self::new(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(), BTreeMap::new())
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::new(pairs.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(), BTreeMap::new())
     }
 
     pub(crate) fn new(values: BTreeMap<String, String>, waited: BTreeMap<(String, String), Duration>) -> Self {

@@ -54,7 +54,11 @@ fn fresh() -> Facts {
 }
 
 fn all() -> Conditions {
-    Conditions::from_pairs([
+    all_with(&[])
+}
+
+fn all_with<'a>(more: &[(&'a str, &'a str)]) -> Conditions {
+    let all = [
         ("name", "n1"),
         ("address", "10.0.1.10"),
         ("interface", "eth1"),
@@ -62,7 +66,8 @@ fn all() -> Conditions {
         ("clock", "ok"),
         ("volume/data", "ready"),
         ("gate/data", "set"),
-    ])
+    ];
+    Conditions::from_pairs(all.into_iter().chain(more.iter().copied()))
 }
 
 fn own(external: Option<&str>) -> OwnNode<'_> {
@@ -251,14 +256,7 @@ fn a_k3s_that_went_down_with_its_volume_is_started_again_when_that_is_back() {
     let mut facts = up();
     (facts.unit.active, facts.unit.began, facts.unit.ended) = (ActiveState::Inactive, 100, 250_000);
     facts.node = None;
-    let absent = |absence: &str| {
-        let mut pairs = vec![("absence/data", absence)];
-        for (key, value) in [("name", "n1"), ("address", "10.0.1.10"), ("interface", "eth1"), ("clock", "ok")] {
-            pairs.push((key, value));
-        }
-        pairs.extend([("default-route", "ok"), ("volume/data", "ready"), ("gate/data", "set")]);
-        Conditions::from_pairs(<[_; 8]>::try_from(pairs).unwrap())
-    };
+    let absent = |absence: &str| all_with(&[("absence/data", absence)]);
     let again = plan(&spec(""), &facts, &absent("266000-900000"));
     assert_eq!(said(&again), ["start K3s"]);
     assert_eq!(again.steps[0].why, "systemd stopped it when volume data went away, which is back");
