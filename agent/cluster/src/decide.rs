@@ -276,7 +276,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         );
         return;
     }
-    if !matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading) {
+    if !facts.unit.active.is_up() {
         let hint = match spec.token.as_deref().filter(|_| facts.removed && facts.foreign()) {
             Some(token) => lost::by_its_owner(spec, token, now, "enable --now"),
             None => format!("`systemctl start {service}` starts it"),

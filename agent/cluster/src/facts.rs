@@ -103,7 +103,7 @@ impl Facts {
 
     /// Whether K3s does not run, and nothing but its gate starts it.
     pub(crate) fn down(&self) -> bool {
-        self.held_out() || matches!(self.unit.active, ActiveState::Inactive | ActiveState::Failed)
+        self.held_out() || self.unit.active.is_down()
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let arch = host.arch();
     let role = spec.spec.role;
     let unit = host.unit(service(role)).await?;
-    let down = matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) || unit.sub == "auto-restart";
+    let down = unit.active.is_down() || unit.sub == "auto-restart";
     // An agent that is not let in stays "activating", and says why.
     let waits = role == Role::Agent && unit.active == ActiveState::Activating;
     let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;

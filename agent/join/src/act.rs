@@ -146,7 +146,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         host.enable(service).await?;
     }
     if out && ours {
-        let start = gave_way.is_some() && !is_up(unit.active);
+        let start = gave_way.is_some() && !unit.active.is_up();
         let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew", "start": start });
         write(host, K3S_RESTART, &restart, 0o600).await?;
     }
@@ -156,15 +156,11 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
-        state if gave_way.is_some() && !is_up(state) => host.start_no_block(service).await?,
+        state if gave_way.is_some() && !state.is_up() => host.start_no_block(service).await?,
         _ => {}
     }
     // Last: as long as it is there, this is done again.
     host.remove(Path::new(GAVE_WAY)).await
-}
-
-fn is_up(state: ActiveState) -> bool {
-    matches!(state, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
 }
 
 /// Whether Bowline wrote the unit, be it an earlier one that knew of no gate.

@@ -160,7 +160,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
         removed,
         owed: there(K3S_RESTART).await?,
-        down: matches!(unit.active, ActiveState::Inactive | ActiveState::Failed),
+        down: unit.active.is_down(),
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
         foreign: match host.read(&Path::new("/etc/systemd/system").join(service(spec.role))).await? {

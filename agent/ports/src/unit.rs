@@ -24,6 +24,18 @@ pub enum ActiveState {
     Deactivating,
 }
 
+impl ActiveState {
+    /// Up, or on its way there.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Active | Self::Activating | Self::Reloading)
+    }
+
+    /// Down, whether it failed or not.
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::Inactive | Self::Failed)
+    }
+}
+
 /// A unit as systemd knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {

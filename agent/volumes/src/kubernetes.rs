@@ -3,7 +3,7 @@
 
 use crate::Volumes;
 use crate::facts::{Facts, MountPoint, VolumeFacts};
-use bowline_ports::{ActiveState, Inspect, PortError};
+use bowline_ports::{Inspect, PortError};
 use bowline_settings::Volume;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ pub(crate) async fn observe(
     services.dedup();
     for service in services {
         let unit = host.unit(service).await?;
-        if !matches!(unit.active, ActiveState::Inactive | ActiveState::Failed) {
+        if !unit.active.is_down() {
             found.services.push(service.to_owned());
         }
     }

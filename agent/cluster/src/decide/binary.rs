@@ -5,7 +5,7 @@ use crate::facts::{Facts, Staged};
 use crate::release::{Release, pinned, staged};
 use crate::{Action, BINARY, Cluster};
 use bowline_engine::Plan;
-use bowline_ports::{ActiveState, Job};
+use bowline_ports::Job;
 use bowline_settings::Mirror;
 
 pub(super) fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
@@ -14,7 +14,7 @@ pub(super) fn differs_from_pin(spec: &Cluster, facts: &Facts) -> bool {
 
 /// K3s runs, though what lies in its place would not: it was started from what was there before.
 pub(super) fn outlived(facts: &Facts) -> bool {
-    let down = matches!(facts.unit.active, ActiveState::Inactive | ActiveState::Failed);
+    let down = facts.unit.active.is_down();
     facts.installed.is_none() && !down && facts.unit.sub != "auto-restart"
 }
 

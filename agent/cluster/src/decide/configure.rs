@@ -8,8 +8,7 @@ use bowline_engine::{Conditions, Plan, Risk};
 use bowline_ports::ActiveState;
 
 fn running(facts: &Facts) -> bool {
-    let up = matches!(facts.unit.active, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading);
-    up && !facts.held_out()
+    facts.unit.active.is_up() && !facts.held_out()
 }
 
 pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {

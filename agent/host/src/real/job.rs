@@ -14,8 +14,8 @@ pub use fetch::{Url, Web, find_digest, redirected};
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{
-    ActiveState, ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, ReclaimOrder,
-    SurveyOrder, TendOrder,
+    ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, ReclaimOrder, SurveyOrder,
+    TendOrder,
 };
 use desk::{Desk, Outcome};
 use serde::Serialize;
@@ -205,7 +205,7 @@ impl Jobs {
             Launch::Here => Ok(self.here.lock().unwrap_or_else(PoisonError::into_inner).contains(job)),
             Launch::Units(_) => {
                 let unit = units::unit(bus, &unit_name(job)).await?;
-                Ok(!matches!(unit.active, ActiveState::Inactive | ActiveState::Failed))
+                Ok(!unit.active.is_down())
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::{Join, service};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
-use bowline_ports::{ActiveState, Change, ErrorKind, K3S_ETCD_TOMBSTONE, NODE_NAME, PortError};
+use bowline_ports::{Change, ErrorKind, K3S_ETCD_TOMBSTONE, NODE_NAME, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -48,7 +48,7 @@ async fn is_out(spec: &Join, host: &dyn Change, code: &Code) -> Result<bool, Por
         return Ok(true);
     }
     // One that is down leaves no mark, and can not be stopped. Where nobody has its name, the servers say so when its Node is gone.
-    let down = matches!(host.unit(service(spec.role)).await?.active, ActiveState::Inactive | ActiveState::Failed);
+    let down = host.unit(service(spec.role)).await?.active.is_down();
     Ok(down && *code != Code::NotClaimed)
 }
 

@@ -6,7 +6,7 @@ use crate::find::{Found, find};
 use crate::units::{mount_unit_name, written_by_bowline};
 use crate::{Action, Released};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{ActiveState, BlockDevice, Job, TendOrder, Work};
+use bowline_ports::{BlockDevice, Job, TendOrder, Work};
 use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) fn released(
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
     if mount.is_some() || ours {
         if let (Some(_), Some(Job::Failed(why))) = (mount, &seen.unmounting) {
-            for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && is_up(unit.active)) {
+            for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && unit.active.is_up()) {
                 let why = format!("{} was released, and could not be unmounted: {why}", volume.name);
                 plan.step_with(item, Action::Stop { service: service.clone() }, why, Risk::Restart);
             }
@@ -97,9 +97,4 @@ pub(crate) fn forgotten(orphan: &Orphan, plan: &mut Plan<Action>) {
 pub(crate) fn retire(volume: &str, unit: Option<String>, at: &Path, number: &str, for_good: bool) -> Action {
     let work = Work::Unmount { number: number.into(), for_good };
     Action::Retire { unit, order: TendOrder { volume: volume.into(), mount: at.to_path_buf(), work } }
-}
-
-/// Whether a unit is up or on its way there.
-pub(super) fn is_up(state: ActiveState) -> bool {
-    matches!(state, ActiveState::Active | ActiveState::Activating | ActiveState::Reloading)
 }

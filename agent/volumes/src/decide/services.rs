@@ -1,6 +1,5 @@
 //! Services of a Kubernetes that something else manages: started when they could not start, or were stopped, for want of a volume.
 
-use super::leaving::is_up;
 use super::mounted::absence;
 use crate::facts::Facts;
 use crate::{Action, Volumes};
@@ -21,7 +20,7 @@ pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
         if unit.needs_reload && gated().next().is_some() {
             plan.step(&item, Action::Reload, "files of its unit changed on disk, such as the gates of volumes");
         }
-        if is_up(unit.active) || unit.active == ActiveState::Deactivating || gated().next().is_none() {
+        if unit.active.is_up() || unit.active == ActiveState::Deactivating || gated().next().is_none() {
             continue;
         }
         let held = held_back(unit) || taken_down(unit, facts) || stopped_here(unit, facts);
