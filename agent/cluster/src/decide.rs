@@ -4,7 +4,7 @@
 use crate::facts::{Facts, api_port, other, seen};
 use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, remover, service, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_ports::{ActiveState, Ready};
+use bowline_ports::{ActiveState, Ready, Unit};
 use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
 
@@ -39,6 +39,10 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         if facts.unit.restarts >= CRASHES {
             plan.state("k3s-crashes", "yes");
         }
+    }
+    // Whatever holds it up: one that is down is told as such.
+    if facts.unit.load == "loaded" {
+        plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     }
     if now.is("leaving", "yes") {
         return plan;
@@ -196,12 +200,14 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     // Who stopped it and then wanted it up again, too early, does not want it down.
     let held_back = facts.unit.result == "assert";
     let held_out = facts.held_out();
-    let by_hand = facts.unit.active == ActiveState::Inactive && facts.unit.started && !held_back && !held_out;
+    // systemd starts it again whatever it ends with, unless somebody stopped it: one that did not end well then has failed.
+    let given_up = facts.unit.result == "start-limit-hit";
+    let by_hand = facts.unit.started && !held_back && !held_out && !given_up;
     let anew = facts.restart.as_ref().filter(|_| facts.removed);
     let wanted = anew.is_some_and(|restart| restart.start);
     if by_hand && taken_down.is_none() && !released && !wanted {
         plan.waits.push(
-            Wait::new(ITEM, BY_HAND, "somebody stopped it (`systemctl stop`)")
+            Wait::new(ITEM, BY_HAND, stopped_by_hand(&facts.unit))
                 // Between the two halves of a restart it looks the same for a moment.
                 .deadline(Duration::from_secs(5), format!("`systemctl start {service}` starts it"))
                 .poll(Duration::from_secs(1)),
@@ -224,10 +230,18 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     plan.after(BINARY_ITEM);
 }
 
+/// What is said of a K3s that somebody stopped.
+fn stopped_by_hand(unit: &Unit) -> String {
+    let said = "somebody stopped it (`systemctl stop`)";
+    match unit.active {
+        ActiveState::Failed => format!("{said}, and it did not end well ({})", unit.result),
+        _ => said.to_owned(),
+    }
+}
+
 /// States how K3s stands, and waits for what is still to come.
 fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let service = spec.service();
-    plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     if lost::plan(spec, facts, now, plan) {
         return;
     }

@@ -3,8 +3,8 @@
 use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
 use bowline_ports::{
-    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
-    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
+    ActiveState, Arch, BOOT_ID, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError,
+    Ready, Unit, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,45 @@ pub struct Restart {
     /// Bowline stopped it, and wants it up again: it is started where it is down, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start: bool,
+    /// When the configuration was written that it is for: a K3s that was started since has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Moment>,
 }
 
 impl Restart {
     /// One for this reason, of a K3s that runs.
     pub fn of(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), start: false }
+        Self { reason: reason.into(), start: false, written: None }
+    }
+
+    /// The one on record.
+    pub(crate) async fn on_record(host: &dyn Inspect) -> Result<Option<Self>, PortError> {
+        let file = host.read(Path::new(RESTART_RECORD)).await?;
+        let unknown = || Self::of("its configuration was changed");
+        Ok(file.map(|file| serde_json::from_slice(&file.content).unwrap_or_else(|_| unknown())))
+    }
+
+    /// Whether a service that was started then (microseconds since boot) was started after it was written; within the same
+    /// second it does not count.
+    pub(crate) fn is_read(&self, began: u64, now: &Moment) -> bool {
+        let after = |written: &Moment| written.boot != now.boot || began / 1_000_000 > written.uptime;
+        self.written.as_ref().is_some_and(after)
+    }
+}
+
+/// A moment that no clock that is set can move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// What the kernel calls this boot.
+    pub boot: String,
+    /// Seconds since.
+    pub uptime: u64,
+}
+
+impl Moment {
+    pub(crate) async fn now(host: &dyn Inspect) -> Result<Self, PortError> {
+        let boot = host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default();
+        Ok(Self { boot, uptime: host.clock().await?.uptime })
     }
 }
 
@@ -75,6 +108,8 @@ pub struct Facts {
     pub config: Option<String>,
     /// A restart that is owed.
     pub restart: Option<Restart>,
+    /// K3s was started since the configuration of that was written.
+    pub restarted: bool,
     /// The last lines of K3s, read only while it does not stay up; no secret is in them.
     pub last_lines: Vec<String>,
     /// Who listens on the API's port while K3s is down.
@@ -152,6 +187,11 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         "loaded" => Some(host.read(&unit_file(other(role))).await?.map(|f| f.text()).unwrap_or_default()),
         _ => None,
     };
+    let restart = Restart::on_record(host).await?;
+    let restarted = match &restart {
+        Some(owed) => owed.is_read(unit.began, &Moment::now(host).await?),
+        None => false,
+    };
     let (node, api_error) = if down { (None, None) } else { node(spec, host).await? };
     Ok(Facts {
         arch,
@@ -169,9 +209,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         unit_file: host.read(&unit_file(role)).await?.map(|f| f.text()),
         other_role,
         config,
-        restart: host.read(Path::new(RESTART_RECORD)).await?.map(|file| {
-            serde_json::from_slice(&file.content).unwrap_or_else(|_| Restart::of("its configuration was changed"))
-        }),
+        restart,
+        restarted,
         last_lines: if troubled { last_lines(spec, host).await? } else { Vec::new() },
         listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,

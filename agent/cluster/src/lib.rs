@@ -16,6 +16,7 @@ mod unit;
 
 pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
+use facts::Moment;
 pub use facts::{Facts, Restart, Staged, api_port};
 pub use release::{RELEASES, Release};
 pub use unit::{remover, service, unit_file, unit_text};
@@ -170,11 +171,15 @@ impl Capability for Cluster {
             Action::WriteUnit { path } => host.write_unit(self.service(), path, &unit_text(self.spec.role)).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { service } => host.enable(service).await,
-            Action::RecordRestart(record) => {
-                let text = serde_json::to_vec_pretty(record).unwrap_or_default();
-                host.write(Path::new(RESTART_RECORD), &text, 0o600).await
+            Action::RecordRestart(owed) => record(host, owed).await,
+            Action::Configure { text, .. } => {
+                host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await?;
+                // Whatever starts K3s from now on, such as a reboot, pays the restart.
+                match Restart::on_record(host).await? {
+                    Some(owed) => record(host, &Restart { written: Some(Moment::now(host).await?), ..owed }).await,
+                    None => Ok(()),
+                }
             }
-            Action::Configure { text, .. } => host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await,
             Action::Start => host.start_no_block(self.service()).await,
             Action::ForgetRestart => host.remove(Path::new(RESTART_RECORD)).await,
             Action::Restart(_) => {
@@ -188,4 +193,9 @@ impl Capability for Cluster {
             }
         }
     }
+}
+
+async fn record(host: &dyn Change, owed: &Restart) -> Result<(), PortError> {
+    let text = serde_json::to_vec_pretty(owed).unwrap_or_default();
+    host.write(Path::new(RESTART_RECORD), &text, 0o600).await
 }

@@ -72,7 +72,7 @@ pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
         out.gauge("clock_offset_seconds", help, offset);
     }
     out.gauge("node_default_route", "1 when there is a default route.", is("default-route", &["ok"]));
-    out.gauge("k3s_installed", "1 when K3s is installed as the settings say.", is("k3s", &["installed", "active"]));
+    out.gauge("k3s_installed", "1 when K3s is installed.", is("k3s", &["installed", "active"]));
     out.gauge("k3s_active", "1 when K3s runs.", is("k3s", &["active"]));
     let mut family =
         out.family("node_role", Kind::Gauge, "1 for the role that the node has in its cluster by the settings.");

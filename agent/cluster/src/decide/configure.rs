@@ -24,23 +24,33 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
     let wanted = config_text(&spec.spec, &node, join, told);
     let running = running(facts);
     let configure = Action::Configure { keys: keys(&wanted), text: wanted.clone() };
-    match &facts.config {
-        Some(there) if *there == wanted => {}
-        Some(there) => {
-            let changed = differing_keys(there, &wanted).join(", ");
-            let why =
-                if changed.is_empty() { "its text was edited by hand".into() } else { format!("changed: {changed}") };
-            if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step(ITEM, Action::RecordRestart(Restart::of(why.clone())), READ_AT_START);
-            }
-            plan.step(ITEM, configure, why.clone());
-            if running && !changed.is_empty() && facts.restart.is_none() {
-                plan.step_with(ITEM, Action::Restart(Restart::of(why)), READ_AT_START, Risk::Restart);
-            }
-        }
-        None => plan.step(ITEM, configure, "K3s reads it at its start"),
+    // A reason to restart a K3s that runs, if the change is one.
+    let (why, read) = match &facts.config {
+        Some(there) if *there == wanted => (None, true),
+        Some(there) => match differing_keys(there, &wanted).join(", ") {
+            same if same.is_empty() => (Some("its text was edited by hand".to_owned()), true),
+            changed => (Some(format!("changed: {changed}")), false),
+        },
+        // Whoever removed it may have started K3s without it.
+        None if running => (Some("its configuration was gone".to_owned()), false),
+        None => (Some("K3s reads it at its start".to_owned()), true),
+    };
+    // What is owed for an earlier configuration, which was written already, says nothing of this one.
+    let owed = facts.restart.as_ref().filter(|owed| why.is_none() || owed.written.is_none());
+    let anew = why.clone().filter(|_| running && !read && owed.is_none()).map(Restart::of);
+    if let Some(anew) = &anew {
+        plan.step(ITEM, Action::RecordRestart(anew.clone()), READ_AT_START);
+    }
+    if let Some(why) = why {
+        plan.step(ITEM, configure, why);
+    }
+    if let Some(anew) = anew {
+        return plan.step_with(ITEM, Action::Restart(anew), READ_AT_START, Risk::Restart);
     }
     match &facts.restart {
+        Some(_) if running && facts.restarted => {
+            plan.step(ITEM, Action::ForgetRestart, "K3s was started since, and has read its configuration");
+        }
         Some(restart) if running => {
             plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 mod binary;
 mod names;
 mod remedies;
+mod restarts;
 
 fn spec(toml: &str) -> Cluster {
     let file = bowline_settings::SourceFile {
@@ -44,6 +45,7 @@ fn fresh() -> Facts {
         other_role: None,
         config: None,
         restart: None,
+        restarted: false,
         last_lines: Vec::new(),
         listener: None,
         node: None,
@@ -153,37 +155,6 @@ fn a_running_k3s_as_configured_is_left_alone() {
 }
 
 #[test]
-fn a_changed_option_restarts_it_and_says_which_and_shows_no_value() {
-    let plan = plan(&spec("[cluster.config]\ntoken = \"very-secret\"\n"), &up(), &all());
-    let steps = said(&plan);
-    assert_eq!(steps[0], "put on record that K3s has to be restarted");
-    assert!(steps[1].contains("token"), "{steps:?}");
-    assert_eq!(steps[2], "restart K3s (changed: token)");
-    assert_eq!(plan.steps[2].risk, Risk::Restart);
-    assert!(!serde_json::to_string(&plan).unwrap().contains("very-secret"));
-}
-
-#[test]
-fn an_owed_restart_is_paid_after_a_crash_in_between() {
-    let mut facts = up();
-    facts.restart = Some(Restart::of("changed: disable"));
-    let plan = plan(&spec(""), &facts, &all());
-    assert_eq!(said(&plan), ["restart K3s (changed: disable)"]);
-}
-
-#[test]
-fn an_owed_restart_starts_nothing_that_somebody_stopped() {
-    let mut facts = up();
-    facts.restart = Some(Restart::of("changed: disable"));
-    facts.unit.active = ActiveState::Inactive;
-    let stopped = plan(&spec(""), &facts, &all());
-    assert_eq!(said(&stopped), ["drop the record of a restart"]);
-    assert!(stopped.waits[0].why.contains("somebody stopped it"));
-    facts.unit.active = ActiveState::Deactivating;
-    assert!(said(&plan(&spec(""), &facts, &all())).is_empty());
-}
-
-#[test]
 fn another_version_than_the_one_bowline_installed_does_nothing_yet() {
     let mut facts = up();
     facts.installed = Some("v1.33.5+k3s1".into());
@@ -229,16 +200,6 @@ fn a_k3s_on_its_way_down_is_no_fault() {
     assert!(plan.steps.is_empty());
     assert_eq!(plan.waits[0].what, "K3s to have stopped");
     assert!(plan.waits[0].deadline.is_some_and(|d| d > Duration::from_secs(90)));
-}
-
-#[test]
-fn a_k3s_that_somebody_stopped_stays_stopped() {
-    let mut facts = up();
-    facts.unit.active = ActiveState::Inactive;
-    facts.node = None;
-    let plan = plan(&spec(""), &facts, &all());
-    assert!(plan.steps.is_empty());
-    assert!(plan.waits[0].why.contains("somebody stopped it"));
 }
 
 #[test]

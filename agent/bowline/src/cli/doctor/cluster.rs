@@ -104,7 +104,7 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: 
     // One that went down with its volume waits for that, or is about to be started.
     let by_hand = wait.is_none_or(|w| w.what == bowline_cluster::BY_HAND)
         && !said.is_some_and(|said| said.steps.iter().any(|s| s.item == ITEM));
-    if facts.unit.active == ActiveState::Inactive && facts.unit.started && by_hand {
+    if facts.unit.active.is_down() && facts.unit.started && by_hand {
         return Check::finding(
             "K3s",
             "somebody stopped it, and Bowline does not start it against that",

@@ -41,7 +41,7 @@ fn a_k3s_that_runs_is_watched_though_its_file_was_overwritten() {
     let mut failing = facts;
     (failing.unit.active, failing.unit.sub) = (ActiveState::Activating, "auto-restart".into());
     let refused = plan(&spec(""), &failing, &all());
-    assert!(refused.refusals.len() == 1 && refused.waits.is_empty() && !refused.conditions.contains_key("k3s"));
+    assert!(refused.refusals.len() == 1 && refused.waits.is_empty() && refused.conditions["k3s"] == "installed");
 }
 
 fn downloaded(says: Option<&str>, broken: Option<&str>) -> Facts {

@@ -57,7 +57,7 @@ fn a_server_out_of_etcd_is_started_once_its_configuration_has_a_server_to_join()
     assert_eq!(starts[1..], ["start K3s"]);
     // It gave way to another machine, with a unit of an earlier Bowline: it is started after all else.
     let reason = "it was taken out of etcd, and joins anew".to_string();
-    let mut gave_way = Facts { restart: Some(Restart { reason, start: true }), ..out.clone() };
+    let mut gave_way = Facts { restart: Some(Restart { start: true, ..Restart::of(reason) }), ..out.clone() };
     (gave_way.unit.result, gave_way.unit.file_state) = ("success".into(), "disabled".into());
     gave_way.unit_file = Some(format!("{}\n", unit_text(Role::Server)));
     let all_of_it = said(&plan(&joins, &gave_way, &let_in));
