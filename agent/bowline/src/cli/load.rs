@@ -28,6 +28,15 @@ impl std::fmt::Display for Trouble {
 }
 
 impl Trouble {
+    /// Whether it lasts until somebody changes the settings. What could not be read may be there a moment later without any change
+    /// in the folder: a link to what is mounted later, a disk that stutters.
+    pub(crate) fn lasts(&self) -> bool {
+        match self {
+            Self::Unreadable(error) => error.kind == ErrorKind::Invalid,
+            Self::Invalid(_) => true,
+        }
+    }
+
     /// One line for each fault.
     pub(crate) fn lines(&self) -> Vec<String> {
         match self {

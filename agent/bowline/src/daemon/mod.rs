@@ -70,7 +70,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
             }
             let first = trouble.lines().into_iter().next().unwrap_or_default();
             surfaces.tell(Notice::Status(&format!("settings invalid: {first}")));
-            return ExitCode::from(BAD_SETTINGS);
+            return if trouble.lasts() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE };
         }
     };
     for warning in &loaded.warnings {

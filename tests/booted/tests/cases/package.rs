@@ -152,7 +152,9 @@ fn installs_and_formats(bed: &Bed, os: Os) -> Result<()> {
         .wait_for("the volume", Duration::from_secs(30), || Ok(machine.run("mountpoint -q /mnt/data")?.success()))?;
     ready(&machine)?;
     assert_eq!(machine.run("bowline plan --exit-code")?.code, 0);
-    machine.ok("dpkg --purge bowline && mountpoint -q /mnt/data")?;
+    // Also where its folder is a filesystem of its own.
+    machine.ok("mount --bind /var/lib/bowline /var/lib/bowline && dpkg --purge bowline && mountpoint -q /mnt/data")?;
+    assert_eq!(machine.ok("ls -A /var/lib/bowline")?, "");
     Ok(())
 }
 

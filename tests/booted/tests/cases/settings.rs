@@ -53,6 +53,13 @@ fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<(
         is_ready(&machine)?;
         assert_eq!(pid(&machine, "bowline")?, bowline, "all of it in one process");
 
+        // As `sops -d x > FILE` writes it, empty for a while: nothing of that is taken into force.
+        let changes = || Ok::<_, anyhow::Error>(machine.journal("bowline")?.matches("settings changed").count());
+        let before = changes()?;
+        machine.ok(&format!("{{ sleep 3; printf '%s' '{GOOD}'; }} > /etc/bowline/config.d/10-node.toml; sleep 1"))?;
+        is_ready(&machine)?;
+        assert_eq!(changes()?, before, "an empty file was no settings");
+
         // Taken away: a wait again.
         machine.ok("rm /etc/bowline/config.d/10-node.toml")?;
         machine.wait_for("the wait", SOON, || Ok(report(&machine)?["settings"]["absent"] == true))?;
@@ -90,6 +97,17 @@ fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()
         nothing_found(&machine, SOON)?;
         let starts = machine.journal("bowline")?.matches("systemd[1]: Starting bowline.service").count();
         assert_eq!(starts, 3, "one start for each change");
+
+        // What can not be read yet is tried again, without a change in the folder: a link to what is mounted later.
+        machine.ok(
+            "systemctl stop bowline && cd /etc/bowline/config.d && mv 10-node.toml /root && ln -s /srv/late/10-node.toml .",
+        )?;
+        machine.ok("systemctl start --no-block bowline")?;
+        machine
+            .wait_for("what is missing", SOON, || Ok(said(&machine)?.contains("is a link to what does not exist")))?;
+        machine.ok("mkdir /srv/late && mv /root/10-node.toml /srv/late")?;
+        machine.wait_for("Bowline", SOON, || Ok(machine.run("systemctl is-active bowline")?.success()))?;
+        is_ready(&machine)?;
 
         // One that an administrator stopped stays stopped.
         machine.ok("systemctl stop bowline")?;

@@ -1,17 +1,22 @@
 //! Changes in the settings directory, by inotify. Reading a file is an event, too, and the daemon reads its
 //! settings after every event: those are left out, or it would wake itself for ever.
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// A quiet time after the last change: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(200);
 /// No longer than this, also when somebody keeps on writing.
 const LONGEST: Duration = Duration::from_secs(2);
+/// A file that somebody is in the middle of writing is no settings yet: `sops -d x > 40.toml` empties it at once, and fills it
+/// when the program has its answer. Whoever keeps one open for longer has the last word of what is in it then.
+const UNFINISHED: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Notifies of every change; never ends.
@@ -19,9 +24,11 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
     loop {
         let place = nearest(directory);
         let (sender, mut events) = mpsc::channel(1);
+        let unfinished = Unfinished::default();
+        let noted = unfinished.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error (a queue that overflowed) may hide a change.
-            if event.map_or(true, |e| is_change(e.kind)) {
+            // An error (a queue that overflowed) may hide a change, and the end of one.
+            if event.map_or_else(|_| noted.forget(), |event| noted.note(&event)) {
                 // One in the queue is enough.
                 let _ = sender.try_send(());
             }
@@ -47,7 +54,7 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
         // What was written before the watch began is seen now: whoever hears it compares.
         signal.notify_one();
         while events.recv().await.is_some() {
-            settle(&mut events).await;
+            settle(&mut events, &unfinished).await;
             if place == directory {
                 signal.notify_one();
             }
@@ -58,11 +65,47 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
     }
 }
 
-/// Waits until nothing has happened for a while.
-async fn settle(events: &mut mpsc::Receiver<()>) {
-    let quiet = async { while let Ok(Some(())) = tokio::time::timeout(QUIET, events.recv()).await {} };
+/// Waits until nothing has happened for a while, and nobody is in the middle of a file.
+async fn settle(events: &mut mpsc::Receiver<()>, unfinished: &Unfinished) {
+    let began = Instant::now();
     // Enough is enough: a file that is written to for ever counts as changed.
-    let _ = tokio::time::timeout(LONGEST, quiet).await;
+    while began.elapsed() < if unfinished.is_none() { LONGEST } else { UNFINISHED } {
+        match tokio::time::timeout(QUIET, events.recv()).await {
+            Ok(Some(())) => {}
+            Ok(None) => return,
+            Err(_) if unfinished.is_none() => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// The files that were written to, and not closed since.
+#[derive(Clone, Default)]
+struct Unfinished(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl Unfinished {
+    /// Takes part of an event. Whether it is a change.
+    fn note(&self, event: &notify::Event) -> bool {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in &event.paths {
+            match event.kind {
+                EventKind::Modify(ModifyKind::Data(_)) => drop(files.insert(path.clone())),
+                EventKind::Modify(ModifyKind::Metadata(_)) => {}
+                kind if is_change(kind) => drop(files.remove(path)),
+                _ => {}
+            }
+        }
+        is_change(event.kind)
+    }
+
+    fn forget(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        true
+    }
+
+    fn is_none(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
 }
 
 fn is_change(kind: EventKind) -> bool {

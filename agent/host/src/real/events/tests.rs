@@ -73,3 +73,24 @@ async fn a_directory_that_comes_later_goes_and_comes_again() {
         while settings(&mut events, QUIET).await {}
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_told_when_it_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("40-secret.toml");
+    std::fs::write(&file, "whole").unwrap();
+    let (mut events, _units) = start(directory.path());
+    while settings(&mut events, QUIET).await {}
+    // As a shell does for `program > FILE`: emptied at once, filled when the program has something to say.
+    let mut writing = std::fs::File::create(&file).unwrap();
+    assert!(!settings(&mut events, QUIET * 4).await, "longer than what many changes in a row may take");
+    std::io::Write::write_all(&mut writing, b"whole again").unwrap();
+    assert!(!settings(&mut events, QUIET).await, "it may not be all yet");
+    drop(writing);
+    assert!(settings(&mut events, SOON).await);
+    // One that is renamed over it, or removed, is nothing that is still to come.
+    let mut writing = std::fs::File::create(directory.path().join("new")).unwrap();
+    std::io::Write::write_all(&mut writing, b"x").unwrap();
+    std::fs::rename(directory.path().join("new"), &file).unwrap();
+    assert!(settings(&mut events, SOON).await, "renamed while it was open");
+}
