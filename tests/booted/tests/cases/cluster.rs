@@ -49,12 +49,21 @@ fn k3s_is_restarted_for_a_changed_option_once_and_for_nothing_else() -> Result<(
         machine.ok("systemctl stop k3s")?;
         let stopped = ["K3s to be started again by hand", "`systemctl start k3s.service` starts it"];
         tells(&machine, &stopped)?;
+        let scrape = machine.ok("curl -sSf http://127.0.0.1:9787/metrics")?;
+        ensure!(scrape.contains("bowline_k3s_installed 1\n") && scrape.contains("bowline_k3s_active 0\n"), "{scrape}");
         machine.ok("systemctl restart bowline")?;
         machine.run("bowline apply --wait 2s")?;
         tells(&machine, &stopped)?;
         assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
         machine.ok("systemctl start k3s")?;
-        ready(&machine)
+        ready(&machine)?;
+
+        // Also when it had to be killed, and has failed for systemd.
+        machine.put("/run/systemd/system/k3s.service.d/quick.conf", "[Service]\nTimeoutStopSec=2\n", 0o644)?;
+        machine.ok("systemctl daemon-reload && kill -STOP $(systemctl show -P MainPID k3s) && systemctl stop k3s")?;
+        tells(&machine, &["K3s to be started again by hand", "did not end well (timeout)"])?;
+        assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "failed");
+        Ok(())
     })
 }
 
