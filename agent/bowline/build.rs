@@ -31,11 +31,17 @@ fn link_for_older() {
     }
 }
 
+/// What lies apart, for the linker.
+const APART: &str = "apart.ld";
+
 /// What the daemon does not run lies apart from what it does. By the linker that Rust brings for x86-64, as below.
 fn link_apart() {
-    println!("cargo:rerun-if-changed=apart.ld");
-    if let (Ok("x86_64"), Ok(folder)) = (var("CARGO_CFG_TARGET_ARCH").as_deref(), var("CARGO_MANIFEST_DIR")) {
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{folder}/apart.ld");
+    println!("cargo:rerun-if-changed={APART}");
+    if let (Ok("x86_64"), Ok(out)) = (var("CARGO_CFG_TARGET_ARCH").as_deref(), var("OUT_DIR")) {
+        // Cargo keeps what is said here for all checkouts that build in one folder, also when this one is gone.
+        let kept = Path::new(&out).join(APART);
+        std::fs::copy(APART, &kept).unwrap_or_else(|error| panic!("copying {APART} to {}: {error}", kept.display()));
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", kept.display());
     }
 }
 
