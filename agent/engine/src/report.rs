@@ -253,7 +253,7 @@ impl Outcome {
         let any = |wanted: &[S]| report.capabilities.iter().any(|c| wanted.contains(&c.state));
         if report.capabilities.iter().flat_map(|c| &c.steps).any(|s| s.running.is_some()) {
             Self::Busy
-        } else if any(&[S::Refused, S::Failing, S::Unknown]) {
+        } else if !report.settings.errors.is_empty() || any(&[S::Refused, S::Failing, S::Unknown]) {
             Self::Blocked
         } else if report.settings.absent || any(&[S::Waiting, S::Overdue]) {
             Self::Waiting

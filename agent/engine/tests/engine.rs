@@ -4,7 +4,9 @@
 
 mod common;
 
-use bowline_engine::{Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, Wait, boxed};
+use bowline_engine::{
+    Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, SettingsReport, Wait, boxed,
+};
 use bowline_ports::*;
 use common::ClockOnly;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -87,6 +89,15 @@ async fn converges_in_order_and_then_does_nothing() {
     engine.turn(&host).await;
     assert_eq!(world.looks_b.load(SeqCst), looks, "an unchanged node is not looked at again before it is due");
     assert!(engine.report().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_are_not_taken_into_force_are_no_convergence() {
+    let (mut engine, host) = engine(&World::default(), 1);
+    let errors = vec!["50-node.toml:1:1: unknown section".into()];
+    engine.settings(SettingsReport { errors, ..SettingsReport::default() });
+    assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Blocked);
+    assert!(engine.report().is_empty(), "the earlier ones are in force");
 }
 
 #[tokio::test(start_paused = true)]

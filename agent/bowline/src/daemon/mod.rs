@@ -194,11 +194,7 @@ impl Daemon {
                     }
                 }
                 event = events.recv() => match event {
-                    Some(Event::Settings) => {
-                        self.reload(false);
-                        let wanted = watched(&self.settings);
-                        units.send_if_modified(|units| std::mem::replace(units, wanted.clone()) != wanted);
-                    }
+                    Some(Event::Settings) => self.reload(false, &units),
                     // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
                     // go, each of which would else be a look at the API.
                     Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
@@ -220,13 +216,14 @@ impl Daemon {
                 Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
                 () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
                 Some(heard) = asks.recv() => {
+                    // What was changed just before is what is asked for; its event comes later.
+                    self.reload(false, &units);
                     let _ = heard.send(self.engine.report().looks);
                     self.engine.wake(Wake::All);
                 }
                 Some(()) = reload.recv() => {
                     self.surfaces.tell(Notice::Reloading);
-                    self.reload(true);
-                    units.send_replace(watched(&self.settings));
+                    self.reload(true, &units);
                     ready = false;
                 }
                 Some(()) = stop.recv() => break,
@@ -238,7 +235,7 @@ impl Daemon {
     }
 
     /// Takes changed settings into force, or keeps the earlier ones and says so everywhere.
-    fn reload(&mut self, asked: bool) {
+    fn reload(&mut self, asked: bool, units: &watch::Sender<Vec<String>>) {
         // Read once: what is compared is what is taken into force.
         let sources = load::sources(&self.folder);
         let files = sources.as_ref().map(Clone::clone).map_err(Trouble::lines);
@@ -262,6 +259,8 @@ impl Daemon {
                     self.settings = loaded.settings;
                     self.watching.rules(&self.settings.pressure);
                     self.measure();
+                    let wanted = watched(&self.settings);
+                    units.send_if_modified(|units| std::mem::replace(units, wanted.clone()) != wanted);
                 }
                 self.engine.wake(Wake::All);
             }

@@ -57,10 +57,6 @@ impl Surfaces {
 
     pub(crate) async fn publish(&mut self, report: &Report, volumes: usize, host: &Arc<dyn Change>) {
         self.latest.send_replace(Arc::new(report.clone()));
-        // The socket itself is one.
-        if self.lines.receiver_count() > 1 {
-            self.lines.send_replace((report.looks, serde_json::to_string(report).unwrap_or_default()));
-        }
         let headline = report.headline();
         if headline != self.headline {
             self.tell(Notice::Status(&headline));
@@ -73,6 +69,10 @@ impl Surfaces {
                 Ok(()) => self.written = Some(timeless),
                 Err(error) => tracing::warn!("the status file is out of date: {error}"),
             }
+        }
+        // Who was answered finds the same in the status file. The socket itself is one receiver.
+        if self.lines.receiver_count() > 1 {
+            self.lines.send_replace((report.looks, serde_json::to_string(report).unwrap_or_default()));
         }
         let mut phases = self.phases.borrow().clone();
         if phases.note(report, volumes, &moment(&self.boot)) {

@@ -25,6 +25,15 @@ fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<(
         is_ready(&machine)?;
         assert_eq!(valid(&machine)?, "1");
 
+        // Who asks right after a change is answered about that, and not about the settings before.
+        let elsewhere = GOOD.replace("10.0.1.0", "10.0.9.0");
+        assert_eq!(asked_after(&machine, &elsewhere, "bowline apply --wait 0s")?, 3, "it waits for that address");
+        change(&machine, GOOD)?;
+        is_ready(&machine)?;
+        assert_eq!(asked_after(&machine, &elsewhere, "bowline status --wait-ready 1s")?, 3);
+        assert_eq!(asked_after(&machine, GOOD, "bowline apply --wait 30s")?, 0);
+        assert_eq!(report(&machine)?["conditions"]["address"], "10.0.1.10");
+
         // Wrong ones while it runs.
         configure(&machine, &GOOD.replace("address", "adress"))?;
         let line =
@@ -128,6 +137,12 @@ fn said(machine: &Machine) -> Result<String> {
 fn change(machine: &Machine, settings: &str) -> Result<()> {
     machine.put("/etc/bowline/next.toml", settings, 0o600)?;
     machine.ok("mv /etc/bowline/next.toml /etc/bowline/config.d/10-node.toml").map(drop)
+}
+
+/// How a command ends right after such a change, before its event.
+fn asked_after(machine: &Machine, settings: &str, command: &str) -> Result<i32> {
+    machine.put("/etc/bowline/next.toml", settings, 0o600)?;
+    Ok(machine.run(&format!("mv /etc/bowline/next.toml /etc/bowline/config.d/10-node.toml && {command}"))?.code)
 }
 
 /// Waits until it is down because of its settings, and nobody tries again.
