@@ -298,7 +298,7 @@ impl Daemon {
         let pods = conditions.get("cluster-cidr").cloned().or(default);
         let pages = scrape::Pages {
             host: Arc::clone(&self.host),
-            report: self.surfaces.latest.subscribe(),
+            latest: self.surfaces.latest.subscribe(),
             phases: self.surfaces.phases.subscribe(),
             counters: self.counters.clone(),
             enrolments: self.issuing.counted(&self.settings),

@@ -4,6 +4,7 @@ use super::clock::Offset;
 use super::measuring::Measuring;
 use super::phases::Phases;
 use super::picture::{exhaustion, view};
+use super::surfaces::Latest;
 use super::watching::Watching;
 use bowline_cluster::K3S_RESTARTS;
 use bowline_engine::Report;
@@ -29,7 +30,7 @@ const BUS: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Pages {
     pub(crate) host: Arc<dyn Change>,
-    pub(crate) report: watch::Receiver<Arc<Report>>,
+    pub(crate) latest: watch::Receiver<Latest>,
     pub(crate) phases: watch::Receiver<Phases>,
     pub(crate) counters: Counters,
     /// Where the settings make an issuer.
@@ -62,17 +63,14 @@ impl Pages {
     }
 
     async fn page(&self, route: Route, loopback: bool, accept: &str) -> Page {
-        let report = Arc::clone(&self.report.borrow());
+        let latest = self.latest.borrow().clone();
+        let report = &*latest.report;
         match route {
-            Route::Index if self.status_page.served(loopback) => self.view(&report).await.page(),
-            Route::Index => bowline_metrics::index(&report),
-            Route::Readyz => bowline_metrics::readyz(&report),
-            Route::Healthz => {
-                let now = self.clock().await.unix;
-                let turned = Duration::from_secs(u64::try_from(now - report.at).unwrap_or(0));
-                bowline_metrics::healthz(turned, TURN_LIMIT)
-            }
-            Route::Metrics => self.metrics(&report, accept).await,
+            Route::Index if self.status_page.served(loopback) => self.view(report).await.page(),
+            Route::Index => bowline_metrics::index(report),
+            Route::Readyz => bowline_metrics::readyz(report),
+            Route::Healthz => healthz(&latest),
+            Route::Metrics => self.metrics(report, accept).await,
         }
     }
 
@@ -135,6 +133,10 @@ impl Pages {
     }
 }
 
+fn healthz(latest: &Latest) -> Page {
+    bowline_metrics::healthz(latest.made.elapsed(), TURN_LIMIT)
+}
+
 /// The daemon itself. What is read is in memory, and never waited for.
 fn process() -> Option<Process> {
     static BOOT: OnceLock<i64> = OnceLock::new();
@@ -148,4 +150,21 @@ fn process() -> Option<Process> {
         stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).unwrap_or(0)
     };
     Process::parse(&text("/proc/self/stat")?, &text("/proc/self/status")?, *BOOT.get_or_init(boot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_clock_that_is_set_says_nothing_of_the_loop() {
+        let report = |at| Arc::new(Report { at, ..Report::default() });
+        let now = Instant::now();
+        let turned = |at, made| healthz(&Latest { made, report: report(at) }).status;
+        assert_eq!((turned(0, now), turned(i64::MAX, now)), (200, 200));
+        let long_ago = now.checked_sub(2 * TURN_LIMIT).unwrap();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!(turned(i64::try_from(unix).unwrap(), long_ago), 503);
+    }
 }

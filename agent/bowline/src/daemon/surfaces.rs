@@ -9,14 +9,27 @@ use bowline_host::real::{boot_id, since_boot};
 use bowline_ports::Change;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+
+/// The last report, and when it was made, by a clock that nobody sets.
+#[derive(Clone)]
+pub(crate) struct Latest {
+    pub(crate) made: Instant,
+    pub(crate) report: Arc<Report>,
+}
+
+impl Latest {
+    fn of(report: Report) -> Self {
+        Self { made: Instant::now(), report: Arc::new(report) }
+    }
+}
 
 /// Publishes reports, each surface only when it changes.
 pub(crate) struct Surfaces {
     pub(crate) systemd: Option<Arc<NotifySocket>>,
     /// For the pages.
-    pub(crate) latest: watch::Sender<Arc<Report>>,
+    pub(crate) latest: watch::Sender<Latest>,
     /// For the control socket, as JSON.
     pub(crate) lines: watch::Sender<Published>,
     /// When each phase of the first boot was reached.
@@ -40,7 +53,7 @@ impl Surfaces {
                 .inspect_err(|error| tracing::warn!("can not talk to systemd: {error}"))
                 .ok()
                 .map(Arc::new),
-            latest: watch::Sender::new(Arc::default()),
+            latest: watch::Sender::new(Latest::of(Report::default())),
             lines: watch::Sender::default(),
             phases: watch::Sender::new(phases),
             boot,
@@ -56,7 +69,7 @@ impl Surfaces {
     }
 
     pub(crate) async fn publish(&mut self, report: &Report, volumes: usize, host: &Arc<dyn Change>) {
-        self.latest.send_replace(Arc::new(report.clone()));
+        self.latest.send_replace(Latest::of(report.clone()));
         let headline = report.headline();
         if headline != self.headline {
             self.tell(Notice::Status(&headline));
