@@ -9,6 +9,7 @@ mod evicting;
 mod filling;
 mod foretold;
 mod issuing;
+mod known;
 mod listen;
 mod logging;
 mod measuring;
@@ -38,8 +39,10 @@ use bowline_reclaim::Reclaim;
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{End, Foretold, sure};
+use known::Known;
 use listen::Listeners;
 use measuring::Measuring;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -110,6 +113,7 @@ pub(crate) async fn run(folder: &Path) -> ExitCode {
         engine,
         surfaces,
         counters,
+        known: Known::default(),
         listeners: Listeners::default(),
         sampler: Sampler::default(),
         watching: Watching::default(),
@@ -133,6 +137,7 @@ struct Daemon {
     engine: Engine,
     surfaces: Surfaces,
     counters: Counters,
+    known: Known,
     listeners: Listeners,
     sampler: Sampler,
     watching: Watching,
@@ -176,9 +181,9 @@ impl Daemon {
             self.engine.look(inspect).await;
             alive.looking(false);
             self.counters.looked(began.elapsed().as_secs_f64());
-            self.listen().await;
-            let conditions = &self.engine.report().conditions;
-            self.issuing.adjust(&self.settings, conditions, &self.machine).await;
+            let conditions = self.known.conditions(self.engine.report());
+            self.listen(&conditions).await;
+            self.issuing.adjust(&self.settings, &conditions, &self.machine).await;
             self.engine.start(&host);
             let report = self.engine.report().clone();
             self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
@@ -289,8 +294,7 @@ impl Daemon {
     }
 
     /// Listens wherever the settings say, as soon as the addresses are known.
-    async fn listen(&mut self) {
-        let conditions = &self.engine.report().conditions;
+    async fn listen(&mut self, conditions: &BTreeMap<String, String>) {
         let address = conditions.get("address").and_then(|a| a.parse::<std::net::IpAddr>().ok());
         // Who founds a cluster by itself has K3s's own, whatever the settings hoped for.
         let founds = conditions.get("k3s-founds").is_some_and(|founds| founds == "yes");
