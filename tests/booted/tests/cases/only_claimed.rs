@@ -63,7 +63,12 @@ fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
 
         // Whoever was let in comes in as before.
         let agent = with_k3s_as(bed, &releases, AGENT, "10.0.1.30", None)?;
-        configure(&agent, &hetzner::agent_settings(&releases, AGENT, None))?;
+        // Its ticket, too, comes as a credential.
+        let ticket = hetzner::ticket(AGENT);
+        agent.put("/etc/credstore/bowline.ticket", format!("{ticket}\n"), 0o600)?;
+        let inline = format!("ticket = \"{ticket}\"");
+        let file = "ticket-file = \"/run/credentials/bowline.service/ticket\"";
+        configure(&agent, &hetzner::agent_settings(&releases, AGENT, None).replace(&inline, file))?;
         agent.install(&deb()?)?;
         ready(&agent)?;
         server.wait_for("the agent to lose the taint", FIRST_BOOT, || {
