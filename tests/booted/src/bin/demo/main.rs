@@ -5,7 +5,7 @@
 //! - `checks`: what is checked, told and written down.
 //! - `cluster`: the agents.
 //!
-//! Everything is real but what it names as a stand-in. Every check lands in `target/demo/report.json`.
+//! Everything is real but what the Makefile names first as a stand-in. Every check lands in `target/demo/report.json`.
 
 use anyhow::{Context, Result, bail};
 use bowline_booted::{FIRST_BOOT, VOLUME, deb, document, hetzner, node, pid, ready, releases};
@@ -21,13 +21,6 @@ mod cluster;
 const SCRAPE: &str = "/usr/share/bowline/prometheus/scrape.yml";
 
 fn main() -> Result<ExitCode> {
-    match std::env::var("K3S").ok().filter(|v| !v.is_empty()) {
-        None => tell(
-            "K3s: a stand-in for tests, with real Kubernetes 1.34.1 components (tests/k3s). \
-             The real one: make demo K3S=download, or K3S=/path/to/k3s",
-        ),
-        Some(choice) => tell(&format!("K3s: the one from K3S={choice} (without K3S a stand-in is built)")),
-    }
     let missing = Bed::check_host();
     if !missing.is_empty() {
         for one in &missing {
