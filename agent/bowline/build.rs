@@ -5,7 +5,7 @@ use std::env::var;
 use std::path::Path;
 use std::process::Command;
 
-fn main() {
+fn main() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     let given = var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse::<u64>().ok());
@@ -13,9 +13,10 @@ fn main() {
     println!("cargo:rustc-env=BOWLINE_BUILT={}", given.unwrap_or_else(now));
     if var("PROFILE").is_ok_and(|profile| profile == "release") {
         link_small();
-        link_apart();
+        link_apart()?;
         link_for_older();
     }
+    Ok(())
 }
 
 /// What Rust's library uses of a newer libc where that is there (`extern_weak`), and does without elsewhere: bound to the version of
@@ -35,14 +36,15 @@ fn link_for_older() {
 const APART: &str = "apart.ld";
 
 /// What the daemon does not run lies apart from what it does. By the linker that Rust brings for x86-64, as below.
-fn link_apart() {
+fn link_apart() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed={APART}");
     if let (Ok("x86_64"), Ok(out)) = (var("CARGO_CFG_TARGET_ARCH").as_deref(), var("OUT_DIR")) {
         // Cargo keeps what is said here for all checkouts that build in one folder, also when this one is gone.
         let kept = Path::new(&out).join(APART);
-        std::fs::copy(APART, &kept).unwrap_or_else(|error| panic!("copying {APART} to {}: {error}", kept.display()));
+        std::fs::copy(APART, &kept)?;
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", kept.display());
     }
+    Ok(())
 }
 
 /// Measured at rest: 0.2 of 10 MB.
