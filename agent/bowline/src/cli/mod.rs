@@ -24,6 +24,8 @@ pub(crate) use plan::{earlier, settings_report};
 
 use args::{Args, Command};
 use clap::Parser;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +35,9 @@ pub(crate) const INVALID: u8 = 2;
 pub(crate) const WAITING: u8 = 3;
 /// How the daemon ends when its settings are wrong: systemd does not start it again by itself.
 pub(crate) const BAD_SETTINGS: u8 = 78;
+
+/// A command, until it ends.
+pub(crate) type Running = Pin<Box<dyn Future<Output = ExitCode>>>;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -52,31 +57,37 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(args));
+    let code = runtime.block_on(match args.command {
+        Command::Run => crate::daemon::run(args.settings),
+        command => carry_out(args.settings, command),
+    });
     // A hung filesystem may hold a thread for ever; the process does not wait for it.
     runtime.shutdown_background();
     if output::lost() { ExitCode::FAILURE } else { code }
 }
 
-async fn run(args: Args) -> ExitCode {
-    let settings = args.settings;
-    match args.command {
-        Command::Run => crate::daemon::run(&settings).await,
-        Command::Check { files, json } => check::run(&settings, &files, json),
-        Command::Config { json } => config::run(&settings, json),
-        Command::Plan { json, exit_code } => plan::run(&settings, json, exit_code).await,
-        Command::Apply { wait } => apply::run(&settings, wait).await,
-        Command::Status { json, wait_ready } => status::run(json, wait_ready).await,
-        Command::Doctor { json } => doctor::run(&settings, json).await,
-        Command::Volumes { command: Some(command), .. } => release::run(&settings, command).await,
-        Command::Volumes { json, command: None } => volumes::run(&settings, json).await,
-        Command::Ticket { name, role, key_file, cloud_init } => {
-            ticket::run(&settings, &name, role.into(), key_file, cloud_init).await
+/// What people ask for: a piece of code of its own, of which the daemon holds nothing in memory (`apart.ld`).
+#[inline(never)]
+fn carry_out(settings: PathBuf, command: Command) -> Running {
+    Box::pin(async move {
+        match command {
+            Command::Run => crate::daemon::run(settings).await,
+            Command::Check { files, json } => check::run(&settings, &files, json),
+            Command::Config { json } => config::run(&settings, json),
+            Command::Plan { json, exit_code } => plan::run(&settings, json, exit_code).await,
+            Command::Apply { wait } => apply::run(&settings, wait).await,
+            Command::Status { json, wait_ready } => status::run(json, wait_ready).await,
+            Command::Doctor { json } => doctor::run(&settings, json).await,
+            Command::Volumes { command: Some(command), .. } => release::run(&settings, command).await,
+            Command::Volumes { json, command: None } => volumes::run(&settings, json).await,
+            Command::Ticket { name, role, key_file, cloud_init } => {
+                ticket::run(&settings, &name, role.into(), key_file, cloud_init).await
+            }
+            Command::Nodes { json, command } => nodes::run(&settings, json, command).await,
+            Command::Leave { drain, undo, timeout } => leave::run(&settings, drain, undo, timeout).await,
+            Command::Usage { path, depth, json } => usage::run(&settings, path, depth, json).await,
+            Command::Metrics => metrics::run(&settings).await,
+            Command::Internal { command } => internal::run(&settings, command),
         }
-        Command::Nodes { json, command } => nodes::run(&settings, json, command).await,
-        Command::Leave { drain, undo, timeout } => leave::run(&settings, drain, undo, timeout).await,
-        Command::Usage { path, depth, json } => usage::run(&settings, path, depth, json).await,
-        Command::Metrics => metrics::run(&settings).await,
-        Command::Internal { command } => internal::run(&settings, command),
-    }
+    })
 }

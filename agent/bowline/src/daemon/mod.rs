@@ -21,7 +21,7 @@ mod surfaces;
 mod watching;
 
 use crate::cli::load::{self, Trouble};
-use crate::cli::{BAD_SETTINGS, settings_report};
+use crate::cli::{BAD_SETTINGS, Running, settings_report};
 use crate::{paths, wiring};
 use alive::Alive;
 use bowline_cluster::Cluster;
@@ -54,7 +54,12 @@ use tokio::task::JoinHandle;
 pub(crate) use watching::Watching;
 
 /// Runs until systemd ends it. 78 when the settings are wrong.
-pub(crate) async fn run(folder: &Path) -> ExitCode {
+#[inline(never)]
+pub(crate) fn run(folder: PathBuf) -> Running {
+    Box::pin(async move { start(&folder).await })
+}
+
+async fn start(folder: &Path) -> ExitCode {
     let level = logging::start();
     let machine = match RealHost::new() {
         Ok(machine) => Arc::new(machine),
