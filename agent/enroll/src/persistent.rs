@@ -13,6 +13,7 @@ use crate::facts::Read;
 use crate::wire::Cut;
 use bowline_settings::{ClaimName, EnrollRule, STORAGE_CLASS, Volume, is_object_name, object_name, persistent_path};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
@@ -130,6 +131,28 @@ pub struct Found {
     pub volumes: Vec<Read<Object>>,
     /// Names of the StorageClasses, of those that are wished, that are there.
     pub classes: Vec<String>,
+}
+
+/// Looks as well for what is there by the wished names, and for the classes of what is not.
+///
+/// # Errors
+/// Those of `get`.
+pub async fn gather<E, F: Future<Output = Result<Option<Value>, E>>>(
+    mut found: Found,
+    wishes: &[Wish],
+    get: impl Fn(String) -> F,
+) -> Result<Found, E> {
+    for wish in wishes {
+        if found.volumes.iter().any(|volume| volume.value.name == wish.name) {
+            continue;
+        }
+        let there = get(format!("{PATH}/{}", wish.name)).await?;
+        found.volumes.extend(there.as_ref().map(read_volume));
+        if !found.classes.contains(&wish.class) && get(format!("{CLASSES}/{}", wish.class)).await?.is_some() {
+            found.classes.push(wish.class.clone());
+        }
+    }
+    Ok(found)
 }
 
 /// One change.

@@ -9,7 +9,7 @@ use bowline_enroll::claim::{COMPONENT, Claim, MANAGED_BY, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
 use bowline_enroll::refusals::Refusals;
 use bowline_enroll::{NodeName, Role};
-use bowline_ports::{ErrorKind, Objects, PortError};
+use bowline_ports::{ErrorKind, Objects, PortError, items};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -24,10 +24,6 @@ pub(crate) const JOIN: &str = "(join)";
 pub(crate) const NODES: &str = "/api/v1/nodes";
 /// The Leases that kubelets renew.
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-/// How many objects of a collection are read at a time: the Nodes of a large cluster are megabytes.
-const PAGE: usize = 200;
-/// More pages than any cluster has.
-const PAGES: usize = 1000;
 /// The label of a server's Node.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// The label of a member of embedded etcd.
@@ -200,28 +196,7 @@ pub(crate) async fn claims(
     Ok((claims, refused))
 }
 
-/// Shows every object of a collection, which may have a selector, a page at a time.
-pub(crate) async fn each(objects: &dyn Objects, path: &str, mut show: impl FnMut(&Value)) -> Result<(), PortError> {
-    let join = if path.contains('?') { '&' } else { '?' };
-    let mut next = String::new();
-    for _ in 0..PAGES {
-        let page = objects.get(&format!("{path}{join}limit={PAGE}{next}")).await?;
-        items(path, page.as_ref())?.iter().for_each(&mut show);
-        let token = page.as_ref().and_then(|page| page["metadata"]["continue"].as_str());
-        match token.filter(|token| !token.is_empty()) {
-            Some(token) => next = format!("&continue={token}"),
-            None => return Ok(()),
-        }
-    }
-    Err(PortError::new(ErrorKind::Invalid, format!("{path} has no end")))
-}
-
-/// What a collection has. The API has every collection, also an empty one: an answer without is none, and nothing may be
-/// concluded from it, least of all that what it should show is gone.
-pub(crate) fn items<'a>(path: &str, list: Option<&'a Value>) -> Result<&'a [Value], PortError> {
-    let items = list.and_then(|list| list["items"].as_array()).map(Vec::as_slice);
-    items.ok_or_else(|| {
-        let path = path.split('?').next().unwrap_or(path);
-        PortError::new(ErrorKind::Unreachable, format!("reading {path}: the answer is no list"))
-    })
+/// Shows every object of a collection, which may have a selector.
+pub(crate) async fn each(objects: &dyn Objects, path: &str, show: impl FnMut(&Value)) -> Result<(), PortError> {
+    bowline_ports::each(|path| async move { objects.get(&path).await }, path, show).await
 }

@@ -7,7 +7,6 @@ use bowline_enroll::claim::Claim;
 use bowline_enroll::persistent::{self, Found, Wish, read_volume};
 use bowline_enroll::{Role, sweep};
 use bowline_ports::{Objects, PortError};
-use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 /// Whose volumes a decision is about.
@@ -26,21 +25,10 @@ pub(crate) async fn of(objects: &dyn Objects, claim: Option<&Claim>, whose: Of<'
         Of::Wishes(wishes) => wishes,
         Of::Anybody => &[],
     };
-    let mut found = managed(objects).await?;
-    let mut classes = BTreeSet::new();
-    for wish in wishes.iter().chain(claim.iter().flat_map(|claim| &claim.persistent)) {
-        if !found.volumes.iter().any(|volume| volume.value.name == wish.name) {
-            let object = objects.get(&format!("{}/{}", persistent::PATH, wish.name)).await?;
-            found.volumes.extend(object.as_ref().map(read_volume));
-            classes.insert(&wish.class);
-        }
-    }
-    for class in classes {
-        if objects.get(&format!("{}/{class}", persistent::CLASSES)).await?.is_some() {
-            found.classes.push(class.clone());
-        }
-    }
-    Ok(found)
+    let had = claim.iter().flat_map(|claim| &claim.persistent);
+    let wishes: Vec<Wish> = wishes.iter().chain(had).cloned().collect();
+    let get = |path: String| async move { objects.get(&path).await };
+    persistent::gather(managed(objects).await?, &wishes, get).await
 }
 
 pub(crate) async fn managed(objects: &dyn Objects) -> Result<Found, PortError> {

@@ -5,8 +5,8 @@
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_enroll::NodeName;
-use bowline_enroll::persistent::{self, CLASSES, Found, PATH, Sent, Wish, read_volume};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write, node_name};
+use bowline_enroll::persistent::{self, Found, Sent, Wish, read_volume};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write, each, node_name};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -148,19 +148,9 @@ impl Persistent {
     async fn found(&self, host: &dyn Inspect, node: &NodeName) -> Result<Found, PortError> {
         let get = |path: String| async move { host.object(&self.kubeconfig, &path).await };
         let mut found = Found::default();
-        let list = get(persistent::managed()).await?;
-        let items = list.as_ref().and_then(|list| list["items"].as_array()).into_iter().flatten();
-        found.volumes.extend(items.map(read_volume));
-        for wish in self.volumes.iter().filter_map(|volume| Wish::of(node.as_str(), volume, None)) {
-            if found.volumes.iter().any(|volume| volume.value.name == wish.name) {
-                continue;
-            }
-            let there = get(format!("{PATH}/{}", wish.name)).await?;
-            found.volumes.extend(there.as_ref().map(read_volume));
-            if !found.classes.contains(&wish.class) && get(format!("{CLASSES}/{}", wish.class)).await?.is_some() {
-                found.classes.push(wish.class);
-            }
-        }
-        Ok(found)
+        each(&get, &persistent::managed(), |object| found.volumes.push(read_volume(object))).await?;
+        let wishes: Vec<Wish> =
+            self.volumes.iter().filter_map(|volume| Wish::of(node.as_str(), volume, None)).collect();
+        persistent::gather(found, &wishes, get).await
     }
 }

@@ -34,7 +34,7 @@ pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, BOOT_ID, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{NODE_NAME, machine_id, node_name, see_name, seen_name};
-pub use objects::{Objects, Write};
+pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
 };

@@ -14,8 +14,8 @@ mod reserve;
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{
-    Change, ErrorKind, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE,
-    ReclaimOrder, Reclaiming, Reclaims, Space, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
+    Change, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder,
+    Reclaiming, Reclaims, Space, items, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
 };
 use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
 use serde::Serialize;
@@ -203,11 +203,10 @@ impl Capability for Reclaim {
 impl Reclaim {
     /// The directories of the logs of this node's pods that have ended.
     async fn ended(&self, host: &dyn Inspect) -> Result<Vec<String>, PortError> {
-        let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("the pods of this node: {why}"));
         let node = node_name(host, self.name.as_deref()).await?;
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
-        let list = host.object(&k3s_kubelet_kubeconfig(), &path).await?.ok_or_else(|| invalid("no answer"))?;
-        let pods = list["items"].as_array().ok_or_else(|| invalid("the answer is no list"))?;
+        let list = host.object(&k3s_kubelet_kubeconfig(), &path).await?;
+        let pods = items(&path, list.as_ref())?;
         let name = |pod: &serde_json::Value| {
             let (meta, phase) = (&pod["metadata"], pod["status"]["phase"].as_str()?);
             let parts = [meta["namespace"].as_str()?, meta["name"].as_str()?, meta["uid"].as_str()?];

@@ -4,7 +4,7 @@
 //! The kubelet's own credentials may do that to its own node, and no more.
 
 use super::output;
-use bowline_ports::{ErrorKind, Objects, PortError, Write};
+use bowline_ports::{ErrorKind, Objects, PortError, Write, items};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,17 +47,19 @@ pub(super) async fn drain(
     let end = Instant::now() + timeout;
     let mut told = BTreeMap::new();
     loop {
-        let list = objects.get(&format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")).await?;
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+        let list = objects.get(&path).await?;
+        let all = items(&path, list.as_ref())?;
         let pods = match what.beneath {
-            None => pods(list.as_ref()),
+            None => pods(all),
             Some(directory) => {
                 let mut using = Vec::new();
-                for pod in list.iter().filter_map(|list| list["items"].as_array()).flatten() {
+                for pod in all {
                     if uses(objects, pod, directory).await? {
                         using.push(pod.clone());
                     }
                 }
-                self::pods(Some(&json!({ "items": using })))
+                self::pods(&using)
             }
         };
         if pods.is_empty() {
@@ -130,7 +132,7 @@ impl Pod {
 }
 
 /// The pods that can run elsewhere: not those of DaemonSets, which ignore cordons, of the kubelet's own files, or ended.
-fn pods(list: Option<&Value>) -> Vec<Pod> {
+fn pods(all: &[Value]) -> Vec<Pod> {
     let stays = |pod: &Value| {
         let mut owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         owners.any(|owner| owner["kind"] == "DaemonSet")
@@ -138,8 +140,7 @@ fn pods(list: Option<&Value>) -> Vec<Pod> {
             || ["Succeeded", "Failed"].iter().any(|phase| pod["status"]["phase"] == *phase)
     };
     let text = |value: &Value| value.as_str().map(String::from);
-    let items = list.and_then(|list| list["items"].as_array()).into_iter().flatten();
-    items
+    all.iter()
         .filter(|pod| !stays(pod))
         .filter_map(|pod| {
             Some(Pod {

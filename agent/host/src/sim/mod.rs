@@ -191,6 +191,11 @@ impl SimHost {
         self.lock().answers.insert(server.to_owned(), answers);
     }
 
+    /// Whether the API answers with something else where a list of objects is asked for.
+    pub fn lists_nothing(&self, so: bool) {
+        self.lock().no_lists = so;
+    }
+
     /// What was asked so far, of whomever it reached, oldest first.
     pub fn asked(&self) -> Vec<Ask> {
         self.lock().asked.clone()

@@ -13,7 +13,12 @@ impl SimHost {
         self.look("object", move |state| {
             state.api()?;
             Ok(match path.split_once(SELECTOR) {
-                Some((collection, selector)) => Some(json!({ "items": list(state, collection, selector) })),
+                Some(_) if state.no_lists => Some(json!({})),
+                Some((collection, rest)) => {
+                    // All is one page.
+                    let selector = rest.split('&').next().unwrap_or(rest);
+                    Some(json!({ "items": list(state, collection, selector) }))
+                }
                 None => state.objects.get(path).cloned(),
             })
         })

@@ -114,6 +114,8 @@ pub(super) struct State {
     pub(super) node: Option<NodeObject>,
     /// Other objects of the API, by their paths.
     pub(super) objects: BTreeMap<String, serde_json::Value>,
+    /// The API answers something else where a list is asked for.
+    pub(super) no_lists: bool,
     /// How many versions of them there were.
     pub(super) versions: u64,
     pub(super) answers: BTreeMap<String, Vec<WorldAnswer>>,
@@ -164,6 +166,7 @@ impl State {
             jobs: BTreeMap::new(),
             node: None,
             objects: BTreeMap::new(),
+            no_lists: false,
             versions: 0,
             answers: world.answers.clone(),
             asked: Vec::new(),

@@ -5,11 +5,13 @@ use super::check::Check;
 use super::servers::{FAR, PORTS};
 use bowline_engine::Report;
 use bowline_host::real::reach::Reach;
-use bowline_ports::{Inspect, k3s_admin_kubeconfig};
+use bowline_ports::{Inspect, items, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Datastore, Role};
 use serde_json::Value;
 use std::time::Duration;
 
+/// All Nodes, in the API.
+const NODES: &str = "/api/v1/nodes";
 const KUBELET: u16 = 10250;
 const ETCD: [u16; 2] = [2379, 2380];
 /// The label that K3s gives servers with etcd.
@@ -42,9 +44,10 @@ pub(super) async fn gather(
 ) -> Option<Facts> {
     let server = cluster.role == Role::Server && now.conditions.get("k3s").is_some_and(|k3s| k3s == "active");
     let own = now.conditions.get("address").filter(|_| server)?;
-    let list = host.object(&k3s_admin_kubeconfig(), "/api/v1/nodes").await.ok()??;
+    let list = host.object(&k3s_admin_kubeconfig(), NODES).await.ok()?;
+    let nodes = items(NODES, list.as_ref()).ok()?;
     let mut facts = Facts::default();
-    for (name, address, etcd) in others(&list, own) {
+    for (name, address, etcd) in others(nodes, own) {
         if facts.nodes.iter().filter(|node| !node.is_reached()).count() >= ENOUGH {
             facts.untried += 1;
             continue;
@@ -59,9 +62,8 @@ pub(super) async fn gather(
 }
 
 /// Name and address of every other node that is alive, and whether it has etcd.
-fn others(list: &Value, own: &str) -> Vec<(String, String, bool)> {
-    let nodes = list["items"].as_array().into_iter().flatten();
-    let alive = nodes.filter(|node| {
+fn others(nodes: &[Value], own: &str) -> Vec<(String, String, bool)> {
+    let alive = nodes.iter().filter(|node| {
         let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
         conditions.any(|one| one["type"] == "Ready" && one["status"] == "True")
     });
@@ -159,14 +161,14 @@ mod tests {
 
     #[test]
     fn the_others_that_are_alive() {
-        let list = json!({ "items": [
+        let nodes = [
             node("a", "10.0.1.10", "True", &json!({})),
             node("b", "10.0.1.11", "True", &json!({ HAS_ETCD: "true" })),
             node("c", "10.0.1.12", "Unknown", &json!({})),
             node("d", "10.0.1.13", "True", &json!({})),
-        ]});
+        ];
         let wanted = [("b".into(), "10.0.1.11".into(), true), ("d".into(), "10.0.1.13".into(), false)];
-        assert_eq!(others(&list, "10.0.1.10"), wanted);
+        assert_eq!(others(&nodes, "10.0.1.10"), wanted);
     }
 
     #[test]
