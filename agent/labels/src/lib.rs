@@ -10,16 +10,15 @@ mod taints;
 pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Change, ErrorKind, Inspect, NodeObject, PortError, Progress, TaintChange, node_name};
+use bowline_ports::{
+    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, node_name,
+};
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The field manager under which Bowline owns labels.
-pub const MANAGER: &str = "bowline";
 
 /// The labels and taints of the settings.
 pub struct Labels {
@@ -106,7 +105,7 @@ impl Capability for Labels {
             );
             return plan;
         };
-        let owned = |key: &String| node.managers.get(key).is_some_and(|m| m.iter().any(|m| m == MANAGER));
+        let owned = |key: &String| node.managers.get(key).is_some_and(|m| m.iter().any(|m| m == FIELD_MANAGER));
         let mut wanted = BTreeMap::new();
         let mut changes = Vec::new();
         let filled = fill(&self.labels, |fact| now.get(&fact.condition()).map(String::from));
@@ -119,7 +118,7 @@ impl Capability for Labels {
         for (key, value) in &filled.labels {
             let there = node.labels.get(key);
             let others: Vec<_> =
-                node.managers.get(key).into_iter().flatten().filter(|m| *m != MANAGER).cloned().collect();
+                node.managers.get(key).into_iter().flatten().filter(|m| *m != FIELD_MANAGER).cloned().collect();
             match there {
                 Some(there) if there != value && !others.is_empty() => plan.refuse(
                     format!("labels/{key}"),
@@ -227,7 +226,8 @@ mod tests {
 
     #[test]
     fn missing_labels_are_set_and_forgotten_ones_removed() {
-        let facts = node(&[("old", "1", MANAGER), ("kept", "x", MANAGER), ("foreign", "y", "kubectl-label")]);
+        let facts =
+            node(&[("old", "1", FIELD_MANAGER), ("kept", "x", FIELD_MANAGER), ("foreign", "y", "kubectl-label")]);
         let plan = plan(&[("role", "kafka"), ("kept", "x")], &facts);
         assert_eq!(plan.steps[0].action.to_string(), "label Node n1: role=kafka, old removed");
         assert_eq!(applied(&plan).0.len(), 2);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_label_that_somebody_else_keeps_too_stays() {
-        let plan = plan(&[], &node(&[("old", "1", MANAGER), ("old", "1", "kubectl-label")]));
+        let plan = plan(&[], &node(&[("old", "1", FIELD_MANAGER), ("old", "1", "kubectl-label")]));
         assert_eq!(applied(&plan).1, ["old no longer kept"]);
     }
 
@@ -267,21 +267,21 @@ mod tests {
             .map(|(key, value)| (key.to_string(), value.to_string()));
         let labels = Labels { labels: BTreeMap::from(labels), taints: None, name: None, kubeconfig: PathBuf::new() };
         let now = [("node", "ready"), ("fact/zone", "a"), ("fact/address", "fd00::7")];
-        let plan = labels.plan(&node(&[("gpu", "old", MANAGER)]), &Conditions::from_pairs(now));
+        let plan = labels.plan(&node(&[("gpu", "old", FIELD_MANAGER)]), &Conditions::from_pairs(now));
         let Action::Label { labels: wanted, changes, .. } = &plan.steps[0].action else { panic!("{:?}", plan.steps) };
         assert_eq!(changes, &["role=kafka", "zone=a"]);
         assert_eq!(wanted["gpu"], "old");
         assert_eq!((plan.waits[0].item.as_str(), plan.waits[0].what.as_str()), ("labels/gpu", "the fact {gpu}"));
         assert_eq!((plan.waits.len(), plan.refusals.len()), (1, 1));
         assert!(plan.refusals[0].why.starts_with("“fd00::7” is no value of a label"), "{}", plan.refusals[0].why);
-        let there = [("gpu", "old", MANAGER), ("role", "kafka", MANAGER), ("zone", "a", MANAGER)];
+        let there = [("gpu", "old", FIELD_MANAGER), ("role", "kafka", FIELD_MANAGER), ("zone", "a", FIELD_MANAGER)];
         let after = labels.plan(&node(&there), &Conditions::from_pairs(now));
         assert!(after.steps.is_empty() && !after.conditions.contains_key("labels"));
     }
 
     #[test]
     fn nothing_is_done_when_all_is_as_it_should_be() {
-        let plan = plan(&[("role", "kafka")], &node(&[("role", "kafka", MANAGER), ("x", "y", "kubelet")]));
+        let plan = plan(&[("role", "kafka")], &node(&[("role", "kafka", FIELD_MANAGER), ("x", "y", "kubelet")]));
         assert!(plan.steps.is_empty());
         assert_eq!(plan.conditions["labels"], "applied");
     }

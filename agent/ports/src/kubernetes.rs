@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// The field manager under which a node's Bowline owns labels of its own Node.
+pub const FIELD_MANAGER: &str = "bowline";
+
 /// The annotation of a Node with the taints that its own Bowline set, with commas between them.
 pub const OWN_TAINTS: &str = "bowline/own-taints";
 

@@ -30,7 +30,7 @@ pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
-pub use kubernetes::{NodeObject, OWN_TAINTS, Ready, TaintChange};
+pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange};
 pub use machine::{Address, Arch, BOOT_ID, Clock, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{NODE_NAME, machine_id, node_name, see_name, seen_name};
@@ -175,7 +175,7 @@ pub trait Change: Inspect {
     /// Makes a file that takes all of this room on its filesystem, in the place of one that is there, readable by root alone.
     /// Refused as `Other` where the filesystem can not promise room.
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()>;
-    /// Server-side apply of a Node's labels as field manager `bowline`, without force: keys that we owned and
+    /// Server-side apply of a Node's labels as [`FIELD_MANAGER`], without force: keys that we owned and
     /// that are not in `labels` are removed.
     fn apply_labels<'a>(
         &'a self,

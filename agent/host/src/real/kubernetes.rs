@@ -10,7 +10,7 @@ mod watch;
 
 pub use objects::ObjectApi;
 
-use bowline_ports::{ErrorKind, NodeObject, PortError};
+use bowline_ports::{ErrorKind, FIELD_MANAGER, NodeObject, PortError};
 use credentials::{Credentials, Files};
 use hyper::http::{Method, Request};
 use kube::Client;
@@ -25,9 +25,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use watch::Seen;
-
-/// The name under which Bowline owns fields.
-pub const FIELD_MANAGER: &str = "bowline";
 
 const CALL: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);

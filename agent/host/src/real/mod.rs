@@ -39,7 +39,7 @@ mod units;
 
 pub use clock::{boot_id, since_boot};
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
-pub use kubernetes::{FIELD_MANAGER, ObjectApi};
+pub use kubernetes::ObjectApi;
 pub use mounts::Table as MountTable;
 
 use blocking::{QUICK, Silent, blocking};

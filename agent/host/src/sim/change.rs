@@ -4,8 +4,8 @@ use super::SimHost;
 use super::fault::{FaultMode, failure};
 use super::state::{Content, State};
 use bowline_ports::{
-    Answered, Ask, Change, ErrorKind, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress, ProgressValue,
-    Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
+    Answered, Ask, Change, ErrorKind, FIELD_MANAGER, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
+    ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -344,23 +344,22 @@ fn set(state: &mut State, device: &PathBuf, content: Content) {
 
 /// Server-side apply without force, for labels.
 fn apply(state: &mut State, name: &str, labels: &BTreeMap<String, String>) -> Result<(), PortError> {
-    const MANAGER: &str = "bowline";
     let Some(node) = state.node(name)?.and(state.node.as_mut()) else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no Node {name}")));
     };
     for (key, value) in labels {
-        let others = node.managers.get(key).into_iter().flatten().find(|m| *m != MANAGER);
+        let others = node.managers.get(key).into_iter().flatten().find(|m| *m != FIELD_MANAGER);
         if let (Some(other), true) = (others, node.labels.get(key) != Some(value)) {
             return Err(PortError::new(ErrorKind::Invalid, format!("conflict: {key} is managed by {other}")));
         }
     }
     let owned = |managers: &BTreeMap<String, Vec<String>>, key: &String| {
-        managers.get(key).is_some_and(|m| m.iter().any(|m| m == MANAGER))
+        managers.get(key).is_some_and(|m| m.iter().any(|m| m == FIELD_MANAGER))
     };
     for key in node.labels.keys().cloned().collect::<Vec<_>>() {
         if owned(&node.managers, &key) && !labels.contains_key(&key) {
             let managers = node.managers.entry(key.clone()).or_default();
-            managers.retain(|m| m != MANAGER);
+            managers.retain(|m| m != FIELD_MANAGER);
             if managers.is_empty() {
                 node.labels.remove(&key);
                 node.managers.remove(&key);
@@ -370,7 +369,7 @@ fn apply(state: &mut State, name: &str, labels: &BTreeMap<String, String>) -> Re
     for (key, value) in labels {
         node.labels.insert(key.clone(), value.clone());
         if !owned(&node.managers, key) {
-            node.managers.entry(key.clone()).or_default().push(MANAGER.into());
+            node.managers.entry(key.clone()).or_default().push(FIELD_MANAGER.into());
         }
     }
     Ok(())

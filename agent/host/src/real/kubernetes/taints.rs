@@ -1,7 +1,7 @@
 //! A Node's taints: one list, so read and written with what was read as the condition.
 
-use super::{Ask, CALL, Clients, FIELD_MANAGER, MERGE, Node, path_of, send};
-use bowline_ports::{ErrorKind, OWN_TAINTS, PortError, TaintChange};
+use super::{Ask, CALL, Clients, MERGE, Node, path_of, send};
+use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::path::Path;
