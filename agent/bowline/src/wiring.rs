@@ -1,7 +1,7 @@
 //! The only list of the capabilities: from settings to what the engine runs.
 
 use bowline_cluster::{BINARY, Cluster, service};
-use bowline_engine::{Boxed, boxed};
+use bowline_engine::{Boxed, Capability, boxed};
 use bowline_enroll::rules::is_reserved;
 use bowline_guard::Guard;
 use bowline_join::Join;
@@ -22,6 +22,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn built() -> i64 {
     env!("BOWLINE_BUILT").parse().unwrap_or(0)
 }
+
+/// The names of all of them, in the order in which conditions flow.
+pub const NAMES: [&str; 8] =
+    [Node::NAME, Volumes::NAME, Join::NAME, Guard::NAME, Cluster::NAME, Persistent::NAME, Labels::NAME, Reclaim::NAME];
 
 /// The capabilities for these settings, in the order in which conditions flow.
 pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
@@ -119,4 +123,19 @@ pub fn role(settings: &Settings) -> Option<bowline_metrics::Role> {
         Role::Server => bowline_metrics::Role::Server,
         Role::Agent => bowline_metrics::Role::Agent,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_settings::SourceFile;
+
+    #[test]
+    fn the_names_are_those_of_all_capabilities() {
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                    key-file = \"/etc/bowline/cluster.key\"\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let all = capabilities(&bowline_settings::load(&[file]).unwrap().settings, 0);
+        assert_eq!(all.iter().map(|one| one.name()).collect::<Vec<_>>(), NAMES);
+    }
 }

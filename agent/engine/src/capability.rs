@@ -131,6 +131,13 @@ fn erase<A: Display + Serialize + Send + Sync + 'static>(step: Step<A>) -> Step<
 #[derive(Clone)]
 pub struct Boxed(pub(crate) Arc<dyn Erased>);
 
+impl Boxed {
+    /// The capability's name.
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+}
+
 /// Boxes a capability for the engine.
 pub fn boxed<C: Capability>(capability: C) -> Boxed {
     Boxed(Arc::new(capability))

@@ -97,9 +97,7 @@ async fn start(folder: &Path) -> ExitCode {
     if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
         engine.resume(&earlier, clock.unix);
     }
-    let counted =
-        Counters::new(&["node", "volumes", "join", "guard", "cluster", "persistent-volumes", "labels", "reclaim"])
-            .and_then(|counters| Ok((counters, issuing::enrolments()?)));
+    let counted = Counters::new(&wiring::NAMES).and_then(|counters| Ok((counters, issuing::enrolments()?)));
     let (counters, enrolments) = match counted {
         Ok(counted) => counted,
         Err(error) => {

@@ -110,11 +110,24 @@ impl Check {
 
 /// Whether a finding is the reason of this already.
 pub(super) fn explained(checks: &[Check], subject: &Subject) -> bool {
+    match subject {
+        Subject::Item(capability, item) => item_explained(checks, capability, item),
+        other => any(checks, |one| one == other),
+    }
+}
+
+/// The same of an item of a capability.
+pub(super) fn item_explained(checks: &[Check], capability: &str, item: &str) -> bool {
+    any(checks, |one| match one {
+        Subject::Capability(all) => *all == capability,
+        Subject::Item(of, one) => *of == capability && one == item,
+        Subject::Failure(_) | Subject::Blindness | Subject::Daemon => false,
+    })
+}
+
+fn any(checks: &[Check], fits: impl Fn(&Subject) -> bool) -> bool {
     checks.iter().any(|check| match &check.verdict {
-        Verdict::Finding { explains, .. } => explains.iter().any(|one| match (one, subject) {
-            (Subject::Capability(all), Subject::Item(one, _)) => all == one,
-            (one, other) => one == other,
-        }),
+        Verdict::Finding { explains, .. } => explains.iter().any(&fits),
         Verdict::Ok { .. } | Verdict::Note { .. } | Verdict::Skipped { .. } => false,
     })
 }

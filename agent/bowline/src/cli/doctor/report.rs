@@ -1,11 +1,8 @@
 //! What Bowline itself complains of, where no check explained it better: refusals, waits that last too long, steps
 //! that fail.
 
-use super::check::{Check, Subject, explained};
+use super::check::{Check, Subject, explained, item_explained};
 use bowline_engine::{CapabilityReport, Report, StepReport};
-
-/// The capabilities by the names that subjects have.
-const NAMES: [&str; 8] = ["node", "volumes", "join", "guard", "cluster", "persistent-volumes", "labels", "metrics"];
 
 /// `now` is of a look just now, `daemon` the daemon's last report: only it knows what failed.
 pub(super) fn diagnose(now: &Report, daemon: Option<&Report>, before: &[Check]) -> Vec<Check> {
@@ -28,17 +25,13 @@ pub(super) fn diagnose(now: &Report, daemon: Option<&Report>, before: &[Check]) 
     checks
 }
 
-fn subject(capability: &CapabilityReport, item: &str) -> Option<Subject> {
-    NAMES.iter().find(|name| **name == capability.name).map(|name| Subject::Item(name, item.into()))
-}
-
 /// The name of a check on an item: `labels/zone` of labels is said once.
 fn name(capability: &CapabilityReport, item: &str) -> String {
     if item.starts_with(&capability.name) { item.to_string() } else { format!("{}: {item}", capability.name) }
 }
 
 fn complaints(capability: &CapabilityReport, before: &[Check], checks: &mut Vec<Check>) {
-    let known = |item: &str| subject(capability, item).is_some_and(|subject| explained(before, &subject));
+    let known = |item: &str| item_explained(before, &capability.name, item);
     if let Some(error) = &capability.error
         && !explained(before, &Subject::Blindness)
     {
@@ -59,8 +52,8 @@ fn complaints(capability: &CapabilityReport, before: &[Check], checks: &mut Vec<
 
 fn failure(capability: &CapabilityReport, step: &StepReport, before: &[Check]) -> Option<Check> {
     let failing = step.failing.as_ref()?;
-    let explained = explained(before, &Subject::Failure(failing.kind))
-        || subject(capability, &step.item).is_some_and(|subject| explained(before, &subject));
+    let explained =
+        explained(before, &Subject::Failure(failing.kind)) || item_explained(before, &capability.name, &step.item);
     if explained {
         return None;
     }
@@ -72,4 +65,25 @@ fn failure(capability: &CapabilityReport, step: &StepReport, before: &[Check]) -
     let remedy = failing.hint.clone().unwrap_or_else(|| "mend what the error names".into());
     let remedy = format!("{remedy}; it is tried again by itself, at once with `bowline apply`");
     Some(Check::finding(name(capability, &step.item), found, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_engine::{CapabilityState, RefusalReport};
+
+    #[test]
+    fn what_a_check_explains_is_not_said_again_of_any_capability() {
+        for name in crate::wiring::NAMES {
+            let it = || "it".to_owned();
+            let refusals = vec![RefusalReport { item: it(), what: it(), why: it(), hint: it(), since: 0 }];
+            let (steps, waits, notes) = (Vec::new(), Vec::new(), Vec::new());
+            let state = CapabilityState::Refused;
+            let one = CapabilityReport { name: name.into(), state, steps, waits, refusals, notes, error: None };
+            let report = Report { capabilities: vec![one], ..Report::default() };
+            let before = Check::finding("a check", "found", "remedy").explains(Subject::Item(name, it()));
+            assert_eq!(diagnose(&report, None, &[]).len(), 1, "{name}");
+            assert_eq!(diagnose(&report, None, &[before]).len(), 0, "{name}");
+        }
+    }
 }
