@@ -8,15 +8,6 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-/// The label of the TLS exporter (RFC 9266); no context, 32 bytes.
-pub const EXPORTER_LABEL: &str = "EXPORTER-Channel-Binding";
-/// The protocol that both ends demand of ALPN.
-pub const ALPN: &str = "bowline/1";
-/// The header with the proof, once in each request and answer.
-pub const PROOF_HEADER: &str = "Bowline-Proof";
-/// The header with the machine key's signature, once in each request.
-pub const SIGNATURE_HEADER: &str = "Bowline-Signature";
-
 /// The channel binding `X` of one TLS connection.
 pub type Binding = [u8; 32];
 

@@ -7,6 +7,7 @@
 use bowline_host::real::RealHost;
 use bowline_host::real::door::{Answerer, Asked, Limits, Reply, listen};
 use bowline_host::real::job::Launch;
+use bowline_ports::ask::PROOF;
 use bowline_ports::{Ask, Change, Proofs};
 use futures::future::{BoxFuture, join_all};
 use std::io::{BufRead, BufReader};
@@ -19,7 +20,7 @@ struct Open;
 
 impl Proofs for Open {
     fn request(&self, _: &[u8; 32], _: &[u8]) -> Vec<(&'static str, String)> {
-        vec![("bowline-proof", "0".repeat(64))]
+        vec![(PROOF, "0".repeat(64))]
     }
     fn answer(&self, _: &[u8; 32], _: u16, _: &[u8], _: &[u8], _: &str) -> bool {
         true

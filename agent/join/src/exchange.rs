@@ -4,8 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::proof::{self, Purpose};
-use bowline_enroll::wire::PasswordHash;
+use bowline_enroll::wire::{MAX_BODY, PasswordHash};
+use bowline_ports::ask::{BODY, PROOF, SIGNATURE};
 use bowline_ports::{ErrorKind, PortError, Proofs};
+
+// What is read of a body is what the host carries: `enroll` does not know the ports.
+const _: () = assert!(MAX_BODY == BODY);
 
 /// The proofs of one exchange.
 pub struct Exchange {
@@ -20,7 +24,7 @@ pub struct Exchange {
 impl Proofs for Exchange {
     fn request(&self, binding: &[u8; 32], body: &[u8]) -> Vec<(&'static str, String)> {
         let headers = proof::request(self.purpose, binding, body, &self.ticket, &self.key);
-        vec![("bowline-proof", headers.proof), ("bowline-signature", headers.signature)]
+        vec![(PROOF, headers.proof), (SIGNATURE, headers.signature)]
     }
 
     fn answer(&self, binding: &[u8; 32], status: u16, request: &[u8], answer: &[u8], given: &str) -> bool {

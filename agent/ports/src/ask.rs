@@ -2,13 +2,24 @@
 
 use std::fmt;
 
+/// The protocol that both ends demand of ALPN.
+pub const ALPN: &[u8] = b"bowline/1";
+/// The label of the TLS exporter (RFC 9266); no context, 32 bytes.
+pub const CHANNEL_BINDING: &[u8] = b"EXPORTER-Channel-Binding";
+/// The header with the proof, once in each request and answer: 64 lower-case hex digits.
+pub const PROOF: &str = "bowline-proof";
+/// The header with the machine key's signature, once in each request: 128 lower-case hex digits.
+pub const SIGNATURE: &str = "bowline-signature";
+/// How many bytes a body has at most, either way.
+pub const BODY: usize = 16 << 10;
+
 /// Makes and checks the proofs of exchanges. The host carries them and does not know the scheme.
 ///
 /// `binding` is the channel binding of RFC 9266: 32 bytes that only the two ends of one TLS connection share.
 pub trait Proofs: Send + Sync {
     /// The headers that prove a request with this body on this connection: names (lower case) and values.
     fn request(&self, binding: &[u8; 32], body: &[u8]) -> Vec<(&'static str, String)>;
-    /// Whether `proof` (the header `Bowline-Proof`) proves an answer: this HTTP status and body, to this request's
+    /// Whether `proof` (the header [`PROOF`]) proves an answer: this HTTP status and body, to this request's
     /// body, on this connection.
     fn answer(&self, binding: &[u8; 32], status: u16, request: &[u8], answer: &[u8], proof: &str) -> bool;
 }
@@ -20,7 +31,7 @@ pub struct Ask {
     pub server: String,
     /// `/v1/enroll`.
     pub path: String,
-    /// JSON of at most 16 KiB.
+    /// JSON of at most [`BODY`].
     pub body: Vec<u8>,
 }
 
@@ -29,7 +40,7 @@ pub struct Ask {
 pub struct Answered {
     /// HTTP status.
     pub status: u16,
-    /// JSON of at most 16 KiB.
+    /// JSON of at most [`BODY`].
     pub body: Vec<u8>,
 }
 

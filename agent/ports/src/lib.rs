@@ -6,7 +6,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
-mod ask;
+pub mod ask;
 mod block;
 mod counted;
 mod error;

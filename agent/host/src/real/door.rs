@@ -19,17 +19,14 @@ mod seats;
 mod server;
 mod tls;
 
+use bowline_ports::ask::{BODY, PROOF, SIGNATURE};
 pub use client::{answer, ask_over, handshake};
 pub use counters::Counters;
 pub use request::{Head, head, reader};
 pub use server::{Answerer, Asked, Door, Held, Limits, Reply, listen};
 
-/// What a body may have at most, either way, in bytes.
-const BODY: usize = 16 << 10;
 /// What a head may have at most, in bytes.
 const HEAD: usize = 16 << 10;
-const PROOF: &str = "bowline-proof";
-const SIGNATURE: &str = "bowline-signature";
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! TLS with nothing left to choose: 1.3, one protocol, no session that outlives its connection.
 
 use super::certificate;
+pub(super) use bowline_ports::ask::ALPN;
+use bowline_ports::ask::CHANNEL_BINDING;
 use bowline_ports::{ErrorKind, PortError};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,9 +14,6 @@ use rustls::{
     ClientConfig, ConnectionCommon, DigitallySignedStruct, ServerConfig, SignatureScheme, SupportedCipherSuite,
 };
 use std::sync::Arc;
-
-/// Demanded by both ends (contract, "One exchange").
-pub(super) const ALPN: &[u8] = b"bowline/1";
 
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
@@ -65,7 +64,7 @@ pub(super) fn client() -> Result<Arc<ClientConfig>, PortError> {
 
 /// The channel binding of RFC 9266; `None` before the handshake is done.
 pub(super) fn binding<T>(connection: &ConnectionCommon<T>) -> Option<[u8; 32]> {
-    connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None).ok()
+    connection.export_keying_material([0; 32], CHANNEL_BINDING, None).ok()
 }
 
 /// Takes every certificate; that the other end has its key is still looked at, as TLS's own proof of its handshake.
