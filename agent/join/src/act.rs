@@ -7,6 +7,7 @@ use crate::files::{
     ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN,
     Told, held,
 };
+use crate::why::{Unanswered, Why};
 use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::persistent::Wish;
@@ -28,11 +29,6 @@ mod asked;
 mod leave;
 pub(crate) use asked::forget;
 pub(crate) use leave::leave;
-
-/// The word for nobody having given a proven answer.
-pub(crate) const NO_ANSWER: &str = "no-answer";
-/// Somebody answered, and could not prove that it knows the ticket.
-pub(crate) const NOT_PROVEN: &str = "not-proven";
 
 pub(crate) async fn make_key(host: &dyn Change) -> Result<(), PortError> {
     let mut seed = [0; 32];
@@ -90,15 +86,16 @@ pub(crate) async fn enroll(
             Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
             Err(error) => {
                 let message = format!("{server}: {error}");
-                Last { code: "bad-answer".into(), message, at: 0, again: 10, silent_since: None }
+                let code = Why::Unanswered(Unanswered::BadAnswer);
+                Last { code, message, at: 0, again: 10, silent_since: None }
             }
         },
     };
     let at = host.clock().await?.uptime;
     let before: Option<Last> =
         host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
-    let silent_since = match (last.code.as_str(), before) {
-        (NO_ANSWER, before) => before.and_then(|before| before.silent_since).or(Some(at)),
+    let silent_since = match (last.code, before) {
+        (Why::NO_ANSWER, before) => before.and_then(|before| before.silent_since).or(Some(at)),
         _ => None,
     };
     let last = Last { at, silent_since, ..last };
@@ -231,7 +228,7 @@ pub(crate) async fn ask_for_node(
             Ok(Err(refusal)) if refusal.retry_after.is_some() => {
                 return Err(PortError::new(ErrorKind::Busy, format!("{server}: {}", refusal.message)));
             }
-            Ok(Err(refusal)) => said.refused = Some((refusal.code.to_string(), refusal.message)),
+            Ok(Err(refusal)) => said.refused = Some((refusal.code, refusal.message)),
             Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }
@@ -284,7 +281,7 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
         host.write(Path::new(GAVE_WAY), if enabled { WAS_ENABLED } else { b"" }, 0o600).await?;
     }
     let at = host.clock().await?.uptime;
-    let code = Code::ClaimedElsewhere.to_string();
+    let code = Why::Refused(Code::ClaimedElsewhere);
     write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
     for file in [NODE_NAME, TOKEN, SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
@@ -301,7 +298,7 @@ async fn ask(
     exchange: &Exchange,
 ) -> Result<Result<(String, Answered), Last>, PortError> {
     let mut silent = Vec::new();
-    let mut code = NO_ANSWER;
+    let mut code = Why::NO_ANSWER;
     let mut passed: Option<(u8, String, Answered)> = None;
     for server in issuers {
         let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
@@ -316,7 +313,7 @@ async fn ask(
             Err(error) => {
                 // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
                 if error.kind == ErrorKind::Denied {
-                    code = NOT_PROVEN;
+                    code = Why::Unanswered(Unanswered::NotProven);
                 }
                 silent.push(error.message);
             }
@@ -326,7 +323,7 @@ async fn ask(
         return Ok(Ok((server, answer)));
     }
     let message = silent.join("; ");
-    Ok(Err(Last { code: code.into(), message, at: 0, again: 1, silent_since: None }))
+    Ok(Err(Last { code, message, at: 0, again: 1, silent_since: None }))
 }
 
 /// Whether another server may answer otherwise: 1 where this one can not decide just now, 2 where what a person set on it stands
@@ -343,7 +340,7 @@ fn passes_by(answer: &Answered) -> Option<u8> {
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
     Last {
-        code: refusal.code.to_string(),
+        code: Why::Refused(refusal.code),
         message: format!("{server} says: {}", refusal.message),
         at: 0,
         // The others were asked, too: one whose API comes up is asked again as soon as one that is silent.

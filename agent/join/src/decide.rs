@@ -5,14 +5,15 @@ mod gone;
 mod leave;
 mod own;
 
-use crate::act::{NO_ANSWER, NOT_PROVEN};
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key, NoTicket};
 use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last, MACHINE_KEY};
+use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
+use bowline_enroll::token::LIFETIME;
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -119,7 +120,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             {
                 plan.waits.push(
                     Wait::new(ITEM, LET_IN, because(spec, last, facts))
-                        .deadline(patience(&last.code), hint(&last.code, name))
+                        .deadline(last.code.patience(), last.code.hint(name))
                         .poll(Duration::from_secs(left)),
                 );
             } else {
@@ -191,7 +192,7 @@ fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
     let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster(spec)) else {
         return false;
     };
-    let since = last.silent_since.filter(|_| last.code == NO_ANSWER);
+    let since = last.silent_since.filter(|_| last.code == Why::NO_ANSWER);
     let over = since.is_some_and(|since| facts.uptime.saturating_sub(since) >= wait.duration().as_secs());
     if over {
         plan.note(ITEM, format!("it founds a cluster: for {wait} none of {} has answered", spec.asked().join(", ")));
@@ -211,7 +212,7 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
 
 /// What is so where a server that may found was answered once, and nobody answers any more.
 fn for_good(spec: &Join, last: &Last, facts: &Facts) -> String {
-    let silent = last.code == NO_ANSWER;
+    let silent = last.code == Why::NO_ANSWER;
     // Another reason would stay.
     let else_free = !facts.removed && !facts.gave_way;
     match facts.answered_by(spec).filter(|_| silent && else_free) {
@@ -327,7 +328,7 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
         return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
     }
     let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());
-    if refused.is_some_and(|(code, _)| code == Code::NotClaimed.as_str()) {
+    if refused.is_some_and(|(code, _)| *code == Code::NotClaimed) {
         return Some("nobody holds its name any more".into());
     }
     let left = enrolled.expires.map(|end| end - facts.unix);
@@ -339,8 +340,8 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
     doubt.filter(|_| !lately).map(|doubt| format!("the cluster does not take K3s: {doubt}"))
 }
 
-/// Seconds that a token lasts, by the contract.
-const TOKEN_LASTS: i64 = 180;
+/// Seconds that a token lasts.
+const TOKEN_LASTS: i64 = LIFETIME.as_secs().cast_signed();
 
 /// Whom to ask: those of the settings, and those learnt.
 fn issuers(spec: &Join, facts: &Facts) -> Vec<String> {
@@ -351,35 +352,6 @@ fn issuers(spec: &Join, facts: &Facts) -> Vec<String> {
         }
     }
     all
-}
-
-fn patience(code: &str) -> Duration {
-    match code {
-        // What a person has to change does not come by itself.
-        "not-let-in" | "outside-rules" | "revoked" | "bad-request" | NOT_PROVEN => Duration::ZERO,
-        "node-is-alive" | "claimed-elsewhere" => Duration::from_secs(180),
-        _ => Duration::from_secs(300),
-    }
-}
-
-fn hint(code: &str, name: &str) -> String {
-    match code {
-        "not-let-in" => format!("make the ticket anew on a server: `bowline ticket --role agent {name}`"),
-        "outside-rules" => "add a rule `[[enroll.allow]]` for it on the servers".into(),
-        "revoked" => {
-            "it was revoked as compromised; /usr/share/doc/bowline/CLUSTERS.md tells how the name is used again".into()
-        }
-        "node-is-alive" => format!("if another machine runs as {name}, stop it or give this one another `node.name`"),
-        "claimed-elsewhere" => format!(
-            "if that machine runs, stop it or give this one another `node.name`; if it is gone, {name} is free when its claim ends"
-        ),
-        NOT_PROVEN => {
-            "see that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
-                .into()
-        }
-        "no-answer" => "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into(),
-        _ => "see `bowline status` and `bowline doctor` on the servers".into(),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The files of a machine that comes in.
 
+use crate::why::Why;
+use bowline_enroll::Code;
 use bowline_enroll::wire::{Agreed, Cut};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
@@ -124,8 +126,8 @@ impl Told {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Last {
-    /// The word of the refusal; `no-answer` when nobody gave a proven one.
-    pub code: String,
+    /// Why it was not.
+    pub code: Why,
     /// Why, for people.
     pub message: String,
     /// Seconds since boot when it was.
@@ -155,7 +157,7 @@ pub struct Said {
     /// Seconds since boot.
     pub at: u64,
     /// A refusal of the whole: its word and its sentence.
-    pub refused: Option<(String, String)>,
+    pub refused: Option<(Code, String)>,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - `decide`: the plan.
 //! - `act`: the conversations.
 //! - `exchange`: proofs and hashes.
+//! - `why`: why it is not let in.
 //! - [`agree`]: the options that all servers have alike.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
@@ -17,9 +18,11 @@ mod decide;
 mod exchange;
 mod facts;
 pub mod files;
+mod why;
 
 pub use exchange::Exchange;
 pub use facts::{Facts, Key, NoTicket, read_ticket};
+pub use why::{Unanswered, Why};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_enroll::persistent::Wish;

@@ -4,8 +4,9 @@
 use super::ITEM;
 use crate::Action;
 use crate::facts::Facts;
-use crate::files::{GAVE_WAY, SERVER_DATA};
+use crate::files::{GAVE_WAY, Last, SERVER_DATA};
 use crate::service;
+use crate::why::Why;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_ports::K3S_NODE_SEEN;
@@ -29,11 +30,11 @@ pub(super) fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
 pub(super) fn gives_way(facts: &Facts, server: bool, enrolled: bool, name: &str) -> Option<String> {
     // Another machine came in under its name while this one was cut off.
     let said = facts.said.as_ref().and_then(|said| said.refused.as_ref());
-    if let Some((_, message)) = said.filter(|(code, _)| enrolled && code == Code::ClaimedElsewhere.as_str()) {
+    if let Some((_, message)) = said.filter(|(code, _)| enrolled && *code == Code::ClaimedElsewhere) {
         return Some(message.clone());
     }
-    let alive = [Code::NodeIsAlive.as_str(), Code::ClaimedElsewhere.as_str()];
-    let last = facts.last.as_ref().filter(|last| alive.contains(&last.code.as_str()))?;
+    let is_alive = |last: &&Last| matches!(last.code, Why::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere));
+    let last = facts.last.as_ref().filter(is_alive)?;
     if facts.down || facts.stopping {
         return None;
     }
@@ -44,7 +45,7 @@ pub(super) fn gives_way(facts: &Facts, server: bool, enrolled: bool, name: &str)
     }
     // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand, or came back by
     // its certificate when its name had been given up for its silence.
-    let given_up = said.is_some_and(|(code, _)| code == Code::NotClaimed.as_str());
+    let given_up = said.is_some_and(|(code, _)| *code == Code::NotClaimed);
     let why = if given_up { "came back when its name had been given up" } else { "came in without this machine's key" };
     let own = facts.joined && (!enrolled || given_up);
     own.then(|| format!("{}; the K3s that runs here as {name} {why}", last.message))

@@ -1,8 +1,9 @@
 //! What an agent asks of the servers for its own Node, once it is in.
 
-use super::{NODE_ITEM, hint};
+use super::NODE_ITEM;
 use crate::facts::Facts;
 use crate::files::Said;
+use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::persistent::Wish;
@@ -231,7 +232,7 @@ fn told(said: &Said, name: &str, plan: &mut Plan<Action>) {
             NODE_ITEM,
             "have labels and taints of this Node set",
             format!("{code}: {message}"),
-            hint(code, name),
+            Why::Refused(*code).hint(name),
         );
     }
 }

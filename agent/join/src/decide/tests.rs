@@ -3,6 +3,7 @@
 use super::*;
 use crate::agree::agreed;
 use crate::files::{Left, Said};
+use crate::why::Unanswered;
 use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
@@ -79,7 +80,7 @@ fn now() -> Conditions {
 
 fn silent(since: u64) -> Option<Last> {
     let message = "10.0.1.10:7470: connection refused".to_string();
-    Some(Last { code: NO_ANSWER.into(), message, at: 99, again: 1, silent_since: Some(since) })
+    Some(Last { code: Why::NO_ANSWER, message, at: 99, again: 1, silent_since: Some(since) })
 }
 
 fn let_in(facts: Facts) -> Facts {
@@ -134,12 +135,12 @@ fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
     assert!(waits.waits[0].why.contains("it founds a cluster if nobody answers for 21 s more"), "{:?}", waits.waits);
     assert_eq!(steps(&told(silent(60), 119)), ["enroll"]);
     assert_eq!(told(silent(60), 120).conditions["k3s-founds"], "yes");
-    let unproven = Last { code: NOT_PROVEN.into(), ..silent(60).unwrap() };
+    let unproven = Last { code: Why::Unanswered(Unanswered::NotProven), ..silent(60).unwrap() };
     assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "what answers is not silent");
     // Somebody has answered, if only to say no: there is a cluster.
-    let busy = Last { code: "busy".into(), silent_since: None, ..silent(0).unwrap() };
+    let busy = Last { code: Why::Refused(Code::Busy), silent_since: None, ..silent(0).unwrap() };
     assert!(!told(Some(busy.clone()), 10_000).conditions.contains_key("k3s-founds"));
-    let silent_since_then = Last { code: NO_ANSWER.into(), ..busy };
+    let silent_since_then = Last { code: Why::NO_ANSWER, ..busy };
     assert!(!told(Some(silent_since_then), 10_000).conditions.contains_key("k3s-founds"));
 }
 
@@ -279,8 +280,8 @@ fn a_node() -> NodeObject {
 }
 
 /// What came of asking about its Node.
-fn said(asked: &str, refused: Option<(&str, &str)>) -> Option<Said> {
-    let refused = refused.map(|(code, message)| (code.to_string(), message.to_string()));
+fn said(asked: &str, refused: Option<(Code, &str)>) -> Option<Said> {
+    let refused = refused.map(|(code, message)| (code, message.to_string()));
     let (labels, taints, cut) = (BTreeMap::new(), Vec::new(), Vec::new());
     Some(Said { asked: asked.into(), beside: String::new(), labels, taints, cut, at: 90, refused })
 }
@@ -299,11 +300,11 @@ fn an_agent_whose_node_was_deleted_asks_whether_its_name_is_still_its_own() {
     assert!(steps(&stale) == ["node"] && !stale.conditions.contains_key("claim"), "{stale:?}");
     let long_ago = said(asked, None).map(|said| Said { at: 0, ..said });
     assert_eq!(steps(&plan(&agent, &Facts { said: long_ago, ..inside() }, &now)), ["node"], "it may have changed");
-    let forgotten = said(asked, Some(("not-claimed", "nobody holds the name kafka-0: enrol again")));
+    let forgotten = said(asked, Some((Code::NotClaimed, "nobody holds the name kafka-0: enrol again")));
     let again = plan(&agent, &Facts { said: forgotten, ..inside() }, &now);
     assert_eq!(steps(&again), ["enroll"]);
     let revoked =
-        plan(&agent, &Facts { said: said(asked, Some(("revoked", "kafka-0 was revoked"))), ..inside() }, &now);
+        plan(&agent, &Facts { said: said(asked, Some((Code::Revoked, "kafka-0 was revoked"))), ..inside() }, &now);
     assert!(revoked.steps.is_empty() && !revoked.conditions.contains_key("claim"), "{revoked:?}");
     assert!(revoked.refusals[0].why.contains("was revoked"), "{revoked:?}");
 }

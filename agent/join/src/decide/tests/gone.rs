@@ -9,7 +9,7 @@ fn an_agent_whose_name_is_another_machines_gives_way() {
     agent.role = Role::Agent;
     let now = Conditions::from_pairs([("name", "kafka-0"), ("address", "10.0.1.20")]);
     let words = "the name kafka-0 is held as agent by machine ab12 from 10.0.1.20, not by this one";
-    let cut_off = Facts { said: said("x", Some(("claimed-elsewhere", words))), ..inside() };
+    let cut_off = Facts { said: said("x", Some((Code::ClaimedElsewhere, words))), ..inside() };
     let gives_way = plan(&agent, &cut_off, &now);
     assert_eq!(steps(&gives_way), ["give way"]);
     assert_eq!(gives_way.steps[0].why, words);
@@ -21,7 +21,7 @@ fn an_agent_whose_name_is_another_machines_gives_way() {
 fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
     let agent = Join { role: Role::Agent, ..spec("") };
     let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
-    let last = Last { code: "node-is-alive".into(), message, at: 99, again: 4, silent_since: None };
+    let last = Last { code: Why::Refused(Code::NodeIsAlive), message, at: 99, again: 4, silent_since: None };
     let stood = Facts { last: Some(last), joined: true, ..facts() };
     let stops = plan(&agent, &stood, &now());
     assert_eq!(steps(&stops), ["give way"]);
@@ -35,9 +35,9 @@ fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
     assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
 }
 
-fn refused(code: &str) -> Option<Last> {
+fn refused(code: Code) -> Option<Last> {
     let message = "10.0.1.10:7470 says: the node control-2 may be alive".to_string();
-    Some(Last { code: code.into(), message, at: 99, again: 4, silent_since: None })
+    Some(Last { code: Why::Refused(code), message, at: 99, again: 4, silent_since: None })
 }
 
 /// Its kubelet had its certificate still, and made the Node anew before Bowline had asked: nobody else is alive under its name.
@@ -47,9 +47,9 @@ fn an_agent_that_comes_back_when_its_name_was_given_up_stops_its_k3s_to_be_let_i
     agent.role = Role::Agent;
     let enrolled = let_in(facts()).enrolled.map(|enrolled| Enrolled { role: "agent".into(), ..enrolled });
     let back =
-        Facts { enrolled, token: true, joined: true, said: said("", Some(("not-claimed", "nobody"))), ..facts() };
+        Facts { enrolled, token: true, joined: true, said: said("", Some((Code::NotClaimed, "nobody"))), ..facts() };
     assert_eq!(steps(&plan(&agent, &back, &now()))[0], "enroll");
-    let alive = Last { code: "node-is-alive".into(), message: "it may be alive".into(), ..silent(0).unwrap() };
+    let alive = Last { code: Why::Refused(Code::NodeIsAlive), message: "it may be alive".into(), ..silent(0).unwrap() };
     let stops = plan(&agent, &Facts { last: Some(alive), ..back }, &now());
     assert_eq!(steps(&stops), ["give way"]);
     assert!(stops.steps[0].why.contains("its name had been given up"), "{:?}", stops.steps[0].why);
@@ -59,21 +59,21 @@ fn an_agent_that_comes_back_when_its_name_was_given_up_stops_its_k3s_to_be_let_i
 fn a_server_whose_name_is_another_machines_gives_way() {
     let words = "the name control-2 is held as server by machine ab12 from 10.0.1.13, not by this one";
     let member = Facts { joined: true, ..let_in(facts()) };
-    let gives_way = plan(&spec(""), &Facts { said: said("", Some(("claimed-elsewhere", words))), ..member }, &now());
+    let gives_way = plan(&spec(""), &Facts { said: said("", Some((Code::ClaimedElsewhere, words))), ..member }, &now());
     assert_eq!(steps(&gives_way), ["give way"]);
     assert_eq!(gives_way.steps[0].why, words);
     assert!(!gives_way.conditions.contains_key("enrolled"), "K3s is not started again");
 
     // Its K3s has noticed first, and the servers were asked whether it may join anew.
     for facts in [let_in(facts()), facts()] {
-        let out = Facts { removed: true, last: refused("node-is-alive"), ..facts };
+        let out = Facts { removed: true, last: refused(Code::NodeIsAlive), ..facts };
         let gives_way = plan(&spec(""), &out, &now());
         assert_eq!(steps(&gives_way), ["give way"]);
         assert!(gives_way.steps[0].why.ends_with("may be alive; this one was taken out of etcd"), "{gives_way:?}");
         let stopping = plan(&spec(""), &Facts { stopping: true, ..out.clone() }, &now());
         assert!(!steps(&stopping).contains(&"give way"), "{stopping:?}");
         // Nobody has its name: it joins anew.
-        let waits = plan(&spec(""), &Facts { last: refused("busy"), ..out }, &now());
+        let waits = plan(&spec(""), &Facts { last: refused(Code::Busy), ..out }, &now());
         assert!(!steps(&waits).contains(&"give way"), "{waits:?}");
     }
 }
@@ -88,7 +88,7 @@ fn a_server_that_gave_way_asks_and_founds_nothing_whatever_data_it_has() {
     let waits = plan(&spec, &Facts { uptime: 99, ..gave_way.clone() }, &now());
     assert!(!waits.waits[0].why.contains("founds"), "{:?}", waits.waits);
     // Somebody starts its K3s.
-    let runs = plan(&spec, &Facts { down: false, last: refused("claimed-elsewhere"), ..gave_way }, &now());
+    let runs = plan(&spec, &Facts { down: false, last: refused(Code::ClaimedElsewhere), ..gave_way }, &now());
     assert_eq!(steps(&runs), ["give way"]);
 }
 
@@ -195,6 +195,6 @@ fn a_k3s_of_somebody_else_that_was_taken_out_is_let_in_once() {
     let there = Facts { said: asked, ..let_in(out) };
     let waits = plan(&spec(""), &there, &now());
     assert!(steps(&waits).is_empty() && waits.conditions.contains_key("enrolled"), "{waits:?}");
-    let unknown = Facts { said: said("", Some(("not-claimed", "nobody"))), ..there };
+    let unknown = Facts { said: said("", Some((Code::NotClaimed, "nobody"))), ..there };
     assert!(steps(&plan(&spec(""), &unknown, &now())).contains(&"enroll"), "its claim ended meanwhile");
 }

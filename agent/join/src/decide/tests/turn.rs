@@ -38,7 +38,7 @@ fn a_server_whose_turn_has_passed_before_k3s_was_started_asks_again() {
     assert_eq!(steps(&lapsed), ["enroll"]);
     assert!(!lapsed.conditions.contains_key("enrolled"), "K3s is not started");
     assert!(lapsed.steps[0].why.contains("its turn has passed"), "{:?}", lapsed.steps);
-    let refused = Facts { last: Some(Last { code: "busy".into(), ..silent(0).unwrap() }), ..waits(facts()) };
+    let refused = Facts { last: Some(Last { code: Why::Refused(Code::Busy), ..silent(0).unwrap() }), ..waits(facts()) };
     let refused = plan(&spec(""), &refused, &now());
     assert!(!refused.conditions.contains_key("enrolled"), "it waits for the next one: {refused:?}");
     // One that was started has lost its data, or does not see them just now: let in anew, its member would be another.

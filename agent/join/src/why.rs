@@ -1,0 +1,96 @@
+//! Why a machine was not let in: the word of a server's refusal, or what came of asking.
+
+use bowline_enroll::Code;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Why asking came to nothing. Kept as one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Why {
+    /// A server refused it, with a proof.
+    Refused(Code),
+    /// Nobody gave an answer that counts.
+    Unanswered(Unanswered),
+}
+
+/// Why there is no answer that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unanswered {
+    /// Nobody answered.
+    NoAnswer,
+    /// Somebody answered, and could not prove that it knows the ticket.
+    NotProven,
+    /// What a server said makes no sense.
+    BadAnswer,
+}
+
+impl Why {
+    /// Nobody answered.
+    pub const NO_ANSWER: Self = Self::Unanswered(Unanswered::NoAnswer);
+
+    /// How long it may stay so before a person hears of it.
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            // What a person has to change does not come by itself.
+            Self::Refused(Code::NotLetIn | Code::OutsideRules | Code::Revoked | Code::BadRequest)
+            | Self::Unanswered(Unanswered::NotProven) => Duration::ZERO,
+            Self::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere) => Duration::from_secs(180),
+            Self::Refused(Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
+            | Self::Unanswered(Unanswered::NoAnswer | Unanswered::BadAnswer) => Duration::from_secs(300),
+        }
+    }
+
+    /// What a person can do.
+    pub(crate) fn hint(self, name: &str) -> String {
+        match self {
+            Self::Refused(Code::NotLetIn) => {
+                format!("make the ticket anew on a server: `bowline ticket --role agent {name}`")
+            }
+            Self::Refused(Code::OutsideRules) => "add a rule `[[enroll.allow]]` for it on the servers".into(),
+            Self::Refused(Code::Revoked) => {
+                "it was revoked as compromised; /usr/share/doc/bowline/CLUSTERS.md tells how the name is used again"
+                    .into()
+            }
+            Self::Refused(Code::NodeIsAlive) => {
+                format!("if another machine runs as {name}, stop it or give this one another `node.name`")
+            }
+            Self::Refused(Code::ClaimedElsewhere) => format!(
+                "if that machine runs, stop it or give this one another `node.name`; if it is gone, {name} is free when its claim ends"
+            ),
+            Self::Unanswered(Unanswered::NotProven) => {
+                "see that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
+                    .into()
+            }
+            Self::Unanswered(Unanswered::NoAnswer) => {
+                "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into()
+            }
+            Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
+            | Self::Unanswered(Unanswered::BadAnswer) => {
+                "see `bowline status` and `bowline doctor` on the servers".into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_kept_as_its_word() {
+        let own = [
+            (Unanswered::NoAnswer, "no-answer"),
+            (Unanswered::NotProven, "not-proven"),
+            (Unanswered::BadAnswer, "bad-answer"),
+        ];
+        let codes = Code::ALL.map(|code| (Why::Refused(code), code.as_str()));
+        for (why, word) in codes.into_iter().chain(own.map(|(one, word)| (Why::Unanswered(one), word))) {
+            let text = format!("\"{word}\"");
+            assert_eq!(serde_json::to_string(&why).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Why>(&text).unwrap(), why);
+        }
+        assert!(serde_json::from_str::<Why>("\"something-else\"").is_err(), "it is asked again");
+    }
+}
