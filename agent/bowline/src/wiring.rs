@@ -1,6 +1,6 @@
 //! The only list of the capabilities: from settings to what the engine runs.
 
-use bowline_cluster::{BINARY, Cluster, service};
+use bowline_cluster::{BINARY, Cluster};
 use bowline_engine::{Boxed, Capability, boxed};
 use bowline_enroll::rules::is_reserved;
 use bowline_guard::Guard;
@@ -10,7 +10,7 @@ use bowline_join::files::TOKEN;
 use bowline_labels::{Labels, Taints};
 use bowline_node::Node;
 use bowline_persistent::Persistent;
-use bowline_ports::{k3s_admin_kubeconfig, k3s_kubelet_kubeconfig};
+use bowline_ports::k3s_kubeconfig;
 use bowline_reclaim::Reclaim;
 use bowline_settings::{Role, Settings};
 use bowline_volumes::Volumes;
@@ -79,7 +79,7 @@ pub fn capabilities(settings: &Settings, built: i64) -> Vec<Boxed> {
             guarded,
             token: joins.then(|| TOKEN.into()),
         }));
-        let kubeconfig = if agent { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
+        let kubeconfig = k3s_kubeconfig(!agent);
         let taints = (!agent).then(|| Taints { wanted: settings.node.taints.clone(), volumes: gated });
         if !agent {
             all.push(boxed(Persistent {
@@ -114,7 +114,7 @@ pub fn services(settings: &Settings) -> Vec<String> {
 
 /// K3s's service, where Bowline runs it.
 pub fn k3s(settings: &Settings) -> Option<&'static str> {
-    settings.cluster.as_ref().map(|cluster| service(cluster.role))
+    settings.cluster.as_ref().map(|cluster| cluster.role.service())
 }
 
 /// As what the node is of its cluster, for the metrics.

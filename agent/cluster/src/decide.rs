@@ -2,7 +2,7 @@
 //! adopted as it is or refused.
 
 use crate::facts::{Facts, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, remover, service, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, remover, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::{ActiveState, Ready, Unit};
 use bowline_settings::{Cluster as Spec, Role, Version};
@@ -55,7 +55,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         plan.refuse(
             ITEM,
             format!("run K3s as {}", a(role)),
-            format!("K3s is installed on this machine as {} ({})", a(other), service(other)),
+            format!("K3s is installed on this machine as {} ({})", a(other), other.service()),
             format!("remove it (`{}`) if this machine is to be {}", remover(other, unit), a(role)),
         );
         return plan;
@@ -118,7 +118,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     configure(spec, facts, now, &mut plan);
     // Not before: a boot in between would start it without its configuration, on the wrong address.
     if facts.unit.file_state != "enabled" {
-        plan.step(ITEM, Action::Enable { service: service(role) }, "the next boot must start it");
+        plan.step(ITEM, Action::Enable { service: role.service() }, "the next boot must start it");
     }
     run(spec, facts, now, &mut plan);
     plan

@@ -1,10 +1,10 @@
 //! What is read before the plan is made.
 
 use crate::release::{self, STAGED, pinned};
-use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, service, unit_file};
+use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, unit_file};
 use bowline_ports::{
     ActiveState, Arch, BOOT_ID, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError,
-    Ready, Unit, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
+    Ready, Unit, k3s_kubeconfig, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ pub fn api_port(spec: &bowline_settings::Cluster) -> u16 {
 pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts, PortError> {
     let arch = host.arch();
     let role = spec.spec.role;
-    let unit = host.unit(service(role)).await?;
+    let unit = host.unit(role.service()).await?;
     let down = unit.active.is_down() || unit.sub == "auto-restart";
     // An agent that is not let in stays "activating", and says why.
     let waits = role == Role::Agent && unit.active == ActiveState::Activating;
@@ -183,7 +183,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         }
     }
     let config = host.read(Path::new(CONFIG_FILE)).await?.map(|f| f.text());
-    let other_role = match host.unit(service(other(role))).await?.load.as_str() {
+    let other_role = match host.unit(other(role).service()).await?.load.as_str() {
         "loaded" => Some(host.read(&unit_file(other(role))).await?.map(|f| f.text()).unwrap_or_default()),
         _ => None,
     };
@@ -198,7 +198,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         installed,
         broken,
         // An agent that was never let in has none: it has nothing that could be upgraded.
-        ran: unit.started || host.meta(&kubeconfig(role)).await?.is_some(),
+        ran: unit.started || host.meta(&k3s_kubeconfig(role == Role::Server)).await?.is_some(),
         installed_sha256: match pinned(&spec.spec, arch) {
             Some(_) => host.sha256(Path::new(BINARY)).await?,
             None => None,
@@ -227,7 +227,7 @@ async fn last_lines(spec: &Cluster, host: &dyn Inspect) -> Result<Vec<String>, P
         Some(path) => host.read(path).await?.map(|file| file.text()),
         None => None,
     };
-    let lines = host.journal_tail(service(spec.spec.role), 40).await.unwrap_or_default();
+    let lines = host.journal_tail(spec.spec.role.service(), 40).await.unwrap_or_default();
     Ok(hide::hide(lines, &hide::secrets(&spec.spec, token.as_deref())))
 }
 
@@ -241,16 +241,8 @@ async fn asked(host: &dyn Inspect, binary: &Path) -> Result<(Option<String>, Opt
     }
 }
 
-/// What K3s makes at its start, with which this machine reads its Node.
-fn kubeconfig(role: Role) -> PathBuf {
-    match role {
-        Role::Server => k3s_admin_kubeconfig(),
-        Role::Agent => k3s_kubelet_kubeconfig(),
-    }
-}
-
 async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>, Option<String>), PortError> {
-    let kubeconfig = kubeconfig(spec.spec.role);
+    let kubeconfig = k3s_kubeconfig(spec.spec.role == Role::Server);
     if host.meta(&kubeconfig).await?.is_none() {
         return Ok((None, None));
     }

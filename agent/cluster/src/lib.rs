@@ -19,7 +19,7 @@ pub use decide::BY_HAND;
 use facts::Moment;
 pub use facts::{Facts, Restart, Staged, api_port};
 pub use release::{RELEASES, Release};
-pub use unit::{remover, service, unit_file, unit_text};
+pub use unit::{remover, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress, node_name, see_name};
@@ -55,7 +55,7 @@ pub struct Cluster {
 
 impl Cluster {
     fn service(&self) -> &'static str {
-        service(self.spec.role)
+        self.spec.role.service()
     }
 }
 

@@ -6,23 +6,15 @@ use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
-/// The service of K3s in a role.
-pub fn service(role: Role) -> &'static str {
-    match role {
-        Role::Server => "k3s.service",
-        Role::Agent => "k3s-agent.service",
-    }
-}
-
 /// The unit file, where K3s's installer writes it.
 pub fn unit_file(role: Role) -> PathBuf {
-    Path::new("/etc/systemd/system").join(service(role))
+    Path::new("/etc/systemd/system").join(role.service())
 }
 
 /// The commands that take K3s off this machine, by the text of its unit file: the scripts of K3s's installer are there
 /// only where that installed it. Without those its data stay, and its pods run until the reboot that is part of it.
 pub fn remover(role: Role, unit: &str) -> String {
-    let (service, file) = (service(role), unit_file(role));
+    let (service, file) = (role.service(), unit_file(role));
     match (unit.starts_with(MARK), role) {
         (true, _) => format!(
             "systemctl disable --now {service} && rm -f {} {NODE_SEEN} {NODE_NAME} && systemctl daemon-reload && systemctl reboot",
@@ -46,7 +38,7 @@ pub fn remover(role: Role, unit: &str) -> String {
 /// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
 /// a volume, is a member that nobody lets in, and K3s compares nothing then.
 pub fn unit_text(role: Role) -> String {
-    let (service, verb) = (service(role), role.as_str());
+    let (service, verb) = (role.service(), role.as_str());
     let gate = match role {
         Role::Server => format!(
             "ExecCondition=/bin/sh -c '[ ! -e {K3S_ETCD_TOMBSTONE} ] || \\\n    \

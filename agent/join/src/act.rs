@@ -1,6 +1,7 @@
 //! The conversations with the servers. What they refuse is written down, and shown as a wait: to be refused is no
 //! failure of this machine.
 
+use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
@@ -8,7 +9,6 @@ use crate::files::{
     Told, held,
 };
 use crate::why::{Unanswered, Why};
-use crate::{Join, service};
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::Purpose;
@@ -105,7 +105,7 @@ pub(crate) async fn enroll(
 /// Keeps a grant: the token last, so that what is there is whole.
 async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: Grant) -> Result<(), PortError> {
     let now = grant.now;
-    let service = service(spec.role);
+    let service = spec.role.service();
     let unit = host.unit(service).await?;
     let before = host.read(Path::new(ENROLLED)).await?;
     let before: Option<Enrolled> = before.and_then(|file| serde_json::from_slice(&file.content).ok());
@@ -249,19 +249,19 @@ async fn learn(host: &dyn Change, issuers: Vec<String>) -> Result<(), PortError>
 
 /// Nothing starts K3s any more, systemd itself included, as long as this machine is to leave.
 pub(crate) async fn hold(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
-    host.write(Path::new(&held(service(spec.role))), HELD.as_bytes(), 0o644).await?;
+    host.write(Path::new(&held(spec.role.service())), HELD.as_bytes(), 0o644).await?;
     host.reload_units().await
 }
 
 /// The end of that.
 pub(crate) async fn release(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
-    host.remove(Path::new(&held(service(spec.role)))).await?;
+    host.remove(Path::new(&held(spec.role.service()))).await?;
     host.reload_units().await
 }
 
 /// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.
 pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
-    let service = service(spec.role);
+    let service = spec.role.service();
     host.remove(&wanted(service)).await?;
     host.stop_no_block(service).await
 }
@@ -277,7 +277,7 @@ fn wanted(service: &str) -> PathBuf {
 pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> Result<(), PortError> {
     // Whoever is interrupted finds out once only whether it was enabled.
     if host.meta(Path::new(GAVE_WAY)).await?.is_none() {
-        let enabled = host.meta(&wanted(service(spec.role))).await?.is_some();
+        let enabled = host.meta(&wanted(spec.role.service())).await?.is_some();
         host.write(Path::new(GAVE_WAY), if enabled { WAS_ENABLED } else { b"" }, 0o600).await?;
     }
     let at = host.clock().await?.uptime;

@@ -1,15 +1,15 @@
 //! What is read before the plan is made.
 
+use crate::Join;
 use crate::files::{
     ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT,
     Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
 };
-use crate::{Join, service};
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK, NodeObject, PortError,
-    k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
+    k3s_kubeconfig, node_name,
 };
 use bowline_settings::{Role, TicketSource};
 use serde::de::DeserializeOwned;
@@ -121,11 +121,12 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let removed = there(K3S_ETCD_TOMBSTONE).await?;
     let gave_way = there(GAVE_WAY).await?;
-    let (joined, kubeconfig) = match spec.role {
-        Role::Agent => (there(KUBELET_CERTIFICATE).await?, k3s_kubelet_kubeconfig()),
-        Role::Server => (there(ETCD_DATA).await? && !removed && !gave_way, k3s_admin_kubeconfig()),
+    let joined = match spec.role {
+        Role::Agent => there(KUBELET_CERTIFICATE).await?,
+        Role::Server => there(ETCD_DATA).await? && !removed && !gave_way,
     };
-    let unit = host.unit(service(spec.role)).await?;
+    let kubeconfig = k3s_kubeconfig(spec.role == Role::Server);
+    let unit = host.unit(spec.role.service()).await?;
     let node = match host.meta(&kubeconfig).await? {
         // Who founded the cluster asks the servers for nothing.
         Some(_) if joined && !spec.founds() && unit.active == ActiveState::Active => {
@@ -157,13 +158,13 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         answered: host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file)),
         gave_way,
         leaving: leaving(host).await?,
-        held: host.meta(Path::new(&held(service(spec.role)))).await?.is_some(),
+        held: host.meta(Path::new(&held(spec.role.service()))).await?.is_some(),
         removed,
         owed: there(K3S_RESTART).await?,
         down: unit.active.is_down(),
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
-        foreign: match host.read(&Path::new("/etc/systemd/system").join(service(spec.role))).await? {
+        foreign: match host.read(&Path::new("/etc/systemd/system").join(spec.role.service())).await? {
             Some(file) => !file.text().starts_with(MARK),
             None => false,
         },

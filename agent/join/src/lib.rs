@@ -33,17 +33,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The service of a K3s agent.
-const AGENT_SERVICE: &str = "k3s-agent.service";
-
-/// K3s's service, as K3s's own installer names it.
-pub(crate) fn service(role: Role) -> &'static str {
-    match role {
-        Role::Agent => AGENT_SERVICE,
-        Role::Server => "k3s.service",
-    }
-}
-
 /// `servers`, the ticket, and what the node would have. Without `servers` a server founds its cluster; it is here to be
 /// able to leave it.
 pub struct Join {

@@ -215,6 +215,11 @@ pub fn k3s_admin_kubeconfig() -> PathBuf {
     PathBuf::from("/etc/rancher/k3s/k3s.yaml")
 }
 
+/// The kubeconfig that K3s makes at its start, by which a machine reads its own Node.
+pub fn k3s_kubeconfig(server: bool) -> PathBuf {
+    if server { k3s_admin_kubeconfig() } else { k3s_kubelet_kubeconfig() }
+}
+
 /// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, with `"start": true` where it is down, too, and drops the record.
 pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
 

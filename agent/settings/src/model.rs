@@ -119,6 +119,14 @@ impl Role {
             Self::Agent => "agent",
         }
     }
+
+    /// K3s's service, as K3s's own installer names it.
+    pub const fn service(self) -> &'static str {
+        match self {
+            Self::Server => "k3s.service",
+            Self::Agent => "k3s-agent.service",
+        }
+    }
 }
 
 impl fmt::Display for Role {

@@ -4,11 +4,11 @@
 use crate::Volumes;
 use crate::facts::{Facts, MountPoint, VolumeFacts};
 use bowline_ports::{Inspect, PortError};
-use bowline_settings::Volume;
+use bowline_settings::{Role, Volume};
 use std::path::{Path, PathBuf};
 
 /// K3s's services.
-const K3S: [&str; 2] = ["k3s.service", "k3s-agent.service"];
+const K3S: [&str; 2] = [Role::Server.service(), Role::Agent.service()];
 /// Other Kubernetes: kubeadm's, RKE2's and MicroK8s's.
 const OTHERS: [&str; 4] =
     ["kubelet.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.daemon-kubelite.service"];

@@ -5,12 +5,12 @@
 
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
-use bowline_cluster::{remover, service, unit_file, unit_text};
+use bowline_cluster::{remover, unit_file, unit_text};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
 use bowline_ports::{
-    Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig, node_name,
+    Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, k3s_admin_kubeconfig, k3s_kubeconfig, node_name,
 };
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
@@ -45,13 +45,14 @@ async fn leave(
 ) -> Result<ExitCode, PortError> {
     if host.read(Path::new(LEFT)).await?.is_none() {
         let name = node_name(host, loaded.settings.node.name.as_deref()).await?;
-        let (kubeconfig, issuers) = match role {
-            Role::Agent => (k3s_kubelet_kubeconfig(), Vec::new()),
+        let issuers = match role {
+            Role::Agent => Vec::new(),
             // Before anything is touched: somebody has to be there to take it out.
-            Role::Server => (k3s_admin_kubeconfig(), others(host, &loaded.settings, &name).await?),
+            Role::Server => others(host, &loaded.settings, &name).await?,
         };
         if drained {
             let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
+            let kubeconfig = k3s_kubeconfig(role == Role::Server);
             drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, timeout).await?;
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
@@ -152,7 +153,7 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
         return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
     }
     host.remove(Path::new(LEFT)).await?;
-    let service = service(cluster.role);
+    let service = cluster.role.service();
     // An agent waits for its token, which comes when it is let in. A server that was taken out of etcd would begin a second
     // cluster, were it not for the gate in Bowline's unit: held back by that, it is started once it has a server to join.
     let unit = host.read(&unit_file(cluster.role)).await?.map(|file| file.text()).unwrap_or_default();

@@ -4,13 +4,9 @@
 use super::args::Volumes;
 use super::drain::{CORDONED, Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
-use bowline_cluster::service;
 use bowline_host::real::RealHost;
-use bowline_ports::{
-    ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, k3s_admin_kubeconfig, k3s_kubelet_kubeconfig,
-    node_name,
-};
-use bowline_settings::{Cluster, Loaded, Role, Settings, Volume};
+use bowline_ports::{ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, k3s_kubeconfig, node_name};
+use bowline_settings::{Loaded, Role, Settings, Volume};
 use bowline_volumes::Released;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -52,15 +48,16 @@ async fn release(
         };
         let mut cordoned = false;
         if let Some(cluster) = &loaded.settings.cluster
-            && host.unit(service(cluster.role)).await?.active == ActiveState::Active
+            && host.unit(cluster.role.service()).await?.active == ActiveState::Active
         {
             let hint = "nothing was unmounted yet; once they are gone, run this again";
             let what = Drain { beneath: Some(&volume.mount), hint };
-            let (objects, node) = (host.objects(kubeconfig(cluster)), node(host, &loaded.settings).await?);
+            let (objects, node) =
+                (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
             cordoned = drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
                 Some(_) => error,
                 None => {
-                    let service = service(cluster.role);
+                    let service = cluster.role.service();
                     error.hint(format!(
                         "without the API no pod can be moved: `systemctl stop {service}`, then run this again"
                     ))
@@ -120,7 +117,9 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
         let node = node(host, &loaded.settings).await?;
         let uncordon = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
         let path = format!("/api/v1/nodes/{node}");
-        if let Err(error) = host.objects(kubeconfig(cluster)).write(&path, Write::Merge(&uncordon)).await {
+        if let Err(error) =
+            host.objects(k3s_kubeconfig(cluster.role == Role::Server)).write(&path, Write::Merge(&uncordon)).await
+        {
             output::complain(&format!("{node} takes no pods yet ({error}): `kubectl uncordon {node}` lets them come"));
         }
     }
@@ -140,12 +139,4 @@ fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError
 
 async fn node(host: &RealHost, settings: &Settings) -> Result<String, PortError> {
     node_name(host, settings.node.name.as_deref()).await
-}
-
-/// Who may move this node's own pods.
-fn kubeconfig(cluster: &Cluster) -> std::path::PathBuf {
-    match cluster.role {
-        Role::Agent => k3s_kubelet_kubeconfig(),
-        Role::Server => k3s_admin_kubeconfig(),
-    }
 }

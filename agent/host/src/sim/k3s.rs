@@ -3,8 +3,7 @@
 use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready, k3s_admin_kubeconfig,
-    k3s_kubelet_kubeconfig,
+    ActiveState, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready, k3s_kubeconfig,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +36,7 @@ impl State {
         self.state_of(unit).started = true;
         self.k3s_starts += 1;
         self.note_open_ports();
-        let kubeconfig = if unit == AGENT { k3s_kubelet_kubeconfig() } else { k3s_admin_kubeconfig() };
+        let kubeconfig = k3s_kubeconfig(unit != AGENT);
         self.put(&kubeconfig, b"kubeconfig of the simulation".to_vec(), 0o600);
         if unit == AGENT {
             self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);

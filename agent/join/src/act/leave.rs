@@ -1,9 +1,9 @@
 //! The name goes back to the servers, and what they gave is forgotten.
 
 use super::{ask, node_name, secrets, write};
+use crate::Join;
 use crate::exchange::Exchange;
 use crate::files::{ANSWERED, ENROLLED, ETCD_DATA, GAVE_WAY, LAST, LEFT, Left, SAID, TOKEN};
-use crate::{Join, service};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
@@ -48,7 +48,7 @@ async fn is_out(spec: &Join, host: &dyn Change, code: &Code) -> Result<bool, Por
         return Ok(true);
     }
     // One that is down leaves no mark, and can not be stopped. Where nobody has its name, the servers say so when its Node is gone.
-    let down = host.unit(service(spec.role)).await?.active.is_down();
+    let down = host.unit(spec.role.service()).await?.active.is_down();
     Ok(down && *code != Code::NotClaimed)
 }
 

@@ -5,7 +5,6 @@ use super::ITEM;
 use crate::Action;
 use crate::facts::Facts;
 use crate::files::{GAVE_WAY, Last, SERVER_DATA};
-use crate::service;
 use crate::why::Why;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
@@ -72,7 +71,7 @@ pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
             false => {
                 format!(
                     "`rm -r {SERVER_DATA} && rm -f {GAVE_WAY} {K3S_NODE_SEEN} && systemctl start {}`",
-                    service(Role::Server)
+                    Role::Server.service()
                 )
             }
         };

@@ -1,7 +1,7 @@
 //! K3s: its version, its service, its files, its Node.
 
 use super::check::{Check, Subject, explained};
-use bowline_cluster::{CONFIG_FILE, Cluster, Facts, service, unit_file as path_of, unit_text};
+use bowline_cluster::{CONFIG_FILE, Cluster, Facts, unit_file as path_of, unit_text};
 use bowline_engine::{Capability, CapabilityReport, Report};
 use bowline_ports::{ActiveState, Inspect, MARK, PortError, Ready};
 use bowline_settings::{Cluster as Spec, Role, Settings};
@@ -55,7 +55,7 @@ fn version(facts: &Facts, spec: &Spec) -> Option<Check> {
 }
 
 fn unit_file(facts: &Facts, role: Role) -> Option<Check> {
-    let (service, path) = (service(role), path_of(role));
+    let (service, path) = (role.service(), path_of(role));
     let text = facts.unit_file.as_ref()?;
     if !text.starts_with(MARK) {
         return Some(Check::ok("K3s's unit", "of somebody else, left as it is"));
@@ -84,7 +84,7 @@ fn configuration(facts: &Facts, said: &CapabilityReport) -> Option<Check> {
 
 /// Whether it runs, and why not.
 fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: Role) -> Check {
-    let service = service(role);
+    let service = role.service();
     let subject = Subject::Item(Cluster::NAME, ITEM.into());
     let refusal = said.and_then(|said| said.refusals.iter().find(|r| r.item == ITEM));
     let wait = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM));
@@ -122,7 +122,7 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: 
 
 /// The Node, once K3s has come up.
 fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, before: &[Check], role: Role) -> Option<Check> {
-    let service = service(role);
+    let service = role.service();
     if facts.unit.active != ActiveState::Active {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::check::{Check, Subject};
 use crate::wiring;
-use bowline_cluster::{BINARY, RELEASES, Release, api_port, service};
+use bowline_cluster::{BINARY, RELEASES, Release, api_port};
 use bowline_engine::{Capability, Conditions};
 use bowline_node::Node;
 use bowline_ports::{ActiveState, ErrorKind, Inspect, Listener, PortError};
@@ -56,7 +56,7 @@ pub(super) async fn gather(
     let servers = settings.cluster.iter().filter(|cluster| cluster.role == Role::Server);
     numbers.extend(servers.map(|cluster| (api_port(cluster), User::Kubernetes)));
     let k3s_up = match &settings.cluster {
-        Some(cluster) => host.unit(service(cluster.role)).await.is_ok_and(|unit| unit.active == ActiveState::Active),
+        Some(cluster) => host.unit(cluster.role.service()).await.is_ok_and(|unit| unit.active == ActiveState::Active),
         None => false,
     };
     let mut ports = Vec::new();
