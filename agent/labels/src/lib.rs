@@ -172,17 +172,12 @@ impl Capability for Labels {
 impl Labels {
     /// Waits for the facts that labels lack, refuses what is no value of one; gives the keys of both.
     fn held<'a>(&self, filled: &'a Filled, plan: &mut Plan<Action>) -> Vec<&'a String> {
-        for (key, fact) in &filled.missing {
-            let wait = Wait::new(format!("labels/{key}"), format!("the fact {fact}"), "the label is made of it");
-            plan.waits.push(wait);
+        for (key, what, why) in filled.waits() {
+            plan.waits.push(Wait::new(format!("labels/{key}"), what, why));
         }
-        for (key, value) in &filled.wrong {
-            plan.refuse(
-                format!("labels/{key}"),
-                format!("set {key}={}", self.labels.get(key).unwrap_or(value)),
-                format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`"),
-                format!("write a value of your own for {key} in [node] labels, or remove it"),
-            );
+        for (key, value, why, hint) in filled.refusals() {
+            let value = self.labels.get(key).unwrap_or(value);
+            plan.refuse(format!("labels/{key}"), format!("set {key}={value}"), why, hint);
         }
         filled.missing.iter().map(|(key, _)| key).chain(filled.wrong.iter().map(|(key, _)| key)).collect()
     }

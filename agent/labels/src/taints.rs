@@ -4,7 +4,7 @@
 use crate::Action;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::keep;
-use bowline_ports::{NodeObject, Ready, TaintChange};
+use bowline_ports::{NodeObject, Ready, TaintChange, taint_text};
 use bowline_settings::{STARTUP_TAINT, Taint};
 
 const ITEM: &str = "taints";
@@ -72,7 +72,7 @@ fn same(one: &Taint, other: &Taint) -> bool {
 
 /// As [`NodeObject::taints`] has it.
 fn written(taint: &Taint) -> String {
-    format!("{}={}:{}", taint.key, taint.value, taint.effect)
+    taint_text(&taint.key, &taint.value, taint.effect.as_str())
 }
 
 /// What `kubectl taint` takes a taint away by.

@@ -39,7 +39,7 @@ pub struct NodeObject {
     pub ready_message: String,
     /// `InternalIP` addresses.
     pub internal_ips: Vec<IpAddr>,
-    /// `spec.taints` as `key=value:effect`.
+    /// `spec.taints`, each as [`taint_text`] writes it.
     pub taints: Vec<String>,
     /// The annotation [`OWN_TAINTS`].
     pub own_taints: Option<String>,
@@ -84,6 +84,11 @@ impl TaintChange {
         }
         Some(all)
     }
+}
+
+/// A taint as [`NodeObject::taints`] has it: with `=` also where there is no value.
+pub fn taint_text(key: &str, value: &str, effect: &str) -> String {
+    format!("{key}={value}:{effect}")
 }
 
 /// Key and effect of a taint: no two of a Node have both in common.

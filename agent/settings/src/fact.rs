@@ -73,6 +73,21 @@ pub struct Filled {
     pub wrong: Vec<(String, String)>,
 }
 
+impl Filled {
+    /// The keys that wait for a fact, each with what is waited for, and why.
+    pub fn waits(&self) -> impl Iterator<Item = (&String, String, &'static str)> {
+        self.missing.iter().map(|(key, fact)| (key, format!("the fact {fact}"), "the label is made of it"))
+    }
+
+    /// The labels whose values are none, each with that value, why it is none, and what to do.
+    pub fn refusals(&self) -> impl Iterator<Item = (&String, &String, String, String)> {
+        self.wrong.iter().map(|(key, value)| {
+            let why = format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`");
+            (key, value, why, format!("write a value of your own for {key} in [node] labels, or remove it"))
+        })
+    }
+}
+
 /// Puts facts into labels. Each label stands for itself: one that lacks a fact holds no other back.
 pub fn fill(labels: &BTreeMap<String, String>, known: impl Fn(Fact) -> Option<String>) -> Filled {
     let mut filled = Filled::default();

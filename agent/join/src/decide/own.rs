@@ -8,7 +8,7 @@ use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::wire::{Cut, Reason};
-use bowline_ports::{NodeObject, Ready};
+use bowline_ports::{NodeObject, Ready, taint_text};
 use bowline_settings::{Filled, STARTUP_TAINT};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -34,17 +34,11 @@ pub(super) struct Own<'a> {
 
 /// Waits for the facts that labels lack, and refuses what is no value of one: those labels are not asked for.
 fn held(filled: &Filled, plan: &mut Plan<Action>) {
-    for (key, fact) in &filled.missing {
-        let wait = Wait::new(format!("join/{key}"), format!("the fact {fact}"), "the label is made of it");
-        plan.waits.push(wait);
+    for (key, what, why) in filled.waits() {
+        plan.waits.push(Wait::new(format!("join/{key}"), what, why));
     }
-    for (key, value) in &filled.wrong {
-        plan.refuse(
-            format!("join/{key}"),
-            format!("have {key}={value}"),
-            format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`"),
-            format!("write a value of your own for {key} in [node] labels, or remove it"),
-        );
+    for (key, value, why, hint) in filled.refusals() {
+        plan.refuse(format!("join/{key}"), format!("have {key}={value}"), why, hint);
     }
 }
 
@@ -77,7 +71,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let lost = said.is_some_and(|said| {
         let label = |(key, value): (&String, &String)| node.labels.get(key) != Some(value) && !cut(said, key);
         let taint = |taint: &bowline_settings::Taint| {
-            let text = format!("{}={}:{}", taint.key, taint.value, taint.effect);
+            let text = taint_text(&taint.key, &taint.value, taint.effect.as_str());
             !node.taints.contains(&text) && !cut(said, &taint.to_string())
         };
         said.labels.iter().any(label) || said.taints.iter().any(taint)

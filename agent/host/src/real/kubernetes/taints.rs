@@ -1,7 +1,7 @@
 //! A Node's taints: one list, so read and written with what was read as the condition.
 
 use super::{Ask, CALL, Clients, MERGE, Node, path_of, send};
-use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange};
+use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange, taint_text};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -56,10 +56,9 @@ fn patch(node: Option<Node>, change: &TaintChange) -> Result<Value, &'static str
     }))
 }
 
-/// `key=value:effect`, with `=` also where there is no value.
 pub(super) fn text(taint: &Value) -> String {
     let part = |name: &str| taint[name].as_str().unwrap_or_default();
-    format!("{}={}:{}", part("key"), part("value"), part("effect"))
+    taint_text(part("key"), part("value"), part("effect"))
 }
 
 fn taint(text: &str) -> Option<Value> {
