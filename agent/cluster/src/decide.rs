@@ -2,9 +2,9 @@
 //! adopted as it is or refused.
 
 use crate::facts::{Facts, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, K3S_INSTALLED, K3S_RESTARTS, remover, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, remover, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_ports::{ActiveState, Ready, Unit};
+use bowline_ports::{ActiveState, Ready, Unit, condition};
 use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
 
@@ -35,20 +35,20 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     let role = spec.spec.role;
     // One that its gate holds back has not run: an older systemd counts each look at the gate as a restart.
     if facts.unit.load == "loaded" && !facts.held_out() {
-        plan.state(K3S_RESTARTS, facts.unit.restarts.to_string());
+        plan.state(condition::K3S_RESTARTS, facts.unit.restarts.to_string());
         if facts.unit.restarts >= CRASHES {
-            plan.state("k3s-crashes", "yes");
+            plan.state(condition::K3S_CRASHES, "yes");
         }
     }
     // Whatever holds it up: one that is down is told as such.
     if facts.unit.load == "loaded" {
-        plan.state("k3s", if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
+        plan.state(condition::K3S, if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     }
-    if now.is("leaving", "yes") {
+    if now.is(condition::LEAVING, "yes") {
         return plan;
     }
     if let Some(installed) = &facts.installed {
-        plan.state(K3S_INSTALLED, installed);
+        plan.state(condition::K3S_INSTALLED, installed);
     }
     if let Some(unit) = &facts.other_role {
         let other = other(role);
@@ -61,7 +61,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         return plan;
     }
     // An agent may leave the release to the servers.
-    let told = now.get("k3s-version").and_then(|text| text.parse().ok());
+    let told = now.get(condition::K3S_VERSION).and_then(|text| text.parse().ok());
     let Some(exact) = spec.spec.version.exact().or(told) else {
         plan.waits.push(Wait::new(ITEM, "the servers to say which release they run", "the settings have no `version`"));
         return plan;
@@ -136,31 +136,31 @@ fn a(role: Role) -> &'static str {
 fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) -> bool {
     let mut missing = Vec::new();
     for (key, what) in [
-        ("name", "the node's name"),
-        ("address", "the node's address"),
-        ("default-route", "a default route"),
-        ("clock", "a right clock"),
+        (condition::NAME, "the node's name"),
+        (condition::ADDRESS, "the node's address"),
+        (condition::DEFAULT_ROUTE, "a default route"),
+        (condition::CLOCK, "a right clock"),
     ] {
         if now.get(key).is_none() {
             missing.push(what.to_string());
         }
     }
-    if let Some(skew) = now.get("skew").filter(|_| now.get("clock").is_some()) {
+    if let Some(skew) = now.get(condition::SKEW).filter(|_| now.get(condition::CLOCK).is_some()) {
         missing.push(format!("a right clock ({skew})"));
     }
-    if spec.external && now.get("external-address").is_none() {
+    if spec.external && now.get(condition::EXTERNAL_ADDRESS).is_none() {
         missing.push("the external address".into());
     }
-    if spec.token.is_some() && now.get("enrolled").is_none() && !now.is("k3s-founds", "yes") {
+    if spec.token.is_some() && now.get(condition::ENROLLED).is_none() && !now.is(condition::K3S_FOUNDS, "yes") {
         missing.push("a credential of the cluster".into());
     }
-    if spec.guarded && now.get("guard").is_none() {
+    if spec.guarded && now.get(condition::GUARD).is_none() {
         missing.push("the issuers' ports closed to pods".into());
     }
     for volume in &spec.volumes {
-        if !now.is(&format!("volume/{volume}"), "ready") {
+        if !now.is(&condition::volume(volume), "ready") {
             missing.push(format!("volume {volume}"));
-        } else if !now.is(&format!("gate/{volume}"), "set") {
+        } else if !now.is(&condition::gate(volume), "set") {
             missing.push(format!("the gate of volume {volume}"));
         }
     }
@@ -246,8 +246,8 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         return;
     }
     if let Some(node) = &facts.node {
-        plan.state("node", if node.ready == Ready::True { "ready" } else { "registered" });
-        plan.state("node-seen", seen(node));
+        plan.state(condition::NODE, if node.ready == Ready::True { "ready" } else { "registered" });
+        plan.state(condition::NODE_SEEN, seen(node));
     }
     let soon = Duration::from_millis(500);
     let ready = facts.node.as_ref().is_some_and(|n| n.ready == Ready::True);
@@ -258,7 +258,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         && facts.unit.active != ActiveState::Active
         && let Some(words) = not_taken(&facts.last_lines)
     {
-        plan.state("k3s-join", words);
+        plan.state(condition::K3S_JOIN, words);
     }
     if facts.unit.sub == "auto-restart" || (facts.unit.restarts > 0 && facts.unit.active == ActiveState::Activating) {
         let said = last_words(&facts.last_lines);

@@ -137,12 +137,6 @@ impl fmt::Display for Action {
     }
 }
 
-/// The condition that says how often systemd has restarted K3s since it was last started; none where there is no K3s.
-pub const K3S_RESTARTS: &str = "k3s-restarts";
-
-/// The condition that says which version's binary is in its place, whether K3s runs or not; none where there is none that runs.
-pub const K3S_INSTALLED: &str = "k3s-installed";
-
 /// A K3s that systemd has started again so often does not stay up: a few times are usual while a server joins. systemd counts
 /// until somebody starts it, so that one whose fault was mended meanwhile counts as such, too.
 const CRASHES: u32 = 10;

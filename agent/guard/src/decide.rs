@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, Guard, ports};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_ports::{ActiveState, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder};
+use bowline_ports::{ActiveState, GUARD_SERVICE, GUARD_UNSUPPORTED, GuardOrder, condition};
 use bowline_settings::Cidr;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) fn plan(spec: &Guard, facts: &Facts, now: &Conditions) -> Plan<Action
     let (unit, text) = (&facts.unit, order.text());
     let closed = facts.closed.as_ref() == Some(&text);
     if closed {
-        plan.state("guard", "closed");
+        plan.state(condition::GUARD, "closed");
     }
     if unit.load != "loaded" {
         let (why, hint) = match unit.load.as_str() {
@@ -53,7 +53,7 @@ fn close(order: &GuardOrder, known: bool, facts: &Facts, plan: &mut Plan<Action>
     };
     if known && unit.active == ActiveState::Failed && unit.exit_status == i32::from(GUARD_UNSUPPORTED) {
         // A cluster that does not start would be worse: the proofs guard the door as well.
-        plan.state("guard", "open");
+        plan.state(condition::GUARD, "open");
         let words = words();
         plan.note(ITEM, format!("{} is open to pods, since this kernel can not close it: {words}", ports(order)));
         return;
@@ -77,11 +77,11 @@ fn close(order: &GuardOrder, known: bool, facts: &Facts, plan: &mut Plan<Action>
 /// What is to be closed; `None` while it is not known.
 fn wanted(spec: &Guard, facts: &Facts, now: &Conditions) -> Option<GuardOrder> {
     // Asked for, so that a route that comes makes a look.
-    let _ = now.get("default-route");
-    let (address, own) = (now.get("address")?.parse::<IpAddr>().ok()?, now.get("interface")?);
-    let pods = match now.get("cluster-cidr") {
+    let _ = now.get(condition::DEFAULT_ROUTE);
+    let (address, own) = (now.get(condition::ADDRESS)?.parse::<IpAddr>().ok()?, now.get(condition::INTERFACE)?);
+    let pods = match now.get(condition::CLUSTER_CIDR) {
         Some(told) => told,
-        None if spec.servers.is_empty() || now.is("k3s-founds", "yes") => {
+        None if spec.servers.is_empty() || now.is(condition::K3S_FOUNDS, "yes") => {
             let [v4, v6] = spec.pods.as_ref()?;
             if address.is_ipv6() { v6 } else { v4 }
         }

@@ -14,6 +14,7 @@ use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_enroll::token::LIFETIME;
+use bowline_ports::condition;
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,7 +45,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         gone::watch(facts, now, &mut plan);
     }
     if facts.removed && facts.owed {
-        plan.state("joins-anew", "yes");
+        plan.state(condition::JOINS_ANEW, "yes");
     }
     if facts.held {
         plan.step(ITEM, Action::Release, "it is to be in its cluster again");
@@ -79,7 +80,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if !facts.password {
         plan.step(ITEM, Action::MakePassword, "K3s binds the node's name to it");
     }
-    let (Some(name), Some(address)) = (now.get("name"), now.get("address")) else {
+    let (Some(name), Some(address)) = (now.get(condition::NAME), now.get(condition::ADDRESS)) else {
         plan.waits.push(Wait::new(ITEM, "the node's name and address", "the servers are told them"));
         return plan;
     };
@@ -109,7 +110,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     let issuers = issuers(spec, facts);
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
-    let doubt = now.get("k3s-join");
+    let doubt = now.get(condition::K3S_JOIN);
     let lapsed = server && enrolled.is_some_and(|enrolled| lapsed(spec, facts, enrolled));
     let why = if lapsed { Some(LAPSED.to_owned()) } else { reason(facts, enrolled, doubt) };
     match why {
@@ -165,7 +166,7 @@ fn clock(facts: &Facts, plan: &mut Plan<Action>) {
     let off = if off >= 2 * 86_400 { format!("{} days", off / 86_400) } else { format!("{off} seconds") };
     let way = if facts.ahead > 0 { "ahead of" } else { "behind" };
     let skew = format!("it is {off} {way} that of the servers");
-    plan.state("skew", skew.clone());
+    plan.state(condition::SKEW, skew.clone());
     plan.waits.push(
         Wait::new(
             "join/clock",
@@ -179,7 +180,7 @@ fn clock(facts: &Facts, plan: &mut Plan<Action>) {
 
 /// Whether a server can tell if it has the cluster's data: that may be on a volume.
 fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool {
-    let missing = spec.volumes.iter().find(|volume| !now.is(&format!("volume/{volume}"), "ready"));
+    let missing = spec.volumes.iter().find(|volume| !now.is(&condition::volume(volume), "ready"));
     if let Some(volume) = missing {
         plan.waits.push(Wait::new(ITEM, format!("volume {volume}"), "K3s's data may be on it"));
     }
@@ -236,7 +237,7 @@ fn agree(
 ) -> bool {
     let taken = taken_over(&spec.config, &enrolled.agreed);
     if !taken.is_empty() {
-        plan.state("k3s-options", serde_json::to_string(&taken).unwrap_or_default());
+        plan.state(condition::K3S_OPTIONS, serde_json::to_string(&taken).unwrap_or_default());
     }
     let all = differences(&spec.config, &enrolled.agreed);
     for difference in &all {
@@ -257,10 +258,10 @@ fn they_have(option: &str, theirs: &str) -> (String, String) {
 
 /// With what it was let in with.
 fn comes_in(enrolled: &Enrolled, plan: &mut Plan<Action>) {
-    plan.state("enrolled", enrolled.ca.clone());
-    plan.state("k3s-version", enrolled.kubernetes.clone());
-    plan.state("k3s-servers", enrolled.servers.join(","));
-    plan.state("cluster-cidr", enrolled.agreed.cluster_cidr.clone());
+    plan.state(condition::ENROLLED, enrolled.ca.clone());
+    plan.state(condition::K3S_VERSION, enrolled.kubernetes.clone());
+    plan.state(condition::K3S_SERVERS, enrolled.servers.join(","));
+    plan.state(condition::CLUSTER_CIDR, enrolled.agreed.cluster_cidr.clone());
 }
 
 /// Whether a server that was let in has lost its turn to join before K3s was started: it was down, or waited for its settings to be
@@ -279,7 +280,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
         return;
     }
     // Not so long that others can not join. One that was up before holds no turn, and has to learn whose its name is.
-    if !facts.was_up && now.is("k3s-crashes", "yes") {
+    if !facts.was_up && now.is(condition::K3S_CRASHES, "yes") {
         let why = "K3s does not stay up: other servers may join meanwhile";
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
         return;

@@ -26,7 +26,7 @@ pub use why::{Unanswered, Why};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_enroll::persistent::Wish;
-use bowline_ports::{Change, Inspect, PortError, Progress};
+use bowline_ports::{Change, Inspect, PortError, Progress, condition};
 use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -139,7 +139,7 @@ impl fmt::Display for Action {
 impl Join {
     /// The persistent volumes that a node of this name wishes for; how large their disks are, the volumes tell.
     pub(crate) fn wishes(&self, node: &str, now: &Conditions) -> Vec<Wish> {
-        let size = |volume: &Volume| now.get(&format!("volume-size/{}", volume.name))?.parse().ok();
+        let size = |volume: &Volume| now.get(&condition::volume_size(&volume.name))?.parse().ok();
         self.persistent.iter().filter_map(|volume| Wish::of(node, volume, size(volume))).collect()
     }
 

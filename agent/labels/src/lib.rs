@@ -11,7 +11,7 @@ pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{
-    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, node_name,
+    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, condition, node_name,
 };
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
@@ -92,12 +92,12 @@ impl Capability for Labels {
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         // `cluster` reads the Node now and then, and tells by this that others have changed something.
-        let _ = now.get("node-seen");
-        if now.is("leaving", "yes") {
+        let _ = now.get(condition::NODE_SEEN);
+        if now.is(condition::LEAVING, "yes") {
             return plan;
         }
         // Stated for a K3s that is ours or adopted only: the Node of one that is refused is not ours to label.
-        let registered = now.get("node").is_some();
+        let registered = now.get(condition::NODE).is_some();
         let Some(node) = facts.node.as_ref().filter(|_| registered) else {
             plan.waits.push(
                 Wait::new("labels", "the Node", "its API object carries the labels")
@@ -149,7 +149,7 @@ impl Capability for Labels {
         }));
         let labelled = changes.is_empty() && plan.refusals.is_empty() && plan.waits.is_empty();
         if labelled {
-            plan.state("labels", "applied");
+            plan.state(condition::LABELS, "applied");
         }
         if !changes.is_empty() {
             let action = Action::Label { node: node.name.clone(), labels: wanted, changes };

@@ -4,7 +4,7 @@
 use crate::Action;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::keep;
-use bowline_ports::{NodeObject, Ready, TaintChange, taint_text};
+use bowline_ports::{NodeObject, Ready, TaintChange, condition, taint_text};
 use bowline_settings::{STARTUP_TAINT, Taint};
 
 const ITEM: &str = "taints";
@@ -20,7 +20,7 @@ pub struct Taints {
 impl Taints {
     /// Compares them with the Node's. `labelled`: it has all its labels.
     pub(crate) fn plan(&self, node: &NodeObject, labelled: bool, now: &Conditions, plan: &mut Plan<Action>) {
-        let volumes = self.volumes.iter().all(|volume| now.is(&format!("volume/{volume}"), "ready"));
+        let volumes = self.volumes.iter().all(|volume| now.is(&condition::volume(volume), "ready"));
         let missing = match (volumes, labelled, node.ready) {
             (false, ..) => Some("its volumes are not all there"),
             (true, false, _) => Some("its labels are not all there"),

@@ -3,6 +3,7 @@
 use crate::exposition::{Exposition, Kind, Value, labels};
 use crate::{Role, Sample};
 use bowline_engine::{CapabilityReport, CapabilityState, Overall, Report};
+use bowline_ports::condition;
 use std::collections::BTreeSet;
 
 pub(crate) fn overall(out: &mut Exposition, sample: &Sample<'_>) {
@@ -65,22 +66,26 @@ fn each<V: Value>(
 pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
     let conditions = &sample.report.conditions;
     let is = |key: &str, values: &[&str]| conditions.get(key).is_some_and(|v| values.contains(&v.as_str()));
-    out.gauge("node_address_known", "1 when the node's address is known.", conditions.contains_key("address"));
+    out.gauge("node_address_known", "1 when the node's address is known.", conditions.contains_key(condition::ADDRESS));
     out.gauge("node_clock_synchronised", "1 when the clock is synchronised.", sample.clock_synchronised);
     if let Some(offset) = sample.clock_offset {
         let help = "Seconds that the clock is off, by those who keep it; positive: it is behind.";
         out.gauge("clock_offset_seconds", help, offset);
     }
-    out.gauge("node_default_route", "1 when there is a default route.", is("default-route", &["ok"]));
-    out.gauge("k3s_installed", "1 when K3s is installed.", is("k3s", &["installed", "active"]));
-    out.gauge("k3s_active", "1 when K3s runs.", is("k3s", &["active"]));
+    out.gauge("node_default_route", "1 when there is a default route.", is(condition::DEFAULT_ROUTE, &["ok"]));
+    out.gauge("k3s_installed", "1 when K3s is installed.", is(condition::K3S, &["installed", "active"]));
+    out.gauge("k3s_active", "1 when K3s runs.", is(condition::K3S, &["active"]));
     let mut family =
         out.family("node_role", Kind::Gauge, "1 for the role that the node has in its cluster by the settings.");
     let role = sample.role.map(Role::name).unwrap_or_default();
     family.one_of(&[], "role", &Role::ALL.map(Role::name), role);
-    out.gauge("node_registered", "1 when the cluster has a Node of this name.", is("node", &["registered", "ready"]));
-    out.gauge("node_ready", "1 when the Node is Ready.", is("node", &["ready"]));
-    out.gauge("node_labels_applied", "1 when the Node has its labels and roles.", is("labels", &["applied"]));
+    out.gauge(
+        "node_registered",
+        "1 when the cluster has a Node of this name.",
+        is(condition::NODE, &["registered", "ready"]),
+    );
+    out.gauge("node_ready", "1 when the Node is Ready.", is(condition::NODE, &["ready"]));
+    out.gauge("node_labels_applied", "1 when the Node has its labels and roles.", is(condition::LABELS, &["applied"]));
 }
 
 pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
@@ -95,17 +100,17 @@ pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
     let holds = |key: String, value: &str| report.conditions.get(&key).is_some_and(|v| v == value);
     let mut family = out.family("volume_ready", Kind::Gauge, "1 when the volume is mounted as the settings say.");
     for name in &names {
-        family.series(&labels(&[("volume", name)]), holds(format!("volume/{name}"), "ready"));
+        family.series(&labels(&[("volume", name)]), holds(condition::volume(name), "ready"));
     }
     let help = "1 when somebody has released the volume, and it is unmounted: its disk is to go.";
     let mut family = out.family("volume_released", Kind::Gauge, help);
     for name in &names {
-        family.series(&labels(&[("volume", name)]), holds(format!("released/{name}"), "yes"));
+        family.series(&labels(&[("volume", name)]), holds(condition::released(name), "yes"));
     }
     let help = "1 when Kubernetes can not start without the volume.";
     let mut family = out.family("volume_gated", Kind::Gauge, help);
     for name in &names {
-        family.series(&labels(&[("volume", name)]), holds(format!("gate/{name}"), "set"));
+        family.series(&labels(&[("volume", name)]), holds(condition::gate(name), "set"));
     }
 }
 
@@ -114,13 +119,13 @@ pub(crate) fn room(out: &mut Exposition, sample: &Sample<'_>) {
     let conditions = &sample.report.conditions;
     let number = |text: &String| text.parse::<u64>().unwrap_or(0);
     let help = "Bytes that are kept for when the disk of the system is about to be full; 0 without a reserve.";
-    out.gauge("reserve_bytes", help, conditions.get("reserve").map_or(0, number));
+    out.gauge("reserve_bytes", help, conditions.get(condition::RESERVE).map_or(0, number));
     let help = "1 while there should be a reserve and is none: it was given up, or there is no room for it.";
-    out.gauge("reserve_missing", help, conditions.get("reserve").is_some_and(|held| held == "missing"));
+    out.gauge("reserve_missing", help, conditions.get(condition::RESERVE).is_some_and(|held| held == "missing"));
     let help = "Bytes that were freed, by what they were.";
     let mut family = out.family("reclaimed_bytes_total", Kind::Counter, help);
     for (key, bytes) in conditions {
-        if let Some(what) = key.strip_prefix("reclaimed/") {
+        if let Some(what) = key.strip_prefix(condition::ROOM) {
             family.series(&labels(&[("what", what)]), number(bytes));
         }
     }
@@ -135,7 +140,7 @@ fn volume_names<'a>(sample: &Sample<'a>) -> BTreeSet<&'a str> {
         let waits = c.waits.iter().map(|w| w.item.as_str());
         steps.chain(waits).chain(c.refusals.iter().map(|r| r.item.as_str()))
     });
-    names.extend(stated.chain(items).filter_map(|key| key.strip_prefix("volume/")));
+    names.extend(stated.chain(items).filter_map(|key| key.strip_prefix(condition::VOLUMES)));
     names
 }
 

@@ -17,6 +17,7 @@ use crate::page::Page;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bowline_engine::{Overall, Report};
+use bowline_ports::condition;
 use html::{escape, span};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -130,7 +131,7 @@ impl View<'_> {
     }
 
     fn html(&self) -> String {
-        let name = self.report.conditions.get("name").map_or("this machine", String::as_str);
+        let name = self.report.conditions.get(condition::NAME).map_or("this machine", String::as_str);
         let (title, head) = (escape(name), self.report.headline());
         let (word, tone) = overall(self.report.overall);
         // The word stands beside it already.

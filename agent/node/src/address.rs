@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{Address, Inspect, PortError};
+use bowline_ports::{Address, Inspect, PortError, condition};
 use bowline_settings::{Cidr, ExternalAddress, Fact};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,8 +37,8 @@ impl Node {
         match self.fitting(facts).as_slice() {
             [] => plan.waits.push(self.wait_for_address(facts)),
             [one] => {
-                plan.state("address", one.address.to_string());
-                plan.state("interface", one.interface.clone());
+                plan.state(condition::ADDRESS, one.address.to_string());
+                plan.state(condition::INTERFACE, one.interface.clone());
             }
             several => {
                 let list: Vec<_> = several.iter().map(|a| format!("{} on {}", a.address, a.interface)).collect();
@@ -79,9 +79,9 @@ impl Node {
     pub(crate) fn external_address(&self, facts: &Facts, plan: &mut Plan<Action>) {
         match self.spec.external_address {
             None => {}
-            Some(ExternalAddress::Ip(address)) => plan.state("external-address", address.to_string()),
+            Some(ExternalAddress::Ip(address)) => plan.state(condition::EXTERNAL_ADDRESS, address.to_string()),
             Some(ExternalAddress::PublicIpv4) => match fact::public_ipv4(facts) {
-                Some(address) => plan.state("external-address", address.to_string()),
+                Some(address) => plan.state(condition::EXTERNAL_ADDRESS, address.to_string()),
                 None => {
                     let silent =
                         fact::silence(facts).unwrap_or_else(|| format!("{INSTANCE_DATA} does not tell it (yet)"));

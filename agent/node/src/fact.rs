@@ -2,7 +2,7 @@
 
 use crate::{Action, Asked, CloudFacts, Facts, INSTANCE_DATA, Node, cloud};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{ErrorKind, Inspect, PortError};
+use bowline_ports::{ErrorKind, Inspect, PortError, condition};
 use bowline_settings::{ExternalAddress, Fact, facts_of};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -55,7 +55,7 @@ impl Node {
         for fact in facts_of(&self.spec.labels) {
             let cloud = known.as_ref();
             let value = match fact {
-                Fact::Address => plan.conditions.get("address").cloned(),
+                Fact::Address => plan.conditions.get(condition::ADDRESS).cloned(),
                 fact => told(fact, facts, cloud),
             };
             if let Some(value) = value {

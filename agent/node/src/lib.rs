@@ -10,7 +10,7 @@ mod fact;
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, machine_id, seen_name};
+use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, condition, machine_id, seen_name};
 use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -178,7 +178,7 @@ impl Node {
             && !name.ends_with(['-', '.'])
             && name != "localhost";
         if fits {
-            plan.state("name", name);
+            plan.state(condition::NAME, name);
         } else if self.kubernetes {
             plan.refuse(
                 "name",
@@ -191,7 +191,7 @@ impl Node {
 
     fn default_route(&self, facts: &Facts, plan: &mut Plan<Action>) {
         match &facts.default_route {
-            Some(_) => plan.state("default-route", "ok"),
+            Some(_) => plan.state(condition::DEFAULT_ROUTE, "ok"),
             None => plan.waits.push(
                 Wait::new("default-route", "a default route", "K3s does not start without one")
                     .deadline(
@@ -217,7 +217,7 @@ impl Node {
                 .poll(Duration::from_secs(2)),
             );
         } else if clock.synchronised {
-            plan.state("clock", "ok");
+            plan.state(condition::CLOCK, "ok");
         } else if clock.uptime < PATIENCE_WITH_CLOCK {
             plan.waits.push(
                 Wait::new(
@@ -229,7 +229,7 @@ impl Node {
             );
         } else {
             plan.note("clock", "nothing says that the clock is synchronised; going on, since it is not plainly wrong");
-            plan.state("clock", "ok");
+            plan.state(condition::CLOCK, "ok");
         }
     }
 }

@@ -6,7 +6,7 @@
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_enroll::NodeName;
 use bowline_enroll::persistent::{self, Found, Sent, Wish, read_volume};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write, each, node_name};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress, Write, condition, each, node_name};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -94,17 +94,16 @@ impl Capability for Persistent {
         let mut plan = Plan::default();
         let (true, Some(node)) = (facts.made || !self.volumes.is_empty(), &facts.name) else { return plan };
         plan.state(Self::NAME, "kept");
-        if now.is("leaving", "yes") {
+        if now.is(condition::LEAVING, "yes") {
             return plan;
         }
         // Stated for a K3s that is ours or adopted only.
-        let Some(found) = facts.found.as_ref().filter(|_| now.get("node").is_some()) else {
+        let Some(found) = facts.found.as_ref().filter(|_| now.get(condition::NODE).is_some()) else {
             let wait = Wait::new(Self::NAME, "the Node", "its disks are told to Kubernetes");
             plan.waits.push(wait.poll(Duration::from_secs(2)));
             return plan;
         };
-        let size =
-            |volume: &Volume| now.get(&format!("volume-size/{}", volume.name)).and_then(|size| size.parse().ok());
+        let size = |volume: &Volume| now.get(&condition::volume_size(&volume.name)).and_then(|size| size.parse().ok());
         let wishes: Vec<Wish> =
             self.volumes.iter().filter_map(|volume| Wish::of(node.as_str(), volume, size(volume))).collect();
         let outcome = persistent::reconcile(node, &wishes, found, |_| true);

@@ -8,6 +8,7 @@
 
 pub mod ask;
 mod block;
+pub mod condition;
 mod counted;
 mod error;
 mod file;

@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, Reclaim, place, size};
 use bowline_engine::Plan;
-use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space};
+use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space, condition};
 use bowline_settings::{Reclaimable, Reclaimed};
 use std::path::Path;
 
@@ -14,10 +14,10 @@ const TOLD: i64 = 86_400;
 pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
     // A counter that is there from the start shows its first event, too.
     for one in settings.wanted.0.iter().filter(|one| !facts.record.contains_key(one.what.name())) {
-        plan.state(format!("reclaimed/{}", one.what.name()), "0");
+        plan.state(condition::reclaimed(one.what.name()), "0");
     }
     for (name, record) in &facts.record {
-        plan.state(format!("reclaimed/{name}"), record.total.to_string());
+        plan.state(condition::reclaimed(name), record.total.to_string());
         if facts.working.as_ref() == Some(name) {
             continue;
         }

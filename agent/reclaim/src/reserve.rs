@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, Reclaim, size};
 use bowline_engine::Plan;
-use bowline_ports::{FileKind, Mount, Space};
+use bowline_ports::{FileKind, Mount, Space, condition};
 use bowline_settings::Reserve;
 use std::path::Path;
 
@@ -42,8 +42,8 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         _ => {}
     }
     match (wanted, there) {
-        (Some(_), Some(held)) => plan.state(ITEM, held.to_string()),
-        (Some(_), None) => plan.state(ITEM, MISSING),
+        (Some(_), Some(held)) => plan.state(condition::RESERVE, held.to_string()),
+        (Some(_), None) => plan.state(condition::RESERVE, MISSING),
         (None, _) => {}
     }
 }

@@ -12,7 +12,7 @@ use crate::units::{
 };
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit};
+use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
@@ -312,7 +312,7 @@ fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, ite
         plan.step(item, Action::Remove { path: path.clone() }, "the settings do not name this service any more");
     }
     if volume.gate && set {
-        plan.state(format!("gate/{}", volume.name), "set");
+        plan.state(condition::gate(&volume.name), "set");
     }
 }
 

@@ -33,7 +33,7 @@ pub use shield::Shielded;
 pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, Work};
+use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, Work, condition};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -177,7 +177,7 @@ impl Capability for Volumes {
         }
         decide::services(self, facts, &mut plan);
         if let Some(stopped) = &facts.stopped {
-            plan.state("stopped-for-release", stopped.clone());
+            plan.state(condition::STOPPED_FOR_RELEASE, stopped.clone());
         }
         for orphan in &facts.orphans {
             decide::forgotten(orphan, &mut plan);

@@ -10,7 +10,8 @@ use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
 use bowline_ports::{
-    Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, k3s_admin_kubeconfig, k3s_kubeconfig, node_name,
+    Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, condition, k3s_admin_kubeconfig, k3s_kubeconfig,
+    node_name,
 };
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
@@ -67,7 +68,7 @@ async fn leave(
         let Some((_, report)) = apply::converge(folder, loaded, Duration::ZERO).await else {
             return Ok(ExitCode::FAILURE);
         };
-        left = report.conditions.get("left").cloned().unwrap_or_default();
+        left = report.conditions.get(condition::LEFT).cloned().unwrap_or_default();
         if left.is_empty() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }

@@ -5,7 +5,9 @@ use super::args::Volumes;
 use super::drain::{CORDONED, Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
 use bowline_host::real::RealHost;
-use bowline_ports::{ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, k3s_kubeconfig, node_name};
+use bowline_ports::{
+    ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, condition, k3s_kubeconfig, node_name,
+};
 use bowline_settings::{Loaded, Role, Settings, Volume};
 use bowline_volumes::Released;
 use serde_json::{Value, json};
@@ -75,7 +77,7 @@ async fn release(
         let Some((_, report)) = apply::converge(folder, loaded, Duration::ZERO).await else {
             return Ok(ExitCode::FAILURE);
         };
-        if report.conditions.contains_key(&format!("released/{name}")) {
+        if report.conditions.contains_key(&condition::released(name)) {
             break;
         }
         if Instant::now() >= end {

@@ -10,7 +10,7 @@ use bowline_host::real::{ObjectApi, RealHost};
 use bowline_issuer::{Issuer, Rest, Watch};
 use bowline_join::files::MACHINE_KEY;
 use bowline_metrics::Enrolments;
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, k3s_admin_kubeconfig};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, condition, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Enroll, Role, Settings};
 use own::own;
 
@@ -199,18 +199,18 @@ fn wanted(
     member_of: Option<String>,
 ) -> Option<Served> {
     let (cluster, enroll) = issues(settings)?;
-    let active = conditions.get("k3s").is_some_and(|k3s| k3s == "active");
+    let active = conditions.get(condition::K3S).is_some_and(|k3s| k3s == "active");
     if !(member_of.is_some() || open && active) {
-        conditions.get("node")?;
+        conditions.get(condition::NODE)?;
     }
-    if conditions.get("leaving").is_some_and(|leaving| leaving == "yes") {
+    if conditions.get(condition::LEAVING).is_some_and(|leaving| leaving == "yes") {
         return None;
     }
     Some(Served {
         enroll: enroll.clone(),
         cluster: cluster.clone(),
-        name: conditions.get("name")?.clone(),
-        address: conditions.get("address")?.parse().ok()?,
+        name: conditions.get(condition::NAME)?.clone(),
+        address: conditions.get(condition::ADDRESS)?.parse().ok()?,
         member_of,
     })
 }

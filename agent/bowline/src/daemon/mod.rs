@@ -34,7 +34,7 @@ use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_node::Node;
-use bowline_ports::{Change, GUARD_SERVICE};
+use bowline_ports::{Change, GUARD_SERVICE, condition};
 use bowline_reclaim::Reclaim;
 use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
@@ -298,11 +298,11 @@ impl Daemon {
 
     /// Listens wherever the settings say, as soon as the addresses are known.
     async fn listen(&mut self, conditions: &BTreeMap<String, String>) {
-        let address = conditions.get("address").and_then(|a| a.parse::<std::net::IpAddr>().ok());
+        let address = conditions.get(condition::ADDRESS).and_then(|a| a.parse::<std::net::IpAddr>().ok());
         // Who founds a cluster by itself has K3s's own, whatever the settings hoped for.
-        let founds = conditions.get("k3s-founds").is_some_and(|founds| founds == "yes");
+        let founds = conditions.get(condition::K3S_FOUNDS).is_some_and(|founds| founds == "yes");
         let default = founds.then(|| listen::own_pods(&self.settings, address.is_some_and(|a| a.is_ipv6())));
-        let pods = conditions.get("cluster-cidr").cloned().or(default);
+        let pods = conditions.get(condition::CLUSTER_CIDR).cloned().or(default);
         let pages = scrape::Pages {
             host: Arc::clone(&self.host),
             latest: self.surfaces.latest.subscribe(),

@@ -3,9 +3,9 @@
 //! It is counted by the boot clock, which nobody sets: the clock of the day often moves by hours just then. Where the machine boots
 //! again before all is reached, the day's clock alone knows how long that took; it is asked once, when it is right.
 
-use bowline_cluster::K3S_INSTALLED;
 use bowline_engine::Report;
 use bowline_metrics::Phase;
+use bowline_ports::condition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl Phases {
             return false;
         }
         let other_boot = self.boot != now.boot;
-        if other_boot && condition("clock").is_none() {
+        if other_boot && condition(condition::CLOCK).is_none() {
             return false;
         }
         if other_boot {
@@ -64,20 +64,23 @@ impl Phases {
         if moved {
             self.began = now.unix - passed;
         }
-        let volumes_ready =
-            report.conditions.iter().filter(|(key, value)| key.starts_with("volume/") && *value == "ready").count();
+        let volumes_ready = report
+            .conditions
+            .iter()
+            .filter(|(key, value)| key.starts_with(condition::VOLUMES) && *value == "ready")
+            .count();
         let pending =
             |begins: &str| report.capabilities.iter().flat_map(|c| &c.steps).any(|s| s.what.starts_with(begins));
         let seen = |name: &str| report.capabilities.iter().any(|c| c.name == name && c.error.is_none());
         let reached = [
             ("settings", !report.settings.absent && report.settings.errors.is_empty()),
-            ("address", condition("address").is_some()),
-            ("download", condition(K3S_INSTALLED).is_some()),
+            ("address", condition(condition::ADDRESS).is_some()),
+            ("download", condition(condition::K3S_INSTALLED).is_some()),
             ("format", seen("volumes") && !pending("format") && volumes_ready >= volumes),
             ("mount", seen("volumes") && volumes_ready >= volumes),
-            ("k3s_start", condition("k3s") == Some("active")),
-            ("ready", condition("node") == Some("ready")),
-            ("labels", condition("labels") == Some("applied")),
+            ("k3s_start", condition(condition::K3S) == Some("active")),
+            ("ready", condition(condition::NODE) == Some("ready")),
+            ("labels", condition(condition::LABELS) == Some("applied")),
         ];
         let before = self.reached.len();
         for (phase, _) in reached.iter().filter(|(_, reached)| *reached) {
@@ -139,7 +142,7 @@ mod tests {
         let mut phases = Phases::new(moment(0.0));
         phases.note(&report, 0, &moment(1.0));
         assert!(!phases.reached.contains_key("download"), "{phases:?}");
-        report.conditions.insert(K3S_INSTALLED.into(), "v1.34.1+k3s1".into());
+        report.conditions.insert(condition::K3S_INSTALLED.into(), "v1.34.1+k3s1".into());
         assert!(phases.note(&report, 0, &moment(31.0)));
         assert_eq!(phases.reached["download"], 31.0);
     }

@@ -6,14 +6,13 @@ use super::phases::Phases;
 use super::picture::{exhaustion, view};
 use super::surfaces::Latest;
 use super::watching::Watching;
-use bowline_cluster::K3S_RESTARTS;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::{Sampler, out_of_sight};
 use bowline_host::real::http::{Handler, Request, Response};
 use bowline_metrics::{
     Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
 };
-use bowline_ports::{Change, Clock, Mount, PortError, Space};
+use bowline_ports::{Change, Clock, Mount, PortError, Space, condition};
 use bowline_settings::StatusPage;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -96,7 +95,7 @@ impl Pages {
             mounts_unread: unread,
             phases: &phases,
             // systemd tells of each, and the report is made anew then.
-            k3s_restarts: report.conditions.get(K3S_RESTARTS).and_then(|text| text.parse().ok()),
+            k3s_restarts: report.conditions.get(condition::K3S_RESTARTS).and_then(|text| text.parse().ok()),
             process: process(),
             counters: Some(&self.counters),
             enrolments: self.enrolments.as_ref(),

@@ -5,6 +5,7 @@ use super::{ITEM, a};
 use crate::facts::Facts;
 use crate::{Action, BINARY, Cluster, remover, unit_file};
 use bowline_engine::{Conditions, Plan};
+use bowline_ports::condition;
 
 /// A K3s that somebody else installed: fits, or is refused. True when it may be watched.
 pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
@@ -54,7 +55,7 @@ pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut P
 
 /// Bowline asks for the Node by the name that it goes by, and K3s may have been told another one.
 pub(super) fn no_node(now: &Conditions) -> String {
-    format!("no Node is called {} yet", now.get("name").unwrap_or("as this machine"))
+    format!("no Node is called {} yet", now.get(condition::NAME).unwrap_or("as this machine"))
 }
 
 /// What to do about a Node that does not get Ready.

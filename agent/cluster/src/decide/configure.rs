@@ -5,21 +5,22 @@ use crate::config::{OwnNode, config_text, differing_keys, keys};
 use crate::facts::{Facts, Restart};
 use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
-use bowline_ports::ActiveState;
+use bowline_ports::{ActiveState, condition};
 
 fn running(facts: &Facts) -> bool {
     facts.unit.active.is_up() && !facts.held_out()
 }
 
 pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
-    let (Some(name), Some(address), Some(interface)) = (now.get("name"), now.get("address"), now.get("interface"))
+    let (Some(name), Some(address), Some(interface)) =
+        (now.get(condition::NAME), now.get(condition::ADDRESS), now.get(condition::INTERFACE))
     else {
         return;
     };
-    let external = now.get("external-address").filter(|_| spec.external);
-    let servers = now.get("k3s-servers").unwrap_or_default();
+    let external = now.get(condition::EXTERNAL_ADDRESS).filter(|_| spec.external);
+    let servers = now.get(condition::K3S_SERVERS).unwrap_or_default();
     let join = spec.token.as_deref().zip(servers.split(',').next().filter(|first| !first.is_empty()));
-    let told = now.get("k3s-options").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let told = now.get(condition::K3S_OPTIONS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let node = OwnNode { name, address, interface, external };
     let wanted = config_text(&spec.spec, &node, join, told);
     let running = running(facts);

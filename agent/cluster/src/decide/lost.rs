@@ -5,7 +5,7 @@ use super::binary::outlived;
 use crate::facts::{Facts, Restart};
 use crate::{Action, Cluster, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
-use bowline_ports::ActiveState;
+use bowline_ports::{ActiveState, condition};
 use bowline_settings::Role;
 use std::path::Path;
 use std::time::Duration;
@@ -30,16 +30,16 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
     }
     let agent = spec.spec.role == Role::Agent;
     if agent && facts.api_error.is_some() && now.waited(ITEM, super::READY) >= THINKING {
-        plan.state("api-silent", "yes");
+        plan.state(condition::API_SILENT, "yes");
     }
     let answered = facts.unit.active == ActiveState::Active && facts.api_error.is_none();
     if !answered || facts.node_seen.is_none() {
         return false;
     }
-    plan.state("node-lost", "yes");
+    plan.state(condition::NODE_LOST, "yes");
     let why = "it was deleted while K3s runs, and a kubelet makes its Node at its start only";
     // A server that still answers is a member of its cluster, whose Node is its own.
-    let asked = !agent || spec.token.is_none() || now.is("claim", "held");
+    let asked = !agent || spec.token.is_none() || now.is(condition::CLAIM, "held");
     // With what lies in K3s's place it would not come up again.
     let starts = !outlived(facts);
     if asked && starts && now.waited(ITEM, WHAT) >= THINKING {
@@ -60,7 +60,7 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
 pub(super) fn by_its_owner(spec: &Cluster, token: &Path, now: &Conditions, verb: &str) -> String {
     format!(
         "see that its configuration has `server: {}` and `token-file: {}`, then `systemctl {verb} {}`",
-        now.get("k3s-servers").and_then(|all| all.split(',').next()).unwrap_or_default(),
+        now.get(condition::K3S_SERVERS).and_then(|all| all.split(',').next()).unwrap_or_default(),
         token.display(),
         spec.service()
     )
@@ -71,14 +71,14 @@ fn removed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Acti
     let why = "its Node was deleted, and its member taken out of etcd with it";
     match &spec.token {
         // Its configuration is its owner's, and without a server in it this would begin a second cluster.
-        Some(token) if facts.foreign() && now.get("enrolled").is_some() => plan.refuse(
+        Some(token) if facts.foreign() && now.get(condition::ENROLLED).is_some() => plan.refuse(
             ITEM,
             "be a server of the cluster",
             format!("{why}; it may join anew, and this K3s is somebody else's"),
             by_its_owner(spec, token, now, "restart"),
         ),
         // `join` says so by this condition, for which this is looked at again: then a restart is on record.
-        Some(_) if now.is("joins-anew", "yes") => plan.waits.push(Wait::new(ITEM, "K3s to be restarted", why)),
+        Some(_) if now.is(condition::JOINS_ANEW, "yes") => plan.waits.push(Wait::new(ITEM, "K3s to be restarted", why)),
         Some(_) => plan.waits.push(Wait::new(ITEM, "the other servers to let it join anew", why)),
         None => plan.refuse(
             ITEM,

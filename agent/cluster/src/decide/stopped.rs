@@ -3,11 +3,12 @@
 use crate::Cluster;
 use crate::facts::Facts;
 use bowline_engine::Conditions;
+use bowline_ports::condition;
 
 /// The volume that took K3s down: systemd stops K3s and then unmounts when the disk went away.
 pub(super) fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
     spec.volumes.iter().map(String::as_str).find(|volume| {
-        let absence = now.get(&format!("absence/{volume}")).and_then(|text| text.split_once('-'));
+        let absence = now.get(&condition::absence(volume)).and_then(|text| text.split_once('-'));
         let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
         numbers.is_some_and(|(left, back)| facts.unit.went_with(left) && left <= back)
     })
@@ -15,6 +16,6 @@ pub(super) fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) 
 
 /// Bowline stopped it, and nobody started it since.
 pub(super) fn stopped_for_release(facts: &Facts, now: &Conditions) -> bool {
-    let at = now.get("stopped-for-release").and_then(|seconds| seconds.parse::<u64>().ok());
+    let at = now.get(condition::STOPPED_FOR_RELEASE).and_then(|seconds| seconds.parse::<u64>().ok());
     at.is_some_and(|at| facts.unit.began / 1_000_000 <= at)
 }

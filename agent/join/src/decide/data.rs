@@ -5,6 +5,7 @@ use crate::facts::Facts;
 use crate::files::ENROLLED_WITH_DATA;
 use crate::{Action, Join};
 use bowline_engine::Plan;
+use bowline_ports::condition;
 use bowline_settings::Role;
 
 /// It goes on with what was agreed on when its data came into their cluster, which lies beside them.
@@ -22,7 +23,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
             );
         }
     };
-    plan.state("cluster-cidr", before.agreed.cluster_cidr.clone());
+    plan.state(condition::CLUSTER_CIDR, before.agreed.cluster_cidr.clone());
     let agree = agree(spec, before, they_had, plan);
     // One that was started here goes on as it is.
     if !agree && facts.down && !facts.enabled {
@@ -48,5 +49,5 @@ fn they_had(option: &str, theirs: &str) -> (String, String) {
 }
 
 fn founds(plan: &mut Plan<Action>) {
-    plan.state("k3s-founds", "yes");
+    plan.state(condition::K3S_FOUNDS, "yes");
 }

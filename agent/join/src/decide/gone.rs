@@ -8,7 +8,7 @@ use crate::files::{GAVE_WAY, Last, SERVER_DATA};
 use crate::why::Why;
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
-use bowline_ports::K3S_NODE_SEEN;
+use bowline_ports::{K3S_NODE_SEEN, condition};
 use bowline_settings::Role;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const OFTEN: Duration = Duration::from_secs(5);
 /// Looks often while the API of a member does not answer: nobody tells when K3s finds out that it is none any more.
 pub(super) fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     // `cluster` states this one when the API has told of the Node.
-    let answers = now.get("node").is_some();
+    let answers = now.get(condition::NODE).is_some();
     if facts.joined && !answers && !facts.down && !facts.stopping {
         let wait = Wait::new("join/member", "the API of this server to answer", "it may be no member of etcd any more");
         plan.waits.push(wait.poll(OFTEN));
@@ -57,7 +57,7 @@ pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
         return;
     }
     // Whoever looks after K3s and its Node has nothing to do here.
-    plan.state("leaving", "yes");
+    plan.state(condition::LEAVING, "yes");
     let why = "its Node was deleted, or is another machine's, and its member was taken out of etcd";
     if facts.stopping {
         let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");

@@ -5,6 +5,7 @@ use crate::facts::Facts;
 use crate::files::Left;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
+use bowline_ports::condition;
 use bowline_settings::Role;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use std::time::Duration;
 const NOTICES: i64 = 30;
 
 pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, plan: &mut Plan<Action>) {
-    plan.state("leaving", "yes");
+    plan.state(condition::LEAVING, "yes");
     let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
-    let name = name.or_else(|| now.get("name").map(String::from)).unwrap_or_else(|| facts.name.clone());
+    let name = name.or_else(|| now.get(condition::NAME).map(String::from)).unwrap_or_else(|| facts.name.clone());
     let done = match spec.role {
         Role::Agent => agent(spec, facts, name, plan),
         Role::Server => server(facts, left, name, plan),
@@ -22,7 +23,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
     if done {
         // Who held no name had none to give back, and may have a Node all the same.
         let asked = spec.role == Role::Server || left.given_back.is_some();
-        plan.state("left", if asked { "yes" } else { "unasked" });
+        plan.state(condition::LEFT, if asked { "yes" } else { "unasked" });
         let why = "this machine was told to leave its cluster, and has; its volumes stay as they are";
         plan.waits.push(Wait::new(ITEM, "`bowline leave --undo`", why));
     }

@@ -8,7 +8,7 @@ use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::wire::{Cut, Reason};
-use bowline_ports::{NodeObject, Ready, taint_text};
+use bowline_ports::{NodeObject, Ready, condition, taint_text};
 use bowline_settings::{Filled, STARTUP_TAINT};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -47,11 +47,11 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let (name, issuers, filled) = (own.name, own.issuers, own.filled);
     held(filled, plan);
     // Changes of the Node that others see are worth another look.
-    let _ = now.get("node-seen");
+    let _ = now.get(condition::NODE_SEEN);
     let Some(node) = &facts.node else {
-        if now.is("node-lost", "yes") {
+        if now.is(condition::NODE_LOST, "yes") {
             lost(spec, facts, now, own, "its Node was deleted", plan);
-        } else if now.is("api-silent", "yes") {
+        } else if now.is(condition::API_SILENT, "yes") {
             lost(spec, facts, now, own, "the API of its cluster does not answer as it did", plan);
         } else if facts.joined {
             plan.waits.push(
@@ -61,8 +61,8 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
         }
         return;
     };
-    let volumes = spec.volumes.iter().all(|volume| now.is(&format!("volume/{volume}"), "ready"));
-    let labels = now.get("labels") == Some("applied") && filled.missing.is_empty() && filled.wrong.is_empty();
+    let volumes = spec.volumes.iter().all(|volume| now.is(&condition::volume(volume), "ready"));
+    let labels = now.get(condition::LABELS) == Some("applied") && filled.missing.is_empty() && filled.wrong.is_empty();
     let settled = volumes && labels && node.ready == Ready::True;
     let held = node.taints.iter().any(|taint| taint.starts_with(STARTUP_TAINT));
     let persistent = spec.wishes(own.name, now);
@@ -118,7 +118,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
                 };
                 plan.waits.push(Wait::new(NODE_ITEM, "the end of the startup taint", missing));
             } else {
-                plan.state("node-settled", "yes");
+                plan.state(condition::NODE_SETTLED, "yes");
             }
             return;
         }
@@ -153,7 +153,7 @@ fn lost(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, why: &str, 
     let asked = asked(spec, facts, own, "", &persistent);
     let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < AGAIN;
     match facts.said.as_ref().filter(fresh) {
-        Some(said) if said.refused.is_none() => plan.state("claim", "held"),
+        Some(said) if said.refused.is_none() => plan.state(condition::CLAIM, "held"),
         Some(said) => told(said, own.name, plan),
         None => {
             let about = "whether its name is still its own".to_string();

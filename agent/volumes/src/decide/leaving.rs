@@ -6,7 +6,7 @@ use crate::find::{Found, find};
 use crate::units::{mount_unit_name, written_by_bowline};
 use crate::{Action, Released};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Job, TendOrder, Work};
+use bowline_ports::{BlockDevice, Job, TendOrder, Work, condition};
 use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(crate) fn released(
         plan.waits.push(Wait::new(item, what, "it was released, and is still mounted there").poll(AGAIN));
         return;
     }
-    plan.state(format!("released/{}", volume.name), "yes");
+    plan.state(condition::released(&volume.name), "yes");
     let what = format!("{} to be detached, or `bowline volumes take {}`", device.path.display(), volume.name);
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
 }

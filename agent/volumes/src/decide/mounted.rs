@@ -6,7 +6,9 @@ use crate::facts::{Facts, VolumeFacts};
 use crate::find::describe;
 use crate::units::{by_uuid, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
 use bowline_engine::Plan;
-use bowline_ports::{Access, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work};
+use bowline_ports::{
+    Access, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
+};
 use bowline_settings::{Directory, Mode, Owner, Volume};
 use std::path::Path;
 
@@ -136,13 +138,13 @@ pub(super) fn mounted(
     }
     arrange(volume, seen, mount, item, plan);
     if let Some((left, back)) = absence(seen) {
-        plan.state(format!("absence/{}", volume.name), format!("{left}-{back}"));
+        plan.state(condition::absence(&volume.name), format!("{left}-{back}"));
     }
     if plan.settled(item) {
-        plan.state(item, "ready");
+        plan.state(condition::volume(&volume.name), "ready");
     }
     if volume.persistent.is_some() {
-        plan.state(format!("volume-size/{}", volume.name), device.id.size.to_string());
+        plan.state(condition::volume_size(&volume.name), device.id.size.to_string());
     }
 }
 

@@ -4,13 +4,13 @@ use super::mounted::absence;
 use crate::facts::Facts;
 use crate::{Action, Volumes};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{ActiveState, Unit};
+use bowline_ports::{ActiveState, Unit, condition};
 
 pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
     if !spec.starts {
         return;
     }
-    let ready = |name: &str| plan.conditions.get(&format!("volume/{name}")).is_some_and(|state| state == "ready");
+    let ready = |name: &str| plan.conditions.get(&condition::volume(name)).is_some_and(|state| state == "ready");
     let gated = || spec.volumes.iter().filter(|volume| volume.gate);
     let missing: Vec<_> = gated().map(|volume| volume.name.as_str()).filter(|name| !ready(name)).collect();
     let missing = missing.join(", ");

@@ -15,7 +15,7 @@ use bowline_cluster::api_port;
 use bowline_engine::Report;
 use bowline_host::real::firewall::{Dialect, Listing};
 use bowline_join::agree::agreed;
-use bowline_ports::{Inspect, PortError};
+use bowline_ports::{Inspect, PortError, condition};
 use bowline_settings::{Cidr, Cluster, Datastore, Role, Settings};
 use rules::{Base, Packet, Protocol, network};
 use serde_json::Value;
@@ -66,17 +66,17 @@ pub(super) async fn gather(
     firewall: &impl AsyncFn(bool) -> Result<Vec<Listing>, PortError>,
 ) -> Option<Facts> {
     let said = |key: &str| now.conditions.get(key).map(String::as_str);
-    let address: IpAddr = said("address")?.parse().ok()?;
+    let address: IpAddr = said(condition::ADDRESS)?.parse().ok()?;
     let written = host.read(Path::new(FLANNEL)).await.ok().flatten();
     let written = written.and_then(|file| serde_json::from_slice::<Value>(&file.content).ok());
     let backend = match written.as_ref().and_then(|conf| conf["Backend"]["Type"].as_str()) {
         Some(written) => written.to_string(),
-        None => backend(cluster, said("k3s-options")),
+        None => backend(cluster, said(condition::K3S_OPTIONS)),
     };
     Some(Facts {
         listings: firewall(address.is_ipv6()).await,
         address,
-        interface: said("interface")?.to_string(),
+        interface: said(condition::INTERFACE)?.to_string(),
         nodes: settings.node.address.filter(|network| !network.is_single()),
         needed: needed(settings, cluster, &backend, address),
     })

@@ -2,14 +2,14 @@
 
 use super::check::{Check, Subject};
 use bowline_engine::Report;
-use bowline_ports::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE};
+use bowline_ports::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, condition};
 
 const NAME: &str = "ports closed to pods";
 
 /// `report` is of a look just now, of a node that is to have them closed.
 pub(super) fn diagnose(report: &Report) -> Check {
     let said = report.capabilities.iter().find(|capability| capability.name == "guard");
-    match report.conditions.get("guard").map(String::as_str) {
+    match report.conditions.get(condition::GUARD).map(String::as_str) {
         Some("closed") => Check::ok(NAME, format!("{GUARD_SERVICE} holds them ({GUARD_CLOSED})")),
         Some(_) => {
             let notes = said.into_iter().flat_map(|said| &said.notes);

@@ -5,7 +5,7 @@ use crate::wiring;
 use bowline_cluster::{BINARY, RELEASES, Release, api_port};
 use bowline_engine::{Capability, Conditions};
 use bowline_node::Node;
-use bowline_ports::{ActiveState, ErrorKind, Inspect, Listener, PortError};
+use bowline_ports::{ActiveState, ErrorKind, Inspect, Listener, PortError, condition};
 use bowline_settings::{Mirror, Role, Settings};
 use std::path::Path;
 
@@ -163,7 +163,7 @@ fn own(node: &Node, facts: &bowline_node::Facts) -> Vec<Check> {
             checks.push(Check::note(name, &*note.text));
         } else if let Some(value) = value(item) {
             let text = match item {
-                "address" => format!("{value} on {}", self::value(&plan.conditions, "interface")),
+                "address" => format!("{value} on {}", self::value(&plan.conditions, condition::INTERFACE)),
                 "default-route" => format!("by {}", facts.default_route.as_deref().unwrap_or("an interface")),
                 "clock" => "synchronised".into(),
                 _ => value,

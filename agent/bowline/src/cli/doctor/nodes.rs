@@ -5,7 +5,7 @@ use super::check::Check;
 use super::servers::{FAR, PORTS};
 use bowline_engine::Report;
 use bowline_host::real::reach::Reach;
-use bowline_ports::{Inspect, items, k3s_admin_kubeconfig};
+use bowline_ports::{Inspect, condition, items, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Datastore, Role};
 use serde_json::Value;
 use std::time::Duration;
@@ -42,8 +42,8 @@ pub(super) async fn gather(
     now: &Report,
     reach: &impl AsyncFn(&str, u16, Duration) -> Reach,
 ) -> Option<Facts> {
-    let server = cluster.role == Role::Server && now.conditions.get("k3s").is_some_and(|k3s| k3s == "active");
-    let own = now.conditions.get("address").filter(|_| server)?;
+    let server = cluster.role == Role::Server && now.conditions.get(condition::K3S).is_some_and(|k3s| k3s == "active");
+    let own = now.conditions.get(condition::ADDRESS).filter(|_| server)?;
     let list = host.object(&k3s_admin_kubeconfig(), NODES).await.ok()?;
     let nodes = items(NODES, list.as_ref()).ok()?;
     let mut facts = Facts::default();

@@ -84,7 +84,7 @@ fn another_version_is_not_started_where_none_has_run() {
 #[test]
 fn what_is_in_its_place_is_told_whether_it_runs_or_not() {
     let waits = Conditions::default();
-    let installed = |facts: &Facts| plan(&spec(""), facts, &waits).conditions.get(K3S_INSTALLED).cloned();
+    let installed = |facts: &Facts| plan(&spec(""), facts, &waits).conditions.get(condition::K3S_INSTALLED).cloned();
     assert_eq!(installed(&fresh()), None);
     assert_eq!(installed(&Facts { broken: Some(NO_PROGRAM.into()), ..fresh() }), None);
     let there = Facts { installed: Some("v1.34.1+k3s1".into()), unit_file: Some(unit_text(Role::Server)), ..fresh() };
