@@ -367,6 +367,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn forecasts_are_judged_by_the_history_that_the_settings_begin_with() {
+        let least = bowline_settings::Pressure::default().min_history.duration();
+        assert_eq!(least.as_secs_f64(), bowline_pressure::forecast::MIN_HISTORY);
+    }
+
+    #[test]
     fn of_too_many_filesystems_it_is_told_which_are_not_watched() {
         let (watching, space) =
             (Watching::default(), Space { size: 9, free: 9, available: 9, inodes: 9, inodes_free: 9 });

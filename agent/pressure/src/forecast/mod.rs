@@ -34,7 +34,7 @@ use robust::{median, slope};
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 86_400.0;
-/// Seconds of history without which nothing is said, unless `pressure.min-history` says otherwise.
+/// Seconds of history without which nothing is said. The program takes those of its settings, whose default this is.
 pub const MIN_HISTORY: f64 = 30.0 * MINUTE;
 /// What is further away than this many seconds is never: no disk goes on like this for a year.
 pub const NEVER: f64 = 365.0 * DAY;
