@@ -37,7 +37,12 @@ use share::Shared;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// For whoever scans filesystems that may hang: one that says nothing of a directory for so long is passed over,
+pub const ANSWER: Duration = Duration::from_secs(10);
+/// and one that finds no other name in it for so long, however small its share of a processor is.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a scanning thread's stack may take: it does not recurse.
 const STACK: usize = 256 << 10;

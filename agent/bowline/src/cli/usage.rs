@@ -9,7 +9,7 @@ use bowline_host::real::filesystems::Sampler;
 use bowline_metrics::real_mounts;
 use bowline_ports::{ErrorKind, Inspect, Mount, PortError, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
-use bowline_usage::{Control, Request, ScanError, Threads, Tree, scan};
+use bowline_usage::{ANSWER, Control, Request, SILENCE, ScanError, Threads, Tree, scan};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,9 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Between two lines of progress.
 const PACE: Duration = Duration::from_millis(200);
-/// A filesystem that says nothing of a directory for so long is passed over, and one that finds no other name in it.
-const ANSWER: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long a scan gets that was told to stop.
 const STOPPING: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ use bowline_ports::{
     Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
     path_text,
 };
-use bowline_usage::{Control, Problems, Request, ScanError, Size, Threads, Tree, scan};
+use bowline_usage::{ANSWER, Control, Problems, Request, SILENCE, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -112,11 +112,6 @@ fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Sur
     found.at = now();
     found
 }
-
-/// A filesystem that does not answer by then (a server that is gone) is told, and the others are measured.
-const ANSWER: Duration = Duration::from_secs(10);
-/// And one that finds no other name for so long, however small its share of a processor is.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// Whether anything is said of a path, by a thread of its own: one that hangs goes with this unit.
 fn answers(path: &Path) -> bool {
