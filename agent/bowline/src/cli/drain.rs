@@ -179,6 +179,7 @@ mod tests {
         looks: Mutex<u32>,
         written: Mutex<Vec<String>>,
         object: Value,
+        no_list: bool,
     }
 
     impl Objects for Node {
@@ -196,7 +197,7 @@ mod tests {
             }
             assert_eq!(path, "/api/v1/pods?fieldSelector=spec.nodeName%3Dkafka-0");
             *self.looks.lock().unwrap() += 1;
-            let list = json!({ "items": *self.pods.lock().unwrap() });
+            let list = if self.no_list { json!({}) } else { json!({ "items": *self.pods.lock().unwrap() }) };
             Box::pin(async move { Ok(Some(list)) })
         }
 
@@ -264,6 +265,13 @@ mod tests {
         let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(10)).await.unwrap_err();
         assert!(error.message.contains("default/stuck: it is shutting down"), "{error}");
         assert!(error.hint.unwrap().contains("kubectl uncordon kafka-0"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_no_list_does_not_mean_that_no_pod_is_left() {
+        let node = Node { pods: Mutex::new(vec![pod("web", json!({}))]), no_list: true, ..Node::default() };
+        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(10)).await.unwrap_err();
+        assert_eq!(error.message, "reading /api/v1/pods: the answer is no list");
     }
 
     #[tokio::test(start_paused = true)]
