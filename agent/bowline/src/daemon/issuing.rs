@@ -97,6 +97,10 @@ impl Issuing {
             None => None,
         };
         let wanted = wanted(settings, conditions, self.served.is_some(), member_of);
+        // What is not wanted any more is not tried again.
+        if wanted.is_none() {
+            self.failed = None;
+        }
         let same = wanted == self.served && !self.other_keys(host).await;
         if same || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
             return;

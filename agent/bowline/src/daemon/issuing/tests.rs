@@ -5,17 +5,23 @@
 use super::*;
 use bowline_settings::SourceFile;
 
+fn settings(key_file: &str) -> Settings {
+    let text = format!(
+        "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\nkey-file = \"{key_file}\"\n\
+         [enroll]\n[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\nrole = \"agent\"\nfrom = [\"10.0.1.0/24\"]\n"
+    );
+    let file = SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 };
+    bowline_settings::load(&[file]).unwrap().settings
+}
+
+fn conditions(more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = [("name", "control"), ("address", "10.0.1.10")].iter().chain(more);
+    all.map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
 #[test]
 fn a_member_answers_before_its_api_does() {
-    let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
-                key-file = \"/etc/bowline/cluster.key\"\n[enroll]\n[[enroll.allow]]\nname = \"kafka\"\nnodes = \"kafka-*\"\n\
-                role = \"agent\"\nfrom = [\"10.0.1.0/24\"]\n";
-    let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
-    let settings = bowline_settings::load(&[file]).unwrap().settings;
-    let conditions = |more: &[(&str, &str)]| {
-        let all = [("name", "control"), ("address", "10.0.1.10")].iter().chain(more);
-        all.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>()
-    };
+    let settings = settings("/etc/bowline/cluster.key");
     let is_wanted = |more: &[(&str, &str)], open, member: Option<&str>| {
         wanted(&settings, &conditions(more), open, member.map(String::from)).is_some()
     };
@@ -24,4 +30,21 @@ fn a_member_answers_before_its_api_does() {
     assert!(is_wanted(&[("node", "registered")], false, None));
     assert!(is_wanted(&[("k3s", "active")], true, None) && !is_wanted(&[("k3s", "installed")], true, None));
     assert!(!is_wanted(&[("leaving", "yes")], true, Some("ab")));
+}
+
+/// The daemon looked without a pause: the next try of what nobody wanted was always due.
+#[tokio::test]
+async fn what_could_not_open_and_is_not_wanted_any_more_is_not_tried_again() {
+    let settings = settings("/no/such/cluster.key");
+    let host = Arc::new(RealHost::new().unwrap());
+    let mut issuing = Issuing::new(enrolments().unwrap());
+    let up = conditions(&[("node", "registered")]);
+    issuing.adjust(&settings, &up, &host).await;
+    assert!(issuing.due().is_some(), "it has no key");
+    issuing.adjust(&settings, &conditions(&[("node", "registered"), ("leaving", "yes")]), &host).await;
+    assert_eq!(issuing.due(), None);
+    issuing.adjust(&settings, &up, &host).await;
+    assert!(issuing.due().is_some());
+    issuing.adjust(&Settings::default(), &up, &host).await;
+    assert_eq!(issuing.due(), None);
 }
