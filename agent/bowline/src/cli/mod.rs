@@ -47,9 +47,10 @@ pub fn main() -> ExitCode {
         Args { settings, command: Command::Internal { command } } => return internal::run(&settings, command),
         args => args,
     };
-    // One thread, and a few for what may block; those end soon, since each keeps memory of its own.
+    // One thread, and a few for what may block; those end soon, since each keeps memory of its own. What hangs keeps one for ever,
+    // and so there may be more of them.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().max_blocking_threads(8).thread_keep_alive(Duration::from_secs(1));
+    runtime.enable_all().max_blocking_threads(64).thread_keep_alive(Duration::from_secs(1));
     let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {

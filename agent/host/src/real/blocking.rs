@@ -1,12 +1,14 @@
 //! Blocking calls away from the event loop, each with a deadline.
 
 use bowline_ports::{ErrorKind, PortError};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// How long an ordinary look at a file or a directory may take.
 pub(crate) const QUICK: Duration = Duration::from_secs(5);
@@ -25,13 +27,25 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Runs blocking work on another thread and waits for it no longer than the deadline.
+/// So much work goes on at a time while all of it answers: each thread keeps memory of its own, for a while after its end, too.
+const PLACES: usize = 8;
+
+thread_local! {
+    /// Those of this event loop, which is one thread.
+    static FREE: Arc<Semaphore> = Arc::new(Semaphore::new(PLACES));
+}
+
+/// Runs blocking work on another thread and waits for it no longer than the deadline. What has not begun when nobody waits for it
+/// any more is not done: a write that was told as failed is not made later.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: String,
     deadline: Duration,
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
+    // Given back by whoever stops waiting: what hangs keeps a thread, and nobody's place.
+    let _place = FREE.with(Arc::clone).acquire_owned().await;
     let task = tokio::task::spawn_blocking(work);
+    let _waits = Waits(task.abort_handle());
     match tokio::time::timeout(deadline, task).await {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off: {error}"))),
@@ -39,10 +53,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Paths whose filesystem had not answered when it should have, each with a thread that still waits for it: nobody else is sent
+/// Somebody waits for work on another thread.
+struct Waits(AbortHandle);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Paths whose filesystem or disk had not answered when it should have, with how much work still waits there: nobody else is sent
 /// there, so that all the threads there are do not end so.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Silent(Arc<Mutex<HashSet<PathBuf>>>);
+pub(crate) struct Silent(Arc<Mutex<HashMap<PathBuf, usize>>>);
 
 impl Silent {
     /// Work at a path on another thread, unless an earlier one still waits there.
@@ -63,31 +86,61 @@ impl Silent {
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
         let what = format!("{doing} {}", path.display());
-        if self.paths().contains(path) {
-            return Err(PortError::new(ErrorKind::Timeout, format!("{what}: its filesystem still does not answer")));
-        }
-        let (paths, owned, ended) = (self.clone(), path.to_path_buf(), Arc::new(AtomicBool::new(false)));
-        let has_ended = Arc::clone(&ended);
+        let there = self.begin(&what, path)?;
+        let held = Arc::clone(&there);
         let answer = blocking(what, deadline, move || {
-            let answer = work(&owned);
-            // In one with the removal: what is noted after the deadline is noted of one that still waits.
-            let mut paths = paths.paths();
-            has_ended.store(true, Ordering::Relaxed);
-            paths.remove(&owned);
+            let answer = work(&held.path);
+            drop(held);
             answer
-        })
-        .await;
-        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout) {
-            let mut paths = self.paths();
-            if !ended.load(Ordering::Relaxed) {
-                paths.insert(path.to_path_buf());
-            }
+        });
+        there.noted(answer.await)
+    }
+
+    /// Begins work at a path, unless an earlier one still waits there.
+    pub(crate) fn begin(&self, what: &str, path: &Path) -> Result<Arc<UnderWay>, PortError> {
+        if self.paths().contains_key(path) {
+            let who = if path.starts_with("/dev") { "it" } else { "its filesystem" };
+            return Err(PortError::new(ErrorKind::Timeout, format!("{what}: {who} still does not answer")));
+        }
+        let late = AtomicBool::new(false);
+        Ok(Arc::new(UnderWay { silent: self.clone(), path: path.to_path_buf(), late }))
+    }
+
+    fn paths(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work at a path. Everything that may wait there holds it: it is over when the last of them has let go.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    silent: Silent,
+    path: PathBuf,
+    late: AtomicBool,
+}
+
+impl UnderWay {
+    /// What came of it. When that is no answer in time, nobody else is sent there until it is over.
+    pub(crate) fn noted<T>(&self, answer: Result<T, PortError>) -> Result<T, PortError> {
+        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)
+            && !self.late.swap(true, Ordering::Relaxed)
+        {
+            *self.silent.paths().entry(self.path.clone()).or_default() += 1;
         }
         answer
     }
+}
 
-    fn paths(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !*self.late.get_mut() {
+            return;
+        }
+        let mut paths = self.silent.paths();
+        match paths.get_mut(&self.path) {
+            Some(others) if *others > 1 => *others -= 1,
+            _ => drop(paths.remove(&self.path)),
+        }
     }
 }
 
@@ -98,6 +151,7 @@ fn late(what: impl std::fmt::Display, deadline: Duration) -> PortError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
     #[tokio::test]
@@ -115,5 +169,100 @@ mod tests {
         while silent.look(there, |_| Ok(())).await.is_err() {
             tokio::time::sleep(moment).await;
         }
+    }
+
+    fn runtime(threads: usize) -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn what_had_not_begun_by_its_deadline_is_not_done_later() {
+        // Dropped last: it waits for its threads.
+        let runtime = runtime(1);
+        let (answer, waits) = mpsc::channel::<()>();
+        let done = Arc::new(AtomicBool::new(false));
+        runtime.block_on(async {
+            let moment = Duration::from_millis(50);
+            blocking("hanging".into(), moment, move || Ok(waits.recv().is_ok())).await.unwrap_err();
+            let sets = Arc::clone(&done);
+            let write = blocking("writing".into(), moment, move || {
+                sets.store(true, Ordering::Relaxed);
+                Ok(())
+            });
+            assert_eq!(write.await.unwrap_err().kind, ErrorKind::Timeout);
+            answer.send(()).unwrap();
+            assert_eq!(blocking("after it".into(), DURABLE, || Ok(7)).await, Ok(7));
+        });
+        assert!(!done.load(Ordering::Relaxed), "it was told as failed");
+    }
+
+    #[test]
+    fn what_hangs_takes_nobodys_place_and_no_more_work_goes_on_than_there_are_places() {
+        let runtime = runtime(64);
+        let (answer, waits) = mpsc::channel::<()>();
+        let (waits, now, most) =
+            (Arc::new(Mutex::new(waits)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        runtime.block_on(async {
+            let hang = |_| {
+                let waits = Arc::clone(&waits);
+                let work = move || Ok(waits.lock().is_ok_and(|waits| waits.recv().is_ok()));
+                blocking("hanging".into(), Duration::from_millis(50), work)
+            };
+            let hung = futures::future::join_all((0..3 * PLACES).map(hang)).await;
+            assert!(hung.iter().all(|hung| hung.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)));
+            let quick = |_| {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                blocking("looking".into(), QUICK, move || {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(5));
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                })
+            };
+            let answers = futures::future::join_all((0..5 * PLACES).map(quick)).await;
+            assert!(answers.iter().all(Result::is_ok));
+        });
+        assert!((2..=PLACES).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+        drop(answer);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_takes_one_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        // Opening it waits until somebody writes.
+        nix::unistd::mkfifo(&disk, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (silent, moment) = (Silent::default(), Duration::from_millis(50));
+        let extent = |path: &Path| super::super::extent::read(path, bowline_ports::Filesystem::Ext4);
+        runtime(2).block_on(async {
+            for text in
+                ["no answer within 0 s", "its filesystem still does not answer", "its filesystem still does not answer"]
+            {
+                let error = silent.within(moment, "looking at", &disk, extent).await.unwrap_err();
+                assert_eq!(error.message, format!("looking at {}: {text}", disk.display()));
+                assert_eq!(silent.look(folder.path(), |path| Ok(path.is_dir())).await, Ok(true));
+            }
+            drop(std::fs::File::options().write(true).open(&disk).unwrap());
+            while silent.begin("looking", &disk).is_err() {
+                tokio::time::sleep(moment).await;
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn work_is_over_when_all_of_it_is() {
+        let (silent, path) = (Silent::default(), Path::new("/dev/sdb"));
+        let is_free = || silent.begin("probing", path).is_ok();
+        let (one, other) = (silent.begin("probing", path).unwrap(), silent.begin("probing", path).unwrap());
+        let late = || Err::<(), _>(PortError::new(ErrorKind::Timeout, "late"));
+        assert!(one.noted(Ok(())).is_ok() && is_free());
+        assert!(one.noted(late()).is_err() && one.noted(late()).is_err() && other.noted(late()).is_err());
+        let part = Arc::clone(&one);
+        drop(one);
+        assert!(!is_free());
+        drop(part);
+        assert!(!is_free(), "the other still waits");
+        drop(other);
+        assert!(is_free());
     }
 }

@@ -1,6 +1,6 @@
 //! Changing the real machine.
 
-use super::blocking::{DURABLE, blocking};
+use super::blocking::DURABLE;
 use super::{RealHost, door, files, units};
 use bowline_ports::{
     Answered, Ask, Change, FetchOrder, FormatOrder, Fut, GrowOrder, Objects, Progress, Proofs, ReclaimOrder,
@@ -15,26 +15,24 @@ impl Change for RealHost {
     }
 
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
-        let (owned, content) = (path.to_path_buf(), content.to_vec());
-        let what = format!("writing {}", path.display());
-        Box::pin(blocking(what, DURABLE, move || files::write(&owned, &content, mode)))
+        let content = content.to_vec();
+        Box::pin(self.silent.within(DURABLE, "writing", path, move |path| files::write(path, &content, mode)))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> Fut<'a, ()> {
-        let owned = path.to_path_buf();
-        Box::pin(blocking(format!("removing {}", path.display()), DURABLE, move || files::remove(&owned)))
+        Box::pin(self.silent.within(DURABLE, "removing", path, files::remove))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path, mode: u32) -> Fut<'a, ()> {
-        let what = format!("renaming {} to {}", from.display(), to.display());
-        let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        Box::pin(blocking(what, DURABLE, move || files::rename(&from, &to, mode)))
+        Box::pin(async move {
+            let (doing, from) = (format!("renaming {} to", from.display()), from.to_path_buf());
+            self.silent.within(DURABLE, &doing, to, move |to| files::rename(&from, to, mode)).await
+        })
     }
 
     fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()> {
-        let what = format!("linking {}", path.display());
-        let (target, path) = (target.to_path_buf(), path.to_path_buf());
-        Box::pin(blocking(what, DURABLE, move || files::link(&target, &path)))
+        let target = target.to_path_buf();
+        Box::pin(self.silent.within(DURABLE, "linking", path, move |path| files::link(&target, path)))
     }
 
     fn reload_units(&self) -> Fut<'_, ()> {
@@ -95,9 +93,7 @@ impl Change for RealHost {
     }
 
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
-        let owned = path.to_path_buf();
-        let what = format!("making {}", path.display());
-        Box::pin(blocking(what, DURABLE, move || files::reserve(&owned, bytes)))
+        Box::pin(self.silent.within(DURABLE, "making", path, move |path| files::reserve(path, bytes)))
     }
 
     fn apply_labels<'a>(

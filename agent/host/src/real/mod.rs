@@ -218,10 +218,7 @@ impl Inspect for RealHost {
 
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
         Box::pin(async move {
-            let work = || {
-                let owned = path.to_path_buf();
-                blocking(format!("reading {}", path.display()), HASH, move || job::fetch::sha256(&owned))
-            };
+            let work = || self.silent.within(HASH, "reading", path, job::fetch::sha256);
             self.hashes.of(path, work).await
         })
     }
@@ -255,8 +252,7 @@ impl Inspect for RealHost {
     }
 
     fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>> {
-        let owned = device.to_path_buf();
-        Box::pin(blocking(format!("looking at {}", device.display()), QUICK, move || extent::read(&owned, filesystem)))
+        Box::pin(self.silent.look(device, move |device| extent::read(device, filesystem)))
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
