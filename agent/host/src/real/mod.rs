@@ -248,7 +248,7 @@ impl Inspect for RealHost {
     }
 
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {
-        Box::pin(probe::at(device))
+        Box::pin(probe::at(device, &self.silent))
     }
 
     fn extent<'a>(&'a self, device: &'a Path, filesystem: Filesystem) -> Fut<'a, Option<u64>> {

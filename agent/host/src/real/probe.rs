@@ -8,6 +8,7 @@
 mod places;
 mod read;
 
+use super::blocking::{Silent, UnderWay, blocking};
 use super::extent;
 use super::tool::{Tool, parse};
 use bowline_ports::{ErrorKind, PortError, Probe, Signature};
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -38,19 +40,20 @@ pub(crate) struct Evidence {
     pub(crate) remains: Vec<Remains>,
 }
 
-/// Probes the device at a path.
+/// Probes the device at a path, unless an earlier probe of it still waits for it.
 ///
 /// Where systemd keeps devices from services by cgroup v1, it takes all of them away and gives the allowed ones back
 /// whenever it reads its unit files again: what was denied is asked again before it counts.
-pub(crate) async fn at(path: &Path) -> Result<Probe, PortError> {
+pub(crate) async fn at(path: &Path, silent: &Silent) -> Result<Probe, PortError> {
+    let under_way = silent.begin(&format!("probing {}", path.display()), path)?;
     let mut tries = 1;
     loop {
-        match once(path).await {
+        match once(path, &under_way).await {
             Err(error) if tries < TRIES && is_denied(&error) => {
                 tries += 1;
                 tokio::time::sleep(PAUSE).await;
             }
-            other => return other,
+            other => return under_way.noted(other),
         }
     }
 }
@@ -63,11 +66,16 @@ fn is_denied(error: &PortError) -> bool {
     error.message.contains("Operation not permitted")
 }
 
-async fn once(path: &Path) -> Result<Probe, PortError> {
+async fn once(path: &Path, under_way: &Arc<UnderWay>) -> Result<Probe, PortError> {
     let shown = path.display().to_string();
-    let owned = path.to_path_buf();
-    let device = super::blocking::blocking(format!("opening {shown}"), READS, move || open(&owned)).await?;
-    Ok(of(&device, &shown, GLANCE, &|_, _| {}).await?.probe)
+    let (owned, held) = (path.to_path_buf(), Arc::clone(under_way));
+    let file = blocking(format!("opening {shown}"), READS, move || {
+        let opened = open(&owned);
+        drop(held);
+        opened
+    });
+    let device = Device { file: Arc::new(file.await?), shown, under_way: Some(Arc::clone(under_way)) };
+    Ok(device.probe(GLANCE, &|_, _| {}).await?.probe)
 }
 
 fn open(path: &Path) -> Result<File, PortError> {
@@ -86,108 +94,151 @@ pub(crate) async fn of(
     depth: Depth,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<Evidence, PortError> {
-    let handle = || device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e));
-    let reader = handle()?;
-    let size = super::blocking::blocking(format!("asking {shown} for its size"), TOOLS, move || {
-        let mut reader = &reader;
-        reader.seek(SeekFrom::End(0)).map_err(|e| PortError::io("asking for the size", &e))
-    })
-    .await?;
-    if size == 0 {
-        return Err(PortError::new(ErrorKind::Invalid, format!("{shown}: a device without any bytes")));
-    }
-    let tools = found_by_tools(device, shown);
-    let ((signatures, ambivalent), bytes) = match depth {
-        // Whatever the tools find, all of it is read.
-        PROOF => {
-            let reads = bytes_of(device, shown, size, depth, progress);
-            let (found, bytes) = futures::future::join(tools, reads).await;
-            (found?, bytes?)
-        }
-        // What has a signature is not blank: samples would tell nothing more.
-        _ => {
-            let found = tools.await?;
-            let depth = if found.0.is_empty() { depth } else { depth.without_samples() };
-            (found, bytes_of(device, shown, size, depth, progress).await?)
-        }
-    };
-    let ext4 = signatures.iter().any(|one| one.name == "ext4");
-    Ok(Evidence {
-        probe: Probe {
-            signatures,
-            ambivalent,
-            data_at: bytes.data_at,
-            zeros: bytes.zeros,
-            last_mount: ext4.then(|| extent::last_mount(device)).flatten(),
-            read_error: bytes.error.map(|(_, e)| format!("{shown}: {e}")),
-        },
-        remains: bytes.remains,
-    })
+    let file = device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e))?;
+    Device { file: Arc::new(file), shown: shown.to_owned(), under_way: None }.probe(depth, progress).await
 }
 
-/// The signatures that `blkid` and `wipefs` find, and whether they contradict each other.
-async fn found_by_tools(device: &File, shown: &str) -> Result<(Vec<Signature>, bool), PortError> {
-    let handle = || device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e));
-    // They read through the kernel's cache, and mkfs writes past it: what is in there may be older than the disk.
-    let _ = posix_fadvise(device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    let (blkid, wipefs) = (Tool::Blkid.run(Some(handle()?), TOOLS), Tool::Wipefs.run(Some(handle()?), TOOLS));
-    let (blkid, wipefs) = futures::future::join(blkid, wipefs).await;
-    let (blkid, wipefs) = (blkid?, wipefs?);
-    let (mut signatures, ambivalent) = match blkid.status.code() {
-        Some(0) => (parse::blkid(&String::from_utf8_lossy(&blkid.stdout)), false),
-        // Nothing found; the same status with words is a device that it could not open.
-        Some(2) if blkid.stderr.trim_ascii().is_empty() => (Vec::new(), false),
-        Some(8) => (Vec::new(), true),
-        _ => return Err(Tool::Blkid.failed(&blkid)),
-    };
-    if !wipefs.status.success() {
-        return Err(Tool::Wipefs.failed(&wipefs));
-    }
-    let more = parse::wipefs(&String::from_utf8_lossy(&wipefs.stdout))
-        .map_err(|e| PortError::new(ErrorKind::Other, format!("what wipefs says of {shown} can not be read: {e}")))?;
-    for signature in more {
-        parse::add(&mut signatures, signature);
-    }
-    // mkfs.xfs clears a byte last: until then nobody can mount it, it holds nothing, and it counts as plain bytes.
-    if signatures.iter().any(|s| s.name == "xfs") && xfs_unfinished(device, shown)? {
-        signatures.retain(|s| s.name != "xfs");
-    }
-    Ok((signatures, ambivalent))
+/// An open device.
+struct Device {
+    file: Arc<File>,
+    shown: String,
+    /// Held by all that may wait for the device, be it longer than anybody waits for that.
+    under_way: Option<Arc<UnderWay>>,
 }
 
-/// Reads the places of a device that are proof at this depth, and tells how far it is.
-async fn bytes_of(
-    device: &File,
-    shown: &str,
-    size: u64,
-    depth: Depth,
-    progress: &(dyn Fn(u64, u64) + Send + Sync),
-) -> Result<Bytes, PortError> {
-    let reader = device.try_clone().map_err(|e| PortError::io(format_args!("probing {shown}"), &e))?;
-    let mut phase = [0; 8];
-    super::fill_random(&mut phase)?;
-    let ranges = places::ranges(size, depth, u64::from_le_bytes(phase));
-    let total: u64 = ranges.iter().map(|range| range.length).sum();
-    let done = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&done);
-    let deadline = READS + Duration::from_secs(total / SLOWEST);
-    let past_cache = depth == PROOF;
-    let work = move || Ok(read(&reader, &ranges, past_cache, &counter));
-    let reads = super::blocking::blocking(format!("reading {shown}"), deadline, work);
-    tokio::pin!(reads);
-    loop {
-        tokio::select! {
-            bytes = &mut reads => return bytes,
-            () = tokio::time::sleep(REPORT) => progress(done.load(Relaxed), total),
+impl Device {
+    async fn probe(&self, depth: Depth, progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<Evidence, PortError> {
+        let shown = &self.shown;
+        let size = self.ask(format!("asking {shown} for its size"), TOOLS, |mut file| {
+            // The tools read through the kernel's cache, and mkfs writes past it: what is in there may be older than the disk.
+            let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+            file.seek(SeekFrom::End(0)).map_err(|e| PortError::io("asking for the size", &e))
+        });
+        let size = size.await?;
+        if size == 0 {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{shown}: a device without any bytes")));
         }
+        let tools = self.found_by_tools();
+        let ((signatures, ambivalent), bytes) = match depth {
+            // Whatever the tools find, all of it is read.
+            PROOF => {
+                let (found, bytes) = futures::future::join(tools, self.bytes(size, depth, progress)).await;
+                (found?, bytes?)
+            }
+            // What has a signature is not blank: samples would tell nothing more.
+            _ => {
+                let found = tools.await?;
+                let depth = if found.0.is_empty() { depth } else { depth.without_samples() };
+                (found, self.bytes(size, depth, progress).await?)
+            }
+        };
+        let last_mount = match signatures.iter().any(|one| one.name == "ext4") {
+            true => self.ask(self.superblock(), TOOLS, |file| Ok(extent::last_mount(file))).await?,
+            false => None,
+        };
+        Ok(Evidence {
+            probe: Probe {
+                signatures,
+                ambivalent,
+                data_at: bytes.data_at,
+                zeros: bytes.zeros,
+                last_mount,
+                read_error: bytes.error.map(|(_, e)| format!("{shown}: {e}")),
+            },
+            remains: bytes.remains,
+        })
+    }
+
+    /// The signatures that `blkid` and `wipefs` find, and whether they contradict each other.
+    async fn found_by_tools(&self) -> Result<(Vec<Signature>, bool), PortError> {
+        let shown = &self.shown;
+        let (blkid, wipefs) = futures::future::join(self.run(Tool::Blkid), self.run(Tool::Wipefs)).await;
+        let (blkid, wipefs) = (blkid?, wipefs?);
+        let (mut signatures, ambivalent) = match blkid.status.code() {
+            Some(0) => (parse::blkid(&String::from_utf8_lossy(&blkid.stdout)), false),
+            // Nothing found; the same status with words is a device that it could not open.
+            Some(2) if blkid.stderr.trim_ascii().is_empty() => (Vec::new(), false),
+            Some(8) => (Vec::new(), true),
+            _ => return Err(Tool::Blkid.failed(&blkid)),
+        };
+        if !wipefs.status.success() {
+            return Err(Tool::Wipefs.failed(&wipefs));
+        }
+        let more = parse::wipefs(&String::from_utf8_lossy(&wipefs.stdout)).map_err(|e| {
+            PortError::new(ErrorKind::Other, format!("what wipefs says of {shown} can not be read: {e}"))
+        })?;
+        for signature in more {
+            parse::add(&mut signatures, signature);
+        }
+        // mkfs.xfs clears a byte last: until then nobody can mount it, it holds nothing, and it counts as plain bytes.
+        if signatures.iter().any(|s| s.name == "xfs") {
+            let what = self.superblock();
+            let unfinished =
+                self.ask(what.clone(), TOOLS, move |file| xfs_unfinished(file).map_err(|e| PortError::io(what, &e)));
+            if unfinished.await? {
+                signatures.retain(|s| s.name != "xfs");
+            }
+        }
+        Ok((signatures, ambivalent))
+    }
+
+    /// Reads the places that are proof at this depth, and tells how far it is.
+    async fn bytes(
+        &self,
+        size: u64,
+        depth: Depth,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Bytes, PortError> {
+        let mut phase = [0; 8];
+        super::fill_random(&mut phase)?;
+        let ranges = places::ranges(size, depth, u64::from_le_bytes(phase));
+        let total: u64 = ranges.iter().map(|range| range.length).sum();
+        let done = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&done);
+        let deadline = READS + Duration::from_secs(total / SLOWEST);
+        let past_cache = depth == PROOF;
+        let work = move |file: &File| Ok(read(file, &ranges, past_cache, &counter));
+        let reads = self.ask(format!("reading {}", self.shown), deadline, work);
+        tokio::pin!(reads);
+        loop {
+            tokio::select! {
+                bytes = &mut reads => return bytes,
+                () = tokio::time::sleep(REPORT) => progress(done.load(Relaxed), total),
+            }
+        }
+    }
+
+    /// Asks the device on another thread.
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: String,
+        deadline: Duration,
+        work: impl FnOnce(&File) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let (file, held) = (Arc::clone(&self.file), self.under_way.clone());
+        blocking(what, deadline, move || {
+            let answer = work(&file);
+            drop((file, held));
+            answer
+        })
+        .await
+    }
+
+    /// Has a program look at the device.
+    async fn run(&self, tool: Tool<'_>) -> Result<Output, PortError> {
+        let file = self.file.try_clone().map_err(|e| PortError::io(format_args!("probing {}", self.shown), &e))?;
+        tool.run_holding(Some(file), TOOLS, self.under_way.clone()).await
+    }
+
+    fn superblock(&self) -> String {
+        format!("reading the superblock of {}", self.shown)
     }
 }
 
 /// `sb_inprogress` of an XFS superblock.
-fn xfs_unfinished(device: &File, shown: &str) -> Result<bool, PortError> {
+fn xfs_unfinished(device: &File) -> std::io::Result<bool> {
     let mut superblock = [0; 512];
-    let what = || format!("reading the superblock of {shown}");
-    device.read_exact_at(&mut superblock, 0).map_err(|e| PortError::io(what(), &e))?;
+    device.read_exact_at(&mut superblock, 0)?;
     Ok(superblock.starts_with(b"XFSB") && superblock[126] == 1)
 }
 

@@ -9,7 +9,9 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 
 /// The path under which a program finds the device that it was given as standard input: whatever happens to
 /// names and links meanwhile, it is the device that was checked.
@@ -211,7 +213,20 @@ impl Tool<'_> {
 
     /// Runs it to its end, no longer than the deadline; at the deadline it is killed.
     pub(crate) async fn run(&self, device: Option<File>, deadline: Duration) -> Result<Output, PortError> {
-        match tokio::time::timeout(deadline, self.command(device).output()).await {
+        self.run_holding(device, deadline, ()).await
+    }
+
+    /// The same, and holds something until the program has ended. One that reads from a disk that hangs ends when that answers,
+    /// however long before it was killed.
+    pub(crate) async fn run_holding(
+        &self,
+        device: Option<File>,
+        deadline: Duration,
+        held: impl Send + 'static,
+    ) -> Result<Output, PortError> {
+        let child = self.command(device).spawn().map_err(|error| self.not_started(&error))?;
+        let mut running = Running(Some((child, held)));
+        match tokio::time::timeout(deadline, running.output()).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => Err(self.not_started(&error)),
             Err(_) => Err(PortError::new(
@@ -239,6 +254,38 @@ impl Tool<'_> {
     }
 }
 
+/// A program that runs, and what is held as long as it does.
+struct Running<T: Send + 'static>(Option<(Child, T)>);
+
+impl<T: Send + 'static> Running<T> {
+    async fn output(&mut self) -> std::io::Result<Output> {
+        let Some((child, _)) = &mut self.0 else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (status, stdout, stderr) = tokio::try_join!(child.wait(), all_of(out), all_of(err))?;
+        self.0 = None;
+        Ok(Output { status, stdout, stderr })
+    }
+}
+
+impl<T: Send + 'static> Drop for Running<T> {
+    fn drop(&mut self) {
+        let (Some((mut child, held)), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        let _ = child.start_kill();
+        runtime.spawn(async move {
+            let _ = child.wait().await;
+            drop(held);
+        });
+    }
+}
+
+async fn all_of(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    if let Some(mut stream) = stream {
+        stream.read_to_end(&mut all).await?;
+    }
+    Ok(all)
+}
+
 /// What a program said last: standard error if it wrote there, else standard output; one line, bounded.
 pub(crate) fn last_words(output: &Output) -> String {
     let stream = if output.stderr.trim_ascii().is_empty() { &output.stdout } else { &output.stderr };
@@ -264,6 +311,10 @@ fn cut(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::given_back::given_back;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
 
     fn arguments(tool: Tool<'_>) -> String {
         tool.arguments().iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
@@ -285,5 +336,22 @@ mod tests {
             format!("-f -q -K -L a-volume-wit -m uuid={uuid} /proc/self/fd/0")
         );
         assert_eq!(cut("näme", 2), "n");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_let_go_of_when_the_program_has_ended() {
+        let (endless, mut write) = std::io::pipe().unwrap();
+        let held = Arc::new(());
+        let tool = Tool::IptablesSave("cat");
+        let moment = Duration::from_millis(300);
+        let run = tool.run_holding(Some(File::from(OwnedFd::from(endless))), moment, Arc::clone(&held));
+        assert_eq!(run.await.unwrap_err().kind, ErrorKind::Timeout);
+        assert_eq!(Arc::strong_count(&held), 2, "it was killed, and nobody knows yet whether it ended");
+        while Arc::strong_count(&held) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        given_back("somebody reads", || write.write_all(b"x").is_err());
+        let output = Tool::K3sVersion(Path::new("/bin/echo")).run(None, Duration::from_secs(20)).await.unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty());
     }
 }

@@ -199,3 +199,19 @@ fn what_the_device_policy_denies_is_told_from_a_bad_disk() {
         assert!(!is_denied(&PortError::io("opening /dev/sdb", &std::io::Error::from_raw_os_error(other))));
     }
 }
+
+#[tokio::test]
+async fn what_still_waits_for_a_device_keeps_others_from_it() {
+    let (silent, path, moment) = (Silent::default(), Path::new("/dev/sdb"), Duration::from_millis(50));
+    let under_way = silent.begin("probing", path).unwrap();
+    let device = Device { file: Arc::new(sparse(4096)), shown: "sdb".into(), under_way: Some(Arc::clone(&under_way)) };
+    let (answer, waits) = std::sync::mpsc::channel::<()>();
+    let hangs = device.ask("reading sdb".into(), moment, move |_| Ok(waits.recv().is_ok())).await;
+    assert!(under_way.noted(hangs).is_err());
+    drop((device, under_way));
+    assert_eq!(at(path, &silent).await.unwrap_err().message, "probing /dev/sdb: it still does not answer");
+    answer.send(()).unwrap();
+    while silent.begin("probing", path).is_err() {
+        tokio::time::sleep(moment).await;
+    }
+}
