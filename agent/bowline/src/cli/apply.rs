@@ -42,7 +42,8 @@ pub(super) async fn converge(folder: &Path, loaded: &Loaded, wait: Duration) -> 
         Err(busy) => match ask_daemon(folder, wait, &mut show).await {
             Ok(answer) => answer,
             Err(error) => {
-                output::complain(&format!("{}\n{}", busy.message, error.message));
+                output::complain_of(&busy);
+                output::complain_of(&error);
                 return None;
             }
         },

@@ -16,17 +16,12 @@ pub struct Lock(#[allow(dead_code)] Flock<File>);
 impl Lock {
     /// Takes the lock, or says that another process has it.
     pub fn take(path: &Path) -> Result<Self, PortError> {
-        let what = || format!("opening {}", path.display());
+        let refused = |e| not_opened(path, &e);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| PortError::io(what(), &e))?;
+            std::fs::create_dir_all(folder).map_err(refused)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o644)
-            .open(path)
-            .map_err(|e| PortError::io(what(), &e).hint("run it as root"))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path).map_err(refused)?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|(_, _)| {
             PortError::new(ErrorKind::Busy, "another bowline is at work on this machine")
                 .hint("`systemctl status bowline` shows the daemon")
@@ -48,6 +43,14 @@ impl Lock {
     }
 }
 
+fn not_opened(path: &Path, error: &std::io::Error) -> PortError {
+    let failed = PortError::io(format_args!("opening {}", path.display()), error);
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => failed.hint("run it as root"),
+        _ => failed,
+    }
+}
+
 /// How often the list of locks is read until a lock is taken for absent.
 const READINGS: u32 = 5;
 
@@ -63,6 +66,12 @@ fn lists(locks: &str, device: u64, inode: u64) -> bool {
 
 /// Between two attempts to take a connection, when one failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// So many commands are answered at a time: a handful is all there can sensibly be.
+const PLACES: usize = 8;
+
+/// The answer to one more.
+const BUSY: &str = "busy";
 
 /// How many looks there were, and the report of the last one as JSON.
 pub type Published = (u64, String);
@@ -86,10 +95,9 @@ pub fn listen(
     let listener = UnixListener::bind(path).map_err(|e| PortError::io(what(), &e))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| PortError::io(what(), &e))?;
     Ok(tokio::spawn(async move {
-        // A handful of commands at a time is all there can sensibly be.
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(8));
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(PLACES));
         loop {
-            let stream = match listener.accept().await {
+            let mut stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 // Too many open files, or whoever asked is gone again: that passes, and the daemon must stay to be asked.
                 Err(error) => {
@@ -99,7 +107,11 @@ pub fn listen(
                 }
             };
             let (asked, reports) = (asked.clone(), reports.clone());
-            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                // It has room for the word, and nobody is waited for.
+                let _ = stream.write_all(format!("{BUSY}\n").as_bytes()).await;
+                continue;
+            };
             tokio::spawn(async move {
                 let _place = place;
                 let _ = answer(stream, asked, reports).await;
@@ -161,7 +173,12 @@ pub struct Reports {
 impl Reports {
     /// The next report's JSON; `None` when the daemon ended.
     pub async fn next(&mut self) -> Result<Option<String>, PortError> {
-        self.lines.next_line().await.map_err(|e| PortError::io("reading the daemon's answer", &e))
+        let line = self.lines.next_line().await.map_err(|e| PortError::io("reading the daemon's answer", &e))?;
+        if line.as_deref() == Some(BUSY) {
+            let text = format!("the daemon is asked by {PLACES} other commands already");
+            return Err(PortError::new(ErrorKind::Busy, text).hint("run it again when one of them has ended"));
+        }
+        Ok(line)
     }
 }
 
@@ -169,7 +186,11 @@ impl Reports {
 pub async fn ask_apply(path: &Path) -> Result<Reports, PortError> {
     let failed = |e: std::io::Error| PortError::io(format!("asking the daemon at {}", path.display()), &e);
     let (read, mut write) = UnixStream::connect(path).await.map_err(failed)?.into_split();
-    write.write_all(b"apply\n").await.map_err(failed)?;
+    match write.write_all(b"apply\n").await {
+        // Closed already: why, it has said.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        asked => asked.map_err(failed)?,
+    }
     Ok(Reports { lines: BufReader::new(read).lines(), _write: write })
 }
 
@@ -227,5 +248,40 @@ mod tests {
         publish.send((9, "at once".into())).unwrap();
         assert_eq!(answers.next().await.unwrap().as_deref(), Some("at once"));
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn one_command_too_many_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (asked, mut asks) = mpsc::channel(PLACES);
+        let (publish, reports) = watch::channel((0, String::new()));
+        let server = listen(&path, asked, reports).unwrap();
+        let mut others = Vec::new();
+        for _ in 0..PLACES {
+            others.push((ask_apply(&path).await.unwrap(), asks.recv().await.unwrap()));
+        }
+        for _ in 0..3 {
+            let error = ask_apply(&path).await.unwrap().next().await.unwrap_err();
+            assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::Busy, true));
+            assert_eq!(error.message, "the daemon is asked by 8 other commands already");
+        }
+        for (mut answers, heard) in others {
+            heard.send(0).unwrap();
+            publish.send((1, "there".into())).unwrap();
+            assert_eq!(answers.next().await.unwrap().as_deref(), Some("there"));
+        }
+        server.abort();
+    }
+
+    #[test]
+    fn only_who_may_not_is_told_to_be_root() {
+        let hint = |error| not_opened(Path::new("/run/bowline/lock"), &std::io::Error::from(error)).hint;
+        for error in [nix::errno::Errno::EACCES, nix::errno::Errno::EPERM] {
+            assert_eq!(hint(error).as_deref(), Some("run it as root"));
+        }
+        for error in [nix::errno::Errno::ENOSPC, nix::errno::Errno::EROFS] {
+            assert_eq!(hint(error), None);
+        }
     }
 }
