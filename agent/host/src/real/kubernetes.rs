@@ -121,7 +121,9 @@ impl Clients {
             });
             let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
             let client = self.client(kubeconfig)?;
-            send::<IgnoredAny>(&client, &what, Ask::patch(&path, APPLY, &patch)).await.map(drop)
+            let request = Ask::patch(&path, APPLY, &patch).request(&what)?;
+            let answer: Result<IgnoredAny, _> = client.request(request).await;
+            answer.map(drop).map_err(|error| not_applied(&what, name, &error))
         })
         .await
     }
@@ -203,14 +205,24 @@ fn innermost(error: &kube::Error) -> String {
     cause.to_string()
 }
 
-fn refused(what: &str, status: &Status) -> PortError {
-    let conflicts = conflicts(status);
-    if !conflicts.is_empty() {
-        let all: Vec<String> =
-            conflicts.iter().map(|(key, manager)| format!("{key} belongs to \"{manager}\"")).collect();
-        return PortError::new(ErrorKind::Busy, format!("{what}: another manager owns a label: {}", all.join(", ")))
-            .hint("take it out of Bowline's settings, or remove it there: kubectl label node NAME KEY-");
+/// Why labels were not applied to a Node: another manager may own some of them.
+fn not_applied(what: &str, node: &str, error: &kube::Error) -> PortError {
+    let conflicts = match error {
+        kube::Error::Api(status) => conflicts(status),
+        _ => Vec::new(),
+    };
+    if conflicts.is_empty() {
+        return failed(what, error);
     }
+    let all: Vec<String> = conflicts.iter().map(|(key, manager)| format!("{key} belongs to \"{manager}\"")).collect();
+    let keys: Vec<String> = conflicts.iter().map(|(key, _)| format!("{key}-")).collect();
+    PortError::new(ErrorKind::Busy, format!("{what}: another manager owns a label: {}", all.join(", "))).hint(format!(
+        "take it out of Bowline's settings, or remove it there: kubectl label node {node} {}",
+        keys.join(" ")
+    ))
+}
+
+fn refused(what: &str, status: &Status) -> PortError {
     let text = if status.message.is_empty() { &status.reason } else { &status.message };
     let kind = match status.code {
         401 | 403 => ErrorKind::Denied,

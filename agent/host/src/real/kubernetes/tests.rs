@@ -168,6 +168,7 @@ async fn a_conflict_names_the_key_and_its_manager() {
         error.message,
         "labelling the Node n1: another manager owns a label: node-role.kubernetes.io/db belongs to \"kubectl-label\""
     );
+    assert!(error.hint.unwrap().ends_with(": kubectl label node n1 node-role.kubernetes.io/db-"));
 }
 
 fn change() -> TaintChange {
