@@ -186,6 +186,20 @@ pub(crate) async fn manager(connection: &Connection) -> Result<ManagerProxy<'sta
     .await
 }
 
+/// Has systemd send signals on the manager's connection: only who has subscribed hears of the end of jobs. Once is enough, and a
+/// second time is refused.
+pub(crate) async fn subscribe(what: &str, manager: &ManagerProxy<'_>) -> Result<(), PortError> {
+    let call = async { manager.subscribe().await.or_else(already) };
+    limited(what, CALL, call).await
+}
+
+fn already(error: zbus::Error) -> zbus::Result<()> {
+    match &error {
+        zbus::Error::MethodError(name, ..) if name.as_str() == "org.freedesktop.systemd1.AlreadySubscribed" => Ok(()),
+        _ => Err(error),
+    }
+}
+
 /// A call with a deadline; its error says what was asked for.
 pub(crate) async fn limited<T>(
     what: &str,
@@ -268,6 +282,17 @@ mod tests {
         assert_eq!(kind("org.freedesktop.DBus.Error.NoReply"), ErrorKind::Unreachable);
         let error = method_error("starting x.mount", "org.freedesktop.systemd1.NoSuchUnit", Some("Unit not found."));
         assert_eq!(error.message, "starting x.mount: Unit not found.");
+    }
+
+    #[test]
+    fn already_subscribed_is_told_by_the_errors_name_alone() {
+        let error = |name: &str| {
+            let call = zbus::message::Message::method_call("/", "Subscribe").build(&()).unwrap();
+            let text = Some("/mnt/subscriptions: Client is already subscribed.".to_owned());
+            zbus::Error::MethodError(name.try_into().unwrap(), text, call)
+        };
+        assert!(already(error("org.freedesktop.systemd1.AlreadySubscribed")).is_ok());
+        assert!(already(error("org.freedesktop.DBus.Error.Failed")).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Units of systemd: looking at them, starting them, and waiting for what comes of it.
 
-use super::bus::{Bus, CALL, limited};
+use super::bus::{self, Bus, CALL, limited};
 use super::tool::{Tool, parse};
 use bowline_ports::{ActiveState, ErrorKind, PortError, Unit};
 use futures::StreamExt;
@@ -143,8 +143,7 @@ pub(crate) async fn restart(bus: &Bus, name: &str) -> Result<(), PortError> {
 async fn up(bus: &Bus, name: &str, anew: bool) -> Result<(), PortError> {
     let what = format!("{} {name}", if anew { "restarting" } else { "starting" });
     let manager = bus.manager().await?;
-    // Only who has subscribed hears of the end of jobs.
-    limited(&what, CALL, manager.subscribe()).await.or_else(already)?;
+    bus::subscribe(&what, &manager).await?;
     let mut ended = limited(&what, CALL, manager.receive_job_removed_with_args(&[(2, name)])).await?;
     let job = match anew {
         true => limited(&what, CALL, manager.restart_unit(name, "replace")).await?,
@@ -183,11 +182,6 @@ async fn up(bus: &Bus, name: &str, anew: bool) -> Result<(), PortError> {
     }
     let last = journal_tail(name, 5).await.unwrap_or_default();
     Err(start_failed(name, &result, &unit, &last))
-}
-
-/// Already subscribed is subscribed.
-fn already(error: PortError) -> Result<(), PortError> {
-    if error.kind == ErrorKind::Other && error.message.to_lowercase().contains("subscri") { Ok(()) } else { Err(error) }
 }
 
 /// A mount that is not up, or a unit that failed: the job of a `oneshot` ends well with the unit inactive.

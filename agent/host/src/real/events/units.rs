@@ -2,7 +2,7 @@
 
 use super::super::bus::{self, Bus, CALL, limited};
 use super::super::units::object_path;
-use bowline_ports::{ErrorKind, PortError};
+use bowline_ports::PortError;
 use futures::StreamExt;
 use futures::stream::select_all;
 use std::time::Duration;
@@ -41,11 +41,7 @@ pub(super) async fn watch(bus: &Bus, mut names: watch::Receiver<Vec<String>>, si
 async fn follow(bus: &Bus, units: &[String], signal: &Notify) -> Result<(), PortError> {
     let connection = bus.connection().await?;
     let manager = bus::manager(&connection).await?;
-    // A second subscription of the same connection is refused, and needed no more than once.
-    match limited("subscribing to systemd", CALL, manager.subscribe()).await {
-        Err(error) if error.kind == ErrorKind::Unreachable || error.kind == ErrorKind::Timeout => return Err(error),
-        _ => {}
-    }
+    bus::subscribe("subscribing to systemd", &manager).await?;
     let mut streams = Vec::new();
     for unit in units {
         for rule in rules(unit).map_err(|e| bus::failed("listening for units", &e))? {
