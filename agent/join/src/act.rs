@@ -5,8 +5,8 @@ use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ENROLLED, ETCD_DATA, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN,
-    Told, held,
+    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told,
+    held, is_member,
 };
 use crate::why::{Unanswered, Why};
 use bowline_enroll::key::{MachineKey, Ticket};
@@ -57,10 +57,7 @@ pub(crate) async fn enroll(
     let mut salt = [0; 8];
     host.random(&mut salt).await?;
     // Looked at now: a volume with the data may have been mounted since the plan was made.
-    let fresh = spec.role == Role::Agent
-        || host.meta(Path::new(ETCD_DATA)).await?.is_none()
-        || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some()
-        || host.meta(Path::new(GAVE_WAY)).await?.is_some();
+    let fresh = spec.role == Role::Agent || !is_member(host).await?;
     let request = EnrollRequest {
         version: bowline_enroll::wire::VERSION,
         role: spec.role,

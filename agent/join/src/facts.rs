@@ -2,8 +2,8 @@
 
 use crate::Join;
 use crate::files::{
-    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT,
-    Last, Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held,
+    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last,
+    Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
 };
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
@@ -123,7 +123,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     let gave_way = there(GAVE_WAY).await?;
     let joined = match spec.role {
         Role::Agent => there(KUBELET_CERTIFICATE).await?,
-        Role::Server => there(ETCD_DATA).await? && !removed && !gave_way,
+        Role::Server => is_member(host).await?,
     };
     let kubeconfig = k3s_kubeconfig(spec.role == Role::Server);
     let unit = host.unit(spec.role.service()).await?;

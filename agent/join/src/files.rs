@@ -3,9 +3,11 @@
 use crate::why::Why;
 use bowline_enroll::Code;
 use bowline_enroll::wire::{Agreed, Cut};
+use bowline_ports::{Inspect, K3S_ETCD_TOMBSTONE, PortError};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The machine key: who this machine is. Made once, 0600, never leaves the machine.
 pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
@@ -41,10 +43,19 @@ pub const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet
 
 /// All that K3s keeps on a server: the cluster's objects, its authorities, its token.
 pub const SERVER_DATA: &str = "/var/lib/rancher/k3s/server";
-/// Embedded etcd's data: a server that has it is a member of its cluster.
+/// Embedded etcd's data: a server that has it is a member of its cluster ([`is_member`]).
 pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s's own token file on servers: it has come up.
 pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
+
+/// Whether this server is a member of its cluster's etcd: it has the data, and was not taken out or replaced.
+///
+/// # Errors
+/// It can not be looked at.
+pub async fn is_member(host: &dyn Inspect) -> Result<bool, PortError> {
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    Ok(there(ETCD_DATA).await? && !there(K3S_ETCD_TOMBSTONE).await? && !there(GAVE_WAY).await?)
+}
 
 /// What a server said when it let this machine in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,11 +3,11 @@
 use super::{ask, node_name, secrets, write};
 use crate::Join;
 use crate::exchange::Exchange;
-use crate::files::{ANSWERED, ENROLLED, ETCD_DATA, GAVE_WAY, LAST, LEFT, Left, SAID, TOKEN};
+use crate::files::{ANSWERED, ENROLLED, LAST, LEFT, Left, SAID, TOKEN, is_member};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, K3S_ETCD_TOMBSTONE, NODE_NAME, PortError};
+use bowline_ports::{Change, ErrorKind, NODE_NAME, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -43,8 +43,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
 /// Whether a server is no member of etcd any more, though the servers have taken nothing out for it: its claim tells nothing of
 /// its member, and to stop a member may cost the others their quorum.
 async fn is_out(spec: &Join, host: &dyn Change, code: &Code) -> Result<bool, PortError> {
-    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
-    if there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await? || !there(ETCD_DATA).await? {
+    if !is_member(host).await? {
         return Ok(true);
     }
     // One that is down leaves no mark, and can not be stopped. Where nobody has its name, the servers say so when its Node is gone.

@@ -6,16 +6,15 @@ use bowline_enroll::{NodeName, Secret, token};
 use bowline_host::real::RealHost;
 use bowline_issuer::Own;
 use bowline_join::agree::{agreed, taken_over};
-use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, GAVE_WAY, SERVER_TOKEN};
-use bowline_ports::{ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError};
+use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, SERVER_TOKEN, is_member};
+use bowline_ports::{ErrorKind, Inspect, PortError};
 use bowline_settings::{Cluster, ConfigValue};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The cluster whose data this machine has, by the hash of its CA: it is a member of its etcd, and was not taken out or replaced.
+/// The cluster whose data this machine has, by the hash of its CA: where it is a member of its etcd.
 pub(super) async fn member_of(host: &RealHost) -> Result<Option<String>, PortError> {
-    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
-    if !there(ETCD_DATA).await? || there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await? {
+    if !is_member(host).await? {
         return Ok(None);
     }
     let file = host.read(Path::new(SERVER_TOKEN)).await?;
