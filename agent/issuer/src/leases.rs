@@ -61,6 +61,11 @@ impl Leases {
         now.saturating_duration_since(*self.1.entry(name.to_owned()).or_insert(now))
     }
 
+    /// Forgets who was due of names that are gone: one that comes back is due anew.
+    pub(crate) fn keep_due(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.1.retain(|name, _| is_there(name));
+    }
+
     /// The API did not answer: whoever could not renew its Lease meanwhile is watched anew.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
@@ -98,6 +103,11 @@ mod tests {
         assert_eq!(leases.due("a", true, at(70)), Duration::ZERO);
         leases.forget();
         assert_eq!(leases.due("a", true, at(200)), Duration::ZERO);
+        assert_eq!(leases.due("b", true, at(200)), Duration::ZERO);
+        leases.keep_due(|name| name == "b");
+        assert_eq!(leases.1.len(), 1);
+        assert_eq!(leases.due("a", true, at(300)), Duration::ZERO, "its name was gone");
+        assert_eq!(leases.due("b", true, at(300)), Duration::from_secs(100));
     }
 
     #[test]

@@ -115,7 +115,10 @@ impl<O: Objects> Issuer<O> {
         let mut first = Ok(());
         // None of the two holds up the other: a server that joins is waiting for its exemption.
         let policy = self.policy(&overview).await;
-        for name in overview.names() {
+        let names = overview.names();
+        let is_there = |name: &str| NodeName::new(name).is_ok_and(|name| names.contains(&name));
+        self.leases.0.lock().unwrap_or_else(PoisonError::into_inner).keep_due(is_there);
+        for name in names {
             let facts = overview.facts(&name);
             if sweep::is_under_way(&facts, self.settings.remove_gone_after.is_some()) {
                 rest = Rest::Soon;
