@@ -1,7 +1,7 @@
 //! The files of jobs, and jobs in threads of this process.
 
 use super::*;
-use bowline_ports::Digest;
+use bowline_ports::{Digest, Reclaiming};
 
 fn order(directory: &Path, content: &[u8]) -> FetchOrder {
     let source = directory.join("source");
@@ -13,6 +13,31 @@ fn order(directory: &Path, content: &[u8]) -> FetchOrder {
         ca_file: None,
         digest: Digest::Pinned(digest),
         to: directory.join("k3s"),
+    }
+}
+
+/// What their units may besides being root: ARCHITECTURE.md and the reviewers go by it.
+#[test]
+fn what_each_order_may() {
+    const CHOWN: u64 = 1 << 0;
+    const DAC_OVERRIDE: u64 = 1 << 1;
+    const DAC_READ_SEARCH: u64 = 1 << 2;
+    const FOWNER: u64 = 1 << 3;
+    const SYS_PTRACE: u64 = 1 << 19;
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(order(directory.path(), b"").capabilities(), Some(CHOWN | DAC_OVERRIDE | FOWNER));
+    let survey = SurveyOrder { directories: Vec::new(), beneath: Vec::new(), share: 10 };
+    assert_eq!(survey.capabilities(), Some(DAC_READ_SEARCH | SYS_PTRACE));
+    let files = DAC_OVERRIDE | DAC_READ_SEARCH | FOWNER;
+    let (older_than, at_most) = (0, 0);
+    for (what, may) in [
+        (Reclaiming::Journal { keep: 0 }, files),
+        (Reclaiming::Images { k3s: None, at_most }, files),
+        (Reclaiming::RotatedLogs { patterns: Vec::new(), older_than, at_most }, files | SYS_PTRACE),
+        (Reclaiming::PodLogs { ended: Vec::new(), older_than, at_most }, files | SYS_PTRACE),
+    ] {
+        let order = ReclaimOrder { name: "x".into(), what, record: "/x".into(), spare: "/y".into() };
+        assert_eq!(order.capabilities(), Some(may), "{order:?}");
     }
 }
 
