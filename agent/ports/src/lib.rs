@@ -53,7 +53,8 @@ use std::pin::Pin;
 /// A boxed future: async methods are not object-safe without one.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = Result<T, PortError>> + Send + 'a>>;
 
-/// Everything that may be read from the machine. No method changes anything, each ends within seconds.
+/// Everything that may be read from the machine. No method changes anything. Each has its deadline: seconds, but for what reads
+/// much (a device that is probed, a file whose hash is asked for), which may take minutes.
 pub trait Inspect: Send + Sync {
     /// The wall clock and whether something keeps it synchronised.
     fn clock(&self) -> Fut<'_, Clock>;
