@@ -137,11 +137,6 @@ impl Act {
         let (uid, resource_version) = (secret.uid.clone(), secret.resource_version.clone());
         Self::DeletePassword { name: name.clone(), uid, resource_version }
     }
-
-    /// Whether it deletes something of the node that had the name.
-    pub fn deletes(&self) -> bool {
-        matches!(self, Self::DeleteNode { .. } | Self::DeletePassword { .. })
-    }
 }
 
 impl fmt::Display for Act {

@@ -18,19 +18,14 @@ pub struct TendOrder {
 impl TendOrder {
     /// The name of the work (`prepare-data`).
     pub fn job(&self) -> String {
-        Self::job_of(&self.work, &self.volume)
-    }
-
-    /// The name of such work for this volume.
-    pub fn job_of(work: &Work, volume: &str) -> String {
-        let verb = match work {
+        let verb = match self.work {
             Work::Prepare { .. } => "prepare",
             Work::Arrange { .. } => "arrange",
             Work::Unmount { .. } => "unmount",
             Work::Shield { on: true } => "shield",
             Work::Shield { on: false } => "bare",
         };
-        format!("{verb}-{volume}")
+        format!("{verb}-{}", self.volume)
     }
 }
 

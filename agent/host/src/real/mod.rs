@@ -45,8 +45,7 @@ pub use mounts::Table as MountTable;
 use blocking::{QUICK, Silent, blocking};
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
-    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, ProgressValue, Space, Survey, SurveyOrder,
-    Unit,
+    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, Space, Survey, SurveyOrder, Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
@@ -133,14 +132,6 @@ impl RealHost {
     /// How far the clock is off, in seconds; positive: it is behind. `None` where nobody who keeps it says so.
     pub async fn clock_offset(&self) -> Option<f64> {
         clock::offset(&self.bus).await
-    }
-
-    /// How far the survey that is under way is; `None` without one.
-    pub async fn surveying(&self) -> Option<ProgressValue> {
-        match self.jobs.look(&self.bus, SurveyOrder::JOB).await {
-            Ok(Some(Job::Running(progress))) => Some(progress),
-            _ => None,
-        }
     }
 
     /// Forgets how the last unmounting of a volume ended, for one that begins anew.
