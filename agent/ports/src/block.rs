@@ -61,6 +61,9 @@ pub struct BlockDevice {
     pub transport: String,
     /// All links that udev made (`/dev/disk/by-id/…`), sorted.
     pub links: Vec<PathBuf>,
+    /// The UUID of what it holds, as udev noted it; of a disk and its copy the link leads to one only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// udev has come to it since it appeared: it has the links that it is to have.
     pub announced: bool,
     /// A partition of another device.

@@ -17,6 +17,7 @@ use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
 
+mod held;
 mod leaving;
 mod mounted;
 mod services;
@@ -34,7 +35,7 @@ const STANDING_IN: Duration = Duration::from_secs(60);
 /// Which device each volume means, in the order of the settings. Looked for once: each volume is compared with all others.
 pub(crate) fn found<'a>(spec: &'a Volumes, facts: &'a Facts) -> Vec<(&'a Volume, Found<'a>)> {
     let one = |(volume, seen): (&'a Volume, &'a Result<VolumeFacts, PortError>)| match seen {
-        Ok(seen) => (volume, find(volume, seen.number.as_deref(), &facts.devices)),
+        Ok(seen) => (volume, find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices)),
         Err(_) => (volume, Found::None),
     };
     spec.volumes.iter().zip(&facts.volumes).map(one).collect()
@@ -206,8 +207,18 @@ pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>)
 /// The path that leads nowhere, where a disk is taken only because it is like the `match` beside that, and is not mounted yet.
 fn stands_in<'a>(volume: &'a Volume, seen: &VolumeFacts, device: &BlockDevice) -> Option<&'a Path> {
     let VolumeSource::DeviceOrMatch { device: path, .. } = &volume.source else { return None };
-    let named = seen.number.is_some() || device.path == *path || device.links.contains(path);
-    (!named && !device.mounted_at.contains(&volume.mount)).then_some(path.as_path())
+    (only_alike(volume, seen, device) && !device.mounted_at.contains(&volume.mount)).then_some(path.as_path())
+}
+
+/// Whether a disk is a volume's only by what it is like: no path or serial leads to it.
+fn only_alike(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice) -> bool {
+    match &volume.source {
+        VolumeSource::Device(_) | VolumeSource::Serial(_) => false,
+        VolumeSource::Match(_) => true,
+        VolumeSource::DeviceOrMatch { device: path, .. } => {
+            seen.number.is_none() && device.path != *path && !device.links.contains(path)
+        }
+    }
 }
 
 /// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of.

@@ -8,7 +8,7 @@ use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
 use crate::release::STOPPED;
 use crate::shield::Shielded;
-use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path};
+use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BOOT_ID, BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
@@ -131,6 +131,13 @@ pub struct VolumeFacts {
     pub shielded: bool,
     /// Pods that have the bare mount point, or something beneath it (`NAMESPACE/NAME`).
     pub pods: Vec<String>,
+}
+
+impl VolumeFacts {
+    /// The UUID of the filesystem that the volume was mounted from, as its own mount unit has it.
+    pub fn used(&self, volume: &Volume) -> Option<&str> {
+        self.unit_file.as_deref().and_then(|text| used(volume, text))
+    }
 }
 
 /// A mount unit that Bowline wrote for an earlier `mount` of the volume.
@@ -257,7 +264,13 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
     let number = number(volume, host).await?;
     let mounted = mounts.iter().any(|m| m.target == volume.mount);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;
-    let found = match find(volume, number.as_deref(), devices) {
+    let name = mount_unit_name(&volume.mount);
+    let unit_file = match own.iter().find(|(one, _)| *one == name) {
+        Some((_, text)) => Some(text.clone()),
+        None => host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text()),
+    };
+    let found = match find(volume, number.as_deref(), unit_file.as_deref().and_then(|text| used(volume, text)), devices)
+    {
         Found::One(device) => Some(device),
         Found::None | Found::Several(_) => None,
     };
@@ -306,12 +319,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
     let begun = records.read(&Intent::begun_of(&volume.name), host).await?;
     let gate = |service: &String| (service.clone(), files.text(&gate_path(service, &volume.name)));
     let gates = spec.services.iter().map(gate).collect();
-    let name = mount_unit_name(&volume.mount);
     let unit = host.unit(&name).await?;
-    let unit_file = match own.iter().find(|(one, _)| *one == name) {
-        Some((_, text)) => Some(text.clone()),
-        None => host.read(&mount_unit_path(&volume.mount)).await?.map(|f| f.text()),
-    };
     let disk_came = match unit_file.as_deref().and_then(disk_unit_name).filter(|_| unit.ended > 0) {
         Some(disk) => host.unit(&disk).await?.began,
         None => 0,

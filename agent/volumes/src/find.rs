@@ -1,5 +1,6 @@
 //! Which device a volume means, and why each other device is not it.
 
+use crate::units::by_uuid;
 use bowline_ports::BlockDevice;
 use bowline_settings::{DiskMatch, Volume, VolumeSource};
 use std::fmt;
@@ -17,18 +18,25 @@ pub enum Found<'a> {
 }
 
 /// Looks for the device of a volume. `number` is what stands at the volume's path, links followed
-/// (`major:minor`), where something does.
-pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice]) -> Found<'a> {
+/// (`major:minor`), where something does; `used` is the UUID of the filesystem that the volume was mounted from.
+pub fn find<'a>(volume: &Volume, number: Option<&str>, used: Option<&str>, devices: &'a [BlockDevice]) -> Found<'a> {
     let fitting: Vec<_> = devices.iter().filter(|device| differs(volume, number, device, devices).is_none()).collect();
     match fitting.as_slice() {
         [] => Found::None,
         [one] => Found::One(one),
-        // The disk in use stays the one when another like it is attached.
+        // The disk in use stays the one when another like it is attached, and is it again after a boot.
         several => {
-            match several.iter().filter(|device| device.mounted_at.contains(&volume.mount)).collect::<Vec<_>>()[..] {
-                [used] if described(volume) => Found::One(used),
-                _ => Found::Several(fitting),
-            }
+            let only = |is: &dyn Fn(&BlockDevice) -> bool| match several
+                .iter()
+                .filter(|one| is(one))
+                .collect::<Vec<_>>()[..]
+            {
+                [one] if described(volume) => Some(*one),
+                _ => None,
+            };
+            let mounted = only(&|device| device.mounted_at.contains(&volume.mount));
+            let one = mounted.or_else(|| only(&|device| used.is_some_and(|uuid| holds(device, uuid))));
+            one.map_or(Found::Several(fitting), Found::One)
         }
     }
 }
@@ -36,6 +44,18 @@ pub fn find<'a>(volume: &Volume, number: Option<&str>, devices: &'a [BlockDevice
 /// Whether any disk that is like a description may be the one.
 pub(crate) fn described(volume: &Volume) -> bool {
     matches!(volume.source, VolumeSource::Match(_) | VolumeSource::DeviceOrMatch { .. })
+}
+
+/// Whether a filesystem with this UUID is on it.
+pub(crate) fn holds(device: &BlockDevice, uuid: &str) -> bool {
+    device.uuid.as_deref() == Some(uuid) || device.links.contains(&by_uuid(uuid))
+}
+
+/// Whether the settings name this very disk, and not its place or what it is like.
+pub(crate) fn is_named(volume: &Volume, device: &BlockDevice, devices: &[BlockDevice]) -> bool {
+    let serial = whole(device, devices).and_then(|disk| disk.id.serial.as_deref());
+    let by_link = || link_name(volume).zip(serial).is_some_and(|(name, serial)| has_serial(name, serial));
+    matches!(volume.source, VolumeSource::Serial(_)) || by_link()
 }
 
 /// Why a device is not the one that a volume means; `None` when it fits. One that is named may be in use, and is refused

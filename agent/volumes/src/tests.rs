@@ -191,6 +191,41 @@ fn a_disk_that_is_like_the_named_one_stands_in_for_it_some_time_after_the_boot()
     assert!(!formats(false, None, Some(600)), "udev may lead another volume's name to it yet");
 }
 
+/// Mounted by hand, or read-only, it is not free; another one like it is no reason to begin anew.
+#[test]
+fn the_disk_that_was_used_and_is_busy_is_not_replaced_by_one_like_it() {
+    let text = "[[volume]]\nname = \"data\"\nmatch = { transport = \"scsi\" }\nmount = \"/mnt/data\"\nformat = \"blank-only\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let planned = |mounted: bool, unit_of: &str, uptime| {
+        let unit_file =
+            format!("# Written by Bowline from [[volume]] name = \"{unit_of}\"\nWhat=/dev/disk/by-uuid/ab-1\n");
+        let seen = VolumeFacts { probe: Some(Ok(blank())), unit_file: Some(unit_file), ..nothing_seen() };
+        let mut facts = facts(vec![Ok(seen)]);
+        let mounted_at = mounted.then(|| "/mnt/rescue".into()).into_iter().collect();
+        let uuid = Some("ab-1".to_owned());
+        facts.devices.push(BlockDevice {
+            path: "/dev/sdc".into(),
+            number: "8:32".into(),
+            uuid,
+            mounted_at,
+            read_only: !mounted,
+            ..disk()
+        });
+        facts.devices.push(disk());
+        facts.boot.uptime = Some(uptime);
+        let plan = spec.plan(&facts, &Conditions::default());
+        let formats = plan.steps.iter().any(|step| matches!(step.action, Action::Format(_)));
+        let refused = plan.refusals.first().map(|one| one.why.clone()).unwrap_or_default();
+        (formats, plan.waits.len(), refused)
+    };
+    let (formats, waits, why) = planned(true, "data", 600);
+    assert!(!formats && waits == 0 && why.ends_with("serial 1): /dev/sdc is mounted at /mnt/rescue"), "{why}");
+    let (formats, waits, why) = planned(false, "data", 600);
+    assert!(!formats && waits == 0 && why.ends_with(": /dev/sdc is read-only"), "{why}");
+    assert_eq!(planned(true, "data", 10), (false, 1, String::new()), "it may be free in a moment");
+    assert_eq!(planned(true, "former", 10), (true, 0, String::new()), "that was another volume's filesystem");
+}
+
 /// Two of one size are often attached to one machine in the end.
 #[test]
 fn disks_without_a_serial_have_filesystems_that_are_told_apart() {

@@ -116,6 +116,11 @@ pub(crate) fn uuid_of(mount_unit: &str) -> Option<&str> {
     mount_unit.lines().find_map(|line| line.strip_prefix("What=/dev/disk/by-uuid/"))
 }
 
+/// The same of a volume's own mount unit; the one at its place may be another volume's.
+pub(crate) fn used<'a>(volume: &Volume, mount_unit: &'a str) -> Option<&'a str> {
+    uuid_of(mount_unit).filter(|_| volume_of(mount_unit) == Some(volume.name.as_str()))
+}
+
 /// The unit that a file of ours is, or is a drop-in of.
 pub(crate) fn unit_of(path: &Path) -> String {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

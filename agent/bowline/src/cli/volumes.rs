@@ -66,7 +66,8 @@ async fn table(host: &dyn Inspect, volumes: &Volumes) -> Result<Table, PortError
             Ok(Some(seen)) => seen.number.clone(),
             Ok(None) | Err(_) => number(volume, host).await?,
         };
-        let found = find(volume, number.as_deref(), &devices);
+        let used = seen.ok().flatten().and_then(|seen| seen.used(volume));
+        let found = find(volume, number.as_deref(), used, &devices);
         let chosen = |d: &BlockDevice| matches!(&found, Found::One(one) if one.path == d.path);
         let others = devices.iter().filter(|d| !chosen(d)).map(|d| {
             let other = why_other(volume, number.as_deref(), d, &devices);

@@ -92,8 +92,11 @@ impl Tree {
             disk.as_ref().and_then(|d| d.file_name()).map(|disk_name| self.node(&disk_name.to_string_lossy()));
         let serial = if partition_of.is_some() { None } else { serial(&directory) };
         let described = disk.as_ref().unwrap_or(&directory).join("device");
+        let record = fs::read_to_string(self.udev_data(&number)).ok();
+        let links = self.links(record.as_deref(), &path);
         Some(BlockDevice {
-            links: self.links(&number, &path),
+            uuid: self.uuid(record.as_deref(), &links),
+            links,
             announced: self.udev_data(&number).exists() || !self.udev.exists(),
             path,
             id: DeviceId { serial, size },
@@ -117,15 +120,15 @@ impl Tree {
     }
 
     /// The links that udev recorded, as far as they lead here now: two devices may claim one link.
-    fn links(&self, number: &str, path: &Path) -> Vec<PathBuf> {
+    fn links(&self, record: Option<&str>, path: &Path) -> Vec<PathBuf> {
         let directly = |link: &PathBuf| leads_to(link).is_some_and(|target| target == *path);
         let leads_here = |link: &PathBuf| directly(link) || fs::canonicalize(link).is_ok_and(|target| target == *path);
-        let mut links: Vec<PathBuf> = match fs::read_to_string(self.udev_data(number)) {
-            Ok(text) => {
+        let mut links: Vec<PathBuf> = match record {
+            Some(text) => {
                 text.lines().filter_map(|l| l.strip_prefix("S:")).map(|l| self.dev.join(l)).filter(leads_here).collect()
             }
             // Without udev somebody may have made links by hand.
-            Err(_) => names(&self.dev.join("disk"))
+            None => names(&self.dev.join("disk"))
                 .iter()
                 .flat_map(|kind| {
                     let directory = self.dev.join("disk").join(kind);
@@ -136,6 +139,15 @@ impl Tree {
         };
         links.sort();
         links
+    }
+
+    /// The UUID that udev recorded of what is on it; without udev, the one of a link that leads to it.
+    fn uuid(&self, record: Option<&str>, links: &[PathBuf]) -> Option<String> {
+        let by_uuid = self.dev.join("disk/by-uuid");
+        match record {
+            Some(text) => text.lines().find_map(|line| line.strip_prefix("E:ID_FS_UUID=")).map(str::to_owned),
+            None => links.iter().find_map(|link| Some(link.strip_prefix(&by_uuid).ok()?.display().to_string())),
+        }
     }
 
     /// Mounts, swap, the running system, and btrfs's further devices: for each device, its partitions and those

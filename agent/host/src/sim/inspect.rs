@@ -1,7 +1,7 @@
 //! Reading the simulated machine.
 
 use super::SimHost;
-use super::state::State;
+use super::state::{Disk, State};
 use bowline_ports::{
     Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
     MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
@@ -79,7 +79,7 @@ impl Inspect for SimHost {
     }
 
     fn block_devices(&self) -> Fut<'_, Vec<BlockDevice>> {
-        self.look("block_devices", |state| Ok(state.disks.iter().map(|d| d.device.clone()).collect()))
+        self.look("block_devices", |state| Ok(state.disks.iter().map(Disk::noted).collect()))
     }
 
     fn probe<'a>(&'a self, device: &'a Path) -> Fut<'a, Probe> {

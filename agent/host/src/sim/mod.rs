@@ -230,7 +230,7 @@ impl SimHost {
 
     /// The node that a disk has now, by the name that it had first; `None` while it is taken out.
     pub fn device(&self, home: impl AsRef<Path>) -> Option<BlockDevice> {
-        self.lock().disks.iter().find(|disk| disk.home == home.as_ref()).map(|disk| disk.device.clone())
+        self.lock().disks.iter().find(|disk| disk.home == home.as_ref()).map(state::Disk::noted)
     }
 
     /// Another machine has written to a disk that is taken out: it holds this from now on.

@@ -67,6 +67,11 @@ impl Disk {
             _ => None,
         }
     }
+
+    /// It, with what udev notes of what it holds.
+    pub(super) fn noted(&self) -> BlockDevice {
+        BlockDevice { uuid: self.uuid().map(str::to_owned), ..self.device.clone() }
+    }
 }
 
 #[derive(Clone)]
@@ -214,6 +219,7 @@ impl State {
             model: "Volume".into(),
             transport: "scsi".into(),
             links: disk.links.clone(),
+            uuid: None,
             announced: true,
             partition_of: None,
             partitions: disk.partitions.clone(),

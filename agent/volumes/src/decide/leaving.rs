@@ -24,7 +24,7 @@ pub(crate) fn released(
     plan: &mut Plan<Action>,
 ) {
     let Some(device) = disk(volume, seen, released, facts) else {
-        let next = find(volume, seen.number.as_deref(), &facts.devices);
+        let next = find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
         if next == Found::None && facts.boot.is_young(ARRIVAL) {
             let what = format!("its disk, or {} s from the boot on", ARRIVAL.as_secs());
             let why = "it was released, and its disk may be gone, or not be found yet";
@@ -69,7 +69,7 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
     let mounted = |device: &&BlockDevice| {
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
     };
-    let named = match find(volume, seen.number.as_deref(), &facts.devices) {
+    let named = match find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices) {
         Found::One(device) => alike().find(|one| one.number == device.number),
         Found::None | Found::Several(_) => None,
     };

@@ -1,5 +1,6 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
+use super::held::held;
 use super::{check, enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
@@ -91,6 +92,12 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
             format!("{} can not be read: {error}", device.path.display()),
             "look at `dmesg`: the disk may be failing",
         );
+    }
+    if begun.is_none()
+        && let Some(used) = seen.used(volume)
+        && held(place, probe, used, planned == used, plan)
+    {
+        return;
     }
     match (begun, probe.filesystem()) {
         // All three mkfs write the superblock that blkid finds last: with it, the filesystem is complete, and may

@@ -38,7 +38,7 @@ fn machine() -> Vec<BlockDevice> {
 }
 
 fn found(source: &str, devices: &[BlockDevice]) -> String {
-    match find(&volume(source), None, devices) {
+    match find(&volume(source), None, None, devices) {
         Found::One(one) => one.path.display().to_string(),
         Found::None => "none".into(),
         Found::Several(all) => all.iter().map(|d| d.path.display().to_string()).collect::<Vec<_>>().join(" "),
@@ -68,6 +68,23 @@ fn two_that_fit_are_none_and_the_one_in_use_stays() {
     assert_eq!(found(like, &machine), "/dev/sdb /dev/sdd");
     machine[4].mounted_at = vec!["/mnt/data".into(), "/var/lib/kubelet/pods/x".into()];
     assert_eq!(found(like, &machine), "/dev/sdd");
+    // Not mounted, it goes by its filesystem.
+    (machine[4].mounted_at, machine[4].uuid) = (Vec::new(), Some("ab-1".into()));
+    let again = |source: &str, used| match find(&volume(source), None, Some(used), &machine) {
+        Found::One(one) => one.path.display().to_string(),
+        other => format!("{other:?}").chars().take(7).collect(),
+    };
+    assert_eq!((again(like, "ab-1").as_str(), again(like, "ab-2").as_str()), ("/dev/sdd", "Several"));
+}
+
+#[test]
+fn a_serial_names_a_disk_and_a_place_does_not() {
+    let is = |source: &str| is_named(&volume(source), &disk("/dev/sdb", "12345678", GB), &[]);
+    assert!(is("serial = \"12345678\"") && is("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\""));
+    for place in ["/dev/sdb", "/dev/oracleoci/oraclevdb", "/dev/disk/by-path/pci-0000:00:0a.0"] {
+        assert!(!is(&format!("device = \"{place}\"")), "{place}");
+    }
+    assert!(!is("match = { vendor = \"HC\" }"));
 }
 
 #[test]
@@ -87,7 +104,7 @@ fn a_link_that_leads_to_another_disk_than_it_names_is_found_out() {
     (one.links, other.links) = (vec![link("87654321")], vec![link("12345678")]);
     let devices = [one, other];
     let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
-    let Found::One(found) = find(&asked, None, &devices) else { panic!("one link") };
+    let Found::One(found) = find(&asked, None, None, &devices) else { panic!("one link") };
     assert_eq!(found.path.to_str(), Some("/dev/sdc"));
     assert_eq!(named_instead(&asked, found, &devices).map(|one| one.path.clone()), Some("/dev/sdb".into()));
     assert_eq!(named_instead(&asked, &devices[0], &devices), None, "as it should be");

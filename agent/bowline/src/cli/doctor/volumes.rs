@@ -45,7 +45,7 @@ fn item(volume: &Volume) -> String {
 fn disk(volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &Plan<Action>) -> Check {
     let (name, item) = (format!("volume {}", volume.name), item(volume));
     let subject = Subject::Item(Volumes::NAME, item.clone());
-    let device = match find(volume, seen.number.as_deref(), &facts.devices) {
+    let device = match find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices) {
         Found::One(device) => Some(device),
         Found::None | Found::Several(_) => None,
     };

@@ -84,7 +84,7 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     for (name, target) in [("by-path", "../../sdb"), ("by-hand", "by-path")] {
         symlink(target, fake.dev().join("disk/by-id").join(name)).unwrap();
     }
-    let record = "S:disk/by-id/by-path\nS:disk/by-id/by-hand\nS:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\n";
+    let record = "S:disk/by-id/by-path\nS:disk/by-id/by-hand\nS:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\nE:ID_FS_UUID=ab-1\n";
     fs::write(fake.0.path().join("udev/b8:16"), record).unwrap();
 
     let mounts = [mount("253:0", "/"), mount("8:16", "/mnt/data")];
@@ -103,6 +103,7 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     assert_eq!(sdb.id, DeviceId { serial: Some("12345678".into()), size: 1 << 30 });
     assert_eq!((sdb.vendor.as_str(), sdb.model.as_str()), ("HC", "Volume"));
     let by = |name: &str| fake.dev().join("disk/by-id").join(name);
+    assert_eq!((sdb.uuid.as_deref(), sda.uuid.as_deref()), (Some("ab-1"), None), "also where its link leads to a copy");
     assert_eq!(sdb.links, [by("by-hand"), by("by-path"), link]);
     assert_eq!(sdb.mounted_at, [PathBuf::from("/mnt/data")]);
     assert_eq!(by_name(&devices, "nvme0n1").id.serial.as_deref(), Some("vol0123456789"));
