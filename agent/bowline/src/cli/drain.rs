@@ -99,12 +99,18 @@ pub(super) async fn drain(
 /// Whether a pod has something beneath a directory of its node: by `hostPath`, or by a claim of a volume that lies there.
 async fn uses(objects: &dyn Objects, pod: &Value, directory: &Path) -> Result<bool, PortError> {
     let beneath = |path: &Value| path.as_str().is_some_and(|path| Path::new(path).starts_with(directory));
-    let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (namespace, pod_name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         if beneath(&volume["hostPath"]["path"]) {
             return Ok(true);
         }
-        let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else { continue };
+        let claim = match (&volume["persistentVolumeClaim"]["claimName"], &volume["ephemeral"]) {
+            (Value::String(claim), _) => claim.clone(),
+            // The claim that Kubernetes makes of it is called by both.
+            (_, Value::Object(_)) => format!("{pod_name}-{}", text(&volume["name"])),
+            _ => continue,
+        };
         let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}");
         let Some(claim) = objects.get(&path).await? else { continue };
         let Some(name) = claim["spec"]["volumeName"].as_str() else { continue };
@@ -186,13 +192,14 @@ mod tests {
         fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
             let object = match path {
                 "/api/v1/nodes/kafka-0" => Some(self.object.clone()),
-                "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka" => {
+                "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka"
+                | "/api/v1/namespaces/default/persistentvolumeclaims/sorter-scratch" => {
                     Some(json!({ "spec": { "volumeName": "pv" } }))
                 }
                 "/api/v1/persistentvolumes/pv" => Some(json!({ "spec": { "local": { "path": "/mnt/data/0" } } })),
                 _ => None,
             };
-            if object.is_some() {
+            if object.is_some() || path.contains("/persistentvolumeclaims/") {
                 return Box::pin(async move { Ok(object) });
             }
             assert_eq!(path, "/api/v1/pods?fieldSelector=spec.nodeName%3Dkafka-0");
@@ -279,8 +286,13 @@ mod tests {
         let claim = json!({ "spec": { "volumes": [{ "persistentVolumeClaim": { "claimName": "data-kafka" } }] } });
         let host =
             |path: &str| json!({ "spec": { "volumes": [{ "emptyDir": {} }, { "hostPath": { "path": path } }] } });
+        let ephemeral =
+            json!({ "spec": { "volumes": [{ "name": "scratch", "ephemeral": { "volumeClaimTemplate": {} } }] } });
         let all = vec![
             pod("kafka", claim),
+            pod("sorter", ephemeral.clone()),
+            // Not bound to anything here.
+            pod("elsewhere", ephemeral),
             pod("backup", host("/mnt/data")),
             pod("near", host("/mnt/data-2")),
             pod("web", json!({})),
@@ -289,6 +301,6 @@ mod tests {
         let beneath = Drain { beneath: Some(Path::new("/mnt/data")), hint: "" };
         drain(&node, "kafka-0", &beneath, Duration::from_secs(60)).await.unwrap();
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
-        assert_eq!(left, ["near", "web"]);
+        assert_eq!(left, ["elsewhere", "near", "web"]);
     }
 }
