@@ -314,7 +314,7 @@ pub enum Repair {
     /// It is refused, with the command that would do it.
     #[default]
     Never,
-    /// What loses nothing (`e2fsck -p`, `xfs_repair` without `-L`).
+    /// What loses nothing (`e2fsck -p -f`, `xfs_repair` without `-L`).
     Safe,
 }
 

@@ -144,7 +144,7 @@ impl Tool<'_> {
                 };
             }
             Self::Check { filesystem: Filesystem::Ext4, repair: false } => own(&["-n", "-f", DEVICE]),
-            Self::Check { filesystem: Filesystem::Ext4, repair: true } => own(&["-p", DEVICE]),
+            Self::Check { filesystem: Filesystem::Ext4, repair: true } => own(&["-p", "-f", DEVICE]),
             Self::Check { filesystem: Filesystem::Xfs, repair: false } => own(&["-n", DEVICE]),
             // Never -L: it would give up what the log holds.
             Self::Check { filesystem: Filesystem::Xfs, repair: true } => own(&[DEVICE]),
@@ -318,6 +318,15 @@ mod tests {
 
     fn arguments(tool: Tool<'_>) -> String {
         tool.arguments().iter().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Without `-f` a superblock that says "clean" has it pass over what the check has found.
+    #[test]
+    fn what_is_repaired_is_looked_through_as_it_was_checked() {
+        let check = |filesystem, repair| arguments(Tool::Check { filesystem, repair });
+        assert_eq!(check(Filesystem::Ext4, false), "-n -f /proc/self/fd/0");
+        assert_eq!(check(Filesystem::Ext4, true), "-p -f /proc/self/fd/0");
+        assert_eq!(check(Filesystem::Xfs, true), "/proc/self/fd/0", "never -L");
     }
 
     #[test]

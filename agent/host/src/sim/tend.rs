@@ -107,7 +107,7 @@ fn make_sound(disk: &mut Disk, filesystem: Filesystem, repair: bool) -> Result<(
         (format!("{filesystem} on {shown} can not be repaired without a decision: UNEXPECTED INCONSISTENCY"), hint)
     } else {
         let hint = format!(
-            "nothing was changed. `e2fsck -p {shown}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
+            "nothing was changed. `e2fsck -p -f {shown}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
              Bowline do; `e2fsck -f {shown}` asks for the rest"
         );
         (format!("{filesystem} on {shown} has to be repaired: Entry 'victim' has deleted/unused inode"), hint)

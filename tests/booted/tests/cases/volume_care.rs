@@ -174,7 +174,10 @@ fn a_filesystem_that_has_to_be_repaired_is_refused_or_repaired_as_the_settings_s
         };
         let says = format!("ext4 on {} has to be repaired: Entry 'victim' ", node_of(&machine, &broken)?);
         assert!(error.starts_with(&says), "{error}");
-        assert!(hint.contains("nothing was changed. `e2fsck -p /dev/") && hint.contains("repair = \"safe\""), "{hint}");
+        assert!(
+            hint.contains("nothing was changed. `e2fsck -p -f /dev/") && hint.contains("repair = \"safe\""),
+            "{hint}"
+        );
         assert_eq!(broken.sha256()?, before, "nothing was written");
 
         configure(&machine, &settings("repair = \"safe\""))?;

@@ -104,7 +104,7 @@ pub(crate) async fn a_filesystem_in_disorder_is_refused_or_repaired_as_ordered(f
         let error = tend(fixture, &mount, prepare(false)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
         assert!(error.message.contains("has to be repaired: Entry 'victim'"), "{error}");
-        assert!(error.hint.unwrap().contains(&format!("e2fsck -p {}", path.display())));
+        assert!(error.hint.unwrap().contains(&format!("e2fsck -p -f {}", path.display())));
     }
     assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
     tend(fixture, &mount, prepare(true)).await.unwrap();

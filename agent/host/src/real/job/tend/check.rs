@@ -158,7 +158,7 @@ fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
             "{unchanged}. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"
         ),
         (Filesystem::Ext4, false) => format!(
-            "{unchanged}. `e2fsck -p {device}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
+            "{unchanged}. `e2fsck -p -f {device}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \
              Bowline do; `e2fsck -f {device}` asks for the rest"
         ),
         (Filesystem::Ext4, true) => format!("save the data first if you can; `e2fsck -f {device}` asks what to do"),
