@@ -1,6 +1,6 @@
 //! Volumes that go: released by a person, or not in the settings any more. Nothing on their disks is touched.
 
-use super::ARRIVAL;
+use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
 use crate::find::{Found, find};
 use crate::units::{mount_unit_name, written_by_bowline};
@@ -25,7 +25,9 @@ pub(crate) fn released(
 ) {
     let Some(device) = disk(volume, seen, released, facts) else {
         let next = find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
-        if next == Found::None && facts.boot.is_young(ARRIVAL) {
+        // Another one that is only like it says nothing of where that is.
+        let led = matches!(next, Found::One(next) if !only_alike(volume, seen, next));
+        if !led && facts.boot.is_young(ARRIVAL) {
             let what = format!("its disk, or {} s from the boot on", ARRIVAL.as_secs());
             let why = "it was released, and its disk may be gone, or not be found yet";
             return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
