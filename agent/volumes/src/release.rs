@@ -1,6 +1,6 @@
 //! Volumes that a person released (`bowline volumes release`): their disk is to go to another machine.
 
-use bowline_ports::DeviceId;
+use bowline_ports::{BlockDevice, DeviceId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 pub struct Released {
     /// The disk.
     pub disk: DeviceId,
+    /// The UUID of its filesystem: without a serial it is known by that. Earlier records have none.
+    #[serde(default)]
+    pub uuid: Option<String>,
     /// Seconds since 1970.
     pub since: i64,
     /// The Node was told to take no more pods for it.
@@ -16,6 +19,11 @@ pub struct Released {
 }
 
 impl Released {
+    /// That of a volume on this disk.
+    pub fn of(device: &BlockDevice, since: i64, cordoned: bool) -> Self {
+        Self { disk: device.id.clone(), uuid: device.uuid.clone(), since, cordoned }
+    }
+
     /// Where the record of a volume lies.
     pub fn path_of(volume: &str) -> PathBuf {
         Path::new("/var/lib/bowline/released").join(format!("{volume}.json"))

@@ -146,7 +146,7 @@ impl Story {
         let mounted =
             |disk: &WorldDisk| self.host.device(&disk.path).filter(|d| d.mounted_at.iter().any(|at| at == place));
         if let Some(device) = self.disks.iter().find_map(mounted) {
-            let record = Released { disk: device.id, since: 1_800_000_000, cordoned: false };
+            let record = Released::of(&device, 1_800_000_000, false);
             let text = serde_json::to_string(&record).unwrap_or_default();
             self.host.put_secret(Released::path_of(&format!("v{volume}")), &text);
         }

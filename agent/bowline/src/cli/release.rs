@@ -68,7 +68,7 @@ async fn release(
         }
         // Who was in the way of an earlier release says nothing of this one.
         host.forget_unmounting(name)?;
-        let record = Released { disk: device.id.clone(), since: host.clock().await?.unix, cordoned };
+        let record = Released::of(device, host.clock().await?.unix, cordoned);
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         host.write(&Released::path_of(name), &text, 0o600).await?;
     }

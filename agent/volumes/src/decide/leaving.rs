@@ -2,7 +2,7 @@
 
 use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
-use crate::find::{Found, find};
+use crate::find::{Found, find, holds};
 use crate::units::{mount_unit_name, written_by_bowline};
 use crate::{Action, Released};
 use bowline_engine::{Plan, Risk, Wait};
@@ -60,25 +60,25 @@ pub(crate) fn released(
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
 }
 
-/// The released disk, by its serial: it may have been made larger since. Without serials several may be alike: it is the one that is
-/// mounted as the volume, or else the one that the settings name.
+/// The released disk, by its serial: it may have been made larger since. Without one (partitions have none) it is the one with the
+/// volume's filesystem. Where that is not on record either, several may be alike: it is the one that is mounted as the volume, or else
+/// the one that the settings name.
 fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
-    let same = |device: &&BlockDevice| match &released.disk.serial {
-        Some(serial) => device.id.serial.as_ref() == Some(serial),
-        None => device.id == released.disk,
-    };
-    let alike = || facts.devices.iter().filter(same);
     let mounted = |device: &&BlockDevice| {
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
     };
+    let same = |device: &&BlockDevice| match (&released.disk.serial, &released.uuid) {
+        (Some(serial), _) => device.id.serial.as_ref() == Some(serial),
+        (None, Some(uuid)) => device.id.serial.is_none() && holds(device, uuid),
+        (None, None) => device.id == released.disk,
+    };
+    let alike = || facts.devices.iter().filter(same);
+    let known = released.disk.serial.is_some() || released.uuid.is_some();
     let named = match find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices) {
         Found::One(device) => alike().find(|one| one.number == device.number),
         Found::None | Found::Several(_) => None,
     };
-    alike()
-        .find(mounted)
-        .or(named)
-        .or_else(|| alike().find(|one| one.id.size == released.disk.size || one.id.serial.is_some()))
+    alike().find(mounted).or(named).or_else(|| alike().find(|_| known))
 }
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as
