@@ -3,8 +3,8 @@
 use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
-use crate::find::describe;
-use crate::units::{by_uuid, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
+use crate::find::{describe, holds};
+use crate::units::{mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
 use bowline_engine::Plan;
 use bowline_ports::{
     Access, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
@@ -35,8 +35,23 @@ pub(super) fn mounted(
         let what = format!("mount {} on {}", device.path.display(), volume.mount.display());
         let uuid = seen.unit_file.as_deref().filter(|text| written_by_bowline(text)).and_then(uuid_of);
         let twin = facts.devices.iter().find(|one| one.is_mounted_by(mount));
+        if let (Some(uuid), Some(former)) = (uuid, twin)
+            && holds(former, uuid)
+            && !holds(device, uuid)
+        {
+            return plan.refuse(
+                item,
+                what,
+                format!("{} is still mounted there, as earlier settings said", describe(former)),
+                format!(
+                    "stop what uses it, and `umount {}`: Bowline mounts {} then",
+                    volume.mount.display(),
+                    device.path.display()
+                ),
+            );
+        }
         if let (Some(uuid), Some(twin)) = (uuid, twin)
-            && twin.links.contains(&by_uuid(uuid))
+            && holds(twin, uuid)
         {
             return plan.refuse(
                 item,
