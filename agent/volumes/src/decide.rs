@@ -269,7 +269,8 @@ pub(crate) fn filesystem(volume: &Volume) -> Filesystem {
 fn new_uuid(filesystem: Filesystem) -> &'static str {
     match filesystem {
         Filesystem::Ext4 => "`tune2fs -U random DISK`",
-        Filesystem::Xfs => "`xfs_admin -U generate DISK`",
+        // Its log has to be empty.
+        Filesystem::Xfs => "mount it once with `-o nouuid`, unmount it, then `xfs_admin -U generate DISK`",
         Filesystem::Btrfs => "`btrfstune -u DISK`",
     }
 }

@@ -49,6 +49,9 @@ impl State {
             Content::Filesystem { .. } if disk.extent > disk.device.id.size => {
                 "the device is smaller than its filesystem"
             }
+            Content::Filesystem { name, uuid, .. } if name == "xfs" && self.is_mounted(uuid) => {
+                "wrong fs type, bad option, bad superblock" // as the kernel has it of a second one
+            }
             Content::Filesystem { .. } => "",
             _ => "wrong fs type, bad superblock",
         };
@@ -71,6 +74,11 @@ impl State {
         }
         self.mount(&device, &at);
         Ok(())
+    }
+
+    /// A filesystem with this UUID is mounted.
+    fn is_mounted(&self, uuid: &str) -> bool {
+        self.disks.iter().any(|disk| disk.uuid() == Some(uuid) && !disk.device.mounted_at.is_empty())
     }
 
     /// What a mount unit mounts. Of several with one UUID, udev's link leads to the one that came last.

@@ -4,7 +4,7 @@ use super::held::held;
 use super::{check, enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
-use crate::find::describe;
+use crate::find::{describe, holds};
 use crate::intent::Intent;
 use crate::others::Claim;
 use crate::units::{by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
@@ -230,15 +230,15 @@ fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)
     }
 }
 
-/// Another disk to which the UUID leads by which this one is mounted.
+/// Another disk to which the UUID leads by which this one is mounted, or that is mounted and has it: the kernel refuses a second XFS
+/// with it, and takes two btrfs for one.
 fn twin<'a>(place: Place<'a>, uuid: &str) -> Option<&'a BlockDevice> {
     let link = by_uuid(uuid);
     let leads_to = |device: &BlockDevice| device.links.contains(&link);
-    place
-        .facts
-        .devices
-        .iter()
-        .find(|other| leads_to(other) && other.path != place.device.path && !leads_to(place.device))
+    place.facts.devices.iter().find(|other| {
+        let mounted = !other.mounted_at.is_empty() && holds(other, uuid);
+        other.path != place.device.path && (mounted || leads_to(other) && !leads_to(place.device))
+    })
 }
 
 /// A disk and its copy, such as a snapshot that was restored, have one UUID: which of them is mounted by it is chance.
@@ -248,8 +248,12 @@ fn refuse_twin(place: Place<'_>, twin: &BlockDevice, uuid: &str, plan: &mut Plan
         item,
         format!("mount {} on {}", device.path.display(), volume.mount.display()),
         format!(
-            "{} has the same filesystem UUID ({uuid}), which leads to it: {}",
+            "{} has the same filesystem UUID ({uuid}), {}: {}",
             describe(twin),
+            match twin.mounted_at.first() {
+                Some(at) => format!("and is mounted at {}", at.display()),
+                None => "which leads to it".to_owned(),
+            },
             kin(filesystem(volume))
         ),
         format!(

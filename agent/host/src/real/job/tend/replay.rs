@@ -39,6 +39,8 @@ fn alone(device: &File, filesystem: Filesystem) -> Result<(), PortError> {
     // Whatever happens to names meanwhile, it is the device that was looked at.
     let source = format!("/proc/self/fd/{}", device.as_raw_fd());
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, none).map_err(|e| failed("mounting it", e))?;
+    // XFS refuses beside a mounted one with its UUID, such as its original, and would look damaged.
+    let data = (filesystem == Filesystem::Xfs).then_some("nouuid");
+    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, data).map_err(|e| failed("mounting it", e))?;
     umount2(PLACE, MntFlags::empty()).map_err(|e| failed("unmounting it", e))
 }
