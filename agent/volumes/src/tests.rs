@@ -226,6 +226,24 @@ fn the_disk_that_was_used_and_is_busy_is_not_replaced_by_one_like_it() {
     assert_eq!(planned(true, "former", 10), (true, 0, String::new()), "that was another volume's filesystem");
 }
 
+/// Cut off between the two, systemd could mount it still.
+#[test]
+fn a_released_volume_can_be_detached_once_systemd_has_read_that_its_unit_is_gone() {
+    let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\ngate = false\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    for loaded in [true, false] {
+        let fragment = Some(mount_unit_path(Path::new("/mnt/data")));
+        let unit =
+            if loaded { Unit { load: "loaded".into(), fragment, ..Unit::not_found() } } else { Unit::not_found() };
+        let released = Some(Ok(Released::of(&disk(), 0, false)));
+        let mut facts = facts(vec![Ok(VolumeFacts { unit, released, ..nothing_seen() })]);
+        facts.devices.push(disk());
+        let plan = spec.plan(&facts, &Conditions::default());
+        assert_eq!(plan.steps.iter().any(|step| step.action == Action::Reload), loaded, "{plan:?}");
+        assert_eq!(plan.conditions.contains_key("released/data"), !loaded, "{plan:?}");
+    }
+}
+
 /// Two of one size are often attached to one machine in the end.
 #[test]
 fn disks_without_a_serial_have_filesystems_that_are_told_apart() {

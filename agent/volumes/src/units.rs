@@ -29,10 +29,11 @@ pub fn mount_unit_name(mount: &Path) -> String {
     unit_name(mount, "mount")
 }
 
-/// What [`retire`](crate::Action::Retire) removes: what enables the unit, then the unit, and the one that it requires.
+/// What [`retire`](crate::Action::Retire) removes: what enables the unit, the one that it requires, and the unit last: as long as that
+/// is there, the rest is known to have to go.
 pub(crate) fn files_of_mount_unit(unit: &str) -> [PathBuf; 3] {
     let units = Path::new(UNITS);
-    [units.join("multi-user.target.wants").join(unit), units.join(unit), units.join(check_unit_name(unit))]
+    [units.join("multi-user.target.wants").join(unit), units.join(check_unit_name(unit)), units.join(unit)]
 }
 
 /// The unit that a mount unit requires.
@@ -207,6 +208,14 @@ pub fn gate_text(volume: &Volume) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever it is cut off after, the next look finds the unit and removes the rest.
+    #[test]
+    fn the_mount_unit_goes_last() {
+        let files = files_of_mount_unit("mnt-data.mount");
+        assert_eq!(files.last(), Some(&mount_unit_path(Path::new("/mnt/data"))));
+        assert!(files.contains(&check_unit_path(Path::new("/mnt/data"))));
+    }
 
     #[test]
     fn unit_names_are_what_systemd_escape_prints() {

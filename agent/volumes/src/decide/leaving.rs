@@ -3,7 +3,7 @@
 use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
 use crate::find::{Found, find, holds};
-use crate::units::{mount_unit_name, written_by_bowline};
+use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Job, TendOrder, Work, condition};
@@ -49,6 +49,10 @@ pub(crate) fn released(
         let number = mount.map_or(&device.number, |mount| &mount.number);
         let action = retire(&volume.name, unit, &volume.mount, number, false);
         return plan.step(item, action, "it was released: its disk is to go to another machine");
+    }
+    // Cut off before systemd has read that it is gone.
+    if seen.unit_file.is_none() && seen.unit.fragment.as_ref() == Some(&mount_unit_path(&volume.mount)) {
+        return plan.step(item, Action::Reload, "its mount unit was removed, and systemd has it still");
     }
     if let Some(at) = device.mounted_at.first() {
         let what = format!("{} to be unmounted from {}", device.path.display(), at.display());
