@@ -215,9 +215,18 @@ impl Capability for Volumes {
                 host.reload_units().await
             }
             Action::Retire { unit, order } => {
+                let record = Shielded::path_of(&order.mount);
+                let stays = matches!(order.work, Work::Unmount { for_good: false, .. });
+                // The flag stays, and the unit goes that would tell of it.
+                if stays && unit.is_some() {
+                    host.write(&record, Shielded::text_of(order).as_bytes(), 0o600).await?;
+                }
                 host.tend(order, progress).await?;
                 for path in unit.iter().flat_map(|unit| units::files_of_mount_unit(unit)) {
                     host.remove(&path).await?;
+                }
+                if !stays {
+                    host.remove(&record).await?;
                 }
                 host.reload_units().await
             }
