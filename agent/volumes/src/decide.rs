@@ -155,6 +155,18 @@ pub(crate) fn volume(
             }
         }
         MountPoint::Mounted => {}
+        MountPoint::Leads(real) => {
+            return plan.refuse(
+                item,
+                format!("mount {} on {}", device.path.display(), volume.mount.display()),
+                format!(
+                    "{} leads to {}, and systemd mounts nothing behind a link",
+                    volume.mount.display(),
+                    real.display()
+                ),
+                format!("name that place: `mount = \"{}\"`; or have no link there", real.display()),
+            );
+        }
         MountPoint::Filled(entries) => {
             return plan.refuse(
                 item,

@@ -1,6 +1,7 @@
 //! Everything that is read before a volume's plan is made.
 
 mod folders;
+mod place;
 mod strays;
 
 use crate::decide::filesystem;
@@ -13,6 +14,7 @@ use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{BOOT_ID, BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
+use place::mount_point;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -160,6 +162,8 @@ pub enum MountPoint {
     Filled(Vec<String>),
     /// Not a directory.
     NotADirectory,
+    /// It is a link, or lies behind one: what would be mounted leads here, and systemd refuses such a place.
+    Leads(PathBuf),
     /// Something is mounted there, and hides what is beneath.
     Mounted,
 }
@@ -353,21 +357,4 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         shielded,
         pods,
     })
-}
-
-/// What it is, and whether it is shielded.
-async fn mount_point(path: &Path, mounted: bool, host: &dyn Inspect) -> Result<(MountPoint, bool), PortError> {
-    if mounted {
-        return Ok((MountPoint::Mounted, false));
-    }
-    let Some(meta) = host.meta(path).await? else { return Ok((MountPoint::Free, false)) };
-    if meta.kind != FileKind::Directory {
-        return Ok((MountPoint::NotADirectory, false));
-    }
-    let mut entries = host.list(path).await?.unwrap_or_default();
-    if entries.is_empty() {
-        return Ok((MountPoint::Free, meta.immutable != Some(false)));
-    }
-    entries.truncate(5);
-    Ok((MountPoint::Filled(entries), false))
 }
