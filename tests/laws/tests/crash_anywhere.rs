@@ -5,6 +5,8 @@
 use bowline_engine::Outcome;
 use bowline_host::sim::{Fault, FaultMode, SimHost, WorldTrouble};
 use bowline_laws::{Case, KINDS, agent_case, cases, cloud_case, end, good_case, law, number, run_for, simulate};
+use bowline_ports::Inspect;
+use bowline_volumes::Released;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -110,6 +112,48 @@ fn k3s_does_not_start_without_its_address_whenever_the_power_goes() {
     for at in 0..changes {
         let (got, _) = simulate(disturbed(&case, Fault::at_change(at, FaultMode::CrashAfter), true, &wanted));
         assert_eq!(got.left, wanted.left, "the power went after change {at}");
+    }
+}
+
+/// Of a volume that a person released all goes that would mount it, wherever that is cut off, and systemd knows of it.
+#[test]
+fn a_release_may_be_cut_off_at_any_change() {
+    let case = good_case();
+    let released = |cut: Option<(Fault, bool)>| {
+        simulate(async {
+            let host = SimHost::new(&case.world);
+            run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+            let record = Released::of(&host.device("/dev/sdb").unwrap(), 1_800_000_000, false);
+            host.put_secret(Released::path_of("data"), &serde_json::to_string(&record).unwrap());
+            let before = host.changes();
+            if let Some((fault, _)) = cut {
+                host.arm(fault);
+            }
+            if run_for(&case, &host, &mut Vec::new(), PATIENCE).await.is_none() {
+                if cut.is_some_and(|(_, reboot)| reboot) {
+                    host.reboot()
+                } else {
+                    host.restart_agent()
+                }
+                run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+            }
+            let unit = host.unit("var-lib-kafka.mount").await.unwrap();
+            (end(&host), unit.load, host.changes() - before)
+        })
+    };
+    let (wanted, load, changes) = released(None);
+    assert!(load == "not-found" && changes >= 5, "{load}, {changes} changes");
+    assert!(!wanted.iter().any(|line| line.contains("kafka.mount") && !line.contains("shielded")), "{wanted:#?}");
+    for (at, mode) in (0..changes).flat_map(|at| [FaultMode::CrashBefore, FaultMode::CrashAfter].map(|mode| (at, mode)))
+    {
+        for reboot in [false, true] {
+            let (left, load, _) = released(Some((Fault::at_change(at, mode), reboot)));
+            assert_eq!(
+                (left, load.as_str()),
+                (wanted.clone(), "not-found"),
+                "{mode:?} at change {at}, reboot: {reboot}"
+            );
+        }
     }
 }
 
