@@ -109,9 +109,9 @@ pub struct VolumeFacts {
     pub released: Option<Result<Released, String>>,
     /// Unmounting it, under way or ended since boot. Read only when it was released.
     pub unmounting: Option<Job>,
-    /// Owner and mode of its own directory, where it is mounted and the settings say something of them.
+    /// Owner and mode of its own directory, where its device is mounted and answers, and the settings say something of them.
     pub root: Option<Meta>,
-    /// Directories of the settings that are not on it; read only where it is mounted.
+    /// Directories of the settings that are not on it; read only where its device is mounted and answers.
     pub missing: Vec<PathBuf>,
     /// `mkfs` under way or ended since boot.
     pub job: Option<Job>,
@@ -291,12 +291,17 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
     };
     let (mut extent, mut growing) = (Ok(None), None);
     let (mut answer, mut errors) = (Ok(()), 0);
+    let (mut root, mut missing) = (None, Vec::new());
     if let Some(device) = found
         && device.mounted_at.contains(&volume.mount)
     {
         extent = host.extent(&device.path, filesystem(volume)).await;
         growing = host.job(&GrowOrder::job(&volume.name, device.id.size)).await?;
-        answer = host.space(&volume.mount).await.map(drop);
+        // What does not answer, or is of a disk that is gone, hides no other fact.
+        match arranged(volume, host).await {
+            Ok(there) => (root, missing) = there,
+            Err(error) => answer = Err(error),
+        }
         let count = Path::new("/sys/fs/ext4").join(device.path.file_name().unwrap_or_default()).join("errors_count");
         let text = host.read(&count).await.ok().flatten().map(|file| file.text());
         errors = text.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
@@ -308,15 +313,6 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         Some(_) => host.job(&format!("unmount-{}", volume.name)).await?,
         None => None,
     };
-    let (mut root, mut missing) = (None, Vec::new());
-    if mounted && (volume.owner.is_some() || volume.mode.is_some()) {
-        root = host.meta(&volume.mount).await?;
-    }
-    for directory in volume.directories.iter().filter(|_| mounted) {
-        if host.meta(&volume.mount.join(&directory.path)).await?.is_none() {
-            missing.push(directory.path.clone());
-        }
-    }
     let path = Intent::path_of(&volume.name);
     let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
     let intent = records.read(&path, host).await?.map(read);
@@ -357,4 +353,19 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         shielded,
         pods,
     })
+}
+
+/// Owner and mode of a volume's own directory, and which directories are not on it, as far as the settings say something of them.
+async fn arranged(volume: &Volume, host: &dyn Inspect) -> Result<(Option<Meta>, Vec<PathBuf>), PortError> {
+    host.space(&volume.mount).await?;
+    let (mut root, mut missing) = (None, Vec::new());
+    if volume.owner.is_some() || volume.mode.is_some() {
+        root = host.meta(&volume.mount).await?;
+    }
+    for directory in &volume.directories {
+        if host.meta(&volume.mount.join(&directory.path)).await?.is_none() {
+            missing.push(directory.path.clone());
+        }
+    }
+    Ok((root, missing))
 }

@@ -48,7 +48,7 @@ impl Inspect for SimHost {
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
-        self.look("meta", |state| Ok(state.meta(path)))
+        self.look("meta", |state| state.answers(path).map(|()| state.meta(path)))
     }
 
     fn real_path<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<PathBuf>> {
@@ -95,8 +95,9 @@ impl Inspect for SimHost {
         self.look("mounts", |state| Ok(state.mounts.clone()))
     }
 
-    fn space<'a>(&'a self, _: &'a Path) -> Fut<'a, Space> {
+    fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {
         self.look("space", move |state| {
+            state.answers(path)?;
             let (size, free) = (state.space.size, state.space.free);
             Ok(Space { size, free, available: free, inodes: 1 << 20, inodes_free: 1 << 19 })
         })

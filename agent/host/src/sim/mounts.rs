@@ -148,6 +148,20 @@ impl State {
         self.came_up(Mount { target: at.to_path_buf(), root: mount.root.join(below), ..mount });
     }
 
+    /// What lies on a disk that is gone, while its mount stands, answers nothing.
+    pub(super) fn answers(&self, path: &Path) -> Result<(), PortError> {
+        let around = self.mounts.iter().filter(|mount| path.starts_with(&mount.target));
+        let mount = around.max_by_key(|mount| mount.target.components().count());
+        let there = |mount: &Mount| self.disks.iter().any(|disk| disk.device.number == mount.number);
+        match mount.filter(|mount| mount.target != Path::new("/") && mount.source.starts_with("/dev/") && !there(mount))
+        {
+            Some(_) => {
+                Err(PortError::io(format_args!("looking at {}", path.display()), &std::io::Error::from_raw_os_error(5)))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn came_up(&mut self, mount: Mount) {
         let unit = self.state_of(&unit_of(&mount.target));
         (unit.active, unit.since, unit.failed) = (true, Instant::now(), None);

@@ -219,7 +219,9 @@ fn a_filesystem_that_gave_up_or_turned_read_only_is_told_at_once_and_comes_back(
     case_of(Cast::PLAIN, "volume-gives-up", |bed| {
         let (xfs, ext4) = (bed.disk("84500", "320M")?, bed.disk("84501", "64M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&xfs).disk(&ext4).start()?;
-        let settings = volume_on(&xfs, "xfs", &format!("filesystem = \"xfs\"\n{BLANK_ONLY}"))
+        // What is to be looked at on it answers nothing then.
+        let more = "mode = \"0750\"\ndirectories = [{ path = \"a/b\" }]";
+        let settings = volume_on(&xfs, "xfs", &format!("filesystem = \"xfs\"\n{more}\n{BLANK_ONLY}"))
             + &volume_on(&ext4, "ext4", BLANK_ONLY);
         install(&machine, &settings)?;
         for name in ["xfs", "ext4"] {
