@@ -50,10 +50,16 @@ pub struct GrowOrder {
     pub filesystem: Filesystem,
 }
 
+/// So much of a serial is in a unit's name: its end, by which they differ.
+const SERIAL: usize = 64;
+
 impl GrowOrder {
-    /// The name of the work: growing to each size is work of its own.
-    pub fn job(volume: &str, size: u64) -> String {
-        format!("grow-{volume}-{size}")
+    /// The name of the work: growing each disk to each size is work of its own. Of a serial letters and digits are in it; it may be a
+    /// path.
+    pub fn job(volume: &str, id: &DeviceId) -> String {
+        let serial: String =
+            id.serial.iter().flat_map(|text| text.chars()).filter(char::is_ascii_alphanumeric).collect();
+        format!("grow-{volume}-{}-{}", id.size, &serial[serial.len().saturating_sub(SERIAL)..])
     }
 }
 
@@ -125,5 +131,21 @@ impl Progress {
     /// The value as last set.
     pub fn get(&self) -> ProgressValue {
         self.0.lock().map(|guard| guard.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_another_disk_of_the_same_size_is_other_work() {
+        let id = |serial: Option<&str>| DeviceId { serial: serial.map(str::to_owned), size: 1 << 30 };
+        assert_eq!(GrowOrder::job("data", &id(Some("12345678"))), "grow-data-1073741824-12345678");
+        assert_eq!(GrowOrder::job("data", &id(Some("/tmp/disk 1.img"))), "grow-data-1073741824-tmpdisk1img");
+        assert_eq!(GrowOrder::job("data", &id(None)), "grow-data-1073741824-");
+        let long = "x".repeat(300);
+        let of = |end: &str| GrowOrder::job("data", &id(Some(&format!("{long}{end}"))));
+        assert!(of("1") != of("2") && of("1").len() < 100);
     }
 }

@@ -215,7 +215,7 @@ impl Change for SimHost {
                 |_| {},
                 move |state| {
                     let grown = state.grow(order);
-                    state.ended(GrowOrder::job(&order.volume, order.id.size), grown)
+                    state.ended(GrowOrder::job(&order.volume, &order.id), grown)
                 },
             )
             .await

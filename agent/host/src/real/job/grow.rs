@@ -17,7 +17,7 @@ impl Order for GrowOrder {
     type Found = ();
 
     fn job(&self) -> String {
-        GrowOrder::job(&self.volume, self.id.size)
+        GrowOrder::job(&self.volume, &self.id)
     }
 
     fn description(&self) -> String {

@@ -138,7 +138,7 @@ pub(crate) async fn a_mounted_filesystem_grows_with_its_device(fixture: &impl Fi
             continue;
         }
         host.grow(&order, &Progress::default()).await.unwrap();
-        assert_eq!(host.job(&GrowOrder::job(&order.volume, LARGE)).await.unwrap(), Some(Job::Done));
+        assert_eq!(host.job(&GrowOrder::job(&order.volume, &order.id)).await.unwrap(), Some(Job::Done));
         assert_eq!(host.read(&mount.join("file")).await.unwrap().unwrap().text(), "precious");
         // XFS writes its superblock half a minute later, or when it is unmounted.
         let work = Work::Unmount { number: mounted(host, &mount).await.number, for_good: false };
