@@ -72,6 +72,9 @@ pub struct BlockDevice {
     pub partitions: Vec<PathBuf>,
     /// Devices built on it (LVM, RAID, LUKS).
     pub holders: Vec<String>,
+    /// What udev found on it that makes it a part of something else (`crypto_LUKS`, `LVM2_member`), in use or not; empty where it found
+    /// nothing of that kind.
+    pub member: String,
     /// Where it, or a partition of it, is mounted.
     pub mounted_at: Vec<PathBuf>,
     /// It, or a partition of it, is used as swap.

@@ -256,7 +256,8 @@ fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<S
     if !device.announced {
         return Some("it has just come, and udev has not made its links yet".into());
     }
-    another(wanted, device).or_else(|| why_not(device, volume).map(|not| not.reason))
+    let member = || (!device.member.is_empty()).then(|| format!("it is part of something else ({})", device.member));
+    another(wanted, device).or_else(|| why_not(device, volume).map(|not| not.reason)).or_else(member)
 }
 
 /// How a disk differs from what was described.

@@ -160,6 +160,8 @@ fn usage(device: &BlockDevice) -> String {
         format!("part of {}", device.holders.join(", "))
     } else if !device.partitions.is_empty() {
         format!("{} partitions", device.partitions.len())
+    } else if !device.member.is_empty() {
+        format!("part of something else ({})", device.member)
     } else {
         "free".into()
     }

@@ -106,6 +106,7 @@ impl Tree {
             partition_of,
             partitions: Vec::new(),
             holders: names(&directory.join("holders")),
+            member: self.member(&number),
             mounted_at: Vec::new(),
             swap: false,
             root: false,
@@ -117,6 +118,16 @@ impl Tree {
     /// What udev keeps of a device, from when it has come to it.
     fn udev_data(&self, number: &str) -> PathBuf {
         self.udev.join(format!("b{number}"))
+    }
+
+    /// What makes it a part of something else, as udev has it.
+    fn member(&self, number: &str) -> String {
+        let text = fs::read_to_string(self.udev_data(number)).unwrap_or_default();
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+        let kind = value("E:ID_FS_TYPE=");
+        // Those of ZFS count as filesystems there.
+        let is = ["raid", "crypto"].contains(&value("E:ID_FS_USAGE=")) || kind.ends_with("_member");
+        if is { kind.to_owned() } else { String::new() }
     }
 
     /// The links that udev recorded, as far as they lead here now: two devices may claim one link.

@@ -32,6 +32,8 @@ pub enum Content {
     Buried,
     /// A partition table.
     Partitioned,
+    /// A part of something else that is not in use, such as a LUKS that is closed.
+    Member,
     /// Two signatures that contradict each other.
     Ambivalent,
     /// It can not be read.
@@ -224,6 +226,7 @@ impl State {
             partition_of: None,
             partitions: disk.partitions.clone(),
             holders: disk.holders.clone(),
+            member: if content == Content::Member { disk.content.clone() } else { String::new() },
             mounted_at: Vec::new(),
             swap: false,
             root: disk.root,
@@ -329,6 +332,10 @@ impl State {
                 probe.signatures.push(signature(SignatureKind::PartitionTable, "gpt", None));
                 probe.data_at = Some(512);
             }
+            Content::Member => {
+                probe.signatures.push(signature(SignatureKind::Member, &disk.device.member, None));
+                probe.data_at = Some(512);
+            }
             Content::Ambivalent => (probe.ambivalent, probe.data_at) = (true, Some(1024)),
             Content::Unreadable => probe.read_error = Some("Input/output error at byte 0".into()),
         }
@@ -341,6 +348,7 @@ pub(super) fn content_of(disk: &WorldDisk) -> Content {
     let uuid = disk.uuid.clone().unwrap_or_else(|| "11111111-2222-3333-4444-555555555555".into());
     match disk.content.as_str() {
         "gpt" => Content::Partitioned,
+        "crypto_LUKS" | "LVM2_member" | "linux_raid_member" => Content::Member,
         "raw" => Content::Raw,
         "buried" => Content::Buried,
         "half-made" => Content::HalfMade,

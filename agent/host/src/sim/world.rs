@@ -127,7 +127,8 @@ pub struct WorldDisk {
     pub size: u64,
     /// Links made by udev.
     pub links: Vec<PathBuf>,
-    /// `blank`, `raw`, `buried`, `half-made`, `gpt`, `unreadable`, `ambivalent`, or a filesystem such as `ext4`.
+    /// `blank`, `raw`, `buried`, `half-made`, `gpt`, `unreadable`, `ambivalent`, a filesystem such as `ext4`, or a part of something
+    /// else such as `crypto_LUKS`.
     pub content: String,
     /// UUID of the filesystem, where there is one.
     pub uuid: Option<String>,

@@ -61,6 +61,22 @@ fn a_disk_that_is_described_is_the_one_free_disk_that_fits() {
 }
 
 #[test]
+fn a_part_of_something_else_is_no_candidate_and_is_refused_by_its_name() {
+    for kind in ["crypto_LUKS", "LVM2_member", "linux_raid_member", "zfs_member"] {
+        let mut machine = machine();
+        machine[2].member = kind.into();
+        let like = volume("match = { vendor = \"HC\" }");
+        assert_eq!(find(&like, None, &machine), Found::None, "{kind}");
+        let why = why_other(&like, None, &machine[2], &machine);
+        assert_eq!(why, Some(format!("it is part of something else ({kind})")));
+        assert_eq!(found("device = \"/dev/sdb\"", &machine), "/dev/sdb", "the probe says what is on it");
+        assert_eq!(found("serial = \"200\"", &machine), "/dev/sdb");
+        machine.push(disk("/dev/sdd", "400", 100 * GB));
+        assert_eq!(found("match = { vendor = \"HC\" }", &machine), "/dev/sdd", "beside it");
+    }
+}
+
+#[test]
 fn two_that_fit_are_none_and_the_one_in_use_stays() {
     let mut machine = machine();
     machine.push(disk("/dev/sdd", "400", 100 * GB));

@@ -87,6 +87,11 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     let record = "S:disk/by-id/by-path\nS:disk/by-id/by-hand\nS:disk/by-id/stolen\nI:123\nS:disk/by-id/scsi-0HC_Volume_12345678\nE:ID_BUS=scsi\nE:ID_FS_UUID=ab-1\n";
     fs::write(fake.0.path().join("udev/b8:16"), record).unwrap();
 
+    // A closed LUKS; of a filesystem udev tells the same way.
+    fs::write(fake.0.path().join("udev/b254:0"), "E:ID_FS_TYPE=crypto_LUKS\nE:ID_FS_USAGE=crypto\n").unwrap();
+    fs::write(fake.0.path().join("udev/b7:1"), "E:ID_FS_USAGE=filesystem\nE:ID_FS_TYPE=zfs_member\n").unwrap();
+    fs::write(fake.0.path().join("udev/b259:0"), "E:ID_FS_USAGE=filesystem\nE:ID_FS_TYPE=ext4\n").unwrap();
+
     let mounts = [mount("253:0", "/"), mount("8:16", "/mnt/data")];
     let devices = fake.tree().devices(&mounts, &[]).unwrap();
     let names: Vec<_> = devices.iter().map(|d| name_of(&d.path)).collect();
@@ -110,6 +115,10 @@ fn serials_links_partitions_and_the_root_disk_behind_device_mapper() {
     assert_eq!(by_name(&devices, "vda").id.serial.as_deref(), Some("data"));
     assert_eq!(by_name(&devices, "vda").vendor, "");
     assert_eq!(by_name(&devices, "loop1").id.serial.as_deref(), Some("/srv/disk one.img"));
+    let members = ["vda", "loop1", "nvme0n1", "sdb"].map(|name| by_name(&devices, name).member.as_str());
+    assert_eq!(members, ["crypto_LUKS", "zfs_member", "", ""]);
+    fs::remove_file(fake.0.path().join("udev/b254:0")).unwrap();
+    let devices = fake.tree().devices(&mounts, &[]).unwrap();
     assert_eq!(by_name(&devices, "vda").links, [stolen], "a link made by hand counts where udev has no record");
 }
 
