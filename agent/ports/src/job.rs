@@ -23,7 +23,7 @@ pub struct FormatOrder {
     /// A file that has [`mark`](Self::mark) from just before the first byte is written, when all is proven, to the end.
     pub begun: PathBuf,
     /// Our own attempt on this very device was cut off: while that mark is there, bytes without any signature are ours. An
-    /// order that differs only in this is the same work.
+    /// order that differs only in this, or in where it will be mounted, is the same work.
     pub resume: bool,
 }
 

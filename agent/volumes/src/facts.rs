@@ -206,7 +206,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         }
     };
     let (orphans, stray_gates) = strays(spec, &own, &mounts, host).await?;
-    let stray_shields = Shielded::strays(spec, &mounts, host).await?;
+    let stray_shields = Shielded::strays(spec, &own, &mounts, host).await?;
     let mut services = Vec::new();
     if spec.starts || volumes.iter().flatten().any(|seen| seen.released.is_some()) {
         for service in &spec.services {

@@ -128,6 +128,22 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The volume whose bare mount point it leaves unwritable, and that.
+    fn shields(&self) -> Option<(&str, &Path)> {
+        match self {
+            Self::Format(order) => Some((&order.volume, &order.mount)),
+            Self::Mount { prepare: Some(order), .. } => Some((&order.volume, &order.mount)),
+            Self::Shield(order) if order.work == (Work::Shield { on: true }) => Some((&order.volume, &order.mount)),
+            // The flag stays, and the unit goes that would tell of it.
+            Self::Retire { order, .. } if matches!(order.work, Work::Unmount { for_good: false, .. }) => {
+                Some((&order.volume, &order.mount))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -189,6 +205,13 @@ impl Capability for Volumes {
     }
 
     async fn apply(&self, action: &Action, host: &dyn Change, progress: &Progress) -> Result<(), PortError> {
+        // Where it is on record already nothing is written: a full disk keeps no volume from being mounted.
+        if let Some((volume, at)) = action.shields() {
+            let (path, text) = (Shielded::path_of(at), Shielded::text_of(volume, at));
+            if host.read(&path).await?.is_none_or(|there| there.text() != text) {
+                host.write(&path, text.as_bytes(), 0o600).await?;
+            }
+        }
         match action {
             Action::Record(intent) => {
                 // One that somebody left without its record.
@@ -215,20 +238,16 @@ impl Capability for Volumes {
                 host.reload_units().await
             }
             Action::Retire { unit, order } => {
-                let record = Shielded::path_of(&order.mount);
-                let stays = matches!(order.work, Work::Unmount { for_good: false, .. });
-                // The flag stays, and the unit goes that would tell of it.
-                if stays && unit.is_some() {
-                    host.write(&record, Shielded::text_of(order).as_bytes(), 0o600).await?;
-                }
                 host.tend(order, progress).await?;
                 for path in unit.iter().flat_map(|unit| units::files_of_mount_unit(unit)) {
                     host.remove(&path).await?;
                 }
-                if !stays {
-                    host.remove(&record).await?;
+                host.reload_units().await?;
+                // It was given back.
+                match order.work {
+                    Work::Unmount { for_good: true, .. } => host.remove(&Shielded::path_of(&order.mount)).await,
+                    _ => Ok(()),
                 }
-                host.reload_units().await
             }
             Action::Start { service } => host.start_no_block(service).await,
             Action::Stop { service } => {
@@ -239,13 +258,11 @@ impl Capability for Volumes {
             Action::TakeBack { volume } => host.remove(&Released::path_of(volume)).await,
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Shield(order) => {
-                let record = Shielded::path_of(&order.mount);
-                let on = order.work == (Work::Shield { on: true });
-                if on {
-                    host.write(&record, Shielded::text_of(order).as_bytes(), 0o600).await?;
-                }
                 host.tend(order, progress).await?;
-                if on { Ok(()) } else { host.remove(&record).await }
+                match order.work {
+                    Work::Shield { on: false } => host.remove(&Shielded::path_of(&order.mount)).await,
+                    _ => Ok(()),
+                }
             }
             Action::Reload => host.reload_units().await,
             Action::Enable { unit } => host.enable(unit).await,

@@ -2,21 +2,27 @@
 
 use crate::facts::{Facts, MountPoint, VolumeFacts};
 use crate::{Action, Volumes, kubernetes, mount_unit_name};
-use bowline_engine::Plan;
-use bowline_ports::{Inspect, Mount, PortError, TendOrder, Work};
+use bowline_engine::{Plan, Wait};
+use bowline_ports::{Inspect, Job, Mount, PortError, TendOrder, Work};
 use bowline_settings::Volume;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Where they are on record: there is no mount unit yet that would tell of them when the settings have forgotten the volume.
+/// The work on a volume that the settings have forgotten nobody follows.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Where they are on record: there may be no mount unit of Bowline's that tells of them when the settings have forgotten the volume.
 const SHIELDED: &str = "/var/lib/bowline/shielded";
 
-/// A mount point that was made unwritable before anything was mounted there.
+/// A mount point that was made unwritable, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shielded {
     /// The volume's name.
     pub volume: String,
     /// Where.
     pub at: PathBuf,
+    /// The volume's filesystem is being made, or made ready, which ends with making it unwritable.
+    pub under_way: bool,
 }
 
 impl Shielded {
@@ -26,27 +32,46 @@ impl Shielded {
     }
 
     /// What it says.
-    pub(crate) fn text_of(order: &TendOrder) -> String {
-        format!("{} {}\n", order.volume, order.mount.display())
+    pub(crate) fn text_of(volume: &str, at: &Path) -> String {
+        format!("{volume} {}\n", at.display())
     }
 
-    /// Those at which the settings have no volume any more, and nothing is mounted: a flag that is hidden can not be taken away.
-    pub(crate) async fn strays(spec: &Volumes, mounts: &[Mount], host: &dyn Inspect) -> Result<Vec<Self>, PortError> {
+    /// Those at which the settings have no volume any more, and nothing is mounted: a flag that is hidden can not be taken away. Where
+    /// a mount unit of ours stands yet, the place is given back with that.
+    pub(crate) async fn strays(
+        spec: &Volumes,
+        own: &[(String, String)],
+        mounts: &[Mount],
+        host: &dyn Inspect,
+    ) -> Result<Vec<Self>, PortError> {
         let mut all = Vec::new();
-        for (_, text) in host.texts(Path::new(SHIELDED), ("", ".mount")).await? {
+        for (unit, text) in host.texts(Path::new(SHIELDED), ("", ".mount")).await? {
             let Some((volume, at)) = text.trim_end_matches('\n').split_once(' ') else { continue };
             let at = PathBuf::from(at);
-            if spec.volumes.iter().all(|one| one.mount != at) && mounts.iter().all(|mount| mount.target != at) {
-                all.push(Self { volume: volume.to_owned(), at });
+            let wanted = spec.volumes.iter().any(|one| one.mount == at) || own.iter().any(|(name, _)| *name == unit);
+            if wanted || mounts.iter().any(|mount| mount.target == at) {
+                continue;
             }
+            let mut under_way = false;
+            for work in ["mkfs", "prepare"] {
+                under_way |= matches!(host.job(&format!("{work}-{volume}")).await?, Some(Job::Running(_)));
+            }
+            all.push(Self { volume: volume.to_owned(), at, under_way });
         }
         Ok(all)
     }
 
     /// Gives it back: an item of its own, since the volume may be on its way to a place beneath.
     pub(crate) fn plan(&self, plan: &mut Plan<Action>) {
+        let item = format!("former/{}", self.volume);
+        if self.under_way {
+            let what = format!("the work on the disk of {} to end", self.volume);
+            let why =
+                format!("{} is given back after that: the settings have no volume there any more", self.at.display());
+            return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+        }
         let action = Action::Shield(order(&self.volume, &self.at, false));
-        plan.step(format!("former/{}", self.volume), action, "the settings have no volume there any more");
+        plan.step(item, action, "the settings have no volume there any more");
     }
 }
 

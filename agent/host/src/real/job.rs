@@ -88,7 +88,9 @@ impl Order for FormatOrder {
     }
 
     fn same(&self, other: &Self) -> bool {
-        Self { resume: false, ..self.clone() } == Self { resume: false, ..other.clone() }
+        // Where it is to be mounted may be another place by now.
+        let work = |order: &Self| Self { resume: false, mount: PathBuf::new(), ..order.clone() };
+        work(self) == work(other)
     }
 
     fn capabilities(&self) -> Option<u64> {

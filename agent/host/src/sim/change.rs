@@ -198,6 +198,7 @@ impl Change for SimHost {
                             let (name, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
                             set(state, &order.device, Content::Filesystem { name, uuid, precious: false });
                         }
+                        state.shield(&order.mount);
                     });
                     state.ended(name, made)
                 },

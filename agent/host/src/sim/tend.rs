@@ -2,8 +2,16 @@
 
 use super::state::{Content, Disk, Disorder, State};
 use bowline_ports::{Access, ErrorKind, Filesystem, PortError, TendOrder, Work};
+use std::path::Path;
 
 impl State {
+    /// Has nobody write to a bare mount point.
+    pub(super) fn shield(&mut self, mount: &Path) {
+        if self.mounts.iter().all(|one| one.target != mount) && !self.files.keys().any(|path| path.starts_with(mount)) {
+            self.shielded.insert(mount.to_path_buf());
+        }
+    }
+
     pub(super) fn tend(&mut self, order: &TendOrder) -> Result<(), PortError> {
         let shown = order.mount.display();
         let changed = |why: &str| Err(PortError::new(ErrorKind::Changed, format!("{shown}: {why}")));
@@ -19,7 +27,9 @@ impl State {
                     Some(disk) if !disk.device.mounted_at.is_empty() => Ok(()),
                     Some(disk) => {
                         fits(disk)?;
-                        make_sound(disk, *filesystem, *repair)
+                        make_sound(disk, *filesystem, *repair)?;
+                        self.shield(&order.mount);
+                        Ok(())
                     }
                     None => changed("its disk is gone"),
                 }
