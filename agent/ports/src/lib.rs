@@ -32,7 +32,7 @@ pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, taint_text};
-pub use machine::{Address, Arch, BOOT_ID, Clock, Listener, Mount, Space};
+pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{NODE_NAME, machine_id, node_name, see_name, seen_name};
 pub use objects::{Objects, Write, each, items};
@@ -103,6 +103,10 @@ pub trait Inspect: Send + Sync {
     /// Pods (`NAMESPACE/NAME`) that have a directory of this machine, or something in it, in mounts of their own, sorted. Hosts
     /// that run no pods need not have it.
     fn pods_at<'a>(&'a self, _: &'a Path) -> Fut<'a, Vec<String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+    /// Pods that have a filesystem mounted whose disk is gone, by that disk. Hosts that run no pods need not have it.
+    fn gone_disks(&self) -> Fut<'_, Vec<GoneDisk>> {
         Box::pin(async { Ok(Vec::new()) })
     }
     /// How full the filesystem at a path is. A filesystem that does not answer is an error of kind `Timeout`.

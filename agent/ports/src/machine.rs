@@ -89,6 +89,17 @@ impl Mount {
     }
 }
 
+/// A disk that is gone, and pods that still have its filesystem mounted: nothing can be read from it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneDisk {
+    /// What it was called, as the kernel shows it (`/dev/sdb`).
+    pub source: String,
+    /// What was on it.
+    pub fstype: String,
+    /// The pods (`NAMESPACE/NAME`), sorted.
+    pub pods: Vec<String>,
+}
+
 /// How full a filesystem is, as `statvfs` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Space {

@@ -11,7 +11,9 @@ use crate::release::STOPPED;
 use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
-use bowline_ports::{BOOT_ID, BlockDevice, FileKind, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit};
+use bowline_ports::{
+    BOOT_ID, BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit,
+};
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
 use place::mount_point;
@@ -43,7 +45,10 @@ pub struct Facts {
     pub services: Vec<(String, Unit)>,
     /// When services were stopped for a release, in seconds since boot.
     pub stopped: Option<String>,
-    /// A Kubernetes that runs; read only while a volume has a bare mount point.
+    /// Disks that are gone, and pods that have them still. Read only after a volume was unmounted once, and of such a filesystem as
+    /// that has.
+    pub gone: Vec<GoneDisk>,
+    /// A Kubernetes that runs; read only while a volume has a bare mount point, or pods have a disk that is gone.
     pub kubernetes: Kubernetes,
     /// This boot; read only while a volume is not mounted.
     pub boot: Boot,
@@ -216,7 +221,8 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let stopped = host.read(Path::new(STOPPED)).await?.map(|file| file.text());
     let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
     let claims = fstab.into_iter().chain(foreign).collect();
-    let kubernetes = kubernetes::observe(spec, &volumes, host).await?;
+    let gone = kubernetes::gone_disks(spec, &volumes, host).await;
+    let kubernetes = kubernetes::observe(spec, &volumes, !gone.is_empty(), host).await?;
     let away = |(volume, seen): (&Volume, &Result<VolumeFacts, PortError>)| {
         seen.as_ref().is_ok_and(|seen| seen.released.is_some()) || mounts.iter().all(|m| m.target != volume.mount)
     };
@@ -233,6 +239,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         stray_gates,
         services,
         stopped,
+        gone,
         kubernetes,
         boot,
     })

@@ -1,11 +1,14 @@
 //! What a running Kubernetes uses of the machine. A volume that is mounted there meanwhile hides it: Kubernetes goes on with
 //! what is beneath, and nobody sees what it writes.
 
-use crate::Volumes;
+use crate::decide::filesystem;
 use crate::facts::{Facts, MountPoint, VolumeFacts};
-use bowline_ports::{Inspect, PortError};
+use crate::{Action, Volumes};
+use bowline_engine::{Plan, Wait};
+use bowline_ports::{GoneDisk, Inspect, PortError};
 use bowline_settings::{Role, Volume};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// K3s's services.
 const K3S: [&str; 2] = [Role::Server.service(), Role::Agent.service()];
@@ -20,6 +23,8 @@ const OF_OTHERS: [&str; 3] = ["/var/lib/containerd", "/var/lib/etcd", "/var/snap
 /// Where a K3s that somebody else installed may have been told of another data directory.
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
 const UNITS: &str = "/etc/systemd/system";
+/// What pods have mounted nobody tells.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// A Kubernetes of this machine, as far as volumes can be in its way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,16 +35,17 @@ pub struct Kubernetes {
     pub data: Vec<PathBuf>,
 }
 
-/// Reads it, where a volume is about to be mounted on a bare directory.
+/// Reads it, where a volume is about to be mounted on a bare directory, or pods are to be ended (`pods`).
 pub(crate) async fn observe(
     spec: &Volumes,
     volumes: &[Result<VolumeFacts, PortError>],
+    pods: bool,
     host: &dyn Inspect,
 ) -> Result<Kubernetes, PortError> {
     let bare = |seen: &Result<VolumeFacts, PortError>| matches!(seen, Ok(seen) if seen.mount_point == MountPoint::Free);
     let places: Vec<_> = spec.volumes.iter().zip(volumes).filter(|(_, seen)| bare(seen)).map(|(one, _)| one).collect();
     let mut found = Kubernetes::default();
-    if places.is_empty() {
+    if places.is_empty() && !pods {
         return Ok(found);
     }
     for path in K3S.map(|unit| Path::new(UNITS).join(unit)).into_iter().chain([PathBuf::from(CONFIG)]) {
@@ -47,7 +53,7 @@ pub(crate) async fn observe(
         found.data.extend(data_directory(&text));
     }
     // Elsewhere it does not matter whether it runs.
-    let pods = volumes.iter().flatten().any(|seen| !seen.pods.is_empty());
+    let pods = pods || volumes.iter().flatten().any(|seen| !seen.pods.is_empty());
     if !pods && !places.iter().any(|volume| found.keeps_its_own(&volume.mount)) {
         return Ok(found);
     }
@@ -61,6 +67,25 @@ pub(crate) async fn observe(
         }
     }
     Ok(found)
+}
+
+/// What pods have of disks that may have been a volume's, and are gone: of such a filesystem, and after it was unmounted.
+pub(crate) async fn gone_disks(
+    spec: &Volumes,
+    volumes: &[Result<VolumeFacts, PortError>],
+    host: &dyn Inspect,
+) -> Vec<GoneDisk> {
+    let left = |(volume, seen): (&Volume, &Result<VolumeFacts, PortError>)| {
+        seen.as_ref().is_ok_and(|seen| seen.unit.left > 0).then(|| filesystem(volume).name())
+    };
+    let kinds: Vec<_> = spec.volumes.iter().zip(volumes).filter_map(left).collect();
+    if kinds.is_empty() {
+        return Vec::new();
+    }
+    // It is only told of: where it can not be looked at, all else goes on.
+    let mut gone = host.gone_disks().await.unwrap_or_default();
+    gone.retain(|disk| kinds.contains(&disk.fstype.as_str()));
+    gone
 }
 
 /// Why nothing may be mounted at the volume's bare mount point, and what helps.
@@ -83,21 +108,48 @@ pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Opti
     if seen.pods.is_empty() {
         return None;
     }
-    let command = |(space, name): (&str, &str)| format!("`kubectl -n {space} delete pod {name}`");
-    let ends: Vec<_> = seen.pods.iter().filter_map(|pod| pod.split_once('/')).map(command).collect();
-    let ends = match facts.kubernetes.services.is_empty() {
-        // Nobody takes orders for them. After a boot Kubernetes waits for its gated volumes.
-        true => "Kubernetes is down, and they run on: a reboot ends them, as `k3s-killall.sh` of K3s's installer does"
-            .into(),
-        false => format!(
-            "{} (where something makes them again at once, `kubectl cordon` this node before), then `bowline apply`",
-            if ends.is_empty() { "end them".to_owned() } else { ends.join(", ") }
+    let ends = match ends(&seen.pods, facts) {
+        Ok(commands) => format!(
+            "{commands} (where something makes them again at once, `kubectl cordon` this node before), then `bowline apply`"
         ),
+        Err(down) => down.into(),
     };
     Some((
         format!("{at} is in use by Kubernetes: pods have the bare directory ({})", seen.pods.join(", ")),
         format!("they would go on with what is beneath the mount. {ends}; or choose another `mount`"),
     ))
+}
+
+/// The commands that end pods, or what is to be done while nobody takes orders for them.
+fn ends(pods: &[String], facts: &Facts) -> Result<String, &'static str> {
+    if facts.kubernetes.services.is_empty() {
+        // After a boot Kubernetes waits for its gated volumes.
+        return Err(
+            "Kubernetes is down, and they run on: a reboot ends them, as `k3s-killall.sh` of K3s's installer does",
+        );
+    }
+    let command = |(space, name): (&str, &str)| format!("`kubectl -n {space} delete pod {name}`");
+    let commands: Vec<_> = pods.iter().filter_map(|pod| pod.split_once('/')).map(command).collect();
+    Ok(if commands.is_empty() { "end them".to_owned() } else { commands.join(", ") })
+}
+
+/// Pods that have a disk which is gone. What is mounted in its place they do not get to see; and an XFS is not mounted again as long
+/// as they run. An item of its own, which holds nobody back: Kubernetes has to run for them to be ended.
+pub(crate) fn gone(facts: &Facts, plan: &mut Plan<Action>) {
+    for disk in &facts.gone {
+        let (source, pods) = (&disk.source, disk.pods.join(", "));
+        let ends = match ends(&disk.pods, facts) {
+            Ok(commands) => format!("{commands}: what is started in their place has what is mounted now"),
+            Err(down) => down.into(),
+        };
+        let why = format!("that disk is gone, or has another name by now, and {pods} can read and write nothing on it");
+        let wait = Wait::new(
+            format!("gone/{}", source.trim_start_matches("/dev/")),
+            format!("pods to let go of {source}"),
+            why,
+        );
+        plan.waits.push(wait.deadline(Duration::ZERO, ends).poll(AGAIN));
+    }
 }
 
 impl Kubernetes {

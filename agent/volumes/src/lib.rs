@@ -191,6 +191,7 @@ impl Capability for Volumes {
                 Err(error) => decide::blind(volume, error, &mut plan),
             }
         }
+        kubernetes::gone(facts, &mut plan);
         decide::services(self, facts, &mut plan);
         if let Some(stopped) = &facts.stopped {
             plan.state(condition::STOPPED_FOR_RELEASE, stopped.clone());

@@ -71,6 +71,7 @@ fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
         stray_gates: Vec::new(),
         services: Vec::new(),
         stopped: None,
+        gone: Vec::new(),
         kubernetes: Kubernetes::default(),
     }
 }

@@ -140,6 +140,8 @@ impl Story {
             Event::Stop { unit } => self.host.stop(unit),
             Event::Use { mount } => self.host.use_mount(Some(mount)),
             Event::LetGo => self.host.use_mount(None),
+            Event::Hold { pod, mount } => self.host.hold(pod, mount),
+            Event::EndPod { pod } => self.host.end_pod(pod),
             Event::Settings { text } => self.change_settings(text),
         }
         // As the daemon is woken by its events.

@@ -157,6 +157,18 @@ pub enum Event {
     },
     /// Nobody uses any mount any more.
     LetGo,
+    /// A pod mounts for itself what is mounted there.
+    Hold {
+        /// `NAMESPACE/NAME`.
+        pod: String,
+        /// Where.
+        mount: PathBuf,
+    },
+    /// A pod ends.
+    EndPod {
+        /// Which.
+        pod: String,
+    },
     /// Somebody writes the settings anew.
     Settings {
         /// All of them.
@@ -196,6 +208,8 @@ impl Event {
             Self::Stop { unit } => format!("somebody stops {unit}"),
             Self::Use { mount } => format!("somebody uses {}", mount.display()),
             Self::LetGo => "nobody uses it any more".into(),
+            Self::Hold { pod, mount } => format!("the pod {pod} has {} mounted", mount.display()),
+            Self::EndPod { pod } => format!("the pod {pod} ends"),
             Self::Settings { .. } => "the settings are written anew".into(),
         }
     }

@@ -44,8 +44,9 @@ pub use mounts::Table as MountTable;
 
 use blocking::{QUICK, Silent, blocking};
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
-    MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, Space, Survey, SurveyOrder, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, GoneDisk, Inspect, Job, Listener, Meta,
+    MetadataAnswer, MetadataAsk, Mount, NodeObject, Objects, PortError, Probe, Progress, Space, Survey, SurveyOrder,
+    Unit,
 };
 use bus::Bus;
 use events::{Event, Sources};
@@ -252,6 +253,10 @@ impl Inspect for RealHost {
 
     fn pods_at<'a>(&'a self, directory: &'a Path) -> Fut<'a, Vec<String>> {
         self.look(directory, pods::at)
+    }
+
+    fn gone_disks(&self) -> Fut<'_, Vec<GoneDisk>> {
+        Box::pin(blocking("looking what pods have mounted".to_owned(), QUICK, pods::on_gone_disks))
     }
 
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {

@@ -5,7 +5,7 @@
 //! kubelet itself made for a pod. Names of pods are those of the folders that the kubelet keeps their logs in.
 
 use super::{files, mounts};
-use bowline_ports::{Mount, PortError};
+use bowline_ports::{GoneDisk, Mount, PortError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,91 @@ pub(crate) fn at(directory: &Path) -> Result<Vec<String>, PortError> {
     };
     let table = mounts::read()?;
     let Some(place) = Place::of(&real, &table) else { return Ok(Vec::new()) };
-    let mut pods = place.by_the_kubelet(&table);
-    pods.extend(place.in_containers(Path::new("/proc"))?);
-    if pods.is_empty() {
+    let all = pods(Path::new("/proc"), &table, &|mount| place.is_in(mount))?;
+    if all.is_empty() {
         return Ok(Vec::new());
     }
     let names = names(&files::list(Path::new(LOGS))?.unwrap_or_default());
-    let name = |uid: String| names.get(&uid).cloned().unwrap_or_else(|| format!("a pod with uid {uid}"));
-    Ok(pods.into_iter().map(name).collect::<BTreeSet<_>>().into_iter().collect())
+    Ok(named(all.keys(), &names))
+}
+
+/// The pods that have a filesystem mounted whose disk is gone, by that disk.
+pub(crate) fn on_gone_disks() -> Result<Vec<GoneDisk>, PortError> {
+    let all = pods(Path::new("/proc"), &mounts::read()?, &|mount| is_gone(mount, Path::new("/sys")))?;
+    if all.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = names(&files::list(Path::new(LOGS))?.unwrap_or_default());
+    let mut disks: BTreeMap<(String, String), BTreeSet<&String>> = BTreeMap::new();
+    for (uid, mount) in all.iter().flat_map(|(uid, mounts)| mounts.iter().map(move |mount| (uid, mount))) {
+        disks.entry((mount.source.clone(), mount.fstype.clone())).or_default().insert(uid);
+    }
+    let disk = |((source, fstype), uids): ((String, String), BTreeSet<&String>)| GoneDisk {
+        source,
+        fstype,
+        pods: named(uids.into_iter(), &names),
+    };
+    Ok(disks.into_iter().map(disk).collect())
+}
+
+/// Whether what is mounted there is on a block device that the kernel does not have any more. Its number is given to no other one as
+/// long as somebody has it mounted. btrfs has a number that no device has: there the name counts.
+fn is_gone(mount: &Mount, sys: &Path) -> bool {
+    let all = sys.join("dev/block");
+    let Some(name) = mount.source.strip_prefix("/dev/").filter(|name| *name != "root" && all.exists()) else {
+        return false;
+    };
+    match mount.number.starts_with("0:") {
+        false => !all.join(&mount.number).exists(),
+        true => mount.fstype == "btrfs" && !name.contains('/') && !sys.join("class/block").join(name).exists(),
+    }
+}
+
+/// `NAMESPACE/NAME` of each, sorted.
+fn named<'a>(uids: impl Iterator<Item = &'a String>, names: &BTreeMap<String, String>) -> Vec<String> {
+    let name = |uid: &String| names.get(uid).cloned().unwrap_or_else(|| format!("a pod with uid {uid}"));
+    uids.map(name).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// By their UIDs, the pods that have such a mount, with those of one of their processes.
+fn pods(
+    proc: &Path,
+    table: &[Mount],
+    fits: &dyn Fn(&Mount) -> bool,
+) -> Result<BTreeMap<String, Vec<Mount>>, PortError> {
+    let mut all = in_containers(proc, fits)?;
+    for (uid, mount) in by_the_kubelet(table, fits) {
+        all.entry(uid).or_default().push(mount);
+    }
+    Ok(all)
+}
+
+/// What the kubelet has bound for pods (`…/pods/UID/volumes/…`), by their UIDs.
+fn by_the_kubelet(table: &[Mount], fits: &dyn Fn(&Mount) -> bool) -> Vec<(String, Mount)> {
+    let pod = |mount: &Mount| {
+        let mut parts = mount.target.iter().skip_while(|part| *part != "pods").skip(1);
+        let uid = parts.next()?.to_str()?.to_owned();
+        let bound = parts.next().is_some_and(|kind| kind == "volumes" || kind == "volume-subpaths");
+        bound.then(|| (uid, mount.clone()))
+    };
+    table.iter().filter(|mount| fits(mount)).filter_map(pod).collect()
+}
+
+/// What a process of each pod has mounted.
+fn in_containers(proc: &Path, fits: &dyn Fn(&Mount) -> bool) -> Result<BTreeMap<String, Vec<Mount>>, PortError> {
+    let entries = fs::read_dir(proc).map_err(|e| PortError::io(format_args!("listing {}", proc.display()), &e))?;
+    let mut pods = BTreeMap::new();
+    for process in entries.flatten() {
+        // One that has ended meanwhile has nothing mounted any more.
+        let Ok(groups) = fs::read_to_string(process.path().join("cgroup")) else { continue };
+        let Some(uid) = pod_of(&groups).filter(|uid| !pods.contains_key(uid)) else { continue };
+        let text = fs::read(process.path().join("mountinfo")).unwrap_or_default();
+        let mounts: Vec<Mount> = mounts::parse(&text, true).into_iter().filter(|mount| fits(mount)).collect();
+        if !mounts.is_empty() {
+            pods.insert(uid, mounts);
+        }
+    }
+    Ok(pods)
 }
 
 /// A directory as the kernel knows it, wherever it is seen: which filesystem, and where on that.
@@ -51,32 +128,6 @@ impl Place {
 
     fn is_in(&self, mount: &Mount) -> bool {
         mount.number == self.number && mount.root.starts_with(&self.root)
-    }
-
-    /// The UIDs of pods that the kubelet has bound it for (`…/pods/UID/volumes/…`).
-    fn by_the_kubelet(&self, table: &[Mount]) -> BTreeSet<String> {
-        let pod = |mount: &Mount| {
-            let mut parts = mount.target.iter().skip_while(|part| *part != "pods").skip(1);
-            let uid = parts.next()?.to_str()?.to_owned();
-            parts.next().is_some_and(|kind| kind == "volumes" || kind == "volume-subpaths").then_some(uid)
-        };
-        table.iter().filter(|mount| self.is_in(mount)).filter_map(pod).collect()
-    }
-
-    /// The UIDs of pods with a process that has it mounted.
-    fn in_containers(&self, proc: &Path) -> Result<BTreeSet<String>, PortError> {
-        let entries = fs::read_dir(proc).map_err(|e| PortError::io(format_args!("listing {}", proc.display()), &e))?;
-        let mut pods = BTreeSet::new();
-        for process in entries.flatten() {
-            // One that has ended meanwhile has nothing mounted any more.
-            let Ok(groups) = fs::read_to_string(process.path().join("cgroup")) else { continue };
-            let Some(uid) = pod_of(&groups).filter(|uid| !pods.contains(uid)) else { continue };
-            let text = fs::read(process.path().join("mountinfo")).unwrap_or_default();
-            if mounts::parse(&text, true).iter().any(|mount| self.is_in(mount)) {
-                pods.insert(uid);
-            }
-        }
-        Ok(pods)
     }
 }
 
@@ -135,10 +186,14 @@ mod tests {
     #[test]
     fn what_the_kubelet_bound() {
         let table = mounts::parse(HOST, true);
-        assert_eq!(place("/mnt/data").by_the_kubelet(&table), uids(["aa-1"]));
-        assert_eq!(place("/mnt").by_the_kubelet(&table), uids(["aa-1"]), "something in it");
-        assert_eq!(place("/mnt/data/x").by_the_kubelet(&table), uids([]), "what is around it is no use of it");
-        assert_eq!(place("/mnt/other").by_the_kubelet(&table), uids([]), "no pod's");
+        let bound = |path: &str| {
+            let place = place(path);
+            by_the_kubelet(&table, &|mount| place.is_in(mount)).into_iter().map(|(uid, _)| uid).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(bound("/mnt/data"), uids(["aa-1"]));
+        assert_eq!(bound("/mnt"), uids(["aa-1"]), "something in it");
+        assert_eq!(bound("/mnt/data/x"), uids([]), "what is around it is no use of it");
+        assert_eq!(bound("/mnt/other"), uids([]), "no pod's");
     }
 
     #[test]
@@ -160,8 +215,41 @@ mod tests {
         process("13", "0::/system.slice/postgresql.service\n", &with("/mnt/data"));
         process("14", "0::/kubepods/burstable/poddd-4/c\n", &with("/mnt/database"));
         fs::create_dir(proc.path().join("self")).unwrap();
-        assert_eq!(place("/mnt/data").in_containers(proc.path()).unwrap(), uids(["aa-1", "bb-2"]));
-        assert_eq!(place("/srv").in_containers(proc.path()).unwrap(), uids([]));
+        let found = |fits: &dyn Fn(&Mount) -> bool| {
+            in_containers(proc.path(), fits).unwrap().into_keys().collect::<BTreeSet<_>>()
+        };
+        assert_eq!(found(&|mount| place("/mnt/data").is_in(mount)), uids(["aa-1", "bb-2"]));
+        assert_eq!(found(&|mount| place("/srv").is_in(mount)), uids([]));
+        // Of a device that is there nobody has what is gone.
+        let sys = tempfile::tempdir().unwrap();
+        fs::create_dir_all(sys.path().join("dev/block/254:1")).unwrap();
+        assert_eq!(found(&|mount| is_gone(mount, sys.path())), uids([]));
+        fs::remove_dir(sys.path().join("dev/block/254:1")).unwrap();
+        assert_eq!(found(&|mount| is_gone(mount, sys.path())), uids(["aa-1", "bb-2", "cc-3", "dd-4"]));
+    }
+
+    #[test]
+    fn a_disk_is_gone_when_no_device_has_its_number() {
+        let sys = tempfile::tempdir().unwrap();
+        let gone = |line: &str| {
+            let text = format!("2 1 {line} rw\n");
+            is_gone(&mounts::parse(text.as_bytes(), true)[0], sys.path())
+        };
+        assert!(!gone("8:16 / /data rw - xfs /dev/sdb"), "what devices there are is not known");
+        fs::create_dir_all(sys.path().join("dev/block/8:32")).unwrap();
+        fs::create_dir_all(sys.path().join("class/block/sdc")).unwrap();
+        for (line, is) in [
+            ("8:16 / /data rw - xfs /dev/sdb", true),
+            ("8:32 / /data rw - xfs /dev/sdc", false),
+            ("0:50 / /data rw - btrfs /dev/sdb", true),
+            ("0:50 / /data rw - btrfs /dev/sdc", false),
+            ("0:50 / /data rw - btrfs /dev/mapper/x", false),
+            ("0:50 / /data rw - btrfs /dev/root", false),
+            ("0:50 / / rw - overlay overlay", false),
+            ("0:51 / /nas rw - nfs4 nas:/export", false),
+        ] {
+            assert_eq!(gone(line), is, "{line}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::SimHost;
 use super::state::{Disk, State};
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, Inspect, Job, Listener, Meta, MetadataAnswer,
-    MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, GoneDisk, Inspect, Job, Listener, Meta,
+    MetadataAnswer, MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -93,6 +93,10 @@ impl Inspect for SimHost {
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
         self.look("mounts", |state| Ok(state.mounts.clone()))
+    }
+
+    fn gone_disks(&self) -> Fut<'_, Vec<GoneDisk>> {
+        self.look("gone_disks", |state| Ok(state.gone_disks()))
     }
 
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {

@@ -132,6 +132,16 @@ impl SimHost {
         self.lock().in_use = at.map(Path::to_path_buf);
     }
 
+    /// A pod (`NAMESPACE/NAME`) mounts for itself what is mounted there.
+    pub fn hold(&self, pod: &str, at: impl AsRef<Path>) {
+        self.lock().hold(pod, at.as_ref());
+    }
+
+    /// The pod ends.
+    pub fn end_pod(&self, pod: &str) {
+        self.lock().held.retain(|held| held.pod != pod);
+    }
+
     /// Where something is mounted.
     pub fn mounted(&self) -> Vec<PathBuf> {
         self.lock().mounts.iter().map(|mount| mount.target.clone()).collect()

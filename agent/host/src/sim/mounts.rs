@@ -1,8 +1,8 @@
 //! Mounts in the simulation, and disks that come and go beneath them. What is mounted is a unit, whoever mounted it.
 
-use super::state::{Content, Disk, State};
+use super::state::{Content, Disk, Held, State};
 use super::systemd::{UNITS, setting};
-use bowline_ports::{ErrorKind, Mount, PortError};
+use bowline_ports::{ErrorKind, GoneDisk, Mount, PortError};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
@@ -49,7 +49,9 @@ impl State {
             Content::Filesystem { .. } if disk.extent > disk.device.id.size => {
                 "the device is smaller than its filesystem"
             }
-            Content::Filesystem { name, uuid, .. } if name == "xfs" && self.is_mounted(uuid) => {
+            Content::Filesystem { name, uuid, .. }
+                if name == "xfs" && self.is_mounted(uuid) || self.is_mounted_elsewhere(disk) =>
+            {
                 "wrong fs type, bad option, bad superblock" // as the kernel has it of a second one
             }
             Content::Filesystem { .. } => "",
@@ -159,6 +161,38 @@ impl State {
         }
     }
 
+    /// A pod mounts for itself what is mounted at a place.
+    pub(super) fn hold(&mut self, pod: &str, at: &Path) {
+        let Some(mount) = self.mounts.iter().rfind(|mount| mount.target == at).cloned() else { return };
+        let disk = self.disks.iter().find(|disk| disk.device.number == mount.number);
+        let uuid = disk.and_then(Disk::uuid).map(str::to_owned);
+        self.held.push(Held { pod: pod.to_owned(), mount, uuid });
+    }
+
+    /// What pods have of disks that are gone.
+    pub(super) fn gone_disks(&self) -> Vec<GoneDisk> {
+        let mut gone = Vec::<GoneDisk>::new();
+        for Held { pod, mount, .. } in &self.held {
+            if self.disks.iter().any(|disk| disk.device.number == mount.number) {
+                continue;
+            }
+            match gone.iter_mut().find(|one| one.source == mount.source) {
+                Some(one) => one.pods.push(pod.clone()),
+                None => {
+                    let (source, fstype) = (mount.source.clone(), mount.fstype.clone());
+                    gone.push(GoneDisk { source, fstype, pods: vec![pod.clone()] });
+                }
+            }
+        }
+        gone
+    }
+
+    /// XFS mounts no UUID twice; a pod may have it on a disk that is gone.
+    pub(super) fn is_mounted_elsewhere(&self, disk: &Disk) -> bool {
+        let same = |held: &Held| held.uuid.as_deref() == disk.uuid() && held.mount.number != disk.device.number;
+        matches!(&disk.content, Content::Filesystem { name, .. } if name == "xfs") && self.held.iter().any(same)
+    }
+
     fn came_up(&mut self, mount: Mount) {
         let unit = self.state_of(&unit_of(&mount.target));
         (unit.active, unit.since, unit.failed) = (true, Instant::now(), None);
@@ -216,7 +250,8 @@ impl State {
         let Some(index) = self.away.iter().position(|disk| disk.home == home) else { return };
         let taken = |state: &Self, path: &Path| {
             let number = number_of(path);
-            state.disks.iter().any(|disk| disk.device.path == path) || state.mounts.iter().any(|m| m.number == number)
+            let mut mounts = state.mounts.iter().chain(state.held.iter().map(|held| &held.mount));
+            state.disks.iter().any(|disk| disk.device.path == path) || mounts.any(|mount| mount.number == number)
         };
         let names = ('b'..='z').map(|letter| PathBuf::from(format!("/dev/sd{letter}")));
         let Some(path) = std::iter::once(name.to_path_buf()).chain(names).find(|path| !taken(self, path)) else {

@@ -76,6 +76,15 @@ impl Disk {
     }
 }
 
+/// What a pod has mounted, whatever becomes of the machine's own mounts.
+pub(super) struct Held {
+    /// `NAMESPACE/NAME`.
+    pub(super) pod: String,
+    pub(super) mount: Mount,
+    /// That of the filesystem.
+    pub(super) uuid: Option<String>,
+}
+
 #[derive(Clone)]
 pub(super) struct SimUnit {
     pub(super) active: bool,
@@ -111,6 +120,8 @@ pub(super) struct State {
     pub(super) arranged: BTreeMap<PathBuf, Access>,
     /// Bare mount points that nobody can write to.
     pub(super) shielded: BTreeSet<PathBuf>,
+    /// What pods have mounted for themselves.
+    pub(super) held: Vec<Held>,
     /// A mount that somebody uses.
     pub(super) in_use: Option<PathBuf>,
     pub(super) foreign_mounts: Vec<(PathBuf, PathBuf)>,
@@ -165,6 +176,7 @@ impl State {
             came: BTreeMap::new(),
             arranged: BTreeMap::new(),
             shielded: BTreeSet::new(),
+            held: Vec::new(),
             in_use: None,
             foreign_mounts: Vec::new(),
             mounts: Vec::new(),

@@ -39,6 +39,7 @@ impl State {
 
     pub(super) fn power_off(&mut self) {
         self.mounts.clear();
+        self.held.clear();
         self.jobs.clear();
         self.loaded.clear();
         self.came.clear();

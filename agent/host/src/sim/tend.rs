@@ -1,7 +1,7 @@
 //! Work at mount points.
 
 use super::state::{Content, Disk, Disorder, State};
-use bowline_ports::{Access, ErrorKind, Filesystem, PortError, TendOrder, Work};
+use bowline_ports::{Access, ErrorKind, Filesystem, GoneDisk, PortError, TendOrder, Work};
 use std::path::Path;
 
 impl State {
@@ -17,7 +17,11 @@ impl State {
         let changed = |why: &str| Err(PortError::new(ErrorKind::Changed, format!("{shown}: {why}")));
         let mount = self.mounts.iter().rfind(|mount| mount.target == order.mount).cloned();
         match &order.work {
-            Work::Prepare { device, id, filesystem, repair, .. } => {
+            Work::Prepare { device, id, filesystem, suspect, repair } => {
+                let elsewhere = self.disks.iter().find(|disk| disk.device.path == *device);
+                if *suspect && elsewhere.is_some_and(|disk| self.is_mounted_elsewhere(disk)) {
+                    return Err(mounted_elsewhere(self, device));
+                }
                 match self.disks.iter_mut().find(|disk| disk.device.path == *device) {
                     Some(disk) if disk.device.id != *id => changed("it is another disk by now"),
                     Some(disk) if !matches!(disk.content, Content::Filesystem { .. }) => {
@@ -82,6 +86,9 @@ impl State {
                 }
                 // A container may have it still: then it is not off its disk.
                 let there = self.disks.iter().any(|disk| disk.device.number == *number);
+                if there && self.held.iter().any(|held| held.mount.number == *number) {
+                    return in_use("java (4711)".into());
+                }
                 match self.mounts.iter().find(|mount| there && mount.number == *number) {
                     Some(other) => in_use(format!("java (4711), at {}", other.target.display())),
                     None => Ok(()),
@@ -89,6 +96,18 @@ impl State {
             }
         }
     }
+}
+
+/// As the unit says it that makes a filesystem ready.
+fn mounted_elsewhere(state: &State, device: &Path) -> PortError {
+    let holder = |disk: GoneDisk| format!("{} ({}, which is gone)", disk.pods.join(", "), disk.source);
+    let holders: Vec<_> = state.gone_disks().into_iter().filter(|disk| disk.fstype == "xfs").map(holder).collect();
+    let text = format!(
+        "xfs on {} can not be mounted: one with its UUID still is; pods still have one of a disk that was taken out: {}",
+        device.display(),
+        holders.join("; ")
+    );
+    PortError::new(ErrorKind::Busy, text).hint("nothing was changed, and nothing has to be repaired")
 }
 
 /// A disk that was made smaller than its filesystem is refused before anything else.

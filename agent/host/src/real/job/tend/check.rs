@@ -1,10 +1,10 @@
 //! Whether a filesystem can be mounted as it is. What has only to be replayed from a journal is left to the mount.
 
 use super::super::super::tool::Tool;
-use super::super::super::{block, extent, files};
+use super::super::super::{block, extent, files, pods};
 use super::super::Report;
 use super::super::format::lock;
-use super::replay::replay;
+use super::replay::{Refused, is_in_use, replay};
 use super::words::{findings, log_is_dirty};
 use bowline_ports::{DeviceId, ErrorKind, Filesystem, PortError, ProgressValue};
 use std::fs::File;
@@ -58,6 +58,10 @@ pub(super) async fn make_sound(
     {
         return Ok(true);
     }
+    // Its log is as dirty as it was then, and can not be replayed either: that is no damage.
+    if filesystem == Filesystem::Xfs && is_in_use(&device).await {
+        return Err(in_use(target));
+    }
     let mut looked = Looked { written: false, log: None };
     if filesystem == Filesystem::Ext4
         && extent::has_to_replay(&device)
@@ -86,11 +90,20 @@ pub(super) async fn make_sound(
     let journal = looked.log.take_if(|_| filesystem == Filesystem::Ext4);
     let mut found = findings(filesystem, &check);
     if let Some(error) = journal {
-        found = format!("{found}; its journal could not be replayed ({})", error.message);
+        found = format!("{found}; its journal could not be replayed ({})", error.error.message);
     }
-    if let Some(error) = &looked.log {
-        let text =
-            format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {}", error.message);
+    if let Some(refused) = looked.log.take_if(|refused| !refused.is_of_the_log()) {
+        let text = format!(
+            "{filesystem} on {shown} can not be mounted, and whether it has to be repaired is not known before its log is replayed: {}",
+            refused.error.message
+        );
+        let hint = "`dmesg` says why the kernel does not mount it (an option, its version, errors of the disk). Nothing has to be given \
+                    up for that";
+        return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
+    }
+    if let Some(refused) = &looked.log {
+        let error = &refused.error.message;
+        let text = format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {error}");
         return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair, &looked)));
     }
     if !repair || filesystem == Filesystem::Btrfs {
@@ -128,7 +141,27 @@ struct Looked {
     /// Its log was, or may have been, replayed: all else is as it was.
     written: bool,
     /// Why its log could not be replayed.
-    log: Option<PortError>,
+    log: Option<Refused>,
+}
+
+/// A filesystem with its UUID is mounted somewhere.
+fn in_use(target: &Target<'_>) -> PortError {
+    let (shown, filesystem) = (target.device.display(), target.filesystem.name());
+    let gone = pods::on_gone_disks().unwrap_or_default();
+    let holders: Vec<_> = gone
+        .iter()
+        .filter(|disk| disk.fstype == filesystem)
+        .map(|disk| format!("{} ({}, which is gone)", disk.pods.join(", "), disk.source))
+        .collect();
+    let by = match holders.is_empty() {
+        true => String::new(),
+        false => format!("; pods still have one of a disk that was taken out: {}", holders.join("; ")),
+    };
+    let text = format!("{filesystem} on {shown} can not be mounted: one with its UUID still is{by}");
+    PortError::new(ErrorKind::Busy, text).hint(
+        "nothing was changed, and that is no damage: the kernel mounts no UUID twice. End whatever has it, such as pods that \
+         had this disk before it was taken out (a reboot does), or detach the copy of it that is mounted; Bowline tries again by itself",
+    )
 }
 
 /// The very device that was looked at, whatever has its name by now. A writable one would be in the way of a mount on some kernels.

@@ -3,6 +3,7 @@
 
 use super::super::super::{blocking, files};
 use bowline_ports::{Filesystem, PortError};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
@@ -15,32 +16,91 @@ const REPLAYING: Duration = Duration::from_secs(3600);
 /// What is mounted there is mounted for one thread only.
 const PLACE: &str = "/run/bowline/replay";
 
+/// A mount that failed.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// With what the kernel says.
+    pub(super) error: PortError,
+    errno: Option<Errno>,
+}
+
+impl Refused {
+    /// What the log holds can not be read: nothing else is answered so. Of an option that does not fit, a kernel that does not know
+    /// the filesystem or a UUID that is mounted already it tells nothing.
+    pub(super) fn is_of_the_log(&self) -> bool {
+        matches!(self.errno, Some(Errno::EUCLEAN | Errno::EBADMSG))
+    }
+}
+
 /// Mounts and unmounts the filesystem on an open device.
 ///
 /// # Errors
 /// It can not be mounted, or not be unmounted.
-pub(super) async fn replay(device: &File, filesystem: Filesystem) -> Result<(), PortError> {
-    let device = device.try_clone().map_err(|e| PortError::io("mounting it to replay its log", &e))?;
+pub(super) async fn replay(device: &File, filesystem: Filesystem) -> Result<(), Refused> {
+    attempt(device, filesystem, MsFlags::empty(), None).await
+}
+
+/// Whether an XFS can not be mounted for the only reason that one with its UUID is: a copy, or itself on a disk that was pulled out
+/// while somebody used it. Nothing is written.
+pub(super) async fn is_in_use(device: &File) -> bool {
+    let reads = |options| attempt(device, Filesystem::Xfs, MsFlags::MS_RDONLY, Some(options));
+    let refused = reads("norecovery").await.is_err_and(|refused| refused.errno == Some(Errno::EINVAL));
+    refused && reads("norecovery,nouuid").await.is_ok()
+}
+
+async fn attempt(
+    device: &File,
+    filesystem: Filesystem,
+    flags: MsFlags,
+    options: Option<&'static str>,
+) -> Result<(), Refused> {
+    let failed = |error: &std::io::Error| PortError::io("mounting it to replay its log", error);
+    let device = device.try_clone().map_err(|error| Refused { error: failed(&error), errno: None })?;
     let work = move || {
-        let alone = std::thread::spawn(move || alone(&device, filesystem)).join();
-        alone.unwrap_or_else(|_| Err(PortError::io("mounting it to replay its log", &std::io::Error::other("cut off"))))
+        let alone = std::thread::spawn(move || alone(&device, filesystem, flags, options)).join();
+        Ok(alone.unwrap_or_else(|_| Err((failed(&std::io::Error::other("cut off")), None))))
     };
-    blocking::blocking("replaying its log".to_owned(), REPLAYING, work).await
+    let done = blocking::blocking("replaying its log".to_owned(), REPLAYING, work).await;
+    done.unwrap_or_else(|error| Err((error, None))).map_err(|(error, errno)| Refused { error, errno })
 }
 
 /// On a thread of its own: it gets mounts of its own, which end with it.
-fn alone(device: &File, filesystem: Filesystem) -> Result<(), PortError> {
-    let failed = |what: &str, errno: nix::Error| PortError::io(format_args!("{what} to replay its log"), &errno.into());
-    files::make_directories(Path::new(PLACE))?;
+fn alone(
+    device: &File,
+    filesystem: Filesystem,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), (PortError, Option<Errno>)> {
+    let failed = |what: &str, errno: Errno| {
+        (PortError::io(format_args!("{what} to replay its log"), &errno.into()), Some(errno))
+    };
+    files::make_directories(Path::new(PLACE)).map_err(|error| (error, None))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(|e| failed("having mounts of one's own", e))?;
     let none = None::<&Path>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(|e| failed("having mounts of one's own", e))?;
     // Whatever happens to names meanwhile, it is the device that was looked at.
     let source = format!("/proc/self/fd/{}", device.as_raw_fd());
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // XFS refuses beside a mounted one with its UUID, such as its original, and would look damaged.
-    let data = (filesystem == Filesystem::Xfs).then_some("nouuid");
-    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, data).map_err(|e| failed("mounting it", e))?;
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, options)
+        .map_err(|e| failed("mounting it", e))?;
     umount2(PLACE, MntFlags::empty()).map_err(|e| failed("unmounting it", e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_ports::ErrorKind;
+
+    #[test]
+    fn only_what_the_kernel_can_not_read_is_of_the_log() {
+        let refused = |errno| Refused { error: PortError::new(ErrorKind::Other, "mounting it"), errno };
+        for errno in [Errno::EUCLEAN, Errno::EBADMSG] {
+            assert!(refused(Some(errno)).is_of_the_log(), "{errno}");
+        }
+        for errno in [Errno::EINVAL, Errno::EIO, Errno::EBUSY, Errno::ENODEV, Errno::ENOMEM, Errno::EROFS] {
+            assert!(!refused(Some(errno)).is_of_the_log(), "{errno}");
+        }
+        assert!(!refused(None).is_of_the_log());
+    }
 }
