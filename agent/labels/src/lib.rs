@@ -5,19 +5,21 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
 
+mod cordon;
 mod taints;
 
 pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{
-    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, condition, node_name,
+    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, UNCORDON, Write,
+    condition, node_name,
 };
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The labels and taints of the settings.
@@ -37,6 +39,8 @@ pub struct Labels {
 pub struct Facts {
     /// This Node; `None` while there is none, or no API to ask.
     pub node: Option<NodeObject>,
+    /// It was cordoned for the release of a volume, which is over.
+    pub uncordon: bool,
 }
 
 /// One change.
@@ -61,6 +65,11 @@ pub enum Action {
         /// What changes, for people.
         changes: Vec<String>,
     },
+    /// Let it take pods again.
+    Uncordon {
+        /// The Node.
+        node: String,
+    },
 }
 
 impl fmt::Display for Action {
@@ -68,6 +77,7 @@ impl fmt::Display for Action {
         match self {
             Self::Label { node, changes, .. } => write!(f, "label Node {node}: {}", changes.join(", ")),
             Self::Taint { node, changes, .. } => write!(f, "taint Node {node}: {}", changes.join(", ")),
+            Self::Uncordon { node } => write!(f, "let Node {node} take pods again"),
         }
     }
 }
@@ -80,11 +90,14 @@ impl Capability for Labels {
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
         let name = node_name(host, self.name.as_deref()).await?;
         if host.meta(&self.kubeconfig).await?.is_none() {
-            return Ok(Facts { node: None });
+            return Ok(Facts { node: None, uncordon: false });
         }
+        let uncordon = host.meta(Path::new(UNCORDON)).await?.is_some();
         match host.node(&self.kubeconfig, &name).await {
-            Ok(node) => Ok(Facts { node }),
-            Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, .. }) => Ok(Facts { node: None }),
+            Ok(node) => Ok(Facts { node, uncordon }),
+            Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, .. }) => {
+                Ok(Facts { node: None, uncordon })
+            }
             Err(error) => Err(error),
         }
     }
@@ -92,7 +105,7 @@ impl Capability for Labels {
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         // `cluster` reads the Node now and then, and tells by this that others have changed something.
-        let _ = now.get(condition::NODE_SEEN);
+        let _ = (now.get(condition::NODE_SEEN), now.get(condition::CORDONED));
         if now.is(condition::LEAVING, "yes") {
             return plan;
         }
@@ -155,6 +168,7 @@ impl Capability for Labels {
             let action = Action::Label { node: node.name.clone(), labels: wanted, changes };
             plan.step("labels", action, "the settings say so");
         }
+        cordon::plan(node, facts.uncordon, now, &mut plan);
         if let Some(taints) = &self.taints {
             taints.plan(node, labelled, now, &mut plan);
         }
@@ -164,6 +178,14 @@ impl Capability for Labels {
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
         match action {
             Action::Label { node, labels, .. } => host.apply_labels(&self.kubeconfig, node, labels).await,
+            Action::Uncordon { node } => {
+                let path = format!("/api/v1/nodes/{node}");
+                let there = host.object(&self.kubeconfig, &path).await?.unwrap_or_default();
+                if let Some(end) = cordon::end(&there) {
+                    host.write_object(&self.kubeconfig, &path, Write::Merge(&end)).await?;
+                }
+                host.remove(Path::new(UNCORDON)).await
+            }
             Action::Taint { node, change, .. } => host.set_taints(&self.kubeconfig, node, change).await,
         }
     }
@@ -205,7 +227,7 @@ mod tests {
             own_taints: None,
             kubelet_version: "v1.34.1+k3s1".into(),
         };
-        Facts { node: Some(node) }
+        Facts { node: Some(node), uncordon: false }
     }
 
     fn plan(settings: &[(&str, &str)], facts: &Facts) -> Plan<Action> {

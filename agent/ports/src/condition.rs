@@ -17,6 +17,8 @@ pub const SKEW: &str = "skew";
 
 /// When K3s was stopped to release a volume, in seconds since boot.
 pub const STOPPED_FOR_RELEASE: &str = "stopped-for-release";
+/// The Node takes no pods, since a volume was released that is not back yet.
+pub const CORDONED: &str = "cordoned";
 
 /// The servers have let this machine in: the hash of the cluster's CA.
 pub const ENROLLED: &str = "enrolled";
@@ -44,7 +46,7 @@ pub const LEFT: &str = "left";
 /// `closed`: pods can not reach the issuers' ports; `open`: the kernel can not keep them from it.
 pub const GUARD: &str = "guard";
 
-/// `installed`, or `active`: K3s is as the settings say.
+/// `active`: K3s runs; `installed`: it does not, and its service is there.
 pub const K3S: &str = "k3s";
 /// Which version's binary is in its place, whether K3s runs or not; none where there is none that runs.
 pub const K3S_INSTALLED: &str = "k3s-installed";

@@ -236,6 +236,12 @@ pub const K3S_NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
+/// That this machine's Node was cordoned for the release of a volume, and that is over: `labels` lets it take pods again.
+pub const UNCORDON: &str = "/var/lib/bowline/intents/uncordon";
+
+/// The annotation of a Node that Bowline has cordoned, and not somebody else.
+pub const CORDONED: &str = "bowline/cordoned";
+
 /// What the cluster's servers said when they let this machine in.
 pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
 

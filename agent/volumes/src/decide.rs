@@ -23,7 +23,7 @@ mod mounted;
 mod services;
 mod unmounted;
 
-pub(crate) use leaving::forgotten;
+pub(crate) use leaving::{forgotten, uncordon};
 use mounted::mounted;
 pub(crate) use services::services;
 use unmounted::{Place, unmounted};
@@ -53,7 +53,12 @@ pub(crate) fn volume(
     gates(spec, volume, seen, facts, &item, plan);
     retire(volume, seen, &item, plan);
     match &seen.released {
-        Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
+        Some(Ok(record)) => {
+            if record.cordoned {
+                plan.state(condition::CORDONED, "yes");
+            }
+            return leaving::released(volume, seen, record, facts, &item, plan);
+        }
         Some(Err(broken)) => {
             let (what, why) = (
                 format!("use the volume {}", volume.name),

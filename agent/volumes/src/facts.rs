@@ -12,7 +12,7 @@ use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{
-    BOOT_ID, BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit,
+    BOOT_ID, BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, UNCORDON, Unit,
 };
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
@@ -45,6 +45,8 @@ pub struct Facts {
     pub services: Vec<(String, Unit)>,
     /// When services were stopped for a release, in seconds since boot.
     pub stopped: Option<String>,
+    /// The volume for whose release, which is over, the Node was told to take no pods.
+    pub uncordon: Option<String>,
     /// Disks that are gone, and pods that have them still. Read only after a volume was unmounted once, and of such a filesystem as
     /// that has.
     pub gone: Vec<GoneDisk>,
@@ -219,6 +221,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         }
     }
     let stopped = host.read(Path::new(STOPPED)).await?.map(|file| file.text());
+    let uncordon = host.read(Path::new(UNCORDON)).await?.map(|file| file.text().trim().to_owned());
     let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
     let claims = fstab.into_iter().chain(foreign).collect();
     let gone = kubernetes::gone_disks(spec, &volumes, host).await;
@@ -239,6 +242,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         stray_gates,
         services,
         stopped,
+        uncordon,
         gone,
         kubernetes,
         boot,

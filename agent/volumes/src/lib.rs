@@ -33,7 +33,9 @@ pub use shield::Shielded;
 pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
-use bowline_ports::{Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, Work, condition};
+use bowline_ports::{
+    Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, UNCORDON, Work, condition,
+};
 use bowline_settings::Volume;
 use serde::Serialize;
 use std::fmt;
@@ -191,6 +193,9 @@ impl Capability for Volumes {
                 Err(error) => decide::blind(volume, error, &mut plan),
             }
         }
+        if let Some(name) = &facts.uncordon {
+            decide::uncordon(self, name, &mut plan);
+        }
         kubernetes::gone(facts, &mut plan);
         decide::services(self, facts, &mut plan);
         if let Some(stopped) = &facts.stopped {
@@ -256,7 +261,15 @@ impl Capability for Volumes {
                 host.write(Path::new(release::STOPPED), now.to_string().as_bytes(), 0o600).await?;
                 host.stop_no_block(service).await
             }
-            Action::TakeBack { volume } => host.remove(&Released::path_of(volume)).await,
+            Action::TakeBack { volume } => {
+                let path = Released::path_of(volume);
+                let record = host.read(&path).await?;
+                let record = record.and_then(|file| serde_json::from_slice::<Released>(&file.content).ok());
+                if record.is_some_and(|record| record.cordoned) {
+                    host.write(Path::new(UNCORDON), format!("{volume}\n").as_bytes(), 0o600).await?;
+                }
+                host.remove(&path).await
+            }
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Shield(order) => {
                 host.tend(order, progress).await?;

@@ -1,7 +1,7 @@
 //! Plans of several volumes at once, and of mount points that Kubernetes uses.
 
 use super::*;
-use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, Probe, Unit};
+use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Probe, Unit};
 use bowline_settings::SourceFile;
 
 fn volumes(text: &str) -> Vec<Volume> {
@@ -71,6 +71,7 @@ fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
         stray_gates: Vec::new(),
         services: Vec::new(),
         stopped: None,
+        uncordon: None,
         gone: Vec::new(),
         kubernetes: Kubernetes::default(),
     }
@@ -267,4 +268,39 @@ fn a_gate_that_systemd_has_not_read_is_no_gate_yet() {
         plan.steps.iter().any(|step| step.action == Action::Reload)
     };
     assert!(reloads(true) && !reloads(false));
+}
+
+/// What is under way would make it unwritable again.
+#[test]
+fn a_mount_point_is_given_back_once_the_work_on_its_disk_has_ended() {
+    let spec = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
+    let plan = |under_way: bool| {
+        let mut facts = facts(Vec::new());
+        facts.stray_shields.push(Shielded { volume: "data".into(), at: "/mnt/data".into(), under_way });
+        spec.plan(&facts, &Conditions::default())
+    };
+    let ended = plan(false);
+    assert_eq!((ended.steps[0].action.to_string().as_str(), ended.waits.len()), ("make /mnt/data writable again", 0));
+    let running = plan(true);
+    assert!(running.steps.is_empty() && running.waits[0].poll.is_some(), "{running:?}");
+}
+
+/// Which volume's disk it was is not known, and nobody is held back for it.
+#[test]
+fn pods_on_a_disk_that_is_gone_are_named_beside_their_volume() {
+    let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: vec!["k3s.service".into()], starts: false };
+    let told = |services: &[&str]| {
+        let mut facts = facts(vec![Ok(nothing_seen())]);
+        let pods = vec!["default/kafka-0".to_owned(), "logging/loki-0".to_owned()];
+        facts.gone.push(GoneDisk { source: "/dev/sdb".into(), fstype: "ext4".into(), pods });
+        facts.kubernetes.services = services.iter().map(ToString::to_string).collect();
+        let plan = spec.plan(&facts, &Conditions::default());
+        let wait = plan.waits.into_iter().find(|wait| wait.item == "gone/sdb").unwrap();
+        assert!(wait.why.contains("default/kafka-0, logging/loki-0") && wait.poll.is_some(), "{wait:?}");
+        wait.overdue
+    };
+    let commands = "`kubectl -n default delete pod kafka-0`, `kubectl -n logging delete pod loki-0`: ";
+    assert!(told(&["k3s.service"]).starts_with(commands));
+    assert!(told(&[]).contains("a reboot ends them"));
 }

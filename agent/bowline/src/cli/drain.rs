@@ -4,7 +4,7 @@
 //! The kubelet's own credentials may do that to its own node, and no more.
 
 use super::output;
-use bowline_ports::{ErrorKind, Objects, PortError, Write, items};
+use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write, items};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,9 +20,6 @@ pub(super) struct Drain<'a> {
     /// What can be done when pods are left.
     pub(super) hint: &'a str,
 }
-
-/// The annotation of a Node that Bowline has cordoned, and not somebody else: a drain that took too long is run again.
-pub(super) const CORDONED: &str = "bowline/cordoned";
 
 /// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself. Whether it is Bowline
 /// that has cordoned it, now or in an earlier try.

@@ -1,28 +1,30 @@
 //! `bowline volumes release` and `take`: that a volume is released stands in a file, which the capability `volumes` follows, in
 //! the daemon or here.
 
-use super::args::Volumes;
-use super::drain::{CORDONED, Drain, drain};
+use super::args;
+use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
+use bowline_engine::Capability;
 use bowline_host::real::RealHost;
 use bowline_ports::{
-    ActiveState, Change, ErrorKind, Inspect, Objects, PortError, Write, condition, k3s_kubeconfig, node_name,
+    ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, Progress, UNCORDON, condition,
+    k3s_kubeconfig, node_name,
 };
 use bowline_settings::{Loaded, Role, Settings, Volume};
-use bowline_volumes::Released;
-use serde_json::{Value, json};
+use bowline_volumes::{Action, Released, Volumes};
+use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(folder: &Path, command: Volumes) -> ExitCode {
+pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let done = match command {
-        Volumes::Release { name, timeout } => release(&host, folder, &loaded, &name, timeout).await,
-        Volumes::Take { name } => take(&host, folder, &loaded, &name).await,
+        args::Volumes::Release { name, timeout } => release(&host, folder, &loaded, &name, timeout).await,
+        args::Volumes::Take { name } => take(&host, folder, &loaded, &name).await,
     };
     done.unwrap_or_else(|error| {
         output::complain_of(&error);
@@ -52,6 +54,8 @@ async fn release(
         if let Some(cluster) = &loaded.settings.cluster
             && host.unit(cluster.role.service()).await?.active == ActiveState::Active
         {
+            // Of an earlier release, which is over.
+            host.remove(Path::new(UNCORDON)).await?;
             let hint = "nothing was unmounted yet; once they are gone, run this again";
             let what = Drain { beneath: Some(&volume.mount), hint };
             let (objects, node) =
@@ -102,30 +106,46 @@ async fn release(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes a released volume back.
+/// Takes a released volume back. A Node that was cordoned for it takes pods again: by the capability `labels`, since the API may
+/// not answer now.
 async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Result<ExitCode, PortError> {
     let volume = known(&loaded.settings, name)?;
-    let Some(file) = host.read(&Released::path_of(name)).await? else {
+    let released = host.read(&Released::path_of(name)).await?.is_some();
+    if released {
+        let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
+        volumes.apply(&Action::TakeBack { volume: name.into() }, host, &Progress::default()).await?;
+    } else if is_cordoned(host, &loaded.settings).await {
+        host.write(Path::new(UNCORDON), format!("{name}\n").as_bytes(), 0o600).await?;
+    } else {
         output::print(&format!("{name} was not released: nothing was changed"));
         return Ok(ExitCode::SUCCESS);
-    };
-    host.remove(&Released::path_of(name)).await?;
-    let cordoned = serde_json::from_slice::<Released>(&file.content).is_ok_and(|record| record.cordoned);
+    }
     if apply::converge(folder, loaded, Duration::ZERO).await.is_none() {
         return Ok(ExitCode::FAILURE);
     }
-    output::print(&format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()));
-    if cordoned && let Some(cluster) = &loaded.settings.cluster {
+    output::print(&match released {
+        true => format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()),
+        false => format!(
+            "{name} is not released any more: the node, which was told to take no pods for it, takes them again"
+        ),
+    });
+    if host.read(Path::new(UNCORDON)).await?.is_some() {
         let node = node(host, &loaded.settings).await?;
-        let uncordon = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
-        let path = format!("/api/v1/nodes/{node}");
-        if let Err(error) =
-            host.objects(k3s_kubeconfig(cluster.role == Role::Server)).write(&path, Write::Merge(&uncordon)).await
-        {
-            output::complain(&format!("{node} takes no pods yet ({error}): `kubectl uncordon {node}` lets them come"));
-        }
+        output::complain(&format!(
+            "{node} takes no pods yet: it takes them when the volume is ready and its API answers, or: kubectl uncordon {node}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether Bowline has told this Node to take no pods; not where nobody can be asked.
+async fn is_cordoned(host: &RealHost, settings: &Settings) -> bool {
+    let Some(cluster) = &settings.cluster else { return false };
+    let Ok(node) = node(host, settings).await else { return false };
+    let found = host.objects(k3s_kubeconfig(cluster.role == Role::Server)).get(&format!("/api/v1/nodes/{node}")).await;
+    let ours =
+        |node: Value| node["metadata"]["annotations"][CORDONED] == "true" && node["spec"]["unschedulable"] == true;
+    found.is_ok_and(|node| node.is_some_and(ours))
 }
 
 fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError> {
@@ -141,4 +161,57 @@ fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError
 
 async fn node(host: &RealHost, settings: &Settings) -> Result<String, PortError> {
     node_name(host, settings.node.name.as_deref()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wiring;
+    use bowline_engine::Engine;
+    use bowline_host::sim::{SimHost, World, WorldDisk};
+    use bowline_ports::DeviceId;
+    use bowline_settings::SourceFile;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    const NODE: &str = "/api/v1/nodes/n1";
+    /// Before the simulated clock.
+    const BUILT: i64 = 1_750_000_000;
+
+    async fn converge(host: &SimHost, settings: &Settings) {
+        let change: Arc<dyn Change> = Arc::new(host.clone());
+        let mut engine = Engine::new(wiring::capabilities(settings, BUILT), "test").without_jitter();
+        engine.converge(&change, Duration::from_secs(60), |_| {}).await;
+    }
+
+    /// A record is dropped, and who dropped it does nothing more: the Node takes pods again all the same, unless it was a person who
+    /// told it to take none.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_cordoned_for_a_release_takes_pods_again() {
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                    [[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\nformat = \"blank-only\"\ngate = false\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let settings = bowline_settings::load(&[file]).unwrap().settings;
+        let mut world = World::default();
+        world.disks.push(WorldDisk::volume("/dev/sdb", "1"));
+        for (ours, left) in [("true", json!(null)), ("", json!(true))] {
+            let host = SimHost::new(&world);
+            converge(&host, &settings).await;
+            let disk = DeviceId { serial: Some("1".into()), size: 20 << 30 };
+            let record = Released { disk, uuid: None, since: 0, cordoned: true };
+            host.put(Released::path_of("data"), &serde_json::to_string(&record).unwrap());
+            let node = json!({ "metadata": { "annotations": { CORDONED: ours } }, "spec": { "unschedulable": true } });
+            host.put_object(NODE, node);
+            converge(&host, &settings).await;
+            assert_eq!(host.mounted(), [Path::new("/")], "it is released");
+            let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
+            let take_back = Action::TakeBack { volume: "data".into() };
+            volumes.apply(&take_back, &host, &Progress::default()).await.unwrap();
+            assert!(host.text(UNCORDON).is_some() && host.text(Released::path_of("data")).is_none());
+            converge(&host, &settings).await;
+            assert_eq!(host.mounted(), [Path::new("/"), Path::new("/mnt/data")]);
+            assert_eq!(host.api_object(NODE).unwrap()["spec"]["unschedulable"], left);
+            assert_eq!(host.text(UNCORDON), None);
+        }
+    }
 }

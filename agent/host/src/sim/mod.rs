@@ -274,6 +274,16 @@ impl SimHost {
         self.lock().files.iter().map(|(path, file)| (path.clone(), file.text(), file.mode)).collect()
     }
 
+    /// Somebody writes an object of the API.
+    pub fn put_object(&self, path: &str, object: serde_json::Value) {
+        self.lock().objects.insert(path.to_owned(), object);
+    }
+
+    /// An object of the API.
+    pub fn api_object(&self, path: &str) -> Option<serde_json::Value> {
+        self.lock().objects.get(path).cloned()
+    }
+
     /// The Node's labels and taints, as far as there is a Node.
     pub fn marks(&self) -> Vec<String> {
         let state = self.lock();

@@ -19,7 +19,7 @@ impl SimHost {
                     let selector = rest.split('&').next().unwrap_or(rest);
                     Some(json!({ "items": list(state, collection, selector) }))
                 }
-                None => state.objects.get(path).cloned(),
+                None => state.objects.get(path).cloned().or_else(|| node(state, path)),
             })
         })
     }
@@ -27,6 +27,12 @@ impl SimHost {
     pub(super) fn change_object<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
         self.change("write_object", |_| {}, move |state| written(state, path, write))
     }
+}
+
+/// The Node, as long as nobody has written to it as an object.
+fn node(state: &State, path: &str) -> Option<Value> {
+    let node = state.node.as_ref().filter(|node| path.strip_prefix("/api/v1/nodes/") == Some(&node.name))?;
+    Some(json!({ "metadata": { "name": node.name, "uid": node.uid } }))
 }
 
 fn list(state: &State, collection: &str, selector: &str) -> Vec<Value> {
@@ -72,6 +78,9 @@ fn written(state: &mut State, path: &str, write: Write<'_>) -> Result<(), PortEr
             }
         }
         Write::Replace(new) | Write::Merge(new) | Write::Apply(_, new) => {
+            if let Some(node) = node(state, path).filter(|_| !state.objects.contains_key(path)) {
+                state.objects.insert(path.to_owned(), node);
+            }
             let there = state.objects.get_mut(path).ok_or_else(missing)?;
             let wanted = &new["metadata"]["resourceVersion"];
             if !wanted.is_null() && there["metadata"]["resourceVersion"] != *wanted {

@@ -4,7 +4,7 @@ use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
 use crate::find::{Found, find, holds};
 use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
-use crate::{Action, Released};
+use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Job, TendOrder, Work, condition};
 use bowline_settings::Volume;
@@ -62,6 +62,16 @@ pub(crate) fn released(
     plan.state(condition::released(&volume.name), "yes");
     let what = format!("{} to be detached, or `bowline volumes take {}`", device.path.display(), volume.name);
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
+}
+
+/// A Node that was told to take no pods for the release of a volume takes them again when that is ready, or has left the settings.
+pub(crate) fn uncordon(spec: &Volumes, name: &str, plan: &mut Plan<Action>) {
+    let item = format!("volume/{name}");
+    let ready = plan.conditions.get(&item).is_some_and(|state| state == "ready");
+    if !ready && spec.volumes.iter().any(|volume| volume.name == name) {
+        plan.state(condition::CORDONED, "yes");
+        plan.note(item, "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`");
+    }
 }
 
 /// The released disk, by its serial: it may have been made larger since. Without one (partitions have none) it is the one with the
