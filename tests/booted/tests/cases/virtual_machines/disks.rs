@@ -30,6 +30,7 @@ fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
     case_of(Cast::VIRTUAL.patient(), "virtual-disks", |bed| {
         let mut site = Site { bed, vm: bed.virtual_machine("n1", &deb()?)?, settings: String::new() };
         site.a_disk_that_is_pulled_out_and_plugged_in_again().context("hot-plug")?;
+        site.one_that_a_pod_keeps().context("kept by a pod")?;
         site.one_of_oracles().context("Oracle's")?;
         site.links_that_lead_to_each_other_s_disk().context("links")?;
         site.growth_while_files_are_written().context("growth")?;
@@ -70,6 +71,33 @@ impl Site<'_> {
         vm.plug(&disk)?;
         until_ready(vm, "data")?;
         assert_eq!(vm.read("/mnt/data/file")?, "kept\n");
+        Ok(())
+    }
+
+    /// What stands in for a pod has mounts of its own, in a cgroup as the kubelet makes them.
+    fn one_that_a_pod_keeps(&mut self) -> Result<()> {
+        let disk = self.bed.disk("52001", "320M")?;
+        self.vm.plug(&disk)?;
+        self.has(&volume_on(&disk, "kept", &format!("filesystem = \"xfs\"\n{BLANK_ONLY}")))?;
+        let vm = &self.vm;
+        until_ready(vm, "kept")?;
+        vm.ok("echo kept > /mnt/kept/file && sync /mnt/kept/file && touch /mnt/kept/dirty")?;
+        vm.ok("mkdir -p /var/log/pods/default_kafka-0_aa-1 /sys/fs/cgroup/kubepods/podaa-1 && \
+             (nohup unshare -m --propagation private sleep infinity >/dev/null 2>&1 & \
+             echo $! > /sys/fs/cgroup/kubepods/podaa-1/cgroup.procs) && sleep 1")?;
+        vm.unplug(&disk)?;
+        until(vm, "kept", "missed", |s| matches!(s, Stand::Waiting(..)))?;
+        vm.plug(&disk)?;
+        let fits = |s: &Stand| matches!(s, Stand::Failing(error, _) if error.contains("one with its UUID still is; pods still"));
+        let failing = until(vm, "kept", "held", fits)?;
+        let Stand::Failing(error, hint) = &failing else { bail!("{failing:?}") };
+        assert!(error.contains("default/kafka-0 (/dev/"), "{error}");
+        assert!(hint.contains("that is no damage") && !hint.contains("-L"), "{hint}");
+        vm.ok("bowline status --json | grep -q 'pods to let go of /dev/'")?;
+
+        vm.ok("kill $(cat /sys/fs/cgroup/kubepods/podaa-1/cgroup.procs); bowline apply --wait 1s || true")?;
+        until_ready(vm, "kept")?;
+        assert_eq!(vm.read("/mnt/kept/file")?, "kept\n");
         Ok(())
     }
 
@@ -157,6 +185,18 @@ impl Site<'_> {
                 "sum=$(wc -l </run/sums.{name}); until [ $(wc -l </run/sums.{name}) -gt $sum ]; do sleep 0.1; done"
             ))?;
         }
+        // One that is only described, and is to stay as it is.
+        let fixed = self.bed.disk("55003", "64M")?;
+        self.vm.plug(&fixed)?;
+        let described = "match = { vendor = \"HC\", serial = \"*55003\" }\ngrowth = false";
+        self.has(&format!("[[volume]]\nname = \"fixed\"\nmount = \"/mnt/fixed\"\n{described}\n{BLANK_ONLY}\n"))?;
+        until_ready(&self.vm, "fixed")?;
+        let before = self.space("fixed")?;
+        self.vm.resize(&fixed, &(fixed.size()? + (128 << 20)).to_string())?;
+        let told = "bowline status --json | grep -q 'growth = false'";
+        self.vm.wait_for("it to be told that it stays", SOON, &mut || Ok(self.vm.run(told)?.success()))?;
+        until_ready(&self.vm, "fixed")?;
+        assert_eq!(self.space("fixed")?, before);
         // What was written before, meanwhile and after, as the disks have it.
         self.vm
             .ok("rm /run/go; until [ -e /run/ended.ext4 ] && [ -e /run/ended.xfs ]; do sleep 0.1; done; sync; echo 3 > /proc/sys/vm/drop_caches")?;
