@@ -187,10 +187,14 @@ impl State {
         gone
     }
 
-    /// XFS mounts no UUID twice; a pod may have it on a disk that is gone.
+    /// XFS mounts no UUID twice: that of a copy, or of what a pod has on a disk that is gone.
     pub(super) fn is_mounted_elsewhere(&self, disk: &Disk) -> bool {
-        let same = |held: &Held| held.uuid.as_deref() == disk.uuid() && held.mount.number != disk.device.number;
-        matches!(&disk.content, Content::Filesystem { name, .. } if name == "xfs") && self.held.iter().any(same)
+        let held = |held: &Held| held.uuid.as_deref() == disk.uuid() && held.mount.number != disk.device.number;
+        let copy = |other: &Disk| {
+            other.device.path != disk.device.path && other.uuid() == disk.uuid() && !other.device.mounted_at.is_empty()
+        };
+        matches!(&disk.content, Content::Filesystem { name, .. } if name == "xfs")
+            && (self.held.iter().any(held) || self.disks.iter().any(copy))
     }
 
     fn came_up(&mut self, mount: Mount) {

@@ -102,12 +102,12 @@ impl State {
 fn mounted_elsewhere(state: &State, device: &Path) -> PortError {
     let holder = |disk: GoneDisk| format!("{} ({}, which is gone)", disk.pods.join(", "), disk.source);
     let holders: Vec<_> = state.gone_disks().into_iter().filter(|disk| disk.fstype == "xfs").map(holder).collect();
-    let text = format!(
-        "xfs on {} can not be mounted: one with its UUID still is; pods still have one of a disk that was taken out: {}",
-        device.display(),
-        holders.join("; ")
-    );
-    PortError::new(ErrorKind::Busy, text).hint("nothing was changed, and nothing has to be repaired")
+    let by = match holders.is_empty() {
+        true => String::new(),
+        false => format!("; pods still have one of a disk that was taken out: {}", holders.join("; ")),
+    };
+    let text = format!("xfs on {} can not be mounted: one with its UUID still is{by}", device.display());
+    PortError::new(ErrorKind::Busy, text).hint("nothing was changed, and that is no damage")
 }
 
 /// A disk that was made smaller than its filesystem is refused before anything else.

@@ -40,6 +40,7 @@ macro_rules! every_case {
             a_bare_mount_point_is_made_unwritable_and_given_back,
             a_filesystem_in_disorder_is_refused_or_repaired_as_ordered,
             a_disk_smaller_than_its_filesystem_is_not_called_damaged,
+            an_xfs_whose_uuid_is_mounted_is_not_called_damaged,
             directories_are_made_on_the_volume_and_nowhere_else,
             only_what_was_meant_is_unmounted,
             what_is_mounted_elsewhere_too_is_not_off_its_disk,

@@ -1,6 +1,6 @@
 //! Work at mount points.
 
-use super::{Fixture, SIZE, STRANGER, device};
+use super::{Fixture, SIZE, STRANGER, device, fresh_uuid};
 use bowline_ports::{Access, ErrorKind, FileKind, Filesystem, Job, NewDirectory, PortError, Progress, TendOrder, Work};
 use std::path::Path;
 
@@ -129,4 +129,32 @@ pub(crate) async fn a_disk_smaller_than_its_filesystem_is_not_called_damaged(fix
         assert!(hint.starts_with("make the disk as large as it was: ") && !hint.contains('`'), "{hint}");
     }
     assert_eq!(host.probe(&path).await.unwrap(), before, "nothing was written");
+}
+
+/// As when a pod still has it on a disk that was taken out.
+pub(crate) async fn an_xfs_whose_uuid_is_mounted_is_not_called_damaged(fixture: &impl Fixture) {
+    let (host, one, other) = (fixture.host(), fixture.make_disk(SIZE), fixture.make_disk(SIZE));
+    let (mount, mine) = (fixture.directory().join("mnt"), fixture.directory().join("mine"));
+    let uuid = fresh_uuid();
+    for path in [&one, &other] {
+        fixture.make_filesystem(path, Filesystem::Xfs, &uuid);
+    }
+    fixture.mount(&one, &mine);
+    let (id, before) = (device(host, &other).await.id, host.probe(&other).await.unwrap());
+    let prepare = |suspect, repair| {
+        let (device, id) = (other.clone(), id.clone());
+        Work::Prepare { device, id, filesystem: Filesystem::Xfs, suspect, repair }
+    };
+    tend(fixture, &mount, prepare(false, false)).await.unwrap();
+    for repair in [false, true] {
+        let error = tend(fixture, &mount, prepare(true, repair)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Busy, "{error}");
+        assert!(error.message.contains("can not be mounted: one with its UUID still is"), "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("that is no damage") && !hint.contains("-L")));
+    }
+    assert_eq!(host.probe(&other).await.unwrap(), before, "nothing was written");
+    let mounts = host.mounts().await.unwrap();
+    let number = mounts.into_iter().find(|one| one.target == mine).unwrap().number;
+    tend(fixture, &mine, Work::Unmount { number, for_good: false }).await.unwrap();
+    tend(fixture, &mount, prepare(true, false)).await.unwrap();
 }
