@@ -66,7 +66,7 @@ fn a_part_of_something_else_is_no_candidate_and_is_refused_by_its_name() {
         let mut machine = machine();
         machine[2].member = kind.into();
         let like = volume("match = { vendor = \"HC\" }");
-        assert_eq!(find(&like, None, &machine), Found::None, "{kind}");
+        assert_eq!(find(&like, None, None, &machine), Found::None, "{kind}");
         let why = why_other(&like, None, &machine[2], &machine);
         assert_eq!(why, Some(format!("it is part of something else ({kind})")));
         assert_eq!(found("device = \"/dev/sdb\"", &machine), "/dev/sdb", "the probe says what is on it");
