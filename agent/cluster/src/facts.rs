@@ -35,6 +35,11 @@ impl Restart {
         Self { reason: reason.into(), start: false, written: None }
     }
 
+    /// The record.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+
     /// The one on record.
     pub(crate) async fn on_record(host: &dyn Inspect) -> Result<Option<Self>, PortError> {
         let file = host.read(Path::new(RESTART_RECORD)).await?;

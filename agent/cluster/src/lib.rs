@@ -165,12 +165,15 @@ impl Capability for Cluster {
             Action::WriteUnit { path } => host.write_unit(self.service(), path, &unit_text(self.spec.role)).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { service } => host.enable(service).await,
-            Action::RecordRestart(owed) => record(host, owed).await,
+            Action::RecordRestart(owed) => host.write(Path::new(RESTART_RECORD), &owed.to_json(), 0o600).await,
             Action::Configure { text, .. } => {
                 host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await?;
                 // Whatever starts K3s from now on, such as a reboot, pays the restart.
                 match Restart::on_record(host).await? {
-                    Some(owed) => record(host, &Restart { written: Some(Moment::now(host).await?), ..owed }).await,
+                    Some(owed) => {
+                        let owed = Restart { written: Some(Moment::now(host).await?), ..owed };
+                        host.write(Path::new(RESTART_RECORD), &owed.to_json(), 0o600).await
+                    }
                     None => Ok(()),
                 }
             }
@@ -187,9 +190,4 @@ impl Capability for Cluster {
             }
         }
     }
-}
-
-async fn record(host: &dyn Change, owed: &Restart) -> Result<(), PortError> {
-    let text = serde_json::to_vec_pretty(owed).unwrap_or_default();
-    host.write(Path::new(RESTART_RECORD), &text, 0o600).await
 }
