@@ -40,8 +40,8 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             plan.state(condition::K3S_CRASHES, "yes");
         }
     }
-    // Whatever holds it up: one that is down is told as such.
-    if facts.unit.load == "loaded" {
+    // Whatever holds it up: one that is down is told as such, once it has been up, unless the machine has left.
+    if facts.unit.load == "loaded" && facts.ran && now.get(condition::LEFT).is_none() {
         plan.state(condition::K3S, if facts.unit.active == ActiveState::Active { "active" } else { "installed" });
     }
     if now.is(condition::LEAVING, "yes") {
@@ -215,7 +215,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         return;
     }
     let why = match (facts.unit.active, taken_down) {
-        (ActiveState::Failed, _) => format!("it failed ({})", facts.unit.result),
+        (ActiveState::Failed, _) if !held_back => format!("it failed ({})", facts.unit.result),
         (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
         _ if held_back => "somebody started it before its volumes were there, and its gate held it back".to_string(),
         _ if held_out => {

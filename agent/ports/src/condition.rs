@@ -46,7 +46,7 @@ pub const LEFT: &str = "left";
 /// `closed`: pods can not reach the issuers' ports; `open`: the kernel can not keep them from it.
 pub const GUARD: &str = "guard";
 
-/// `active`: K3s runs; `installed`: it does not, and its service is there.
+/// `active`: K3s runs; `installed`: it does not, and it has been up on this machine, which has not left.
 pub const K3S: &str = "k3s";
 /// Which version's binary is in its place, whether K3s runs or not; none where there is none that runs.
 pub const K3S_INSTALLED: &str = "k3s-installed";
@@ -96,7 +96,7 @@ pub fn released(name: &str) -> String {
     format!("released/{name}")
 }
 
-/// The volume's disk went away and came back: from when until when, in seconds since boot, with `-` between them.
+/// The volume was away: from when until when, and when its disk last came, in microseconds since boot, with `-` between them.
 pub fn absence(name: &str) -> String {
     format!("absence/{name}")
 }

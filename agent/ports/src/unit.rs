@@ -77,10 +77,11 @@ pub struct Unit {
 const IN_ONE_GO: u64 = 5_000_000;
 
 impl Unit {
-    /// Whether this service went down together with a mount that `left` then, in microseconds since boot. Whoever stops the
-    /// service and takes the disk away later leaves a longer gap between the two.
-    pub fn went_with(&self, left: u64) -> bool {
-        (self.ended..=self.ended.saturating_add(IN_ONE_GO)).contains(&left)
+    /// Whether this service went down together with a mount that `left` then, because its disk went, which `came` anew, both in
+    /// microseconds since boot. Whoever stops the service and takes the disk away later leaves a longer gap between the two. The
+    /// disk may be back before the service has ended.
+    pub fn went_with(&self, left: u64, came: u64) -> bool {
+        self.left < came && (self.ended..=self.ended.saturating_add(IN_ONE_GO)).contains(&left)
     }
 
     /// A unit that systemd knows nothing of.
@@ -110,9 +111,12 @@ mod tests {
 
     #[test]
     fn a_service_goes_with_what_is_unmounted_right_after_it() {
-        let unit = Unit { ended: 5_000_000, ..Unit::not_found() };
-        assert!(unit.went_with(5_000_000) && unit.went_with(9_900_000));
-        assert!(!unit.went_with(4_999_999), "the mount left before");
-        assert!(!unit.went_with(10_100_000), "somebody stopped it five seconds before");
+        let unit = Unit { left: 2_000_000, ended: 5_000_000, ..Unit::not_found() };
+        let (before, meanwhile, after) = (1_000_000, 3_000_000, 20_000_000);
+        assert!(unit.went_with(5_000_000, after) && unit.went_with(9_900_000, after));
+        assert!(unit.went_with(5_000_000, meanwhile), "the disk was back before the service had ended");
+        assert!(!unit.went_with(5_000_000, before), "its disk never went: somebody stopped both");
+        assert!(!unit.went_with(4_999_999, after), "the mount left before");
+        assert!(!unit.went_with(10_100_000, after), "somebody stopped it five seconds before");
     }
 }

@@ -47,8 +47,8 @@ pub struct Facts {
     pub stopped: Option<String>,
     /// The volume for whose release, which is over, the Node was told to take no pods.
     pub uncordon: Option<String>,
-    /// Disks that are gone, and pods that have them still. Read only after a volume was unmounted once, and of such a filesystem as
-    /// that has.
+    /// Disks that are gone, and pods that have them still. Read only while a volume is not mounted, or after it was not, and of such a
+    /// filesystem as that has.
     pub gone: Vec<GoneDisk>,
     /// A Kubernetes that runs; read only while a volume has a bare mount point, or pods have a disk that is gone.
     pub kubernetes: Kubernetes,

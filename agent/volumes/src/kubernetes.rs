@@ -69,14 +69,16 @@ pub(crate) async fn observe(
     Ok(found)
 }
 
-/// What pods have of disks that may have been a volume's, and are gone: of such a filesystem, and after it was unmounted.
+/// What pods have of disks that may have been a volume's, and are gone: of such a filesystem, after it was unmounted. systemd forgets
+/// when that was of a unit that nothing requires.
 pub(crate) async fn gone_disks(
     spec: &Volumes,
     volumes: &[Result<VolumeFacts, PortError>],
     host: &dyn Inspect,
 ) -> Vec<GoneDisk> {
     let left = |(volume, seen): (&Volume, &Result<VolumeFacts, PortError>)| {
-        seen.as_ref().is_ok_and(|seen| seen.unit.left > 0).then(|| filesystem(volume).name())
+        let left = |seen: &VolumeFacts| seen.unit.left > 0 || seen.mount_point != MountPoint::Mounted;
+        seen.as_ref().is_ok_and(left).then(|| filesystem(volume).name())
     };
     let kinds: Vec<_> = spec.volumes.iter().zip(volumes).filter_map(left).collect();
     if kinds.is_empty() {

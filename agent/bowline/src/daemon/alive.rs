@@ -13,7 +13,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(600);
 pub(crate) struct Alive(Arc<Mutex<Option<Instant>>>);
 
 impl Alive {
-    /// The loop begins or ends a look.
+    /// The loop begins a look, or has told what came of it.
     pub(crate) fn looking(&self, looking: bool) {
         if let Ok(mut since) = self.0.lock() {
             *since = looking.then(Instant::now);

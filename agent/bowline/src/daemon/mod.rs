@@ -29,7 +29,7 @@ use bowline_engine::{Capability, Engine, SettingsReport, Wake};
 use bowline_guard::Guard;
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
-use bowline_host::real::events::{Event, Sources};
+use bowline_host::real::events::{Event, Sources, Unfinished};
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
@@ -77,8 +77,12 @@ async fn start(folder: &Path) -> ExitCode {
                 tracing::error!("{line}");
             }
             let first = trouble.lines().into_iter().next().unwrap_or_default();
-            surfaces.tell(Notice::Status(&format!("settings invalid: {first}")));
-            return if trouble.lasts() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::FAILURE };
+            let (what, code) = match trouble.lasts() {
+                true => ("invalid", ExitCode::from(BAD_SETTINGS)),
+                false => ("not readable", ExitCode::FAILURE),
+            };
+            surfaces.tell(Notice::Status(&format!("settings {what}: {first}")));
+            return code;
         }
     };
     for warning in &loaded.warnings {
@@ -163,9 +167,11 @@ impl Daemon {
             return ExitCode::FAILURE;
         };
         let units = watch::Sender::new(watched(&self.settings));
+        let unfinished = Unfinished::default();
         let sources = |units: &watch::Sender<Vec<String>>, folder: &Path| Sources {
             settings: folder.to_path_buf(),
             units: units.subscribe(),
+            unfinished: unfinished.clone(),
         };
         let mut events = self.machine.events(sources(&units, &self.folder));
         let alive = Alive::default();
@@ -182,7 +188,6 @@ impl Daemon {
             let inspect: &dyn bowline_ports::Inspect = host.as_ref();
             alive.looking(true);
             self.engine.look(inspect).await;
-            alive.looking(false);
             self.counters.looked(began.elapsed().as_secs_f64());
             let conditions = self.known.conditions(self.engine.report());
             self.listen(&conditions).await;
@@ -194,6 +199,7 @@ impl Daemon {
                 ready = true;
                 self.surfaces.tell(Notice::Ready);
             }
+            alive.looking(false);
             let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();
             tokio::select! {
                 () = self.engine.next() => {
@@ -224,8 +230,10 @@ impl Daemon {
                 Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
                 () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
                 Some(heard) = asks.recv() => {
-                    // What was changed just before is what is asked for; its event comes later.
-                    self.reload(false, &units);
+                    // What was changed just before is what is asked for; its event comes later. Half a file is no change yet.
+                    if unfinished.is_none() {
+                        self.reload(false, &units);
+                    }
                     let _ = heard.send(self.engine.report().looks);
                     self.engine.wake(Wake::All);
                 }

@@ -8,9 +8,9 @@ use bowline_ports::condition;
 /// The volume that took K3s down: systemd stops K3s and then unmounts when the disk went away.
 pub(super) fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) -> Option<&'a str> {
     spec.volumes.iter().map(String::as_str).find(|volume| {
-        let absence = now.get(&condition::absence(volume)).and_then(|text| text.split_once('-'));
-        let numbers = absence.and_then(|(left, back)| Some((left.parse::<u64>().ok()?, back.parse::<u64>().ok()?)));
-        numbers.is_some_and(|(left, back)| facts.unit.went_with(left) && left <= back)
+        let text = now.get(&condition::absence(volume)).unwrap_or_default();
+        let times: Vec<u64> = text.split('-').filter_map(|time| time.parse().ok()).collect();
+        matches!(times[..], [left, back, came] if facts.unit.went_with(left, came) && left <= back)
     })
 }
 

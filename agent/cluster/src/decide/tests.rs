@@ -207,9 +207,12 @@ fn a_k3s_whose_gate_held_it_back_is_started_when_that_opens() {
     let mut facts = up();
     (facts.unit.active, facts.unit.result) = (ActiveState::Inactive, "assert".into());
     facts.node = None;
-    let plan = plan(&spec(""), &facts, &all());
-    assert!(plan.waits.is_empty() && said(&plan) == ["start K3s"], "{plan:?}");
-    assert!(plan.steps[0].why.contains("its gate held it back"));
+    for state in [ActiveState::Inactive, ActiveState::Failed] {
+        facts.unit.active = state;
+        let plan = plan(&spec(""), &facts, &all());
+        assert!(plan.waits.is_empty() && said(&plan) == ["start K3s"], "{plan:?}");
+        assert!(plan.steps[0].why.contains("its gate held it back"));
+    }
 }
 
 #[test]
@@ -218,11 +221,12 @@ fn a_k3s_that_went_down_with_its_volume_is_started_again_when_that_is_back() {
     (facts.unit.active, facts.unit.began, facts.unit.ended) = (ActiveState::Inactive, 100, 250_000);
     facts.node = None;
     let absent = |absence: &str| all_with(&[("absence/data", absence)]);
-    let again = plan(&spec(""), &facts, &absent("266000-900000"));
+    let again = plan(&spec(""), &facts, &absent("266000-900000-800000"));
     assert_eq!(said(&again), ["start K3s"]);
     assert_eq!(again.steps[0].why, "systemd stopped it when volume data went away, which is back");
     // Stopped by somebody: long before the disk went, after it was back, or in an earlier life of K3s.
-    for other in ["9000000-9900000", "200000-240000", "50-80"] {
+    facts.unit.left = 200_000;
+    for other in ["9000000-9900000-9800000", "200000-240000-230000", "50-80-70", "266000-900000-100000"] {
         assert!(said(&plan(&spec(""), &facts, &absent(other))).is_empty(), "{other}");
     }
 }

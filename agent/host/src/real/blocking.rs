@@ -42,14 +42,22 @@ pub(crate) async fn blocking<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    // Given back by whoever stops waiting: what hangs keeps a thread, and nobody's place.
-    let _place = FREE.with(Arc::clone).acquire_owned().await;
-    let task = tokio::task::spawn_blocking(work);
+    let free = FREE.with(Arc::clone);
+    // A task of its own: one that is begun and then not polled for a while, as a step beside a look, must keep nobody waiting.
+    let task = tokio::spawn(async move {
+        // Given back by whoever stops waiting: what hangs keeps a thread, and nobody's place.
+        let _place = free.acquire_owned().await;
+        let task = tokio::task::spawn_blocking(work);
+        let _waits = Waits(task.abort_handle());
+        tokio::time::timeout(deadline, task).await
+    });
     let _waits = Waits(task.abort_handle());
-    match tokio::time::timeout(deadline, task).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off: {error}"))),
-        Err(_) => Err(late(what, deadline)),
+    match task.await {
+        Ok(Ok(Ok(result))) => result,
+        Ok(Err(_elapsed)) => Err(late(what, deadline)),
+        Ok(Ok(Err(error))) | Err(error) => {
+            Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off: {error}")))
+        }
     }
 }
 
@@ -224,6 +232,22 @@ mod tests {
         });
         assert!((2..=PLACES).contains(&most.load(Ordering::SeqCst)), "{most:?}");
         drop(answer);
+    }
+
+    /// The daemon's steps stand still while it writes its status file.
+    #[test]
+    fn work_that_was_begun_and_is_not_polled_keeps_nobody_waiting() {
+        runtime(64).block_on(async {
+            let mut begun: futures::stream::FuturesUnordered<_> =
+                (0..3 * PLACES).map(|_| blocking("begun".into(), QUICK, || Ok(()))).collect();
+            let once = futures::future::poll_fn(|context| {
+                let _ = futures::StreamExt::poll_next_unpin(&mut begun, context);
+                std::task::Poll::Ready(())
+            });
+            once.await;
+            let beside = blocking("beside them".into(), QUICK, || Ok(7));
+            assert_eq!(tokio::time::timeout(QUICK, beside).await, Ok(Ok(7)));
+        });
     }
 
     #[test]

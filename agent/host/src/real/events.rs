@@ -7,6 +7,8 @@ mod network;
 mod settings;
 mod units;
 
+pub use settings::Unfinished;
+
 use super::bus::Bus;
 use super::kubernetes::Clients;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
@@ -43,6 +45,8 @@ pub struct Sources {
     pub settings: PathBuf,
     /// The names of the units; may change at any time.
     pub units: watch::Receiver<Vec<String>>,
+    /// Told of: which of the settings files somebody is in the middle of writing.
+    pub unfinished: Unfinished,
 }
 
 /// Starts watching; it ends when the receiver is dropped.
@@ -53,7 +57,7 @@ pub(crate) fn watch(bus: Arc<Bus>, clusters: Arc<Clients>, sources: Sources) -> 
         let [settings, devices, network, units, node] = &signals;
         tokio::select! {
             () = sender.closed() => {}
-            () = settings::watch(&sources.settings, settings) => {}
+            () = settings::watch(&sources.settings, &sources.unfinished, settings) => {}
             () = devices::watch(devices) => {}
             () = filesystems::watch(devices) => {}
             () = network::watch(network) => {}

@@ -299,10 +299,10 @@ pub fn read_settings_dir(directory: &Path) -> Result<Vec<SettingsFile>, PortErro
             .hint("settings are read from a folder of files NAME.toml; `bowline check FILE` checks a single file"));
     }
     for name in list(directory)?.unwrap_or_default() {
-        if name.starts_with('.') || !name.ends_with(".toml") {
+        let path = directory.join(&name);
+        if !is_settings_file(&path) {
             continue;
         }
-        let path = directory.join(&name);
         match read_settings_file(&path)? {
             Some(file) => files.push(file),
             None if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink()) => {
@@ -317,6 +317,13 @@ pub fn read_settings_dir(directory: &Path) -> Result<Vec<SettingsFile>, PortErro
         }
     }
     Ok(files)
+}
+
+/// Whether a file in the folder of the settings is one of them, by its name.
+pub(crate) fn is_settings_file(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| !name.starts_with('.') && name.ends_with(".toml"))
 }
 
 /// One settings file, wherever it is; `None` where nothing is.

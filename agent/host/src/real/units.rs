@@ -88,8 +88,9 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
     if result.is_empty() {
         result = if active == ActiveState::Failed { "failed".into() } else { "success".into() };
     }
-    // A start that an assertion or a condition prevented leaves the unit as it was.
-    if active == ActiveState::Inactive && result == "success" {
+    // A start that an assertion or a condition prevented leaves the unit as it was, failed or not; one that was let up says so of its
+    // own.
+    if active.is_down() {
         let prevented = |result: &str, at: &str| {
             common.get(at).and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0)
                 && common.get(result).and_then(|v| bool::try_from(v).ok()) == Some(false)

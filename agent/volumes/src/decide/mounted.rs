@@ -153,7 +153,7 @@ pub(super) fn mounted(
     }
     arrange(volume, seen, mount, item, plan);
     if let Some((left, back)) = absence(seen) {
-        plan.state(condition::absence(&volume.name), format!("{left}-{back}"));
+        plan.state(condition::absence(&volume.name), format!("{left}-{back}-{}", seen.disk_came));
     }
     if plan.settled(item) {
         plan.state(condition::volume(&volume.name), "ready");
@@ -240,12 +240,10 @@ fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, p
     true
 }
 
-/// From when until when the volume was away with its disk, the last time since boot, in microseconds since then.
-///
-/// systemd unmounts in two steps, a person's `umount` is seen as one; and only a disk that went can come anew. (When it
-/// went is not to be had: systemd forgets its unit meanwhile.)
+/// From when until when the volume was away, the last time since boot, in microseconds since then: systemd unmounts in two steps, a
+/// person's `umount` is seen as one. Whether its disk had gone is told by when that came anew. (When it went is not to be had:
+/// systemd forgets its unit meanwhile.)
 pub(super) fn absence(seen: &VolumeFacts) -> Option<(u64, u64)> {
     let (left, unmounted, back) = (seen.unit.left, seen.unit.ended, seen.unit.began);
-    let by_systemd = 0 < left && left < unmounted && unmounted <= back;
-    (by_systemd && left < seen.disk_came).then_some((left, back))
+    (0 < left && left < unmounted && unmounted <= back && seen.disk_came > 0).then_some((left, back))
 }

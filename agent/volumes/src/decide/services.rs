@@ -44,7 +44,11 @@ fn held_back(unit: &Unit) -> bool {
 
 /// It went down with the disk of a volume.
 fn taken_down(unit: &Unit, facts: &Facts) -> bool {
-    facts.volumes.iter().flatten().filter_map(absence).any(|(left, _)| unit.went_with(left))
+    facts
+        .volumes
+        .iter()
+        .flatten()
+        .any(|seen| absence(seen).is_some_and(|(left, _)| unit.went_with(left, seen.disk_came)))
 }
 
 /// It was stopped so that a volume could be released, and nobody started it since.

@@ -62,10 +62,12 @@ fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<(
         is_ready(&machine)?;
         assert_eq!(pid(&machine, "bowline")?, bowline, "all of it in one process");
 
-        // As `sops -d x > FILE` writes it, empty for a while: nothing of that is taken into force.
+        // As `sops -d x > FILE` writes it, empty for a while: nothing of that is taken into force, whoever asks.
         let changes = || Ok::<_, anyhow::Error>(machine.journal("bowline")?.matches("settings changed").count());
         let before = changes()?;
-        machine.ok(&format!("{{ sleep 3; printf '%s' '{GOOD}'; }} > /etc/bowline/config.d/10-node.toml; sleep 1"))?;
+        machine.ok(&format!(
+            "{{ sleep 3; printf '%s' '{GOOD}'; }} > /etc/bowline/config.d/10-node.toml & sleep 1; bowline apply; wait; sleep 1"
+        ))?;
         is_ready(&machine)?;
         assert_eq!(changes()?, before, "an empty file was no settings");
 

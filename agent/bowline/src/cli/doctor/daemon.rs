@@ -63,6 +63,12 @@ fn daemon(unit: &Unit, held: bool, before: &[Check]) -> Check {
                     .command(format!("bowline check && systemctl start {SERVICE}"));
             }
             0 => format!("{SERVICE} is {}", unit.sub),
+            _ if explained(before, &Subject::Daemon) => {
+                return Check::skipped(
+                    "daemon",
+                    "it ended because of the settings, see above: it is started again and again",
+                );
+            }
             status => format!("{SERVICE} is {}, and ended with status {status}", unit.sub),
         };
         let remedy = format!("start it; `journalctl -u {SERVICE}` has its last words");

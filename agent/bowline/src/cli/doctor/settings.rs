@@ -7,7 +7,7 @@ use std::path::Path;
 
 pub(super) fn diagnose(settings: &Result<Loaded, Trouble>, folder: &Path) -> Vec<Check> {
     match settings {
-        Err(Trouble::Unreadable(error)) => vec![Check::blind("settings", error)],
+        Err(Trouble::Unreadable(error)) => vec![Check::blind("settings", error).explains(Subject::Daemon)],
         Err(Trouble::Invalid(errors)) => errors
             .iter()
             .map(|error| {

@@ -111,5 +111,8 @@ fn whether_it_runs_is_said_whatever_holds_it_up() {
     facts.unit.started = false;
     assert_eq!(stated(&facts, &all_with(&[("volume/data", "missing")])).as_deref(), Some("installed"), "held back");
     assert_eq!(stated(&facts, &all_with(&[("leaving", "yes")])).as_deref(), Some("installed"));
+    assert_eq!(stated(&facts, &all_with(&[("leaving", "yes"), ("left", "yes")])), None);
+    facts.ran = false;
+    assert_eq!(stated(&facts, &all()), None, "a first boot");
     assert_eq!(stated(&fresh(), &all()), None);
 }

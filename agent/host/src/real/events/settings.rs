@@ -1,6 +1,7 @@
 //! Changes in the settings directory, by inotify. Reading a file is an event, too, and the daemon reads its
 //! settings after every event: those are left out, or it would wake itself for ever.
 
+use super::super::files::is_settings_file;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
@@ -20,14 +21,14 @@ const UNFINISHED: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Notifies of every change; never ends.
-pub(super) async fn watch(directory: &Path, signal: &Notify) {
+pub(super) async fn watch(directory: &Path, unfinished: &Unfinished, signal: &Notify) {
     loop {
         let place = nearest(directory);
         let (sender, mut events) = mpsc::channel(1);
-        let unfinished = Unfinished::default();
+        unfinished.forget();
         let noted = unfinished.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error (a queue that overflowed) may hide a change, and the end of one.
+            // An error may hide a change, and the end of one.
             if event.map_or_else(|_| noted.forget(), |event| noted.note(&event)) {
                 // One in the queue is enough.
                 let _ = sender.try_send(());
@@ -54,7 +55,7 @@ pub(super) async fn watch(directory: &Path, signal: &Notify) {
         // What was written before the watch began is seen now: whoever hears it compares.
         signal.notify_one();
         while events.recv().await.is_some() {
-            settle(&mut events, &unfinished).await;
+            settle(&mut events, unfinished).await;
             if place == directory {
                 signal.notify_one();
             }
@@ -79,17 +80,28 @@ async fn settle(events: &mut mpsc::Receiver<()>, unfinished: &Unfinished) {
     }
 }
 
-/// The files that were written to, and not closed since.
-#[derive(Clone, Default)]
-struct Unfinished(Arc<Mutex<BTreeSet<PathBuf>>>);
+/// The settings files that somebody is in the middle of writing: written to, and not closed since.
+#[derive(Debug, Clone, Default)]
+pub struct Unfinished(Arc<Mutex<BTreeSet<PathBuf>>>);
 
 impl Unfinished {
+    /// Whether there are none: what the files say is what somebody meant.
+    pub fn is_none(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Takes part of an event. Whether it is a change.
     fn note(&self, event: &notify::Event) -> bool {
+        // The queue was full: what is under way is not known any more.
+        if event.need_rescan() {
+            return self.forget();
+        }
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for path in &event.paths {
             match event.kind {
-                EventKind::Modify(ModifyKind::Data(_)) => drop(files.insert(path.clone())),
+                // An editor's own files may stay open for as long as it runs.
+                EventKind::Modify(ModifyKind::Data(_)) if is_settings_file(path) => drop(files.insert(path.clone())),
+                EventKind::Modify(ModifyKind::Data(_)) => {}
                 EventKind::Modify(ModifyKind::Metadata(_)) => {}
                 kind if is_change(kind) => drop(files.remove(path)),
                 _ => {}
@@ -101,10 +113,6 @@ impl Unfinished {
     fn forget(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
         true
-    }
-
-    fn is_none(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 

@@ -10,7 +10,14 @@ const QUIET: Duration = Duration::from_millis(900);
 
 fn start(settings: &Path) -> (mpsc::Receiver<Event>, watch::Sender<Vec<String>>) {
     let (units, names) = watch::channel(Vec::new());
-    (super::watch(Arc::default(), Arc::default(), Sources { settings: settings.to_path_buf(), units: names }), units)
+    (
+        super::watch(
+            Arc::default(),
+            Arc::default(),
+            Sources { settings: settings.to_path_buf(), units: names, unfinished: Unfinished::default() },
+        ),
+        units,
+    )
 }
 
 /// The next event about settings; other tests may make device events.
@@ -88,9 +95,16 @@ async fn a_file_that_is_being_written_is_told_when_it_is_closed() {
     assert!(!settings(&mut events, QUIET).await, "it may not be all yet");
     drop(writing);
     assert!(settings(&mut events, SOON).await);
+    // An editor's own files are none, however long they stay open.
+    let mut swap = std::fs::File::create(directory.path().join(".40-secret.toml.swp")).unwrap();
+    std::io::Write::write_all(&mut swap, b"x").unwrap();
+    while settings(&mut events, QUIET).await {}
+    std::fs::write(&file, "whole").unwrap();
+    assert!(settings(&mut events, QUIET * 4).await);
+    drop(swap);
     // One that is renamed over it, or removed, is nothing that is still to come.
-    let mut writing = std::fs::File::create(directory.path().join("new")).unwrap();
+    let mut writing = std::fs::File::create(directory.path().join("new.toml")).unwrap();
     std::io::Write::write_all(&mut writing, b"x").unwrap();
-    std::fs::rename(directory.path().join("new"), &file).unwrap();
+    std::fs::rename(directory.path().join("new.toml"), &file).unwrap();
     assert!(settings(&mut events, SOON).await, "renamed while it was open");
 }

@@ -77,6 +77,14 @@ fn a_start_prevented_by_an_assertion_shows() {
     );
     let unit = from_properties(&common, &properties(&[("Result", "success")], &[], &[]));
     assert_eq!(unit.result, "assert");
+    // As it was: one that had been killed before, and was then started too early.
+    let failed = properties(
+        &[("LoadState", "loaded"), ("ActiveState", "failed"), ("SubState", "failed")],
+        &[("AssertResult", false)],
+        &[("AssertTimestamp", 1_763_710_800_000_000)],
+    );
+    let failed = from_properties(&failed, &properties(&[("Result", "timeout")], &[], &[]));
+    assert_eq!((failed.active, failed.result.as_str()), (ActiveState::Failed, "assert"));
     assert!(came_to_nothing("k3s.service", &unit));
     let error = start_failed("k3s.service", "assert", &unit, &[]);
     assert_eq!(error.message, "k3s.service did not start: an assertion in its unit file does not hold");

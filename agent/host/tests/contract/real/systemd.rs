@@ -6,7 +6,7 @@
 use super::devices::run;
 use super::{Real, until};
 use crate::suite::{Fixture, contract, order};
-use bowline_host::real::events::{Event, Sources};
+use bowline_host::real::events::{Event, Sources, Unfinished};
 use bowline_ports::{ActiveState, Change, ErrorKind, Filesystem, Inspect, Job, Progress};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -225,7 +225,11 @@ async fn changes_of_units_and_devices_wake(real: &Real) {
     let text = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n";
     let _file = UnitFile::new(real, name, text).await;
     let (_names, units) = watch::channel(vec![name.to_owned()]);
-    let mut events = real.host.events(Sources { settings: real.directory().to_path_buf(), units });
+    let mut events = real.host.events(Sources {
+        settings: real.directory().to_path_buf(),
+        units,
+        unfinished: Unfinished::default(),
+    });
     tokio::time::sleep(Duration::from_secs(1)).await;
     while events.try_recv().is_ok() {}
     let (mut of_units, mut of_devices, mut disks) = (false, false, Vec::new());
