@@ -246,6 +246,32 @@ fn a_released_volume_can_be_detached_once_systemd_has_read_that_its_unit_is_gone
     }
 }
 
+/// Without a serial it is known by what udev has read of it, or is taken for the same as long as nothing else is known of it.
+#[test]
+fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/data\"\ngate = false\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let without = BlockDevice { id: DeviceId { serial: None, size: 1 << 30 }, uuid: Some("ab-1".into()), ..disk() };
+    let planned = |path: &str, announced: bool, uuid: Option<&str>, size: u64| {
+        let released = Some(Ok(Released::of(&without, 0, false)));
+        let mut facts = facts(vec![Ok(VolumeFacts { released, ..nothing_seen() })]);
+        let id = DeviceId { serial: None, size };
+        let uuid = uuid.map(String::from);
+        facts.devices.push(BlockDevice { path: path.into(), announced, uuid, id, ..disk() });
+        facts.boot.uptime = Some(600);
+        let plan = spec.plan(&facts, &Conditions::default());
+        let back = plan.steps.iter().any(|step| matches!(step.action, Action::TakeBack { .. }));
+        (back, plan.conditions.contains_key("released/data"))
+    };
+    assert_eq!(planned("/dev/sdb", true, Some("ab-1"), 2 << 30), (false, true), "it was made larger");
+    assert_eq!(planned("/dev/sdb", false, None, 1 << 30), (false, false), "udev has not come to it");
+    assert_eq!(planned("/dev/sdx", false, None, 1 << 30), (false, false), "nor to its links");
+    assert_eq!(planned("/dev/sdb", true, None, 1 << 30), (false, true), "it was erased");
+    assert_eq!(planned("/dev/sdb", true, Some("cd-2"), 1 << 30), (true, false), "it is another");
+    assert_eq!(planned("/dev/sdb", true, None, 2 << 30), (true, false), "it is another");
+    assert_eq!(planned("/dev/sdx", true, None, 1 << 30), (true, false), "that is elsewhere");
+}
+
 /// Two of one size are often attached to one machine in the end.
 #[test]
 fn disks_without_a_serial_have_filesystems_that_are_told_apart() {

@@ -113,6 +113,8 @@ impl Story {
             Event::Detach { disk } => self.host.detach(disk),
             Event::Damage { disk, disorder } => self.host.damage(disk, disorder),
             Event::Resize { disk, size } => self.host.resize(disk, *size),
+            Event::Wipe { disk } => self.host.wipe(disk),
+            Event::Udev { disk, knows } => self.host.announce(disk, *knows),
             Event::PutBack { disk } => self.host.put_back(disk),
             Event::Bind { from, at } => self.host.bind(from, at),
             Event::Address { gives } => self.host.give_address(gives),

@@ -73,6 +73,18 @@ pub enum Event {
         /// `light`, or `deep` where somebody has to decide what is lost.
         disorder: String,
     },
+    /// Somebody erases a disk.
+    Wipe {
+        /// Its node.
+        disk: PathBuf,
+    },
+    /// udev's record of a disk is away, or there again.
+    Udev {
+        /// Its node.
+        disk: PathBuf,
+        /// Whether it is there.
+        knows: bool,
+    },
     /// A disk that was taken out is back.
     PutBack {
         /// The node that it had first.
@@ -189,6 +201,9 @@ impl Event {
                 format!("the filesystem on {} meets errors ({disorder})", disk.display())
             }
             Self::Resize { disk, size } => format!("the disk {} has {} GiB from now on", disk.display(), size >> 30),
+            Self::Wipe { disk } => format!("somebody erases {}", disk.display()),
+            Self::Udev { disk, knows: true } => format!("udev has come to {}", disk.display()),
+            Self::Udev { disk, knows: false } => format!("udev's record of {} is away", disk.display()),
             Self::PutBack { disk } => format!("the disk {} is back", disk.display()),
             Self::Bind { from, at } => format!("{} is bound to {}", from.display(), at.display()),
             Self::Address { gives } => format!("an address comes: {gives}"),

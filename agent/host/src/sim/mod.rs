@@ -251,6 +251,20 @@ impl SimHost {
         }
     }
 
+    /// Somebody erases a disk.
+    pub fn wipe(&self, device: impl AsRef<Path>) {
+        for disk in self.lock().disks.iter_mut().filter(|disk| disk.device.path == device.as_ref()) {
+            (disk.content, disk.disorder) = (Content::Blank, None);
+        }
+    }
+
+    /// Whether udev has come to a disk, and has its record.
+    pub fn announce(&self, device: impl AsRef<Path>, so: bool) {
+        for disk in self.lock().disks.iter_mut().filter(|disk| disk.device.path == device.as_ref()) {
+            disk.device.announced = so;
+        }
+    }
+
     /// What a disk holds gets into disorder, as its filesystem notes down (`light`, `deep`).
     pub fn damage(&self, device: impl AsRef<Path>, disorder: &str) {
         let like = WorldDisk { disorder: disorder.into(), ..WorldDisk::root() };

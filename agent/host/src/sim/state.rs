@@ -72,7 +72,8 @@ impl Disk {
 
     /// It, with what udev notes of what it holds.
     pub(super) fn noted(&self) -> BlockDevice {
-        BlockDevice { uuid: self.uuid().map(str::to_owned), ..self.device.clone() }
+        let uuid = self.uuid().filter(|_| self.device.announced).map(str::to_owned);
+        BlockDevice { uuid, ..self.device.clone() }
     }
 }
 

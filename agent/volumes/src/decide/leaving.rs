@@ -2,7 +2,7 @@
 
 use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
-use crate::find::{Found, find, holds};
+use crate::find::{Found, find, holds, why_other};
 use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
@@ -24,6 +24,11 @@ pub(crate) fn released(
     plan: &mut Plan<Action>,
 ) {
     let Some(device) = disk(volume, seen, released, facts) else {
+        if let Some(unknown) = unknown(released, facts) {
+            let what = format!("udev to come to {}, or `bowline volumes take {}`", unknown.path.display(), volume.name);
+            let why = "it was released, and whether that is its disk is not known yet";
+            return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+        }
         let next = find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
         // Another one that is only like it says nothing of where that is.
         let led = matches!(next, Found::One(next) if !only_alike(volume, seen, next));
@@ -75,8 +80,9 @@ pub(crate) fn uncordon(spec: &Volumes, name: &str, plan: &mut Plan<Action>) {
 }
 
 /// The released disk, by its serial: it may have been made larger since. Without one (partitions have none) it is the one with the
-/// volume's filesystem. Where that is not on record either, several may be alike: it is the one that is mounted as the volume, or else
-/// the one that the settings name.
+/// volume's filesystem, or one of its size where the settings have it, which has no filesystem any more: its owner may have erased it.
+/// Where that is not on record either, several may be alike: it is the one that is mounted as the volume, or else the one that the
+/// settings name.
 fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
     let mounted = |device: &&BlockDevice| {
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
@@ -92,7 +98,17 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         Found::One(device) => alike().find(|one| one.number == device.number),
         Found::None | Found::Several(_) => None,
     };
-    alike().find(mounted).or(named).or_else(|| alike().find(|_| known))
+    let erased = |device: &&BlockDevice| {
+        let fits = || why_other(volume, seen.number.as_deref(), device, &facts.devices).is_none();
+        known && device.id == released.disk && device.uuid.is_none() && device.announced && fits()
+    };
+    alike().find(mounted).or(named).or_else(|| alike().find(|_| known)).or_else(|| facts.devices.iter().find(erased))
+}
+
+/// A disk that may be the released one: without a serial it has to be known what is on it, and where its links are.
+fn unknown<'a>(released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
+    let may_be = |device: &&BlockDevice| !device.announced && device.id.serial.is_none();
+    facts.devices.iter().find(may_be).filter(|_| released.disk.serial.is_none())
 }
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as
