@@ -26,7 +26,8 @@ pub(super) fn held(place: Place<'_>, probe: &Probe, used: &str, same: bool, plan
     }
     let other = facts.devices.iter().find(|one| one.path != device.path && holds(one, used));
     let begins = probe.is_blank() && !same && !is_named(volume, device, &facts.devices);
-    if !(begins || alike && other.is_some()) {
+    // What is only alike does not take the place of a disk that may come back, whatever it holds.
+    if !(begins || alike && (other.is_some() || !same)) {
         return false;
     }
     let name = device.path.display();
