@@ -138,6 +138,8 @@ pub struct VolumeFacts {
     pub mount_point: MountPoint,
     /// The bare mount point is there, and nobody can write to it; or its filesystem can not keep them from it.
     pub shielded: bool,
+    /// It is, and there is no record of that: earlier builds wrote none.
+    pub unrecorded: bool,
     /// Pods that have the bare mount point, or something beneath it (`NAMESPACE/NAME`).
     pub pods: Vec<String>,
 }
@@ -336,6 +338,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         None => 0,
     };
     let (mount_point, shielded) = mount_point(&volume.mount, mounted, host).await?;
+    let unrecorded = shielded && !Shielded::is_recorded(volume, host).await?;
     let pods = match mount_point {
         MountPoint::Free => host.pods_at(&volume.mount).await?,
         _ => Vec::new(),
@@ -362,6 +365,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         gates,
         mount_point,
         shielded,
+        unrecorded,
         pods,
     })
 }

@@ -36,6 +36,12 @@ impl Shielded {
         format!("{volume} {}\n", at.display())
     }
 
+    /// Whether a volume's place is on record.
+    pub(crate) async fn is_recorded(volume: &Volume, host: &dyn Inspect) -> Result<bool, PortError> {
+        let there = host.read(&Self::path_of(&volume.mount)).await?;
+        Ok(there.is_some_and(|file| file.text() == Self::text_of(&volume.name, &volume.mount)))
+    }
+
     /// Those at which the settings have no volume any more, and nothing is mounted: a flag that is hidden can not be taken away. Where
     /// a mount unit of ours stands yet, the place is given back with that.
     pub(crate) async fn strays(
@@ -84,6 +90,17 @@ pub(crate) fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: 
     if free && !seen.shielded && !claimed && !needed {
         let action = Action::Shield(order(&volume.name, &volume.mount, true));
         plan.step(item, action, "nothing is to lie beneath the volume when its disk comes");
+    }
+    if !claimed {
+        recorded(volume, seen, item, plan);
+    }
+}
+
+/// Puts a place on record that an earlier build made unwritable: it is given back when the settings have no volume there.
+pub(crate) fn recorded(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
+    if seen.unrecorded {
+        let action = Action::Shield(order(&volume.name, &volume.mount, true));
+        plan.step(item, action, "it is unwritable already, and that is not on record");
     }
 }
 

@@ -32,6 +32,7 @@ fn nothing_seen() -> VolumeFacts {
         gates: Default::default(),
         mount_point: MountPoint::Free,
         shielded: true,
+        unrecorded: false,
         pods: Vec::new(),
     }
 }

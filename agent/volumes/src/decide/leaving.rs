@@ -3,6 +3,7 @@
 use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Orphan, VolumeFacts};
 use crate::find::{Found, find, holds, why_other};
+use crate::shield;
 use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
@@ -59,6 +60,7 @@ pub(crate) fn released(
     if seen.unit_file.is_none() && seen.unit.fragment.as_ref() == Some(&mount_unit_path(&volume.mount)) {
         return plan.step(item, Action::Reload, "its mount unit was removed, and systemd has it still");
     }
+    shield::recorded(volume, seen, item, plan);
     if let Some(at) = device.mounted_at.first() {
         let what = format!("{} to be unmounted from {}", device.path.display(), at.display());
         plan.waits.push(Wait::new(item, what, "it was released, and is still mounted there").poll(AGAIN));
