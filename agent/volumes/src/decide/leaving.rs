@@ -102,7 +102,9 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
     };
     let erased = |device: &&BlockDevice| {
         let fits = || why_other(volume, seen.number.as_deref(), device, &facts.devices).is_none();
-        known && device.id == released.disk && device.uuid.is_none() && device.announced && fits()
+        // What is still mounted of a disk that is gone tells that it went.
+        let went = || facts.mounts.iter().any(|mount| mount.target == volume.mount && !device.is_mounted_by(mount));
+        known && device.id == released.disk && device.uuid.is_none() && device.announced && fits() && !went()
     };
     alike().find(mounted).or(named).or_else(|| alike().find(|_| known)).or_else(|| facts.devices.iter().find(erased))
 }
