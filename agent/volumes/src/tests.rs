@@ -1,7 +1,7 @@
 //! Plans of several volumes at once, and of mount points that Kubernetes uses.
 
 use super::*;
-use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Probe, Unit};
+use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Mount, Probe, Unit};
 use bowline_settings::SourceFile;
 
 fn volumes(text: &str) -> Vec<Volume> {
@@ -253,17 +253,19 @@ fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
     let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/data\"\ngate = false\n";
     let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
     let without = BlockDevice { id: DeviceId { serial: None, size: 1 << 30 }, uuid: Some("ab-1".into()), ..disk() };
-    let planned = |path: &str, announced: bool, uuid: Option<&str>, size: u64| {
+    let beside = |mounts: &[Mount], path: &str, announced: bool, uuid: Option<&str>, size: u64| {
         let released = Some(Ok(Released::of(&without, 0, false)));
         let mut facts = facts(vec![Ok(VolumeFacts { released, ..nothing_seen() })]);
         let id = DeviceId { serial: None, size };
         let uuid = uuid.map(String::from);
         facts.devices.push(BlockDevice { path: path.into(), announced, uuid, id, ..disk() });
         facts.boot.uptime = Some(600);
+        facts.mounts.extend(mounts.iter().cloned());
         let plan = spec.plan(&facts, &Conditions::default());
         let back = plan.steps.iter().any(|step| matches!(step.action, Action::TakeBack { .. }));
         (back, plan.conditions.contains_key("released/data"))
     };
+    let planned = |path, announced, uuid, size| beside(&[], path, announced, uuid, size);
     assert_eq!(planned("/dev/sdb", true, Some("ab-1"), 2 << 30), (false, true), "it was made larger");
     assert_eq!(planned("/dev/sdb", false, None, 1 << 30), (false, false), "udev has not come to it");
     assert_eq!(planned("/dev/sdx", false, None, 1 << 30), (false, false), "nor to its links");
@@ -271,6 +273,10 @@ fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
     assert_eq!(planned("/dev/sdb", true, Some("cd-2"), 1 << 30), (true, false), "it is another");
     assert_eq!(planned("/dev/sdb", true, None, 2 << 30), (true, false), "it is another");
     assert_eq!(planned("/dev/sdx", true, None, 1 << 30), (true, false), "that is elsewhere");
+    let (source, fstype) = ("/dev/sdc".into(), "ext4".into());
+    let (target, root) = ("/mnt/data".into(), "/".into());
+    let left = Mount { target, source, number: "8:32".into(), fstype, root, read_only: false };
+    assert_eq!(beside(&[left], "/dev/sdb", true, None, 1 << 30), (true, false), "that one went");
 }
 
 /// Two of one size are often attached to one machine in the end.
