@@ -279,6 +279,27 @@ fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
     assert_eq!(beside(&[left], "/dev/sdb", true, None, 1 << 30), (true, false), "that one went");
 }
 
+/// The kernel takes all partitions away for a moment, and tells that at once.
+#[test]
+fn a_released_partition_is_not_gone_while_its_disk_is_there() {
+    let kept = |partition: &str, disk_path: &str, link: &str| {
+        let text =
+            format!("[[volume]]\nname = \"data\"\ndevice = \"{partition}\"\nmount = \"/mnt/data\"\ngate = false\n");
+        let spec = Volumes { volumes: volumes(&text), services: Vec::new(), starts: false };
+        let part = BlockDevice { id: DeviceId { serial: None, size: 1 }, uuid: Some("ab-1".into()), ..disk() };
+        let released = Some(Ok(Released::of(&part, 0, false)));
+        let mut facts = facts(vec![Ok(VolumeFacts { released, ..nothing_seen() })]);
+        facts.devices.push(BlockDevice { path: disk_path.into(), links: vec![link.into()], ..disk() });
+        facts.boot.uptime = Some(600);
+        let plan = spec.plan(&facts, &Conditions::default());
+        !plan.steps.iter().any(|step| matches!(step.action, Action::TakeBack { .. }))
+    };
+    let link = "/dev/disk/by-id/scsi-0HC_Volume_11111111";
+    assert!(kept(&format!("{link}-part1"), "/dev/sdc", link) && kept("/dev/sdc1", "/dev/sdc", link));
+    assert!(kept("/dev/vdp12", "/dev/vdp", link) && kept("/dev/nvme0n1p2", "/dev/nvme0n1", link));
+    assert!(!kept("/dev/sdb1", "/dev/sdc", link) && !kept("/dev/nvme0n1", "/dev/sdc", link));
+}
+
 /// Two of one size are often attached to one machine in the end.
 #[test]
 fn disks_without_a_serial_have_filesystems_that_are_told_apart() {

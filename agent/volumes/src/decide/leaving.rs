@@ -8,7 +8,7 @@ use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Job, TendOrder, Work, condition};
-use bowline_settings::Volume;
+use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +28,11 @@ pub(crate) fn released(
         if let Some(unknown) = unknown(released, facts) {
             let what = format!("udev to come to {}, or `bowline volumes take {}`", unknown.path.display(), volume.name);
             let why = "it was released, and whether that is its disk is not known yet";
+            return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+        }
+        if let Some(disk) = without_partition(volume, facts).filter(|_| released.disk.serial.is_none()) {
+            let what = format!("{} to be detached, or `bowline volumes take {}`", disk.path.display(), volume.name);
+            let why = format!("it was released, and its disk has no such partition now: {}", volume.source);
             return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
         }
         let next = find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
@@ -107,6 +112,23 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         known && device.id == released.disk && device.uuid.is_none() && device.announced && fits() && !went()
     };
     alike().find(mounted).or(named).or_else(|| alike().find(|_| known)).or_else(|| facts.devices.iter().find(erased))
+}
+
+/// The disk whose partition the settings name, where it has none of that name: the kernel takes all away for a moment when it reads
+/// the table again.
+fn without_partition<'a>(volume: &Volume, facts: &'a Facts) -> Option<&'a BlockDevice> {
+    let (VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. }) = &volume.source else {
+        return None;
+    };
+    let is = |device: &BlockDevice, path: &Path| device.path == path || device.links.iter().any(|link| link == path);
+    let numbered = path.to_str()?;
+    let named = numbered.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let disks = [named.strip_suffix("-part"), named.strip_suffix('p'), Some(named)];
+    let mut disks = disks.into_iter().flatten().filter(|_| named != numbered);
+    let there = facts.devices.iter().any(|device| is(device, path));
+    // LVM's names may end with numbers as well.
+    let attached = || facts.devices.iter().filter(|device| !there && !device.transport.is_empty());
+    disks.find_map(|disk| attached().find(|device| is(device, Path::new(disk))))
 }
 
 /// A disk that may be the released one: without a serial it has to be known what is on it, and where its links are.
