@@ -5,9 +5,9 @@ use bowline_engine::{Conditions, Plan};
 use bowline_ports::{CORDONED, NodeObject, condition};
 use serde_json::{Value, json};
 
-/// Once no volume is released any more for which it was cordoned, and the one that was is back.
+/// Once `volumes` says that no volume is released any more for which it was cordoned, and that the one that was is back.
 pub(crate) fn plan(node: &NodeObject, over: bool, now: &Conditions, plan: &mut Plan<Action>) {
-    if over && now.get(condition::CORDONED).is_none() {
+    if over && now.is(condition::CORDON_OVER, "yes") {
         let action = Action::Uncordon { node: node.name.clone() };
         plan.step("cordon", action, "it was told to take none while a volume was released, and that is over");
     }

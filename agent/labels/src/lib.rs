@@ -105,7 +105,7 @@ impl Capability for Labels {
     fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         // `cluster` reads the Node now and then, and tells by this that others have changed something.
-        let _ = (now.get(condition::NODE_SEEN), now.get(condition::CORDONED));
+        let _ = (now.get(condition::NODE_SEEN), now.get(condition::CORDON_OVER));
         if now.is(condition::LEAVING, "yes") {
             return plan;
         }

@@ -17,8 +17,8 @@ pub const SKEW: &str = "skew";
 
 /// When K3s was stopped to release a volume, in seconds since boot.
 pub const STOPPED_FOR_RELEASE: &str = "stopped-for-release";
-/// The Node takes no pods, since a volume was released that is not back yet.
-pub const CORDONED: &str = "cordoned";
+/// The Node was told to take no pods for the release of a volume, and no volume asks for that any more: all were looked at.
+pub const CORDON_OVER: &str = "cordon-over";
 
 /// The servers have let this machine in: the hash of the cluster's CA.
 pub const ENROLLED: &str = "enrolled";

@@ -53,12 +53,7 @@ pub(crate) fn volume(
     gates(spec, volume, seen, facts, &item, plan);
     retire(volume, seen, &item, plan);
     match &seen.released {
-        Some(Ok(record)) => {
-            if record.cordoned {
-                plan.state(condition::CORDONED, "yes");
-            }
-            return leaving::released(volume, seen, record, facts, &item, plan);
-        }
+        Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
         Some(Err(broken)) => {
             let (what, why) = (
                 format!("use the volume {}", volume.name),

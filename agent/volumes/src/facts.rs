@@ -91,6 +91,8 @@ pub struct Orphan {
     pub units: Vec<(String, PathBuf, Option<Mount>)>,
     /// Files of its gates.
     pub gates: Vec<PathBuf>,
+    /// A person released it.
+    pub released: bool,
 }
 
 /// What was read for one volume.

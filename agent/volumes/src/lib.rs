@@ -194,7 +194,7 @@ impl Capability for Volumes {
             }
         }
         if let Some(name) = &facts.uncordon {
-            decide::uncordon(self, name, &mut plan);
+            decide::uncordon(self, name, facts, &mut plan);
         }
         kubernetes::gone(facts, &mut plan);
         decide::services(self, facts, &mut plan);
@@ -264,8 +264,10 @@ impl Capability for Volumes {
             Action::TakeBack { volume } => {
                 let path = Released::path_of(volume);
                 let record = host.read(&path).await?;
-                let record = record.and_then(|file| serde_json::from_slice::<Released>(&file.content).ok());
-                if record.is_some_and(|record| record.cordoned) {
+                // One that can not be read may be: the Node itself says who has cordoned it.
+                let cordoned =
+                    |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
+                if record.is_some_and(|file| cordoned(&file.content)) {
                     host.write(Path::new(UNCORDON), format!("{volume}\n").as_bytes(), 0o600).await?;
                 }
                 host.remove(&path).await

@@ -1,10 +1,15 @@
 //! Volumes that a person released (`bowline volumes release`): their disk is to go to another machine.
 
-use bowline_ports::{BlockDevice, DeviceId};
+use bowline_ports::{BlockDevice, DeviceId, Inspect, PortError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// That a volume was released, and its disk. Dropped when that disk is gone, or the volume is taken back.
+/// Where the records lie, and how their names end.
+const FOLDER: &str = "/var/lib/bowline/released";
+const NAMED: &str = ".json";
+
+/// That a volume was released, and its disk. Dropped when that disk is gone, the volume is taken back, or the settings have it no
+/// more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// The disk.
@@ -26,7 +31,18 @@ impl Released {
 
     /// Where the record of a volume lies.
     pub fn path_of(volume: &str) -> PathBuf {
-        Path::new("/var/lib/bowline/released").join(format!("{volume}.json"))
+        Path::new(FOLDER).join(format!("{volume}{NAMED}"))
+    }
+
+    /// Of which volumes there is one.
+    ///
+    /// # Errors
+    /// Their folder can not be read.
+    pub async fn all(host: &dyn Inspect) -> Result<Vec<String>, PortError> {
+        let names = host.list(Path::new(FOLDER)).await?.unwrap_or_default();
+        // One that begins with a dot is being written.
+        let names = names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| name.strip_suffix(NAMED));
+        Ok(names.map(String::from).collect())
     }
 }
 

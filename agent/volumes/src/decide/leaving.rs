@@ -7,7 +7,7 @@ use crate::shield;
 use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Job, TendOrder, Work, condition};
+use bowline_ports::{BlockDevice, Job, PortError, TendOrder, Work, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
@@ -76,13 +76,23 @@ pub(crate) fn released(
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
 }
 
-/// A Node that was told to take no pods for the release of a volume takes them again when that is ready, or has left the settings.
-pub(crate) fn uncordon(spec: &Volumes, name: &str, plan: &mut Plan<Action>) {
+/// A Node that was told to take no pods for the release of a volume takes them again when that is ready, or has left the settings;
+/// and when none is released of all others. What could not be looked at may be.
+pub(crate) fn uncordon(spec: &Volumes, name: &str, facts: &Facts, plan: &mut Plan<Action>) {
     let item = format!("volume/{name}");
     let ready = plan.conditions.get(&item).is_some_and(|state| state == "ready");
     if !ready && spec.volumes.iter().any(|volume| volume.name == name) {
-        plan.state(condition::CORDONED, "yes");
-        plan.note(item, "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`");
+        return plan.note(item, "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`");
+    }
+    let released =
+        |seen: &VolumeFacts| seen.released.as_ref().is_some_and(|it| it.as_ref().map_or(true, |it| it.cordoned));
+    let holds = |seen: &Result<VolumeFacts, PortError>| seen.as_ref().map_or(true, released);
+    if let Some((volume, _)) = spec.volumes.iter().zip(&facts.volumes).find(|(_, seen)| holds(seen)) {
+        let text = "the Node takes no pods while this volume is released, or as long as nobody can tell: it takes them after that, or with `kubectl uncordon`";
+        return plan.note(format!("volume/{}", volume.name), text);
+    }
+    if !facts.orphans.iter().any(|orphan| orphan.released) {
+        plan.state(condition::CORDON_OVER, "yes");
     }
 }
 
@@ -148,6 +158,13 @@ pub(crate) fn forgotten(orphan: &Orphan, plan: &mut Plan<Action>) {
     }
     for path in &orphan.gates {
         plan.step(&item, Action::Remove { path: path.clone() }, why);
+    }
+    if orphan.released {
+        plan.step(
+            &item,
+            Action::TakeBack { volume: orphan.volume.clone() },
+            "it was released, and is no longer in the settings",
+        );
     }
 }
 

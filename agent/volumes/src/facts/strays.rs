@@ -1,9 +1,9 @@
-//! What there is of mount units and gates: Bowline's own, also those that no settings ask for any more, and others'.
+//! What there is of mount units, gates and releases: Bowline's own, also those that no settings ask for any more, and others'.
 
 use super::{Former, Orphan};
-use crate::Volumes;
 use crate::others::{self, Claim};
 use crate::units::{GATES, UNITS, gate_path, mount_unit_name, volume_of};
+use crate::{Released, Volumes};
 use bowline_ports::{Inspect, MARK, Mount, PortError};
 use bowline_settings::Volume;
 use std::collections::BTreeMap;
@@ -44,6 +44,9 @@ pub(super) async fn strays(
                 gates.push((name.to_owned(), path));
             }
         }
+    }
+    for name in Released::all(host).await?.into_iter().filter(|name| !known(name)) {
+        orphans.entry(name).or_default().released = true;
     }
     for (name, orphan) in &mut orphans {
         orphan.volume = name.clone();
