@@ -261,9 +261,9 @@ async fn node(spec: &Cluster, host: &dyn Inspect) -> Result<(Option<NodeObject>,
 
 /// A word that changes when others have changed something of the Node, for whoever reads it seldom.
 pub(crate) fn seen(node: &NodeObject) -> String {
-    let NodeObject { uid, labels, managers, taints, own_taints, ready, .. } = node;
+    let NodeObject { uid, labels, managers, taints, own_taints, unschedulable, cordoned, ready, .. } = node;
     let mut hasher = DefaultHasher::new();
-    (uid, labels, managers, taints, own_taints, *ready == Ready::True).hash(&mut hasher);
+    (uid, labels, managers, taints, own_taints, unschedulable, cordoned, *ready == Ready::True).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 

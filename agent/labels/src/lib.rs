@@ -12,7 +12,7 @@ pub use taints::Taints;
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{
-    Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, UNCORDON, Write,
+    CORDONED, Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, UNCORDON, Write,
     condition, node_name,
 };
 use bowline_settings::{Filled, fill};
@@ -70,6 +70,11 @@ pub enum Action {
         /// The Node.
         node: String,
     },
+    /// Forget that Bowline has told it to take none: it takes them.
+    ForgetCordon {
+        /// The Node.
+        node: String,
+    },
 }
 
 impl fmt::Display for Action {
@@ -78,6 +83,7 @@ impl fmt::Display for Action {
             Self::Label { node, changes, .. } => write!(f, "label Node {node}: {}", changes.join(", ")),
             Self::Taint { node, changes, .. } => write!(f, "taint Node {node}: {}", changes.join(", ")),
             Self::Uncordon { node } => write!(f, "let Node {node} take pods again"),
+            Self::ForgetCordon { node } => write!(f, "take the annotation {CORDONED} off Node {node}"),
         }
     }
 }
@@ -186,6 +192,14 @@ impl Capability for Labels {
                 }
                 host.remove(Path::new(UNCORDON)).await
             }
+            Action::ForgetCordon { node } => {
+                let path = format!("/api/v1/nodes/{node}");
+                let there = host.object(&self.kubeconfig, &path).await?.unwrap_or_default();
+                match cordon::forget(&there) {
+                    Some(patch) => host.write_object(&self.kubeconfig, &path, Write::Merge(&patch)).await,
+                    None => Ok(()),
+                }
+            }
             Action::Taint { node, change, .. } => host.set_taints(&self.kubeconfig, node, change).await,
         }
     }
@@ -225,6 +239,8 @@ mod tests {
             internal_ips: Vec::new(),
             taints: Vec::new(),
             own_taints: None,
+            unschedulable: false,
+            cordoned: false,
             kubelet_version: "v1.34.1+k3s1".into(),
         };
         Facts { node: Some(node), uncordon: false }

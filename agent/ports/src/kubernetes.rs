@@ -43,6 +43,10 @@ pub struct NodeObject {
     pub taints: Vec<String>,
     /// The annotation [`OWN_TAINTS`].
     pub own_taints: Option<String>,
+    /// `spec.unschedulable`: it takes no new pods.
+    pub unschedulable: bool,
+    /// The annotation [`crate::CORDONED`] is there: it was Bowline that told it so.
+    pub cordoned: bool,
     /// `status.nodeInfo.kubeletVersion` (`v1.34.1+k3s1`).
     pub kubelet_version: String,
 }

@@ -214,4 +214,24 @@ mod tests {
             assert_eq!(host.text(UNCORDON), None);
         }
     }
+
+    /// `kubectl uncordon` leaves the annotation; the next cordon is a person's, and stays.
+    #[tokio::test(start_paused = true)]
+    async fn a_cordon_of_a_person_outlives_a_release_that_somebody_has_ended() {
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let settings = bowline_settings::load(&[file]).unwrap().settings;
+        let host = SimHost::new(&World::default());
+        converge(&host, &settings).await;
+        host.put_object(NODE, json!({ "metadata": { "annotations": { CORDONED: "true", "x": "y" } } }));
+        converge(&host, &settings).await;
+        let mut node = host.api_object(NODE).unwrap();
+        assert_eq!(node["metadata"]["annotations"], json!({ "x": "y" }));
+        node["spec"]["unschedulable"] = json!(true);
+        host.put_object(NODE, node);
+        host.put(UNCORDON, "former\n");
+        converge(&host, &settings).await;
+        assert_eq!(host.api_object(NODE).unwrap()["spec"]["unschedulable"], true);
+        assert_eq!(host.text(UNCORDON), None);
+    }
 }

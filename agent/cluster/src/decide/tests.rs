@@ -94,6 +94,8 @@ fn up() -> Facts {
         internal_ips: Vec::new(),
         taints: Vec::new(),
         own_taints: None,
+        unschedulable: false,
+        cordoned: false,
         kubelet_version: "v1.34.1+k3s1".into(),
     };
     Facts {

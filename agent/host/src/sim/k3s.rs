@@ -3,8 +3,10 @@
 use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready, k3s_kubeconfig,
+    ActiveState, CORDONED, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready,
+    k3s_kubeconfig,
 };
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -102,6 +104,11 @@ impl State {
             node.ready = if ready { Ready::True } else { Ready::False };
             node.ready_message = if ready { String::new() } else { never.unwrap_or_else(|| "starting".into()) };
         }
+        let object = self.objects.get(&format!("/api/v1/nodes/{name}")).unwrap_or(&Value::Null);
+        if let Some(node) = &mut self.node {
+            node.unschedulable = object["spec"]["unschedulable"] == true;
+            node.cordoned = !object["metadata"]["annotations"][CORDONED].is_null();
+        }
         Ok(self.node.clone().filter(|node| node.name == name))
     }
 
@@ -116,6 +123,8 @@ impl State {
             internal_ips: Vec::new(),
             taints: self.foreign_taints.iter().cloned().chain(self.told_taints()).collect(),
             own_taints: None,
+            unschedulable: false,
+            cordoned: false,
             kubelet_version: "v1.34.1+k3s1".into(),
         };
         for label in &self.foreign_labels {

@@ -275,6 +275,8 @@ fn a_node() -> NodeObject {
         internal_ips: Vec::new(),
         taints: Vec::new(),
         own_taints: None,
+        unschedulable: false,
+        cordoned: false,
         kubelet_version: "v1.34.1+k3s1".into(),
     }
 }

@@ -1,7 +1,7 @@
 //! What is looked at of a Node (`core/v1`, Kubernetes 1.34); all else is passed over where it lies.
 
 use super::taints;
-use bowline_ports::{NodeObject, OWN_TAINTS, Ready};
+use bowline_ports::{CORDONED, NodeObject, OWN_TAINTS, Ready};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -53,6 +53,7 @@ struct OfMetadata {
 pub(super) struct Spec {
     /// Whole: those of others are written as they were read.
     pub(super) taints: Vec<Value>,
+    unschedulable: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,6 +116,8 @@ impl Node {
             internal_ips: internal.filter_map(|address| address.address.parse().ok()).collect(),
             taints: spec.taints.iter().map(taints::text).collect(),
             own_taints: annotations.remove(OWN_TAINTS),
+            unschedulable: spec.unschedulable,
+            cordoned: annotations.contains_key(CORDONED),
             kubelet_version: status.node_info.kubelet_version,
         }
     }

@@ -128,6 +128,19 @@ async fn a_node_with_its_managers() {
     assert_eq!(node.taints, ["dedicated=db:NoSchedule", "node.kubernetes.io/not-ready=:NoExecute"]);
     assert_eq!(node.own_taints.as_deref(), Some("dedicated=db:NoSchedule"));
     assert_eq!(node.kubelet_version, "v1.34.1+k3s1");
+    assert!(!node.cordoned && !node.unschedulable);
+}
+
+#[tokio::test]
+async fn who_has_cordoned_a_node_is_read() {
+    let mut cordoned = NODE.replace("\"k3s.io/x\": \"y\"", "\"bowline/cordoned\": \"true\"");
+    for unschedulable in [false, true] {
+        if unschedulable {
+            cordoned = cordoned.replace("\"spec\": {", "\"spec\": {\"unschedulable\": true, ");
+        }
+        let node = serde_json::from_str::<node::Node>(&cordoned).unwrap().describe("n1");
+        assert!(node.cordoned && node.unschedulable == unschedulable);
+    }
 }
 
 #[tokio::test]
