@@ -25,7 +25,7 @@ pub(super) struct Drain<'a> {
 /// that has cordoned it, now or in an earlier try.
 ///
 /// # Errors
-/// The API says no, or pods are left when the time is over: which ones, and what keeps them.
+/// The API says no, or pods are left when the time is over: which ones, and what keeps them. Or somebody has uncordoned it meanwhile.
 pub(super) async fn drain(
     objects: &dyn Objects,
     node: &str,
@@ -60,6 +60,11 @@ pub(super) async fn drain(
             }
         };
         if pods.is_empty() {
+            let now = objects.get(&format!("/api/v1/nodes/{node}")).await?.unwrap_or_default();
+            if now["spec"]["unschedulable"] != true {
+                let text = format!("{node} was told to take pods again while its pods were moved away");
+                return Err(PortError::new(ErrorKind::Changed, text).hint("nothing else was done: run this again"));
+            }
             output::complain(&match what.beneath {
                 None => format!("no pod is left on {node} that could run elsewhere"),
                 Some(directory) => format!("no pod on {node} uses {}", directory.display()),
@@ -181,14 +186,16 @@ mod tests {
         pods: Mutex<Vec<Value>>,
         looks: Mutex<u32>,
         written: Mutex<Vec<String>>,
-        object: Value,
+        object: Mutex<Value>,
+        /// Somebody uncordons it at once.
+        uncordoned: bool,
         no_list: bool,
     }
 
     impl Objects for Node {
         fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
             let object = match path {
-                "/api/v1/nodes/kafka-0" => Some(self.object.clone()),
+                "/api/v1/nodes/kafka-0" => Some(self.object.lock().unwrap().clone()),
                 "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka"
                 | "/api/v1/namespaces/default/persistentvolumeclaims/sorter-scratch" => {
                     Some(json!({ "spec": { "volumeName": "pv" } }))
@@ -216,6 +223,10 @@ mod tests {
                         self.pods.lock().unwrap().retain(|pod| pod["metadata"]["name"] != *name);
                         Ok(())
                     }
+                }
+                Write::Merge(patch) if !self.uncordoned => {
+                    *self.object.lock().unwrap() = patch.clone();
+                    Ok(())
                 }
                 _ => Ok(()),
             };
@@ -254,10 +265,17 @@ mod tests {
     async fn who_has_cordoned_a_node_is_known_when_it_is_drained_again() {
         for (annotations, ours) in [(json!({ CORDONED: "true" }), true), (json!({}), false)] {
             let object = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": true } });
-            let node = Node { object, ..Node::default() };
+            let node = Node { object: Mutex::new(object), ..Node::default() };
             assert_eq!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), ours);
             assert_eq!(*node.written.lock().unwrap(), Vec::<String>::new());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_somebody_uncordons_meanwhile_is_not_drained() {
+        let node = Node { uncordoned: true, ..Node::default() };
+        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap_err();
+        assert_eq!(error.message, "kafka-0 was told to take pods again while its pods were moved away");
     }
 
     #[tokio::test(start_paused = true)]

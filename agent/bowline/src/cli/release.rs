@@ -50,17 +50,16 @@ async fn release(
             let text = format!("{name} is not mounted at {mount}: there is nothing to be released");
             return Err(PortError::new(ErrorKind::Invalid, text).hint("`bowline volumes` shows what is attached"));
         };
-        let mut cordoned = false;
+        // An earlier release is over, and the Node was not told yet: it goes on to take none, for this one.
+        let mut cordoned = host.meta(Path::new(UNCORDON)).await?.is_some();
         if let Some(cluster) = &loaded.settings.cluster
             && host.unit(cluster.role.service()).await?.active == ActiveState::Active
         {
-            // Of an earlier release, which is over.
-            host.remove(Path::new(UNCORDON)).await?;
             let hint = "nothing was unmounted yet; once they are gone, run this again";
             let what = Drain { beneath: Some(&volume.mount), hint };
             let (objects, node) =
                 (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
-            cordoned = drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
+            cordoned = emptied(host, &objects, &node, &what, timeout).await.map_err(|error| match error.hint {
                 Some(_) => error,
                 None => {
                     let service = cluster.role.service();
@@ -75,6 +74,7 @@ async fn release(
         let record = Released::of(device, host.clock().await?.unix, cordoned);
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         host.write(&Released::path_of(name), &text, 0o600).await?;
+        host.remove(Path::new(UNCORDON)).await?;
     }
     let end = Instant::now() + timeout;
     loop {
@@ -106,6 +106,25 @@ async fn release(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Moves the pods away; whether it is Bowline that has cordoned the Node. Meanwhile the end of an earlier release must not let new
+/// ones come; where pods are left, it does so still.
+async fn emptied(
+    host: &dyn Change,
+    objects: &dyn Objects,
+    node: &str,
+    what: &Drain<'_>,
+    timeout: Duration,
+) -> Result<bool, PortError> {
+    let path = Path::new(UNCORDON);
+    let earlier = host.read(path).await?;
+    host.remove(path).await?;
+    let drained = drain(objects, node, what, timeout).await;
+    if let (Err(_), Some(file)) = (&drained, earlier) {
+        host.write(path, &file.content, 0o600).await?;
+    }
+    drained
+}
+
 /// Takes a released volume back. A Node that was cordoned for it takes pods again: by the capability `labels`, since the API may
 /// not answer now.
 async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Result<ExitCode, PortError> {
@@ -114,7 +133,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     if released {
         let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
         volumes.apply(&Action::TakeBack { volume: name.into() }, host, &Progress::default()).await?;
-    } else if is_cordoned(host, &loaded.settings).await {
+    } else if left_cordoned(host, &loaded.settings).await? {
         host.write(Path::new(UNCORDON), format!("{name}\n").as_bytes(), 0o600).await?;
     } else {
         output::print(&format!("{name} was not released: nothing was changed"));
@@ -125,9 +144,9 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     }
     output::print(&match released {
         true => format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()),
-        false => format!(
-            "{name} is not released any more: the node, which was told to take no pods for it, takes them again"
-        ),
+        false => {
+            "no volume is released any more: the node, which was told to take no pods for one, takes them again".into()
+        }
     });
     if host.read(Path::new(UNCORDON)).await?.is_some() {
         let node = node(host, &loaded.settings).await?;
@@ -138,14 +157,20 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether Bowline has told this Node to take no pods; not where nobody can be asked.
-async fn is_cordoned(host: &RealHost, settings: &Settings) -> bool {
-    let Some(cluster) = &settings.cluster else { return false };
-    let Ok(node) = node(host, settings).await else { return false };
-    let found = host.objects(k3s_kubeconfig(cluster.role == Role::Server)).get(&format!("/api/v1/nodes/{node}")).await;
+/// Whether this Node takes no pods for a release, and there is none any more; not where nobody can be asked.
+async fn left_cordoned(host: &RealHost, settings: &Settings) -> Result<bool, PortError> {
+    let Some(cluster) = &settings.cluster else { return Ok(false) };
+    let Ok(node) = node(host, settings).await else { return Ok(false) };
+    is_left_cordoned(host, &host.objects(k3s_kubeconfig(cluster.role == Role::Server)), &node).await
+}
+
+async fn is_left_cordoned(host: &dyn Inspect, objects: &dyn Objects, node: &str) -> Result<bool, PortError> {
+    if !Released::all(host).await?.is_empty() {
+        return Ok(false);
+    }
     let ours =
         |node: Value| node["metadata"]["annotations"][CORDONED] == "true" && node["spec"]["unschedulable"] == true;
-    found.is_ok_and(|node| node.is_some_and(ours))
+    Ok(objects.get(&format!("/api/v1/nodes/{node}")).await.is_ok_and(|node| node.is_some_and(ours)))
 }
 
 fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError> {
@@ -169,7 +194,7 @@ mod tests {
     use crate::wiring;
     use bowline_engine::Engine;
     use bowline_host::sim::{SimHost, World, WorldDisk};
-    use bowline_ports::DeviceId;
+    use bowline_ports::{DeviceId, Fut, Write};
     use bowline_settings::SourceFile;
     use serde_json::json;
     use std::sync::Arc;
@@ -177,6 +202,43 @@ mod tests {
     const NODE: &str = "/api/v1/nodes/n1";
     /// Before the simulated clock.
     const BUILT: i64 = 1_750_000_000;
+
+    /// An API with a Node that Bowline has cordoned, and these pods.
+    struct Api(Vec<Value>);
+
+    impl Objects for Api {
+        fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
+            let node =
+                json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
+            let object = if path == NODE { node } else { json!({ "items": self.0 }) };
+            Box::pin(async move { Ok(Some(object)) })
+        }
+
+        fn write<'a>(&'a self, _: &'a str, _: Write<'a>) -> Fut<'a, ()> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_whose_pods_stay_does_not_forget_that_an_earlier_one_is_over() {
+        let pod = json!({ "metadata": { "namespace": "default", "name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        let what = Drain { beneath: None, hint: "" };
+        for (pods, left) in [(vec![pod], Some("former\n".to_owned())), (Vec::new(), None)] {
+            let host = SimHost::new(&World::default());
+            host.put(UNCORDON, "former\n");
+            let done = emptied(&host, &Api(pods), "n1", &what, Duration::from_secs(10)).await;
+            assert_eq!((done.ok(), host.text(UNCORDON)), (left.is_none().then_some(true), left));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_not_left_cordoned_as_long_as_any_volume_is_released() {
+        let host = SimHost::new(&World::default());
+        let api = Api(Vec::new());
+        assert_eq!(is_left_cordoned(&host, &api, "n1").await, Ok(true));
+        host.put(Released::path_of("other"), "{}");
+        assert_eq!(is_left_cordoned(&host, &api, "n1").await, Ok(false));
+    }
 
     async fn converge(host: &SimHost, settings: &Settings) {
         let change: Arc<dyn Change> = Arc::new(host.clone());
