@@ -216,5 +216,10 @@ fn released_and_taken_back(server: &Machine, agent: &Machine) -> Result<()> {
     server.ok(&format!("k3s kubectl cordon {KAFKA} && k3s kubectl annotate node {KAFKA} bowline/cordoned=true"))?;
     let said = agent.run("bowline volumes take kafka")?;
     ensure!(said.success() && said.stdout.contains("takes them again"), "{said}");
-    agent.wait_for("it to take pods again", SOON, || Ok(!takes_none()?))
+    agent.wait_for("it to take pods again", SOON, || Ok(!takes_none()?))?;
+    // As `kubectl uncordon` leaves it: the next cordon is not Bowline's.
+    server.ok(&format!("k3s kubectl annotate node {KAFKA} bowline/cordoned=true"))?;
+    agent.wait_for("the annotation to go", SOON, || {
+        Ok(kafka(server)?.is_some_and(|node| node["metadata"]["annotations"]["bowline/cordoned"].is_null()))
+    })
 }
