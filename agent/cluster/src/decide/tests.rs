@@ -326,3 +326,15 @@ fn an_agent_whose_api_no_longer_answers_has_the_servers_asked_what_became_of_its
     assert_eq!(plan(&joined, &silent, &later).conditions["api-silent"], "yes");
     assert!(!plan(&spec(""), &silent, &later).conditions.contains_key("api-silent"), "it is its own cluster");
 }
+
+/// `labels` takes the annotation of a cordon off that somebody has ended.
+#[test]
+fn a_node_that_is_cordoned_or_let_go_is_seen() {
+    let seen = |cordoned, unschedulable| {
+        let mut facts = up();
+        facts.node.iter_mut().for_each(|node| (node.cordoned, node.unschedulable) = (cordoned, unschedulable));
+        plan(&spec(""), &facts, &all()).conditions["node-seen"].clone()
+    };
+    assert_ne!(seen(true, true), seen(true, false));
+    assert_ne!(seen(true, false), seen(false, false));
+}

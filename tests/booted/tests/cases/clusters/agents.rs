@@ -219,7 +219,8 @@ fn released_and_taken_back(server: &Machine, agent: &Machine) -> Result<()> {
     agent.wait_for("it to take pods again", SOON, || Ok(!takes_none()?))?;
     // As `kubectl uncordon` leaves it: the next cordon is not Bowline's.
     server.ok(&format!("k3s kubectl annotate node {KAFKA} bowline/cordoned=true"))?;
-    agent.wait_for("the annotation to go", SOON, || {
+    // Where no watch of the Node stands just now, it is looked at within 80 s.
+    agent.wait_for("the annotation to go", SOON * 3, || {
         Ok(kafka(server)?.is_some_and(|node| node["metadata"]["annotations"]["bowline/cordoned"].is_null()))
     })
 }
