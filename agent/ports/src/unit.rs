@@ -81,7 +81,8 @@ impl Unit {
     /// microseconds since boot. Whoever stops the service and takes the disk away later leaves a longer gap between the two. The
     /// disk may be back before the service has ended.
     pub fn went_with(&self, left: u64, came: u64) -> bool {
-        self.left < came && (self.ended..=self.ended.saturating_add(IN_ONE_GO)).contains(&left)
+        // One that never came to be up has not left that, or in an earlier life.
+        self.left.max(self.began) < came && (self.ended..=self.ended.saturating_add(IN_ONE_GO)).contains(&left)
     }
 
     /// A unit that systemd knows nothing of.
@@ -116,6 +117,8 @@ mod tests {
         assert!(unit.went_with(5_000_000, after) && unit.went_with(9_900_000, after));
         assert!(unit.went_with(5_000_000, meanwhile), "the disk was back before the service had ended");
         assert!(!unit.went_with(5_000_000, before), "its disk never went: somebody stopped both");
+        let never_up = Unit { left: 0, began: 4_000_000, ..unit.clone() };
+        assert!(never_up.went_with(5_000_000, after) && !never_up.went_with(5_000_000, meanwhile));
         assert!(!unit.went_with(4_999_999, after), "the mount left before");
         assert!(!unit.went_with(10_100_000, after), "somebody stopped it five seconds before");
     }

@@ -4,6 +4,8 @@ use super::*;
 use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Mount, Probe, Unit};
 use bowline_settings::SourceFile;
 
+mod released;
+
 fn volumes(text: &str) -> Vec<Volume> {
     let files = [SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 }];
     bowline_settings::load(&files).unwrap().settings.volumes
@@ -357,36 +359,4 @@ fn pods_on_a_disk_that_is_gone_are_named_beside_their_volume() {
     let commands = "`kubectl -n default delete pod kafka-0`, `kubectl -n logging delete pod loki-0`: ";
     assert!(told(&["k3s.service"]).starts_with(commands));
     assert!(told(&[]).contains("a reboot ends them"));
-}
-
-/// What hides a record must not end the cordon: another volume may be away.
-#[test]
-fn a_node_takes_pods_again_only_when_every_volume_says_that_none_is_released() {
-    let volume = |name: &str| format!("[[volume]]\nname = \"{name}\"\nserial = \"{name}\"\nmount = \"/mnt/{name}\"\n");
-    let spec = |text: &str| Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
-    let over = |released: Option<Result<VolumeFacts, PortError>>, orphan: bool, uncordon: Option<&str>| {
-        let mut text = volume("data");
-        let mut all = vec![Ok(nothing_seen())];
-        if let Some(seen) = released {
-            text = volume("other") + &text;
-            all.insert(0, seen);
-        }
-        let mut facts = facts(all);
-        facts.uncordon = uncordon.map(String::from);
-        facts.orphans.extend(orphan.then(|| Orphan { volume: "gone".into(), released: true, ..Orphan::default() }));
-        let plan = spec(&text).plan(&facts, &Conditions::default());
-        let told = plan.notes.iter().any(|note| note.text.contains("`kubectl uncordon`"));
-        (plan.conditions.contains_key(condition::CORDON_OVER), told)
-    };
-    let of = |released| Some(Ok(VolumeFacts { released: Some(released), ..nothing_seen() }));
-    let record = |cordoned| Ok(Released::of(&disk(), 0, cordoned));
-    let error = PortError::new(ErrorKind::Other, "listing /mnt/other: Input/output error");
-    assert_eq!(over(Some(Err(error)), false, Some("former")), (false, true));
-    assert_eq!(over(of(Err("other.json: EOF".into())), false, Some("former")), (false, true));
-    assert_eq!(over(of(record(true)), false, Some("former")), (false, true));
-    assert_eq!(over(of(record(false)), false, Some("former")), (true, false));
-    assert_eq!(over(None, true, Some("former")), (false, false));
-    assert_eq!(over(None, false, Some("data")), (false, true), "it is not ready yet");
-    assert_eq!(over(None, false, Some("former")), (true, false));
-    assert_eq!(over(None, false, None), (false, false));
 }

@@ -43,8 +43,16 @@ pub(crate) fn released(
             let why = "it was released, and its disk may be gone, or not be found yet";
             return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
         }
-        let action = Action::TakeBack { volume: volume.name.clone() };
-        return plan.step(item, action, "its disk is gone, as it was meant to; the next one is taken in");
+        let why = "its disk is gone, as it was meant to; the next one is taken in";
+        // By its own unit, which a release that did not come to its end has left, the volume would wait for that disk.
+        let here = facts.mounts.iter().rfind(|mount| mount.target == volume.mount);
+        let dead = here.is_none_or(|mount| !facts.devices.iter().any(|one| one.is_mounted_by(mount)));
+        if dead && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
+            let number = here.map_or("", |mount| &mount.number);
+            let unit = Some(mount_unit_name(&volume.mount));
+            return plan.step(item, retire(&volume.name, unit, &volume.mount, number, false), why);
+        }
+        return plan.step(item, Action::TakeBack { volume: volume.name.clone() }, why);
     };
     let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && device.is_mounted_by(mount));
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
@@ -76,13 +84,14 @@ pub(crate) fn released(
     plan.waits.push(Wait::new(item, what, "it was released: it is unmounted, and all of it is on its disk"));
 }
 
-/// A Node that was told to take no pods for the release of a volume takes them again when that is ready, or has left the settings;
-/// and when none is released of all others. What could not be looked at may be.
-pub(crate) fn uncordon(spec: &Volumes, name: &str, facts: &Facts, plan: &mut Plan<Action>) {
-    let item = format!("volume/{name}");
-    let ready = plan.conditions.get(&item).is_some_and(|state| state == "ready");
-    if !ready && spec.volumes.iter().any(|volume| volume.name == name) {
-        return plan.note(item, "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`");
+/// A Node that was told to take no pods for the release of volumes (`names`) takes them again when those are ready, or have left the
+/// settings; and when none is released of all others. What could not be looked at may be.
+pub(crate) fn uncordon(spec: &Volumes, names: &[String], facts: &Facts, plan: &mut Plan<Action>) {
+    let ready = |name: &String| plan.conditions.get(&condition::volume(name)).is_some_and(|state| state == "ready");
+    let away = |name: &&String| spec.volumes.iter().any(|volume| volume.name == **name) && !ready(name);
+    if let Some(name) = names.iter().find(away) {
+        let text = "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`";
+        return plan.note(condition::volume(name), text);
     }
     let released =
         |seen: &VolumeFacts| seen.released.as_ref().is_some_and(|it| it.as_ref().map_or(true, |it| it.cordoned));

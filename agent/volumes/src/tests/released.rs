@@ -1,0 +1,56 @@
+//! Plans of volumes that were released, and of the Node that was cordoned for them.
+
+use super::*;
+
+/// What hides a record must not end the cordon: another volume may be away.
+#[test]
+fn a_node_takes_pods_again_only_when_every_volume_says_that_none_is_released() {
+    let volume = |name: &str| format!("[[volume]]\nname = \"{name}\"\nserial = \"{name}\"\nmount = \"/mnt/{name}\"\n");
+    let spec = |text: &str| Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let over = |released: Option<Result<VolumeFacts, PortError>>, orphan: bool, uncordon: Option<&str>| {
+        let mut text = volume("data");
+        let mut all = vec![Ok(nothing_seen())];
+        if let Some(seen) = released {
+            text = volume("other") + &text;
+            all.insert(0, seen);
+        }
+        let mut facts = facts(all);
+        facts.uncordon = uncordon.map(|names| names.split(' ').map(String::from).collect());
+        facts.orphans.extend(orphan.then(|| Orphan { volume: "gone".into(), released: true, ..Orphan::default() }));
+        let plan = spec(&text).plan(&facts, &Conditions::default());
+        let told = plan.notes.iter().any(|note| note.text.contains("`kubectl uncordon`"));
+        (plan.conditions.contains_key(condition::CORDON_OVER), told)
+    };
+    let of = |released| Some(Ok(VolumeFacts { released: Some(released), ..nothing_seen() }));
+    let record = |cordoned| Ok(Released::of(&disk(), 0, cordoned));
+    let error = PortError::new(ErrorKind::Other, "listing /mnt/other: Input/output error");
+    assert_eq!(over(Some(Err(error)), false, Some("former")), (false, true));
+    assert_eq!(over(of(Err("other.json: EOF".into())), false, Some("former")), (false, true));
+    assert_eq!(over(of(record(true)), false, Some("former")), (false, true));
+    assert_eq!(over(of(record(false)), false, Some("former")), (true, false));
+    assert_eq!(over(None, true, Some("former")), (false, false));
+    assert_eq!(over(None, false, Some("data")), (false, true), "it is not ready yet");
+    assert_eq!(over(None, false, Some("data former")), (false, true), "one of two is not");
+    assert_eq!(over(None, false, Some("former")), (true, false));
+    assert_eq!(over(None, false, None), (false, false));
+}
+
+/// Its disk went before it could be unmounted: the next one is not to wait for it.
+#[test]
+fn a_release_that_did_not_come_to_its_end_leaves_no_unit_when_its_disk_is_gone() {
+    let text = "[[volume]]\nname = \"data\"\nmatch = { transport = \"scsi\" }\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let planned = |unit: bool| {
+        let unit_file =
+            "# Written by Bowline from [[volume]] name = \"data\"\nWhat=/dev/disk/by-uuid/ab-1\n".to_owned();
+        let gone = BlockDevice { id: DeviceId { serial: Some("gone".into()), size: 1 << 30 }, ..disk() };
+        let released = Some(Ok(Released::of(&gone, 0, false)));
+        let seen = VolumeFacts { released, unit_file: unit.then_some(unit_file), ..nothing_seen() };
+        let mut facts = facts(vec![Ok(seen)]);
+        facts.devices.push(disk());
+        facts.boot.uptime = Some(600);
+        spec.plan(&facts, &Conditions::default()).steps.into_iter().map(|step| step.action).collect::<Vec<_>>()
+    };
+    assert!(matches!(&planned(true)[..], [Action::Retire { unit: Some(unit), .. }] if unit == "mnt-data.mount"));
+    assert!(matches!(&planned(false)[..], [Action::TakeBack { .. }]));
+}
