@@ -89,17 +89,18 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         result = if active == ActiveState::Failed { "failed".into() } else { "success".into() };
     }
     // A start that an assertion or a condition prevented leaves the unit as it was, failed or not; one that was let up says so of its
-    // own.
-    if active.is_down() {
-        let prevented = |result: &str, at: &str| {
-            common.get(at).and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0)
-                && common.get(result).and_then(|v| bool::try_from(v).ok()) == Some(false)
-        };
-        if prevented("AssertResult", "AssertTimestamp") {
-            result = "assert".into();
-        } else if prevented("ConditionResult", "ConditionTimestamp") {
-            result = "condition".into();
-        }
+    // own. A command of `ExecCondition` that says no counts as such a condition, too, and has a result of its own.
+    let prevented = |result: &str, at: &str| {
+        common.get(at).and_then(|v| u64::try_from(v).ok()).is_some_and(|t| t > 0)
+            && common.get(result).and_then(|v| bool::try_from(v).ok()) == Some(false)
+    };
+    if active.is_down() && prevented("AssertResult", "AssertTimestamp") {
+        result = "assert".into();
+    } else if active == ActiveState::Inactive
+        && result == "success"
+        && prevented("ConditionResult", "ConditionTimestamp")
+    {
+        result = "condition".into();
     }
     let time = |key: &str| common.get(key).and_then(|v| u64::try_from(v).ok()).unwrap_or_default();
     let drop_ins = common

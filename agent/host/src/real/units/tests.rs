@@ -77,6 +77,14 @@ fn a_start_prevented_by_an_assertion_shows() {
     );
     let unit = from_properties(&common, &properties(&[("Result", "success")], &[], &[]));
     assert_eq!(unit.result, "assert");
+    // As systemd has it of a command that said no.
+    let condition = properties(
+        &[("LoadState", "loaded"), ("ActiveState", "inactive"), ("SubState", "dead")],
+        &[("AssertResult", true), ("ConditionResult", false)],
+        &[("AssertTimestamp", 1_763_710_800_000_000), ("ConditionTimestamp", 1_763_710_800_000_000)],
+    );
+    let of = |result: &str| from_properties(&condition, &properties(&[("Result", result)], &[], &[])).result;
+    assert_eq!((of("success"), of("exec-condition")), ("condition".into(), "exec-condition".into()));
     // As it was: one that had been killed before, and was then started too early.
     let failed = properties(
         &[("LoadState", "loaded"), ("ActiveState", "failed"), ("SubState", "failed")],
