@@ -26,13 +26,9 @@ pub fn find<'a>(volume: &Volume, number: Option<&str>, used: Option<&str>, devic
         [one] => Found::One(one),
         // The disk in use stays the one when another like it is attached, and is it again after a boot.
         several => {
-            let only = |is: &dyn Fn(&BlockDevice) -> bool| match several
-                .iter()
-                .filter(|one| is(one))
-                .collect::<Vec<_>>()[..]
-            {
-                [one] if described(volume) => Some(*one),
-                _ => None,
+            let only = |is: &dyn Fn(&BlockDevice) -> bool| {
+                let mut such = several.iter().copied().filter(|one| described(volume) && is(one));
+                such.next().filter(|_| such.next().is_none())
             };
             let mounted = only(&|device| device.mounted_at.contains(&volume.mount));
             let one = mounted.or_else(|| only(&|device| used.is_some_and(|uuid| holds(device, uuid))));

@@ -59,7 +59,7 @@ async fn release(
             let what = Drain { beneath: Some(&volume.mount), hint };
             let (objects, node) =
                 (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
-            // Where the end of an earlier release lets pods come meanwhile, it says so at its end.
+            // An earlier release that is over may let pods come meanwhile: it looks for that at its end.
             cordoned = drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
                 Some(_) => error,
                 None => {
@@ -126,7 +126,8 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     output::print(&match released {
         true => format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()),
         false => {
-            "no volume is released any more: the node, which was told to take no pods for one, takes them again".into()
+            "no volume is released any more: the node, which was told to take no pods for one, is to take them again"
+                .into()
         }
     });
     if host.read(Path::new(UNCORDON)).await?.is_some() {

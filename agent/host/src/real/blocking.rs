@@ -61,7 +61,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Somebody waits for work on another thread.
+/// Somebody waits for work elsewhere, which is not begun any more when they do not.
 struct Waits(AbortHandle);
 
 impl Drop for Waits {

@@ -36,7 +36,7 @@ pub(crate) fn released(
             return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
         }
         let next = find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
-        // Another one that is only like it says nothing of where that is.
+        // A path or serial that leads to another disk says that this one went; one that is only like it does not.
         let led = matches!(next, Found::One(next) if !only_alike(volume, seen, next));
         if !led && facts.boot.is_young(ARRIVAL) {
             let what = format!("its disk, or {} s from the boot on", ARRIVAL.as_secs());
@@ -91,7 +91,7 @@ pub(crate) fn uncordon(spec: &Volumes, names: &[String], facts: &Facts, plan: &m
     let away = |name: &&String| spec.volumes.iter().any(|volume| volume.name == **name) && !ready(name);
     if let Some(name) = names.iter().find(away) {
         let text = "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`";
-        return plan.note(condition::volume(name), text);
+        return plan.note(format!("volume/{name}"), text);
     }
     let released =
         |seen: &VolumeFacts| seen.released.as_ref().is_some_and(|it| it.as_ref().map_or(true, |it| it.cordoned));

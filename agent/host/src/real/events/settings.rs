@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// No longer than this, also when somebody keeps on writing.
 const LONGEST: Duration = Duration::from_secs(2);
 /// A file that somebody is in the middle of writing is no settings yet: `sops -d x > 40.toml` empties it at once, and fills it
-/// when the program has its answer. Whoever keeps one open for longer has the last word of what is in it then.
+/// when the program has its answer. Of one that is kept open for longer, what is in it then counts.
 const UNFINISHED: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
 
