@@ -3,8 +3,8 @@
 use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, unit_file};
 use bowline_ports::{
-    ActiveState, Arch, BOOT_ID, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError,
-    Ready, Unit, k3s_kubeconfig, node_name,
+    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
+    boot_id, k3s_kubeconfig, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
@@ -66,8 +66,7 @@ pub struct Moment {
 
 impl Moment {
     pub(crate) async fn now(host: &dyn Inspect) -> Result<Self, PortError> {
-        let boot = host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default();
-        Ok(Self { boot, uptime: host.clock().await?.uptime })
+        Ok(Self { boot: boot_id(host).await?, uptime: host.clock().await?.uptime })
     }
 }
 

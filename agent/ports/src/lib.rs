@@ -32,7 +32,7 @@ pub use file::{File, FileKind, Meta};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, taint_text};
-pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space};
+pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{NODE_NAME, machine_id, node_name, see_name, seen_name};
 pub use objects::{Objects, Write, each, items};

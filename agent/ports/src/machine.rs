@@ -1,9 +1,10 @@
 //! The machine itself: clock, addresses, mounts, space.
 
+use crate::{Inspect, PortError};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Processor architecture, in the spelling of Go and of K3s's release files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,14 @@ impl Arch {
 
 /// Where the kernel tells the name of this boot: a random UUID.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What the kernel calls this boot; empty where it does not say.
+///
+/// # Errors
+/// It can not be read.
+pub async fn boot_id(host: &dyn Inspect) -> Result<String, PortError> {
+    Ok(host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default())
+}
 
 /// The clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{
-    BOOT_ID, BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, UNCORDON, Unit,
+    BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, UNCORDON, Unit, boot_id,
 };
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
@@ -67,8 +67,7 @@ pub struct Boot {
 
 impl Boot {
     async fn of(host: &dyn Inspect) -> Result<Self, PortError> {
-        let id = host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default();
-        Ok(Self { id, uptime: host.clock().await.ok().map(|clock| clock.uptime) })
+        Ok(Self { id: boot_id(host).await?, uptime: host.clock().await.ok().map(|clock| clock.uptime) })
     }
 
     /// What no other machine has, and this one not for longer than a minute: disks of one size may follow each other.
