@@ -215,7 +215,7 @@ fn released_and_taken_back(server: &Machine, agent: &Machine) -> Result<()> {
     // As what an earlier Bowline left behind that died after it had dropped the record.
     server.ok(&format!("k3s kubectl cordon {KAFKA} && k3s kubectl annotate node {KAFKA} bowline/cordoned=true"))?;
     let said = agent.run("bowline volumes take kafka")?;
-    ensure!(said.success() && said.stdout.contains("takes them again"), "{said}");
+    ensure!(said.success() && said.stdout.contains("take them again"), "{said}");
     agent.wait_for("it to take pods again", SOON, || Ok(!takes_none()?))?;
     // As `kubectl uncordon` leaves it: the next cordon is not Bowline's.
     server.ok(&format!("k3s kubectl annotate node {KAFKA} bowline/cordoned=true"))?;
