@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::statvfs::statvfs;
 
 use crate::cgroup::Layout;
 use crate::sources;
@@ -44,6 +45,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
+/// What tests that run at once take of it, in GB, beside what the kubelets of their machines want to be left.
+const ROOM: u64 = 6;
+
 /// Everything that is missing here.
 pub(crate) fn check() -> Vec<Missing> {
     let mut missing = Vec::new();
@@ -71,6 +75,18 @@ pub(crate) fn check() -> Vec<Missing> {
         lacks(
             format!("a real file system at {} (it is {kind})", beds.display()),
             "set BOWLINE_BEDS to a folder on ext4, xfs or btrfs with 20 GB free",
+        );
+    }
+    if let Some((size, left)) = room_of(&beds).filter(|(size, left)| *left < size / 20 + ROOM) {
+        lacks(
+            format!(
+                "room at {} ({left} of {size} GB are free: kubelets take no pods where 5 % are left)",
+                beds.display()
+            ),
+            &format!(
+                "free {} GB, or set BOWLINE_BEDS to a folder on ext4, xfs or btrfs with 20 GB free",
+                size / 20 + ROOM - left
+            ),
         );
     }
     if let Err(error) = sources::find() {
@@ -109,9 +125,29 @@ fn file_system_of(path: &Path) -> Option<String> {
     best.1
 }
 
+/// The size of the file system that holds `path`, or the nearest folder above it that exists, and what is free of it, in GB.
+fn room_of(path: &Path) -> Option<(u64, u64)> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let stat = statvfs(there).ok()?;
+    let gigabytes = |blocks: u64| blocks * stat.fragment_size() / 1_000_000_000;
+    Some((gigabytes(stat.blocks()), gigabytes(stat.blocks_available())))
+}
+
 /// Lets this process have so many files open at once, for a test that needs thousands of connections.
 pub fn open_files(count: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     ensure!(hard >= count, "this host allows {hard} open files, and {count} are needed: raise `ulimit -Hn`");
     Ok(setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_has_the_room_of_what_it_will_be_in() {
+        let (size, left) = room_of(Path::new("/nowhere/yet")).unwrap();
+        assert_eq!(Some(size), room_of(Path::new("/")).map(|(size, _)| size));
+        assert!(left <= size && size > 0);
+    }
 }
