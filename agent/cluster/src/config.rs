@@ -120,3 +120,26 @@ fn lines(text: &str) -> BTreeMap<String, String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// K3s refuses `--cluster-reset` while a server to join is set.
+    #[test]
+    fn the_command_of_a_restore_takes_out_the_server_to_join_and_nothing_else() {
+        let (file, command) = ("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml", "sed -i '/^\"server\":/d'");
+        assert!(include_str!("../../../CLUSTERS.md").contains(&format!("{command} {file}\n")));
+        assert_eq!(file, crate::CONFIG_FILE);
+        let text = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\nservers = [\"10.0.1.10\"]\n\
+                    key-file = \"/etc/bowline/cluster.key\"\n";
+        let path = "/etc/bowline/config.d/10.toml".into();
+        let file = bowline_settings::SourceFile { path, text: text.into(), mode: 0o600, uid: 0 };
+        let spec = bowline_settings::load(&[file]).unwrap().settings.cluster.unwrap();
+        let node = OwnNode { name: "control-2", address: "10.0.1.11", interface: "eth1", external: None };
+        let join = Some((Path::new("/etc/rancher/k3s/bowline-token"), "https://10.0.1.10:6443"));
+        let whole = config_text(&spec, &node, join, BTreeMap::new());
+        let left: String = whole.split_inclusive('\n').filter(|line| !line.starts_with("\"server\":")).collect();
+        assert_eq!(differing_keys(&whole, &left), ["server"]);
+    }
+}
