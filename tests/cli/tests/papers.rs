@@ -41,6 +41,12 @@ fn the_man_page_names_the_files_of_the_package() {
         assert!(page.contains(place), "{place}");
     }
     let docs = fs::read_to_string("../../debian/bowline.docs").unwrap();
+    // What the README's end names is there, but for what it says is not.
+    let readme = fs::read_to_string("../../README.md").unwrap();
+    let (_, further) = readme.split_once("## Further reading\n").unwrap();
+    let (there, _) = further.split_once("In the repository alone").unwrap();
+    let named: Vec<_> = there.split('`').filter(|word| word.ends_with(".md")).collect();
+    assert!(named.len() == 3 && named.iter().all(|paper| docs.lines().any(|line| line == *paper)), "{named:?}");
     for paper in docs.lines() {
         assert!(page.contains(paper), "{paper}");
         assert!(fs::read_to_string("../../packaging/build-deb").unwrap().contains(&format!("/{paper}\"")), "{paper}");

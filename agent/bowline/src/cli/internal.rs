@@ -38,7 +38,7 @@ What `bowline status` shows.
 Bowline's own state: the machine's key, what is kept of the cloud, samples of disks.
 .SH \"SEE ALSO\"
 /usr/share/doc/bowline: README.md (what it does), CLUSTERS.md (several machines, and what to do when one goes, comes back or was
-compromised; ports, upgrades, backup), SECURITY.md (what it may do, and whom it trusts).
+compromised; ports, upgrades, backup), SECURITY.md (what it may do, and whom it trusts), CHANGELOG.md.
 .PP
 .BR systemctl (1),
 .BR journalctl (1):

@@ -53,6 +53,10 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
         machine.ok(&format!("apt-get -q update && {APT} install bowline"))?;
         assert_eq!(machine.ok("systemctl is-active bowline")?.trim(), "active");
         assert_eq!(machine.ok("systemctl is-enabled bowline bowline-settings.path")?, "enabled\nenabled\n");
+        let files = machine.ok("dpkg -L bowline")?;
+        for paper in ["CHANGELOG.md", "CLUSTERS.md", "README.md", "SECURITY.md"] {
+            assert!(files.contains(&format!("/usr/share/doc/bowline/{paper}\n")), "{paper} is missing in:\n{files}");
+        }
         let status = machine.run("bowline status")?;
         assert!(status.stdout.contains("no settings yet") && status.code == 3, "{status}");
         configure(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
