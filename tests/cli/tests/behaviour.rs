@@ -273,6 +273,11 @@ fn who_is_in_no_cluster_can_not_leave_one() {
     let said = bowline(folder.path(), &["--settings", "config.d", "leave"]);
     assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
     assert!(said.err.contains("there is no [cluster] in the settings"), "{said:?}");
+    let wrong = settings(&[("50.toml", "[enrol]\n", 0o644)]);
+    for arguments in [&["leave"][..], &["leave", "--undo"]] {
+        let said = bowline(wrong.path(), &[&["--settings", "config.d"], arguments].concat());
+        assert!(said.code == 2 && said.err.contains("`enrol`"), "{said:?}");
+    }
 }
 
 /// What the package's removal runs: silent where there is nothing of Bowline's in a cluster.
