@@ -113,8 +113,9 @@ fn said(done: &Revocation) -> String {
     let mut text = format!(
         "{name} {was}: its ticket is refused until the cluster key changes,\n\
          and {tokens}.\n\
-         A kubelet that runs keeps its certificate: delete the Node too\n\
-         (`kubectl delete node {name}`), and see SECURITY.md.\n"
+         A kubelet that runs keeps its certificate: delete the VM, then its Node\n\
+         (`kubectl delete node {name}`). What else there is to do:\n\
+         /usr/share/doc/bowline/CLUSTERS.md\n"
     );
     if claim.role == Role::Server {
         text.push_str(
@@ -137,8 +138,9 @@ mod tests {
             text,
             "kafka-0 is revoked: its ticket is refused until the cluster key changes,\n\
              and 1 unused join token was deleted.\n\
-             A kubelet that runs keeps its certificate: delete the Node too\n\
-             (`kubectl delete node kafka-0`), and see SECURITY.md.\n"
+             A kubelet that runs keeps its certificate: delete the VM, then its Node\n\
+             (`kubectl delete node kafka-0`). What else there is to do:\n\
+             /usr/share/doc/bowline/CLUSTERS.md\n"
         );
         let server = bowline_enroll::Claim { role: Role::Server, ..claim };
         let text = said(&Revocation::Done { claim: Box::new(server), already: true, tokens: 0 });
