@@ -89,7 +89,8 @@ fn document(name: &NodeName, ticket: &Ticket, server: &str, network: Option<Cidr
          # entry, as one more, beneath write_files: in /usr/share/bowline/cloud-init/bowline.yaml.\n\
          # It is laid over 10-node.toml there, whose role, servers and name it replaces. Remove\n\
          # from 10-node.toml what agents do not have: key-file, ticket-file, datastore, init and\n\
-         # init-wait of [cluster], what servers alone have of [cluster.config], and [enroll].\n\
+         # init-wait of [cluster], what servers alone have of [cluster.config], [enroll], and of\n\
+         # [node] the labels and taints, which the servers' rules grant.\n\
          write_files:\n\
          \x20 - path: /etc/bowline/config.d/20-join.toml\n\
          \x20   permissions: \"0600\"\n\
@@ -108,6 +109,7 @@ fn document(name: &NodeName, ticket: &Ticket, server: &str, network: Option<Cidr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bowline_enroll::rules::{Wished, admit};
     use bowline_settings::SourceFile;
 
     fn settings(text: &str) -> Settings {
@@ -143,26 +145,42 @@ mod tests {
         SourceFile { path: path.into(), text: lines.collect(), mode: 0o600, uid: 0 }
     }
 
-    /// As one more entry of it: the volume and the labels of the document's own file stay.
+    /// As one more entry of it: the volume of the document's own file stays.
     #[test]
     fn the_entry_is_laid_over_the_settings_of_the_shipped_document() {
         let ticket = Ticket::parse(&"0a".repeat(32)).unwrap();
-        let document = document(&NodeName::new("kafka-0").unwrap(), &ticket, "10.0.1.10", "10.0.9.0/24".parse().ok());
+        let name = NodeName::new("k3s-trading-dev-kafka-0").unwrap();
+        let document = document(&name, &ticket, "10.0.1.10", "10.0.9.0/24".parse().ok());
         let shipped = SHIPPED.replace("@K3S_MIRROR@", "https://mirror.example.com");
         let (before, after) = shipped.split_once("write_files:\n").unwrap();
         let (_, entry) = document.split_once("write_files:\n").unwrap();
         let whole = format!("{before}write_files:\n{entry}{after}");
+        let labels = "      labels = { role = \"control-plane\", \"node-role.kubernetes.io/ingress\" = \"true\" }\n";
+        assert!(whole.contains(labels));
+        let agent = whole.replacen(labels, "", 1);
         let files = |whole: &str| {
             ["10-node.toml", "20-join.toml"].map(|name| written(whole, &format!("/etc/bowline/config.d/{name}")))
         };
-        let read = bowline_settings::load(&files(&whole)).unwrap();
+        let read = bowline_settings::load(&files(&agent)).unwrap();
         assert_eq!(read.warnings, []);
         let cluster = read.settings.cluster.unwrap();
         assert_eq!((cluster.role, cluster.join.servers[0].host.as_str()), (Role::Agent, "10.0.1.10"));
-        assert_eq!(read.settings.node.name.as_deref(), Some("kafka-0"));
+        assert_eq!(read.settings.node.name.as_deref(), Some(name.as_str()));
         assert_eq!(read.settings.node.address.unwrap().to_string(), "10.0.1.0/24");
         assert_eq!(read.settings.volumes.len(), 1);
-        assert!(!read.settings.node.labels.is_empty());
+        // The README's rule grants all that it asks for; of the server's labels it would be cut, and never be ready.
+        assert!(document.contains("[node] the labels and taints"));
+        let readme = include_str!("../../../../README.md");
+        let (_, rule) = readme.split_once("\n[[enroll.allow]]\n").unwrap();
+        let (rule, _) = rule.split_once("```").unwrap();
+        let rules = settings(&format!("{SERVER}[[enroll.allow]]\n{rule}")).enroll.unwrap().allow;
+        let cut = |whole: &str| {
+            let node = bowline_settings::load(&files(whole)).unwrap().settings.node;
+            let wished = Wished { labels: node.labels, taints: node.taints };
+            admit(&rules, Role::Agent, &name, "10.0.1.20".parse().unwrap(), &wished).unwrap().cut
+        };
+        assert_eq!(cut(&agent), []);
+        assert_eq!(cut(&whole).len(), 2);
         // What the entry says that is to be removed there is refused.
         for key in
             ["key-file = \"/k\"", "ticket-file = \"/t\"", "datastore = \"etcd\"", "init = true", "init-wait = \"1m\""]
