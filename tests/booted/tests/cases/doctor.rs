@@ -59,7 +59,7 @@ const HARMS: [Harm; 12] = [
         done: "mount --bind /etc/systemd/system /etc/systemd/system && mount -o remount,ro,bind /etc/systemd/system",
         check: "/etc/systemd/system",
         found: "read-only",
-        mend: Mend::Printed("mount -o remount,rw /etc/systemd/system"),
+        mend: Mend::Person("Only one that was mounted so on purpose", "mount -o remount,rw /etc/systemd/system"),
     },
     Harm {
         done: "mv /usr/sbin/mkfs.ext4 /root/",
@@ -86,7 +86,7 @@ const READ_ONLY: Harm = Harm {
     done: "mount --bind /etc /etc && mount -o remount,ro,bind /etc",
     check: "/etc/systemd/system",
     found: "/etc is mounted read-only",
-    mend: Mend::Printed("mount -o remount,rw /etc"),
+    mend: Mend::Person("Only one that was mounted so on purpose", "mount -o remount,rw /etc"),
 };
 
 #[test]

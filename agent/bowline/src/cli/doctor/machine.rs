@@ -145,11 +145,13 @@ fn place(place: &Place) -> Check {
         (_, Some(mount)) if mount.read_only => {
             let target = mount.target.display();
             let found = format!("it can not be written: {} at {target} is mounted read-only", mount.shown_source());
-            let remedy =
-                "mount it writable again; look at `dmesg` first: a filesystem turns read-only when its disk fails";
-            Check::finding(name, found, remedy)
-                .command(format!("mount -o remount,rw {target}"))
-                .explains(Subject::Failure(ErrorKind::Denied))
+            // No command to paste: who remounts a damaged filesystem writes on with what is damaged.
+            let remedy = format!(
+                "look at `dmesg`: the kernel makes a filesystem read-only when it or its disk is damaged; then it is checked \
+                 first, the root's by a reboot with `fsck.mode=force`. Only one that was mounted so on purpose: \
+                 `mount -o remount,rw {target}`"
+            );
+            Check::finding(name, found, remedy).explains(Subject::Failure(ErrorKind::Denied))
         }
         (Ok(Some(FileKind::Directory)), _) => Check::ok(name, "writable"),
         (Ok(None), _) => {
@@ -239,12 +241,23 @@ mod tests {
         for (kind, mount, wanted) in [
             (directory(), None, None),
             (directory(), Some(mount("/", false)), None),
-            (directory(), Some(mount("/etc", true)), Some("mount -o remount,rw /etc")),
+            (directory(), Some(mount("/etc", true)), None),
             (Ok(None), None, Some("mkdir --parents /etc/rancher && systemctl restart bowline.service")),
         ] {
             assert_eq!(command(&place(&Place { path: etc(), kind, mount })), wanted);
         }
         assert!(place(&Place { path: etc(), kind: Ok(Some(FileKind::File)), mount: None }).is_finding());
+    }
+
+    /// As the page of the alert BowlineFilesystemReadOnly says.
+    #[test]
+    fn a_read_only_filesystem_is_checked_before_it_is_written() {
+        let kind = Ok(Some(FileKind::Directory));
+        let check = place(&Place { path: "/etc/rancher".into(), kind, mount: Some(mount("/", true)) });
+        let Verdict::Finding { remedy, command: None, .. } = check.verdict else { panic!("{check:?}") };
+        let (first, then) = remedy.split_once("`fsck.mode=force`").unwrap();
+        assert!(first.contains("`dmesg`") && !first.contains("remount"), "{first}");
+        assert!(then.contains("on purpose: `mount -o remount,rw /`"), "{then}");
     }
 
     #[test]
