@@ -2,7 +2,8 @@
 
 use bowline_enroll::key::{ClusterKeys, MachineKey, PublicKey};
 use bowline_ports::{Change, ErrorKind, Inspect, PortError};
-use std::path::Path;
+use bowline_settings::{Settings, TicketSource};
+use std::path::{Path, PathBuf};
 
 /// Reads a key file. One that others can read is refused: who reads it lets in anybody.
 pub(crate) async fn read(host: &dyn Inspect, path: &Path) -> Result<ClusterKeys, PortError> {
@@ -21,9 +22,46 @@ pub(crate) async fn read(host: &dyn Inspect, path: &Path) -> Result<ClusterKeys,
     ClusterKeys::parse(&file.text()).map_err(invalid)
 }
 
+/// What of the cluster's secrets systemd brings when it starts Bowline: changed since, it is here as it was.
+pub(crate) fn credentials(settings: &Settings) -> Vec<&Path> {
+    let join = settings.cluster.iter().map(|cluster| &cluster.join);
+    let files = join.flat_map(|join| {
+        let ticket = match &join.ticket {
+            Some(TicketSource::File(path)) => Some(path),
+            _ => None,
+        };
+        join.key_file.iter().chain(ticket)
+    });
+    files.map(PathBuf::as_path).filter(|file| file.starts_with("/run/credentials")).collect()
+}
+
 /// A machine key that nobody has: its private half is forgotten here.
 pub(crate) async fn nobody(host: &dyn Change) -> Result<PublicKey, PortError> {
     let mut seed = [0; 32];
     host.random(&mut seed).await?;
     Ok(MachineKey::from_seed(&seed).public())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_settings::SourceFile;
+
+    #[test]
+    fn secrets_that_systemd_brings() {
+        for (line, known) in [
+            (
+                "ticket-file = \"/run/credentials/bowline.service/ticket\"",
+                vec!["/run/credentials/bowline.service/ticket"],
+            ),
+            ("ticket-file = \"/etc/bowline/ticket\"", vec![]),
+        ] {
+            let text =
+                format!("[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.10\"]\n{line}\n");
+            let file = SourceFile { path: "/etc/bowline/config.d/10.toml".into(), text, mode: 0o600, uid: 0 };
+            let settings = bowline_settings::load(&[file]).unwrap().settings;
+            assert_eq!(credentials(&settings), known.iter().map(Path::new).collect::<Vec<_>>());
+        }
+        assert!(credentials(&Settings::default()).is_empty());
+    }
 }

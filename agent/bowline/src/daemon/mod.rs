@@ -22,7 +22,7 @@ mod watching;
 
 use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, Running, settings_report};
-use crate::{paths, wiring};
+use crate::{key, paths, wiring};
 use alive::Alive;
 use bowline_cluster::Cluster;
 use bowline_engine::{Capability, Engine, SettingsReport, Wake};
@@ -267,6 +267,12 @@ impl Daemon {
                 self.counters.reloaded(true);
                 self.engine.settings(settings_report(&loaded));
                 self.level.set(loaded.settings.log.level);
+                for file in key::credentials(&loaded.settings).into_iter().filter(|_| asked) {
+                    let file = file.display();
+                    tracing::info!(
+                        "{file} is as systemd brought it when Bowline started: `systemctl restart bowline` brings it anew"
+                    );
+                }
                 if loaded.settings == self.settings {
                     tracing::info!("settings read again: nothing changed");
                 } else {

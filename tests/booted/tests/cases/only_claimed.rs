@@ -46,6 +46,11 @@ fn only_names_that_were_let_in_lose_the_startup_taint() -> Result<()> {
         let settings = settings::server(&releases).replace(role, &format!("{role}{key_file}"));
         install_and_wait(&server, &format!("{settings}{RULE}"))?;
         in_force(&server, true)?;
+        // Another one would be here with Bowline's next start only, and a reload says so.
+        server.ok("systemctl reload bowline")?;
+        server.wait_for("the reload to say so", SOON, || {
+            Ok(server.journal("bowline")?.contains("cluster-key is as systemd brought it when Bowline started"))
+        })?;
 
         // The API server takes a moment to compile what it was given.
         server.wait_for("a stranger to be refused", SOON, || {
