@@ -293,6 +293,12 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     if !facts.unit.active.is_up() {
         let hint = match spec.token.as_deref().filter(|_| facts.removed && facts.foreign()) {
             Some(token) => lost::by_its_owner(spec, token, now, "enable --now"),
+            // Up too early, an agent keeps the Node alive that has to go first.
+            None if spec.token.is_some() && spec.spec.role == Role::Agent && now.get(condition::ENROLLED).is_none() => {
+                format!(
+                    "the servers let this machine in first, for which `join` waits; then `systemctl start {service}`"
+                )
+            }
             None => format!("`systemctl start {service}` starts it"),
         };
         plan.waits.push(

@@ -104,8 +104,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         data::plan(spec, facts, name, &mut plan);
         return plan;
     }
-    if let Some(why) = gone::gives_way(facts, server, enrolled.is_some(), name) {
-        plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
+    if gone::gives_way(facts, spec.role, enrolled.is_some(), name, &mut plan) {
         return plan;
     }
     let issuers = issuers(spec, facts);

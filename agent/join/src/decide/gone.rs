@@ -25,26 +25,55 @@ pub(super) fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     }
 }
 
-/// Why K3s stops, when the servers do not give this machine its name.
-pub(super) fn gives_way(facts: &Facts, server: bool, enrolled: bool, name: &str) -> Option<String> {
+/// Stops K3s, when the servers do not give this machine its name: true when the plan ends with that.
+pub(super) fn gives_way(facts: &Facts, role: Role, enrolled: bool, name: &str, plan: &mut Plan<Action>) -> bool {
+    if let Some(why) = anothers(facts, role, enrolled) {
+        plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
+        return true;
+    }
+    let Some(why) = in_its_own_way(facts, role, enrolled, name) else { return false };
+    if facts.foreign {
+        let service = role.service();
+        plan.refuse(
+            ITEM,
+            "stop a K3s of somebody else",
+            why,
+            format!(
+                "move its pods away (`kubectl drain {name}` on a server), stop it (`systemctl stop {service}`), and start \
+                 it when the servers have let this machine in, for which they delete its Node; or take [cluster] out of \
+                 the settings"
+            ),
+        );
+        return false;
+    }
+    plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
+    true
+}
+
+/// Why K3s stops for another machine.
+fn anothers(facts: &Facts, role: Role, enrolled: bool) -> Option<String> {
     // Another machine came in under its name while this one was cut off.
     let said = facts.said.as_ref().and_then(|said| said.refused.as_ref());
     if let Some((_, message)) = said.filter(|(code, _)| enrolled && *code == Code::ClaimedElsewhere) {
         return Some(message.clone());
     }
+    // A K3s that was taken out runs on and does nothing; but its kubelet keeps the Node of its successor alive.
+    let out = role == Role::Server && (facts.removed || facts.gave_way);
+    refused(facts).filter(|_| out).map(|last| format!("{}; this one was taken out of etcd", last.message))
+}
+
+/// That the name is somebody's who may be alive, while K3s runs here.
+fn refused(facts: &Facts) -> Option<&Last> {
     let is_alive = |last: &&Last| matches!(last.code, Why::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere));
-    let last = facts.last.as_ref().filter(is_alive)?;
-    if facts.down || facts.stopping {
-        return None;
-    }
-    if server {
-        // A K3s that was taken out runs on and does nothing; but its kubelet keeps the Node of its successor alive.
-        let out = facts.removed || facts.gave_way;
-        return out.then(|| format!("{}; this one was taken out of etcd", last.message));
-    }
-    // Its own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand, or came back by
-    // its certificate when its name had been given up for its silence.
-    let given_up = said.is_some_and(|(code, _)| *code == Code::NotClaimed);
+    facts.last.as_ref().filter(is_alive).filter(|_| !facts.down && !facts.stopping)
+}
+
+/// Whether an agent's own K3s keeps the Node alive that is in its way: it was let in with another machine key, or by hand, or came
+/// back by its certificate when its name had been given up for its silence.
+fn in_its_own_way(facts: &Facts, role: Role, enrolled: bool, name: &str) -> Option<String> {
+    let last = refused(facts).filter(|_| role == Role::Agent)?;
+    let given_up =
+        facts.said.as_ref().and_then(|said| said.refused.as_ref()).is_some_and(|(code, _)| *code == Code::NotClaimed);
     let why = if given_up { "came back when its name had been given up" } else { "came in without this machine's key" };
     let own = facts.joined && (!enrolled || given_up);
     own.then(|| format!("{}; the K3s that runs here as {name} {why}", last.message))

@@ -35,6 +35,24 @@ fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
     assert_eq!(steps(&new), ["enroll"], "a machine that never was in waits for the other one");
 }
 
+#[test]
+fn an_agent_that_somebody_else_installed_is_not_stopped() {
+    let agent = Join { role: Role::Agent, ..spec("") };
+    let stood = Facts { last: refused(Code::NodeIsAlive), joined: true, foreign: true, ..facts() };
+    let stays = plan(&agent, &stood, &now());
+    assert!(steps(&stays).is_empty() && stays.waits[0].what == LET_IN, "{stays:?}");
+    let refusal = &stays.refusals[0];
+    assert!(refusal.why.contains("the K3s that runs here as control-2 came in without"), "{refusal:?}");
+    assert!(refusal.hint.contains("`systemctl stop k3s-agent.service`"), "{refusal:?}");
+    // Once its owner has stopped it, it is let in.
+    assert_eq!(steps(&plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now())), ["enroll"]);
+    // Two kubelets of one Node are worse.
+    let words = "the name control-2 is held as agent by machine ab12 from 10.0.1.20, not by this one";
+    let mut replaced = Facts { said: said("x", Some((Code::ClaimedElsewhere, words))), ..let_in(stood) };
+    replaced.enrolled.as_mut().unwrap().role = "agent".into();
+    assert_eq!(steps(&plan(&agent, &replaced, &now())), ["give way"]);
+}
+
 fn refused(code: Code) -> Option<Last> {
     let message = "10.0.1.10:7470 says: the node control-2 may be alive".to_string();
     Some(Last { code: Why::Refused(code), message, at: 99, again: 4, silent_since: None })
