@@ -106,7 +106,7 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
 
         // Purged: it says what stays, and the next boot finds all of that.
         let said = machine.ok(&format!("{APT} purge bowline"))?;
-        for kept in ["data volumes", "Kubernetes", "mount units", "settings"] {
+        for kept in ["data volumes", "Kubernetes", "mount units", "settings", "chattr -i PLACE", "stops its K3s"] {
             assert!(said.contains(kept), "{kept} is missing in:\n{said}");
         }
         machine.ok(
