@@ -201,7 +201,8 @@ fn unseen(out: &mut Exposition, filesystems: &[Row<'_>], survey: &Survey) {
 }
 
 fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
-    let help = "Requests that failed, of disks that count them.";
+    let help =
+        "Commands to a disk that did not end well, of disks that count them; the news that one has grown is one, too.";
     let mut family = out.family("disk_io_errors_total", Kind::Counter, help);
     for (device, errors) in &counted.io_errors {
         family.series(&labels(&[("device", device)]), *errors);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Trouble that was counted. What nobody counts is left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
-    /// Requests that failed, by the kernel's name of the disk (`sda`).
+    /// Commands that did not end well, a disk's own news included, by the kernel's name of the disk (`sda`).
     pub io_errors: Vec<(String, u64)>,
     /// Errors that a filesystem wrote down itself, by its device as `major:minor`; btrfs by each of its disks, as a mount names them
     /// (`/dev/sdb`).

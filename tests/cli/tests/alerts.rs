@@ -46,7 +46,8 @@ fn every_alert_says_what_a_person_on_call_needs() {
         let page = format!("/usr/share/bowline/prometheus/runbooks/{name}.md");
         assert_eq!(text(&rule["annotations"]["runbook"]), page, "{name}");
         // Without a time of its own it rests on a window that one scrape does not move.
-        let patient = rule["for"].is_string() || text(&rule["expr"]).starts_with("increase(");
+        let window = |call: &str| text(&rule["expr"]).starts_with(call);
+        let patient = rule["for"].is_string() || window("increase(") || window("changes(");
         assert!(patient, "{name} fires at once");
     }
     assert!(seen.len() > 28, "{seen:?}");

@@ -1,8 +1,8 @@
-//! What the kernel counts of trouble: failed requests of disks, errors of filesystems, processes killed for want of memory; and
+//! What the kernel counts of trouble: failed commands of disks, errors of filesystems, processes killed for want of memory; and
 //! whether a package asks for a reboot.
 //!
 //! ```text
-//! /sys/block/sda/device/ioerr_cnt     0x2c       (SCSI; other disks do not count)
+//! /sys/block/sda/device/ioerr_cnt     0x2c       (SCSI; other disks do not count; unit attentions, too)
 //! /sys/fs/ext4/sda1/errors_count      0          (ext4)
 //! /proc/vmstat                        oom_kill 3
 //! ```

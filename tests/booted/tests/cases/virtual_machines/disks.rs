@@ -1,9 +1,9 @@
 //! One machine and the disks that a cloud gives it and takes from it.
 
 use anyhow::{Context, Result, bail};
-use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, until, until_ready, volume_on};
+use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, node_of, until, until_ready, volume_on};
 use bowline_booted::{configure, deb};
-use bowline_testbed::{Bed, Cast, Disk, Drive, System, VirtualMachine, case_of};
+use bowline_testbed::{Bed, Cast, Disk, Drive, System, VirtualMachine, case_of, say};
 
 /// What Oracle's images have, in two lines.
 const ORACLE: &str = r#"
@@ -159,6 +159,17 @@ impl Site<'_> {
         assert!(error.contains("was not formatted: it can not be read ("), "{error}");
         assert!(hint.starts_with("nothing was written"), "{hint}");
         assert_eq!([start.sha256()?, middle.sha256()?], blank, "nothing was written");
+
+        // Each read that fails is counted, and told.
+        let before = self.failed(&middle)?;
+        let sector = ((41 << 20) + 12288) / 4096;
+        self.vm.ok(&format!(
+            "! dd if={} of=/dev/null bs=4096 skip={sector} count=1 iflag=direct 2>/dev/null",
+            middle.link()
+        ))?;
+        let told = "the failed read to be told";
+        self.vm.wait_for(told, SOON, &mut || Ok(self.failed(&middle)? > before))?;
+        assert!(self.failed(&start)? > 0);
         Ok(())
     }
 
@@ -174,6 +185,7 @@ impl Site<'_> {
             self.vm.ok(&writer)?;
             self.vm.ok(&format!("until [ -s /run/sums.{name} ]; do sleep 0.1; done"))?;
         }
+        let failed_before = [self.failed(&disks[0].1)?, self.failed(&disks[1].1)?];
         for (name, disk) in &disks {
             let before = self.space(name)?;
             self.vm.resize(disk, &(disk.size()? + (128 << 20)).to_string())?;
@@ -197,6 +209,12 @@ impl Site<'_> {
         self.vm.wait_for("it to be told that it stays", SOON, &mut || Ok(self.vm.run(told)?.success()))?;
         until_ready(&self.vm, "fixed")?;
         assert_eq!(self.space("fixed")?, before);
+        // That it grew, and that another came, a disk says by a command that fails: less often than BowlineDiskErrors wants.
+        for ((name, disk), before) in disks.iter().zip(failed_before) {
+            let more = self.failed(disk)?.saturating_sub(before);
+            say(&format!("{name} grew: {more} failed commands"));
+            assert!(more < 5, "{name}: {more}");
+        }
         // What was written before, meanwhile and after, as the disks have it.
         self.vm
             .ok("rm /run/go; until [ -e /run/ended.ext4 ] && [ -e /run/ended.xfs ]; do sleep 0.1; done; sync; echo 3 > /proc/sys/vm/drop_caches")?;
@@ -239,6 +257,16 @@ impl Site<'_> {
         until_ready(&self.vm, "copied")?;
         assert_eq!(self.vm.read("/mnt/copied/file")?, "kept\n");
         Ok(())
+    }
+
+    /// Commands to a disk that failed, as the metrics say; they are counted again after 14 seconds.
+    fn failed(&self, disk: &Disk) -> Result<u64> {
+        let ask = "exec 3<>/dev/tcp/127.0.0.1/9787 && printf \"GET /metrics HTTP/1.0\\r\\n\\r\\n\" >&3 && cat <&3";
+        let text = self.vm.ok(&format!("bash -c '{ask}'"))?;
+        let node = node_of(&self.vm, disk)?;
+        let series = format!("bowline_disk_io_errors_total{{device=\"{}\"}} ", node.trim_start_matches("/dev/"));
+        let count = text.lines().find_map(|line| line.strip_prefix(&series));
+        Ok(count.with_context(|| format!("no {series}"))?.trim().parse()?)
     }
 
     fn space(&self, name: &str) -> Result<u64> {
