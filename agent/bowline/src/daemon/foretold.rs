@@ -4,6 +4,7 @@ use bowline_ports::Space;
 use bowline_pressure::forecast::{Forecast, Outlook};
 use bowline_pressure::history::History;
 use bowline_settings::Pressure;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Less sure than this, nobody is woken.
@@ -120,6 +121,11 @@ pub(crate) fn sure(forecast: &Forecast) -> bool {
     forecast.seconds.is_finite() && forecast.confidence >= SURE
 }
 
+/// What is sure comes before what is not, and then what is sooner.
+fn sooner(one: &Forecast, other: &Forecast) -> Ordering {
+    sure(other).cmp(&sure(one)).then(one.seconds.total_cmp(&other.seconds))
+}
+
 impl Foretold {
     /// From what was, and what is now. `None` where it was watched for less than `least` seconds, unless it is [`spent`]:
     /// how that came about does not matter then.
@@ -150,20 +156,17 @@ impl Foretold {
         Some(Foretold { growth: bytes.map_or(0.0, |bytes| bytes.rate()), full, inodes: no_inodes, evicts })
     }
 
-    /// When the kubelet evicts first; `None` where it never does because of this filesystem.
+    /// When the kubelet evicts first, of the signals that are sure to come; else of all. `None` where it never does because
+    /// of this filesystem.
     pub(crate) fn evicts_first(&self) -> Option<Forecast> {
-        self.evicts.values().copied().min_by(|one, other| one.seconds.total_cmp(&other.seconds))
+        self.evicts.values().copied().min_by(sooner)
     }
 
     /// What it comes to first, of that which is sure to come; else of all.
     pub(crate) fn first(&self) -> (End, Forecast) {
         let evicts = self.evicts_first().unwrap_or(NEVER);
         let all = [(End::Full, self.full), (End::NoInodes, self.inodes), (End::Evicts, evicts)];
-        let sooner = |first: (End, Forecast), other: &(End, Forecast)| {
-            let rank = |one: &Forecast| (!sure(one), one.seconds);
-            if rank(&other.1) < rank(&first.1) { *other } else { first }
-        };
-        all[1..].iter().fold(all[0], sooner)
+        all[1..].iter().fold(all[0], |first, other| if sooner(&other.1, &first.1).is_lt() { *other } else { first })
     }
 
     /// What it has come to already.
@@ -256,6 +259,10 @@ mod tests {
         assert_eq!(told(&sure_to_last), (End::Full, None));
         let evicted_first = foretold(of(20.0 * day, 0.9), NEVER, &[("nodefs.available", of(2.0 * hour, 0.9))]);
         assert_eq!(told(&evicted_first), (End::Evicts, Some(Grave::Critical)));
+        let signals = [("nodefs.available", of(2.0 * hour, 0.9)), ("nodefs.inodesFree", of(hour, 0.2))];
+        let unsure_signal = foretold(of(20.0 * day, 0.9), NEVER, &signals);
+        assert_eq!(told(&unsure_signal), (End::Evicts, Some(Grave::Critical)));
+        assert_eq!(unsure_signal.evicts_first(), Some(signals[0].1));
     }
 
     /// Many filesystems of daemons say nothing of their size, and btrfs has as many inodes as it needs.
