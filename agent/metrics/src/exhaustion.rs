@@ -17,7 +17,7 @@ pub struct Exhaustion {
     pub outlooks: Vec<FilesystemOutlook>,
     /// What was measured last.
     pub survey: Option<std::sync::Arc<Survey>>,
-    /// Bytes a second by which directories grew between the last two surveys, by path.
+    /// Bytes a second by which directories go on to grow, by path: of those that were measured three times.
     pub directory_growth: BTreeMap<PathBuf, f64>,
     /// Measuring came to nothing the last time: what is told of directories is older.
     pub survey_failed: bool,

@@ -113,7 +113,7 @@ pub struct Folder {
     pub bytes: Option<u64>,
     /// Its share of the filesystem that it is on, 0 to 1; `None` where that is not known.
     pub share: Option<f64>,
-    /// Bytes a day that it grows by, as far as that goes on; `None` where it was not measured twice.
+    /// Bytes a day that it grows by, as far as that goes on; `None` where it was not measured three times.
     pub growth: Option<f64>,
     /// What could not be read of it.
     pub trouble: String,

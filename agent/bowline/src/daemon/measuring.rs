@@ -28,9 +28,10 @@ struct State {
     last: Option<Arc<Survey>>,
     /// The directories that it was to measure.
     asked: Vec<SurveyedDirectory>,
-    /// Bytes a second by which each directory grew from the measurement before to the last one.
+    /// Bytes a second by which each directory grew from one measurement to the next, as last known.
     grew: BTreeMap<PathBuf, f64>,
-    /// The same of what goes on: a download between two measurements, however far apart they are, is no growth.
+    /// The same of what goes on: a download between two measurements, however far apart they are, is no growth. So nothing is
+    /// told of what has but one rate.
     growth: BTreeMap<PathBuf, f64>,
     /// Why measuring came to nothing the last time; empty when it did not.
     trouble: String,
@@ -43,11 +44,14 @@ impl State {
         if let Some(before) = &self.last {
             let now = growth(before, &found);
             let lasting = |(path, rate): (&PathBuf, &f64)| {
-                let earlier = self.grew.get(path).copied().unwrap_or(*rate);
-                (path.clone(), if earlier * rate > 0.0 { rate.signum() * rate.abs().min(earlier.abs()) } else { 0.0 })
+                let earlier = self.grew.get(path)?;
+                let goes_on = earlier * rate > 0.0;
+                Some((path.clone(), if goes_on { rate.signum() * rate.abs().min(earlier.abs()) } else { 0.0 }))
             };
-            self.growth = now.iter().map(lasting).collect();
-            self.grew = now;
+            self.growth = now.iter().filter_map(lasting).collect();
+            // One that could not be measured this time keeps its rate: the next one is compared with that.
+            self.grew.retain(|path, _| found.directories.iter().any(|one| one.path == *path));
+            self.grew.extend(now);
         }
         self.last = Some(Arc::new(found));
         self.asked = asked;
@@ -84,7 +88,7 @@ impl Measuring {
         self.state().last.clone()
     }
 
-    /// Bytes a second by which directories grew, as far as they were measured twice; the lesser of the last two times.
+    /// Bytes a second by which directories grew, as far as that is known of two times; the lesser of these.
     pub(crate) fn growth(&self) -> BTreeMap<PathBuf, f64> {
         self.state().growth.clone()
     }
@@ -165,6 +169,7 @@ async fn jittered(pause: Duration, host: &RealHost) -> Duration {
 mod tests {
     use super::*;
     use bowline_ports::{DirectorySize, Measured};
+    use std::path::Path;
 
     fn survey(at: i64, all: &[(&str, Option<u64>)]) -> Survey {
         let one = |(path, bytes): &(&str, Option<u64>)| Measured {
@@ -185,21 +190,38 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_told_of_what_was_measured_twice() {
+    fn growth_is_told_of_what_was_measured_three_times() {
         let mut state = State::default();
         state.put(vec![], survey(1000, &[("/a", Some(500)), ("/b", Some(900)), ("/c", None)]));
         assert!(state.growth.is_empty());
         state.put(vec![], survey(1100, &[("/a", Some(1500)), ("/b", Some(400)), ("/c", Some(1)), ("/d", Some(1))]));
-        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 10.0), ("/b".into(), -5.0)]));
-        // What was but one step goes on no more than one that ended.
+        // Between two there may have been but one step, as the images of a first boot are.
+        assert!(state.growth.is_empty(), "{:?}", state.growth);
         state.put(vec![], survey(1200, &[("/a", Some(1900)), ("/b", Some(400)), ("/c", Some(501))]));
-        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 4.0), ("/b".into(), 0.0), ("/c".into(), 5.0)]));
+        assert_eq!(state.growth, BTreeMap::from([("/a".into(), 4.0), ("/b".into(), 0.0)]));
         state.put(vec![], survey(1300, &[("/a", Some(9900)), ("/b", Some(900)), ("/c", Some(1))]));
         assert_eq!(state.growth, BTreeMap::from([("/a".into(), 4.0), ("/b".into(), 0.0), ("/c".into(), 0.0)]));
         // A clock that was set back tells nothing.
         state.put(vec![], survey(900, &[("/a", Some(9))]));
         assert!(state.growth.is_empty());
+        assert_eq!(state.grew.keys().collect::<Vec<_>>(), [Path::new("/a")], "what is measured no more is forgotten");
     }
+
+    #[test]
+    fn a_step_beside_a_measurement_that_failed_is_no_growth() {
+        let mut state = State::default();
+        let mut put = |at, bytes| {
+            state.put(vec![], survey(at, &[("/a", bytes)]));
+            state.growth.get(Path::new("/a")).copied()
+        };
+        assert_eq!([put(100, Some(0)), put(200, None), put(300, Some(100))], [None, None, None]);
+        assert_eq!(put(400, Some(90_100)), None, "one step");
+        assert_eq!(put(500, Some(90_100)), Some(0.0));
+        assert_eq!([put(600, Some(90_200)), put(700, None)], [Some(0.0), None]);
+        // The rate before it is known still, and one step is one.
+        assert_eq!([put(800, Some(90_400)), put(900, Some(990_400))], [None, Some(1.0)]);
+    }
+
     #[test]
     fn nothing_is_put_off_by_a_restart_or_by_other_settings() {
         let hour = Duration::from_secs(3600);
