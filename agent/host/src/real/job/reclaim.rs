@@ -19,10 +19,14 @@ const FILES: u64 = 1 << 1 | 1 << 2 | 1 << 3;
 /// `SYS_PTRACE`: to see which of them somebody has open.
 const OPEN: u64 = 1 << 19;
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+const CUT_OFF: &str = "it was cut off before its end";
 const VACUUM: Duration = Duration::from_secs(300);
 
 /// What came of it: bytes that are free now, and what is to be said of the rest, or what went wrong after that.
 type Freed = (u64, Result<String, PortError>);
+
+/// Is told the bytes that are free by now, again and again while it goes on.
+type Meanwhile<'a> = &'a mut (dyn FnMut(u64) + Send);
 
 impl Order for ReclaimOrder {
     const VERB: &'static str = "reclaim";
@@ -66,21 +70,22 @@ impl Order for ReclaimOrder {
     }
 
     async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
-        // Also when the power is cut, or the unit stopped, it is not tried again at once.
-        count(self, 0, "it was cut off before its end".into())?;
+        // Also when the power is cut, or the unit stopped, it is not tried again at once, and what is free by then is counted.
+        let mut tally = Tally::begin(self)?;
+        let mut meanwhile = |freed| tally.reach(freed);
         report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.name) });
         let (freed, result) = match &self.what {
             Reclaiming::Journal { keep } => journal(*keep).await,
             Reclaiming::RotatedLogs { patterns, older_than, at_most } => {
-                logs::rotated(Path::new("/var/log"), patterns, *older_than, *at_most)
+                logs::rotated(Path::new("/var/log"), patterns, *older_than, *at_most, &mut meanwhile)
             }
             Reclaiming::PodLogs { ended, older_than, at_most } => {
-                logs::of_pods(Path::new("/var/log/pods"), ended, *older_than, *at_most)
+                logs::of_pods(Path::new("/var/log/pods"), ended, *older_than, *at_most, &mut meanwhile)
             }
-            Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most).await,
+            Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most, &mut meanwhile).await,
         };
         let trouble = result.as_ref().map_or_else(ToString::to_string, Clone::clone);
-        let counted = count(self, freed, trouble);
+        let counted = tally.end(freed, trouble);
         result.and(counted)
     }
 }
@@ -105,16 +110,46 @@ fn journals() -> u64 {
     JOURNALS.into_iter().map(one).sum()
 }
 
-/// Adds it to the record. One that can not be read begins anew. On a disk that is so full that it can not be written, or
-/// read-only, it goes to the other place.
-fn count(order: &ReclaimOrder, freed: u64, trouble: String) -> Result<(), PortError> {
+/// What one go has freed, on record from its beginning on: until its end as one that was cut off.
+struct Tally<'a> {
+    order: &'a ReclaimOrder,
+    /// Bytes that are in the total.
+    counted: u64,
+}
+
+impl<'a> Tally<'a> {
+    fn begin(order: &'a ReclaimOrder) -> Result<Self, PortError> {
+        let mut tally = Self { order, counted: 0 };
+        tally.count(0, CUT_OFF.into())?;
+        Ok(tally)
+    }
+
+    /// So much is free by now. What can not be written down is so with the next, or at the end.
+    fn reach(&mut self, freed: u64) {
+        let _ = self.count(freed, CUT_OFF.into());
+    }
+
+    fn end(mut self, freed: u64, trouble: String) -> Result<(), PortError> {
+        self.count(freed, trouble)
+    }
+
+    fn count(&mut self, freed: u64, trouble: String) -> Result<(), PortError> {
+        count(self.order, freed, freed.saturating_sub(self.counted), trouble)?;
+        self.counted = freed;
+        Ok(())
+    }
+}
+
+/// Writes to the record what this go has freed, and adds what is new of it to the total. A record that can not be read begins
+/// anew. On a disk that is so full that it can not be written, or read-only, it goes to the other place.
+fn count(order: &ReclaimOrder, freed: u64, new: u64, trouble: String) -> Result<(), PortError> {
     let read = |path: &Path| -> Result<Reclaims, PortError> {
         let text = files::read(path)?.map(|file| file.content).unwrap_or_default();
         Ok(serde_json::from_slice(&text).unwrap_or_default())
     };
     let mut all = latest(read(&order.record).unwrap_or_default(), read(&order.spare)?);
     let one = all.entry(order.name.clone()).or_default();
-    *one = ReclaimRecord { at: now(), freed, total: one.total.saturating_add(freed), trouble };
+    *one = ReclaimRecord { at: now(), freed, total: one.total.saturating_add(new), trouble };
     let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
     files::write(&order.record, &text, 0o600).or_else(|_| files::write(&order.spare, &text, 0o600))
 }

@@ -1,7 +1,7 @@
 //! Images that no container uses, by the runtime itself: `crictl`.
 
 use super::super::super::tool::Tool;
-use super::Freed;
+use super::{Freed, Meanwhile};
 use bowline_ports::{ErrorKind, PortError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -96,7 +96,7 @@ pub(super) fn choose(images: Images, containers: Containers, at_most: u64) -> Ve
 }
 
 /// Has them removed. How large they are is what the runtime says.
-pub(super) async fn unused(k3s: Option<&Path>, at_most: u64) -> Freed {
+pub(super) async fn unused(k3s: Option<&Path>, at_most: u64, meanwhile: Meanwhile<'_>) -> Freed {
     let chosen = async {
         let images = asked(k3s, &["images", "-o", "json"]).await?;
         Ok::<_, PortError>(choose(images, asked(k3s, &["ps", "-a", "-o", "json"]).await?, at_most))
@@ -116,7 +116,10 @@ pub(super) async fn unused(k3s: Option<&Path>, at_most: u64) -> Freed {
             continue;
         }
         match run(k3s, &["rmi", &image.id]).await {
-            Ok(_) => freed += image.bytes(),
+            Ok(_) => {
+                freed += image.bytes();
+                meanwhile(freed);
+            }
             // The kubelet removes images too, and one that can not go must not keep the others here.
             Err(error) => match asked::<Images>(k3s, &["images", "-o", "json"]).await {
                 Ok(now) if now.images.iter().all(|other| other.id != image.id) => {}

@@ -6,7 +6,7 @@
 //! One that somebody still has open stays: without its name it would free nothing, and nobody could find it.
 
 use super::super::super::processes::open_files;
-use super::{Freed, now};
+use super::{Freed, Meanwhile, now};
 use bowline_ports::{ErrorKind, PortError};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -32,9 +32,17 @@ struct Old {
 const OWNED: [&str; 3] = ["journal", "pods", "containers"];
 /// Files of one go, at most: the rest has its turn in the next one.
 const FILES: usize = 100_000;
+/// What was freed is told whenever so many were looked at.
+const TELL: usize = 256;
 
 /// Removes files beneath `root` that fit one of the patterns, the oldest first.
-pub(super) fn rotated(root: &Path, patterns: &[String], older_than: u64, at_most: u64) -> Freed {
+pub(super) fn rotated(
+    root: &Path,
+    patterns: &[String],
+    older_than: u64,
+    at_most: u64,
+    meanwhile: Meanwhile<'_>,
+) -> Freed {
     let (mut found, mut trouble) = (Vec::new(), None);
     for pattern in patterns {
         let paths = match glob::glob(pattern) {
@@ -52,7 +60,7 @@ pub(super) fn rotated(root: &Path, patterns: &[String], older_than: u64, at_most
             }
         }
     }
-    let (freed, result) = remove(root, found, older_than, at_most);
+    let (freed, result) = remove(root, found, older_than, at_most, meanwhile);
     (freed, result.and_then(|told| trouble.map_or(Ok(told), Err)))
 }
 
@@ -62,7 +70,7 @@ fn owned(directory: &Path) -> bool {
 }
 
 /// Removes what the containers of these pods have logged, the oldest first.
-pub(super) fn of_pods(root: &Path, ended: &[String], older_than: u64, at_most: u64) -> Freed {
+pub(super) fn of_pods(root: &Path, ended: &[String], older_than: u64, at_most: u64, meanwhile: Meanwhile<'_>) -> Freed {
     let mut found = Vec::new();
     let plain = |name: &&String| matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
     for pod in ended.iter().filter(plain) {
@@ -72,7 +80,7 @@ pub(super) fn of_pods(root: &Path, ended: &[String], older_than: u64, at_most: u
             found.extend(files.into_iter().map(|name| (directory.clone(), name)));
         }
     }
-    remove(root, found, older_than, at_most)
+    remove(root, found, older_than, at_most, meanwhile)
 }
 
 /// The directory and the name of a path, beneath the root; none of one that leads back.
@@ -92,7 +100,13 @@ fn names(directory: &Path) -> Vec<OsString> {
     names.filter(|name| name != "." && name != "..").collect()
 }
 
-fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most: u64) -> Freed {
+fn remove(
+    root: &Path,
+    found: Vec<(PathBuf, OsString)>,
+    older_than: u64,
+    at_most: u64,
+    meanwhile: Meanwhile<'_>,
+) -> Freed {
     let failed = |what: &Path, error: Errno| PortError::io(format_args!("removing {}", what.display()), &error.into());
     let flags = OFlag::O_DIRECTORY | OFlag::O_PATH | OFlag::O_CLOEXEC;
     // A link in its place may lead into a volume.
@@ -135,7 +149,10 @@ fn remove(root: &Path, found: Vec<(PathBuf, OsString)>, older_than: u64, at_most
             Err(error) => return (0, Err(PortError::io("looking which of them are still open", &error))),
         },
     };
-    for one in old.into_iter().take(FILES) {
+    for (number, one) in old.into_iter().take(FILES).enumerate() {
+        if number > 0 && number % TELL == 0 {
+            meanwhile(freed);
+        }
         // Again, in the directory that it is removed from.
         let Ok(Some((directory, stat))) = seen(&one.directory, &one.name) else { continue };
         if held.contains(&stat.st_ino) {

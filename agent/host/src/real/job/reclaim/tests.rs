@@ -1,11 +1,11 @@
 //! What is freed, on files of the test.
 
 use super::images::{Containers, Images, choose};
-use super::{count, logs};
+use super::{Tally, count, images, logs};
 use crate::real::given_back::given_back;
 use bowline_ports::{ReclaimOrder, Reclaiming, Reclaims, latest};
 use std::fs::File;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -44,11 +44,11 @@ fn rotated_logs_go_by_age_and_no_more_than_allowed() {
     log(root, "app/app.log.1", 8, 12);
     log(root, "app/new.1", 8, 1);
     let patterns = ["*.gz", "*.[0-9]", "*/*.[0-9]"].map(|pattern| format!("{}/{pattern}", root.display()));
-    let (freed, result) = logs::rotated(root, &patterns, 7 * 86_400, 16 << 10);
+    let (freed, result) = logs::rotated(root, &patterns, 7 * 86_400, 16 << 10, &mut |_| ());
     result.unwrap();
     assert_eq!(freed, 16 << 10);
     assert_eq!(left(root), ["app/new.1", "syslog", "syslog.1", "syslog.2.gz"], "the oldest two");
-    let (freed, result) = logs::rotated(root, &patterns, 7 * 86_400, 1 << 30);
+    let (freed, result) = logs::rotated(root, &patterns, 7 * 86_400, 1 << 30, &mut |_| ());
     result.unwrap();
     assert_eq!(freed, 16 << 10);
     assert_eq!(left(root), ["app/new.1", "syslog"]);
@@ -63,7 +63,7 @@ fn links_lead_to_nothing_that_goes() {
     symlink(&outside, root.join("app")).unwrap();
     symlink(outside.join("backup.gz"), root.join("link.gz")).unwrap();
     let patterns = ["*.gz", "*/*.gz"].map(|pattern| format!("{}/{pattern}", root.display()));
-    let (freed, result) = logs::rotated(&root, &patterns, 0, 1 << 30);
+    let (freed, result) = logs::rotated(&root, &patterns, 0, 1 << 30, &mut |_| ());
     result.unwrap();
     assert_eq!(freed, 8 << 10);
     assert_eq!(left(&outside), ["backup.gz"]);
@@ -79,7 +79,7 @@ fn logs_of_pods_that_have_ended_go_and_no_others() {
     log(root, "default_web_2/main/0.log", 8, 3);
     log(folder.path(), "above/main/0.log", 8, 3);
     let ended = ["default_job_1", "..", "../above", "default_web_2/../default_web_2", ""].map(String::from);
-    let (freed, result) = logs::of_pods(root, &ended, 86_400, 1 << 30);
+    let (freed, result) = logs::of_pods(root, &ended, 86_400, 1 << 30, &mut |_| ());
     result.unwrap();
     assert_eq!(freed, 8 << 10);
     assert_eq!(left(root), ["above/main/0.log", "default_job_1/main/1.log", "default_web_2/main/0.log"]);
@@ -125,14 +125,70 @@ fn what_was_freed_is_counted_on() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, images) = (order("journal", folder.path()), order("images", folder.path()));
     let read = || serde_json::from_slice::<Reclaims>(&std::fs::read(&journal.record).unwrap()).unwrap();
-    count(&journal, 100, String::new()).unwrap();
-    count(&images, 7, "no runtime".into()).unwrap();
-    count(&journal, 50, String::new()).unwrap();
+    count(&journal, 100, 100, String::new()).unwrap();
+    count(&images, 7, 7, "no runtime".into()).unwrap();
+    count(&journal, 50, 50, String::new()).unwrap();
     assert_eq!((read()["journal"].freed, read()["journal"].total), (50, 150));
     assert_eq!((read()["images"].total, read()["images"].trouble.as_str()), (7, "no runtime"));
     std::fs::write(&journal.record, "{ cut").unwrap();
-    count(&journal, 1, String::new()).unwrap();
+    count(&journal, 1, 1, String::new()).unwrap();
     assert_eq!(read()["journal"].total, 1);
+}
+
+#[test]
+fn what_is_free_is_counted_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let order = order("images", folder.path());
+    let read = || {
+        let all: Reclaims = serde_json::from_slice(&std::fs::read(&order.record).unwrap()).unwrap();
+        let one = all["images"].clone();
+        (one.freed, one.total, one.trouble)
+    };
+    count(&order, 1000, 1000, String::new()).unwrap();
+    let cut_off = || "it was cut off before its end".to_string();
+    let mut tally = Tally::begin(&order).unwrap();
+    assert_eq!(read(), (0, 1000, cut_off()));
+    tally.reach(30);
+    assert_eq!(read(), (30, 1030, cut_off()));
+    tally.reach(50);
+    assert_eq!(read(), (50, 1050, cut_off()), "as it is when the unit is killed now");
+    tally.end(50, String::new()).unwrap();
+    assert_eq!(read(), (50, 1050, String::new()));
+}
+
+#[test]
+fn of_many_files_it_is_told_meanwhile_what_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for number in 0..600 {
+        log(root, &format!("{number}.gz"), 4, 30);
+    }
+    let mut told = Vec::new();
+    let patterns = [format!("{}/*.gz", root.display())];
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30, &mut |freed| told.push(freed));
+    result.unwrap();
+    assert_eq!((freed, told), (600 << 12, vec![256 << 12, 512 << 12]));
+}
+
+/// A runtime that has three images, and can not remove the second.
+const RUNTIME: &str = r#"#!/bin/sh
+case "$3" in
+    images) echo '{"images": [{"id": "a", "size": "300"}, {"id": "b", "size": "200"}, {"id": "c", "size": "100"}]}' ;;
+    ps) echo '{}' ;;
+    rmi) [ "$4" != b ] ;;
+esac
+"#;
+
+#[tokio::test]
+async fn of_images_it_is_told_after_each_what_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = folder.path().join("k3s");
+    std::fs::write(&runtime, RUNTIME).unwrap();
+    std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).unwrap();
+    given_back("it is open for writing", || std::process::Command::new(&runtime).output().is_ok());
+    let mut told = Vec::new();
+    let (freed, result) = images::unused(Some(&runtime), 1 << 30, &mut |freed| told.push(freed)).await;
+    assert_eq!((freed, told, result.is_err()), (400, vec![300, 400], true));
 }
 
 /// A disk that is full, or was mounted read-only: nothing can be written, and the counting goes on all the same.
@@ -140,14 +196,14 @@ fn what_was_freed_is_counted_on() {
 fn what_was_freed_is_counted_where_the_disk_can_not_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let order = order("journal", folder.path());
-    count(&order, 100, String::new()).unwrap();
+    count(&order, 100, 100, String::new()).unwrap();
     let kept = folder.path().join("kept");
     std::fs::rename(order.record.parent().unwrap(), &kept).unwrap();
     std::fs::write(order.record.parent().unwrap(), "no directory").unwrap();
-    count(&order, 50, String::new()).unwrap();
+    count(&order, 50, 50, String::new()).unwrap();
     std::fs::remove_file(order.record.parent().unwrap()).unwrap();
     std::fs::rename(&kept, order.record.parent().unwrap()).unwrap();
-    count(&order, 10, String::new()).unwrap();
+    count(&order, 10, 10, String::new()).unwrap();
     let read = |path: &Path| serde_json::from_slice::<Reclaims>(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(read(&order.spare)["journal"].freed, 50, "in memory");
     assert_eq!(latest(read(&order.record), read(&order.spare))["journal"].freed, 10);
@@ -159,7 +215,7 @@ fn what_is_too_large_stays_alone_and_is_told() {
     let root = folder.path();
     log(root, "big.gz", 64, 90);
     log(root, "small.gz", 8, 30);
-    let (freed, result) = logs::rotated(root, &[format!("{}/*.gz", root.display())], 86_400, 32 << 10);
+    let (freed, result) = logs::rotated(root, &[format!("{}/*.gz", root.display())], 86_400, 32 << 10, &mut |_| ());
     assert_eq!((freed, left(root)), (8 << 10, vec!["big.gz".to_string()]));
     assert_eq!(result.unwrap_err().to_string(), "1 of them are larger than at-most, and stay");
 }
@@ -172,12 +228,12 @@ fn what_somebody_has_open_stays_and_is_told() {
     log(root, "app.log.2", 8, 40);
     let open = File::options().append(true).open(root.join("app.log.1")).unwrap();
     let patterns = [format!("{}/*.[0-9]", root.display())];
-    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30, &mut |_| ());
     assert_eq!((freed, left(root)), (8 << 10, vec!["app.log.1".to_string()]));
     assert_eq!(result.unwrap(), "1 of them are still open, and stay");
     drop(open);
     let mut last = None;
-    given_back("it is open", || last.insert(logs::rotated(root, &patterns, 86_400, 1 << 30)).0 > 0);
+    given_back("it is open", || last.insert(logs::rotated(root, &patterns, 86_400, 1 << 30, &mut |_| ())).0 > 0);
     let (freed, result) = last.unwrap();
     assert_eq!((freed, result.unwrap().as_str(), left(root)), (8 << 10, "", vec![]));
 }
@@ -192,7 +248,7 @@ fn what_is_no_rotated_log_stays_whatever_fits_it() {
     std::fs::hard_link(root.join("app/audit.1"), root.join("app/linked.1")).unwrap();
     let patterns = ["*/*.1", "*/*/*.1", "*/*/*/*.1", "app/.*/*/*.gz", "a]b[.gz"];
     let patterns = patterns.map(|pattern| format!("{}/{pattern}", root.display()));
-    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30);
+    let (freed, result) = logs::rotated(root, &patterns, 86_400, 1 << 30, &mut |_| ());
     assert!(result.unwrap_err().to_string().contains("is no pattern"), "the others are followed");
     let all = [
         "app/audit.1",
@@ -206,7 +262,7 @@ fn what_is_no_rotated_log_stays_whatever_fits_it() {
     // A link in the place of all logs is not followed.
     let link = folder.path().with_extension("link");
     symlink(root, &link).unwrap();
-    let (freed, result) = logs::rotated(&link, &[format!("{}/app/*.gz", link.display())], 86_400, 1 << 30);
+    let (freed, result) = logs::rotated(&link, &[format!("{}/app/*.gz", link.display())], 86_400, 1 << 30, &mut |_| ());
     std::fs::remove_file(&link).unwrap();
     assert_eq!((freed, result.is_err()), (0, true));
 }
