@@ -151,6 +151,21 @@ fn pods_and_machines_on_the_list_scrape_it_and_nobody_else() -> Result<()> {
         bowline_schema::read("report", &server.read("/run/bowline/status.json")?).map_err(anyhow::Error::msg)?;
         let shipped = server.ok("cd /usr/share/bowline/schema && ls")?;
         ensure!(shipped.split_whitespace().eq(bowline_schema::FORMS.map(|form| format!("{form}.json"))), "{shipped}");
-        Ok(())
+
+        // A node that goes without a word is missing.
+        are_missing(&server, 0)?;
+        agent.ok("systemctl stop bowline k3s-agent")?;
+        server.ok(&format!("k3s kubectl delete node {AGENT}"))?;
+        are_missing(&server, 1)
+    })
+}
+
+/// So many of the two nodes are missing, as a Bowline that starts now tells: it counts them then, and every half hour.
+fn are_missing(server: &Machine, missing: usize) -> Result<()> {
+    server.ok("systemctl restart bowline")?;
+    let lines = [("expected", 2), ("missing", missing)].map(|(what, count)| format!("bowline_nodes_{what} {count}"));
+    server.wait_for(&lines.join(", "), SOON, || {
+        let text = server.run("curl -sf http://127.0.0.1:9787/metrics")?.stdout;
+        Ok(lines.iter().all(|line| text.lines().any(|one| one == line)))
     })
 }

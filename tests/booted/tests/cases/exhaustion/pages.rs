@@ -15,6 +15,8 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
     case_of(Cast::PLAIN, "pages", |bed| {
         let (disk, late) = (bed.disk("98400", "128M")?, bed.disk("98401", "64M")?);
         late.mkfs("ext4")?;
+        // It has met errors, and was not checked since.
+        late.tool("debugfs -w -R 'ssv error_count 3' \"$1\"")?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&disk).disk(&late).start()?;
         // Somebody wrote here before the disk was mounted.
         machine.ok(&format!(
@@ -26,6 +28,8 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         let settings = format!("{}{MEASURED}", volume_on(&disk, "data", BLANK_ONLY));
         install(&machine, &settings)?;
         until_ready(&machine, "data")?;
+        machine.ok("systemd-run -q --unit grower sh -c \
+             'while sleep 1; do head -c 100000 /dev/urandom >> /srv/big/grows; done'")?;
         // Deleted, and still open in a process.
         machine.ok("systemd-run -q --unit holder sh -c \
              'exec 3>/mnt/data/gone; rm /mnt/data/gone; head -c 20000000 /dev/zero >&3
@@ -54,7 +58,14 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
             ],
         )?;
         forms(&machine)?;
+        what_the_kernel_and_packages_say(&machine)?;
         what_can_not_be_read_is_told(&machine)?;
+        machine.wait_for("growth to be known", MEASURING * 2, || {
+            let all = series(&machine, "bowline_directory_growth_bytes_per_second")?;
+            let big = all.iter().find_map(|line| line.split_once("{path=\"/srv/big\"} ")?.1.parse::<f64>().ok());
+            Ok(big.is_some_and(|rate| (10e3..1e6).contains(&rate)))
+        })?;
+        machine.ok("systemctl stop grower")?;
 
         // Without the page there is a line at its place, and the metrics as before.
         configure(&machine, &format!("{settings}[metrics]\nstatus-page = \"never\"\n"))?;
@@ -74,13 +85,48 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         let gone = |family: &str, place: &str| -> Result<bool> {
             Ok(value(&machine, family, &format!("mountpoint=\"{place}\""))? < 1e5)
         };
-        machine.wait_for("both to be gone", MEASURING, || Ok(gone(HIDDEN, "/srv/late")? && gone(DELETED, "/mnt/data")?))
+        machine
+            .wait_for("both to be gone", MEASURING, || Ok(gone(HIDDEN, "/srv/late")? && gone(DELETED, "/mnt/data")?))?;
+        a_kubelet_is_followed(&machine)
     })
+}
+
+/// Whether a line is in the exposition.
+fn says(machine: &Machine, line: &str) -> Result<bool> {
+    Ok(machine.run(&format!("curl -sf {URL}/metrics | grep -qx '{line}'"))?.success())
+}
+
+/// What is counted, read-only, or asked for by a package.
+fn what_the_kernel_and_packages_say(machine: &Machine) -> Result<()> {
+    let late = "mountpoint=\"/srv/late\"";
+    ensure!(value(machine, "bowline_filesystem_errors_total", late)? == 3.0);
+    ensure!(value(machine, "bowline_filesystem_readonly", late)? == 0.0 && says(machine, "bowline_reboot_required 0")?);
+    machine.ok("mount -o remount,ro /srv/late && touch /run/reboot-required")?;
+    machine.wait_for("a reboot to be asked for", SOON, || says(machine, "bowline_reboot_required 1"))?;
+    machine.wait_for("it to be read-only", SOON, || Ok(value(machine, "bowline_filesystem_readonly", late)? == 1.0))?;
+    machine.ok("mount -o remount,rw /srv/late && rm /run/reboot-required").map(drop)
+}
+
+/// The configuration is one that a kubelet would read: it is known of which filesystem, from when on, and that it does not come
+/// to that.
+fn a_kubelet_is_followed(machine: &Machine) -> Result<()> {
+    let config = "kind: KubeletConfiguration\nevictionHard:\n  nodefs.available: 1Mi\n";
+    machine.put("/var/lib/kubelet/config.yaml", config, 0o644)?;
+    machine.put("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--root-dir=/srv/late\n", 0o644)?;
+    machine.ok("systemctl restart bowline")?;
+    machine.wait_for("it to be read", SOON, || says(machine, "bowline_kubelet_configuration_error 0"))?;
+    let signal = "signal=\"nodefs.available\"";
+    ensure!(value(machine, "bowline_filesystem_eviction_available_bytes", signal)? == 1_048_576.0);
+    ensure!(value(machine, "bowline_filesystem_eviction_seconds", signal)? > 0.0);
+    let all = series(machine, "bowline_filesystem_eviction_seconds")?;
+    let of_late = all.iter().all(|line| line.contains("mountpoint=\"/srv/late\"") || !line.contains(signal));
+    ensure!(of_late, "{all:#?}");
+    Ok(())
 }
 
 /// By a series of its own, and no gap in the others.
 fn what_can_not_be_read_is_told(machine: &Machine) -> Result<()> {
-    let says = |line: &str| Ok(machine.run(&format!("curl -sf {URL}/metrics | grep -qx '{line}'"))?.success());
+    let says = |line: &str| says(machine, line);
     ensure!(says("bowline_kubelet_configuration_error 1")?);
     ensure!(machine.journal("bowline")?.contains("when the kubelet evicts is not known: evictionHard is no map"));
     ensure!(says("bowline_directory_scan_error 0")?);

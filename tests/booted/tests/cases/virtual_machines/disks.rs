@@ -35,7 +35,8 @@ fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
         site.links_that_lead_to_each_other_s_disk().context("links")?;
         site.growth_while_files_are_written().context("growth")?;
         site.a_copy_that_is_there_at_a_boot().context("a copy")?;
-        site.disks_that_can_not_be_read().context("read errors")
+        site.disks_that_can_not_be_read().context("read errors")?;
+        site.a_process_that_wants_too_much().context("memory")
     })
 }
 
@@ -259,13 +260,24 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// Commands to a disk that failed, as the metrics say; they are counted again after 14 seconds.
+    fn a_process_that_wants_too_much(&self) -> Result<()> {
+        let killed = || self.told("bowline_oom_kills_total ");
+        let before = killed()?;
+        self.vm.ok("! systemd-run --quiet --wait -p MemoryMax=20M tail /dev/zero")?;
+        self.vm.wait_for("the killed process to be told", SOON, &mut || Ok(killed()? > before))
+    }
+
+    /// Commands to a disk that failed, as the metrics say.
     fn failed(&self, disk: &Disk) -> Result<u64> {
+        let node = node_of(&self.vm, disk)?;
+        self.told(&format!("bowline_disk_io_errors_total{{device=\"{}\"}} ", node.trim_start_matches("/dev/")))
+    }
+
+    /// The value of a series, of a machine without curl. What is counted is read again after 14 seconds.
+    fn told(&self, series: &str) -> Result<u64> {
         let ask = "exec 3<>/dev/tcp/127.0.0.1/9787 && printf \"GET /metrics HTTP/1.0\\r\\n\\r\\n\" >&3 && cat <&3";
         let text = self.vm.ok(&format!("bash -c '{ask}'"))?;
-        let node = node_of(&self.vm, disk)?;
-        let series = format!("bowline_disk_io_errors_total{{device=\"{}\"}} ", node.trim_start_matches("/dev/"));
-        let count = text.lines().find_map(|line| line.strip_prefix(&series));
+        let count = text.lines().find_map(|line| line.strip_prefix(series));
         Ok(count.with_context(|| format!("no {series}"))?.trim().parse()?)
     }
 
