@@ -115,9 +115,15 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     if !conditions(spec, facts, now, &mut plan) {
         return plan;
     }
+    // Who may found is answered, perhaps, until K3s is started: then it joins. A boot must not found for it meanwhile.
+    let founds = spec.token.is_some() && now.get(condition::ENROLLED).is_none();
+    let before = plan.steps.len();
     configure(spec, facts, now, &mut plan);
+    if founds {
+        plan.steps.iter_mut().skip(before).for_each(|step| step.after = Some(BINARY_ITEM.into()));
+    }
     // Not before: a boot in between would start it without its configuration, on the wrong address.
-    if facts.unit.file_state != "enabled" {
+    if facts.unit.file_state != "enabled" && (!founds || facts.unit.active == ActiveState::Active) {
         plan.step(ITEM, Action::Enable { service: role.service() }, "the next boot must start it");
     }
     run(spec, facts, now, &mut plan);

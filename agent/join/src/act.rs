@@ -79,23 +79,28 @@ pub(crate) async fn enroll(
     let last = match answered {
         Err(silence) => silence,
         Ok((server, answer)) => match parse_enroll_answer(answer.status, &answer.body) {
+            Ok(EnrollAnswer::Granted(_)) if fresh && asked::has_founded(spec, host).await? => return Ok(()),
             Ok(EnrollAnswer::Granted(grant)) => return keep(spec, host, name, &used, *grant).await,
             Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
             Err(error) => {
                 let message = format!("{server}: {error}");
                 let code = Why::Unanswered(Unanswered::BadAnswer);
-                Last { code, message, at: 0, again: 10, silent_since: None }
+                Last { code, message, at: 0, again: 10, silent_since: None, asked: Vec::new() }
             }
         },
     };
     let at = host.clock().await?.uptime;
     let before: Option<Last> =
         host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
-    let silent_since = match (last.code, before) {
-        (Why::NO_ANSWER, before) => before.and_then(|before| before.silent_since).or(Some(at)),
+    let asked = spec.asked();
+    let silent_since = match last.code {
+        Why::NO_ANSWER => before.filter(|b| b.asked == asked).and_then(|b| b.silent_since).or(Some(at)),
         _ => None,
     };
-    let last = Last { at, silent_since, ..last };
+    // Who founds asks until K3s is started.
+    let wait = spec.spec.init.zip(silent_since).filter(|(wait, since)| at - since >= wait.duration().as_secs());
+    let again = if wait.is_some() { SELDOM } else { last.again };
+    let last = Last { at, again, silent_since, asked, ..last };
     write(host, LAST, &last, 0o600).await
 }
 
@@ -162,6 +167,9 @@ async fn ours(host: &dyn Change, service: &str) -> Result<bool, PortError> {
     let unit = host.read(&Path::new("/etc/systemd/system").join(service)).await?;
     Ok(unit.is_some_and(|unit| unit.text().starts_with(MARK)))
 }
+
+/// Seconds until the next try of who founds a cluster and could not yet start K3s.
+const SELDOM: u64 = 5;
 
 /// What is in [`GAVE_WAY`] where K3s was enabled when it was stopped.
 const WAS_ENABLED: &[u8] = b"enabled\n";
@@ -279,7 +287,8 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     }
     let at = host.clock().await?.uptime;
     let code = Why::Refused(Code::ClaimedElsewhere);
-    write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None }, 0o600).await?;
+    let asked = spec.asked();
+    write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None, asked }, 0o600).await?;
     for file in [NODE_NAME, TOKEN, SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
@@ -309,8 +318,13 @@ async fn ask(
             },
             Err(error) => {
                 // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
-                if error.kind == ErrorKind::Denied {
-                    code = Why::Unanswered(Unanswered::NotProven);
+                match error.kind {
+                    ErrorKind::Denied => code = Why::Unanswered(Unanswered::NotProven),
+                    ErrorKind::Busy if code != Why::Unanswered(Unanswered::NotProven) => {
+                        code = Why::Unanswered(Unanswered::Late);
+                    }
+                    ErrorKind::NotFound if code == Why::NO_ANSWER => code = Why::Unanswered(Unanswered::Nameless),
+                    _ => {}
                 }
                 silent.push(error.message);
             }
@@ -320,7 +334,7 @@ async fn ask(
         return Ok(Ok((server, answer)));
     }
     let message = silent.join("; ");
-    Ok(Err(Last { code, message, at: 0, again: 1, silent_since: None }))
+    Ok(Err(Last { code, message, at: 0, again: 1, silent_since: None, asked: Vec::new() }))
 }
 
 /// Whether another server may answer otherwise: 1 where this one can not decide just now, 2 where what a person set on it stands
@@ -343,6 +357,7 @@ fn last(server: &str, refusal: &RefusalBody) -> Last {
         // The others were asked, too: one whose API comes up is asked again as soon as one that is silent.
         again: if refusal.is_starting() { 2 } else { refusal.retry_after.unwrap_or(15).clamp(1, 60) },
         silent_since: None,
+        asked: Vec::new(),
     }
 }
 

@@ -32,6 +32,8 @@ const LEFT: i64 = 20;
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// Why a member forgets what came of asking before.
 const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
+/// For so many seconds a try that nobody answered says that nobody does.
+const FRESH: u64 = 15;
 /// After how long without success a machine that was let in asks again.
 const DOUBT: i64 = 30;
 
@@ -97,12 +99,16 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if member && facts.answered.is_some() {
         plan.step(ITEM, Action::Forget, IS_IN);
     }
-    if enrolled.is_none() && (member || founds(spec, facts, &mut plan)) {
+    let founds = !member && founds(spec, facts, &mut plan);
+    if enrolled.is_none() && (member || founds) {
         if member && facts.last.is_some() && facts.answered.is_none() {
             plan.step(ITEM, Action::Forget, IS_IN);
         }
         data::plan(spec, facts, name, &mut plan);
-        return plan;
+        // Until K3s is started somebody may answer, and then it founds none.
+        if member || !facts.down {
+            return plan;
+        }
     }
     if gone::gives_way(facts, spec.role, enrolled.is_some(), name, &mut plan) {
         return plan;
@@ -186,26 +192,33 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
     missing.is_none()
 }
 
-/// Whether a server founds the cluster: it may, and none of the others has answered for so long. One that
+/// Whether a server founds the cluster: it may, and none of the others has answered for so long, nor just now. One that
 /// has heard of a cluster founds none: it was answered, taken out of it, or replaced in it.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
     let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster(spec)) else {
         return false;
     };
-    let since = last.silent_since.filter(|_| last.code == Why::NO_ANSWER);
-    let over = since.is_some_and(|since| facts.uptime.saturating_sub(since) >= wait.duration().as_secs());
+    // Of a K3s that was started it is decided.
+    let fresh = !facts.down || facts.uptime.saturating_sub(last.at) <= FRESH;
+    let over = fresh && silence(spec, last, facts).is_some_and(|silent| silent >= wait.duration().as_secs());
     if over {
         plan.note(ITEM, format!("it founds a cluster: for {wait} none of {} has answered", spec.asked().join(", ")));
     }
     over
 }
 
+/// For how many seconds none of the servers in the settings has answered.
+fn silence(spec: &Join, last: &Last, facts: &Facts) -> Option<u64> {
+    let since = last.silent_since.filter(|_| last.code == Why::NO_ANSWER && last.asked == spec.asked());
+    since.map(|since| facts.uptime.saturating_sub(since))
+}
+
 fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
-    match (spec.spec.init.filter(|_| !facts.has_cluster(spec)), last.silent_since) {
-        (Some(wait), Some(since)) => {
-            let left = wait.duration().as_secs().saturating_sub(facts.uptime.saturating_sub(since));
-            format!("{}; it founds a cluster if nobody answers for {left} s more", last.message)
-        }
+    match (spec.spec.init.filter(|_| !facts.has_cluster(spec)), silence(spec, last, facts)) {
+        (Some(wait), Some(silent)) => match wait.duration().as_secs().saturating_sub(silent) {
+            0 => format!("{}; it founds a cluster if nobody answers before K3s can be started", last.message),
+            left => format!("{}; it founds a cluster if nobody answers for {left} s more", last.message),
+        },
         _ => format!("{}{}", last.message, for_good(spec, last, facts)),
     }
 }

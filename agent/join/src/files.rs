@@ -148,6 +148,9 @@ pub struct Last {
     /// Seconds since boot when asking began without an answer since; `None` when somebody has answered.
     #[serde(default)]
     pub silent_since: Option<u64>,
+    /// The servers that the settings named: the silence of others says nothing.
+    #[serde(default)]
+    pub asked: Vec<String>,
 }
 
 /// What the servers said of this node's labels and taints.

@@ -24,6 +24,10 @@ pub enum Unanswered {
     NotProven,
     /// What a server said makes no sense.
     BadAnswer,
+    /// A server took the question, and its answer did not come in time.
+    Late,
+    /// A server's name leads to no address: nobody knows whether it is there.
+    Nameless,
 }
 
 impl Why {
@@ -38,7 +42,9 @@ impl Why {
             | Self::Unanswered(Unanswered::NotProven) => Duration::ZERO,
             Self::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere) => Duration::from_secs(180),
             Self::Refused(Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
-            | Self::Unanswered(Unanswered::NoAnswer | Unanswered::BadAnswer) => Duration::from_secs(300),
+            | Self::Unanswered(
+                Unanswered::NoAnswer | Unanswered::BadAnswer | Unanswered::Late | Unanswered::Nameless,
+            ) => Duration::from_secs(300),
         }
     }
 
@@ -66,8 +72,11 @@ impl Why {
             Self::Unanswered(Unanswered::NoAnswer) => {
                 "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into()
             }
+            Self::Unanswered(Unanswered::Nameless) => {
+                "see whether the names in `servers` resolve: `resolvectl query NAME`; leave out those that there are not".into()
+            }
             Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
-            | Self::Unanswered(Unanswered::BadAnswer) => {
+            | Self::Unanswered(Unanswered::BadAnswer | Unanswered::Late) => {
                 "see `bowline status` and `bowline doctor` on the servers".into()
             }
         }
@@ -84,6 +93,8 @@ mod tests {
             (Unanswered::NoAnswer, "no-answer"),
             (Unanswered::NotProven, "not-proven"),
             (Unanswered::BadAnswer, "bad-answer"),
+            (Unanswered::Late, "late"),
+            (Unanswered::Nameless, "nameless"),
         ];
         let codes = Code::ALL.map(|code| (Why::Refused(code), code.as_str()));
         for (why, word) in codes.into_iter().chain(own.map(|(one, word)| (Why::Unanswered(one), word))) {

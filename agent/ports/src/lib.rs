@@ -197,8 +197,9 @@ pub trait Change: Inspect {
     fn write_object<'a>(&'a self, _: &'a Path, path: &'a str, _: Write<'a>) -> Fut<'a, ()> {
         Box::pin(async move { Err(no_api(path)) })
     }
-    /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`.
-    /// The answer has no valid proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
+    /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`; somebody took
+    /// the question, and gave no answer in time: `Busy`; the server's name leads to no address: `NotFound`. The answer has no valid
+    /// proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
     fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
         Box::pin(async move {
             let message = format!("{}: this host can not ask other machines", ask.server);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{OwnNode, config_text};
 use crate::facts::Restart;
-use bowline_engine::Risk;
+use bowline_engine::{Risk, Step};
 use bowline_ports::{Arch, NodeObject, Unit};
 use std::collections::BTreeMap;
 
@@ -325,6 +325,27 @@ fn an_agent_whose_api_no_longer_answers_has_the_servers_asked_what_became_of_its
     let later = all().after(ITEM, READY, Duration::from_secs(15));
     assert_eq!(plan(&joined, &silent, &later).conditions["api-silent"], "yes");
     assert!(!plan(&spec(""), &silent, &later).conditions.contains_key("api-silent"), "it is its own cluster");
+}
+
+/// It founds though there are others, who may answer yet: what a boot would start comes no sooner than K3s itself.
+#[test]
+fn who_founds_beside_others_is_enabled_when_it_is_up() {
+    let founds = Cluster {
+        token: Some("/etc/rancher/k3s/bowline-token".into()),
+        ..spec("servers = [\"10.0.1.11\"]\ninit = true\nkey-file = \"/k\"\n")
+    };
+    let now = all_with(&[("k3s-founds", "yes")]);
+    let enables = |plan: &Plan<Action>| plan.steps.iter().any(|step| matches!(step.action, Action::Enable { .. }));
+    let begins = plan(&founds, &fresh(), &now);
+    let held = |step: &&Step<Action>| matches!(step.action, Action::Configure { .. } | Action::Start);
+    let held: Vec<_> = begins.steps.iter().filter(held).map(|step| step.after.as_deref()).collect();
+    assert_eq!(held, [Some(BINARY_ITEM); 2], "{begins:?}");
+    assert!(!enables(&begins));
+    let mut up = up();
+    up.unit.file_state = "disabled".into();
+    assert!(enables(&plan(&founds, &up, &now)));
+    up.unit.active = ActiveState::Activating;
+    assert!(!enables(&plan(&founds, &up, &now)));
 }
 
 /// `labels` takes the annotation of a cordon off that somebody has ended.

@@ -29,7 +29,11 @@ impl SimHost {
                 Some(WorldAnswer::Silent) => {
                     tokio::time::sleep(SILENCE).await;
                     let message = format!("{server}: no answer within {} s", SILENCE.as_secs());
-                    PortError::new(ErrorKind::Timeout, message)
+                    PortError::new(ErrorKind::Busy, message)
+                }
+                Some(WorldAnswer::Nameless) => {
+                    let message = format!("resolving {server}: Temporary failure in name resolution");
+                    PortError::new(ErrorKind::NotFound, message)
                 }
                 Some(WorldAnswer::Unproven) => PortError::new(
                     ErrorKind::Denied,
@@ -49,7 +53,7 @@ impl SimHost {
 fn next(state: &mut State, ask: &Ask) -> Option<WorldAnswer> {
     let answers = state.answers.get_mut(&ask.server)?;
     let answer = if answers.len() > 1 { Some(answers.remove(0)) } else { answers.first().cloned() };
-    if !matches!(answer, None | Some(WorldAnswer::Unreachable)) {
+    if !matches!(answer, None | Some(WorldAnswer::Unreachable | WorldAnswer::Nameless)) {
         state.asked.push(ask.clone());
     }
     if let Some(WorldAnswer::LetsIn { node, .. }) = answer.as_ref().filter(|_| ask.path == NODE) {
@@ -102,7 +106,7 @@ mod tests {
         assert_eq!(kind(&elsewhere).await, Err(ErrorKind::Unreachable));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Unreachable));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Denied));
-        assert_eq!(kind(&ask).await, Err(ErrorKind::Timeout));
+        assert_eq!(kind(&ask).await, Err(ErrorKind::Busy));
         host.arm(Fault::at_change(0, FaultMode::FailBefore));
         assert_eq!(kind(&ask).await, Err(ErrorKind::Other));
         assert_eq!(kind(&ask).await, Ok(409));

@@ -234,8 +234,10 @@ pub enum WorldAnswer {
     },
     /// There is no connection to it.
     Unreachable,
-    /// It takes the connection and says nothing.
+    /// It takes the question and says nothing.
     Silent,
+    /// Its name leads to no address.
+    Nameless,
     /// It answers, and the proof is wrong.
     Unproven,
 }

@@ -3,8 +3,9 @@
 use super::write;
 use crate::Join;
 use crate::facts::answered;
-use crate::files::{ANSWERED, AnsweredBy, LAST};
-use bowline_ports::{Change, PortError};
+use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST};
+use bowline_ports::{Change, K3S_ETCD_TOMBSTONE, PortError};
+use bowline_settings::Role;
 use std::path::Path;
 
 /// Puts on record who answered, once for these settings.
@@ -15,6 +16,17 @@ pub(super) async fn was_answered(spec: &Join, host: &dyn Change, by: &str) -> Re
         Some(before) if before.servers == now.servers => Ok(()),
         _ => write(host, ANSWERED, &now, 0o600).await,
     }
+}
+
+/// Whether a server that may found has, by the time that somebody answers: its K3s was started. Let in now, it would be a server of
+/// one cluster with the data of another.
+pub(super) async fn has_founded(spec: &Join, host: &dyn Change) -> Result<bool, PortError> {
+    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
+    if spec.role == Role::Agent || spec.spec.init.is_none() || there(ENROLLED).await? {
+        return Ok(false);
+    }
+    let was_in = there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await?;
+    Ok(!was_in && !host.unit(spec.role.service()).await?.active.is_down())
 }
 
 /// Forgets what came of asking.

@@ -80,7 +80,7 @@ fn now() -> Conditions {
 
 fn silent(since: u64) -> Option<Last> {
     let message = "10.0.1.10:7470: connection refused".to_string();
-    Some(Last { code: Why::NO_ANSWER, message, at: 99, again: 1, silent_since: Some(since) })
+    Some(Last { code: Why::NO_ANSWER, message, at: 99, again: 1, silent_since: Some(since), asked: spec("").asked() })
 }
 
 fn let_in(facts: Facts) -> Facts {
@@ -129,14 +129,37 @@ fn a_further_server_asks_and_never_founds() {
 #[test]
 fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
     let spec = spec("init = true\ninit-wait = \"60s\"\n");
-    let told = |last, uptime| plan(&spec, &Facts { last, uptime, ..facts() }, &now());
+    let at = |last: Option<Last>, uptime, at| {
+        last.map(|last| Last { at, ..last }).map_or(facts(), |last| Facts {
+            last: Some(last),
+            uptime,
+            down: true,
+            ..facts()
+        })
+    };
+    let told = |last, uptime| plan(&spec, &at(last, uptime, uptime - 1), &now());
     assert_eq!(steps(&told(None, 100)), ["enroll"], "it asks first");
-    let waits = told(silent(60), 99);
+    let waits = plan(&spec, &at(silent(60), 99, 99), &now());
     assert!(waits.waits[0].why.contains("it founds a cluster if nobody answers for 21 s more"), "{:?}", waits.waits);
     assert_eq!(steps(&told(silent(60), 119)), ["enroll"]);
-    assert_eq!(told(silent(60), 120).conditions["k3s-founds"], "yes");
-    let unproven = Last { code: Why::Unanswered(Unanswered::NotProven), ..silent(60).unwrap() };
-    assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "what answers is not silent");
+    let founds = told(silent(60), 120);
+    assert!(
+        founds.conditions["k3s-founds"] == "yes" && steps(&founds) == ["enroll"],
+        "it asks on until K3s is started: {founds:?}"
+    );
+    let blocked = plan(&spec, &at(silent(60), 120, 120), &now());
+    assert!(blocked.waits[0].why.ends_with("if nobody answers before K3s can be started"), "{:?}", blocked.waits);
+    // What was so a while ago need not be so any more; and others were asked then.
+    let old = plan(&spec, &at(silent(60), 10_000, 9_984), &now());
+    assert!(steps(&old) == ["enroll"] && !old.conditions.contains_key("k3s-founds"), "{old:?}");
+    let others = Last { asked: vec!["10.9.9.9:7470".into()], ..silent(60).unwrap() };
+    assert!(!told(Some(others), 120).conditions.contains_key("k3s-founds"));
+    let started = plan(&spec, &Facts { down: false, ..at(silent(60), 10_000, 120) }, &now());
+    assert!(steps(&started).is_empty() && started.conditions["k3s-founds"] == "yes", "it has founded: {started:?}");
+    for heard in [Unanswered::NotProven, Unanswered::Late, Unanswered::Nameless] {
+        let unproven = Last { code: Why::Unanswered(heard), ..silent(60).unwrap() };
+        assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "{heard:?} is no silence");
+    }
     // Somebody has answered, if only to say no: there is a cluster.
     let busy = Last { code: Why::Refused(Code::Busy), silent_since: None, ..silent(0).unwrap() };
     assert!(!told(Some(busy.clone()), 10_000).conditions.contains_key("k3s-founds"));

@@ -58,7 +58,12 @@ pub(super) async fn over(
 ) -> Result<Answered, PortError> {
     let server = &ask.server;
     let stream = late(server, "no TLS handshake", deadlines.handshake, handshake(server, stream)).await?;
-    late(server, "no answer", deadlines.answer, exchange(ask, proofs, stream)).await
+    let answer = late(server, "no answer", deadlines.answer, exchange(ask, proofs, stream)).await;
+    // Somebody who speaks bowline/1 is there.
+    answer.map_err(|error| match error.kind {
+        ErrorKind::Timeout | ErrorKind::Unreachable => PortError { kind: ErrorKind::Busy, ..error },
+        _ => error,
+    })
 }
 
 /// The result, or an error of kind `Timeout` that says what did not come.
@@ -98,7 +103,9 @@ async fn addresses(server: &str) -> Result<Vec<SocketAddr>, PortError> {
         return Err(PortError::new(ErrorKind::Invalid, format!("{server}: not a host and a port"))
             .hint("write host:port; an IPv6 address in brackets: [2001:db8::1]:7470"));
     };
-    resolve::addresses(host, port).await
+    // That nobody tells where it is does not mean that it is not there.
+    let nameless = |error| PortError { kind: ErrorKind::NotFound, ..error };
+    resolve::addresses(host, port).await.map_err(nameless)
 }
 
 async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortError> {

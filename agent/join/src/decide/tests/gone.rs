@@ -21,7 +21,14 @@ fn an_agent_whose_name_is_another_machines_gives_way() {
 fn an_agent_whose_own_k3s_keeps_its_name_alive_stops_it() {
     let agent = Join { role: Role::Agent, ..spec("") };
     let message = "10.0.1.10:7470 says: the node kafka-0 may be alive".to_string();
-    let last = Last { code: Why::Refused(Code::NodeIsAlive), message, at: 99, again: 4, silent_since: None };
+    let last = Last {
+        code: Why::Refused(Code::NodeIsAlive),
+        message,
+        at: 99,
+        again: 4,
+        silent_since: None,
+        asked: Vec::new(),
+    };
     let stood = Facts { last: Some(last), joined: true, ..facts() };
     let stops = plan(&agent, &stood, &now());
     assert_eq!(steps(&stops), ["give way"]);
@@ -55,7 +62,7 @@ fn an_agent_that_somebody_else_installed_is_not_stopped() {
 
 fn refused(code: Code) -> Option<Last> {
     let message = "10.0.1.10:7470 says: the node control-2 may be alive".to_string();
-    Some(Last { code: Why::Refused(code), message, at: 99, again: 4, silent_since: None })
+    Some(Last { code: Why::Refused(code), message, at: 99, again: 4, silent_since: None, asked: Vec::new() })
 }
 
 /// Its kubelet had its certificate still, and made the Node anew before Bowline had asked: nobody else is alive under its name.
