@@ -19,7 +19,7 @@ use adopted::{adopted, no_node, unready};
 use binary::binary;
 use configure::configure;
 use stopped::{stopped_for_release, went_with};
-use words::{last_words, not_taken};
+use words::{last_words, not_taken, remedy};
 
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
@@ -277,10 +277,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
                     facts.unit.exit_status, facts.unit.restarts
                 ),
             )
-            .deadline(
-                Duration::ZERO,
-                format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {service}`"),
-            )
+            .deadline(Duration::ZERO, remedy(&facts.last_lines, service))
             .poll(Duration::from_secs(2)),
         );
         return;

@@ -13,6 +13,17 @@ pub(super) fn not_taken(lines: &[String]) -> Option<String> {
     lines.iter().rev().take(10).find(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(|line| message(line))
 }
 
+/// What to do about a K3s that ends again and again.
+pub(super) fn remedy(lines: &[String], service: &str) -> String {
+    // Its predecessor was destroyed between its place in etcd and its Node, by which the servers would have taken it out.
+    if lines.iter().rev().take(10).any(|line| line.contains("duplicate node name found")) {
+        return "etcd has a member of an earlier machine of this name: take it out on another server, as \
+                /usr/share/doc/bowline/CLUSTERS.md tells (“A server whose name etcd still has”)"
+            .into();
+    }
+    format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {service}`")
+}
+
 /// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.
 pub(super) fn last_words(lines: &[String]) -> String {
     let grave: Vec<_> = lines

@@ -27,6 +27,19 @@ fn a_server_out_of_etcd_is_removed_by_what_is_on_the_machine() {
     assert!(foreign.ends_with("take [cluster] out of the settings, then run `k3s-uninstall.sh`"), "{foreign}");
 }
 
+/// Nothing that the servers see has its member: no Node names it.
+#[test]
+fn a_server_whose_name_etcd_still_has_is_told_what_takes_it_out() {
+    let said = |line: &str| {
+        let mut facts = Facts { node: None, last_lines: vec![line.into()], ..up() };
+        (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+        plan(&spec(""), &facts, &all()).waits.remove(0).overdue
+    };
+    let words = "time=\"t\" level=fatal msg=\"ETCD join failed: duplicate node name found, please use a unique name for this node\"";
+    assert!(said(words).contains("“A server whose name etcd still has”"), "{}", said(words));
+    assert!(said("level=fatal msg=\"no such flag\"").starts_with("mend what it names"));
+}
+
 #[test]
 fn an_agent_of_somebody_else_has_the_script_of_agents() {
     let mut agent = spec("");
