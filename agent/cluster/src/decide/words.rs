@@ -2,13 +2,15 @@
 
 /// What K3s says of a cluster that does not take it: its token, password, certificate or authority is refused.
 pub(super) fn not_taken(lines: &[String]) -> Option<String> {
-    const SIGNS: [&str; 6] = [
+    const SIGNS: [&str; 7] = [
         "Node password rejected",
         "token CA hash does not match",
         "401 Unauthorized",
         "403 Forbidden",
         "certificate signed by unknown authority",
         "invalid bearer token",
+        // `k3s token rotate` on another server: this one's is of before.
+        "encrypted with different token",
     ];
     lines.iter().rev().take(10).find(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(|line| message(line))
 }

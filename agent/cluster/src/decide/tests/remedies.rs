@@ -40,6 +40,18 @@ fn a_server_whose_name_etcd_still_has_is_told_what_takes_it_out() {
     assert!(said("level=fatal msg=\"no such flag\"").starts_with("mend what it names"));
 }
 
+/// `k3s token rotate` on another server: with that token the others let it in again.
+#[test]
+fn a_server_with_a_token_of_before_asks_for_another() {
+    let line =
+        "level=fatal msg=\"starting kubernetes: bootstrap data already found and encrypted with different token\"";
+    let mut facts = Facts { node: None, last_lines: vec![line.into()], ..up() };
+    (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+    let member = Cluster { token: Some("/etc/rancher/k3s/bowline-token".into()), ..spec("") };
+    let now = all_with(&[("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443")]);
+    assert!(plan(&member, &facts, &now).conditions["k3s-join"].ends_with("with different token"));
+}
+
 #[test]
 fn an_agent_of_somebody_else_has_the_script_of_agents() {
     let mut agent = spec("");
