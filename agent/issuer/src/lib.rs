@@ -128,6 +128,13 @@ pub struct Answer {
 #[derive(Clone, Debug, Default)]
 pub struct Watch(Arc<Mutex<Leases>>);
 
+impl Watch {
+    /// Whether it is the same one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// Answers machines that come in.
 pub struct Issuer<O> {
     settings: Enroll,

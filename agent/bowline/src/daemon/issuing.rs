@@ -3,6 +3,7 @@
 
 mod own;
 
+use bowline_enroll::Secret;
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{Headers, Purpose};
 use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
@@ -42,7 +43,7 @@ const APART: Duration = Duration::from_secs(50);
 pub(crate) struct Issuing {
     enrolments: Enrolments,
     served: Option<Served>,
-    /// Outlives the doors: new settings are no reason to watch all Leases anew.
+    /// New settings are no reason to watch all Leases anew. Behind closed doors nobody watches, and the API may be away.
     watch: Watch,
     /// The names of the keys that count.
     keys: Vec<String>,
@@ -60,8 +61,8 @@ struct Served {
     cluster: Cluster,
     name: String,
     address: IpAddr,
-    /// The cluster whose data this machine has, by the hash of its CA.
-    member_of: Option<String>,
+    /// The server token of the cluster whose data this machine has: after `k3s token rotate` it is another one.
+    member_of: Option<Secret>,
 }
 
 /// All that can be counted, at zero.
@@ -106,7 +107,10 @@ impl Issuing {
             return;
         }
         self.close().await;
-        let Some(wanted) = wanted else { return };
+        let Some(wanted) = wanted else {
+            self.watch = Watch::default();
+            return;
+        };
         match self.open(&wanted, host).await {
             Ok(()) => {
                 self.failed = None;
@@ -119,6 +123,7 @@ impl Issuing {
                     tracing::warn!("{text}");
                 }
                 self.failed = Some((Instant::now(), text));
+                self.watch = Watch::default();
             }
         }
     }
@@ -200,7 +205,7 @@ fn wanted(
     settings: &Settings,
     conditions: &BTreeMap<String, String>,
     open: bool,
-    member_of: Option<String>,
+    member_of: Option<Secret>,
 ) -> Option<Served> {
     let (cluster, enroll) = issues(settings)?;
     let active = conditions.get(condition::K3S).is_some_and(|k3s| k3s == "active");

@@ -12,13 +12,14 @@ use bowline_settings::{Cluster, ConfigValue};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The cluster whose data this machine has, by the hash of its CA: where it is a member of its etcd.
-pub(super) async fn member_of(host: &RealHost) -> Result<Option<String>, PortError> {
+/// The cluster whose data this machine has, by its server token: where it is a member of its etcd.
+pub(super) async fn member_of(host: &RealHost) -> Result<Option<Secret>, PortError> {
     if !is_member(host).await? {
         return Ok(None);
     }
     let file = host.read(Path::new(SERVER_TOKEN)).await?;
-    Ok(file.and_then(|file| token::ca_hash(file.text().trim()).map(String::from)))
+    let token = file.map(|file| file.text().trim().to_owned()).filter(|token| token::ca_hash(token).is_some());
+    Ok(token.map(Secret::new))
 }
 
 /// K3s's options: of the settings, and what was taken over from the server that let this one in.

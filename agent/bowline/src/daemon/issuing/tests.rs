@@ -23,13 +23,39 @@ fn conditions(more: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn a_member_answers_before_its_api_does() {
     let settings = settings("/etc/bowline/cluster.key");
     let is_wanted = |more: &[(&str, &str)], open, member: Option<&str>| {
-        wanted(&settings, &conditions(more), open, member.map(String::from)).is_some()
+        wanted(&settings, &conditions(more), open, member.map(Secret::new)).is_some()
     };
     assert!(!is_wanted(&[], false, None), "a machine without anything");
     assert!(is_wanted(&[], false, Some("ab")), "its API is not up, or has no quorum");
     assert!(is_wanted(&[("node", "registered")], false, None));
     assert!(is_wanted(&[("k3s", "active")], true, None) && !is_wanted(&[("k3s", "installed")], true, None));
     assert!(!is_wanted(&[("leaving", "yes")], true, Some("ab")));
+}
+
+/// `k3s token rotate`: a token of before lets no server in.
+#[test]
+fn another_server_token_is_served_anew() {
+    let settings = settings("/etc/bowline/cluster.key");
+    let served = |token: &str| wanted(&settings, &conditions(&[]), true, Some(Secret::new(token)));
+    assert!(served("K10ab::server:one") == served("K10ab::server:one"));
+    assert!(served("K10ab::server:one") != served("K10ab::server:two"));
+}
+
+/// Nobody watched meanwhile, nor could renew: what was seen before says nothing of who is gone.
+#[tokio::test]
+async fn what_was_watched_is_forgotten_when_the_doors_close() {
+    let host = Arc::new(RealHost::new().unwrap());
+    let mut issuing = Issuing::new(enrolments().unwrap());
+    let up = conditions(&[("node", "registered")]);
+    let served = || wanted(&settings("/etc/bowline/cluster.key"), &up, false, None);
+    let before = issuing.watch.clone();
+    issuing.served = served();
+    issuing.adjust(&Settings::default(), &up, &host).await;
+    assert!(!issuing.watch.is(&before), "they are closed");
+    let before = issuing.watch.clone();
+    issuing.served = served();
+    issuing.adjust(&settings("/no/such/cluster.key"), &up, &host).await;
+    assert!(issuing.due().is_some() && !issuing.watch.is(&before), "they could not open again");
 }
 
 /// The daemon looked without a pause: the next try of what nobody wanted was always due.
