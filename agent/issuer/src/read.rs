@@ -99,7 +99,7 @@ pub(crate) async fn facts(
 }
 
 /// A claim that somebody wrote by hand, or a newer Bowline did.
-fn unreadable(name: &NodeName, error: &PortError) -> PortError {
+pub(crate) fn unreadable(name: &NodeName, error: &PortError) -> PortError {
     let object = Claim::object_name(name);
     PortError::new(ErrorKind::Invalid, format!("the claim of {name} can not be read: {}", error.message))
         .hint(format!("if {name} is to come in anew: kubectl -n {NAMESPACE} delete configmap {object}"))

@@ -9,7 +9,7 @@ use bowline_enroll::claim::{Claim, MANAGED_BY};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Ready, Token};
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::persistent::Found;
-use bowline_enroll::{NodeName, Role, sweep};
+use bowline_enroll::{Act, NodeName, Role, sweep};
 use bowline_ports::{ErrorKind, Objects, PortError};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,8 @@ pub struct Members {
 /// All names, in as many reads as there are kinds of objects (of large clusters a few more).
 struct Overview {
     claims: BTreeMap<NodeName, Read<Claim>>,
+    /// Why this server's own claim can not be read, which is there.
+    own_unreadable: Option<PortError>,
     nodes: BTreeMap<String, Read<Node>>,
     tokens: BTreeMap<String, Vec<Token>>,
     still: BTreeMap<String, Still>,
@@ -107,13 +109,14 @@ impl<O: Objects> Issuer<O> {
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
         // Right after its start the API has no Node of this server yet, whose claim is to be written as soon as it has.
         let starts = facts.node.is_none() && self.clock.since_begun() < STARTING;
-        for act in sweep::own(own, key, self.own.address, &facts).into_iter().chain(turn) {
-            self.act(&act).await?;
-        }
+        // None of these holds up the others: a server that joins is waiting for its turn, or its exemption.
+        let mut first = match &overview.own_unreadable {
+            Some(error) => Err(error.clone()),
+            None => self.in_order(sweep::own(own, key, self.own.address, &facts)).await,
+        };
+        first = first.and(self.in_order(turn).await);
         // Whoever is missing may be back at any time.
         let mut rest = if members.missing > 0 || facts.node.is_none() { Rest::Soon } else { Rest::Long };
-        let mut first = Ok(());
-        // None of the two holds up the other: a server that joins is waiting for its exemption.
         let policy = self.policy(&overview).await;
         let names = overview.names();
         let is_there = |name: &str| NodeName::new(name).is_ok_and(|name| names.contains(&name));
@@ -138,6 +141,13 @@ impl<O: Objects> Issuer<O> {
         first.and(policy).and(forgotten).map(|()| if joins || starts { Rest::Moment } else { rest })
     }
 
+    async fn in_order(&self, acts: impl IntoIterator<Item = Act>) -> Result<(), PortError> {
+        for act in acts {
+            self.act(&act).await?;
+        }
+        Ok(())
+    }
+
     /// Who is of the cluster, as the last sweep saw it; `None` before the first.
     pub fn members(&self) -> Option<Members> {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner)
@@ -158,15 +168,20 @@ impl<O: Objects> Issuer<O> {
         let tokens_path = format!("{SECRETS}?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1);
         let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
         let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
-        let mut refusals = Vec::new();
+        let (mut refusals, mut own_unreadable) = (Vec::new(), None);
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let read = tokio::try_join!(
             each(&self.objects, &own_path, |object| {
                 // One that somebody wrote by hand, or a newer Bowline did, is left alone.
                 if !is_claim(object) {
-                    refusals.push(object.clone());
-                } else if let Ok(claim) = read_claim(object) {
-                    claims.insert(claim.value.name.clone(), claim);
+                    return refusals.push(object.clone());
+                }
+                match read_claim(object) {
+                    Ok(claim) => _ = claims.insert(claim.value.name.clone(), claim),
+                    Err(error) if name(object) == Claim::object_name(&self.own.name) => {
+                        own_unreadable = Some(read::unreadable(&self.own.name, &error));
+                    }
+                    Err(_) => {}
                 }
             }),
             each(&self.objects, read::NODES, |object| {
@@ -193,6 +208,7 @@ impl<O: Objects> Issuer<O> {
         let join = join.map(|join| read::read_join(&join, look(read::JOIN, Some(read::version(&join))).since));
         Ok(Overview {
             claims,
+            own_unreadable,
             nodes,
             tokens,
             still,
@@ -207,7 +223,7 @@ impl<O: Objects> Issuer<O> {
     }
 
     /// What is to be done about a name. What it asked for itself is answered when it asks.
-    fn wanted(&self, name: &NodeName, facts: &Facts) -> Vec<bowline_enroll::Act> {
+    fn wanted(&self, name: &NodeName, facts: &Facts) -> Vec<Act> {
         let acts = sweep::name(name, facts, self.removes_after(name, facts));
         if !acts.is_empty() {
             return acts;

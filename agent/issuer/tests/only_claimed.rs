@@ -117,3 +117,17 @@ async fn what_somebody_changed_is_put_back_and_what_is_somebody_elses_is_left() 
     assert!(bowline_issuer::policy::withdraw(&store).await.unwrap());
     assert_eq!(store.paths(API), [POLICY], "somebody else's stays");
 }
+
+/// One that a newer Bowline wrote, or somebody by hand: the servers that join are exempt all the same.
+#[tokio::test]
+async fn a_claim_of_this_server_that_can_not_be_read_is_named_and_holds_up_nothing() {
+    let store = cluster();
+    sweep(&only_claimed(&store, false)).await.unwrap();
+    let claim = "/api/v1/namespaces/bowline/configmaps/claim.control";
+    store.change(claim, |claim| claim["data"]["role"] = json!("queen"));
+    let before = store.at(claim);
+    let error = sweep(&only_claimed(&store, true)).await.unwrap_err();
+    assert!(error.message.starts_with("the claim of control can not be read: "), "{error:?}");
+    assert!(error.hint.unwrap().ends_with("delete configmap claim.control"));
+    assert_eq!((store.at(claim), store.paths(API).len()), (before, 2));
+}

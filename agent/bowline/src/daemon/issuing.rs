@@ -357,6 +357,8 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
                 tracing::debug!("cleaning up after those who were let in: {error}");
                 if begun { TRY_AGAIN } else { MOMENT }
             }
+            // Another server, or a request, was first: another look tells.
+            Err(error) if error.kind == ErrorKind::Changed => MOMENT,
             Err(error) => {
                 tracing::warn!("cleaning up after those who were let in: {error}");
                 SOON
