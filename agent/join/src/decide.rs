@@ -30,6 +30,10 @@ const SKEW: i64 = 300;
 const LEFT: i64 = 20;
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
+/// Why a server asks again whose K3s does not come in.
+const ANOTHER: &str = "K3s does not stay up, and the server that it joins may be gone: another one may take it";
+/// When: others have had their turn by then.
+const TURN_OVER: Duration = Duration::from_secs(150);
 /// Why a member forgets what came of asking before.
 const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
 /// For so many seconds a try that nobody answered says that nobody does.
@@ -117,7 +121,10 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
     let doubt = now.get(condition::K3S_JOIN);
     let lapsed = server && enrolled.is_some_and(|enrolled| lapsed(spec, facts, enrolled));
-    let why = if lapsed { Some(LAPSED.to_owned()) } else { reason(facts, enrolled, doubt) };
+    let why = match (lapsed, server && crashes(facts, now)) {
+        (true, _) => Some(LAPSED.to_owned()),
+        (_, stands) => reason(facts, enrolled, doubt).or_else(|| stands.then(|| ANOTHER.to_owned())),
+    };
     match why {
         None => {}
         Some(why) => {
@@ -285,6 +292,12 @@ fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 
+/// Whether K3s of a server that is no member yet has long not come in. Who lets it in names its own K3s as the first to join.
+fn crashes(facts: &Facts, now: &Conditions) -> bool {
+    let long = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= TURN_OVER.as_secs());
+    now.is(condition::K3S_CRASHES, "yes") && !facts.joined && !facts.was_up && !facts.foreign && long
+}
+
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up
 /// before learns by the same answer that its name is another machine's.
 fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &mut Plan<Action>) {
@@ -294,7 +307,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
     // Not so long that others can not join. One that was up before holds no turn, and has to learn whose its name is.
     if !facts.was_up && now.is(condition::K3S_CRASHES, "yes") {
         let why = "K3s does not stay up: other servers may join meanwhile";
-        plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
+        plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why).poll(JOIN_RENEW));
         return;
     }
     if facts.removed && facts.foreign {

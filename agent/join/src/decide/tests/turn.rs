@@ -30,6 +30,21 @@ fn a_server_that_does_not_stay_up_gives_its_turn_to_others() {
     assert_eq!(steps(&plan(&spec(""), &was_up, &crashes)), ["node"], "it learns whether its name is another's");
 }
 
+/// It is told to join the K3s of the server that let it in, which was destroyed since.
+#[test]
+fn a_server_that_does_not_come_in_asks_again_when_others_have_had_their_turn() {
+    let crashes = Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("k3s-crashes", "yes")]);
+    let at = |uptime, facts: Facts| plan(&spec(""), &Facts { heard: Some(100), uptime, ..facts }, &crashes);
+    let enrolled = let_in(facts());
+    assert!(steps(&at(249, enrolled.clone())).is_empty());
+    let asks = at(250, enrolled.clone());
+    assert!(steps(&asks) == ["enroll"] && asks.steps[0].why.contains("may be gone"), "{asks:?}");
+    assert!(asks.conditions.contains_key("enrolled"), "K3s goes on trying meanwhile");
+    // One that is a member does not stay up for another reason.
+    assert!(!steps(&at(250, Facts { joined: true, ..enrolled.clone() })).contains(&"enroll"));
+    assert!(!steps(&at(250, Facts { was_up: true, ..enrolled })).contains(&"enroll"));
+}
+
 /// Its turn is 120 s long, and others wait for theirs: it was down, or its settings were refused for longer than that.
 #[test]
 fn a_server_whose_turn_has_passed_before_k3s_was_started_asks_again() {
