@@ -20,6 +20,9 @@ const COLOUR: &str = "node-restriction.kubernetes.io/colour";
 const NEXT_LOOK: Duration = Duration::from_secs(90);
 const NEW_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+/// The one after that.
+const NEXT_KEY: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
+
 /// The rule, with what it grants.
 fn rules(role: &str) -> String {
     format!(
@@ -140,8 +143,39 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
         only_its_own_name(&server, &agent)?;
         clock::set_right(&agent)?;
         in_place(&server, &agent, NAME, |node| label(node, COLOUR) == Some("purple"))?;
-        Ok(())
+        stays_out_until_the_key_changes(&server, &agent, &|ticket, colour| {
+            settings(ticket, &format!("\"{COLOUR}\" = \"{colour}\""), "")
+        })
     })
+}
+
+/// A machine whose name is revoked is given nothing any more, nor let in when it is made anew, and comes back as CLUSTERS.md has it:
+/// by a ticket of another cluster key.
+fn stays_out_until_the_key_changes(
+    server: &Machine,
+    agent: &Machine,
+    settings: &dyn Fn(&str, &str) -> String,
+) -> Result<()> {
+    let ticket = server.ok(&format!("bowline ticket {NAME}"))?;
+    let said = server.ok(&format!("bowline nodes revoke {NAME}"))?;
+    ensure!(said.contains("its ticket is refused until the cluster key changes"), "{said}");
+    configure(agent, &settings(ticket.trim(), "white"))?;
+    tells_within(agent, NEXT_LOOK, &["kafka-0 was revoked"])?;
+    ensure!(node(server, NAME)?.is_some_and(|node| label(&node, COLOUR) == Some("purple")), "it is given a label");
+
+    agent.recreate()?;
+    server.ok(&format!("k3s kubectl delete node {NAME}"))?;
+    begin(agent, &settings(ticket.trim(), "white"))?;
+    let refused = "10.0.1.10:7470 says: kafka-0 was revoked: it comes in again after the cluster key was changed";
+    tells_within(agent, FIRST_BOOT, &[refused])?;
+    ensure!(node(server, NAME)?.is_none(), "it is let in");
+
+    server.put(KEY_FILE, format!("{NEXT_KEY}\n{NEW_KEY}\n"), 0o600)?;
+    server.ok("systemctl reload bowline")?;
+    let ticket = server.ok(&format!("bowline ticket {NAME}"))?;
+    configure(agent, &settings(ticket.trim(), "white"))?;
+    in_place(server, agent, NAME, |node| label(node, COLOUR) == Some("white"))?;
+    Ok(())
 }
 
 /// By now a watch of the Node stands: what is taken away three times is back three times before a look of every 80 seconds
