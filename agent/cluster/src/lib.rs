@@ -31,8 +31,7 @@ use std::time::Duration;
 
 /// Where K3s's installer puts the binary.
 pub const BINARY: &str = "/usr/local/bin/k3s";
-/// Bowline's own file among K3s's configuration.
-pub const CONFIG_FILE: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
+pub use bowline_ports::K3S_CONFIG as CONFIG_FILE;
 pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
 
 pub use bowline_ports::K3S_NODE_SEEN as NODE_SEEN;

@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{Address, Inspect, PortError, condition};
+use bowline_ports::{Address, ErrorKind, Inspect, K3S_CONFIG, PortError, condition};
 use bowline_settings::{Cidr, ExternalAddress, Fact};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,8 +21,13 @@ impl Node {
         match &self.spec.address {
             Some(network) => usable.filter(|a| network.contains(a.address)).collect(),
             None => {
-                let interface = facts.default_route.as_deref();
-                usable.filter(|a| Some(a.interface.as_str()) == interface && a.address.is_ipv4()).take(1).collect()
+                let usable: Vec<_> = usable.filter(|a| a.address.is_ipv4()).collect();
+                let of_the_route = |a: &&&Address| Some(a.interface.as_str()) == facts.default_route.as_deref();
+                let mut on_it = usable.iter().filter(of_the_route);
+                // A floating address or a VPN's route, which come and go, make no other machine of it.
+                let known = usable.iter().find(|a| Some(a.address) == facts.configured);
+                let spoken = on_it.clone().find(|a| Some(a.address) == facts.default_source.map(IpAddr::V4));
+                known.or(spoken).or_else(|| on_it.next()).copied().into_iter().collect()
             }
         }
     }
@@ -141,6 +146,20 @@ fn cloud_says(facts: &Facts, network: &Cidr) -> Option<(String, Option<String>)>
             Some(configure("its interface")),
         ),
     })
+}
+
+/// The address that K3s was configured with.
+pub(crate) async fn configured(host: &dyn Inspect) -> Result<Option<IpAddr>, PortError> {
+    let file = match host.read(Path::new(K3S_CONFIG)).await {
+        // Root's alone: who can not read it is told of another address at worst.
+        Err(error) if error.kind == ErrorKind::Denied => None,
+        file => file?,
+    };
+    let address = |text: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix("\"node-ip\":"))?;
+        value.trim().trim_matches('"').parse().ok()
+    };
+    Ok(file.and_then(|file| address(&file.text())))
 }
 
 /// MAC -> interface, of all interfaces but those of Kubernetes.

@@ -15,6 +15,7 @@ use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +47,10 @@ pub struct Facts {
     pub addresses: Vec<Address>,
     /// The interface of the default route.
     pub default_route: Option<String>,
+    /// The address that this machine speaks from by it.
+    pub default_source: Option<Ipv4Addr>,
+    /// The address that K3s was configured with; read only where the settings name none.
+    pub configured: Option<IpAddr>,
     /// The clock.
     pub clock: Clock,
     /// What tells this machine from every other one, its clones too, by its firmware.
@@ -117,6 +122,11 @@ impl Capability for Node {
             seen: if self.kubernetes { seen_name(host).await? } else { None },
             addresses: host.addresses().await?,
             default_route: host.default_route().await?,
+            default_source: host.default_source().await?,
+            configured: match (self.kubernetes, &self.spec.address) {
+                (true, None) => address::configured(host).await?,
+                _ => None,
+            },
             clock: host.clock().await?,
             machine: machine_id(host).await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),

@@ -17,6 +17,8 @@ fn facts() -> Facts {
             address("cni0", "10.0.1.77"),
         ],
         default_route: Some("eth0".into()),
+        default_source: "203.0.113.7".parse().ok(),
+        configured: None,
         clock: Clock { unix: 2_000_000_000, synchronised: true, uptime: 5 },
         machine: Some("uuid-1".into()),
         cloud: None,
@@ -76,6 +78,26 @@ fn the_address_is_the_one_in_the_network_and_kubernetes_own_interfaces_do_not_co
 #[test]
 fn without_a_network_the_default_route_decides() {
     assert_eq!(plan(&node(None), &facts()).conditions["address"], "203.0.113.7");
+}
+
+#[test]
+fn an_address_or_a_route_that_comes_later_does_not_change_it() {
+    let mut facts = facts();
+    let address = |facts: &Facts| plan(&node(None), facts).conditions.get("address").cloned();
+    // A floating address, lower than its own.
+    facts.addresses.insert(1, Address { interface: "eth0".into(), address: "10.0.0.5".parse().unwrap() });
+    assert_eq!(address(&facts).as_deref(), Some("203.0.113.7"));
+    facts.default_source = None;
+    assert_eq!(address(&facts).as_deref(), Some("10.0.0.5"), "nobody says which one is its own");
+    // A VPN takes the default route.
+    facts.addresses.push(Address { interface: "wg0".into(), address: "10.8.0.2".parse().unwrap() });
+    (facts.default_route, facts.default_source) = (Some("wg0".into()), "10.8.0.2".parse().ok());
+    assert_eq!(address(&facts).as_deref(), Some("10.8.0.2"));
+    facts.configured = "203.0.113.7".parse().ok();
+    assert_eq!(address(&facts).as_deref(), Some("203.0.113.7"), "K3s has it");
+    assert_eq!(plan(&node(None), &facts).conditions["interface"], "eth0");
+    facts.addresses.retain(|a| a.interface != "eth0");
+    assert_eq!(address(&facts).as_deref(), Some("10.8.0.2"), "until no interface has it any more");
 }
 
 #[test]

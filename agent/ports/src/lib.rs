@@ -47,6 +47,7 @@ pub use unit::{ActiveState, MARK, Unit};
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
@@ -90,6 +91,11 @@ pub trait Inspect: Send + Sync {
     fn addresses(&self) -> Fut<'_, Vec<Address>>;
     /// The interface of the default route; `None` without one.
     fn default_route(&self) -> Fut<'_, Option<String>>;
+    /// The IPv4 address that this machine speaks from by its default route; `None` without one. Hosts that talk to nobody need
+    /// not have it.
+    fn default_source(&self) -> Fut<'_, Option<Ipv4Addr>> {
+        Box::pin(async { Ok(None) })
+    }
     /// The process that listens on a TCP port, if one does.
     fn listener(&self, port: u16) -> Fut<'_, Option<Listener>>;
     /// Every block device that could hold a filesystem: disks, partitions, loop, device-mapper, md.
@@ -226,6 +232,9 @@ pub fn k3s_admin_kubeconfig() -> PathBuf {
 pub fn k3s_kubeconfig(server: bool) -> PathBuf {
     if server { k3s_admin_kubeconfig() } else { k3s_kubelet_kubeconfig() }
 }
+
+/// Bowline's own file among K3s's configuration.
+pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 
 /// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, with `"start": true` where it is down, too, and drops the record.
 pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";

@@ -52,7 +52,7 @@ use bus::Bus;
 use events::{Event, Sources};
 use job::{Jobs, Launch};
 use memory::Memory;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,6 +221,10 @@ impl Inspect for RealHost {
 
     fn default_route(&self) -> Fut<'_, Option<String>> {
         Box::pin(async { net::default_route() })
+    }
+
+    fn default_source(&self) -> Fut<'_, Option<Ipv4Addr>> {
+        Box::pin(async { net::default_source() })
     }
 
     fn listener(&self, port: u16) -> Fut<'_, Option<Listener>> {

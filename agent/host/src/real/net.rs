@@ -2,7 +2,7 @@
 
 use bowline_ports::{Address, Listener, PortError};
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 /// Addresses of all interfaces.
 pub(crate) fn addresses() -> Result<Vec<Address>, PortError> {
@@ -36,6 +36,23 @@ pub(crate) fn default_route() -> Result<Option<String>, PortError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PortError::io("reading /proc/self/net/ipv6_route", &error)),
     }
+}
+
+/// Of documentation (RFC 5737): nobody has it, and no route but the default one leads there.
+const ANYWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
+
+/// The address that this machine speaks from by its default route, as the kernel chooses it: connecting a datagram socket sends
+/// nothing.
+pub(crate) fn default_source() -> Result<Option<Ipv4Addr>, PortError> {
+    let asking = |e| PortError::io("asking the kernel for the address of the default route", &e);
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(asking)?;
+    if socket.connect(ANYWHERE).is_err() {
+        return Ok(None);
+    }
+    Ok(match socket.local_addr().map_err(asking)?.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
 }
 
 const UP: u32 = 0x1;

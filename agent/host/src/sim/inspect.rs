@@ -7,6 +7,7 @@ use bowline_ports::{
     MetadataAnswer, MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 impl SimHost {
@@ -64,11 +65,26 @@ impl Inspect for SimHost {
     }
 
     fn addresses(&self) -> Fut<'_, Vec<Address>> {
-        self.look("addresses", |state| Ok(state.addresses.clone()))
+        self.look("addresses", |state| {
+            let mut sorted = state.addresses.clone();
+            sorted.sort_by(|a, b| (&a.interface, a.address).cmp(&(&b.interface, b.address)));
+            Ok(sorted)
+        })
     }
 
     fn default_route(&self) -> Fut<'_, Option<String>> {
         self.look("default_route", |state| Ok(state.default_route.clone()))
+    }
+
+    fn default_source(&self) -> Fut<'_, Option<Ipv4Addr>> {
+        self.look("default_source", |state| {
+            let route = state.default_route.as_deref();
+            // As the kernel does: the one that came first.
+            Ok(state.addresses.iter().find_map(|one| match one.address {
+                IpAddr::V4(address) if Some(one.interface.as_str()) == route => Some(address),
+                _ => None,
+            }))
+        })
     }
 
     fn listener(&self, port: u16) -> Fut<'_, Option<Listener>> {

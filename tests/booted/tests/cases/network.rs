@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bowline_booted::findings::{findings, findings_with, is_alone, nothing_found, remedy, the_finding};
 use bowline_booted::told::{no_longer_tells, now, tells};
 use bowline_booted::{
-    ADDRESS, NODE, VOLUME, bare, clock, configure, deb, install_and_wait, ready, releases, releases_with, report,
+    ADDRESS, NODE, VOLUME, bare, clock, configure, deb, install_and_wait, pid, ready, releases, releases_with, report,
     settings, with_k3s,
 };
 use bowline_testbed::{Bed, K3S_VERSION, Machine, case};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
+const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
@@ -163,6 +164,29 @@ fn ports_in_use_hold_up_what_needs_them_and_nothing_else() -> Result<()> {
         ready(&machine)?;
         nothing_found(&machine, SOON)?;
         ensure!(machine.ok("curl -sSf http://127.0.0.1:9787/metrics")?.contains("bowline_node_ready 1"));
+        Ok(())
+    })
+}
+
+/// A floating address is on the interface, and lower than the machine's own.
+#[test]
+fn an_address_that_comes_later_does_not_become_the_nodes() -> Result<()> {
+    case("floating-address", |bed| {
+        let releases = releases(bed)?;
+        let machine = with_k3s(bed, &releases, None)?;
+        install_and_wait(&machine, &settings::server(&releases).replace("address = \"10.0.1.0/24\"\n", ""))?;
+        let stands = || {
+            let address = report(&machine)?["conditions"]["address"].clone();
+            Ok((pid(&machine, "k3s")?, machine.read(CONFIG)?, address))
+        };
+        let before: (String, String, Value) = stands()?;
+        ensure!(before.2 == ADDRESS && before.1.contains("\"node-ip\": \"10.0.1.10\""), "{before:?}");
+        machine.ok("ip address add 10.0.0.5/32 dev host0 && bowline apply")?;
+        ready(&machine)?;
+        assert_eq!(stands()?, before);
+        machine.ok("systemctl restart bowline")?;
+        ready(&machine)?;
+        assert_eq!(stands()?, before);
         Ok(())
     })
 }

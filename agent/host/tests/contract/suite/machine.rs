@@ -11,7 +11,11 @@ pub(crate) async fn the_machine_tells_about_itself(fixture: &impl Fixture) {
     assert!(clock.unix > 1_700_000_000, "{clock:?}");
     let loopback: std::net::IpAddr = "127.0.0.1".parse().unwrap();
     assert!(host.addresses().await.unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
-    host.default_route().await.unwrap();
+    let route = host.default_route().await.unwrap();
+    if let Some(source) = host.default_source().await.unwrap() {
+        let own = host.addresses().await.unwrap();
+        assert!(route.is_some() && own.iter().any(|a| a.address == source), "{route:?} {source} {own:?}");
+    }
     assert_eq!(host.listener(1).await.unwrap(), None);
     assert!(host.mounts().await.unwrap().iter().any(|m| m.target == Path::new("/")));
     let space = host.space(Path::new("/")).await.unwrap();
