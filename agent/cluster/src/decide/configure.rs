@@ -24,6 +24,8 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
     let node = OwnNode { name, address, interface, external };
     let wanted = config_text(&spec.spec, &node, join, told);
     let running = running(facts);
+    // One on its way down may be in the middle of a restart, and have read what was there before.
+    let may_run = !facts.down();
     let configure = Action::Configure { keys: keys(&wanted), text: wanted.clone() };
     // A reason to restart a K3s that runs, if the change is one.
     let (why, read) = match &facts.config {
@@ -33,19 +35,19 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
             changed => (Some(format!("changed: {changed}")), false),
         },
         // Whoever removed it may have started K3s without it.
-        None if running => (Some("its configuration was gone".to_owned()), false),
+        None if may_run => (Some("its configuration was gone".to_owned()), false),
         None => (Some("K3s reads it at its start".to_owned()), true),
     };
     // What is owed for an earlier configuration, which was written already, says nothing of this one.
     let owed = facts.restart.as_ref().filter(|owed| why.is_none() || owed.written.is_none());
-    let anew = why.clone().filter(|_| running && !read && owed.is_none()).map(Restart::of);
+    let anew = why.clone().filter(|_| may_run && !read && owed.is_none()).map(Restart::of);
     if let Some(anew) = &anew {
         plan.step(ITEM, Action::RecordRestart(anew.clone()), READ_AT_START);
     }
     if let Some(why) = why {
         plan.step(ITEM, configure, why);
     }
-    if let Some(anew) = anew {
+    if let Some(anew) = anew.filter(|_| running) {
         return plan.step_with(ITEM, Action::Restart(anew), READ_AT_START, Risk::Restart);
     }
     match &facts.restart {

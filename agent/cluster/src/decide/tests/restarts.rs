@@ -36,6 +36,24 @@ fn an_owed_restart_starts_nothing_that_somebody_stopped() {
     assert!(said(&plan(&spec(""), &facts, &all())).is_empty());
 }
 
+/// The settings change again while systemd restarts it for the first change: whatever it comes up with may be the old.
+#[test]
+fn a_change_while_it_is_on_its_way_down_is_owed_as_well() {
+    let mut facts = up();
+    facts.unit.active = ActiveState::Deactivating;
+    let changed = spec("[cluster.config]\ndebug = true\n");
+    let steps = said(&plan(&changed, &facts, &all()));
+    assert_eq!((steps.len(), steps[0].as_str()), (2, RECORD), "{steps:?}");
+    assert!(steps[1].starts_with("write ") && steps[1].contains("debug"), "{steps:?}");
+    // The record of the first one, which was written before, does not stand for this one.
+    let written = Moment { boot: "b".into(), uptime: 7 };
+    facts.restart = Some(Restart { written: Some(written), ..Restart::of("changed: disable") });
+    assert_eq!(said(&plan(&changed, &facts, &all())), steps);
+    // One that somebody stops has nothing to pay when it is down.
+    facts.unit.active = ActiveState::Inactive;
+    assert!(!said(&plan(&changed, &facts, &all())).contains(&RECORD.to_string()));
+}
+
 #[test]
 fn an_owed_restart_is_paid_by_whatever_started_it_since() {
     let mut facts = Facts { restarted: true, ..up() };
