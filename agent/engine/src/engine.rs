@@ -4,7 +4,7 @@ use crate::backoff::{delay, jittered};
 use crate::capability::{Boxed, ErasedAction};
 use crate::report::{CapabilityReport, Outcome, Report, SettingsReport};
 use crate::{Conditions, Plan};
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, Progress};
+use bowline_ports::{Change, Clock, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
 use futures::future::{AbortHandle, Aborted, abortable};
 use futures::stream::FuturesUnordered;
@@ -37,6 +37,7 @@ pub enum Wake {
 
 struct Trouble {
     attempts: u32,
+    begun: Instant,
     since: i64,
     error: PortError,
     next: Instant,
@@ -53,6 +54,11 @@ struct InFlight {
 struct Finished {
     key: Key,
     result: Result<Result<(), PortError>, Aborted>,
+}
+
+/// The time of day so many seconds before another.
+fn before(unix: i64, seconds: u64) -> i64 {
+    unix.saturating_sub_unsigned(seconds)
 }
 
 /// The engine. It remembers what fails and since when things are waited for, and nothing else: the node itself
@@ -101,14 +107,15 @@ impl Engine {
     }
 
     /// Takes over since when things were waited for from the report of an earlier process of this boot.
-    pub fn resume(&mut self, earlier: &Report, now: i64) {
+    pub fn resume(&mut self, earlier: &Report, clock: &Clock) {
         for c in &earlier.capabilities {
             let waits = c.waits.iter().map(|w| (&w.item, &w.what, w.since));
             let refusals = c.refusals.iter().map(|r| (&r.item, &r.what, r.since));
             for (item, what, since) in waits.chain(refusals) {
-                let ago = Duration::from_secs(u64::try_from(now - since).unwrap_or(0));
-                let begun = Instant::now().checked_sub(ago).unwrap_or_else(Instant::now);
-                self.since.insert((c.name.clone(), item.clone(), what.clone()), (begun, since));
+                // No longer than this boot: the clock may have been set since.
+                let ago = u64::try_from(clock.unix - since).unwrap_or(0).min(clock.uptime);
+                let begun = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap_or_else(Instant::now);
+                self.since.insert((c.name.clone(), item.clone(), what.clone()), (begun, before(clock.unix, ago)));
             }
         }
     }
@@ -193,8 +200,19 @@ impl Engine {
         all
     }
 
-    /// Notes since when each wait and refusal stands, and forgets those that ended.
-    fn remember(&mut self, unix: i64) {
+    /// Notes since when each wait and refusal stands, and forgets those that ended. `unix` is the time of day at `now`: where it was
+    /// set since the last look, what began before is told by it as it is now.
+    fn remember(&mut self, unix: i64, now: Instant) {
+        let began = self.since.values_mut().map(|(begun, since)| (*begun, since));
+        for (begun, since) in began.chain(self.trouble.values_mut().map(|trouble| (trouble.begun, &mut trouble.since)))
+        {
+            let told = before(unix, now.duration_since(begun).as_secs());
+            // Whole seconds differ by one.
+            if told.abs_diff(*since) > 1 {
+                *since = told;
+            }
+        }
+
         let mut standing = BTreeSet::new();
         for slot in &self.slots {
             let name = slot.capability.0.name();
@@ -206,7 +224,7 @@ impl Engine {
         }
         self.since.retain(|key, _| standing.contains(key));
         for key in standing {
-            self.since.entry(key).or_insert_with(|| (Instant::now(), unix));
+            self.since.entry(key).or_insert((now, unix));
         }
         let wanted: BTreeSet<Key> = self
             .slots
@@ -305,6 +323,7 @@ impl Engine {
         let at = self.report.at;
         let trouble = self.trouble.entry(key).or_insert_with(|| Trouble {
             attempts: 0,
+            begun: Instant::now(),
             since: at,
             error: error.clone(),
             next: Instant::now(),

@@ -136,7 +136,7 @@ async fn examine(
     let mut engine = Engine::new(wiring::capabilities(wanted, wiring::built()), wiring::VERSION);
     let earlier = plan::earlier(host).await.filter(|_| outside.daemon);
     if let (Some(earlier), Ok(clock)) = (&earlier, host.clock().await) {
-        engine.resume(earlier, clock.unix);
+        engine.resume(earlier, &clock);
     }
     let now = engine.look(host).await.clone();
     if wiring::guarded(wanted) {

@@ -33,7 +33,7 @@ pub(super) async fn look(loaded: &Loaded, host: &dyn Inspect) -> Report {
     engine.settings(settings_report(loaded));
     // Since when things are waited for is what the daemon has seen.
     if let (Some(earlier), Ok(clock)) = (earlier(host).await, host.clock().await) {
-        engine.resume(&earlier, clock.unix);
+        engine.resume(&earlier, &clock);
     }
     engine.look(host).await.clone()
 }

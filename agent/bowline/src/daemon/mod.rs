@@ -99,7 +99,7 @@ async fn start(folder: &Path) -> ExitCode {
     let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
     engine.settings(settings_report(&loaded));
     if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
-        engine.resume(&earlier, clock.unix);
+        engine.resume(&earlier, &clock);
     }
     let counted = Counters::new(&wiring::NAMES).and_then(|counters| Ok((counters, issuing::enrolments()?)));
     let (counters, enrolments) = match counted {

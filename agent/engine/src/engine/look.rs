@@ -28,7 +28,7 @@ impl Engine {
         }
         self.looks += 1;
         let unix = host.clock().await.map(|c| c.unix).unwrap_or(self.report.at);
-        self.remember(unix);
+        self.remember(unix, Instant::now());
         self.make_report(unix);
         &self.report
     }

@@ -3,6 +3,10 @@
 use bowline_ports::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+/// The time of day, for a test that is alone in its file to set.
+pub(crate) static UNIX: AtomicI64 = AtomicI64::new(1_000);
 
 /// A host that has nothing but a clock.
 pub(crate) struct ClockOnly;
@@ -11,7 +15,7 @@ fn none<'a, T: Send + 'a>() -> Fut<'a, T> {
 }
 impl Inspect for ClockOnly {
     fn clock(&self) -> Fut<'_, Clock> {
-        Box::pin(async { Ok(Clock { unix: 1_000, synchronised: true, uptime: 1 }) })
+        Box::pin(async { Ok(Clock { unix: UNIX.load(SeqCst), synchronised: true, uptime: 1 }) })
     }
     fn host_name(&self) -> Fut<'_, String> {
         none()
