@@ -60,6 +60,19 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         );
         return plan;
     }
+    if let Some(named) = &facts.named {
+        let service = role.service();
+        plan.refuse(
+            ITEM,
+            format!("run K3s as {}", a(role)),
+            format!("K3s is installed on this machine under another name ({named})"),
+            format!(
+                "let it be {service}, which Bowline adopts (`systemctl disable --now {named} && mv /etc/systemd/system/{named} \
+                 /etc/systemd/system/{service} && systemctl enable --now {service}`), or remove it"
+            ),
+        );
+        return plan;
+    }
     // An agent may leave the release to the servers.
     let told = now.get(condition::K3S_VERSION).and_then(|text| text.parse().ok());
     let Some(exact) = spec.spec.version.exact().or(told) else {

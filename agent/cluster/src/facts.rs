@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 mod hide;
+mod named;
 
 /// How systemd calls it that a command of `ExecCondition` said no.
 const HELD_OUT: &str = "exec-condition";
@@ -108,6 +109,8 @@ pub struct Facts {
     pub unit_file: Option<String>,
     /// K3s is installed on this machine in the other role; the text of its unit file there.
     pub other_role: Option<String>,
+    /// The service of a K3s under a name of its own; looked for only where there is none under the usual one.
+    pub named: Option<String>,
     /// Bowline's configuration file.
     pub config: Option<String>,
     /// A restart that is owed.
@@ -191,6 +194,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         "loaded" => Some(host.read(&unit_file(other(role))).await?.map(|f| f.text()).unwrap_or_default()),
         _ => None,
     };
+    let unit_file = host.read(&unit_file(role)).await?.map(|f| f.text());
+    let named = if unit_file.is_none() { named::named(host).await? } else { None };
     let restart = Restart::on_record(host).await?;
     let restarted = match &restart {
         Some(owed) => owed.is_read(unit.began, &Moment::now(host).await?),
@@ -210,8 +215,9 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         staged,
         job: host.job("fetch-k3s").await?,
         missing_links,
-        unit_file: host.read(&unit_file(role)).await?.map(|f| f.text()),
+        unit_file,
         other_role,
+        named,
         config,
         restart,
         restarted,

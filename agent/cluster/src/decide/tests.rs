@@ -43,6 +43,7 @@ fn fresh() -> Facts {
         unit: Unit::not_found(),
         unit_file: None,
         other_role: None,
+        named: None,
         config: None,
         restart: None,
         restarted: false,

@@ -166,14 +166,22 @@ fn a_k3s_that_somebody_installed_by_hand_is_adopted_or_refused() -> Result<()> {
             releases.url(),
             K3S_VERSION.replace('+', "%2B")
         ))?;
-        machine.put("/etc/systemd/system/k3s.service", BY_HAND, 0o644)?;
-        machine.ok("systemctl daemon-reload && systemctl enable --now k3s")?;
+        // With INSTALL_K3S_NAME=main. What the refusal says makes it one that is adopted.
+        machine.put("/etc/systemd/system/k3s-main.service", BY_HAND, 0o644)?;
+        machine.ok("systemctl daemon-reload && systemctl enable --now k3s-main")?;
+        configure(&machine, &settings::server(&releases))?;
+        machine.install(&deb()?)?;
+        let refused = tells(&machine, &["K3s is installed on this machine under another name (k3s-main.service)"])?;
+        ensure!(!machine.run("ls -A /etc/rancher/k3s/config.yaml.d")?.stdout.contains("bowline"), "something is there");
+        let command = refused.split('`').nth(1).unwrap_or_default();
+        ensure!(command.starts_with("systemctl disable --now k3s-main.service && mv "), "{refused}");
+        machine.ok(command)?;
+        ready(&machine)?;
         let k3s = pid(&machine, "k3s")?;
         let before = files(&machine)?;
 
         let other = settings::server(&releases).replace(K3S_VERSION, "v1.33.5+k3s1");
         configure(&machine, &other)?;
-        machine.install(&deb()?)?;
         tells(
             &machine,
             &[

@@ -15,6 +15,17 @@ fn what_removes_k3s_is_on_the_machine() {
     assert_eq!(hint(unit_text(Role::Agent)), ours);
 }
 
+/// Of a K3s under a name of its own nothing is written over or beside it.
+#[test]
+fn what_has_a_name_of_its_own_is_refused_with_what_makes_it_fit() {
+    let named = Facts { named: Some("k3s-main.service".into()), ..fresh() };
+    let plan = plan(&spec(""), &named, &all());
+    assert!(plan.steps.is_empty() && plan.waits.is_empty(), "{plan:?}");
+    let refusal = &plan.refusals[0];
+    assert_eq!(refusal.why, "K3s is installed on this machine under another name (k3s-main.service)");
+    assert!(refusal.hint.contains("`systemctl disable --now k3s-main.service && mv "), "{}", refusal.hint);
+}
+
 #[test]
 fn a_server_out_of_etcd_is_removed_by_what_is_on_the_machine() {
     let hint = |unit: String| {
