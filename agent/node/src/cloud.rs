@@ -67,6 +67,9 @@ pub struct Kept {
     /// As [`Facts::machine`](crate::Facts) was then: an image of that machine's disk is another machine.
     #[serde(default)]
     pub machine: Option<String>,
+    /// The boot at which the metadata service told it last.
+    #[serde(default)]
+    pub boot: Option<String>,
     /// What was known.
     #[serde(flatten)]
     pub facts: CloudFacts,

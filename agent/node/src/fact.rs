@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// PCI's devices, by their addresses.
 const PCI: &str = "/sys/bus/pci/devices";
+/// What a machine that was stopped may have another one of when it is started.
+pub(crate) const MOVING: [Fact; 2] = [Fact::PublicIpv4, Fact::InstanceType];
 /// For this much uptime cloud-init may still be about to tell something.
 const FIRST_BOOT: u64 = 600;
 
@@ -19,7 +21,7 @@ impl Node {
         facts_of(&self.spec.labels).contains(&fact)
     }
 
-    /// What the settings need of the cloud and nobody has told yet.
+    /// What the settings need of the cloud and nobody has told yet, or may tell otherwise since this boot.
     fn lacking(&self, facts: &Facts) -> Vec<Fact> {
         let mut needed = facts_of(&self.spec.labels);
         if self.spec.external_address == Some(ExternalAddress::PublicIpv4) {
@@ -27,11 +29,15 @@ impl Node {
         }
         let known = facts.known();
         let of_the_cloud = |fact: &Fact| !matches!(fact, Fact::Address | Fact::Gpu);
-        needed.into_iter().filter(|fact| of_the_cloud(fact) && told(*fact, facts, known.as_ref()).is_none()).collect()
+        let lacks = |fact: &Fact| {
+            told(*fact, facts, known.as_ref()).is_none()
+                || (MOVING.contains(fact) && known.is_some() && !facts.told_now())
+        };
+        needed.into_iter().filter(|fact| of_the_cloud(fact) && lacks(fact)).collect()
     }
 
-    /// Asks the metadata service, while something is not known that the settings need and that it may tell. Whatever it
-    /// answers, and that it does not, is no reason not to look at the rest.
+    /// Asks the metadata service, while something is not known that the settings need and that it may tell, and what may have
+    /// changed once a boot: until it answers, what was kept is taken. Whatever it answers, and that it does not, is no reason not to look at the rest.
     pub(crate) async fn ask(&self, host: &dyn Inspect, facts: &Facts) -> Result<Option<Asked>, PortError> {
         let (lacking, network) = (self.lacking(facts), self.awaited_network(facts).is_some());
         if lacking.is_empty() && !network {

@@ -10,7 +10,7 @@ mod fact;
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, condition, machine_id, seen_name};
+use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, machine_id, seen_name};
 use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -55,6 +55,8 @@ pub struct Facts {
     pub clock: Clock,
     /// What tells this machine from every other one, its clones too, by its firmware.
     pub machine: Option<String>,
+    /// What the kernel calls this boot.
+    pub boot: String,
     /// What cloud-init knows of this boot.
     pub cloud: Option<CloudFacts>,
     /// What was kept at an earlier look, of whichever machine.
@@ -73,18 +75,53 @@ impl Facts {
         self.asked.as_ref()?.said.as_ref().ok()?.as_ref()
     }
 
+    /// What was kept, where it is of this very machine.
+    fn kept(&self) -> Option<&Kept> {
+        let now = self.cloud.as_ref().or_else(|| self.said().map(|said| &said.facts));
+        let same = |kept: &&Kept| {
+            kept.machine == self.machine && now.is_none_or(|now| now.instance_id == kept.facts.instance_id)
+        };
+        self.kept.as_ref().filter(same)
+    }
+
+    /// What the metadata service said last, as far as that may change: cloud-init may go on with what it was told at the first
+    /// boot.
+    fn told_last(&self) -> Option<&CloudFacts> {
+        let kept = || self.kept().filter(|kept| kept.boot.is_some()).map(|kept| &kept.facts);
+        self.said().map(|said| &said.facts).or_else(kept)
+    }
+
+    /// Whether it has said so since this boot.
+    fn told_now(&self) -> bool {
+        self.said().is_some() || self.kept().is_some_and(|kept| kept.boot.as_ref() == Some(&self.boot))
+    }
+
     /// What is known of the cloud: by cloud-init, else by the metadata service, else as it was kept of this very machine.
     fn known(&self) -> Option<CloudFacts> {
         let said = self.said().map(|said| &said.facts);
         let now = self.cloud.clone().map(|now| now.or(said)).or_else(|| said.cloned());
-        let same = |kept: &&Kept| {
-            kept.machine == self.machine && now.as_ref().is_none_or(|now| now.instance_id == kept.facts.instance_id)
+        let kept = self.kept().map(|kept| &kept.facts);
+        let mut known = match now {
+            Some(now) => now.or(kept),
+            None => kept.cloned()?,
         };
-        let kept = self.kept.as_ref().filter(same).map(|kept| &kept.facts);
-        match now {
-            Some(now) => Some(now.or(kept)),
-            None => kept.cloned(),
+        if let Some(last) = self.told_last() {
+            for fact in fact::MOVING.into_iter().filter(|fact| !cloud::never_tells(&last.cloud, *fact)) {
+                match fact {
+                    Fact::PublicIpv4 => known.public_ipv4 = last.public_ipv4,
+                    _ => known.instance_type.clone_from(&last.instance_type),
+                }
+            }
         }
+        Some(known)
+    }
+
+    /// What is to be kept of it.
+    fn to_keep(&self) -> Option<Kept> {
+        let facts = self.known()?;
+        let told = self.said().map(|_| self.boot.clone());
+        let boot = told.or_else(|| self.kept().and_then(|kept| kept.boot.clone()));
+        Some(Kept { machine: self.machine.clone(), boot, facts })
     }
 }
 
@@ -129,6 +166,7 @@ impl Capability for Node {
             },
             clock: host.clock().await?,
             machine: machine_id(host).await?,
+            boot: boot_id(host).await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),
             kept: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
             asked: None,
@@ -144,8 +182,7 @@ impl Capability for Node {
 
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        let known = facts.known().map(|known| Kept { machine: facts.machine.clone(), facts: known });
-        if let Some(known) = known.filter(|known| facts.kept.as_ref() != Some(known)) {
+        if let Some(known) = facts.to_keep().filter(|known| facts.kept.as_ref() != Some(known)) {
             plan.step("cloud", Action::Keep(known), "metadata is not relied on after the first boot");
         }
         self.name(facts, &mut plan);

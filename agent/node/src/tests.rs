@@ -21,6 +21,7 @@ fn facts() -> Facts {
         configured: None,
         clock: Clock { unix: 2_000_000_000, synchronised: true, uptime: 5 },
         machine: Some("uuid-1".into()),
+        boot: "boot-1".into(),
         cloud: None,
         kept: None,
         asked: None,
@@ -39,7 +40,7 @@ fn node(address: Option<&str>) -> Node {
 
 /// Of this machine.
 fn kept(facts: CloudFacts) -> Kept {
-    Kept { machine: Some("uuid-1".into()), facts }
+    Kept { machine: Some("uuid-1".into()), boot: None, facts }
 }
 
 fn hetzner() -> CloudFacts {
@@ -237,7 +238,7 @@ fn what_was_kept_of_another_machine_is_not_believed() {
     assert_eq!(zone(&facts).as_deref(), Some("fsn1-dc14"));
     // A clone of the disk, or a disk from before the firmware was asked.
     for machine in [Some("uuid-2".to_string()), None] {
-        facts.kept = Some(Kept { machine, facts: hetzner() });
+        facts.kept = Some(Kept { machine, boot: None, facts: hetzner() });
         assert_eq!(zone(&facts), None);
     }
     // The firmware is the same, and cloud-init or the metadata service says that the machine is another one.
@@ -259,9 +260,38 @@ fn cloud_init_goes_before_the_metadata_service_and_that_before_what_was_kept() {
     let known = facts.known().unwrap();
     assert_eq!(known, CloudFacts { public_ipv4: "203.0.113.9".parse().ok(), ..hetzner() });
     let plan = plan(&node(None), &facts);
-    assert_eq!(plan.steps[0].action, Action::Keep(kept(known)));
+    assert_eq!(plan.steps[0].action, Action::Keep(Kept { boot: Some("boot-1".into()), ..kept(known) }));
     let told = serde_json::to_string(&plan.steps[0].action).unwrap();
     assert!(!told.contains("uuid-1"), "a report is for everybody, the firmware's words are not: {told}");
+}
+
+#[test]
+fn what_may_have_changed_is_as_the_metadata_service_tells_it_at_this_boot() {
+    let with = |address: &str| CloudFacts { public_ipv4: address.parse().ok(), ..hetzner() };
+    let public = |facts: &Facts| facts.known().unwrap().public_ipv4.map(|address| address.to_string());
+    let mut node = node(None);
+    node.spec.external_address = Some(ExternalAddress::PublicIpv4);
+    let mut facts = facts();
+    facts.kept = Some(kept(with("203.0.113.8")));
+    // cloud-init goes on with what it was told at the first boot.
+    facts.cloud = Some(with("203.0.113.8"));
+    assert_eq!(public(&facts).as_deref(), Some("203.0.113.8"), "until it answers");
+    facts.asked = said(with("203.0.113.9"), &[]);
+    assert_eq!(public(&facts).as_deref(), Some("203.0.113.9"));
+    let first = plan(&node, &facts);
+    assert_eq!(first.conditions["external-address"], "203.0.113.9");
+    let Action::Keep(told) = &first.steps[0].action;
+    assert_eq!(told.boot.as_deref(), Some("boot-1"));
+    (facts.kept, facts.asked) = (Some(told.clone()), None);
+    assert_eq!(public(&facts).as_deref(), Some("203.0.113.9"), "it is not asked again");
+    assert!(plan(&node, &facts).steps.is_empty());
+    // Of the next boot nobody knows yet.
+    facts.boot = "boot-2".into();
+    assert!(public(&facts).as_deref() == Some("203.0.113.9") && plan(&node, &facts).steps.is_empty(), "{facts:?}");
+    // It has none any more, and the machine has one itself.
+    facts.asked = said(with(""), &[]);
+    assert_eq!(public(&facts), None);
+    assert_eq!(plan(&node, &facts).conditions["external-address"], "203.0.113.7");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
 use bowline::wiring;
-use bowline_engine::Engine;
+use bowline_engine::{Engine, Overall};
 use bowline_host::sim::{SimHost, World, WorldCloud, WorldTrouble};
 use bowline_ports::Change;
 use bowline_settings::{Settings, SourceFile};
@@ -63,6 +63,36 @@ async fn every_cloud_tells_where_the_machine_is_and_is_asked_once() {
         let mut engine = self::engine(PLACE);
         assert_eq!(engine.look(&host).await.conditions["fact/zone"], conditions["fact/zone"], "{name}");
         assert_eq!(host.metadata_asks(), asked, "{name}");
+    }
+}
+
+/// A machine that was off may come back with another public address. It is asked for once a boot, and nothing waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_public_address_is_asked_for_once_a_boot() {
+    let host = SimHost::new(&world(Some(recorded(CLOUDS[2].1))));
+    let change: Arc<dyn Change> = Arc::new(host.clone());
+    let labels = "ip = \"{public-ipv4}\", zone = \"{zone}\"";
+    let mut asked = 0;
+    for (told, expected) in
+        [(Some("203.0.113.8"), "203.0.113.8"), (Some("203.0.113.80"), "203.0.113.80"), (None, "203.0.113.80")]
+    {
+        host.change_cloud(|cloud| match told {
+            Some(address) => {
+                let answers = &mut cloud.as_mut().unwrap().answers;
+                answers.insert("/2021-01-03/meta-data/public-ipv4".into(), address.into());
+            }
+            None => *cloud = None,
+        });
+        for _ in ["the daemon", "the daemon again"] {
+            let mut engine = engine(labels);
+            engine.converge(&change, Duration::from_secs(30), |_| {}).await;
+            assert_eq!(engine.report().conditions["fact/public-ipv4"], expected);
+            assert_eq!(engine.report().overall, Overall::Ready, "{:?}", engine.report());
+        }
+        let now = host.metadata_asks();
+        assert!(told.is_none() || (asked + 1..=asked + 2).contains(&now), "asked {asked} times, then {now}");
+        asked = now;
+        host.reboot();
     }
 }
 

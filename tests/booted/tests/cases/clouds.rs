@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bowline_booted::told::{now, tells};
-use bowline_booted::{ADDRESS, CLOCK, FIRST_BOOT, NODE, configure, deb, node, ready, releases, settings};
+use bowline_booted::{ADDRESS, CLOCK, FIRST_BOOT, NODE, configure, deb, node, ready, releases, report, settings};
 use bowline_testbed::{Bed, Cloud, Machine, MachineBuilder, Releases, case};
 use serde_json::Value;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn a_private_network_that_comes_late_is_told_and_the_metadata_service_is_not_nee
         metadata.answer_as(&cloud);
         let machine = public(bed, &releases)?.start()?;
         machine.firmware(&cloud.dmi)?;
-        let facts = "labels = { \"topology.kubernetes.io/zone\" = \"{zone}\", \
+        let facts = "external-address = \"{public-ipv4}\"\nlabels = { \"topology.kubernetes.io/zone\" = \"{zone}\", \
                      \"topology.kubernetes.io/region\" = \"{region}\", id = \"{instance-id}\", ";
         configure(&machine, &settings::server(&releases).replace("labels = { ", facts))?;
         machine.install(&deb()?)?;
@@ -91,6 +91,23 @@ fn a_private_network_that_comes_late_is_told_and_the_metadata_service_is_not_nee
         assert_eq!(place(&node(&machine)?), told);
         assert_eq!(machine.read("/var/lib/bowline/cloud.json")?, kept);
         machine.wait_for("nothing to tell", FIRST_BOOT, || Ok(now(&machine)?.is_empty()))?;
+        let public = || -> Result<String> {
+            Ok(report(&machine)?["conditions"]["external-address"].as_str().unwrap_or("-").to_string())
+        };
+        assert_eq!(public()?, "203.0.113.7");
+
+        // It was off, and has another public address by now.
+        metadata.say("/hetzner/v1/metadata/public-ipv4", "203.0.113.99");
+        bed.route_metadata(true)?;
+        machine.reboot()?;
+        machine.wait_for("the other public address", FIRST_BOOT, || Ok(public()? == "203.0.113.99"))?;
+        ready(&machine)?;
+        let config = machine.read("/etc/rancher/k3s/config.yaml.d/50-bowline.yaml")?;
+        ensure!(config.contains("\"node-external-ip\": \"203.0.113.99\""), "{config}");
+        let asked = metadata.requests(&cloud);
+        machine.ok("systemctl restart bowline")?;
+        ready(&machine)?;
+        assert_eq!(metadata.requests(&cloud), asked, "once a boot");
         Ok(())
     })
 }
