@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -73,7 +73,11 @@ impl Drop for Waits {
 /// Paths whose filesystem or disk had not answered when it should have, with how much work still waits there: nobody else is sent
 /// there, so that all the threads there are do not end so.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Silent(Arc<Mutex<HashMap<PathBuf, usize>>>);
+pub(crate) struct Silent {
+    late: Arc<Mutex<HashMap<PathBuf, usize>>>,
+    /// Whose turn it is at a path, for work that may not go on side by side there.
+    turns: Arc<Mutex<HashMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>>,
+}
 
 impl Silent {
     /// Work at a path on another thread, unless an earlier one still waits there.
@@ -104,6 +108,32 @@ impl Silent {
         there.noted(answer.await)
     }
 
+    /// The same when what was begun there before is over. That of a step that was given up goes on by itself: it must neither
+    /// share a temporary file with the next one, nor end after it.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        doing: &str,
+        path: &Path,
+        work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let turn = self.turn(path).lock_owned();
+        let turn = within(format!("{doing} {}", path.display()), deadline, async { Ok(turn.await) }).await?;
+        let work = move |path: &Path| {
+            let _until_it_is_over = turn;
+            work(path)
+        };
+        self.within(deadline, doing, path, work).await
+    }
+
+    fn turn(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = turns.get(path).and_then(Weak::upgrade).unwrap_or_default();
+        turns.insert(path.to_path_buf(), Arc::downgrade(&turn));
+        turn
+    }
+
     /// Begins work at a path, unless an earlier one still waits there.
     pub(crate) fn begin(&self, what: &str, path: &Path) -> Result<Arc<UnderWay>, PortError> {
         if self.paths().contains_key(path) {
@@ -115,7 +145,7 @@ impl Silent {
     }
 
     fn paths(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,6 +207,35 @@ mod tests {
         while silent.look(there, |_| Ok(())).await.is_err() {
             tokio::time::sleep(moment).await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_half_way_is_over_before_the_next_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let (silent, path) = (Silent::default(), folder.path().join("k3s.yaml"));
+        let (begun, begins) = mpsc::channel();
+        let (answer, waits) = mpsc::channel();
+        let first = silent.in_turn(DURABLE, "writing", &path, move |path| {
+            begun.send(()).unwrap();
+            waits.recv().unwrap();
+            super::super::files::write(path, b"old", 0o600)
+        });
+        let (first, given_up) = futures::future::abortable(first);
+        let aborts = async {
+            while begins.try_recv().is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            given_up.abort();
+        };
+        assert!(futures::future::join(first, aborts).await.0.is_err());
+        let write = |path: &Path| super::super::files::write(path, b"new", 0o600);
+        let moment = Duration::from_millis(50);
+        let late = silent.in_turn(moment, "writing", &path, write).await.unwrap_err();
+        assert_eq!(late.kind, ErrorKind::Timeout);
+        answer.send(()).unwrap();
+        silent.in_turn(DURABLE, "writing", &path, write).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert!(silent.turns.lock().unwrap().values().all(|turn| turn.strong_count() == 0));
     }
 
     fn runtime(threads: usize) -> tokio::runtime::Runtime {

@@ -16,23 +16,23 @@ impl Change for RealHost {
 
     fn write<'a>(&'a self, path: &'a Path, content: &'a [u8], mode: u32) -> Fut<'a, ()> {
         let content = content.to_vec();
-        Box::pin(self.silent.within(DURABLE, "writing", path, move |path| files::write(path, &content, mode)))
+        Box::pin(self.silent.in_turn(DURABLE, "writing", path, move |path| files::write(path, &content, mode)))
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> Fut<'a, ()> {
-        Box::pin(self.silent.within(DURABLE, "removing", path, files::remove))
+        Box::pin(self.silent.in_turn(DURABLE, "removing", path, files::remove))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path, mode: u32) -> Fut<'a, ()> {
         Box::pin(async move {
             let (doing, from) = (format!("renaming {} to", from.display()), from.to_path_buf());
-            self.silent.within(DURABLE, &doing, to, move |to| files::rename(&from, to, mode)).await
+            self.silent.in_turn(DURABLE, &doing, to, move |to| files::rename(&from, to, mode)).await
         })
     }
 
     fn link<'a>(&'a self, target: &'a Path, path: &'a Path) -> Fut<'a, ()> {
         let target = target.to_path_buf();
-        Box::pin(self.silent.within(DURABLE, "linking", path, move |path| files::link(&target, path)))
+        Box::pin(self.silent.in_turn(DURABLE, "linking", path, move |path| files::link(&target, path)))
     }
 
     fn reload_units(&self) -> Fut<'_, ()> {
@@ -93,7 +93,7 @@ impl Change for RealHost {
     }
 
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
-        Box::pin(self.silent.within(DURABLE, "making", path, move |path| files::reserve(path, bytes)))
+        Box::pin(self.silent.in_turn(DURABLE, "making", path, move |path| files::reserve(path, bytes)))
     }
 
     fn apply_labels<'a>(
