@@ -164,3 +164,35 @@ impl Probe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_btrfs_is_known_by_its_source_also_by_the_name_that_lvm_gives_it() {
+        let device = BlockDevice {
+            path: "/dev/dm-0".into(),
+            number: "252:0".into(),
+            links: vec!["/dev/mapper/vg-data".into(), "/dev/vg/data".into()],
+            ..BlockDevice::default()
+        };
+        let mount = |number: &str, source: &str| Mount {
+            target: "/mnt/data".into(),
+            source: source.into(),
+            number: number.into(),
+            fstype: "btrfs".into(),
+            root: "/".into(),
+            read_only: false,
+        };
+        for (number, source, is) in [
+            ("252:0", "/dev/root", true),
+            ("0:45", "/dev/dm-0", true),
+            ("0:45", "/dev/mapper/vg-data", true),
+            ("0:45", "/dev/mapper/vg-other", false),
+            ("252:1", "/dev/dm-1", false),
+        ] {
+            assert_eq!(device.is_mounted_by(&mount(number, source)), is, "{number} {source}");
+        }
+    }
+}

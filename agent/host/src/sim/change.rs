@@ -4,8 +4,8 @@ use super::SimHost;
 use super::fault::{FaultMode, failure};
 use super::state::{Content, State};
 use bowline_ports::{
-    Answered, Ask, Change, ErrorKind, FIELD_MANAGER, FetchOrder, FormatOrder, Fut, GrowOrder, Job, PortError, Progress,
-    ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
+    Answered, Ask, BlockDevice, Change, ErrorKind, FIELD_MANAGER, FetchOrder, FormatOrder, Fut, GrowOrder, Job,
+    PortError, Progress, ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -293,9 +293,11 @@ impl State {
 
 impl State {
     fn grow(&mut self, order: &GrowOrder) -> Result<(), PortError> {
-        let mounted = self.mounts.iter().any(|mount| mount.target == order.mount);
         let disk = self.disks.iter_mut().find(|disk| disk.device.path == order.device && disk.device.id == order.id);
-        let Some(disk) = disk.filter(|_| mounted) else {
+        let is_here = |device: &BlockDevice| {
+            self.mounts.iter().any(|mount| mount.target == order.mount && device.is_mounted_by(mount))
+        };
+        let Some(disk) = disk.filter(|disk| is_here(&disk.device)) else {
             let text = format!("{} was not grown: it is another disk, or not mounted", order.device.display());
             return Err(PortError::new(ErrorKind::Changed, text));
         };

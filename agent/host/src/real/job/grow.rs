@@ -49,10 +49,7 @@ async fn grow(order: &GrowOrder, report: Report<'_>) -> Result<(), PortError> {
     if found.id != order.id {
         return Err(changed(format!("it is another disk, or has another size by now ({} bytes)", found.id.size)));
     }
-    let here = |one: &&bowline_ports::Mount| {
-        one.target == order.mount && (one.number == number || one.source == order.device.to_string_lossy())
-    };
-    if mounts::read()?.iter().find(here).is_none() {
+    if !mounts::read()?.iter().any(|one| one.target == order.mount && found.is_mounted_by(one)) {
         return Err(changed(format!("it is not mounted at {mount}")));
     }
     report(ProgressValue {

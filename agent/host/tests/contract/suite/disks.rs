@@ -131,6 +131,13 @@ pub(crate) async fn a_mounted_filesystem_grows_with_its_device(fixture: &impl Fi
         let mut other = order.clone();
         other.id.size = SIZE;
         assert_eq!(host.grow(&other, &Progress::default()).await.unwrap_err().kind, ErrorKind::Changed);
+        // Another's place is not this one's.
+        let (neighbour, theirs) = (fixture.make_disk(SIZE), fixture.directory().join(format!("by-{filesystem}")));
+        fixture.make_filesystem(&neighbour, Filesystem::Ext4, &fresh_uuid());
+        fixture.mount(&neighbour, &theirs);
+        let elsewhere = GrowOrder { mount: theirs, ..order.clone() };
+        let error = host.grow(&elsewhere, &Progress::default()).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Changed && error.message.contains("not mounted"), "{error:?}");
         assert_eq!(host.extent(&path, filesystem).await.unwrap(), Some(SIZE), "{filesystem}");
         if filesystem == Filesystem::Ext4 && !fixture.grows() {
             let error = host.grow(&order, &Progress::default()).await.unwrap_err();
