@@ -348,12 +348,14 @@ fn set(state: &mut State, device: &PathBuf, content: Content) {
 /// Server-side apply without force, for labels.
 fn apply(state: &mut State, name: &str, labels: &BTreeMap<String, String>) -> Result<(), PortError> {
     let Some(node) = state.node(name)?.and(state.node.as_mut()) else {
-        return Err(PortError::new(ErrorKind::NotFound, format!("there is no Node {name}")));
+        return Err(PortError::new(ErrorKind::Changed, format!("labelling the Node {name}: there is no such Node")));
     };
     for (key, value) in labels {
         let others = node.managers.get(key).into_iter().flatten().find(|m| *m != FIELD_MANAGER);
         if let (Some(other), true) = (others, node.labels.get(key) != Some(value)) {
-            return Err(PortError::new(ErrorKind::Invalid, format!("conflict: {key} is managed by {other}")));
+            let text = format!("labelling the Node {name}: another manager owns a label: {key} belongs to \"{other}\"");
+            let hint = "take it out of Bowline's settings, or remove it there: kubectl label node";
+            return Err(PortError::new(ErrorKind::Busy, text).hint(format!("{hint} {name} {key}-")));
         }
     }
     let owned = |managers: &BTreeMap<String, Vec<String>>, key: &String| {

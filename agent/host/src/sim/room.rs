@@ -1,7 +1,7 @@
 //! Room that is freed, and room that is kept.
 
 use super::state::State;
-use bowline_ports::{ErrorKind, PortError, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
+use bowline_ports::{PortError, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
 use std::path::Path;
 
 impl State {
@@ -32,8 +32,8 @@ impl State {
     pub(super) fn reserve(&mut self, path: &Path, bytes: u64) -> Result<(), PortError> {
         self.give_up(path);
         if self.space.free < bytes {
-            let text = format!("{}: no space left on device", path.display());
-            return Err(PortError::new(ErrorKind::Other, text));
+            let full = std::io::Error::from_raw_os_error(nix::libc::ENOSPC);
+            return Err(PortError::io(format_args!("keeping room with {}", path.display()), &full));
         }
         self.space.free -= bytes;
         self.put(path, Vec::new(), 0o600);

@@ -22,6 +22,7 @@ macro_rules! every_case {
             a_hash_follows_its_file,
             a_link_leads_to_a_real_path,
             what_lies_on_a_btrfs_behind_a_link_is_found_in_the_mount_table,
+            room_that_there_is_not_is_not_kept,
             a_blank_disk_is_listed_unused_and_proven_blank,
             every_filesystem_is_made_as_ordered,
             what_was_made_is_never_made_again,

@@ -109,3 +109,12 @@ pub(crate) async fn what_lies_on_a_btrfs_behind_a_link_is_found_in_the_mount_tab
     let one = holds.max_by_key(|mount| mount.target.components().count()).unwrap();
     assert_eq!((one.fstype.as_str(), &one.target), ("btrfs", &real));
 }
+
+pub(crate) async fn room_that_there_is_not_is_not_kept(fixture: &impl Fixture) {
+    let (host, disk, at) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("small"));
+    fixture.make_filesystem(&disk, Filesystem::Ext4, &fresh_uuid());
+    fixture.mount(&disk, &at);
+    let error = host.reserve(&at.join("reserve"), 1 << 40).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSpace, "{error}");
+    assert_eq!(host.meta(&at.join("reserve")).await.unwrap(), None);
+}
