@@ -380,12 +380,12 @@ impl<O: Objects> Issuer<O> {
         let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, Of::Wishes(wishes)).await;
         let facts = facts.map(|facts| Facts { synchronised: self.clock.is_synchronised(), ..facts });
         facts.map_err(|error| {
-            let hint = error.hint.as_deref().map(|hint| format!(" → {hint}")).unwrap_or_default();
+            let text = error.in_full();
             // An API that is away is told where K3s is looked at; here everybody who asks would tell it again.
             if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
-                tracing::debug!("can not decide about {name}: {error}{hint}");
+                tracing::debug!("can not decide about {name}: {text}");
             } else {
-                tracing::warn!("can not decide about {name}: {error}{hint}");
+                tracing::warn!("can not decide about {name}: {text}");
             }
             if error.kind == ErrorKind::Invalid {
                 return Refusal::new(Code::NotReady, error.message).retry(Duration::from_secs(60));

@@ -51,6 +51,11 @@ impl PortError {
         self
     }
 
+    /// What it says and what can be done about it, in one line.
+    pub fn in_full(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{} → {hint}", self.message))
+    }
+
     /// An operating-system error on `what` ("writing /etc/…").
     pub fn io(what: impl std::fmt::Display, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Io;

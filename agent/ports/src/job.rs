@@ -1,6 +1,6 @@
 //! Long work that runs as a unit of PID 1, and its progress.
 
-use crate::{DeviceId, Filesystem};
+use crate::{DeviceId, Filesystem, PortError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -101,8 +101,8 @@ pub enum Job {
     Running(ProgressValue),
     /// Ended well.
     Done,
-    /// Ended badly, with its last words.
-    Failed(String),
+    /// Ended badly.
+    Failed(PortError),
 }
 
 /// How far some work is.

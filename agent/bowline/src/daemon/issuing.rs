@@ -117,8 +117,7 @@ impl Issuing {
                 self.served = Some(wanted);
             }
             Err(error) => {
-                let hint = error.hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
-                let text = format!("nobody can be let in: {}{hint}", error.message);
+                let text = format!("nobody can be let in: {}", error.in_full());
                 if self.failed.as_ref().is_none_or(|(_, last)| *last != text) {
                     tracing::warn!("{text}");
                 }

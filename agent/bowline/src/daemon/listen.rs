@@ -109,10 +109,7 @@ impl Listeners {
         match self.missing.iter_mut().find(|m| m.address == address) {
             Some(known) => (known.attempts, known.tried, known.error) = (known.attempts + 1, Instant::now(), error),
             None => {
-                tracing::warn!(
-                    "metrics: {error}{}",
-                    error.hint.as_ref().map(|h| format!(" → {h}")).unwrap_or_default()
-                );
+                tracing::warn!("metrics: {}", error.in_full());
                 self.missing.push(Missing { address, error, attempts: 1, since: unix(), tried: Instant::now() });
             }
         }

@@ -22,8 +22,7 @@ pub(super) fn done(key: &Key, what: &str) {
 }
 
 pub(super) fn failed(key: &Key, what: &str, error: &PortError) {
-    let hint = error.hint.as_deref().map(|h| format!(" → {h}")).unwrap_or_default();
-    tracing::warn!(message_id = STEP_FAILED, capability = key.0, item = key.1, "failed: {what}: {error}{hint}");
+    tracing::warn!(message_id = STEP_FAILED, capability = key.0, item = key.1, "failed: {what}: {}", error.in_full());
 }
 
 /// Writes what is in the new report and was not in the old one.

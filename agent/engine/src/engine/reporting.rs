@@ -4,6 +4,7 @@ use super::{Engine, Key, Slot, log};
 use crate::report::{
     CapabilityReport, CapabilityState, Failing, Overall, RefusalReport, Report, StepReport, WaitReport,
 };
+use bowline_ports::PortError;
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 
@@ -95,7 +96,7 @@ impl Engine {
             })
             .collect();
         let error = slot.facts.as_ref().and_then(|f| f.as_ref().err());
-        let error = error.map(|e| e.hint.as_ref().map_or_else(|| e.message.clone(), |hint| format!("{e}; {hint}")));
+        let error = error.map(PortError::in_full);
         let state = if error.is_some() {
             CapabilityState::Unknown
         } else if !refusals.is_empty() {

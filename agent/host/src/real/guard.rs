@@ -87,9 +87,8 @@ pub fn run(order: &Path, closed: &Path) -> ExitCode {
             std::thread::park();
         },
         Err(error) => {
-            let hint = error.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             // To the journal of the unit; where nobody reads, the exit status tells.
-            let _ = writeln!(io::stderr(), "{error}{hint}");
+            let _ = writeln!(io::stderr(), "{}", error.in_full());
             if error.kind == ErrorKind::NotFound { ExitCode::from(GUARD_UNSUPPORTED) } else { ExitCode::FAILURE }
         }
     }

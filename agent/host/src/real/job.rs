@@ -199,7 +199,7 @@ impl Jobs {
         if let Some(outcome) = self.desk.result(job)? {
             return Ok(Some(ended(outcome)));
         }
-        Ok(Some(Job::Failed(self.cut_off(job).await.message)))
+        Ok(Some(Job::Failed(self.cut_off(job).await)))
     }
 
     async fn running(&self, bus: &Bus, job: &str) -> Result<bool, PortError> {
@@ -303,10 +303,7 @@ impl Jobs {
 fn ended(outcome: Outcome) -> Job {
     match outcome.into_result() {
         Ok(()) => Job::Done,
-        Err(error) => Job::Failed(match error.hint {
-            Some(hint) => format!("{} ({hint})", error.message),
-            None => error.message,
-        }),
+        Err(error) => Job::Failed(error),
     }
 }
 
@@ -385,9 +382,8 @@ pub fn run_internal(arguments: &[OsString]) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let hint = error.hint.as_deref().map(|h| format!(" ({h})")).unwrap_or_default();
             // To the journal of the unit; where nobody reads, nothing is lost: the result file has it.
-            let _ = writeln!(std::io::stderr(), "{error}{hint}");
+            let _ = writeln!(std::io::stderr(), "{}", error.in_full());
             ExitCode::FAILURE
         }
     }

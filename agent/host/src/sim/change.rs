@@ -285,7 +285,7 @@ impl Change for SimHost {
 impl State {
     /// Notes how a job ended.
     fn ended(&mut self, job: String, result: Result<(), PortError>) -> Result<(), PortError> {
-        let end = result.as_ref().map_or_else(|error| Job::Failed(error.message.clone()), |()| Job::Done);
+        let end = result.as_ref().map_or_else(|error| Job::Failed(error.clone()), |()| Job::Done);
         self.jobs.insert(job, end);
         result
     }

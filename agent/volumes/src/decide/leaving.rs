@@ -57,9 +57,9 @@ pub(crate) fn released(
     let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && device.is_mounted_by(mount));
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
     if mount.is_some() || ours {
-        if let (Some(_), Some(Job::Failed(why))) = (mount, &seen.unmounting) {
+        if let (Some(_), Some(Job::Failed(error))) = (mount, &seen.unmounting) {
             for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && unit.active.is_up()) {
-                let why = format!("{} was released, and could not be unmounted: {why}", volume.name);
+                let why = format!("{} was released, and could not be unmounted: {}", volume.name, error.in_full());
                 plan.step_with(item, Action::Stop { service: service.clone() }, why, Risk::Restart);
             }
         }

@@ -82,7 +82,9 @@ async fn a_job_is_nothing_then_done_and_a_new_order_forgets_the_old_result() {
     bad.digest = Digest::Pinned("0".repeat(64));
     let error = jobs.run(&bus, &bad, &Progress::default()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid);
-    let Some(Job::Failed(words)) = jobs.look(&bus, "fetch-k3s").await.unwrap() else { panic!("a failed job") };
+    let Some(Job::Failed(failed)) = jobs.look(&bus, "fetch-k3s").await.unwrap() else { panic!("a failed job") };
+    assert_eq!(failed, error);
+    let words = error.in_full();
     assert!(words.contains("wrong checksum") && words.contains("nothing was installed"), "{words}");
 }
 
@@ -132,8 +134,8 @@ async fn a_job_without_a_result_was_cut_off() {
     let directory = tempfile::tempdir().unwrap();
     let jobs = Jobs::new(directory.path(), Launch::Here);
     jobs.desk.begin("fetch-k3s", &order(directory.path(), b"")).unwrap();
-    let Some(Job::Failed(words)) = jobs.look(&Bus::default(), "fetch-k3s").await.unwrap() else { panic!("a failure") };
-    assert_eq!(words, "fetch-k3s was cut off before it had a result");
+    let Some(Job::Failed(error)) = jobs.look(&Bus::default(), "fetch-k3s").await.unwrap() else { panic!("a failure") };
+    assert_eq!(error.message, "fetch-k3s was cut off before it had a result");
 }
 
 #[test]

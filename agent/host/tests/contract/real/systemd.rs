@@ -207,8 +207,8 @@ async fn work_goes_on_without_who_started_it_and_a_killed_one_is_told(real: &Rea
     run(&["systemctl", "kill", "--signal=KILL", &format!("bowline-{job}.service")]);
     let running = async || matches!(real.host.job(&job).await.unwrap(), Some(Job::Running(_)));
     until("it to be killed", async || !running().await).await;
-    let Some(Job::Failed(words)) = real.host.job(&job).await.unwrap() else { panic!("a failed job") };
-    assert!(words.contains("was cut off before it had a result"), "{words}");
+    let Some(Job::Failed(error)) = real.host.job(&job).await.unwrap() else { panic!("a failed job") };
+    assert!(error.message.contains("was cut off before it had a result"), "{error}");
     let (result, ()) = tokio::join!(real.host.format(&order, &progress), async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         held.unlock().unwrap();

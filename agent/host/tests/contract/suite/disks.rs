@@ -40,7 +40,7 @@ pub(crate) async fn what_was_made_is_never_made_again(fixture: &impl Fixture) {
     format(host, &order).await.unwrap();
     let error = format(host, &order).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Changed, "{error}");
-    assert!(matches!(job(host, &order).await, Some(Job::Failed(_))));
+    assert_eq!(job(host, &order).await, Some(Job::Failed(error)));
     // Whoever resumes finds the work done.
     order.resume = true;
     format(host, &order).await.unwrap();

@@ -63,5 +63,5 @@ pub(crate) async fn a_release_is_fetched_verified(fixture: &impl Fixture) {
     let error = host.fetch(&order, &Progress::default()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
     assert_eq!(host.meta(&order.to).await.unwrap(), None, "what is wrong never comes into being");
-    assert!(matches!(host.job("fetch-contract").await.unwrap(), Some(Job::Failed(_))));
+    assert_eq!(host.job("fetch-contract").await.unwrap(), Some(Job::Failed(error)));
 }
