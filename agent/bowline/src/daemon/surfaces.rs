@@ -5,8 +5,8 @@ use crate::paths;
 use bowline_engine::Report;
 use bowline_host::real::control::Published;
 use bowline_host::real::notify_socket::{Notice, NotifySocket};
-use bowline_host::real::{boot_id, since_boot};
-use bowline_ports::Change;
+use bowline_host::real::since_boot;
+use bowline_ports::{Change, boot_id};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +42,7 @@ pub(crate) struct Surfaces {
 
 impl Surfaces {
     pub(crate) async fn new(host: &Arc<dyn Change>) -> Self {
-        let boot = boot_id().unwrap_or_default();
+        let boot = boot_id(host.as_ref()).await.unwrap_or_default();
         let now = moment(&boot);
         let phases = match host.read(Path::new(paths::PHASES)).await {
             Ok(Some(file)) => serde_json::from_slice(&file.content).unwrap_or_else(|_| Phases::new(now)),

@@ -3,11 +3,10 @@
 //! A task of its own: a filesystem that does not answer delays nothing else. What it found is read by the pages and the report.
 
 use bowline_engine::{CapabilityReport, CapabilityState, Note};
-use bowline_host::real::boot_id;
 use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::samples::{filesystem_uuids, read_samples};
-use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space};
+use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space, boot_id};
 use bowline_pressure::file::{MOST, Patch, Store};
 use bowline_pressure::history::Sample;
 use bowline_settings::Pressure;
@@ -179,7 +178,8 @@ impl Watching {
 
     async fn watch(&self, host: &Arc<dyn Change>, sampler: &Sampler) {
         let mut memory = Memory::at(Path::new(paths::SAMPLES));
-        let boot = boot_id().and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok()).unwrap_or(0);
+        let boot = boot_id(host.as_ref()).await.unwrap_or_default();
+        let boot = boot.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0);
         let (mut thresholds, mut told): (Option<Instant>, Option<Instant>) = (None, None);
         let mut spent_before = BTreeMap::new();
         let (mut places, mut room, mut told_beyond) = (Places::default(), Room::default(), false);

@@ -3,7 +3,7 @@
 
 use super::tool::Tool;
 use super::{bus::Bus, units};
-use bowline_ports::{BOOT_ID, Clock, PortError};
+use bowline_ports::{Clock, PortError};
 use nix::time::{ClockId, clock_gettime};
 use std::path::Path;
 use std::sync::Mutex;
@@ -34,12 +34,6 @@ pub(crate) async fn read(bus: &Bus, seen: &Seen) -> Result<Clock, PortError> {
     }
     let uptime = since_boot().map_err(|e| PortError::io("reading the time since boot", &e))?;
     Ok(Clock { unix: now(), synchronised, uptime: uptime.as_secs() })
-}
-
-/// Which boot this is: the kernel's random number of it, in hexadecimal digits.
-pub fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string(BOOT_ID).ok()?;
-    Some(text.trim().replace('-', ""))
 }
 
 /// The time since boot, suspended time too: whoever sets the clock does not change it.
@@ -95,13 +89,7 @@ pub(crate) fn now() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{boot_id, ntp, tracking};
-
-    #[test]
-    fn this_boot_has_a_number() {
-        let id = boot_id().unwrap();
-        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
-    }
+    use super::{ntp, tracking};
 
     #[test]
     fn half_of_the_difference_of_both_ways() {

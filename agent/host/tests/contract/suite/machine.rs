@@ -9,6 +9,9 @@ pub(crate) async fn the_machine_tells_about_itself(fixture: &impl Fixture) {
     assert!(!host.host_name().await.unwrap().is_empty());
     let clock = host.clock().await.unwrap();
     assert!(clock.unix > 1_700_000_000, "{clock:?}");
+    let boot = bowline_ports::boot_id(host).await.unwrap();
+    let parts: Vec<_> = boot.split('-').map(str::len).collect();
+    assert_eq!(parts, [8, 4, 4, 4, 12], "{boot}");
     let loopback: std::net::IpAddr = "127.0.0.1".parse().unwrap();
     assert!(host.addresses().await.unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
     let route = host.default_route().await.unwrap();
