@@ -1,8 +1,7 @@
 //! One writer: a lock that the daemon holds, and a socket over which commands ask it to act.
 
 use bowline_ports::{ErrorKind, PortError};
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The right to change the machine; given back when dropped, also by the kernel when the process dies.
-pub struct Lock(#[allow(dead_code)] Flock<File>);
+pub struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
     /// Takes the lock, or says that another process has it.
@@ -22,10 +21,14 @@ impl Lock {
         }
         let file =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path).map_err(refused)?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|(_, _)| {
-            PortError::new(ErrorKind::Busy, "another bowline is at work on this machine")
-                .hint("`systemctl status bowline` shows the daemon")
-        })
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(PortError::new(ErrorKind::Busy, "another bowline is at work on this machine")
+                    .hint("`systemctl status bowline` shows the daemon"))
+            }
+            Err(TryLockError::Error(error)) => Err(PortError::io(format_args!("locking {}", path.display()), &error)),
+        }
     }
 
     /// Whether a process holds the lock: read from the kernel's list, which everybody may, and without taking the lock
