@@ -121,18 +121,12 @@ pub(crate) fn reserve(path: &Path, bytes: u64) -> Result<(), PortError> {
             _ => failed,
         }
     };
-    let temporary = temporary(path);
-    // What stands in the way, half-made before a crash included, takes the room that this one needs.
-    remove(&temporary)?;
+    // What stands in the way takes the room that this one needs.
     remove(path)?;
-    let made = fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
     let length = nix::libc::off_t::try_from(bytes).unwrap_or(nix::libc::off_t::MAX);
-    let allocated = nix::fcntl::fallocate(&made, nix::fcntl::FallocateFlags::empty(), 0, length);
-    let kept = allocated.map_err(Into::into).and_then(|()| made.sync_all()).and_then(|()| fs::rename(&temporary, path));
-    if kept.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    kept.map_err(failed)
+    let allocate =
+        |made: &mut fs::File| Ok(nix::fcntl::fallocate(made, nix::fcntl::FallocateFlags::empty(), 0, length)?);
+    replace(path, 0o600, allocate).map(drop).map_err(failed)
 }
 
 /// Writes a file atomically and durably; after an error the old content stands.
@@ -140,31 +134,34 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PortEr
     let what = || format!("writing {}", path.display());
     let directory = parent(path)?;
     make_directories(directory)?;
-    let temporary = temporary(path);
-    let result = prepare(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = result {
-        // The error that matters is the first one; what is left behind is replaced by the next attempt.
-        let _ = fs::remove_file(&temporary);
-        return Err(explained(PortError::io(what(), &error), directory, content.len() as u64));
-    }
-    sync_directory(directory)
+    let written = replace(path, mode, |file| file.write_all(content));
+    written.map(drop).map_err(|error| explained(PortError::io(what(), &error), directory, content.len() as u64))
 }
 
-fn prepare(temporary: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
-    match fs::remove_file(temporary) {
+/// Makes a file beside the path, and gives it that name once it is filled and on the disk. After an error what had the name before
+/// stands, and what was begun is gone.
+pub(crate) fn replace(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut fs::File) -> std::io::Result<()>,
+) -> std::io::Result<fs::File> {
+    let temporary = temporary(path);
+    // Half-made before a crash.
+    match fs::remove_file(&temporary) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .custom_flags(OFlag::O_NOFOLLOW.bits())
-        .open(temporary)?;
+    let mut file = fs::File::options().read(true).write(true).create_new(true).mode(mode).open(&temporary)?;
     // Whatever the umask took away.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()
+    let prepared = file.set_permissions(fs::Permissions::from_mode(mode)).and_then(|()| fill(&mut file));
+    let renamed = prepared.and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = renamed {
+        // The error that matters is the first one; what is left behind is replaced by the next attempt.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::File::open(path.parent().unwrap_or(path))?.sync_all()?;
+    Ok(file)
 }
 
 /// Removes a file durably.

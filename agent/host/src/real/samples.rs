@@ -7,7 +7,7 @@ use bowline_ports::PortError;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,17 +61,7 @@ impl SamplePlace {
     pub async fn make(&self, content: Vec<u8>) -> Result<SampleFile, PortError> {
         let made = self.silent.within(DURABLE, "making", &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
-            let temporary = files::temporary(path);
-            let _ = std::fs::remove_file(&temporary);
-            let made = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary);
-            let file = made.map_err(failed)?;
-            let written = file.write_all_at(&content, 0).and_then(|()| file.sync_all());
-            let written = written.and_then(|()| std::fs::rename(&temporary, path)).map_err(failed);
-            if let Err(error) = written {
-                let _ = std::fs::remove_file(&temporary);
-                return Err(error);
-            }
-            Ok(file)
+            files::replace(path, 0o600, |file| file.write_all_at(&content, 0)).map_err(failed)
         });
         Ok(self.held(Some(made.await?)))
     }
