@@ -2,6 +2,7 @@
 //! the daemon interrupts nothing. Order, progress and result are three files below `/run/bowline/jobs`.
 
 pub(crate) mod desk;
+mod device;
 pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;

@@ -7,34 +7,26 @@ mod counted;
 
 use super::super::{block, files, probe, tool::Tool};
 use super::Report;
+use super::device::{Device, lock};
 use super::tend::shield;
 use bowline_ports::{BlockDevice, ErrorKind, FormatOrder, PortError, ProgressValue, SignatureKind};
 use probe::Evidence;
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::fs::File;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// udev lets go within a second; a partitioning tool may take longer.
-const LOCK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Carries out the order, or refuses it (`Changed`) with what was found.
 pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<(), PortError> {
     let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
     let shown = order.device.display().to_string();
-    let what = || format!("opening {shown}");
-    let device = File::options().read(true).write(true).open(&order.device).map_err(|e| PortError::io(what(), &e))?;
-    let meta = device.metadata().map_err(|e| PortError::io(what(), &e))?;
-    if !meta.file_type().is_block_device() {
-        return Err(PortError::new(ErrorKind::Changed, format!("{shown} is not a block device any more")));
-    }
-    let number = files::number(meta.rdev());
+    let open = Device::open(&order.device, true)?;
+    let device = &open.file;
 
     say("waiting for the lock");
-    lock(&device, &order.device).await?;
-    let found = identify(&number, &shown)?;
+    lock(device, &order.device).await?;
+    let found = identify(&open, &shown)?;
     // Partitioning tools and udev lock the whole disk.
     let disk = match &found.partition_of {
         Some(path) => {
@@ -53,7 +45,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     let begun = order.resume && files::read(&order.begun)?.is_some_and(|file| file.text() == mark);
     let proving = |done, total| report(ProgressValue { done, total, text: "proving it is blank".into() });
     proving(0, 0);
-    let evidence = probe::of(&device, &shown, probe::PROOF, &proving).await?;
+    let evidence = probe::of(device, &shown, probe::PROOF, &proving).await?;
     if let Some(error) = &evidence.probe.read_error {
         let text = format!("{shown} was not formatted: it can not be read ({error})");
         return Err(PortError::new(ErrorKind::Invalid, text).hint(
@@ -69,11 +61,11 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
         Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
     }
     // The proof may have taken minutes, and not everybody asks for the lock.
-    let wrong = objections(order, &identify(&number, &shown)?);
+    let wrong = objections(order, &identify(&open, &shown)?);
     if !wrong.is_empty() {
         return Err(changed(&shown, &wrong.join(", ")));
     }
-    let last = probe::of(&device, &shown, probe::ENDS, &|_, _| {}).await?;
+    let last = probe::of(device, &shown, probe::ENDS, &|_, _| {}).await?;
     match judge(order, begun, &last) {
         Judgement::Blank => {}
         Judgement::Made => return Err(changed(&shown, "somebody else made a filesystem on it meanwhile")),
@@ -84,18 +76,18 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     files::write(&order.begun, mark.as_bytes(), 0o600)?;
     say(&format!("making {}", order.filesystem));
     let tool = Tool::Mkfs { filesystem: order.filesystem, label: &order.volume, uuid: &order.uuid };
-    let output = make(&tool, &device, report).await?;
+    let output = make(&tool, device, report).await?;
     if !output.status.success() {
         return Err(tool.failed(&output));
     }
 
     say("writing it to the disk");
     device.sync_all().map_err(|e| PortError::io(format_args!("syncing {shown}"), &e))?;
-    let made = probe::of(&device, &shown, probe::GLANCE, &|_, _| {}).await?.probe;
+    let made = probe::of(device, &shown, probe::GLANCE, &|_, _| {}).await?.probe;
     let good = made
         .filesystem()
         .is_some_and(|s| s.name == order.filesystem.name() && s.uuid.as_deref() == Some(order.uuid.as_str()));
-    drop((device, disk));
+    drop((open, disk));
     if good {
         // What is there now is known by its UUID.
         files::remove(&order.begun)?;
@@ -108,34 +100,11 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     ))
 }
 
-pub(super) async fn lock(device: &File, path: &Path) -> Result<(), PortError> {
-    let begin = Instant::now();
-    loop {
-        match device.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if begin.elapsed() < LOCK => tokio::time::sleep(AGAIN).await,
-            Err(TryLockError::WouldBlock) => {
-                return Err(PortError::new(
-                    ErrorKind::Busy,
-                    format!("{}: another program keeps it locked ({} s)", path.display(), LOCK.as_secs()),
-                )
-                .hint(format!("look with: fuser -v {}", path.display())));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(PortError::io(format_args!("locking {}", path.display()), &error));
-            }
-        }
-    }
-}
-
-/// The device as the kernel shows it now, found by its number.
-fn identify(number: &str, shown: &str) -> Result<BlockDevice, PortError> {
+/// The device as the kernel shows it now.
+fn identify(device: &Device, shown: &str) -> Result<BlockDevice, PortError> {
     // Here, outside the sandbox, swap must be visible: without it nothing is proven.
-    let swaps = block::proc_swaps()?;
-    block::read(&swaps)?
-        .into_iter()
-        .find(|d| d.number == number)
-        .ok_or_else(|| changed(shown, "the kernel does not list it any more"))
+    let found = device.find(&block::proc_swaps()?)?;
+    found.ok_or_else(|| changed(shown, "the kernel does not list it any more"))
 }
 
 /// Why this is not the device of the order, or must not be touched.

@@ -1,11 +1,10 @@
 //! Growing a mounted filesystem to the size of its device.
 
+use super::super::mounts;
 use super::super::tool::Tool;
-use super::super::{block, files, mounts};
+use super::device::Device;
 use super::{Order, Report};
 use bowline_ports::{ErrorKind, GrowOrder, PortError, ProgressValue};
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// ext4 writes the inode tables of what is new later, in the background: this takes seconds.
@@ -41,11 +40,8 @@ impl Order for GrowOrder {
 async fn grow(order: &GrowOrder, report: Report<'_>) -> Result<(), PortError> {
     let (device, mount) = (order.device.display(), order.mount.display());
     let changed = |why: String| PortError::new(ErrorKind::Changed, format!("{device} was not grown: {why}"));
-    let open = File::open(&order.device).map_err(|e| PortError::io(format_args!("opening {device}"), &e))?;
-    let meta = open.metadata().map_err(|e| PortError::io(format_args!("opening {device}"), &e))?;
-    let number = files::number(meta.rdev());
-    let found = block::read(&[])?.into_iter().find(|one| one.number == number);
-    let found = found.ok_or_else(|| changed("the kernel does not list it any more".into()))?;
+    let open = Device::open(&order.device, false)?;
+    let found = open.find(&[])?.ok_or_else(|| changed("the kernel does not list it any more".into()))?;
     if found.id != order.id {
         return Err(changed(format!("it is another disk, or has another size by now ({} bytes)", found.id.size)));
     }

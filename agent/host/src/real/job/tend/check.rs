@@ -1,15 +1,14 @@
 //! Whether a filesystem can be mounted as it is. What has only to be replayed from a journal is left to the mount.
 
 use super::super::super::tool::Tool;
-use super::super::super::{block, extent, files, pods};
+use super::super::super::{extent, pods};
 use super::super::Report;
-use super::super::format::lock;
+use super::super::device::{Device, lock};
 use super::replay::{Refused, is_in_use, replay};
 use super::words::{findings, log_is_dirty};
 use bowline_ports::{DeviceId, ErrorKind, Filesystem, PortError, ProgressValue};
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -38,48 +37,45 @@ pub(super) async fn make_sound(
 ) -> Result<bool, PortError> {
     let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
     let (shown, filesystem) = (target.device.display(), target.filesystem);
-    let open = File::open(target.device);
-    let device = open.map_err(|e| PortError::io(format_args!("opening {shown}"), &e))?;
-    let meta = device.metadata().map_err(|e| PortError::io(format_args!("opening {shown}"), &e))?;
-    lock(&device, target.device).await?;
-    let number = files::number(meta.rdev());
-    let found = block::read(&[])?.into_iter().find(|one| one.number == number);
+    let open = Device::open(target.device, false)?;
+    let device = &open.file;
+    lock(device, target.device).await?;
     let changed = |why: &str| Err(PortError::new(ErrorKind::Changed, format!("{shown}: {why}")));
-    match found {
+    match open.find(&[])? {
         None => return changed("the kernel does not list it any more"),
         Some(one) if one.id != *target.id => return changed("it is another disk by now"),
         Some(one) if !one.mounted_at.is_empty() => return Ok(false),
         Some(_) => {}
     }
-    fits(target, &device)?;
+    fits(target, device)?;
     if !suspect
-        && !extent::has_errors(&device, filesystem)
+        && !extent::has_errors(device, filesystem)
             .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
     {
         return Ok(true);
     }
     // Its log is as dirty as it was then, and can not be replayed either: that is no damage.
-    if filesystem == Filesystem::Xfs && is_in_use(&device).await {
+    if filesystem == Filesystem::Xfs && is_in_use(device).await {
         return Err(in_use(target));
     }
     let mut looked = Looked { written: false, log: None };
     if filesystem == Filesystem::Ext4
-        && extent::has_to_replay(&device)
+        && extent::has_to_replay(device)
             .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
     {
         say("replaying its journal");
-        looked.log = replay(&device, filesystem).await.err();
+        looked.log = replay(device, filesystem).await.err();
         // A mount that fails may have replayed it all the same.
         looked.written = true;
     }
     say("checking the filesystem, without changing it");
-    let mut check = run(Tool::Check { filesystem, repair: false }, &device).await?;
+    let mut check = run(Tool::Check { filesystem, repair: false }, device).await?;
     if filesystem == Filesystem::Xfs && !check.status.success() && log_is_dirty(&check) {
         say("replaying its log");
-        let refused = replay(&device, filesystem).await.err();
+        let refused = replay(device, filesystem).await.err();
         looked.written = true;
         say("checking the filesystem, without changing it");
-        check = run(Tool::Check { filesystem, repair: false }, &device).await?;
+        check = run(Tool::Check { filesystem, repair: false }, device).await?;
         // A mount that fails may have replayed it all the same.
         looked.log = refused.filter(|_| !check.status.success() && log_is_dirty(&check));
     }
@@ -112,7 +108,7 @@ pub(super) async fn make_sound(
     }
     say("repairing what loses nothing");
     let tool = Tool::Check { filesystem, repair: true };
-    let done = run(tool, &writable(&device, target.device)?).await?;
+    let done = run(tool, &writable(device, target.device)?).await?;
     // fsck: 1 says that errors were corrected. xfs_repair refuses by itself what it could do only by giving up the log.
     if done.status.success() || (filesystem == Filesystem::Ext4 && done.status.code() == Some(1)) {
         return Ok(true);
