@@ -16,6 +16,30 @@ const PATIENCE: Duration = Duration::from_secs(75);
 /// So many calls, and so many generated machines, unless `$FAULT_CASES` says otherwise.
 const CASES: u32 = 256;
 
+/// What is gone with an agent that dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dies {
+    /// Nothing: the units that it began go on.
+    Alone,
+    /// These units as well.
+    WithItsWork,
+    /// The machine loses power.
+    WithAll,
+}
+
+impl Dies {
+    const ALL: [Self; 3] = [Self::Alone, Self::WithItsWork, Self::WithAll];
+
+    /// The ways that differ: a failure sees none, and units are at work only in the middle of what they do.
+    fn of(mode: FaultMode) -> Vec<Self> {
+        match mode {
+            FaultMode::FailBefore | FaultMode::FailAfter => vec![Self::Alone],
+            FaultMode::CrashDuring => Self::ALL.into(),
+            FaultMode::CrashBefore | FaultMode::CrashAfter => vec![Self::Alone, Self::WithAll],
+        }
+    }
+}
+
 /// Where a run ends.
 #[derive(Debug, PartialEq)]
 struct End {
@@ -36,28 +60,31 @@ async fn undisturbed_for(case: &Case, patience: Duration) -> (End, usize, usize)
 
 /// A run with a fault, and where it did not come to the wanted end, the next one on the same machine: how that ends, and the
 /// call where the fault happened. What must never happen is none of it.
-async fn disturbed(case: &Case, fault: Fault, reboot: bool, wanted: &End) -> (End, &'static str) {
+async fn disturbed(case: &Case, fault: Fault, dies: Dies, wanted: &End) -> (End, &'static str) {
     let host = SimHost::new(&case.world);
     host.arm(fault);
     let mut got = End { outcome: run_for(case, &host, &mut Vec::new(), PATIENCE).await, left: end(&host) };
     // A failure is got over by the run that meets it, unless that was about to give up what it waits for.
     let waits = wanted.outcome != Some(Outcome::Converged) && got != *wanted;
     if got.outcome.is_none() || waits {
-        if reboot && got.outcome.is_none() {
-            host.reboot();
-        } else {
-            host.restart_agent();
+        match dies {
+            Dies::WithAll if got.outcome.is_none() => host.reboot(),
+            Dies::WithItsWork if got.outcome.is_none() => {
+                host.kill_work();
+                host.restart_agent();
+            }
+            _ => host.restart_agent(),
         }
         got.outcome = run_for(case, &host, &mut Vec::new(), PATIENCE).await;
         got.left = end(&host);
     }
     let hit = host.fault_hit().unwrap_or("no call");
-    assert!(host.violations().is_empty(), "{fault:?} at `{hit}`, reboot: {reboot}: {:?}", host.violations());
+    assert!(host.violations().is_empty(), "{fault:?} at `{hit}`, dies: {dies:?}: {:?}", host.violations());
     assert_eq!(host.open_starts(), 0, "{fault:?} at `{hit}`: K3s was started with the issuer's port open to pods");
     (got, hit)
 }
 
-/// Every change of the good run, every kind of fault, with the agent killed and with the power cut.
+/// Every change of the good run, every kind of fault, with the agent killed alone or with its work, and with the power cut.
 #[test]
 fn crash_anywhere_on_a_good_machine() {
     let case = cloud_case();
@@ -66,13 +93,35 @@ fn crash_anywhere_on_a_good_machine() {
     assert!(changes >= 14, "the whole job takes {changes} changes");
     for at in 0..changes {
         for mode in FaultMode::ALL {
-            // A failure sees no difference between the two.
-            for reboot in [false, true].into_iter().take(if mode.is_failure() { 1 } else { 2 }) {
-                let (got, hit) = simulate(disturbed(&case, Fault::at_change(at, mode), reboot, &wanted));
-                assert_eq!(got, wanted, "{mode:?} at change {at} (`{hit}`), reboot: {reboot}");
+            for dies in Dies::of(mode) {
+                let (got, hit) = simulate(disturbed(&case, Fault::at_change(at, mode), dies, &wanted));
+                assert_eq!(got, wanted, "{mode:?} at change {at} (`{hit}`), dies: {dies:?}");
             }
         }
     }
+}
+
+/// A unit that works on after its agent is followed by the next one, and never begun a second time.
+#[test]
+fn what_works_on_is_not_begun_again() {
+    let case = good_case();
+    let (_, changes, _) = simulate(undisturbed(&case));
+    let mut cut = Vec::new();
+    for at in 0..changes {
+        let host = SimHost::new(&case.world);
+        host.arm(Fault::at_change(at, FaultMode::CrashDuring));
+        let ran = simulate(async {
+            assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, None);
+            host.restart_agent();
+            run_for(&case, &host, &mut Vec::new(), PATIENCE).await
+        });
+        assert_eq!(ran, Some(Outcome::Converged), "killed at change {at}");
+        for job in ["mkfs-data", "fetch-k3s"] {
+            assert_eq!(host.times_begun(job), 1, "{job}, killed at change {at}");
+        }
+        cut.extend(host.fault_hit());
+    }
+    assert!(cut.contains(&"format") && cut.contains(&"fetch"), "{cut:?}");
 }
 
 /// Calls of the good run from its first to its last, most of them looks: each fails once, as the kinds of failures take turns,
@@ -90,7 +139,8 @@ fn any_call(case: &Case, some: usize) {
     for (turn, at) in (0..some).map(|turn| (turn, turn * calls / some)) {
         let kind = KINDS[turn % KINDS.len()];
         let mode = if turn / KINDS.len() % 3 == 2 { FaultMode::CrashBefore } else { FaultMode::FailBefore };
-        let (got, hit) = simulate(disturbed(case, Fault::at_call(at, mode, kind), turn % 2 == 0, &wanted));
+        let dies = if turn % 2 == 0 { Dies::WithAll } else { Dies::Alone };
+        let (got, hit) = simulate(disturbed(case, Fault::at_call(at, mode, kind), dies, &wanted));
         assert_eq!(got, wanted, "{mode:?} ({kind:?}) at call {at} (`{hit}`)");
     }
 }
@@ -110,7 +160,7 @@ fn k3s_does_not_start_without_its_address_whenever_the_power_goes() {
     assert_eq!(wanted.outcome, Some(Outcome::Waiting));
     assert!(!wanted.left.iter().any(|line| line.contains("kubeconfig")), "{wanted:#?}");
     for at in 0..changes {
-        let (got, _) = simulate(disturbed(&case, Fault::at_change(at, FaultMode::CrashAfter), true, &wanted));
+        let (got, _) = simulate(disturbed(&case, Fault::at_change(at, FaultMode::CrashAfter), Dies::WithAll, &wanted));
         assert_eq!(got.left, wanted.left, "the power went after change {at}");
     }
 }
@@ -182,7 +232,7 @@ proptest! {
     #[test]
     fn crash_anywhere(
         case in cases(), place in 0.0..1.0f64, mode in prop::sample::select(&FaultMode::ALL),
-        kind in prop::sample::select(&KINDS), looks in any::<bool>(), reboot in any::<bool>(),
+        kind in prop::sample::select(&KINDS), looks in any::<bool>(), dies in prop::sample::select(&Dies::ALL),
     ) {
         let (wanted, changes, calls) = simulate(undisturbed(&case));
         let at = |all: usize| (all as f64 * place) as usize;
@@ -190,7 +240,7 @@ proptest! {
             true => Fault::at_call(at(calls), mode, kind),
             false => Fault { kind, ..Fault::at_change(at(changes), mode) },
         };
-        let (got, hit) = simulate(disturbed(&case, fault, reboot, &wanted));
-        prop_assert_eq!(got, wanted, "{:?} at `{}`, reboot: {}", fault, hit, reboot);
+        let (got, hit) = simulate(disturbed(&case, fault, dies, &wanted));
+        prop_assert_eq!(got, wanted, "{:?} at `{}`, dies: {:?}", fault, hit, dies);
     }
 }

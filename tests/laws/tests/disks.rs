@@ -1,6 +1,7 @@
 //! Law `no_data_loss`, for disks alone and thoroughly: machines with any disks, settings that name them in any way, and a
-//! history of runs, crashes, boots, changed settings, volumes that are released, taken back, moved and forgotten, and disks
-//! that grow, go, and come back by other names. `DISK_HISTORIES=200000` tries more.
+//! history of runs, crashes, work that goes on without its agent or is killed, boots, changed settings, volumes that are
+//! released, taken back, moved and forgotten, and disks that grow, go, and come back by other names.
+//! `DISK_HISTORIES=200000` tries more.
 
 mod history;
 
@@ -29,6 +30,8 @@ struct Story {
     /// Where something was mounted that Bowline did not mount.
     by_hand: BTreeSet<PathBuf>,
     used: Option<PathBuf>,
+    /// Units went on with these when the last event came.
+    at_work: Vec<PathBuf>,
 }
 
 type Contents = BTreeMap<PathBuf, (Content, Option<Disorder>)>;
@@ -51,8 +54,8 @@ impl Story {
         world.disks.extend(disks.iter().cloned());
         let host = SimHost::new(&world);
         let case = Case { world, settings: settings(&wishes) };
-        let (ours, by_hand, used) = Default::default();
-        Self { host, case, disks, wishes, ours, by_hand, used }
+        let (ours, by_hand, used, at_work) = Default::default();
+        Self { host, case, disks, wishes, ours, by_hand, used, at_work }
     }
 
     /// The same bytes count as the same, found or not, in use or not.
@@ -65,19 +68,19 @@ impl Story {
         self.host.contents().into_iter().map(|(home, content, disorder)| (home, (known(content), disorder))).collect()
     }
 
-    fn happen(&mut self, event: Event) {
+    async fn happen(&mut self, event: Event) {
         let host = self.host.clone();
+        self.at_work = host.being_written();
         match event {
-            Event::Run(fault) => simulate(async {
+            Event::Run(fault) => {
                 if let Some(fault) = fault {
                     host.arm(fault);
                 }
-                let done = run_for(&self.case, &host, &mut Vec::new(), PATIENCE).await;
+                run_for(&self.case, &host, &mut Vec::new(), PATIENCE).await;
                 // What is armed still is not for the next run.
                 host.restart_agent();
-                done
-            })
-            .map_or((), drop),
+            }
+            Event::KillWork => host.kill_work(),
             Event::Reboot => {
                 host.reboot();
                 self.by_hand.clear();
@@ -154,10 +157,13 @@ impl Story {
 
     /// What a run may have changed on a disk, and nothing else.
     fn permits(&self, home: &Path, before: &(Content, Option<Disorder>), now: &(Content, Option<Disorder>)) -> bool {
-        let format = self.case.settings.contains("blank-only");
+        // What was begun under other settings goes on.
+        let at_work = self.at_work.iter().any(|one| one == home);
+        let format = at_work || self.case.settings.contains("blank-only");
         let made = before.0 == Content::Blank || self.ours.contains(home);
         // A repair loses nothing, and is done where the settings say so; what has to be decided is left as it is.
-        let repaired = before.1 == Some(Disorder::Light) && now.1.is_none() && self.case.settings.contains("\"safe\"");
+        let repair = at_work || self.case.settings.contains("\"safe\"");
+        let repaired = before.1 == Some(Disorder::Light) && now.1.is_none() && repair;
         (before.0 == now.0 || format && made) && (before.1 == now.1 || repaired)
     }
 
@@ -205,29 +211,33 @@ proptest! {
         wishes in proptest::collection::vec(proptest::option::weighted(0.9, wish()), 1..3),
         history in proptest::collection::vec(event(), 1..8),
     ) {
-        let mut story = Story::new(disks, wishes);
-        let mut last = story.contents();
-        for event in history {
-            let (ran, whole) = (matches!(event, Event::Run(_)), matches!(event, Event::Run(None)));
-            let mounted = story.host.mounted();
-            story.happen(event);
-            prop_assert!(story.host.violations().is_empty(), "{:?}", story.host.violations());
-            let now = story.contents();
-            for (home, content) in &now {
-                let Some(before) = last.get(home).filter(|before| *before != content) else { continue };
-                prop_assert!(!ran || story.permits(home, before, content), "{home:?} held {before:?}, and now {content:?}");
-                match content.0 {
-                    Content::HalfMade if ran => drop(story.ours.insert(home.clone())),
-                    _ => drop(story.ours.remove(home)),
+        // One clock for all of it: what works on does so from run to run.
+        simulate(async {
+            let mut story = Story::new(disks, wishes);
+            let mut last = story.contents();
+            for event in history {
+                let (ran, whole) = (matches!(event, Event::Run(_)), matches!(event, Event::Run(None)));
+                let mounted = story.host.mounted();
+                story.happen(event).await;
+                prop_assert!(story.host.violations().is_empty(), "{:?}", story.host.violations());
+                let now = story.contents();
+                for (home, content) in &now {
+                    let Some(before) = last.get(home).filter(|before| *before != content) else { continue };
+                    prop_assert!(!ran || story.permits(home, before, content), "{home:?} held {before:?}, and now {content:?}");
+                    match content.0 {
+                        Content::HalfMade if ran => drop(story.ours.insert(home.clone())),
+                        _ => drop(story.ours.remove(home)),
+                    }
+                }
+                last = now;
+                if whole {
+                    prop_assert_eq!(story.strays(), Vec::<PathBuf>::new(), "mounted, and not to be");
+                }
+                if ran {
+                    prop_assert_eq!(misplaced(&story, &mounted), Vec::<String>::new(), "the wrong disk is mounted");
                 }
             }
-            last = now;
-            if whole {
-                prop_assert_eq!(story.strays(), Vec::<PathBuf>::new(), "mounted, and not to be");
-            }
-            if ran {
-                prop_assert_eq!(misplaced(&story, &mounted), Vec::<String>::new(), "the wrong disk is mounted");
-            }
-        }
+            Ok(())
+        })?;
     }
 }

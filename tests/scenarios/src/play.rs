@@ -52,7 +52,17 @@ pub async fn play(scenario: &Scenario) -> Result<String, String> {
         } else {
             story.host.restart_agent()
         }
-        story.head(if cut { "the machine boots again" } else { "Bowline is started again" });
+        let again = if cut { "the machine boots again" } else { "Bowline is started again" };
+        match &scenario.meanwhile {
+            Some(settings) => {
+                story.head(&format!("{again}, with other settings"));
+                story.settings =
+                    load(settings).map_err(|errors| format!("the settings meanwhile are invalid:\n{errors}"))?;
+            }
+            None => story.head(again),
+        }
+        // No plan above has shown what it does from here on.
+        story.settled = true;
         story.begin();
     }
     story.run().await;

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub power_cut: Option<usize>,
     /// The agent is killed in the middle of this change of the first run, counted from 0.
     pub kill: Option<usize>,
+    /// The settings that it finds when it is started again; the same where there are none.
+    pub meanwhile: Option<String>,
     /// For how many seconds a run waits for what does not come.
     #[serde(default = "patience")]
     pub patience: u64,

@@ -3,13 +3,13 @@
 use super::SimHost;
 use super::fault::{FaultMode, failure};
 use super::state::{Content, State};
+use super::work::Order;
 use bowline_ports::{
     Answered, Ask, BlockDevice, Change, ErrorKind, FIELD_MANAGER, FetchOrder, FormatOrder, Fut, GrowOrder, Job,
-    PortError, Progress, ProgressValue, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
+    PortError, Progress, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 impl SimHost {
     /// One change with all faults: `half` is what a crash in its middle leaves behind.
@@ -179,86 +179,23 @@ impl Change for SimHost {
     }
 
     fn format<'a>(&'a self, order: &'a FormatOrder, progress: &'a Progress) -> Fut<'a, ()> {
-        let name = format!("mkfs-{}", order.volume);
-        Box::pin(async move {
-            progress.set(ProgressValue { done: 0, total: 0, text: format!("making {}", order.filesystem) });
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            self.change(
-                "format",
-                |state| {
-                    if check(state, order) == Ok(true) {
-                        state.put(&order.begun, order.mark().into_bytes(), 0o600);
-                        set(state, &order.device, Content::HalfMade);
-                    }
-                },
-                move |state| {
-                    let made = check(state, order).map(|must_be_made| {
-                        state.files.remove(&order.begun);
-                        if must_be_made {
-                            let (name, uuid) = (order.filesystem.name().to_string(), order.uuid.clone());
-                            set(state, &order.device, Content::Filesystem { name, uuid, precious: false });
-                        }
-                        state.shield(&order.mount);
-                    });
-                    state.ended(name, made)
-                },
-            )
-            .await
-        })
+        self.work("format", Order::Format(order.clone()), progress)
     }
 
     fn grow<'a>(&'a self, order: &'a GrowOrder, progress: &'a Progress) -> Fut<'a, ()> {
-        Box::pin(async move {
-            progress.set(ProgressValue { done: 0, total: 0, text: format!("growing {}", order.filesystem) });
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            self.change(
-                "grow",
-                |_| {},
-                move |state| {
-                    let grown = state.grow(order);
-                    state.ended(GrowOrder::job(&order.volume, &order.id), grown)
-                },
-            )
-            .await
-        })
+        self.work("grow", Order::Grow(order.clone()), progress)
     }
 
-    fn tend<'a>(&'a self, order: &'a TendOrder, _: &'a Progress) -> Fut<'a, ()> {
-        self.change(
-            "tend",
-            |_| {},
-            move |state| {
-                let done = state.tend(order);
-                state.ended(order.job(), done)
-            },
-        )
+    fn tend<'a>(&'a self, order: &'a TendOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        self.work("tend", Order::Tend(order.clone()), progress)
     }
 
     fn fetch<'a>(&'a self, order: &'a FetchOrder, progress: &'a Progress) -> Fut<'a, ()> {
-        Box::pin(async move {
-            progress.set(ProgressValue { done: 1 << 20, total: 70 << 20, text: "downloading".into() });
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            self.change(
-                "fetch",
-                |_| {},
-                move |state| {
-                    let fetched = state.fetched(order);
-                    state.ended(format!("fetch-{}", order.name), fetched)
-                },
-            )
-            .await
-        })
+        self.work("fetch", Order::Fetch(order.clone()), progress)
     }
 
-    fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, _: &'a Progress) -> Fut<'a, ()> {
-        self.change(
-            "reclaim",
-            |_| {},
-            move |state| {
-                let freed = state.reclaim(order);
-                state.ended(order.job(), freed)
-            },
-        )
+    fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, progress: &'a Progress) -> Fut<'a, ()> {
+        self.work("reclaim", Order::Reclaim(order.clone()), progress)
     }
 
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
@@ -284,7 +221,7 @@ impl Change for SimHost {
 
 impl State {
     /// Notes how a job ended.
-    fn ended(&mut self, job: String, result: Result<(), PortError>) -> Result<(), PortError> {
+    pub(super) fn ended(&mut self, job: String, result: Result<(), PortError>) -> Result<(), PortError> {
         let end = result.as_ref().map_or_else(|error| Job::Failed(error.clone()), |()| Job::Done);
         self.jobs.insert(job, end);
         result
@@ -292,7 +229,7 @@ impl State {
 }
 
 impl State {
-    fn grow(&mut self, order: &GrowOrder) -> Result<(), PortError> {
+    pub(super) fn grow(&mut self, order: &GrowOrder) -> Result<(), PortError> {
         let disk = self.disks.iter_mut().find(|disk| disk.device.path == order.device && disk.device.id == order.id);
         let is_here = |device: &BlockDevice| {
             self.mounts.iter().any(|mount| mount.target == order.mount && device.is_mounted_by(mount))
@@ -307,7 +244,7 @@ impl State {
 }
 
 /// What the real host checks under the lock before it writes the first byte; `false` when all is done already.
-fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
+pub(super) fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     let changed = |why: &str| PortError::new(ErrorKind::Changed, format!("{}: {why}", order.device.display()));
     let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == order.device) else {
         return Err(changed("is gone"));
@@ -338,10 +275,10 @@ fn check(state: &mut State, order: &FormatOrder) -> Result<bool, PortError> {
     }
 }
 
-fn set(state: &mut State, device: &PathBuf, content: Content) {
-    if let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == *device) {
+pub(super) fn set(state: &mut State, order: &FormatOrder, content: Content) {
+    if let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == order.device) {
         disk.content = content;
-        disk.extent = disk.device.id.size;
+        disk.extent = order.id.size;
     }
 }
 

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 pub enum FaultMode {
     /// It fails, and nothing is done.
     FailBefore,
-    /// It is done, and reported as failed.
+    /// It is done, or goes on in its unit, and is reported as failed.
     FailAfter,
     /// The agent dies before anything is done.
     CrashBefore,
-    /// The agent dies in the middle: a format is half made, a download is cut.
+    /// The agent dies in the middle: the unit that makes a filesystem, or downloads, is half of its way, and goes on.
     CrashDuring,
     /// The agent dies when it is done, before it hears of it.
     CrashAfter,

@@ -152,7 +152,7 @@ impl Inspect for SimHost {
     }
 
     fn job<'a>(&'a self, name: &'a str) -> Fut<'a, Option<Job>> {
-        self.look("job", |state| Ok(state.jobs.get(name).cloned()))
+        self.look("job", |state| Ok(state.job(name)))
     }
 
     fn metadata<'a>(&'a self, ask: &'a MetadataAsk) -> Fut<'a, Vec<MetadataAnswer>> {

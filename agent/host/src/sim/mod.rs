@@ -5,7 +5,7 @@
 //! - `state`: the machine itself.
 //! - `inspect`, `change`: the ports; `ask`: servers of the cluster; `objects`: what its API has; `metadata`: the cloud.
 //! - `systemd`: units and gates; `mounts`: mounts, and disks that go and come; `k3s`: K3s's life.
-//! - `tend`: work at mount points.
+//! - `work`: units that do long work, and go on without the agent; `tend`: what they do at mount points.
 //! - `room`: how full filesystems are, what is freed, and what is kept.
 //! - `guard`: ports that are closed to pods.
 //! - `fault`: failures and crashes at any call.
@@ -23,6 +23,7 @@ mod room;
 mod state;
 mod systemd;
 mod tend;
+mod work;
 mod world;
 
 pub use fault::{Calls, Fault, FaultMode};
@@ -54,7 +55,9 @@ impl SimHost {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.go_on();
+        state
     }
 
     /// Arms a fault for one of the next calls.
@@ -95,6 +98,22 @@ impl SimHost {
     pub fn restart_agent(&self) {
         self.faults.clear();
         self.pace.forget();
+        self.lock().seen_at_work.clear();
+    }
+
+    /// All units that are at work for the agent are killed, as a machine without memory does.
+    pub fn kill_work(&self) {
+        self.lock().kill_work();
+    }
+
+    /// How often work of this name was begun since the boot.
+    pub fn times_begun(&self, job: &str) -> u32 {
+        self.lock().times_begun(job)
+    }
+
+    /// The disks on which a filesystem is being made or repaired, by the names that they had first.
+    pub fn being_written(&self) -> Vec<PathBuf> {
+        self.lock().being_written()
     }
 
     /// Plugs a disk in.

@@ -228,6 +228,7 @@ impl State {
     pub(super) fn detach(&mut self, device: &Path) {
         let Some(index) = self.disks.iter().position(|d| d.device.path == device) else { return };
         let mut disk = self.disks.remove(index);
+        self.lost(&disk.home);
         for at in std::mem::take(&mut disk.device.mounted_at) {
             let gate = format!("RequiresMountsFor={}", at.display());
             let gated = |(path, text): (&PathBuf, &String)| {

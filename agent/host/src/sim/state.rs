@@ -1,6 +1,7 @@
 //! The simulated machine itself.
 
 use super::mounts::number_of;
+use super::work::AtWork;
 use super::world::{World, WorldAnswer, WorldCloud, WorldDisk, WorldK3s, WorldLabel, WorldSpace};
 use bowline_ports::{
     Access, Address, Ask, BOOT_ID, BlockDevice, DeviceId, File, FileKind, Filesystem, Job, Meta, Mount, NodeObject,
@@ -129,7 +130,12 @@ pub(super) struct State {
     pub(super) mounts: Vec<Mount>,
     pub(super) loaded: BTreeMap<PathBuf, String>,
     pub(super) units: BTreeMap<String, SimUnit>,
+    /// Long work as it is told.
     pub(super) jobs: BTreeMap<String, Job>,
+    /// And the units that do it.
+    pub(super) work: BTreeMap<String, AtWork>,
+    /// What the agent saw under way at its last look.
+    pub(super) seen_at_work: BTreeSet<String>,
     pub(super) node: Option<NodeObject>,
     /// Other objects of the API, by their paths.
     pub(super) objects: BTreeMap<String, serde_json::Value>,
@@ -184,6 +190,8 @@ impl State {
             loaded: BTreeMap::new(),
             units: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            work: BTreeMap::new(),
+            seen_at_work: BTreeSet::new(),
             node: None,
             objects: BTreeMap::new(),
             no_lists: false,

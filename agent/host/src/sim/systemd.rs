@@ -41,6 +41,8 @@ impl State {
         self.mounts.clear();
         self.held.clear();
         self.jobs.clear();
+        self.work.clear();
+        self.seen_at_work.clear();
         self.loaded.clear();
         self.came.clear();
         self.files.retain(|path, _| !path.starts_with("/run"));

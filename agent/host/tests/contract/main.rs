@@ -29,6 +29,7 @@ macro_rules! every_case {
             another_device_than_ordered_is_refused,
             somebody_elses_filesystem_is_refused,
             bytes_without_a_signature_are_refused_unless_they_are_ours,
+            work_goes_on_without_who_began_it_and_another_order_is_refused,
             a_device_that_is_gone_is_an_error,
             a_mounted_filesystem_grows_with_its_device,
             the_machine_tells_about_itself,

@@ -142,6 +142,12 @@ impl Fixture for Real {
         }
     }
 
+    fn hold(&self, device: &Path) -> Option<std::fs::File> {
+        let held = std::fs::File::open(device).unwrap();
+        held.lock().unwrap();
+        Some(held)
+    }
+
     fn mount(&self, device: &Path, at: &Path) {
         self.mounts.borrow_mut().push(Mounted::new(device, at));
     }

@@ -65,6 +65,10 @@ impl Fixture for Sim {
         });
     }
 
+    fn hold(&self, _: &Path) -> Option<std::fs::File> {
+        None
+    }
+
     fn mount(&self, device: &Path, at: &Path) {
         self.host.mount(device, at);
     }

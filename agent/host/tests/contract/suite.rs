@@ -15,6 +15,7 @@ pub(crate) use tend::*;
 pub(crate) use units::*;
 
 use bowline_ports::{BlockDevice, Change, Filesystem, FormatOrder, Job, Progress};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,8 @@ pub(crate) trait Fixture {
     fn make_too_large(&self, device: &Path);
     /// Its files get into disorder, which an ext4 has written down; `fsck -p` puts it right.
     fn damage(&self, device: &Path);
+    /// What is done with a disk in units does not end as long as this is kept, or takes long enough to be seen.
+    fn hold(&self, device: &Path) -> Option<File>;
     /// Somebody mounts a disk.
     fn mount(&self, device: &Path, at: &Path);
     /// Somebody mounts a directory of what is mounted at another place as well.

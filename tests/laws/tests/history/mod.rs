@@ -34,6 +34,8 @@ pub(crate) enum Event {
     /// The agent runs, and something happens at a call that it makes.
     Run(Option<Fault>),
     Reboot,
+    /// Units that are at work for an agent are killed.
+    KillWork,
     /// A disk is pulled out.
     Pull(usize),
     /// It is put back as it was, under this name or another.
@@ -111,6 +113,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => proptest::option::weighted(0.6, faults(0..12, 0..300)).prop_map(Event::Run),
         2 => Just(Event::Reboot),
+        1 => Just(Event::KillWork),
         2 => disk.clone().prop_map(Event::Pull),
         2 => (disk.clone(), name.clone()).prop_map(|(disk, name)| Event::PutBack(disk, name)),
         2 => (disk.clone(), name).prop_map(|(disk, name)| Event::Used(disk, name)),

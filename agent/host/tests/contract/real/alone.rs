@@ -17,7 +17,6 @@ pub(super) mod cases {
         an_xfs_that_was_never_finished_is_plain_bytes,
         a_mounted_device_is_shown_and_refused,
         a_full_disk_is_named_with_what_is_needed,
-        work_under_way_is_followed_and_another_order_is_refused,
         a_lock_that_nobody_gives_back_is_busy,
         room_is_kept_where_a_filesystem_promises_it_and_an_ext3_does_not,
     }
@@ -117,29 +116,6 @@ async fn a_full_disk_is_named_with_what_is_needed(real: &Real) {
     let error = real.host.write(&target.join("file"), &vec![7; 16 << 20], 0o644).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSpace);
     assert_eq!(std::fs::read_dir(&target).unwrap().flatten().filter(|e| e.file_name() != "lost+found").count(), 0);
-}
-
-async fn work_under_way_is_followed_and_another_order_is_refused(real: &Real) {
-    let path = real.make_disk(64 << 20);
-    let first = order(real, &path, Filesystem::Ext4).await;
-    let held = std::fs::File::open(&path).unwrap();
-    held.lock().unwrap();
-    let progress = Progress::default();
-    let (one, two) = tokio::join!(real.host.format(&first, &progress), async {
-        until("it to wait for the lock", async || progress.get().text == "waiting for the lock").await;
-        let job = real.host.job(&format!("mkfs-{}", first.volume)).await.unwrap();
-        assert!(matches!(job, Some(Job::Running(_))), "{job:?}");
-        let mut other = first.clone();
-        other.uuid = "11111111-2222-4333-8444-555555555555".into();
-        assert_eq!(format(real, &other).await.unwrap_err().kind, ErrorKind::Busy);
-        held.unlock().unwrap();
-        // The same order once more, only to resume: followed.
-        other.uuid = first.uuid.clone();
-        other.resume = true;
-        format(real, &other).await
-    });
-    one.unwrap();
-    two.unwrap();
 }
 
 async fn a_lock_that_nobody_gives_back_is_busy(real: &Real) {

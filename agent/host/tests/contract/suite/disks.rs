@@ -2,9 +2,11 @@
 
 use super::{Fixture, SIZE, STRANGER, cut_off, device, format, fresh_uuid, job, order};
 use bowline_ports::{
-    Change, ErrorKind, FileKind, Filesystem, GrowOrder, Job, Mount, Progress, SignatureKind, TendOrder, Work,
+    Change, ErrorKind, FileKind, Filesystem, FormatOrder, GrowOrder, Job, Mount, Progress, SignatureKind, TendOrder,
+    Work,
 };
 use std::path::Path;
+use std::time::Duration;
 
 pub(crate) async fn a_blank_disk_is_listed_unused_and_proven_blank(fixture: &impl Fixture) {
     let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
@@ -99,6 +101,32 @@ pub(crate) async fn bytes_without_a_signature_are_refused_unless_they_are_ours(f
     assert_eq!(host.probe(&path).await.unwrap(), probe, "nothing was written");
     format(host, &cut_off(host, order).await).await.unwrap();
     assert!(host.probe(&path).await.unwrap().filesystem().is_some());
+}
+
+pub(crate) async fn work_goes_on_without_who_began_it_and_another_order_is_refused(fixture: &impl Fixture) {
+    let (host, path) = (fixture.host(), fixture.make_disk(SIZE));
+    let mut first = order(fixture, &path, Filesystem::Ext4).await;
+    let held = fixture.hold(&path);
+    let under_way = async || {
+        while !matches!(job(host, &first).await, Some(Job::Running(_))) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        ended = format(host, &first) => panic!("{ended:?}"),
+        () = under_way() => {}
+    }
+    // Nobody follows it any more.
+    assert!(matches!(job(host, &first).await, Some(Job::Running(_))));
+    let other = FormatOrder { uuid: fresh_uuid(), ..first.clone() };
+    assert_eq!(format(host, &other).await.unwrap_err().kind, ErrorKind::Busy);
+    drop(held);
+    // The same once more, only to resume: followed.
+    first.resume = true;
+    format(host, &first).await.unwrap();
+    assert_eq!(job(host, &first).await, Some(Job::Done));
+    let probe = host.probe(&path).await.unwrap();
+    assert_eq!(probe.filesystem().unwrap().uuid.as_deref(), Some(first.uuid.as_str()));
 }
 
 pub(crate) async fn a_device_that_is_gone_is_an_error(fixture: &impl Fixture) {
