@@ -11,7 +11,7 @@ use crate::units::{
     check_unit_path, check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text,
 };
 use crate::{Action, Found, Volumes};
-use bowline_engine::{Plan, Risk, Wait};
+use bowline_engine::{Plan, Wait};
 use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
@@ -26,7 +26,7 @@ mod unmounted;
 pub(crate) use leaving::{forgotten, uncordon};
 use mounted::mounted;
 pub(crate) use services::services;
-use unmounted::{Place, unmounted};
+use unmounted::{Place, being_made, unmounted};
 
 const ARRIVAL: Duration = Duration::from_secs(180);
 /// For so long after a boot a disk that is like `match` does not stand in for the one that is named: that may come yet.
@@ -143,9 +143,7 @@ pub(crate) fn volume(
         return plan.waits.push(Wait::new(&item, what, why));
     }
     if let Some(Job::Running(_)) = &seen.job {
-        // Followed, never begun again from here: should it have ended, the proof decides anew.
-        let order = intent(volume, seen, device, &facts.boot).order(&volume.mount, false);
-        return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
+        return being_made(Place { volume, seen, device, facts, other: None, item: &item }, plan);
     }
     match &seen.mount_point {
         MountPoint::Free => {

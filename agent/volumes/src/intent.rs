@@ -62,6 +62,11 @@ impl Intent {
         }
     }
 
+    /// Whether it announces the same work, by whatever name the device has.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.id == other.id && self.uuid == other.uuid && self.filesystem == other.filesystem
+    }
+
     /// Where this record lies.
     pub fn path(&self) -> PathBuf {
         Self::path_of(&self.volume)

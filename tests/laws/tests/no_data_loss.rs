@@ -1,7 +1,7 @@
 //! Law `no_data_loss`: nothing destructive without a setting that allows it and facts that prove the target blank.
 
-use bowline_host::sim::{Content, SimHost};
-use bowline_laws::{Case, cases, faults, forbidding, law, run_for, simulate};
+use bowline_host::sim::{Content, Fault, FaultMode, SimHost, WorldDisk};
+use bowline_laws::{Case, cases, faults, forbidding, good_case, law, run_for, simulate};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,4 +60,26 @@ proptest! {
             prop_assert_eq!(content, after, "{} was changed", path.display());
         }
     }
+}
+
+/// A unit that works on gives no leave to make another filesystem: neither on another disk, nor where the settings forbid it by now.
+#[test]
+fn what_works_on_gives_no_leave_to_format_another_disk() {
+    let mut case = good_case();
+    case.world.disks.push(WorldDisk::volume("/dev/sdc", "87654321"));
+    let mut other = forbidding(&case);
+    other.settings = other.settings.replace("12345678", "87654321");
+    let mut killed = 0;
+    for at in 0..32 {
+        let host = SimHost::new(&case.world);
+        host.arm(Fault::at_change(at, FaultMode::CrashDuring));
+        simulate(async {
+            run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+            host.restart_agent();
+            killed += usize::from(!host.being_written().is_empty());
+            run_for(&other, &host, &mut Vec::new(), PATIENCE).await;
+        });
+        assert_eq!(host.content("/dev/sdc"), Some(Content::Blank), "killed at change {at}");
+    }
+    assert!(killed > 0, "never while a filesystem was made");
 }

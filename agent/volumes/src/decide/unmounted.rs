@@ -8,11 +8,15 @@ use crate::find::{describe, holds};
 use crate::intent::Intent;
 use crate::others::Claim;
 use crate::units::{by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
-use bowline_engine::{Plan, Risk};
+use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{ActiveState, BlockDevice, Filesystem, MARK, Probe, SignatureKind, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
+use std::time::Duration;
 
 const PROVEN: &str = "it looks blank, and `format = \"blank-only\"`; it is proven first";
+/// The proof that a disk is blank, and `mkfs`, take minutes.
+const MAKING: Duration = Duration::from_secs(1800);
+const COMPLETE: &str = "the filesystem that it announced is complete";
 
 /// A volume with its disk.
 #[derive(Clone, Copy)]
@@ -24,6 +28,21 @@ pub(super) struct Place<'a> {
     /// Somebody else says the same as the settings, and mounts it.
     pub(super) other: Option<&'a Claim>,
     pub(super) item: &'a str,
+}
+
+/// A unit makes a filesystem for the volume. When it has ended meanwhile, following it would be making one anew: what was begun under
+/// other settings is waited for.
+pub(super) fn being_made(place: Place<'_>, plan: &mut Plan<Action>) {
+    let Place { volume, seen, device, facts, item, .. } = place;
+    let ours = intent_of(volume, seen, device, &facts.boot);
+    if volume.format == Format::BlankOnly && seen.intent.iter().flatten().any(|it| it.same(&ours)) {
+        let order = ours.order(&volume.mount, false);
+        return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
+    }
+    let unit = format!("bowline-mkfs-{}.service", volume.name);
+    let what = format!("the work on a filesystem for {} to end", volume.name);
+    let wait = Wait::new(item, what, "it was begun under other settings, and is not cut off");
+    plan.waits.push(wait.poll(Duration::from_secs(1)).deadline(MAKING, format!("look with `systemctl status {unit}`")));
 }
 
 pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
@@ -47,13 +66,16 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
     };
     let ours = intent_of(volume, seen, device, &facts.boot);
     let planned = ours.uuid.clone();
-    let same = |it: &&Intent| it.id == ours.id && it.uuid == ours.uuid && it.filesystem == ours.filesystem;
+    let same = |it: &&Intent| it.same(&ours);
     let announced = intent.filter(same);
     // The device was proven blank, and something of ours may have been written to it since.
     let written = intent.filter(|it| seen.begun.as_deref() == Some(it.mark().as_str()));
     let begun = written.filter(same);
     if intent.is_some() && written.is_none() && (announced.is_none() || !probe.is_blank()) {
-        plan.step(item, forget(volume), "nothing was written of what it announced");
+        let uuid = probe.filesystem().and_then(|found| found.uuid.as_deref());
+        let made = announced.is_some_and(|it| uuid == Some(it.uuid.as_str()));
+        let why = if made { COMPLETE } else { "nothing of what it announced is half made" };
+        plan.step(item, forget(volume), why);
     }
     if let (Some(other), None) = (written, begun) {
         if let Some(serial) = &other.id.serial
@@ -103,7 +125,7 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         // All three mkfs write the superblock that blkid finds last: with it, the filesystem is complete, and may
         // even have been used on another machine since. It is never made again.
         (Some(_), Some(found)) if found.uuid.as_deref() == Some(planned.as_str()) => {
-            plan.step(item, forget(volume), "the filesystem that it announced is complete");
+            plan.step(item, forget(volume), COMPLETE);
             bring_up(place, true, &planned, plan);
         }
         (Some(_), None) if probe.is_blank() && volume.format == Format::BlankOnly => {
