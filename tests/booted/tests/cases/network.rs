@@ -177,7 +177,7 @@ fn an_address_that_comes_later_does_not_become_the_nodes() -> Result<()> {
         install_and_wait(&machine, &settings::server(&releases).replace("address = \"10.0.1.0/24\"\n", ""))?;
         let stands = || {
             let address = report(&machine)?["conditions"]["address"].clone();
-            Ok((pid(&machine, "k3s")?, machine.read(CONFIG)?, address))
+            Ok::<_, anyhow::Error>((pid(&machine, "k3s")?, machine.read(CONFIG)?, address))
         };
         let before: (String, String, Value) = stands()?;
         ensure!(before.2 == ADDRESS && before.1.contains("\"node-ip\": \"10.0.1.10\""), "{before:?}");
