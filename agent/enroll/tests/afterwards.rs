@@ -239,6 +239,17 @@ fn leaving() {
     };
     last.cluster.members = vec![Member { node: "control-2".into(), healthy: true }];
     assert_eq!(leave(1, Role::Server, "control-2", &last).refusal().unwrap().code, Code::NoQuorum);
+    // It may be a member already, which nothing but its Node would take out.
+    let joins = |still, uid| Facts {
+        claim: Some(read(a_claim("control-2", Role::Server, &machine(1), uid), "c")),
+        join: Some(join("control-2", still)),
+        ..common::facts()
+    };
+    let waits = leave(1, Role::Server, "control-2", &joins(40, None));
+    assert_eq!(waits.refusal().unwrap().code, Code::NotReady);
+    assert!(waits.acts().is_empty(), "{:?}", waits.acts());
+    assert_eq!(words(leave(1, Role::Server, "control-2", &joins(120, None)).acts()), ["joined", "unclaim"]);
+    assert_eq!(words(leave(1, Role::Server, "control-2", &joins(40, Some("u1"))).acts()), ["joined", "unclaim"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `POST /v1/leave`: the holder gives its name back.
 
+use super::enroll::JOIN_LASTS;
 use super::{Decision, No, Order, held, is_who_it_says, may_go, no_quorum};
 use crate::act::Act;
 use crate::code::{Code, Refusal};
@@ -44,11 +45,21 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
         let refusal = Refusal::new(Code::NotReady, message).retry(Duration::from_secs(1));
         return Ok(Decision::Again { acts, refusal });
     }
+    let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
+    if let Some(turn) = turn.filter(|_| claim.value.node_uid.is_none())
+        && let Some(left) = JOIN_LASTS.checked_sub(turn.value.still_for).filter(|left| !left.is_zero())
+    {
+        // Its member goes with its Node alone.
+        let message = format!(
+            "{name} is joining, and may be a member of etcd: it leaves as soon as it is a Node, or in {} seconds",
+            left.as_secs()
+        );
+        return Err(No::watch(Refusal::new(Code::NotReady, message).retry(left.min(Duration::from_secs(5)))));
+    }
     acts.extend(password.map(|password| Act::delete_password(name, password)));
     acts.extend(
         facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
     );
-    let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
     acts.extend(turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() }));
     acts.push(Act::end(claim, facts.now));
     Ok(Decision::Answer { acts, answer })
