@@ -1,17 +1,17 @@
-//! Rules, what is kept on Nodes, later requests, leaving, sweeping.
+//! Rules, what is kept on Nodes, later requests, sweeping.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
 mod common;
 
 use bowline_enroll::decide::{self, Decision, Order};
-use bowline_enroll::facts::{Facts, Member, Ready, Token};
+use bowline_enroll::facts::{Facts, Member, Ready};
 use bowline_enroll::key::MachineKey;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::rules::{Wished, admit, is_reserved};
-use bowline_enroll::wire::{Labels, LeaveRequest, NodeAnswer, NodeRequest, Phase, VERSION, Versions};
+use bowline_enroll::wire::{Labels, NodeAnswer, NodeRequest, Phase, VERSION, Versions};
 use bowline_enroll::{Act, Claim, Code, Role, Taint, keep, sweep};
-use common::{GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, proven, read, rules, words};
+use common::{GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, proven, read, rules, settled, words};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -157,18 +157,6 @@ fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: 
     decide::node(&order, &request, facts)
 }
 
-fn settled() -> Facts {
-    let mut node = a_node("10.0.1.20", Ready::True);
-    node.taints = ["bowline/initializing:NoSchedule"].map(taint).to_vec();
-    let token = Token { object: "bootstrap-token-a".into(), uid: "t".into(), node: "kafka-0".into(), expires: 1 };
-    Facts {
-        claim: Some(read(a_claim("kafka-0", Role::Agent, &machine(1), None), "c")),
-        node: Some(read(node, "u1")),
-        tokens: vec![token],
-        ..facts()
-    }
-}
-
 #[test]
 fn a_node_speaks_of_itself_alone() {
     let kafka = |by: u8, facts: &Facts| node(&machine(by), Role::Agent, "kafka-0", "10.0.1.20", Phase::Settled, facts);
@@ -215,41 +203,6 @@ fn a_server_keeps_its_turn_until_it_is_a_healthy_member() {
     assert_eq!(words(ask(&facts).acts()), ["reclaim", "joined"]);
     facts.join = Some(join("control-3", 40));
     assert_eq!(words(ask(&facts).acts()), ["reclaim"]);
-}
-
-#[test]
-fn leaving() {
-    let leave = |by: u8, role, of: &str, facts: &Facts| {
-        let request = LeaveRequest { version: VERSION, role, name: name(of), machine_key: machine(by).public() };
-        let proven = proven(Purpose::Leave, role, &request.name, &request.to_body(), &machine(by));
-        let order = Order { rules: &[], grace: GRACE, proven: &proven, peer: ip("10.0.1.20") };
-        decide::leave(&order, &request, facts)
-    };
-    let facts = settled();
-    assert_eq!(words(leave(1, Role::Agent, "kafka-0", &facts).acts()), ["-node"]);
-    assert_eq!(leave(2, Role::Agent, "kafka-0", &facts).refusal().unwrap().code, Code::ClaimedElsewhere);
-    let gone = Facts { node: None, password: Some(read("x".to_owned(), "p")), ..facts };
-    assert_eq!(words(leave(1, Role::Agent, "kafka-0", &gone).acts()), ["-password", "-token", "unclaim"]);
-    let done = Facts { claim: None, ..gone };
-    assert!(matches!(leave(1, Role::Agent, "kafka-0", &done), Decision::Answer { acts, .. } if acts.is_empty()));
-    let mut last = Facts {
-        claim: Some(read(a_claim("control-2", Role::Server, &machine(1), Some("u1")), "c")),
-        node: Some(read(a_node("10.0.1.11", Ready::True), "u1")),
-        ..common::facts()
-    };
-    last.cluster.members = vec![Member { node: "control-2".into(), healthy: true }];
-    assert_eq!(leave(1, Role::Server, "control-2", &last).refusal().unwrap().code, Code::NoQuorum);
-    // It may be a member already, which nothing but its Node would take out.
-    let joins = |still, uid| Facts {
-        claim: Some(read(a_claim("control-2", Role::Server, &machine(1), uid), "c")),
-        join: Some(join("control-2", still)),
-        ..common::facts()
-    };
-    let waits = leave(1, Role::Server, "control-2", &joins(40, None));
-    assert_eq!(waits.refusal().unwrap().code, Code::NotReady);
-    assert!(waits.acts().is_empty(), "{:?}", waits.acts());
-    assert_eq!(words(leave(1, Role::Server, "control-2", &joins(120, None)).acts()), ["joined", "unclaim"]);
-    assert_eq!(words(leave(1, Role::Server, "control-2", &joins(40, Some("u1"))).acts()), ["joined", "unclaim"]);
 }
 
 #[test]

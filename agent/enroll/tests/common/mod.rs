@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code, reason = "a test may end so, and uses a part of it")]
 
 use bowline_enroll::decide::{Decision, Order};
-use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Node, Read, Ready};
+use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Node, Read, Ready, Token};
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{self, Proven, Purpose};
 use bowline_enroll::rules::Wished;
@@ -173,4 +173,17 @@ pub(crate) fn words(acts: &[Act]) -> Vec<&'static str> {
             Act::Persistent(_) => "persistent",
         })
         .collect()
+}
+
+/// An agent's Node that has just come in.
+pub(crate) fn settled() -> Facts {
+    let mut node = a_node("10.0.1.20", Ready::True);
+    node.taints = ["bowline/initializing:NoSchedule"].map(|taint| taint.parse().unwrap()).to_vec();
+    let token = Token { object: "bootstrap-token-a".into(), uid: "t".into(), node: "kafka-0".into(), expires: 1 };
+    Facts {
+        claim: Some(read(a_claim("kafka-0", Role::Agent, &machine(1), None), "c")),
+        node: Some(read(node, "u1")),
+        tokens: vec![token],
+        ..facts()
+    }
 }
