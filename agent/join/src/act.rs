@@ -98,7 +98,8 @@ pub(crate) async fn enroll(
         _ => None,
     };
     // Who founds asks until K3s is started.
-    let wait = spec.spec.init.zip(silent_since).filter(|(wait, since)| at - since >= wait.duration().as_secs());
+    let wait =
+        spec.spec.init.zip(silent_since).filter(|(wait, since)| at.saturating_sub(*since) >= wait.duration().as_secs());
     let again = if wait.is_some() { SELDOM } else { last.again };
     let last = Last { at, again, silent_since, asked, ..last };
     write(host, LAST, &last, 0o600).await
