@@ -13,7 +13,7 @@ mod cluster;
 mod daemon;
 mod firewall;
 mod guard;
-mod machine;
+pub(crate) mod machine;
 mod network;
 mod nodes;
 mod report;

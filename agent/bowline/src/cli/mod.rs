@@ -4,7 +4,7 @@ mod apply;
 mod args;
 mod check;
 mod config;
-mod doctor;
+pub(crate) mod doctor;
 mod drain;
 mod internal;
 mod leave;

@@ -16,6 +16,7 @@ mod measuring;
 mod phases;
 mod picture;
 mod remembering;
+mod sandbox;
 mod scrape;
 mod surfaces;
 mod watching;
@@ -109,6 +110,7 @@ async fn start(folder: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let sandbox = sandbox::Sandbox::new(host.as_ref()).await;
     let daemon = Daemon {
         folder: folder.to_path_buf(),
         settings: loaded.settings,
@@ -127,6 +129,7 @@ async fn start(folder: &Path) -> ExitCode {
         offset: clock::Offset::default(),
         measures: None,
         issuing: issuing::Issuing::new(enrolments),
+        sandbox,
     };
     let code = daemon.turn_for_ever().await;
     drop(lock);
@@ -153,6 +156,7 @@ struct Daemon {
     /// Who measures directories, by the settings in force.
     measures: Option<JoinHandle<()>>,
     issuing: issuing::Issuing,
+    sandbox: sandbox::Sandbox,
 }
 
 impl Daemon {
@@ -198,6 +202,14 @@ impl Daemon {
             if !ready {
                 ready = true;
                 self.surfaces.tell(Notice::Ready);
+            }
+            if let Some(place) = self.sandbox.outlived(inspect, &report).await {
+                tracing::error!(
+                    "{place} was made anew, or is writable now, and the sandbox of this start does not have it so: \
+                     ending, for systemd to start Bowline in a new one"
+                );
+                self.surfaces.tell(Notice::Stopping);
+                return ExitCode::FAILURE;
             }
             alive.looking(false);
             let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();

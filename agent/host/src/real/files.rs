@@ -260,7 +260,7 @@ fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
         }
         ErrorKind::Denied => error.hint(format!(
             "is the filesystem of {0} mounted read-only? Look with: findmnt --target {0}; dmesg may say why, and \
-             `mount -o remount,rw` makes it writable",
+             `mount -o remount,rw` makes it writable; where it is already, `systemctl restart bowline` has the sandbox made anew",
             place.display()
         )),
         _ => error,

@@ -41,6 +41,7 @@ pub use clock::since_boot;
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::ObjectApi;
 pub use mounts::Table as MountTable;
+pub use space::read_only_here;
 
 use blocking::{QUICK, Silent, blocking};
 use bowline_ports::{

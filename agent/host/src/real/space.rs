@@ -2,7 +2,7 @@
 //! probe under way, and nobody waits for it longer than two seconds.
 
 use bowline_ports::{ErrorKind, PortError, Space};
-use rustix::fs::{Mode, OFlags, RawDir, StatVfs, fstat, fstatvfs, open, stat, statvfs};
+use rustix::fs::{Mode, OFlags, RawDir, StatVfs, StatVfsMountFlags, fstat, fstatvfs, open, stat, statvfs};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::mem::MaybeUninit;
@@ -91,6 +91,12 @@ pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<R
         }
     };
     Ok(Ok(space(&answer)))
+}
+
+/// Whether a path is read-only for this process, by its own mounts: a sandbox has others than the machine. `None` where nothing is
+/// there, or it does not say.
+pub fn read_only_here(path: &Path) -> Option<bool> {
+    statvfs(path).ok().map(|of| of.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// `statvfs`, at once, and nothing else.

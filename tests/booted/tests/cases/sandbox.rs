@@ -1,8 +1,8 @@
 //! What the unit is on a booted machine: what its sandbox forbids and what it lets through, and its manners towards systemd.
 
 use anyhow::{Context, Result};
-use bowline_booted::{VOLUME, configure, deb, install_and_wait, pid, ready, settings};
-use bowline_testbed::{Bed, Cast, Machine, case_of};
+use bowline_booted::{VOLUME, configure, deb, install_and_wait, pid, ready, releases, settings, with_k3s};
+use bowline_testbed::{Bed, Cast, Machine, case, case_of};
 use std::time::Duration;
 
 /// A machine with the package and its volume, and no Kubernetes: ready in seconds.
@@ -98,6 +98,27 @@ fn the_sandbox_lets_its_work_through_and_nothing_else() -> Result<()> {
             probe.lines().count(),
             PROBE.lines().filter(|l| l.starts_with("try '") || l.starts_with("in_shell '")).count()
         );
+        Ok(())
+    })
+}
+
+/// The sandbox has the directory that was there at the start.
+#[test]
+fn a_directory_that_is_made_anew_can_be_written_again() -> Result<()> {
+    case("directory-made-anew", |bed| {
+        let releases = releases(bed)?;
+        let machine = with_k3s(bed, &releases, None)?;
+        install_and_wait(&machine, &settings::server(&releases))?;
+        assert_eq!(property(&machine, "NRestarts")?, "0");
+        machine.ok("systemctl stop k3s && rm -rf /etc/rancher && systemctl start k3s && bowline apply; true")?;
+        machine.wait_for("the configuration to be there again", Duration::from_secs(90), || {
+            Ok(machine.run("test -e /etc/rancher/k3s/config.yaml.d/50-bowline.yaml")?.success())
+        })?;
+        ready(&machine)?;
+        assert_eq!(property(&machine, "NRestarts")?, "1");
+        let journal = machine.journal("bowline")?;
+        assert!(journal.contains("/etc/rancher was made anew, or is writable now"), "{journal}");
+        assert!(journal.contains("restart K3s (its configuration was gone)"), "{journal}");
         Ok(())
     })
 }

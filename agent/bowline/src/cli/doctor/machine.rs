@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Where programs are looked for.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Where Bowline writes.
-const PLACES: [&str; 4] = ["/etc/systemd/system", "/usr/local/bin", "/etc/rancher", "/var/lib/bowline"];
+pub(crate) const PLACES: [&str; 4] = ["/etc/systemd/system", "/usr/local/bin", "/etc/rancher", "/var/lib/bowline"];
 /// Where K3s and its download need space.
 const ROOMS: [&str; 3] = ["/", "/usr/local/bin", "/var/lib"];
 const MEGABYTE: u64 = 1_000_000;
@@ -99,7 +99,7 @@ fn programs(settings: &Settings) -> Vec<(String, &'static str, String)> {
 }
 
 /// The mount that a path is on.
-fn on<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+pub(crate) fn on<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let longest = mounts.iter().filter(|m| path.starts_with(&m.target)).map(|m| m.target.components().count()).max()?;
     // Of several at one place the last one is seen.
     mounts.iter().rfind(|m| path.starts_with(&m.target) && m.target.components().count() == longest)
