@@ -61,13 +61,13 @@ impl Restart {
 pub struct Moment {
     /// What the kernel calls this boot.
     pub boot: String,
-    /// Seconds since.
+    /// Seconds since, as systemd counts them: without those of a suspended machine.
     pub uptime: u64,
 }
 
 impl Moment {
     pub(crate) async fn now(host: &dyn Inspect) -> Result<Self, PortError> {
-        Ok(Self { boot: boot_id(host).await?, uptime: host.clock().await?.uptime })
+        Ok(Self { boot: boot_id(host).await?, uptime: host.clock().await?.awake })
     }
 }
 

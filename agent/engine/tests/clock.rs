@@ -52,7 +52,7 @@ async fn a_clock_that_is_set_changes_no_ages() {
 
     // And set once more while no daemon runs: it is waited for no longer than the machine is up.
     UNIX.fetch_add(TEN_YEARS, SeqCst);
-    let clock = Clock { unix: UNIX.load(SeqCst), synchronised: true, uptime: 90 };
+    let clock = Clock { unix: UNIX.load(SeqCst), synchronised: true, uptime: 90, awake: 90 };
     let mut engine = Engine::new(vec![boxed(Patient)], "1");
     engine.resume(&earlier, &clock);
     assert_eq!(stands(engine.look(&ClockOnly).await), (90, false));

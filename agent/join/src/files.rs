@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_is_no_longer_off() {
         let told = Told { unix: 1_000_000, uptime: 100 };
-        let clock = |unix, uptime| Clock { unix, synchronised: true, uptime };
+        let clock = |unix, uptime| Clock { unix, synchronised: true, uptime, awake: uptime };
         assert_eq!(told.ahead(&clock(1_000_000 - 365, 100)), -365);
         assert_eq!(told.ahead(&clock(1_000_060 - 365, 160)), -365, "a minute later as far off");
         assert_eq!(told.ahead(&clock(1_000_060, 160)), 0, "set right");

@@ -4,6 +4,7 @@ use crate::{Action, Asked, CloudFacts, Facts, INSTANCE_DATA, Node, cloud};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{ErrorKind, Inspect, PortError, condition};
 use bowline_settings::{ExternalAddress, Fact, facts_of};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -21,19 +22,29 @@ impl Node {
         facts_of(&self.spec.labels).contains(&fact)
     }
 
-    /// What the settings need of the cloud and nobody has told yet, or may tell otherwise since this boot.
-    fn lacking(&self, facts: &Facts) -> Vec<Fact> {
+    /// What the settings need.
+    fn needed(&self) -> BTreeSet<Fact> {
         let mut needed = facts_of(&self.spec.labels);
         if self.spec.external_address == Some(ExternalAddress::PublicIpv4) {
             needed.insert(Fact::PublicIpv4);
         }
+        needed
+    }
+
+    /// Whether some of that may be another at each boot.
+    pub(crate) fn needs_moving(&self) -> bool {
+        MOVING.iter().any(|fact| self.needed().contains(fact))
+    }
+
+    /// What the settings need of the cloud and nobody has told yet, or may tell otherwise since this boot.
+    fn lacking(&self, facts: &Facts) -> Vec<Fact> {
         let known = facts.known();
         let of_the_cloud = |fact: &Fact| !matches!(fact, Fact::Address | Fact::Gpu);
         let lacks = |fact: &Fact| {
             told(*fact, facts, known.as_ref()).is_none()
                 || (MOVING.contains(fact) && known.is_some() && !facts.told_now())
         };
-        needed.into_iter().filter(|fact| of_the_cloud(fact) && lacks(fact)).collect()
+        self.needed().into_iter().filter(|fact| of_the_cloud(fact) && lacks(fact)).collect()
     }
 
     /// Asks the metadata service, while something is not known that the settings need and that it may tell, and what may have

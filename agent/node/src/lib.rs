@@ -116,10 +116,10 @@ impl Facts {
         Some(known)
     }
 
-    /// What is to be kept of it.
-    fn to_keep(&self) -> Option<Kept> {
+    /// What is to be kept of it; at which boot it was told, where what may change from one to the next is needed.
+    fn to_keep(&self, moving: bool) -> Option<Kept> {
         let facts = self.known()?;
-        let told = self.said().map(|_| self.boot.clone());
+        let told = self.said().filter(|_| moving).map(|_| self.boot.clone());
         let boot = told.or_else(|| self.kept().and_then(|kept| kept.boot.clone()));
         Some(Kept { machine: self.machine.clone(), boot, facts })
     }
@@ -182,7 +182,7 @@ impl Capability for Node {
 
     fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
-        if let Some(known) = facts.to_keep().filter(|known| facts.kept.as_ref() != Some(known)) {
+        if let Some(known) = facts.to_keep(self.needs_moving()).filter(|known| facts.kept.as_ref() != Some(known)) {
             plan.step("cloud", Action::Keep(known), "metadata is not relied on after the first boot");
         }
         self.name(facts, &mut plan);

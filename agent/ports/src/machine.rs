@@ -46,6 +46,8 @@ pub struct Clock {
     pub synchronised: bool,
     /// Seconds since boot.
     pub uptime: u64,
+    /// Seconds since boot without those that the machine was suspended for: systemd counts so.
+    pub awake: u64,
 }
 
 /// One address of an interface.

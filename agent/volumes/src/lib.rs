@@ -257,7 +257,8 @@ impl Capability for Volumes {
             }
             Action::Start { service } => host.start_no_block(service).await,
             Action::Stop { service } => {
-                let now = host.clock().await?.uptime;
+                // Compared with when systemd started it again.
+                let now = host.clock().await?.awake;
                 host.write(Path::new(release::STOPPED), now.to_string().as_bytes(), 0o600).await?;
                 host.stop_no_block(service).await
             }

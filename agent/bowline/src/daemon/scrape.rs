@@ -113,7 +113,7 @@ impl Pages {
             _ => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let unix = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-                Clock { unix, synchronised: false, uptime: 0 }
+                Clock { unix, synchronised: false, uptime: 0, awake: 0 }
             }
         }
     }

@@ -15,7 +15,7 @@ fn none<'a, T: Send + 'a>() -> Fut<'a, T> {
 }
 impl Inspect for ClockOnly {
     fn clock(&self) -> Fut<'_, Clock> {
-        Box::pin(async { Ok(Clock { unix: UNIX.load(SeqCst), synchronised: true, uptime: 1 }) })
+        Box::pin(async { Ok(Clock { unix: UNIX.load(SeqCst), synchronised: true, uptime: 1, awake: 1 }) })
     }
     fn host_name(&self) -> Fut<'_, String> {
         none()

@@ -33,7 +33,10 @@ pub(crate) async fn read(bus: &Bus, seen: &Seen) -> Result<Clock, PortError> {
         *seen = Some(Instant::now());
     }
     let uptime = since_boot().map_err(|e| PortError::io("reading the time since boot", &e))?;
-    Ok(Clock { unix: now(), synchronised, uptime: uptime.as_secs() })
+    let awake: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_err(|e| PortError::io("reading the time since boot", &e.into()))?
+        .into();
+    Ok(Clock { unix: now(), synchronised, uptime: uptime.as_secs(), awake: awake.as_secs() })
 }
 
 /// The time since boot, suspended time too: whoever sets the clock does not change it.

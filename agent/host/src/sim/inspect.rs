@@ -31,8 +31,12 @@ pub(super) fn sha256(content: &[u8]) -> String {
 
 impl Inspect for SimHost {
     fn clock(&self) -> Fut<'_, Clock> {
-        let clock =
-            |state: &State| Clock { unix: state.unix(), synchronised: state.synchronised, uptime: state.uptime() };
+        let clock = |state: &State| Clock {
+            unix: state.unix(),
+            synchronised: state.synchronised,
+            uptime: state.uptime(),
+            awake: state.uptime(),
+        };
         self.look("clock", move |state| Ok(clock(state)))
     }
 
