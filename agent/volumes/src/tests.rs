@@ -344,24 +344,36 @@ fn a_mount_point_is_given_back_once_the_work_on_its_disk_has_ended() {
 /// To follow what has ended meanwhile is to begin it: where the settings forbid that by now, or name another disk, it is waited for.
 #[test]
 fn a_filesystem_that_is_being_made_is_followed_only_as_the_settings_have_it() {
-    let intent = |serial: &str| {
-        let id = DeviceId { serial: Some(serial.into()), size: 1 << 30 };
+    let intent = |serial: Option<&str>, device: &str| {
+        let id = DeviceId { serial: serial.map(Into::into), size: 1 << 30 };
         let uuid = planned_uuid(&id, "data", "");
-        let (volume, device, filesystem) = ("data".into(), "/dev/sdb".into(), bowline_ports::Filesystem::Ext4);
-        Intent { volume, device, id, filesystem, uuid }
+        let (volume, device, filesystem) = ("data".into(), device.into(), bowline_ports::Filesystem::Ext4);
+        Some(Intent { volume, device, id, filesystem, uuid })
     };
-    let plan = |format: &str, begun: Option<Intent>| {
-        let text =
-            format!("[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\nformat = \"{format}\"\n");
+    let plan = |serial: Option<&str>, format: &str, begun: Option<Intent>| {
+        let mut disk = disk();
+        disk.id.serial = serial.map(Into::into);
+        let text = format!(
+            "[[volume]]\nname = \"data\"\ndevice = \"{}\"\nmount = \"/mnt/data\"\nformat = \"{format}\"\n",
+            disk.path.display()
+        );
         let spec = Volumes { volumes: volumes(&text), services: Vec::new(), starts: false };
         let job = Some(bowline_ports::Job::Running(Default::default()));
         let seen = VolumeFacts { job, intent: begun.map(Ok), ..nothing_seen() };
-        spec.plan(&Facts { devices: vec![disk()], ..facts(vec![Ok(seen)]) }, &Conditions::default())
+        spec.plan(&Facts { devices: vec![disk], ..facts(vec![Ok(seen)]) }, &Conditions::default())
     };
-    let followed = plan("blank-only", Some(intent("1")));
-    assert!(matches!(followed.steps[0].action, Action::Format(_)), "{followed:?}");
-    for (format, begun) in [("never", Some(intent("1"))), ("blank-only", Some(intent("2"))), ("blank-only", None)] {
-        let plan = plan(format, begun);
+    for (serial, device) in [(Some("1"), "/dev/sdb"), (Some("1"), "/dev/sdc"), (None, "/dev/sdb")] {
+        let followed = plan(serial, "blank-only", intent(serial, device));
+        assert!(matches!(followed.steps[0].action, Action::Format(_)), "{followed:?}");
+    }
+    // Two of one size without a serial are told apart by their names.
+    for (serial, format, begun) in [
+        (Some("1"), "never", intent(Some("1"), "/dev/sdb")),
+        (Some("1"), "blank-only", intent(Some("2"), "/dev/sdb")),
+        (Some("1"), "blank-only", None),
+        (None, "blank-only", intent(None, "/dev/sdc")),
+    ] {
+        let plan = plan(serial, format, begun);
         assert!(plan.steps.iter().all(|step| !matches!(step.action, Action::Format(_))), "{plan:?}");
         assert!(plan.waits[0].what.contains("filesystem for data") && plan.waits[0].poll.is_some(), "{plan:?}");
     }

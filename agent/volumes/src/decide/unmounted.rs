@@ -35,14 +35,17 @@ pub(super) struct Place<'a> {
 pub(super) fn being_made(place: Place<'_>, plan: &mut Plan<Action>) {
     let Place { volume, seen, device, facts, item, .. } = place;
     let ours = intent_of(volume, seen, device, &facts.boot);
-    if volume.format == Format::BlankOnly && seen.intent.iter().flatten().any(|it| it.same(&ours)) {
+    // Without a serial another disk of its size looks the same; while a unit holds a disk, its name stays.
+    let same = |it: &Intent| it.same(&ours) && (ours.id.serial.is_some() || it.device == ours.device);
+    if volume.format == Format::BlankOnly && seen.intent.iter().flatten().any(same) {
         let order = ours.order(&volume.mount, false);
         return plan.step_with(item, Action::Format(order), "it is being made", Risk::Erase);
     }
     let unit = format!("bowline-mkfs-{}.service", volume.name);
     let what = format!("the work on a filesystem for {} to end", volume.name);
     let wait = Wait::new(item, what, "it was begun under other settings, and is not cut off");
-    plan.waits.push(wait.poll(Duration::from_secs(1)).deadline(MAKING, format!("look with `systemctl status {unit}`")));
+    let hint = format!("look with `systemctl status {unit}`; `systemctl stop {unit}` ends it");
+    plan.waits.push(wait.poll(Duration::from_secs(5)).deadline(MAKING, hint));
 }
 
 pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
