@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -97,12 +97,24 @@ impl Silent {
         path: &Path,
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
-        let what = format!("{doing} {}", path.display());
+        self.holding((), deadline, format!("{doing} {}", path.display()), path, work).await
+    }
+
+    /// The same, with what is to be let go of when the path is free again.
+    async fn holding<T: Send + 'static>(
+        &self,
+        kept: impl Send + 'static,
+        deadline: Duration,
+        what: String,
+        path: &Path,
+        work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
         let there = self.begin(&what, path)?;
         let held = Arc::clone(&there);
         let answer = blocking(what, deadline, move || {
             let answer = work(&held.path);
             drop(held);
+            drop(kept);
             answer
         });
         there.noted(answer.await)
@@ -117,13 +129,13 @@ impl Silent {
         path: &Path,
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
+        let (what, since) = (format!("{doing} {}", path.display()), Instant::now());
+        // Where work is late already there is nothing to wait for.
+        drop(self.begin(&what, path)?);
         let turn = self.turn(path).lock_owned();
-        let turn = within(format!("{doing} {}", path.display()), deadline, async { Ok(turn.await) }).await?;
-        let work = move |path: &Path| {
-            let _until_it_is_over = turn;
-            work(path)
-        };
-        self.within(deadline, doing, path, work).await
+        let turn = within(&what, deadline, async { Ok(turn.await) }).await?;
+        let left = deadline.saturating_sub(since.elapsed()).max(QUICK);
+        self.holding(turn, left, what, path, work).await
     }
 
     fn turn(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
