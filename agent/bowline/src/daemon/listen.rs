@@ -5,11 +5,12 @@ use super::scrape::Pages;
 use crate::wiring;
 use bowline_engine::{CapabilityReport, CapabilityState, Failing, Risk, StepReport};
 use bowline_host::real::http::{Limits, Listening, Server, Sources};
+use bowline_host::real::unix_now;
 use bowline_metrics::Role;
 use bowline_ports::PortError;
 use bowline_settings::{Allow, Cidr, ConfigScalar, ConfigValue, Metrics, ServerAddress, Settings, usual_network};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -110,7 +111,7 @@ impl Listeners {
             Some(known) => (known.attempts, known.tried, known.error) = (known.attempts + 1, Instant::now(), error),
             None => {
                 tracing::warn!("metrics: {}", error.in_full());
-                self.missing.push(Missing { address, error, attempts: 1, since: unix(), tried: Instant::now() });
+                self.missing.push(Missing { address, error, attempts: 1, since: unix_now(), tried: Instant::now() });
             }
         }
     }
@@ -133,7 +134,7 @@ impl Listeners {
                 kind: m.error.kind,
                 error: m.error.message.clone(),
                 hint: m.error.hint.clone(),
-                next_try: unix() + i64::try_from(TRY_AGAIN.as_secs()).unwrap_or(0),
+                next_try: unix_now() + i64::try_from(TRY_AGAIN.as_secs()).unwrap_or(0),
             }),
         };
         vec![CapabilityReport {
@@ -191,10 +192,6 @@ fn text(value: &ConfigScalar) -> Option<String> {
         ConfigScalar::Text(text) => Some(text.clone()),
         ConfigScalar::Bool(_) | ConfigScalar::Integer(_) | ConfigScalar::Secret(_) => None,
     }
-}
-
-fn unix() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::watching::Watching;
 use bowline_engine::Report;
 use bowline_host::real::filesystems::{Sampler, out_of_sight};
 use bowline_host::real::http::{Handler, Request, Response};
+use bowline_host::real::unix_now;
 use bowline_metrics::{
     Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
 };
@@ -16,7 +17,7 @@ use bowline_ports::{Change, Clock, Mount, PortError, Space, condition};
 use bowline_settings::StatusPage;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The loop turns at least once an hour; its watchdog is systemd's. This is for those who only see the socket.
@@ -110,11 +111,7 @@ impl Pages {
     async fn clock(&self) -> Clock {
         match tokio::time::timeout(BUS, self.host.clock()).await {
             Ok(Ok(clock)) => clock,
-            _ => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let unix = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-                Clock { unix, synchronised: false, uptime: 0, awake: 0 }
-            }
+            _ => Clock { unix: unix_now(), synchronised: false, uptime: 0, awake: 0 },
         }
     }
 
@@ -163,7 +160,7 @@ mod tests {
         let turned = |at, made| healthz(&Latest { made, report: report(at) }).status;
         assert_eq!((turned(0, now), turned(i64::MAX, now)), (200, 200));
         let long_ago = now.checked_sub(2 * TURN_LIMIT).unwrap();
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let unix = u64::try_from(unix_now()).unwrap();
         assert_eq!(turned(i64::try_from(unix).unwrap(), long_ago), 503);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn read(bus: &Bus, seen: &Seen) -> Result<Clock, PortError> {
     let awake: Duration = clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_err(|e| PortError::io("reading the time since boot", &e.into()))?
         .into();
-    Ok(Clock { unix: now(), synchronised, uptime: uptime.as_secs(), awake: awake.as_secs() })
+    Ok(Clock { unix: unix_now(), synchronised, uptime: uptime.as_secs(), awake: awake.as_secs() })
 }
 
 /// The time since boot, suspended time too: whoever sets the clock does not change it.
@@ -83,7 +83,7 @@ fn tracking(text: &str) -> Option<f64> {
 }
 
 /// Seconds since 1970, as the machine believes.
-pub(crate) fn now() -> i64 {
+pub fn unix_now() -> i64 {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),

@@ -37,7 +37,7 @@ mod space;
 mod tool;
 mod units;
 
-pub use clock::since_boot;
+pub use clock::{since_boot, unix_now};
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::ObjectApi;
 pub use mounts::Table as MountTable;

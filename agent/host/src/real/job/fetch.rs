@@ -8,7 +8,7 @@ mod url;
 pub use http::redirected;
 pub use url::{Url, Web};
 
-use super::super::{clock, files, space};
+use super::super::{files, space, unix_now};
 use super::{Order, Report};
 use bowline_ports::{Digest, ErrorKind, FetchOrder, PortError, ProgressValue};
 use http::{Answer, Client};
@@ -328,7 +328,7 @@ fn amount(done: u64, total: Option<u64>) -> String {
 
 /// The machine's clock, as it believes.
 fn clock_says() -> String {
-    let now = std::time::UNIX_EPOCH + Duration::from_secs(clock::now().unsigned_abs());
+    let now = std::time::UNIX_EPOCH + Duration::from_secs(unix_now().unsigned_abs());
     httpdate::fmt_http_date(now)
 }
 

@@ -7,11 +7,12 @@ mod logs;
 
 use super::super::files;
 use super::super::tool::Tool;
+use super::super::unix_now;
 use super::{Order, Report};
 use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest};
 use bowline_usage::{Control, Request, Threads, scan};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use zbus::wire::Variant;
 
 /// `DAC_OVERRIDE`, `DAC_READ_SEARCH` and `FOWNER`: to remove files in directories of others.
@@ -149,14 +150,9 @@ fn count(order: &ReclaimOrder, freed: u64, new: u64, trouble: String) -> Result<
     };
     let mut all = latest(read(&order.record).unwrap_or_default(), read(&order.spare)?);
     let one = all.entry(order.name.clone()).or_default();
-    *one = ReclaimRecord { at: now(), freed, total: one.total.saturating_add(new), trouble };
+    *one = ReclaimRecord { at: unix_now(), freed, total: one.total.saturating_add(new), trouble };
     let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
     files::write(&order.record, &text, 0o600).or_else(|_| files::write(&order.spare, &text, 0o600))
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

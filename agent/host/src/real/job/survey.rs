@@ -4,6 +4,7 @@
 
 mod open;
 
+use super::super::unix_now;
 use super::{Order, Report};
 use bowline_ports::{
     Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
@@ -12,7 +13,7 @@ use bowline_ports::{
 use bowline_usage::{ANSWER, Control, Problems, Request, SILENCE, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use zbus::wire::Variant;
 
 /// Where the unit sees a filesystem without what is mounted on it, by the number of its mount in the order.
@@ -66,7 +67,7 @@ impl Order for SurveyOrder {
     }
 
     async fn carry_out(&self, report: Report<'_>) -> Result<Survey, PortError> {
-        Ok(survey(self, &seconds_now, report))
+        Ok(survey(self, &unix_now, report))
     }
 }
 
@@ -78,10 +79,6 @@ const IO_IDLE: i32 = 3;
 /// Microseconds, a day: a small share of a processor and a slow disk take hours for millions of files, and whoever is at it for
 /// longer waits for something that does not answer. It counts as failed then.
 const LONGEST: u64 = 86_400_000_000;
-
-fn seconds_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
 
 fn under(number: usize) -> PathBuf {
     Path::new(UNDER).join(number.to_string())

@@ -6,7 +6,8 @@
 //! One that somebody still has open stays: without its name it would free nothing, and nobody could find it.
 
 use super::super::super::processes::open_files;
-use super::{Freed, Meanwhile, now};
+use super::super::super::unix_now;
+use super::{Freed, Meanwhile};
 use bowline_ports::{ErrorKind, PortError};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -121,7 +122,7 @@ fn remove(
         Ok(stat) => stat.st_dev,
         Err(error) => return (0, Err(failed(root, error))),
     };
-    let newest = now().saturating_sub(i64::try_from(older_than).unwrap_or(i64::MAX));
+    let newest = unix_now().saturating_sub(i64::try_from(older_than).unwrap_or(i64::MAX));
     // One with another name frees nothing.
     let may_go = |stat: &FileStat| {
         let regular = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
