@@ -301,11 +301,7 @@ fn own(words: &[&str]) -> Vec<String> {
 
 /// At most so many bytes, whole characters.
 fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(most)]
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl SimHost {
 
 /// In lower-case hex.
 pub(super) fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(content))
 }
 
 impl Inspect for SimHost {

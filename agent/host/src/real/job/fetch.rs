@@ -194,7 +194,7 @@ pub(crate) fn sha256(path: &Path) -> Result<Option<String>, PortError> {
 }
 
 fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", digest.finalize())
 }
 
 async fn receive(
