@@ -130,11 +130,11 @@ impl Silent {
         work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
         let (what, since) = (format!("{doing} {}", path.display()), Instant::now());
-        // Where work is late already there is nothing to wait for.
+        // One that is known to hang is not waited for.
         drop(self.begin(&what, path)?);
         let turn = self.turn(path).lock_owned();
         let turn = within(&what, deadline, async { Ok(turn.await) }).await?;
-        let left = deadline.saturating_sub(since.elapsed()).max(QUICK);
+        let left = deadline.saturating_sub(since.elapsed()).max(deadline.min(QUICK));
         self.holding(turn, left, what, path, work).await
     }
 

@@ -69,7 +69,6 @@ const DEVICES: Duration = Duration::from_secs(10);
 pub struct RealHost {
     bus: Arc<Bus>,
     jobs: Jobs,
-    probes: space::Probes,
     clock: clock::Seen,
     versions: Memory<String>,
     hashes: Memory<String>,
@@ -94,7 +93,6 @@ impl RealHost {
         Self {
             bus: Arc::default(),
             jobs: Jobs::new(run, launch),
-            probes: space::Probes::default(),
             clock: clock::Seen::default(),
             versions: Memory::default(),
             hashes: Memory::default(),
@@ -265,7 +263,7 @@ impl Inspect for RealHost {
     }
 
     fn space<'a>(&'a self, path: &'a Path) -> Fut<'a, Space> {
-        Box::pin(self.probes.space(path))
+        Box::pin(space::space_at(&self.silent, path))
     }
 
     fn unit<'a>(&'a self, name: &'a str) -> Fut<'a, Unit> {

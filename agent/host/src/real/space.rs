@@ -1,53 +1,23 @@
 //! How full filesystems are, and whether they answer. A dead network filesystem can hold a thread for ever, so each place has at most one
 //! probe under way, and nobody waits for it longer than two seconds.
 
-use bowline_ports::{ErrorKind, PortError, Space};
+use super::blocking::Silent;
+use bowline_ports::{PortError, Space};
 use rustix::fs::{Mode, OFlags, RawDir, StatVfs, StatVfsMountFlags, fstat, fstatvfs, open, stat, statvfs};
 use rustix::io::Errno;
-use std::collections::HashSet;
 use std::mem::MaybeUninit;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The places that are being probed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Probes(Arc<Mutex<HashSet<PathBuf>>>);
-
-impl Probes {
-    /// Asks the filesystem at a path.
-    pub(crate) async fn space(&self, path: &Path) -> Result<Space, PortError> {
-        let Some(under_way) = self.begin(path) else {
-            let text = format!("the filesystem at {} still does not answer", path.display());
-            return Err(PortError::new(ErrorKind::Timeout, text));
-        };
-        let shown = format!("asking the filesystem at {}", path.display());
-        let (what, path) = (shown.clone(), path.to_path_buf());
-        super::blocking::blocking(shown, DEADLINE, move || {
-            let answer = ask(&path).map_err(|e| PortError::io(what, &e));
-            drop(under_way);
-            answer
-        })
-        .await
-    }
-
-    fn begin(&self, place: &Path) -> Option<UnderWay> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(place.to_path_buf()).then(|| UnderWay { probes: self.clone(), place: place.to_path_buf() })
-    }
-}
-
-struct UnderWay {
-    probes: Probes,
-    place: PathBuf,
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.probes.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
-    }
+/// Asks the filesystem at a path. Who asks while somebody else does waits for them.
+pub(crate) async fn space_at(silent: &Silent, path: &Path) -> Result<Space, PortError> {
+    let doing = "asking the filesystem at";
+    let answer = silent.in_turn(DEADLINE, doing, path, move |path| {
+        ask(path).map_err(|error| PortError::io(format_args!("{doing} {}", path.display()), &error))
+    });
+    answer.await
 }
 
 /// What a filesystem says that gave up: its disk failed, or it found itself damaged.
@@ -118,24 +88,33 @@ fn space(answer: &StatVfs) -> Space {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bowline_ports::ErrorKind;
 
     #[tokio::test]
-    async fn a_mount_that_hangs_has_one_probe_and_does_not_hold_others() {
-        let probes = Probes::default();
-        let space = probes.space(Path::new("/")).await.unwrap();
+    async fn a_mount_that_hangs_is_not_asked_again_and_does_not_hold_others() {
+        let silent = Silent::default();
+        let space = space_at(&silent, Path::new("/")).await.unwrap();
         assert!(space.size > 0 && space.size >= space.free && space.free >= space.available);
-        let hanging = probes.begin(Path::new("/proc")).unwrap();
-        let error = probes.space(Path::new("/proc")).await.unwrap_err();
+        let hanging = silent.begin("asking", Path::new("/proc")).unwrap();
+        hanging.noted(Err::<(), _>(PortError::new(ErrorKind::Timeout, "late"))).unwrap_err();
+        let error = space_at(&silent, Path::new("/proc")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
-        assert_eq!(error.message, "the filesystem at /proc still does not answer");
-        assert!(probes.space(Path::new("/")).await.is_ok());
+        assert_eq!(error.message, "asking the filesystem at /proc: its filesystem still does not answer");
+        assert!(space_at(&silent, Path::new("/")).await.is_ok());
         drop(hanging);
-        assert!(probes.space(Path::new("/proc")).await.is_ok());
+        assert!(space_at(&silent, Path::new("/proc")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn two_who_ask_at_once_are_both_answered() {
+        let silent = Silent::default();
+        let both = futures::future::join_all((0..2).map(|_| space_at(&silent, Path::new("/")))).await;
+        assert!(both.iter().all(Result::is_ok), "{both:?}");
     }
 
     #[tokio::test]
     async fn nothing_there_is_not_found() {
-        let error = Probes::default().space(Path::new("/no/such/place")).await.unwrap_err();
+        let error = space_at(&Silent::default(), Path::new("/no/such/place")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
     }
 

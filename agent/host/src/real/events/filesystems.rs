@@ -4,8 +4,9 @@
 //! looks at all, and tells what stands otherwise. An alarm wakes the loop when one hangs: then each has a thread of its own,
 //! until all answer again.
 
+use super::super::blocking::Silent;
 use super::super::mounts;
-use super::super::space::{self, Probes};
+use super::super::space;
 use bowline_ports::{ErrorKind, Mount};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -119,9 +120,9 @@ fn set(alarm: &OwnedFd, after: Duration) -> io::Result<()> {
 
 /// Each by a thread of its own, until all answer.
 async fn one_by_one(last: &mut Last<'_>) {
-    let (mut watched, probes) = (Watched::default(), Probes::default());
+    let (mut watched, silent) = (Watched::default(), Silent::default());
     loop {
-        let (now, hanging) = watched.look_one_by_one(&probes).await;
+        let (now, hanging) = watched.look_one_by_one(&silent).await;
         last.tell(now);
         tokio::time::sleep(EVERY).await;
         if !hanging {
@@ -167,13 +168,13 @@ impl Watched {
     }
 
     /// The same, and whether one has not answered.
-    async fn look_one_by_one(&mut self, probes: &Probes) -> (Standings, bool) {
+    async fn look_one_by_one(&mut self, silent: &Silent) -> (Standings, bool) {
         if self.is_outdated() {
             self.read();
         }
         let (mut now, mut hanging) = (Standings::default(), false);
         for disk in &self.disks {
-            let answer = probes.space(&disk.mount.target).await;
+            let answer = space::space_at(silent, &disk.mount.target).await;
             hanging |= answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout);
             now.extend([disk.stands(answer.is_ok())]);
         }
@@ -229,7 +230,7 @@ mod tests {
         let disks = mounts::read().unwrap().iter().filter(|mount| mount.source.starts_with("/dev/")).count();
         assert_eq!(now.is_empty(), disks == 0, "{now:?}");
         assert_eq!(watched.look(), now);
-        assert_eq!(watched.look_one_by_one(&Probes::default()).await, (now, false), "one by one they say the same");
+        assert_eq!(watched.look_one_by_one(&Silent::default()).await, (now, false), "one by one they say the same");
     }
 
     #[tokio::test]
