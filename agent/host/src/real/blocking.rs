@@ -35,7 +35,8 @@ thread_local! {
     static FREE: Arc<Semaphore> = Arc::new(Semaphore::new(PLACES));
 }
 
-/// Runs blocking work on another thread and waits for it no longer than the deadline. What has not begun when nobody waits for it
+/// Runs blocking work on another thread and waits for it no longer than the deadline, once one of the places is free: whoever has one
+/// gives it back by a deadline, too. What has not begun when nobody waits for it
 /// any more is not done: a write that was told as failed is not made later.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: String,
