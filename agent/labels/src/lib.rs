@@ -13,7 +13,7 @@ pub use taints::Taints;
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{
     CORDONED, Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, UNCORDON, Write,
-    condition, node_name,
+    condition, node_name, uncordon,
 };
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
@@ -98,7 +98,7 @@ impl Capability for Labels {
         if host.meta(&self.kubeconfig).await?.is_none() {
             return Ok(Facts { node: None, uncordon: false });
         }
-        let uncordon = host.meta(Path::new(UNCORDON)).await?.is_some();
+        let uncordon = !uncordon(host).await?.is_empty();
         match host.node(&self.kubeconfig, &name).await {
             Ok(node) => Ok(Facts { node, uncordon }),
             Err(PortError { kind: ErrorKind::Unreachable | ErrorKind::Timeout, .. }) => {
@@ -185,12 +185,17 @@ impl Capability for Labels {
         match action {
             Action::Label { node, labels, .. } => host.apply_labels(&self.kubeconfig, node, labels).await,
             Action::Uncordon { node } => {
+                let over = uncordon(host).await?;
                 let path = format!("/api/v1/nodes/{node}");
                 let there = host.object(&self.kubeconfig, &path).await?.unwrap_or_default();
                 if let Some(end) = cordon::end(&there) {
                     host.write_object(&self.kubeconfig, &path, Write::Merge(&end)).await?;
                 }
-                host.remove(Path::new(UNCORDON)).await
+                // What came meanwhile is not over by this.
+                for volume in over {
+                    host.remove(&Path::new(UNCORDON).join(volume)).await?;
+                }
+                Ok(())
             }
             Action::ForgetCordon { node } => {
                 let path = format!("/api/v1/nodes/{node}");

@@ -246,8 +246,20 @@ pub const K3S_NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
-/// That this machine's Node was cordoned for the release of a volume, and that is over: `labels` lets it take pods again.
-pub const UNCORDON: &str = "/var/lib/bowline/intents/uncordon";
+/// That this machine's Node was cordoned for the release of volumes, and that is over: `labels` lets it take pods again. A file for
+/// each volume, so that whoever adds or removes one writes over nobody's.
+pub const UNCORDON: &str = "/var/lib/bowline/uncordon";
+
+/// Of which volumes it says so.
+///
+/// # Errors
+/// It can not be read.
+pub async fn uncordon(host: &dyn Inspect) -> Result<Vec<String>, PortError> {
+    let mut names = host.list(Path::new(UNCORDON)).await?.unwrap_or_default();
+    // One that begins with a dot is being written.
+    names.retain(|name| !name.starts_with('.'));
+    Ok(names)
+}
 
 /// The annotation of a Node that Bowline has cordoned, and not somebody else.
 pub const CORDONED: &str = "bowline/cordoned";

@@ -12,7 +12,7 @@ use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
 use bowline_ports::{
-    BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, UNCORDON, Unit, boot_id,
+    BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit, boot_id, uncordon,
 };
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
@@ -46,7 +46,7 @@ pub struct Facts {
     /// When services were stopped for a release, in seconds since boot.
     pub stopped: Option<String>,
     /// The volume for whose release, which is over, the Node was told to take no pods.
-    pub uncordon: Option<Vec<String>>,
+    pub uncordon: Vec<String>,
     /// Disks that are gone, and pods that have them still. Read only while a volume is not mounted, or after it was not, and of such a
     /// filesystem as that has.
     pub gone: Vec<GoneDisk>,
@@ -224,7 +224,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         }
     }
     let stopped = host.read(Path::new(STOPPED)).await?.map(|file| file.text());
-    let uncordon = host.read(Path::new(UNCORDON)).await?.map(|file| file.text().lines().map(str::to_owned).collect());
+    let uncordon = uncordon(host).await?;
     let fstab = host.read(Path::new(FSTAB)).await?.map(|file| others::fstab(&file.text())).unwrap_or_default();
     let claims = fstab.into_iter().chain(foreign).collect();
     let gone = kubernetes::gone_disks(spec, &volumes, host).await;

@@ -193,8 +193,8 @@ impl Capability for Volumes {
                 Err(error) => decide::blind(volume, error, &mut plan),
             }
         }
-        if let Some(names) = &facts.uncordon {
-            decide::uncordon(self, names, facts, &mut plan);
+        if !facts.uncordon.is_empty() {
+            decide::uncordon(self, &facts.uncordon, facts, &mut plan);
         }
         kubernetes::gone(facts, &mut plan);
         decide::services(self, facts, &mut plan);
@@ -269,10 +269,7 @@ impl Capability for Volumes {
                 let cordoned =
                     |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
                 if record.is_some_and(|file| cordoned(&file.content)) {
-                    let others = host.read(Path::new(UNCORDON)).await?.map(|file| file.text()).unwrap_or_default();
-                    let others = others.lines().filter(|name| name != volume).map(|name| format!("{name}\n"));
-                    let all: String = others.chain([format!("{volume}\n")]).collect();
-                    host.write(Path::new(UNCORDON), all.as_bytes(), 0o600).await?;
+                    host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;
                 }
                 host.remove(&path).await
             }

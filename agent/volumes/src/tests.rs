@@ -74,7 +74,7 @@ fn facts(volumes: Vec<Result<VolumeFacts, PortError>>) -> Facts {
         stray_gates: Vec::new(),
         services: Vec::new(),
         stopped: None,
-        uncordon: None,
+        uncordon: Vec::new(),
         gone: Vec::new(),
         kubernetes: Kubernetes::default(),
     }

@@ -8,7 +8,7 @@ use bowline_engine::Capability;
 use bowline_host::real::RealHost;
 use bowline_ports::{
     ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, Progress, UNCORDON, condition,
-    k3s_kubeconfig, node_name,
+    k3s_kubeconfig, node_name, uncordon,
 };
 use bowline_settings::{Loaded, Role, Settings, Volume};
 use bowline_volumes::{Action, Released, Volumes};
@@ -51,7 +51,7 @@ async fn release(
             return Err(PortError::new(ErrorKind::Invalid, text).hint("`bowline volumes` shows what is attached"));
         };
         // An earlier release is over, and the Node was not told yet: it goes on to take none, for this one.
-        let mut cordoned = host.meta(Path::new(UNCORDON)).await?.is_some();
+        let mut cordoned = !uncordon(host).await?.is_empty();
         if let Some(cluster) = &loaded.settings.cluster
             && host.unit(cluster.role.service()).await?.active == ActiveState::Active
         {
@@ -115,7 +115,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
         let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
         volumes.apply(&Action::TakeBack { volume: name.into() }, host, &Progress::default()).await?;
     } else if left_cordoned(host, &loaded.settings).await? {
-        host.write(Path::new(UNCORDON), format!("{name}\n").as_bytes(), 0o600).await?;
+        host.write(&Path::new(UNCORDON).join(name), b"", 0o600).await?;
     } else {
         output::print(&format!("{name} was not released: nothing was changed"));
         return Ok(ExitCode::SUCCESS);
@@ -130,7 +130,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
                 .into()
         }
     });
-    if host.read(Path::new(UNCORDON)).await?.is_some() {
+    if !uncordon(host).await?.is_empty() {
         let node = node(host, &loaded.settings).await?;
         output::complain(&format!(
             "{node} takes no pods yet: it takes them when the volume is ready and its API answers, or: kubectl uncordon {node}"
@@ -147,7 +147,7 @@ async fn left_cordoned(host: &RealHost, settings: &Settings) -> Result<bool, Por
 }
 
 async fn is_left_cordoned(host: &dyn Inspect, objects: &dyn Objects, node: &str) -> Result<bool, PortError> {
-    if !Released::all(host).await?.is_empty() || host.meta(Path::new(UNCORDON)).await?.is_some() {
+    if !Released::all(host).await?.is_empty() || !uncordon(host).await?.is_empty() {
         return Ok(false);
     }
     let ours =
@@ -207,7 +207,7 @@ mod tests {
         host.put(Released::path_of("other"), "{}");
         assert_eq!(is_left_cordoned(&host, &Api, "n1").await, Ok(false));
         let host = SimHost::new(&World::default());
-        host.put(UNCORDON, "another\n");
+        host.put(Path::new(UNCORDON).join("another"), "");
         assert_eq!(is_left_cordoned(&host, &Api, "n1").await, Ok(false), "it is taken back, and not there yet");
     }
 
@@ -240,11 +240,11 @@ mod tests {
             let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
             let take_back = Action::TakeBack { volume: "data".into() };
             volumes.apply(&take_back, &host, &Progress::default()).await.unwrap();
-            assert!(host.text(UNCORDON).is_some() && host.text(Released::path_of("data")).is_none());
+            assert!(uncordon(&host).await.unwrap() == ["data"] && host.text(Released::path_of("data")).is_none());
             converge(&host, &settings).await;
             assert_eq!(host.mounted(), [Path::new("/"), Path::new("/mnt/data")]);
             assert_eq!(host.api_object(NODE).unwrap()["spec"]["unschedulable"], left);
-            assert_eq!(host.text(UNCORDON), None);
+            assert!(uncordon(&host).await.unwrap().is_empty());
         }
     }
 
@@ -262,9 +262,9 @@ mod tests {
         assert_eq!(node["metadata"]["annotations"], json!({ "x": "y" }));
         node["spec"]["unschedulable"] = json!(true);
         host.put_object(NODE, node);
-        host.put(UNCORDON, "former\n");
+        host.put(Path::new(UNCORDON).join("former"), "");
         converge(&host, &settings).await;
         assert_eq!(host.api_object(NODE).unwrap()["spec"]["unschedulable"], true);
-        assert_eq!(host.text(UNCORDON), None);
+        assert!(uncordon(&host).await.unwrap().is_empty());
     }
 }
