@@ -3,6 +3,7 @@
 //! The daemon runs as root without `CAP_SYS_ADMIN` in a sandbox: it reads, writes a few files, and asks systemd
 //! for the rest. Everything long or privileged is a transient unit of PID 1.
 
+mod addresses;
 mod block;
 mod blocking;
 mod bus;

@@ -1,5 +1,6 @@
 //! The asking end: one connection, one request, one answer, which is used only when it is proven.
 
+use super::super::addresses::by_turns;
 use super::super::resolve;
 use super::{BODY, HEAD, PROOF, tls};
 use bowline_ports::{Answered, Ask, ErrorKind, PortError, Proofs};
@@ -113,7 +114,7 @@ async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortErro
     let each = deadline / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
     let mut refused = None;
     let all = async {
-        for address in addresses {
+        for address in by_turns(addresses) {
             match timeout(each, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Some(stream),
                 Ok(Err(error)) => refused = Some(error),

@@ -1,6 +1,5 @@
 //! Downloading a file: verified while it streams, in place only when it is right.
 
-mod addresses;
 mod http;
 mod tls;
 mod url;

@@ -1,7 +1,8 @@
 //! A small HTTP client: one request a connection, redirections, deadlines, errors that say what to do.
 
+use super::super::super::addresses;
 use super::url::{Url, Web};
-use super::{Limits, addresses, amount, clock_says, tls};
+use super::{Limits, amount, clock_says, tls};
 use bowline_ports::{ErrorKind, PortError};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};

@@ -10,7 +10,7 @@ const TRIES: usize = 3;
 
 /// The connection to the first address that answers, or what became of the last one. However many addresses one family
 /// has, the other's first is the second to be tried: where a family leads nowhere, the other is still reached.
-pub(super) async fn connect<T, F: Future<Output = std::io::Result<T>>>(
+pub(crate) async fn connect<T, F: Future<Output = std::io::Result<T>>>(
     addresses: Vec<SocketAddr>,
     within: Duration,
     to: impl Fn(SocketAddr) -> F,
@@ -28,7 +28,7 @@ pub(super) async fn connect<T, F: Future<Output = std::io::Result<T>>>(
 }
 
 /// One of each family by turns. The resolver's order holds within a family, and its first address stays the first.
-fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn by_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let preferred = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let mut turns = Vec::with_capacity(addresses.len());
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == preferred);
