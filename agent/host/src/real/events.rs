@@ -93,5 +93,48 @@ fn listen(protocol: SockProtocol, groups: u32) -> io::Result<UnixDatagram> {
     UnixDatagram::from_std(std::os::unix::net::UnixDatagram::from(socket))
 }
 
+/// What is heard of the kernel's broadcasts.
+struct Broadcasts {
+    what: &'static str,
+    protocol: SockProtocol,
+    groups: u32,
+    concerns: fn(&[u8]) -> bool,
+    /// How long nobody listens after an error. Something is missed meanwhile.
+    again: Duration,
+}
+
+impl Broadcasts {
+    /// Notifies of every message that concerns; never ends.
+    async fn follow(&self, signal: &Notify) {
+        let mut trouble = String::new();
+        loop {
+            let error = match listen(self.protocol, self.groups) {
+                Ok(socket) => self.hear(&socket, signal).await,
+                Err(error) => error,
+            };
+            let text = error.to_string();
+            if text != trouble {
+                tracing::warn!("listening for {}: {text}; looking every {} s", self.what, self.again.as_secs());
+            }
+            trouble = text;
+            tokio::time::sleep(self.again).await;
+            signal.notify_one();
+        }
+    }
+
+    async fn hear(&self, socket: &UnixDatagram, signal: &Notify) -> io::Error {
+        let mut buffer = [0; 8192];
+        loop {
+            match socket.recv(&mut buffer).await {
+                Ok(length) if (self.concerns)(&buffer[..length]) => signal.notify_one(),
+                Ok(_) => {}
+                // The queue overflowed: something was missed.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => signal.notify_one(),
+                Err(error) => return error,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

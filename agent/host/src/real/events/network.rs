@@ -1,11 +1,9 @@
 //! Addresses and default routes that come and go, by what the kernel broadcasts on netlink (man 7 rtnetlink).
 
 use super::super::net;
-use super::listen;
+use super::Broadcasts;
 use nix::sys::socket::SockProtocol;
-use std::io;
 use std::time::Duration;
-use tokio::net::UnixDatagram;
 use tokio::sync::Notify;
 
 /// `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR` and `RTMGRP_IPV6_ROUTE`.
@@ -16,46 +14,24 @@ const ROUTES: [u16; 2] = [24, 25];
 const HEADER: usize = 16;
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Notifies of every change; never ends.
+/// Notifies of every change; never ends. A route that goes with its link is not told: now and then it is looked at.
 pub(super) async fn watch(signal: &Notify) {
-    let mut trouble = String::new();
-    loop {
-        let error = match listen(SockProtocol::NetlinkRoute, GROUPS) {
-            Ok(socket) => follow(&socket, signal).await,
-            Err(error) => error,
-        };
-        let text = error.to_string();
-        if text != trouble {
-            tracing::warn!("listening for addresses: {text}; looking every {} s", AGAIN.as_secs());
-        }
-        trouble = text;
-        tokio::time::sleep(AGAIN).await;
-        signal.notify_one();
-    }
-}
-
-/// Follows what is told until that ends. A route that goes with its link is not told: now and then it is looked at.
-async fn follow(socket: &UnixDatagram, signal: &Notify) -> io::Error {
-    let mut route = net::default_route().ok();
-    let mut ticks = tokio::time::interval(AGAIN);
-    loop {
-        let mut buffer = [0; 8192];
-        tokio::select! {
-            received = socket.recv(&mut buffer) => match received {
-                Ok(length) if concerns(&buffer[..length]) => signal.notify_one(),
-                Ok(_) => {}
-                // The queue overflowed: something was missed.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => signal.notify_one(),
-                Err(error) => return error,
-            },
-            _ = ticks.tick() => {
-                let now = net::default_route().ok();
-                if now != route {
-                    signal.notify_one();
-                    route = now;
-                }
+    let (protocol, again) = (SockProtocol::NetlinkRoute, AGAIN);
+    let told = Broadcasts { what: "addresses", protocol, groups: GROUPS, concerns, again };
+    let looks = async {
+        let mut route = net::default_route().ok();
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let now = net::default_route().ok();
+            if now != route {
+                signal.notify_one();
+                route = now;
             }
         }
+    };
+    tokio::select! {
+        () = told.follow(signal) => {}
+        () = looks => {}
     }
 }
 
