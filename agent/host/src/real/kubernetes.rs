@@ -10,6 +10,7 @@ mod watch;
 
 pub use objects::ObjectApi;
 
+use super::blocking::Silent;
 use bowline_ports::{ErrorKind, FIELD_MANAGER, NodeObject, PortError};
 use credentials::{Credentials, Files};
 use hyper::http::{Method, Request};
@@ -33,6 +34,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub(crate) struct Clients {
     kept: Mutex<HashMap<PathBuf, (Files, Client)>>,
+    silent: Silent,
     /// The Node that was read last.
     seen: Mutex<Option<Seen>>,
     /// It was another one than at the reading before.
@@ -48,21 +50,27 @@ impl std::fmt::Debug for Clients {
 }
 
 impl Clients {
-    fn client(&self, path: &Path) -> Result<Client, PortError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((files, client)) = kept.get(path)
-            && files.same()
-        {
-            return Ok(client.clone());
+    async fn client(&self, path: &Path) -> Result<Client, PortError> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kept().get(path).cloned();
+        // Its files may lie on a filesystem that hangs.
+        let looked = self.silent.look(path, move |path| match before {
+            Some((files, client)) if files.same() => Ok(Err(client)),
+            _ => Credentials::read(path).map(Ok),
+        });
+        match looked.await? {
+            Ok(changed) => {
+                let (files, client) = changed.client(path)?;
+                kept().insert(path.to_path_buf(), (files, client.clone()));
+                Ok(client)
+            }
+            Err(client) => Ok(client),
         }
-        let (files, client) = Credentials::read(path)?.client(path)?;
-        kept.insert(path.to_path_buf(), (files, client.clone()));
-        Ok(client)
     }
 
     /// A Node; `None` where there is none of that name. Credentials that are not there are an error.
     async fn get_node(&self, kubeconfig: &Path, what: &str, name: &str) -> Result<Option<Node>, PortError> {
-        found(send(&self.client(kubeconfig)?, what, Ask::get(&path_of(name))).await)
+        found(send(&self.client(kubeconfig).await?, what, Ask::get(&path_of(name))).await)
     }
 
     /// A Node; `None` where there is none of that name.
@@ -120,7 +128,7 @@ impl Clients {
                 "metadata": { "name": name, "uid": uid, "labels": labels },
             });
             let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
-            let client = self.client(kubeconfig)?;
+            let client = self.client(kubeconfig).await?;
             let request = Ask::patch(&path, APPLY, &patch).request(&what)?;
             let answer: Result<IgnoredAny, _> = client.request(request).await;
             answer.map(drop).map_err(|error| not_applied(&what, name, &error))

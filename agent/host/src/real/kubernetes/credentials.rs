@@ -41,7 +41,7 @@ pub(super) struct Credentials {
 }
 
 /// The files that credentials come from: K3s gives itself new certificates without touching the kubeconfig.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Files(Vec<(PathBuf, Stamp)>);
 
 impl Files {

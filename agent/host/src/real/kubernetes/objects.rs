@@ -22,8 +22,8 @@ impl ObjectApi {
         Self { clients, kubeconfig }
     }
 
-    fn client(&self) -> Result<Client, PortError> {
-        self.clients.client(&self.kubeconfig)
+    async fn client(&self) -> Result<Client, PortError> {
+        self.clients.client(&self.kubeconfig).await
     }
 }
 
@@ -31,7 +31,7 @@ impl Objects for ObjectApi {
     fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
         Box::pin(async move {
             let what = format!("reading {}", bare(path));
-            let client = self.client()?;
+            let client = self.client().await?;
             found(within(&what, CALL, send(&client, &what, Ask::get(path))).await)
         })
     }
@@ -58,7 +58,7 @@ impl Objects for ObjectApi {
             };
             let gone_is_fine = method == Method::DELETE;
             let what = format!("{verb} {}", bare(&path));
-            let client = self.client()?;
+            let client = self.client().await?;
             let ask = Ask { method, path: &path, kind, body };
             match within(&what, CALL, send::<IgnoredAny>(&client, &what, ask)).await {
                 Err(error) if error.kind == ErrorKind::NotFound && gone_is_fine => Ok(()),

@@ -19,7 +19,7 @@ impl Clients {
     ) -> Result<(), PortError> {
         let what = format!("tainting the Node {name}");
         super::super::blocking::within(what.clone(), CALL, async {
-            let client = self.client(kubeconfig)?;
+            let client = self.client(kubeconfig).await?;
             let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
             let mut moved = PortError::new(ErrorKind::Changed, format!("{what}: others write it all the time"));
             for _ in 0..TRIES {

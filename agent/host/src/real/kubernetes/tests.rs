@@ -268,3 +268,16 @@ async fn a_kubeconfig_that_is_missing_broken_or_replaced() {
     std::fs::copy(api.kubeconfig.path(), file.path()).unwrap();
     assert!(clients.node(file.path(), "n1").await.unwrap().is_some(), "the replaced file counts at once");
 }
+
+#[tokio::test]
+async fn credentials_on_a_filesystem_that_hangs_hold_nothing_else_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("admin.kubeconfig");
+    // Opening it waits until somebody writes.
+    nix::unistd::mkfifo(&kubeconfig, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let clients = Clients::default();
+    let late = tokio::time::timeout(std::time::Duration::from_millis(50), clients.node(&kubeconfig, "n1")).await;
+    let writer = std::fs::File::options().write(true).open(&kubeconfig).unwrap();
+    assert!(late.is_err());
+    drop(writer);
+}

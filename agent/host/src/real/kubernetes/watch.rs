@@ -88,7 +88,7 @@ impl Clients {
         let Seen { kubeconfig, mut node } = seen;
         let what = format!("watching the Node {}", node.name);
         let own = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}", node.name);
-        let client = self.client(&kubeconfig)?;
+        let client = self.client(&kubeconfig).await?;
         let list: List = within(&what, CALL, send(&client, &what, Ask::get(&own))).await?;
         let mut heard = |now: Option<Node>| {
             let now = now.map(|told| told.describe(&node.name));
