@@ -32,7 +32,8 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
     let here = || -> Result<Option<bowline_ports::Mount>, PortError> {
         Ok(mounts::read()?.into_iter().rfind(|one| one.target == mount))
     };
-    let mut what = Mounted { at: mount, number, device: device_of(number), files: number.to_owned() };
+    let mut what =
+        Mounted { at: mount, number, device: device_of(number, Path::new("/sys/dev/block")), files: number.to_owned() };
     if let Some(one) = here()? {
         if one.number != number {
             let text = format!("{shown} was not unmounted: {} is mounted there by now", one.source);
@@ -101,8 +102,8 @@ fn exclusively(device: &Path) -> std::io::Result<File> {
 }
 
 /// The device node of a number; `None` when the disk is gone, or it is a number of a btrfs.
-fn device_of(number: &str) -> Option<PathBuf> {
-    let name = fs::read_link(Path::new("/sys/dev/block").join(number)).ok()?;
+fn device_of(number: &str, numbers: &Path) -> Option<PathBuf> {
+    let name = fs::read_link(numbers.join(number)).ok()?;
     Some(Path::new("/dev").join(name.file_name()?.to_string_lossy().replace('!', "/")))
 }
 
@@ -178,6 +179,12 @@ mod tests {
 
     #[test]
     fn devices_by_their_number() {
-        assert_eq!(device_of("250:4095"), None);
+        let numbers = tempfile::tempdir().unwrap();
+        for (number, device) in [("8:17", "block/sdb/sdb1"), ("104:0", "block/cciss!c0d0")] {
+            std::os::unix::fs::symlink(Path::new("../../devices").join(device), numbers.path().join(number)).unwrap();
+        }
+        for (number, device) in [("8:17", Some("/dev/sdb1")), ("104:0", Some("/dev/cciss/c0d0")), ("250:4095", None)] {
+            assert_eq!(device_of(number, numbers.path()).as_deref(), device.map(Path::new));
+        }
     }
 }
