@@ -129,7 +129,7 @@ fn parse_line(line: &[u8], per_mount: bool) -> Option<Mount> {
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(word: &[u8]) -> OsString {
+pub(crate) fn unescape(word: &[u8]) -> OsString {
     let mut plain = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((first, after)) = rest.split_first() {

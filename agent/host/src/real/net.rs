@@ -1,8 +1,10 @@
 //! Addresses, the default route, and who listens.
 
+use super::processes::{descriptors, name, processes};
 use bowline_ports::{Address, Listener, PortError};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 /// Addresses of all interfaces.
 pub(crate) fn addresses() -> Result<Vec<Address>, PortError> {
@@ -116,16 +118,9 @@ fn listening(table: &str, port: u16) -> Option<u64> {
 /// The name of the process that holds a socket; `None` where other processes' files are out of sight.
 fn owner(inode: u64) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        if !process.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
-        if files.flatten().any(|f| fs::read_link(f.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str())) {
-            return Some(fs::read_to_string(process.path().join("comm")).ok()?.trim().to_owned());
-        }
-    }
-    None
+    let is_it = |fd: PathBuf| fs::read_link(fd).is_ok_and(|to| to.as_os_str() == wanted.as_str());
+    let holder = processes(Path::new("/proc")).find(|process| descriptors(process).any(is_it))?;
+    Some(name(&holder)).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

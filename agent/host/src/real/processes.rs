@@ -14,6 +14,11 @@ pub(crate) fn processes(proc: &Path) -> impl Iterator<Item = PathBuf> {
     entries.filter(|one| one.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)).map(|one| one.path())
 }
 
+/// What a process is called; empty of one that has ended.
+pub(crate) fn name(process: &Path) -> String {
+    fs::read_to_string(process.join("comm")).unwrap_or_default().trim().to_owned()
+}
+
 /// What a process has open, each a link in its folder; nothing of one that has ended.
 pub(crate) fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|fd| fd.path())

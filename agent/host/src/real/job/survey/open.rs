@@ -1,7 +1,8 @@
 //! Files that were deleted and are still open: their bytes are gone from every directory, and not free.
 
 use super::super::super::files;
-use super::super::super::processes::{descriptors, mount_of, mount_table, on_disks, processes};
+use super::super::super::mounts::unescape;
+use super::super::super::processes::{descriptors, mount_of, mount_table, name, on_disks, processes};
 use bowline_ports::{Deleted, Holder};
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
@@ -60,10 +61,7 @@ fn told(proc: &Path, number: String, found: Found) -> Deleted {
     let mut holders: Vec<_> = found.holders.into_iter().collect();
     holders.sort_by_key(|(pid, bytes)| (std::cmp::Reverse(*bytes), *pid));
     holders.truncate(NAMED);
-    let named = holders.into_iter().map(|(pid, bytes)| {
-        let name = fs::read_to_string(proc.join(pid.to_string()).join("comm")).unwrap_or_default();
-        Holder { pid, name: name.trim().to_owned(), bytes }
-    });
+    let named = holders.into_iter().map(|(pid, bytes)| Holder { pid, name: name(&proc.join(pid.to_string())), bytes });
     Deleted {
         number,
         bytes: found.bytes,
@@ -85,7 +83,7 @@ fn by_mount(mount: &str, mounts: &str) -> Option<String> {
         On::Filesystem(number) => Some(number.to_owned()),
         // What a container writes is in a directory of another filesystem.
         On::Directory(upper) => {
-            let device = fs::metadata(upper).ok()?.dev();
+            let device = fs::metadata(unescape(upper.as_bytes())).ok()?.dev();
             (nix::sys::stat::major(device) != 0).then(|| files::number(device))
         }
     }

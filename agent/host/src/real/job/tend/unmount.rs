@@ -1,9 +1,9 @@
 //! Unmounting, for everybody: a filesystem that a container still has mounted is not off its disk.
 
-use super::super::super::processes::{descriptors, mount_table, processes};
+use super::super::super::processes::{descriptors, name, processes};
 use super::super::super::{files, mounts};
 use super::super::Report;
-use bowline_ports::{ErrorKind, PortError, ProgressValue};
+use bowline_ports::{ErrorKind, Mount, PortError, ProgressValue};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
@@ -29,9 +29,8 @@ const NAMED: usize = 5;
 pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> Result<(), PortError> {
     let say = |text: &str| report(ProgressValue { done: 0, total: 0, text: text.to_owned() });
     let shown = mount.display();
-    let here = || -> Result<Option<bowline_ports::Mount>, PortError> {
-        Ok(mounts::read()?.into_iter().rfind(|one| one.target == mount))
-    };
+    let here =
+        || -> Result<Option<Mount>, PortError> { Ok(mounts::read()?.into_iter().rfind(|one| one.target == mount)) };
     let mut what =
         Mounted { at: mount, number, device: device_of(number, Path::new("/sys/dev/block")), files: number.to_owned() };
     if let Some(one) = here()? {
@@ -126,8 +125,7 @@ fn in_use(what: &Mounted<'_>) -> PortError {
 
 /// `java (4711)`
 fn named(process: &Path) -> String {
-    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-    format!("{} ({})", name.trim(), process.file_name().unwrap_or_default().to_string_lossy())
+    format!("{} ({})", name(process), process.file_name().unwrap_or_default().to_string_lossy())
 }
 
 /// Those that have a file of this filesystem open, or stand in it.
@@ -144,15 +142,10 @@ fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
 fn holders(proc: &Path, what: &Mounted<'_>) -> BTreeSet<String> {
     let mut spaces = BTreeSet::new();
     let mut holds = |process: &PathBuf| {
-        let text = mount_table(process).ok().flatten().unwrap_or_default();
-        let elsewhere = |line: &str| {
-            let words: Vec<&str> = line.split(' ').collect();
-            let source = || words.iter().position(|word| *word == "-").and_then(|at| words.get(at + 2));
-            let is_it = words.get(2) == Some(&what.number)
-                || what.device.as_deref().is_some_and(|device| source().is_some_and(|it| Path::new(it) == device));
-            is_it && words.get(4).is_some_and(|at| Path::new(at) != what.at)
-        };
-        text.lines().any(elsewhere) && fs::read_link(process.join("ns/mnt")).is_ok_and(|space| spaces.insert(space))
+        let table = mounts::parse(&fs::read(process.join("mountinfo")).unwrap_or_default(), true);
+        let is_it = |one: &Mount| one.number == what.number || what.device.as_deref() == Some(Path::new(&one.source));
+        table.iter().any(|one| is_it(one) && one.target != what.at)
+            && fs::read_link(process.join("ns/mnt")).is_ok_and(|space| spaces.insert(space))
     };
     processes(proc).filter(|process| holds(process)).map(|process| named(&process)).collect()
 }
@@ -175,6 +168,21 @@ mod tests {
         // btrfs is known by its source.
         (what.number, what.device) = ("250:4095", Some("proc".into()));
         assert!(!holders(Path::new("/proc"), &what).is_empty());
+    }
+
+    #[test]
+    fn who_has_it_mounted_elsewhere_is_told_from_who_sees_it_at_its_place() {
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, at) in [("7", "/mnt/my\\040data"), ("8", "/elsewhere")] {
+            let process = proc.path().join(pid);
+            fs::create_dir_all(process.join("ns")).unwrap();
+            fs::write(process.join("comm"), "pod\n").unwrap();
+            fs::write(process.join("mountinfo"), format!("36 1 8:16 / {at} rw - ext4 /dev/sdb rw\n")).unwrap();
+            std::os::unix::fs::symlink(format!("mnt:[{pid}]"), process.join("ns/mnt")).unwrap();
+        }
+        let at = Path::new("/mnt/my data");
+        let what = Mounted { at, number: "8:16", device: None, files: String::new() };
+        assert_eq!(holders(proc.path(), &what), BTreeSet::from(["pod (8)".to_owned()]));
     }
 
     #[test]
