@@ -70,7 +70,7 @@ impl Clients {
 
     /// A Node; `None` where there is none of that name. Credentials that are not there are an error.
     async fn get_node(&self, kubeconfig: &Path, what: &str, name: &str) -> Result<Option<Node>, PortError> {
-        found(send(&self.client(kubeconfig).await?, what, Ask::get(&path_of(name))).await)
+        found(send(&self.client(kubeconfig).await?, what, ApiRequest::get(&path_of(name))).await)
     }
 
     /// A Node; `None` where there is none of that name.
@@ -129,7 +129,7 @@ impl Clients {
             });
             let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
             let client = self.client(kubeconfig).await?;
-            let request = Ask::patch(&path, APPLY, &patch).request(&what)?;
+            let request = ApiRequest::patch(&path, APPLY, &patch).into_http(&what)?;
             let answer: Result<IgnoredAny, _> = client.request(request).await;
             answer.map(drop).map_err(|error| not_applied(&what, name, &error))
         })
@@ -143,14 +143,14 @@ const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 
 /// One request: `kind` is the media type of its body.
-struct Ask<'a> {
+struct ApiRequest<'a> {
     method: Method,
     path: &'a str,
     kind: &'static str,
     body: Vec<u8>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> ApiRequest<'a> {
     fn get(path: &'a str) -> Self {
         Self { method: Method::GET, path, kind: JSON, body: Vec::new() }
     }
@@ -159,7 +159,7 @@ impl<'a> Ask<'a> {
         Self { method: Method::PATCH, path, kind, body: serde_json::to_vec(patch).unwrap_or_default() }
     }
 
-    fn request<T: From<Vec<u8>>>(self, what: &str) -> Result<Request<T>, PortError> {
+    fn into_http<T: From<Vec<u8>>>(self, what: &str) -> Result<Request<T>, PortError> {
         Request::builder()
             .method(self.method)
             .uri(self.path)
@@ -171,8 +171,8 @@ impl<'a> Ask<'a> {
 }
 
 /// Sends one request, and reads the answer as far as it is looked at.
-async fn send<T: DeserializeOwned>(client: &Client, what: &str, ask: Ask<'_>) -> Result<T, PortError> {
-    client.request(ask.request(what)?).await.map_err(|e| failed(what, &e))
+async fn send<T: DeserializeOwned>(client: &Client, what: &str, request: ApiRequest<'_>) -> Result<T, PortError> {
+    client.request(request.into_http(what)?).await.map_err(|e| failed(what, &e))
 }
 
 /// What the API has; `None` where it says that there is nothing.

@@ -1,7 +1,7 @@
 //! Objects by their paths, for the issuer.
 
 use super::super::blocking::within;
-use super::{APPLY, Ask, CALL, Clients, JSON, MERGE, found, send};
+use super::{APPLY, ApiRequest, CALL, Clients, JSON, MERGE, found, send};
 use bowline_ports::{ErrorKind, Fut, Objects, PortError, Write};
 use hyper::http::Method;
 use kube::Client;
@@ -32,7 +32,7 @@ impl Objects for ObjectApi {
         Box::pin(async move {
             let what = format!("reading {}", bare(path));
             let client = self.client().await?;
-            found(within(&what, CALL, send(&client, &what, Ask::get(path))).await)
+            found(within(&what, CALL, send(&client, &what, ApiRequest::get(path))).await)
         })
     }
 
@@ -59,8 +59,8 @@ impl Objects for ObjectApi {
             let gone_is_fine = method == Method::DELETE;
             let what = format!("{verb} {}", bare(&path));
             let client = self.client().await?;
-            let ask = Ask { method, path: &path, kind, body };
-            match within(&what, CALL, send::<IgnoredAny>(&client, &what, ask)).await {
+            let request = ApiRequest { method, path: &path, kind, body };
+            match within(&what, CALL, send::<IgnoredAny>(&client, &what, request)).await {
                 Err(error) if error.kind == ErrorKind::NotFound && gone_is_fine => Ok(()),
                 other => other.map(drop),
             }

@@ -1,6 +1,6 @@
 //! A Node's taints: one list, so read and written with what was read as the condition.
 
-use super::{Ask, CALL, Clients, MERGE, Node, path_of, send};
+use super::{ApiRequest, CALL, Clients, MERGE, Node, path_of, send};
 use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange, taint_text};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ impl Clients {
                 let node = self.get_node(kubeconfig, &what, name).await?;
                 let patch =
                     patch(node, change).map_err(|why| PortError::new(ErrorKind::Changed, format!("{what}: {why}")))?;
-                match send::<IgnoredAny>(&client, &what, Ask::patch(&path, MERGE, &patch)).await {
+                match send::<IgnoredAny>(&client, &what, ApiRequest::patch(&path, MERGE, &patch)).await {
                     Ok(_) => return Ok(()),
                     Err(error) if error.kind == ErrorKind::Changed => moved = error,
                     Err(error) => return Err(error),

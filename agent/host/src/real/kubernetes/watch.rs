@@ -5,7 +5,7 @@
 //! which nobody has changed for a while is older than what an API server that was started since can tell of.
 
 use super::node::{Metadata, Node};
-use super::{Ask, CALL, Clients, failed, send};
+use super::{ApiRequest, CALL, Clients, failed, send};
 use crate::real::blocking::within;
 use bowline_ports::{ErrorKind, NodeObject, PortError};
 use http_body_util::BodyExt;
@@ -89,7 +89,7 @@ impl Clients {
         let what = format!("watching the Node {}", node.name);
         let own = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}", node.name);
         let client = self.client(&kubeconfig).await?;
-        let list: List = within(&what, CALL, send(&client, &what, Ask::get(&own))).await?;
+        let list: List = within(&what, CALL, send(&client, &what, ApiRequest::get(&own))).await?;
         let mut heard = |now: Option<Node>| {
             let now = now.map(|told| told.describe(&node.name));
             if now.as_ref() != Some(&node) {
@@ -102,7 +102,7 @@ impl Clients {
         heard(list.items.into_iter().flatten().next());
         let version = list.metadata.resource_version;
         let path = format!("{own}&watch=1&resourceVersion={version}&timeoutSeconds={}", LASTS.as_secs());
-        let request = Ask::get(&path).request(&what)?;
+        let request = ApiRequest::get(&path).into_http(&what)?;
         let answer = within(&what, CALL, async { client.send(request).await.map_err(|e| failed(&what, &e)) }).await?;
         if !answer.status().is_success() {
             return Err(PortError::new(
