@@ -120,7 +120,7 @@ mod tests {
         let server = control::listen(&path, asked, reports).unwrap();
         let host = ready_by_its_file().await;
         let daemon = tokio::spawn(async move {
-            let heard: control::Ask = asks.recv().await.unwrap();
+            let heard: control::LookRequest = asks.recv().await.unwrap();
             heard.send(7).unwrap();
             for (overall, looks) in [(Overall::Converging, 8), (Overall::Ready, 9)] {
                 publish.send((looks, serde_json::to_string(&report(overall, looks)).unwrap())).unwrap();

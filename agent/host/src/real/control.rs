@@ -80,13 +80,13 @@ const BUSY: &str = "busy";
 pub type Published = (u64, String);
 
 /// One that asks for a look: it is told how many there were when it was heard.
-pub type Ask = oneshot::Sender<u64>;
+pub type LookRequest = oneshot::Sender<u64>;
 
 /// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report of a look that began
 /// after it was heard, one a line, until it hangs up.
 pub fn listen(
     path: &Path,
-    asked: mpsc::Sender<Ask>,
+    asked: mpsc::Sender<LookRequest>,
     reports: watch::Receiver<Published>,
 ) -> Result<tokio::task::JoinHandle<()>, PortError> {
     let what = || format!("listening on {}", path.display());
@@ -125,7 +125,7 @@ pub fn listen(
 
 async fn answer(
     stream: UnixStream,
-    asked: mpsc::Sender<Ask>,
+    asked: mpsc::Sender<LookRequest>,
     mut reports: watch::Receiver<Published>,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
