@@ -19,10 +19,10 @@ const BELIEVED: Duration = Duration::from_secs(600);
 
 /// When the clock was last found synchronised.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<Option<Instant>>);
+pub(crate) struct SyncCache(Mutex<Option<Instant>>);
 
 /// Reads the clock.
-pub(crate) async fn read(bus: &Bus, seen: &Seen) -> Result<Clock, PortError> {
+pub(crate) async fn read(bus: &Bus, seen: &SyncCache) -> Result<Clock, PortError> {
     let recently = seen.0.lock().ok().and_then(|s| *s).is_some_and(|at| at.elapsed() < BELIEVED);
     // A service that does not answer is no reason to believe in the clock.
     let synchronised = recently || Path::new(MARK).exists() || units::clock_synchronised(bus).await.unwrap_or(false);

@@ -70,7 +70,7 @@ const DEVICES: Duration = Duration::from_secs(10);
 pub struct RealHost {
     bus: Arc<Bus>,
     jobs: Jobs,
-    clock: clock::Seen,
+    clock: clock::SyncCache,
     versions: Memory<String>,
     hashes: Memory<String>,
     mounts: mounts::Kept,
@@ -94,7 +94,7 @@ impl RealHost {
         Self {
             bus: Arc::default(),
             jobs: Jobs::new(run, launch),
-            clock: clock::Seen::default(),
+            clock: clock::SyncCache::default(),
             versions: Memory::default(),
             hashes: Memory::default(),
             mounts: mounts::Kept::default(),
