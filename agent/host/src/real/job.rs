@@ -1,11 +1,11 @@
 //! Long work: a transient unit of PID 1 runs this same program with an order, so that a restart or an upgrade of
 //! the daemon interrupts nothing. Order, progress and result are three files below `/run/bowline/jobs`.
 
-pub(crate) mod desk;
 mod device;
 pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;
+pub(crate) mod job_files;
 mod reclaim;
 mod survey;
 mod tend;
@@ -18,7 +18,7 @@ use bowline_ports::{
     ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, ReclaimOrder, SurveyOrder,
     TendOrder,
 };
-use desk::{Desk, Outcome};
+use job_files::{JobFiles, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -106,7 +106,7 @@ impl Order for FormatOrder {
 /// Starts jobs, follows them and looks at them.
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    desk: Desk,
+    files: JobFiles,
     launch: Launch,
     here: Arc<Mutex<HashSet<String>>>,
     /// What was under way at the last look.
@@ -115,21 +115,21 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     pub(crate) fn new(run: &Path, launch: Launch) -> Self {
-        Self { desk: Desk::at(run.join("jobs")), launch, here: Arc::default(), seen: Mutex::default() }
+        Self { files: JobFiles::at(run.join("jobs")), launch, here: Arc::default(), seen: Mutex::default() }
     }
 
     /// Carries out an order, or follows the work on it that is under way.
     pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
         let job = order.job();
         // One that can not be read is of another version: another order.
-        let same = self.desk.order::<O>(&job).ok().flatten().is_some_and(|other| order.same(&other));
+        let same = self.files.order::<O>(&job).ok().flatten().is_some_and(|other| order.same(&other));
         // Who asks saw it under way: also when it has ended since, its result is what is asked for.
         if self.was_under_way(&job) && same {
             return self.follow(bus, &job, progress).await;
         }
         let mut running = self.running(bus, &job).await?;
         // Its result is there, and it is just ending: that is an earlier order's, not this one's.
-        let over = running && self.desk.result(&job)?.is_some();
+        let over = running && self.files.result(&job)?.is_some();
         if over {
             running = !self.ended(bus, &job).await?;
         }
@@ -147,7 +147,7 @@ impl Jobs {
             }
         }
         if !running {
-            let path = self.desk.begin(&job, order)?;
+            let path = self.files.begin(&job, order)?;
             self.start(bus, order, path).await?;
         }
         self.follow(bus, &job, progress).await
@@ -155,15 +155,15 @@ impl Jobs {
 
     /// What work that has ended well found out; `None` where there is none.
     pub(crate) fn found<O: Order>(&self, job: &str) -> Result<Option<O::Found>, PortError> {
-        match self.desk.result(job)? {
-            Some(Outcome::Done) => self.desk.found(job),
+        match self.files.result(job)? {
+            Some(Outcome::Done) => self.files.found(job),
             Some(Outcome::Failed(_)) | None => Ok(None),
         }
     }
 
     /// The same, with the order that it was the answer to.
     pub(crate) fn found_last<O: Order>(&self, job: &str) -> Result<Option<(O, O::Found)>, PortError> {
-        Ok(self.desk.order(job)?.zip(self.found::<O>(job)?))
+        Ok(self.files.order(job)?.zip(self.found::<O>(job)?))
     }
 
     /// A job as it is now.
@@ -179,7 +179,7 @@ impl Jobs {
 
     /// What is known of a job that has ended is forgotten.
     pub(crate) fn forget(&self, job: &str) -> Result<(), PortError> {
-        self.desk.forget(job)
+        self.files.forget(job)
     }
 
     fn was_under_way(&self, job: &str) -> bool {
@@ -187,17 +187,17 @@ impl Jobs {
     }
 
     async fn state(&self, bus: &Bus, job: &str) -> Result<Option<Job>, PortError> {
-        if !self.desk.has_order(job) {
+        if !self.files.has_order(job) {
             return Ok(None);
         }
-        if let Some(outcome) = self.desk.result(job)? {
+        if let Some(outcome) = self.files.result(job)? {
             return Ok(Some(ended(outcome)));
         }
         if self.running(bus, job).await? {
-            return Ok(Some(Job::Running(self.desk.progress(job).unwrap_or_default())));
+            return Ok(Some(Job::Running(self.files.progress(job).unwrap_or_default())));
         }
         // It may have ended between the two looks.
-        if let Some(outcome) = self.desk.result(job)? {
+        if let Some(outcome) = self.files.result(job)? {
             return Ok(Some(ended(outcome)));
         }
         Ok(Some(Job::Failed(self.cut_off(job).await)))
@@ -250,7 +250,7 @@ impl Jobs {
             Launch::Units(program) => {
                 let started = start_unit(bus, order, program, &path).await;
                 if started.is_err() {
-                    self.desk.abandon(&job);
+                    self.files.abandon(&job);
                 }
                 started
             }
@@ -262,10 +262,10 @@ impl Jobs {
         let mut looked = Instant::now();
         let mut heard = Instant::now();
         loop {
-            if let Some(outcome) = self.desk.result(job)? {
+            if let Some(outcome) = self.files.result(job)? {
                 return outcome.into_result();
             }
-            if let Some(value) = self.desk.progress(job) {
+            if let Some(value) = self.files.progress(job) {
                 progress.set(value);
             }
             if looked.elapsed() >= LOOK_AT_UNIT {
@@ -273,7 +273,7 @@ impl Jobs {
                 match self.running(bus, job).await {
                     Ok(true) => heard = Instant::now(),
                     Ok(false) => {
-                        return match self.desk.result(job)? {
+                        return match self.files.result(job)? {
                             Some(outcome) => outcome.into_result(),
                             None => Err(self.cut_off(job).await),
                         };
@@ -348,8 +348,8 @@ async fn start_unit<O: Order>(bus: &Bus, order: &O, program: &Path, path: &Path)
 
 /// Carries out the order in a file, and leaves progress and result beside it.
 fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
-    let (desk, job) = Desk::of_order(path)?;
-    let outcome = desk.order::<O>(&job).and_then(|order| {
+    let (files, job) = JobFiles::of_order(path)?;
+    let outcome = files.order::<O>(&job).and_then(|order| {
         let order = order.ok_or_else(|| {
             PortError::new(ErrorKind::NotFound, format!("{}: there is no such order", path.display()))
         })?;
@@ -357,11 +357,11 @@ fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
             .enable_all()
             .build()
             .map_err(|e| PortError::io("starting the event loop", &e))?;
-        let writer = desk.progress_writer(&job);
+        let writer = files.progress_writer(&job);
         let found = runtime.block_on(order.carry_out(&|value| writer.set(value)))?;
-        desk.put_found(&job, &found)
+        files.put_found(&job, &found)
     });
-    desk.finish(&job, &outcome)?;
+    files.finish(&job, &outcome)?;
     outcome
 }
 

@@ -296,13 +296,13 @@ mod tests {
             share: 100,
         };
         assert!(order.properties().iter().all(|(_, value)| !format!("{value:?}").contains('\u{fffd}')));
-        let desk = super::super::desk::Desk::at(place.path().join("jobs"));
-        desk.begin(SurveyOrder::JOB, &order).unwrap();
-        assert_eq!(desk.order::<SurveyOrder>(SurveyOrder::JOB).unwrap().unwrap(), order);
+        let files = super::super::job_files::JobFiles::at(place.path().join("jobs"));
+        files.begin(SurveyOrder::JOB, &order).unwrap();
+        assert_eq!(files.order::<SurveyOrder>(SurveyOrder::JOB).unwrap().unwrap(), order);
         let mut found = survey(&order, &|| 7, &quiet);
         found.hidden = vec![Hidden { mount_point: at(b"/mnt/\xff/x"), bytes: 1 }];
-        desk.put_found(SurveyOrder::JOB, &found).unwrap();
-        assert_eq!(desk.found::<Survey>(SurveyOrder::JOB).unwrap().unwrap(), found);
+        files.put_found(SurveyOrder::JOB, &found).unwrap();
+        assert_eq!(files.found::<Survey>(SurveyOrder::JOB).unwrap().unwrap(), found);
         let mut names: Vec<_> = found.directories[0].parts.iter().map(|part| part.path.to_str().unwrap()).collect();
         names.sort_unstable();
         assert_eq!(names, [r"caf\xe9", r"caf\xff", "plain"].map(|name| format!("{}/{name}", root.display())));

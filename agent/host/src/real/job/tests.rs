@@ -50,20 +50,20 @@ fn names_of_units() {
 #[test]
 fn the_hidden_subcommand_carries_an_order_out_and_leaves_its_result() {
     let directory = tempfile::tempdir().unwrap();
-    let desk = Desk::at(directory.path().join("jobs"));
+    let files = JobFiles::at(directory.path().join("jobs"));
     let order = order(directory.path(), b"content");
-    let path = desk.begin("fetch-k3s", &order).unwrap();
+    let path = files.begin("fetch-k3s", &order).unwrap();
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(run_internal(&["fetch".into(), path.clone().into()]), ExitCode::SUCCESS);
-    assert_eq!(desk.result("fetch-k3s").unwrap(), Some(Outcome::Done));
+    assert_eq!(files.result("fetch-k3s").unwrap(), Some(Outcome::Done));
     assert_eq!(std::fs::read(&order.to).unwrap(), b"content");
-    assert_eq!(desk.progress("fetch-k3s").unwrap().text, "downloading");
+    assert_eq!(files.progress("fetch-k3s").unwrap().text, "downloading");
 
     std::fs::remove_file(directory.path().join("source")).unwrap();
     std::fs::remove_file(&order.to).unwrap();
     assert_eq!(run_internal(&["fetch".into(), path.into()]), ExitCode::FAILURE);
-    let Some(Outcome::Failed(error)) = desk.result("fetch-k3s").unwrap() else { panic!("a failure") };
+    let Some(Outcome::Failed(error)) = files.result("fetch-k3s").unwrap() else { panic!("a failure") };
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert_eq!(run_internal(&["nonsense".into()]), ExitCode::FAILURE);
     assert_eq!(run_internal(&["fetch".into(), "/no/such.order.json".into()]), ExitCode::FAILURE);
@@ -94,11 +94,11 @@ async fn what_was_seen_under_way_is_not_done_again_when_it_has_ended_since() {
     let jobs = Jobs::new(directory.path(), Launch::Here);
     let (bus, progress) = (Bus::default(), Progress::default());
     let order = order(directory.path(), b"content");
-    jobs.desk.begin("fetch-k3s", &order).unwrap();
+    jobs.files.begin("fetch-k3s", &order).unwrap();
     jobs.here.lock().unwrap().insert("fetch-k3s".into());
     assert!(matches!(jobs.look(&bus, "fetch-k3s").await.unwrap(), Some(Job::Running(_))));
 
-    jobs.desk.finish("fetch-k3s", &Ok(())).unwrap();
+    jobs.files.finish("fetch-k3s", &Ok(())).unwrap();
     jobs.here.lock().unwrap().clear();
     jobs.run(&bus, &order, &progress).await.unwrap();
     assert!(!order.to.exists(), "its result was what was asked for");
@@ -115,9 +115,9 @@ async fn what_is_over_and_does_not_end_gives_its_result_to_nobody_again() {
     let (bus, progress) = (Bus::default(), Progress::default());
     let order = SurveyOrder { share: 100, ..SurveyOrder::default() };
     let earlier = bowline_ports::Survey { at: 7, ..bowline_ports::Survey::default() };
-    jobs.desk.begin("survey", &order).unwrap();
-    jobs.desk.put_found("survey", &earlier).unwrap();
-    jobs.desk.finish("survey", &Ok(())).unwrap();
+    jobs.files.begin("survey", &order).unwrap();
+    jobs.files.put_found("survey", &earlier).unwrap();
+    jobs.files.finish("survey", &Ok(())).unwrap();
     jobs.here.lock().unwrap().insert("survey".into());
     let error = jobs.run(&bus, &order, &progress).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Busy);
@@ -133,7 +133,7 @@ async fn what_is_over_and_does_not_end_gives_its_result_to_nobody_again() {
 async fn a_job_without_a_result_was_cut_off() {
     let directory = tempfile::tempdir().unwrap();
     let jobs = Jobs::new(directory.path(), Launch::Here);
-    jobs.desk.begin("fetch-k3s", &order(directory.path(), b"")).unwrap();
+    jobs.files.begin("fetch-k3s", &order(directory.path(), b"")).unwrap();
     let Some(Job::Failed(error)) = jobs.look(&Bus::default(), "fetch-k3s").await.unwrap() else { panic!("a failure") };
     assert_eq!(error.message, "fetch-k3s was cut off before it had a result");
 }
@@ -158,21 +158,21 @@ fn an_order_to_resume_is_the_same_work() {
 #[test]
 fn progress_is_written_at_a_pace() {
     let directory = tempfile::tempdir().unwrap();
-    let desk = Desk::at(directory.path().to_path_buf());
+    let files = JobFiles::at(directory.path().to_path_buf());
     let value = |done, text: &str| ProgressValue { done, total: 9, text: text.into() };
     // Tried until a busy machine lets both be told within the pace.
     let writer = (0..100).find_map(|_| {
-        let (writer, begin) = (desk.progress_writer("x"), Instant::now());
+        let (writer, begin) = (files.progress_writer("x"), Instant::now());
         writer.set(value(1, "a"));
         writer.set(value(2, "a"));
         let swift = begin.elapsed() < Duration::from_millis(250);
-        assert!(!swift || desk.progress("x").unwrap().done == 1);
+        assert!(!swift || files.progress("x").unwrap().done == 1);
         swift.then_some(writer)
     });
     let writer = writer.unwrap();
     writer.set(value(3, "b"));
-    assert_eq!(desk.progress("x").unwrap().done, 3, "another text is written at once");
+    assert_eq!(files.progress("x").unwrap().done, 3, "another text is written at once");
     std::thread::sleep(Duration::from_millis(260));
     writer.set(value(4, "b"));
-    assert_eq!(desk.progress("x").unwrap().done, 4);
+    assert_eq!(files.progress("x").unwrap().done, 4);
 }

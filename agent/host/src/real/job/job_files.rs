@@ -14,7 +14,7 @@ const PACE: Duration = Duration::from_millis(250);
 
 /// The directory of the jobs.
 #[derive(Debug, Clone)]
-pub(crate) struct Desk(PathBuf);
+pub(crate) struct JobFiles(PathBuf);
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +35,12 @@ impl Outcome {
     }
 }
 
-impl Desk {
+impl JobFiles {
     pub(crate) fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// The desk and the job of an order file.
+    /// Those of the job whose order is this file, and that job.
     pub(crate) fn of_order(path: &Path) -> Result<(Self, String), PortError> {
         let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".order.json"));
         match (path.parent(), name) {
