@@ -354,8 +354,7 @@ fn a_filesystem_that_is_being_made_is_followed_only_as_the_settings_have_it() {
         let mut disk = disk();
         disk.id.serial = serial.map(Into::into);
         let text = format!(
-            "[[volume]]\nname = \"data\"\ndevice = \"{}\"\nmount = \"/mnt/data\"\nformat = \"{format}\"\n",
-            disk.path.display()
+            "[[volume]]\nname = \"data\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/data\"\nformat = \"{format}\"\n"
         );
         let spec = Volumes { volumes: volumes(&text), services: Vec::new(), starts: false };
         let job = Some(bowline_ports::Job::Running(Default::default()));

@@ -1,9 +1,9 @@
 //! What only the real host can be asked.
 
+use super::Real;
 use super::devices::{Mounted, run};
-use super::{Real, until};
 use crate::suite::{Fixture, contract, cut_off, order};
-use bowline_ports::{Change, ErrorKind, Filesystem, Inspect, Job, PortError, Progress, Signature, SignatureKind};
+use bowline_ports::{Change, ErrorKind, Filesystem, Inspect, PortError, Progress, Signature, SignatureKind};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
