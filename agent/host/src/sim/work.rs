@@ -219,8 +219,8 @@ impl State {
     /// When the work ends that has written to the disk which a format is about to write to: it has the lock.
     fn locked_until(&self, name: &str) -> Option<Instant> {
         let own = self.work.get(name).filter(|work| !work.halfway && matches!(work.order, Order::Format(_)))?;
-        let holds = |(other, _): &(&String, &AtWork)| other.as_str() != name;
-        let mut others = self.work.iter().filter(holds).map(|(_, work)| work);
+        let another = |(other, _): &(&String, &AtWork)| other.as_str() != name;
+        let mut others = self.work.iter().filter(another).map(|(_, work)| work);
         others.find(|work| work.is_writing() && work.disk == own.disk).map(|work| work.next)
     }
 
