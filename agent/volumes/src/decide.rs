@@ -351,7 +351,8 @@ fn retire(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Actio
 fn enable(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
     if seen.unit.file_state != "enabled" {
         let unit = mount_unit_name(&volume.mount);
-        plan.step(item, Action::Enable { unit }, "the next boot must find it");
+        let (volume, at) = (volume.name.clone(), volume.mount.clone());
+        plan.step(item, Action::Enable { volume, unit, at }, "the next boot must find it");
     }
 }
 

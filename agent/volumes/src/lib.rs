@@ -110,8 +110,12 @@ pub enum Action {
     Reload,
     /// Mount at every boot.
     Enable {
+        /// Which.
+        volume: String,
         /// The mount unit.
         unit: String,
+        /// Where.
+        at: PathBuf,
     },
     /// Grow the mounted filesystem to the size of its device.
     Grow(GrowOrder),
@@ -136,6 +140,8 @@ impl Action {
         match self {
             Self::Format(order) => Some((&order.volume, &order.mount)),
             Self::Mount { prepare: Some(order), .. } => Some((&order.volume, &order.mount)),
+            // From now on systemd may mount it before anybody can look at what is beneath.
+            Self::Enable { volume, at, .. } => Some((volume, at)),
             Self::Shield(order) if order.work == (Work::Shield { on: true }) => Some((&order.volume, &order.mount)),
             // The flag stays, and the unit goes that would tell of it.
             Self::Retire { order, .. } if matches!(order.work, Work::Unmount { for_good: false, .. }) => {
@@ -169,7 +175,7 @@ impl fmt::Display for Action {
                 write!(f, "make {} {how}", order.mount.display())
             }
             Self::Reload => f.write_str("have systemd read its unit files again"),
-            Self::Enable { unit } => write!(f, "enable {unit} for every boot"),
+            Self::Enable { unit, .. } => write!(f, "enable {unit} for every boot"),
             Self::Mount { at, .. } => write!(f, "mount {}", at.display()),
         }
     }
@@ -282,7 +288,7 @@ impl Capability for Volumes {
                 }
             }
             Action::Reload => host.reload_units().await,
-            Action::Enable { unit } => host.enable(unit).await,
+            Action::Enable { unit, .. } => host.enable(unit).await,
             Action::Mount { volume, device, unit, prepare, .. } => {
                 if let Some(order) = prepare {
                     host.tend(order, progress).await?;
