@@ -52,6 +52,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     }
     if let Some(unit) = &facts.other_role {
         let other = other(role);
+        plan.state(condition::K3S_ELSEWHERE, other.service());
         plan.refuse(
             ITEM,
             format!("run K3s as {}", a(role)),
@@ -62,6 +63,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     }
     if let Some(named) = &facts.named {
         let service = role.service();
+        plan.state(condition::K3S_ELSEWHERE, named);
         plan.refuse(
             ITEM,
             format!("run K3s as {}", a(role)),

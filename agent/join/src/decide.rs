@@ -114,6 +114,12 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             return plan;
         }
     }
+    if let Some(service) = now.get(condition::K3S_ELSEWHERE) {
+        let why =
+            format!("K3s is installed here as {service}: its Node, which may be alive, would be taken away for it");
+        plan.waits.push(Wait::new(ITEM, LET_IN, why));
+        return plan;
+    }
     if gone::gives_way(facts, spec.role, enrolled.is_some(), name, &mut plan) {
         return plan;
     }

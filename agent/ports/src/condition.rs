@@ -54,6 +54,8 @@ pub const K3S_INSTALLED: &str = "k3s-installed";
 pub const K3S_RESTARTS: &str = "k3s-restarts";
 /// So often that it does not stay up.
 pub const K3S_CRASHES: &str = "k3s-crashes";
+/// The service of a K3s that is installed on this machine in the other role, or under a name of its own, and is refused.
+pub const K3S_ELSEWHERE: &str = "k3s-elsewhere";
 /// What K3s says of a cluster that does not take it.
 pub const K3S_JOIN: &str = "k3s-join";
 /// `registered`, or `ready`: the Node of a K3s that is Bowline's or adopted.

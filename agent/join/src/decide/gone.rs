@@ -1,7 +1,7 @@
 //! A machine that was only cut off, and whose name is another's by now, stops its K3s, says why, and touches nothing else
 //! (enrolment contract, "The same name again").
 
-use super::ITEM;
+use super::{ITEM, LET_IN};
 use crate::Action;
 use crate::facts::Facts;
 use crate::files::{GAVE_WAY, Last, SERVER_DATA};
@@ -12,7 +12,7 @@ use bowline_ports::{K3S_NODE_SEEN, condition};
 use bowline_settings::Role;
 use std::time::Duration;
 
-/// How often a server whose API does not answer looks whether it was taken out of etcd.
+/// How often K3s is looked at for what nobody tells.
 const OFTEN: Duration = Duration::from_secs(5);
 
 /// Looks often while the API of a member does not answer: nobody tells when K3s finds out that it is none any more.
@@ -44,7 +44,9 @@ pub(super) fn gives_way(facts: &Facts, role: Role, enrolled: bool, name: &str, p
                  the settings"
             ),
         );
-        return false;
+        // While they are asked, the servers take its Node away at the first pause of its kubelet.
+        plan.waits.push(Wait::new(ITEM, LET_IN, "they are asked again when K3s is down").poll(OFTEN));
+        return true;
     }
     plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
     true

@@ -24,6 +24,7 @@ fn what_has_a_name_of_its_own_is_refused_with_what_makes_it_fit() {
     let refusal = &plan.refusals[0];
     assert_eq!(refusal.why, "K3s is installed on this machine under another name (k3s-main.service)");
     assert!(refusal.hint.contains("`systemctl disable --now k3s-main.service && mv "), "{}", refusal.hint);
+    assert_eq!(plan.conditions[condition::K3S_ELSEWHERE], "k3s-main.service", "the servers are not asked for it");
 }
 
 #[test]

@@ -51,6 +51,9 @@ fn an_agent_that_somebody_else_installed_is_not_stopped() {
     let refusal = &stays.refusals[0];
     assert!(refusal.why.contains("the K3s that runs here as control-2 came in without"), "{refusal:?}");
     assert!(refusal.hint.contains("`systemctl stop k3s-agent.service`"), "{refusal:?}");
+    // Its Node would be taken away at the first pause of its kubelet, however long it takes to come.
+    let later = plan(&agent, &Facts { uptime: 10_000, ..stood.clone() }, &now());
+    assert!(steps(&later).is_empty() && later.waits[0].poll.is_some() && later.refusals.len() == 1, "{later:?}");
     // Once its owner has stopped it, it is let in.
     assert_eq!(steps(&plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now())), ["enroll"]);
     // Two kubelets of one Node are worse.
@@ -222,4 +225,18 @@ fn a_k3s_of_somebody_else_that_was_taken_out_is_let_in_once() {
     assert!(steps(&waits).is_empty() && waits.conditions.contains_key("enrolled"), "{waits:?}");
     let unknown = Facts { said: said("", Some((Code::NotClaimed, "nobody"))), ..there };
     assert!(steps(&plan(&spec(""), &unknown, &now())).contains(&"enroll"), "its claim ended meanwhile");
+}
+
+/// It is refused, and not stopped: asking again and again would have the servers take its Node away.
+#[test]
+fn a_machine_whose_k3s_is_of_another_name_or_role_is_not_asked_for() {
+    let other = Conditions::from_pairs([
+        ("name", "control-2"),
+        ("address", "10.0.1.11"),
+        (condition::K3S_ELSEWHERE, "k3s-main.service"),
+    ]);
+    for role in [Role::Agent, Role::Server] {
+        let waits = plan(&Join { role, ..spec("") }, &facts(), &other);
+        assert!(steps(&waits).is_empty() && waits.waits[0].why.contains("as k3s-main.service"), "{waits:?}");
+    }
 }
