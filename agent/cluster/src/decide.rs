@@ -224,7 +224,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     // systemd starts it again whatever it ends with, unless somebody stopped it: one that did not end well then has failed.
     let given_up = facts.unit.result == "start-limit-hit";
     let by_hand = facts.unit.started && !held_back && !held_out && !given_up;
-    let anew = facts.restart.as_ref().filter(|_| facts.removed);
+    let anew = facts.restart.as_ref().filter(|restart| facts.removed || restart.start);
     let wanted = anew.is_some_and(|restart| restart.start);
     if by_hand && taken_down.is_none() && !released && !wanted {
         plan.waits.push(
@@ -242,7 +242,10 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         _ if held_out => {
             "it was taken out of etcd, and its gate held it back until it had a server to join".to_string()
         }
-        _ if wanted => "it was stopped while its name was another machine's, and was let in again".to_string(),
+        _ if wanted && facts.removed => {
+            "it was stopped while its name was another machine's, and was let in again".to_string()
+        }
+        _ if wanted => "it was stopped until it was let in".to_string(),
         _ if released => "it was stopped so that a volume could be released, and may run again".to_string(),
         _ => "it is not running".to_string(),
     };

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 mod asked;
 mod leave;
-pub(crate) use asked::forget;
+pub(crate) use asked::{forget, stop_to_join};
 pub(crate) use leave::leave;
 
 pub(crate) async fn make_key(host: &dyn Change) -> Result<(), PortError> {

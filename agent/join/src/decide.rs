@@ -36,8 +36,6 @@ const ANOTHER: &str = "K3s does not stay up, and the server that it joins may be
 const TURN_OVER: Duration = Duration::from_secs(150);
 /// Why a member forgets what came of asking before.
 const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
-/// For so many seconds a try that nobody answered says that nobody does.
-const FRESH: u64 = 15;
 /// After how long without success a machine that was let in asks again.
 const DOUBT: i64 = 30;
 
@@ -109,10 +107,13 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             plan.step(ITEM, Action::Forget, IS_IN);
         }
         data::plan(spec, facts, name, &mut plan);
-        // Until K3s is started somebody may answer, and then it founds none.
-        if member || !facts.down {
+        // Until it has a cluster's data somebody may answer, and then it founds none.
+        if member {
             return plan;
         }
+    }
+    if server && enrolled.is_none() && !member && gone::begins(spec, facts, &mut plan) {
+        return plan;
     }
     if let Some(service) = now.get(condition::K3S_ELSEWHERE) {
         let why =
@@ -205,15 +206,15 @@ fn data_is_known(spec: &Join, now: &Conditions, plan: &mut Plan<Action>) -> bool
     missing.is_none()
 }
 
-/// Whether a server founds the cluster: it may, and none of the others has answered for so long, nor just now. One that
+/// Whether a server founds the cluster: it may, and none of the others has answered for so long, nor may just now. One that
 /// has heard of a cluster founds none: it was answered, taken out of it, or replaced in it.
 fn founds(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
     let (Some(wait), Some(last), false) = (spec.spec.init, &facts.last, facts.has_cluster(spec)) else {
         return false;
     };
-    // Of a K3s that was started it is decided.
-    let fresh = !facts.down || facts.uptime.saturating_sub(last.at) <= FRESH;
-    let over = fresh && silence(spec, last, facts).is_some_and(|silent| silent >= wait.duration().as_secs());
+    // While they are asked once more, one may be about to answer. A K3s that was started goes on meanwhile.
+    let silent_yet = facts.uptime < last.at + last.again || (!facts.down && facts.founding);
+    let over = silent_yet && silence(spec, last, facts).is_some_and(|silent| silent >= wait.duration().as_secs());
     if over {
         plan.note(ITEM, format!("it founds a cluster: for {wait} none of {} has answered", spec.asked().join(", ")));
     }

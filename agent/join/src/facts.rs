@@ -8,8 +8,8 @@ use crate::files::{
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
-    ActiveState, ErrorKind, File, Inspect, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK, NodeObject, PortError,
-    k3s_kubeconfig, node_name,
+    ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
+    NodeObject, PortError, k3s_kubeconfig, node_name,
 };
 use bowline_settings::{Role, TicketSource};
 use serde::de::DeserializeOwned;
@@ -75,6 +75,8 @@ pub struct Facts {
     pub removed: bool,
     /// It is to be restarted, by `cluster`: it may join anew.
     pub owed: bool,
+    /// K3s is configured to found a cluster.
+    pub founding: bool,
     /// K3s does not run.
     pub down: bool,
     /// It is started at every boot, as Bowline has it once it starts it itself.
@@ -161,6 +163,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         held: host.meta(Path::new(&held(spec.role.service()))).await?.is_some(),
         removed,
         owed: there(K3S_RESTART).await?,
+        founding: spec.spec.init.is_some() && founding(host).await?,
         down: unit.active.is_down(),
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
@@ -174,6 +177,15 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         unix: clock.unix,
         uptime: clock.uptime,
     })
+}
+
+/// Whether Bowline's configuration of K3s is that of a server that begins a cluster.
+async fn founding(host: &dyn Inspect) -> Result<bool, PortError> {
+    match host.read(Path::new(K3S_CONFIG)).await {
+        // Root's alone.
+        Err(error) if error.kind == ErrorKind::Denied => Ok(false),
+        file => Ok(file?.is_some_and(|file| file.text().lines().any(|line| line.starts_with("\"cluster-init\":")))),
+    }
 }
 
 /// That the file is there is what counts, where it can not be read.

@@ -101,6 +101,8 @@ pub enum Action {
     },
     /// Stop K3s, now and at every boot.
     Stop,
+    /// Stop a K3s without data of a cluster, so that it can join one.
+    StopToJoin,
     /// Keep K3s from being started, by systemd too.
     Hold,
     /// Let K3s be started again.
@@ -127,6 +129,7 @@ impl fmt::Display for Action {
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::Forget => f.write_str("forget what came of asking to be let in"),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
+            Self::StopToJoin => f.write_str("stop K3s, until it is let in"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
             Self::Hold => f.write_str("keep K3s from being started again"),
             Self::Release => f.write_str("let K3s be started again"),
@@ -181,6 +184,7 @@ impl Capability for Join {
                 let about = act::About { asked, beside, settled: *settled, labels, persistent };
                 act::ask_for_node(self, host, name, issuers, about).await
             }
+            Action::StopToJoin => act::stop_to_join(self, host).await,
             Action::Stop => act::stop(self, host).await,
             Action::Hold => act::hold(self, host).await,
             Action::Release => act::release(self, host).await,

@@ -58,7 +58,7 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
             plan.step_with(ITEM, Action::Restart(restart.clone()), "it is on record as owed", Risk::Restart);
         }
         // It is to join anew: it is started by this record, or by whoever stopped it.
-        Some(_) if facts.removed => {}
+        Some(restart) if facts.removed || restart.start => {}
         // Stopped by somebody, and to be started by them: owed is then nothing any more.
         Some(_) if facts.unit.active != ActiveState::Deactivating => {
             plan.step(ITEM, Action::ForgetRestart, "K3s is down: its next start reads its configuration");

@@ -16,6 +16,8 @@ const AGENT: &str = "k3s-agent.service";
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 /// An agent's kubelet has it when it has come in.
 const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
+/// A server has it as soon as its etcd runs.
+const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
 const UP_AFTER: Duration = Duration::from_secs(3);
 const REGISTERED_AFTER: Duration = Duration::from_secs(4);
@@ -43,7 +45,16 @@ impl State {
         if unit == AGENT {
             self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);
         }
+        // One that ends before its etcd runs has none.
+        if unit == SERVER && self.k3s.dies_with.is_none() && (self.has_server_to_join() || self.begins_with_etcd()) {
+            self.put(Path::new(ETCD_DATA), Vec::new(), 0o700);
+        }
         Ok(())
+    }
+
+    fn begins_with_etcd(&self) -> bool {
+        let text = self.files.get(Path::new(CONFIG)).map(|file| file.text()).unwrap_or_default();
+        text.lines().any(|line| line == "\"cluster-init\": true")
     }
 
     /// Whether a server that was taken out of etcd is kept from being started: the gate in its unit, where that has it.

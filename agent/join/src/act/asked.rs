@@ -1,10 +1,10 @@
 //! What is remembered of asking, until it is in.
 
-use super::write;
+use super::{stop, write};
 use crate::Join;
 use crate::facts::answered;
-use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST};
-use bowline_ports::{Change, K3S_ETCD_TOMBSTONE, PortError};
+use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST, is_member};
+use bowline_ports::{Change, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -18,19 +18,29 @@ pub(super) async fn was_answered(spec: &Join, host: &dyn Change, by: &str) -> Re
     }
 }
 
-/// Whether a server that may found has, by the time that somebody answers: its K3s was started. Let in now, it would be a server of
-/// one cluster with the data of another.
+/// Whether a server that may found has, by the time that somebody answers, or may at any moment: its K3s was started, and is stopped
+/// first. Let in now, it would be a server of one cluster with the data of another.
 pub(super) async fn has_founded(spec: &Join, host: &dyn Change) -> Result<bool, PortError> {
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     if spec.role == Role::Agent || spec.spec.init.is_none() || there(ENROLLED).await? {
         return Ok(false);
     }
     let was_in = there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await?;
-    Ok(!was_in && !host.unit(spec.role.service()).await?.active.is_down())
+    Ok(!was_in && (is_member(host).await? || !host.unit(spec.role.service()).await?.active.is_down()))
 }
 
 /// Forgets what came of asking.
 pub(crate) async fn forget(host: &dyn Change) -> Result<(), PortError> {
     host.remove(Path::new(LAST)).await?;
     host.remove(Path::new(ANSWERED)).await
+}
+
+/// Stops a K3s without data of a cluster, so that it can join one: `cluster` starts it when it has been let in.
+pub(crate) async fn stop_to_join(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
+    if is_member(host).await? {
+        return Ok(());
+    }
+    let restart = serde_json::json!({ "reason": "another server has answered, whose cluster it joins", "start": true });
+    write(host, K3S_RESTART, &restart, 0o600).await?;
+    stop(spec, host).await
 }

@@ -2,10 +2,10 @@
 //! (enrolment contract, "The same name again").
 
 use super::{ITEM, LET_IN};
-use crate::Action;
 use crate::facts::Facts;
-use crate::files::{GAVE_WAY, Last, SERVER_DATA};
+use crate::files::{AnsweredBy, GAVE_WAY, Last, SERVER_DATA};
 use crate::why::Why;
+use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_ports::{K3S_NODE_SEEN, condition};
@@ -79,6 +79,23 @@ fn in_its_own_way(facts: &Facts, role: Role, enrolled: bool, name: &str) -> Opti
     let why = if given_up { "came back when its name had been given up" } else { "came in without this machine's key" };
     let own = facts.joined && (!enrolled || given_up);
     own.then(|| format!("{}; the K3s that runs here as {name} {why}", last.message))
+}
+
+/// Stops a K3s that was started to found a cluster, or to join one that is forgotten, and has no data yet, when a server has
+/// answered: true when the plan ends with that. Let in as it runs, it could found meanwhile.
+pub(super) fn begins(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
+    let Some(AnsweredBy { by, .. }) = facts.answered_by(spec) else { return false };
+    if facts.down || facts.foreign || facts.removed || facts.gave_way {
+        return false;
+    }
+    if facts.stopping {
+        let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");
+        plan.waits.push(wait.poll(Duration::from_secs(2)));
+    } else {
+        let by = if by.is_empty() { "a server of the cluster" } else { by };
+        plan.step(ITEM, Action::StopToJoin, format!("{by} has answered, and K3s has no data of a cluster yet"));
+    }
+    true
 }
 
 /// A server that has nobody to ask, and was taken out of etcd. Started again, K3s would begin a second cluster with the same

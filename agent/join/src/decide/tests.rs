@@ -8,6 +8,7 @@ use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
+mod founds;
 mod gone;
 mod kept;
 mod own;
@@ -62,6 +63,7 @@ fn facts() -> Facts {
         held: false,
         removed: false,
         owed: false,
+        founding: false,
         down: false,
         enabled: false,
         was_up: false,
@@ -110,6 +112,7 @@ fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
         Action::Forget => "forget",
         Action::AskForNode { .. } => "node",
         Action::Stop => "stop",
+        Action::StopToJoin => "stop to join",
         Action::Hold => "hold",
         Action::Release => "release",
         Action::GiveWay { .. } => "give way",
@@ -124,47 +127,6 @@ fn a_further_server_asks_and_never_founds() {
     assert_eq!(steps(&plan), ["enroll"]);
     let plan = super::plan(&spec(""), &Facts { last: silent(0), uptime: 10_000, ..facts() }, &now());
     assert!(!plan.conditions.contains_key("k3s-founds"), "nobody answers, and it still does not found");
-}
-
-#[test]
-fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
-    let spec = spec("init = true\ninit-wait = \"60s\"\n");
-    let at = |last: Option<Last>, uptime, at| {
-        last.map(|last| Last { at, ..last }).map_or(facts(), |last| Facts {
-            last: Some(last),
-            uptime,
-            down: true,
-            ..facts()
-        })
-    };
-    let told = |last, uptime| plan(&spec, &at(last, uptime, uptime - 1), &now());
-    assert_eq!(steps(&told(None, 100)), ["enroll"], "it asks first");
-    let waits = plan(&spec, &at(silent(60), 99, 99), &now());
-    assert!(waits.waits[0].why.contains("it founds a cluster if nobody answers for 21 s more"), "{:?}", waits.waits);
-    assert_eq!(steps(&told(silent(60), 119)), ["enroll"]);
-    let founds = told(silent(60), 120);
-    assert!(
-        founds.conditions["k3s-founds"] == "yes" && steps(&founds) == ["enroll"],
-        "it asks on until K3s is started: {founds:?}"
-    );
-    let blocked = plan(&spec, &at(silent(60), 120, 120), &now());
-    assert!(blocked.waits[0].why.ends_with("if nobody answers before K3s can be started"), "{:?}", blocked.waits);
-    // What was so a while ago need not be so any more; and others were asked then.
-    let old = plan(&spec, &at(silent(60), 10_000, 9_984), &now());
-    assert!(steps(&old) == ["enroll"] && !old.conditions.contains_key("k3s-founds"), "{old:?}");
-    let others = Last { asked: vec!["10.9.9.9:7470".into()], ..silent(60).unwrap() };
-    assert!(!told(Some(others), 120).conditions.contains_key("k3s-founds"));
-    let started = plan(&spec, &Facts { down: false, ..at(silent(60), 10_000, 120) }, &now());
-    assert!(steps(&started).is_empty() && started.conditions["k3s-founds"] == "yes", "it has founded: {started:?}");
-    for heard in [Unanswered::NotProven, Unanswered::Late, Unanswered::Nameless] {
-        let unproven = Last { code: Why::Unanswered(heard), ..silent(60).unwrap() };
-        assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "{heard:?} is no silence");
-    }
-    // Somebody has answered, if only to say no: there is a cluster.
-    let busy = Last { code: Why::Refused(Code::Busy), silent_since: None, ..silent(0).unwrap() };
-    assert!(!told(Some(busy.clone()), 10_000).conditions.contains_key("k3s-founds"));
-    let silent_since_then = Last { code: Why::NO_ANSWER, ..busy };
-    assert!(!told(Some(silent_since_then), 10_000).conditions.contains_key("k3s-founds"));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Machines whose name is another's by now.
 
 use super::*;
-use crate::files::AnsweredBy;
 
 #[test]
 fn an_agent_whose_name_is_another_machines_gives_way() {
@@ -186,32 +185,6 @@ fn a_founder_that_was_taken_out_asks_whatever_silence_there_was_before() {
     // It is let in, and not asked again while `cluster` is to restart it.
     let owed = Facts { owed: true, ..let_in(out) };
     assert!(!steps(&plan(&spec, &owed, &now())).contains(&"enroll"));
-}
-
-/// A cluster without a quorum, or one that boots, says so; and a reboot of the first server makes it forget nothing.
-#[test]
-fn a_server_that_was_answered_once_founds_nothing_however_silent_it_is_since() {
-    let spec = spec("init = true\ninit-wait = \"60s\"\n");
-    let stands = Facts { last: silent(0), uptime: 10_000, ..facts() };
-    assert!(plan(&spec, &stands, &now()).conditions.contains_key("k3s-founds"));
-    let of = |servers: &[String]| Some(AnsweredBy { by: "10.0.1.10:7470".into(), servers: servers.to_vec() });
-    let asked = spec.asked();
-    // What can not be read counts as well.
-    for by in [of(&asked), Some(AnsweredBy::default())] {
-        let answered = Facts { answered: by, ..stands.clone() };
-        assert_eq!(steps(&plan(&spec, &answered, &now())), ["enroll"]);
-        let waits = plan(&spec, &Facts { uptime: 99, ..answered.clone() }, &now());
-        let why = &waits.waits[0].why;
-        assert!(why.ends_with("answered before, so it founds none: if that cluster is gone for good, `rm /var/lib/bowline/answered` lets it found another"), "{why}");
-        // It is in by its data, or was let in and the daemon killed: that was then.
-        let member = Facts { joined: true, down: false, ..answered };
-        for member in [Facts { last: None, ..member.clone() }, let_in(Facts { last: None, ..member.clone() }), member] {
-            assert_eq!(steps(&plan(&spec, &member, &now()))[0], "forget");
-        }
-    }
-    // The settings are about another cluster by now.
-    let other = Facts { answered: of(&["10.9.9.9".into()]), ..stands };
-    assert!(plan(&spec, &other, &now()).conditions.contains_key("k3s-founds"));
 }
 
 /// Its owner restarts it, and nothing is on record meanwhile: each time that it asked, it took the turn to join from others.

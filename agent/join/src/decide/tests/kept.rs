@@ -60,7 +60,7 @@ fn without_the_data_it_asks_and_if_it_founds_a_cluster_that_has_the_same_options
     assert_eq!(steps(&asks), ["enroll"]);
     assert!(!asks.conditions.contains_key("k3s-options"));
     let spec = spec("init = true\ninit-wait = \"60s\"\n");
-    let founds = plan(&spec, &Facts { joined: false, last: silent(0), token: true, ..with_data() }, &now());
+    let founds = plan(&spec, &Facts { joined: false, last: silent(0), uptime: 99, token: true, ..with_data() }, &now());
     assert_eq!(founds.conditions["k3s-founds"], "yes");
     assert_eq!(founds.conditions["k3s-options"], "{\"cluster-cidr\":\"10.52.0.0/16\"}");
     // The token is that of its earlier cluster.
