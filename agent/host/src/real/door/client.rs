@@ -58,10 +58,12 @@ pub(super) async fn over(
     deadlines: Deadlines,
 ) -> Result<Answered, PortError> {
     let server = &ask.server;
-    let stream = late(server, "no TLS handshake", deadlines.handshake, handshake(server, stream)).await?;
-    let answer = late(server, "no answer", deadlines.answer, exchange(ask, proofs, stream)).await;
-    // Somebody who speaks bowline/1 is there.
-    answer.map_err(|error| match error.kind {
+    let answer = async {
+        let stream = late(server, "no TLS handshake", deadlines.handshake, handshake(server, stream)).await?;
+        late(server, "no answer", deadlines.answer, exchange(ask, proofs, stream)).await
+    };
+    // Somebody who took the connection is there: a door that is full closes it.
+    answer.await.map_err(|error| match error.kind {
         ErrorKind::Timeout | ErrorKind::Unreachable => PortError { kind: ErrorKind::Busy, ..error },
         _ => error,
     })
