@@ -19,7 +19,7 @@ use adopted::{adopted, no_node, unready};
 use binary::binary;
 use configure::configure;
 use stopped::{stopped_for_release, went_with};
-use words::{last_words, not_taken, remedy};
+use words::{last_words, not_taken, remedy, unreached};
 
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
@@ -278,11 +278,14 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     if facts.unit.active == ActiveState::Active && ready {
         return;
     }
-    if spec.token.is_some()
-        && facts.unit.active != ActiveState::Active
-        && let Some(words) = not_taken(&facts.last_lines)
-    {
-        plan.state(condition::K3S_JOIN, words);
+    if spec.token.is_some() && facts.unit.active != ActiveState::Active {
+        if let Some(words) = not_taken(&facts.last_lines) {
+            plan.state(condition::K3S_JOIN, words);
+        }
+        let servers = now.get(condition::K3S_SERVERS).unwrap_or_default();
+        if let Some(words) = unreached(&facts.last_lines, servers.split(',').next().unwrap_or_default()) {
+            plan.state(condition::K3S_UNREACHED, words);
+        }
     }
     if facts.unit.sub == "auto-restart" || (facts.unit.restarts > 0 && facts.unit.active == ActiveState::Activating) {
         let said = last_words(&facts.last_lines);

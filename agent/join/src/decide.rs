@@ -31,7 +31,7 @@ const LEFT: i64 = 20;
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// Why a server asks again whose K3s does not come in.
-const ANOTHER: &str = "K3s does not stay up, and the server that it joins may be gone: another one may take it";
+const ANOTHER: &str = "K3s does not stay up, nor reach the server that it joins: another one may take it";
 /// When: others have had their turn by then.
 const TURN_OVER: Duration = Duration::from_secs(150);
 /// Why a member forgets what came of asking before.
@@ -128,7 +128,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
     let doubt = now.get(condition::K3S_JOIN);
     let lapsed = server && enrolled.is_some_and(|enrolled| lapsed(spec, facts, enrolled));
-    let why = match (lapsed, server && crashes(facts, now)) {
+    let why = match (lapsed, server && is_alone(facts, now)) {
         (true, _) => Some(LAPSED.to_owned()),
         (_, stands) => reason(facts, enrolled, doubt).or_else(|| stands.then(|| ANOTHER.to_owned())),
     };
@@ -299,10 +299,12 @@ fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 
-/// Whether K3s of a server that is no member yet has long not come in. Who lets it in names its own K3s as the first to join.
-fn crashes(facts: &Facts, now: &Conditions) -> bool {
+/// Whether K3s of a server that is no member yet has long not come in, since it does not reach the one that it joins. Who lets it in
+/// names its own K3s as the first to join; nothing else would be another's to cure, and each try takes the turn from others.
+fn is_alone(facts: &Facts, now: &Conditions) -> bool {
+    let unreached = now.is(condition::K3S_CRASHES, "yes") && now.get(condition::K3S_UNREACHED).is_some();
     let long = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= TURN_OVER.as_secs());
-    now.is(condition::K3S_CRASHES, "yes") && !facts.joined && !facts.was_up && !facts.foreign && long
+    unreached && !facts.joined && !facts.was_up && !facts.foreign && long
 }
 
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up

@@ -58,6 +58,8 @@ pub const K3S_CRASHES: &str = "k3s-crashes";
 pub const K3S_ELSEWHERE: &str = "k3s-elsewhere";
 /// What K3s says of a cluster that does not take it.
 pub const K3S_JOIN: &str = "k3s-join";
+/// What K3s says of the server that it joins, which it does not reach.
+pub const K3S_UNREACHED: &str = "k3s-unreached";
 /// `registered`, or `ready`: the Node of a K3s that is Bowline's or adopted.
 pub const NODE: &str = "node";
 /// What was seen of the Node, as a hash: it changes with that.

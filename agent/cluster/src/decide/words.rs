@@ -15,10 +15,33 @@ pub(super) fn not_taken(lines: &[String]) -> Option<String> {
     lines.iter().rev().take(10).find(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(|line| message(line))
 }
 
+/// What K3s says of the server that it joins (`https://ADDRESS:6443`), where it does not reach it or that is not up. Another one may
+/// take it then.
+pub(super) fn unreached(lines: &[String], server: &str) -> Option<String> {
+    const SIGNS: [&str; 8] = [
+        "connection refused",
+        "connection reset by peer",
+        "connection timed out",
+        "no route to host",
+        "network is unreachable",
+        "i/o timeout",
+        "context deadline exceeded",
+        "503 Service Unavailable",
+    ];
+    let says = |line: &&String| line.contains(server) && SIGNS.iter().any(|sign| line.contains(sign));
+    let known = has_namesake(lines) || server.is_empty();
+    lines.iter().rev().take(10).find(says).filter(|_| !known).map(|line| message(line))
+}
+
+/// Whether etcd has the name of this server already.
+fn has_namesake(lines: &[String]) -> bool {
+    lines.iter().rev().take(10).any(|line| line.contains("duplicate node name found"))
+}
+
 /// What to do about a K3s that ends again and again.
 pub(super) fn remedy(lines: &[String], service: &str) -> String {
     // Its predecessor was destroyed between its place in etcd and its Node, by which the servers would have taken it out.
-    if lines.iter().rev().take(10).any(|line| line.contains("duplicate node name found")) {
+    if has_namesake(lines) {
         return "etcd has a member of an earlier machine of this name: take it out on another server, as \
                 /usr/share/doc/bowline/CLUSTERS.md tells (“A server whose name etcd still has”)"
             .into();

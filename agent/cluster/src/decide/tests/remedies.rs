@@ -64,6 +64,30 @@ fn a_server_with_a_token_of_before_asks_for_another() {
     assert!(plan(&member, &facts, &now).conditions["k3s-join"].ends_with("with different token"));
 }
 
+/// The server that let it in was destroyed since: another one may take it. What else keeps K3s down none of them cures.
+#[test]
+fn a_server_that_does_not_reach_the_one_that_it_joins_says_so() {
+    let refused = |server: &str| {
+        format!(
+            "level=fatal msg=\"starting kubernetes: preparing server: failed to get CA certs: Get \\\"{server}/cacerts\\\": \
+             dial tcp: connect: connection refused\""
+        )
+    };
+    let joins = "https://10.0.1.11:6443";
+    let member = Cluster { token: Some("/etc/rancher/k3s/bowline-token".into()), ..spec("") };
+    let now = all_with(&[("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443,https://10.0.1.12:6443")]);
+    let unreached = |lines: &[String]| {
+        let mut facts = Facts { node: None, last_lines: lines.to_vec(), ..up() };
+        (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+        plan(&member, &facts, &now).conditions.get(condition::K3S_UNREACHED).cloned()
+    };
+    assert!(unreached(&[refused(joins)]).unwrap().ends_with("connection refused"));
+    assert_eq!(unreached(&[refused("https://127.0.0.1:2379")]), None, "its own etcd comes up");
+    assert_eq!(unreached(&["level=fatal msg=\"unknown flag --disabel\"".into()]), None);
+    let namesake = "level=fatal msg=\"ETCD join failed: duplicate node name found\"";
+    assert_eq!(unreached(&[refused(joins), namesake.into()]), None);
+}
+
 #[test]
 fn an_agent_of_somebody_else_has_the_script_of_agents() {
     let mut agent = spec("");

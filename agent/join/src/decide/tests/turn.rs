@@ -33,13 +33,17 @@ fn a_server_that_does_not_stay_up_gives_its_turn_to_others() {
 /// It is told to join the K3s of the server that let it in, which was destroyed since.
 #[test]
 fn a_server_that_does_not_come_in_asks_again_when_others_have_had_their_turn() {
-    let crashes = Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("k3s-crashes", "yes")]);
+    let [name, address, often] = [("name", "control-2"), ("address", "10.0.1.11"), ("k3s-crashes", "yes")];
+    let crashes = Conditions::from_pairs([name, address, often, (condition::K3S_UNREACHED, "connection refused")]);
     let at = |uptime, facts: Facts| plan(&spec(""), &Facts { heard: Some(100), uptime, ..facts }, &crashes);
     let enrolled = let_in(facts());
     assert!(steps(&at(249, enrolled.clone())).is_empty());
     let asks = at(250, enrolled.clone());
-    assert!(steps(&asks) == ["enroll"] && asks.steps[0].why.contains("may be gone"), "{asks:?}");
+    assert!(steps(&asks) == ["enroll"] && asks.steps[0].why.contains("nor reach the server"), "{asks:?}");
     assert!(asks.conditions.contains_key("enrolled"), "K3s goes on trying meanwhile");
+    // A wrong flag, or a name that etcd has already, is nothing that another server cures.
+    let broken = Facts { heard: Some(100), uptime: 250, ..enrolled.clone() };
+    assert!(steps(&plan(&spec(""), &broken, &Conditions::from_pairs([name, address, often]))).is_empty());
     // One that is a member does not stay up for another reason.
     assert!(!steps(&at(250, Facts { joined: true, ..enrolled.clone() })).contains(&"enroll"));
     assert!(!steps(&at(250, Facts { was_up: true, ..enrolled })).contains(&"enroll"));
