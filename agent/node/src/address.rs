@@ -1,7 +1,7 @@
 //! The node's own address and the one that others know it by: found, or waited for with what the cloud says of it.
 
 use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
-use bowline_engine::{Plan, Wait};
+use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::{Address, ErrorKind, Inspect, K3S_CONFIG, PortError, condition};
 use bowline_settings::{Cidr, ExternalAddress, Fact};
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// All interfaces, by their names.
 const INTERFACES: &str = "/sys/class/net";
+/// How long an address is waited for before a person hears of it; and before K3s gets another one than it had.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// What to do about a network that the machine is not in.
 const CORRECT: &str = "attach the machine to that network, or correct `[node] address`";
 
@@ -38,7 +40,23 @@ impl Node {
         self.spec.address.as_ref().filter(|network| network.address().is_ipv4() && self.fitting(facts).is_empty())
     }
 
-    pub(crate) fn address(&self, facts: &Facts, plan: &mut Plan<Action>) {
+    pub(crate) fn address(&self, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+        // Its interface may be late, and the next one would be K3s's for good.
+        if let Some(gone) = self.gone(facts) {
+            let what = format!("{gone}, the address that K3s was configured with");
+            let over = now.waited("address", &what) >= PATIENCE;
+            plan.waits.push(
+                Wait::new("address", what, format!("no interface has it; there are: {}", list(facts)))
+                    .deadline(
+                        PATIENCE,
+                        "the one that the default route speaks from is taken in its place; name the network in `[node] address`",
+                    )
+                    .poll(Duration::from_secs(1)),
+            );
+            if !over {
+                return;
+            }
+        }
         match self.fitting(facts).as_slice() {
             [] => plan.waits.push(self.wait_for_address(facts)),
             [one] => {
@@ -58,9 +76,14 @@ impl Node {
         }
     }
 
+    /// The address that K3s was configured with, where no interface has it and the settings name none.
+    fn gone(&self, facts: &Facts) -> Option<IpAddr> {
+        let there = |address: &IpAddr| facts.addresses.iter().any(|one| one.address == *address);
+        facts.configured.filter(|address| self.spec.address.is_none() && !there(address))
+    }
+
     fn wait_for_address(&self, facts: &Facts) -> Wait {
-        let list: Vec<_> = facts.addresses.iter().map(|a| format!("{} {}", a.interface, a.address)).collect();
-        let mut why = format!("no interface has one yet; there are: {}", list.join(", "));
+        let mut why = format!("no interface has one yet; there are: {}", list(facts));
         let (wanted, overdue) = match &self.spec.address {
             Some(network) => {
                 let says = self.awaited_network(facts).and_then(|network| cloud_says(facts, network));
@@ -78,7 +101,7 @@ impl Node {
                     .into(),
             ),
         };
-        Wait::new("address", wanted, why).deadline(Duration::from_secs(300), overdue).poll(Duration::from_secs(1))
+        Wait::new("address", wanted, why).deadline(PATIENCE, overdue).poll(Duration::from_secs(1))
     }
 
     pub(crate) fn external_address(&self, facts: &Facts, plan: &mut Plan<Action>) {
@@ -108,6 +131,12 @@ impl Node {
             },
         }
     }
+}
+
+/// All addresses with their interfaces, for people.
+fn list(facts: &Facts) -> String {
+    let list: Vec<_> = facts.addresses.iter().map(|a| format!("{} {}", a.interface, a.address)).collect();
+    list.join(", ")
 }
 
 /// What the cloud says of the network that is waited for, and what to do when it stays so.

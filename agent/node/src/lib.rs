@@ -180,13 +180,13 @@ impl Capability for Node {
         Ok(facts)
     }
 
-    fn plan(&self, facts: &Facts, _: &Conditions) -> Plan<Action> {
+    fn plan(&self, facts: &Facts, now: &Conditions) -> Plan<Action> {
         let mut plan = Plan::default();
         if let Some(known) = facts.to_keep(self.needs_moving()).filter(|known| facts.kept.as_ref() != Some(known)) {
             plan.step("cloud", Action::Keep(known), "metadata is not relied on after the first boot");
         }
         self.name(facts, &mut plan);
-        self.address(facts, &mut plan);
+        self.address(facts, now, &mut plan);
         self.external_address(facts, &mut plan);
         if self.kubernetes {
             self.default_route(facts, &mut plan);
