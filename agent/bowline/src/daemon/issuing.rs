@@ -340,33 +340,39 @@ async fn tokens(desk: Arc<Desk>) {
 /// Cleans up now and then, and a while after somebody asked.
 async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
-    let mut begun = false;
+    let (mut begun, mut moved) = (false, false);
     loop {
         let swept = desk.issuer.sweep(&key, desk.unix().await).await;
         if let Some(members) = desk.issuer.members() {
             desk.enrolments.members(members.expected, members.missing);
         }
         begun |= desk.issuer.members().is_some();
-        let rest = match swept {
-            Ok(Rest::Long) => LONG,
-            Ok(Rest::Soon) => SOON,
-            Ok(Rest::Moment) => MOMENT,
-            // The API is not up yet, has not written its credentials, or is without a quorum: nobody is let in meanwhile.
-            Err(error) if !begun || matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
-                tracing::debug!("cleaning up after those who were let in: {error}");
-                if begun { TRY_AGAIN } else { MOMENT }
-            }
-            // Another server, or a request, was first: another look tells.
-            Err(error) if error.kind == ErrorKind::Changed => MOMENT,
-            Err(error) => {
-                tracing::warn!("cleaning up after those who were let in: {error}");
-                SOON
-            }
-        };
+        let rest = rest(swept, begun, &mut moved);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = volumes(&desk) => {}
             () = desk.asked.notified() => tokio::time::sleep(AFTER.min(rest)).await,
+        }
+    }
+}
+
+/// How long until the next sweep. `moved`: the last one met a conflict.
+fn rest(swept: Result<Rest, PortError>, begun: bool, moved: &mut bool) -> Duration {
+    let again = std::mem::replace(moved, swept.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed));
+    match swept {
+        Ok(Rest::Long) => LONG,
+        Ok(Rest::Soon) => SOON,
+        Ok(Rest::Moment) => MOMENT,
+        // The API is not up yet, has not written its credentials, or is without a quorum: nobody is let in meanwhile.
+        Err(error) if !begun || matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
+            tracing::debug!("cleaning up after those who were let in: {error}");
+            if begun { TRY_AGAIN } else { MOMENT }
+        }
+        // Another server, or a request, was first: another look tells. A conflict that stays is told.
+        Err(error) if error.kind == ErrorKind::Changed && !again => MOMENT,
+        Err(error) => {
+            tracing::warn!("cleaning up after those who were let in: {error}");
+            SOON
         }
     }
 }

@@ -74,3 +74,12 @@ async fn what_could_not_open_and_is_not_wanted_any_more_is_not_tried_again() {
     issuing.adjust(&Settings::default(), &up, &host).await;
     assert_eq!(issuing.due(), None);
 }
+
+/// A server that was not quick enough looks again; one that never is says so, and holds nobody up.
+#[test]
+fn a_conflict_is_looked_at_again_at_once_and_told_when_it_stays() {
+    let conflict = || Err(PortError::new(ErrorKind::Changed, "the claim of n1 has changed"));
+    let mut moved = false;
+    let rests = [conflict(), conflict(), Ok(Rest::Long), conflict()].map(|swept| rest(swept, true, &mut moved));
+    assert_eq!(rests, [MOMENT, SOON, LONG, MOMENT]);
+}
