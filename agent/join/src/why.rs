@@ -76,8 +76,11 @@ impl Why {
                 "see whether the names in `servers` resolve: `resolvectl query NAME`; leave out those that there are not".into()
             }
             Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
-            | Self::Unanswered(Unanswered::BadAnswer | Unanswered::Late) => {
-                "see `bowline status` and `bowline doctor` on the servers".into()
+            | Self::Unanswered(Unanswered::BadAnswer) => "see `bowline status` and `bowline doctor` on the servers".into(),
+            Self::Unanswered(Unanswered::Late) => {
+                "see `bowline status` and `bowline doctor` on the servers; a balancer takes connections for servers that are \
+                 not there: name the servers themselves in `servers`"
+                    .into()
             }
         }
     }
