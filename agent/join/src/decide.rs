@@ -92,8 +92,10 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if server && !data_is_known(spec, now, &mut plan) {
         return plan;
     }
-    // A member of etcd stays one when the cluster key changes.
-    let member = server && facts.joined;
+    // A member of etcd stays one when the cluster key changes. K3s says that it is up when it has data, wherever they lie.
+    let was_taken_out = facts.removed || facts.gave_way;
+    let has_founded = facts.up && spec.spec.init.is_some() && facts.enrolled.is_none() && !was_taken_out;
+    let member = server && (facts.joined || has_founded);
     let enrolled = facts
         .enrolled
         .as_ref()

@@ -79,6 +79,10 @@ pub struct Facts {
     pub founding: bool,
     /// K3s does not run.
     pub down: bool,
+    /// K3s has said that it is up.
+    pub up: bool,
+    /// It is started at every boot, and was not yet in this one.
+    pub comes_yet: bool,
     /// It is started at every boot, as Bowline has it once it starts it itself.
     pub enabled: bool,
     /// This machine's Node was seen.
@@ -165,6 +169,8 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         owed: there(K3S_RESTART).await?,
         founding: spec.spec.init.is_some() && founding(host).await?,
         down: unit.active.is_down(),
+        up: matches!(unit.active, ActiveState::Active | ActiveState::Reloading),
+        comes_yet: unit.began == 0 && unit.file_state == "enabled",
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
         foreign: match host.read(&Path::new("/etc/systemd/system").join(spec.role.service())).await? {

@@ -76,10 +76,11 @@ impl Node {
         }
     }
 
-    /// The address that K3s was configured with, where no interface has it and the settings name none.
+    /// The address that K3s was configured with, where no interface has it and the settings name none. On a copy of a machine it
+    /// is the original's, and nothing to wait for: no Node was seen of this one.
     fn gone(&self, facts: &Facts) -> Option<IpAddr> {
         let there = |address: &IpAddr| facts.addresses.iter().any(|one| one.address == *address);
-        facts.configured.filter(|address| self.spec.address.is_none() && !there(address))
+        facts.configured.filter(|address| self.spec.address.is_none() && facts.seen.is_some() && !there(address))
     }
 
     fn wait_for_address(&self, facts: &Facts) -> Wait {

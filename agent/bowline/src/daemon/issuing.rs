@@ -340,7 +340,7 @@ async fn tokens(desk: Arc<Desk>) {
 /// Cleans up now and then, and a while after somebody asked.
 async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let key = machine.public();
-    let (mut begun, mut moved) = (false, false);
+    let (mut begun, mut moved) = (false, 0);
     loop {
         let swept = desk.issuer.sweep(&key, desk.unix().await).await;
         if let Some(members) = desk.issuer.members() {
@@ -356,9 +356,10 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     }
 }
 
-/// How long until the next sweep. `moved`: the last one met a conflict.
-fn rest(swept: Result<Rest, PortError>, begun: bool, moved: &mut bool) -> Duration {
-    let again = std::mem::replace(moved, swept.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed));
+/// How long until the next sweep. `moved`: how many in a row met a conflict.
+fn rest(swept: Result<Rest, PortError>, begun: bool, moved: &mut u32) -> Duration {
+    let conflict = swept.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed);
+    *moved = if conflict { *moved + 1 } else { 0 };
     match swept {
         Ok(Rest::Long) => LONG,
         Ok(Rest::Soon) => SOON,
@@ -368,8 +369,8 @@ fn rest(swept: Result<Rest, PortError>, begun: bool, moved: &mut bool) -> Durati
             tracing::debug!("cleaning up after those who were let in: {error}");
             if begun { TRY_AGAIN } else { MOMENT }
         }
-        // Another server, or a request, was first: another look tells. A conflict that stays is told.
-        Err(error) if error.kind == ErrorKind::Changed && !again => MOMENT,
+        // Another server, or a request, was first, perhaps with this and then with that: another look tells. What stays is told.
+        Err(_) if (1..5).contains(moved) => MOMENT,
         Err(error) => {
             tracing::warn!("cleaning up after those who were let in: {error}");
             SOON

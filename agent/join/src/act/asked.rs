@@ -4,7 +4,7 @@ use super::{stop, write};
 use crate::Join;
 use crate::facts::answered;
 use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST, is_member};
-use bowline_ports::{Change, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
+use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -37,7 +37,8 @@ pub(crate) async fn forget(host: &dyn Change) -> Result<(), PortError> {
 
 /// Stops a K3s without data of a cluster, so that it can join one: `cluster` starts it when it has been let in.
 pub(crate) async fn stop_to_join(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
-    if is_member(host).await? {
+    let active = host.unit(spec.role.service()).await?.active;
+    if is_member(host).await? || matches!(active, ActiveState::Active | ActiveState::Reloading) {
         return Ok(());
     }
     let restart = serde_json::json!({ "reason": "another server has answered, whose cluster it joins", "start": true });

@@ -31,6 +31,14 @@ pub(super) fn gives_way(facts: &Facts, role: Role, enrolled: bool, name: &str, p
         plan.step(ITEM, Action::GiveWay { message: why.clone() }, why);
         return true;
     }
+    if role == Role::Agent && facts.foreign && facts.joined && !enrolled && facts.down && facts.comes_yet {
+        let why =
+            "the K3s that somebody else installed is about to start: asked now, the servers could take its Node away";
+        let service = role.service();
+        let overdue = format!("see why `systemctl status {service}` is not up; they are asked when it is disabled");
+        plan.waits.push(Wait::new(ITEM, LET_IN, why).deadline(Duration::from_secs(300), overdue).poll(OFTEN));
+        return true;
+    }
     let Some(why) = in_its_own_way(facts, role, enrolled, name) else { return false };
     if facts.foreign {
         let service = role.service();
@@ -84,10 +92,15 @@ fn in_its_own_way(facts: &Facts, role: Role, enrolled: bool, name: &str) -> Opti
 /// Stops a K3s that was started to found a cluster, or to join one that is forgotten, and has no data yet, when a server has
 /// answered: true when the plan ends with that. Let in as it runs, it could found meanwhile.
 pub(super) fn begins(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    let Some(AnsweredBy { by, .. }) = facts.answered_by(spec) else { return false };
-    if facts.down || facts.foreign || facts.removed || facts.gave_way {
+    if facts.down || facts.removed || facts.gave_way {
         return false;
     }
+    if facts.foreign && spec.spec.init.is_some() {
+        let why = "they are asked when the K3s that somebody else installed is down";
+        plan.waits.push(Wait::new(ITEM, LET_IN, why).poll(OFTEN));
+        return true;
+    }
+    let Some(AnsweredBy { by, .. }) = facts.answered_by(spec).filter(|_| !facts.foreign) else { return false };
     if facts.stopping {
         let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");
         plan.waits.push(wait.poll(Duration::from_secs(2)));

@@ -65,6 +65,8 @@ fn facts() -> Facts {
         owed: false,
         founding: false,
         down: false,
+        up: false,
+        comes_yet: false,
         enabled: false,
         was_up: false,
         foreign: false,

@@ -93,5 +93,13 @@ fn a_k3s_without_data_is_stopped_when_somebody_answers_and_joins_then() {
     // It has founded; it was let in; or its owner says when it runs.
     assert_eq!(steps(&plan(&spec, &Facts { joined: true, ..runs.clone() }, &now())), ["forget"]);
     assert!(!steps(&plan(&spec, &let_in(runs.clone()), &now())).contains(&"stop to join"));
-    assert_eq!(steps(&plan(&spec, &Facts { foreign: true, ..runs }, &now())), ["enroll"]);
+    let foreign = plan(&spec, &Facts { foreign: true, ..runs.clone() }, &now());
+    assert!(steps(&foreign).is_empty() && foreign.waits[0].why.contains("somebody else installed"), "{foreign:?}");
+    // Up, it has data, wherever its owner has put them.
+    let up = Facts { up: true, founding: false, last: None, ..runs };
+    for up in [up.clone(), Facts { foreign: true, ..up.clone() }] {
+        let has = plan(&spec, &up, &now());
+        assert!(steps(&has) == ["forget"] && has.conditions["k3s-founds"] == "yes", "{has:?}");
+    }
+    assert_ne!(steps(&plan(&spec, &Facts { removed: true, ..up }, &now())), ["forget"]);
 }

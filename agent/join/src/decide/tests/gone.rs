@@ -55,6 +55,10 @@ fn an_agent_that_somebody_else_installed_is_not_stopped() {
     assert!(steps(&later).is_empty() && later.waits[0].poll.is_some() && later.refusals.len() == 1, "{later:?}");
     // Once its owner has stopped it, it is let in.
     assert_eq!(steps(&plan(&agent, &Facts { down: true, uptime: 103, ..stood.clone() }, &now())), ["enroll"]);
+    // At a boot it may be about to start.
+    let boots = Facts { down: true, comes_yet: true, last: None, ..stood.clone() };
+    let waits = plan(&agent, &boots, &now());
+    assert!(steps(&waits).is_empty() && waits.waits[0].why.contains("is about to start"), "{waits:?}");
     // Two kubelets of one Node are worse.
     let words = "the name control-2 is held as agent by machine ab12 from 10.0.1.20, not by this one";
     let mut replaced = Facts { said: said("x", Some((Code::ClaimedElsewhere, words))), ..let_in(stood) };
