@@ -100,6 +100,7 @@ impl<C: Capability> Erased for C {
             refusals: plan.refusals,
             notes: plan.notes,
             conditions: plan.conditions,
+            again: plan.again,
         }
     }
 

@@ -112,6 +112,9 @@ pub struct Plan<A> {
     pub notes: Vec<Note>,
     /// Conditions that other capabilities may rely on now (`volume/data` -> `ready`).
     pub conditions: BTreeMap<String, String>,
+    /// After so long it is looked at again, though nothing is waited for.
+    #[serde(skip)]
+    pub again: Option<Duration>,
 }
 
 impl<A> Default for Plan<A> {
@@ -122,6 +125,7 @@ impl<A> Default for Plan<A> {
             refusals: Vec::new(),
             notes: Vec::new(),
             conditions: BTreeMap::new(),
+            again: None,
         }
     }
 }

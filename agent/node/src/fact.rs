@@ -66,6 +66,13 @@ impl Node {
         Ok(Some(Asked { cloud: cloud.name, said }))
     }
 
+    /// When the metadata service is asked again that has not answered since this boot, while what it told last is taken.
+    pub(crate) fn asks_again(&self, facts: &Facts) -> Option<Duration> {
+        let silent = facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
+        let soon = facts.clock.uptime < FIRST_BOOT;
+        (silent && self.needs_moving()).then(|| Duration::from_secs(if soon { 5 } else { 600 }))
+    }
+
     /// States each fact that a label is made of, or waits for it.
     pub(crate) fn facts(&self, facts: &Facts, plan: &mut Plan<Action>) {
         let known = facts.known();

@@ -193,6 +193,7 @@ impl Capability for Node {
             self.clock(facts, &mut plan);
         }
         self.facts(facts, &mut plan);
+        plan.again = self.asks_again(facts);
         plan
     }
 

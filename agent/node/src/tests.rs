@@ -294,6 +294,10 @@ fn what_may_have_changed_is_as_the_metadata_service_tells_it_at_this_boot() {
     // Of the next boot nobody knows yet.
     facts.boot = "boot-2".into();
     assert!(public(&facts).as_deref() == Some("203.0.113.9") && plan(&node, &facts).steps.is_empty(), "{facts:?}");
+    // It does not answer yet: it is asked again, and nothing waits for it.
+    facts.asked = Some(Asked { cloud: "hetzner", said: Err(PortError::new(ErrorKind::Timeout, "no answer")) });
+    let again = plan(&node, &facts);
+    assert!(again.again == Some(Duration::from_secs(5)) && again.waits.is_empty(), "{again:?}");
     // It has none any more, and the machine has one itself.
     facts.asked = said(with(""), &[]);
     assert_eq!(public(&facts), None);

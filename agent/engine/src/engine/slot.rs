@@ -48,7 +48,7 @@ impl Slot {
     pub(super) fn poll(&self) -> Option<Duration> {
         // What a refusal names is mended by people, and often no event tells.
         let refusals = (!self.plan.refusals.is_empty()).then_some(Duration::from_secs(10));
-        let waits = self.plan.waits.iter().filter_map(|w| w.poll).chain(refusals).min();
+        let waits = self.plan.waits.iter().filter_map(|w| w.poll).chain(refusals).chain(self.plan.again).min();
         if matches!(self.facts, Some(Err(_))) { Some(self.every()) } else { waits }
     }
 }

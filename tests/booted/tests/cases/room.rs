@@ -24,7 +24,7 @@ keep = \"1MiB\"
 
 #[test]
 fn room_is_freed_in_order_and_kept_for_the_last_moment() -> Result<()> {
-    case_of(Cast::PLAIN, "room", |bed| {
+    case_of(Cast::PLAIN.patient(), "room", |bed| {
         let (logs, own, data) = (bed.disk("98300", "128M")?, bed.disk("98301", "512M")?, bed.disk("98302", "64M")?);
         logs.mkfs("ext4")?;
         own.mkfs("ext4")?;

@@ -41,7 +41,7 @@ fn is_worker(node: &serde_json::Value) -> bool {
 
 #[test]
 fn a_control_node_comes_back_with_its_data_and_another_cluster_takes_the_agents_over() -> Result<()> {
-    case_of(Cast::cluster(1, 1), "anew", |bed| {
+    case_of(Cast::cluster(1, 1).patient(), "anew", |bed| {
         let releases = releases(bed)?;
         let disk = bed.disk("31000000", "512M")?;
         let control = with_k3s(bed, &releases, Some(&disk))?;

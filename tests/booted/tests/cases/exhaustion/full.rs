@@ -15,7 +15,7 @@ const NO_INODES: &str = "bowline_filesystem_inodes_exhausted_seconds";
 
 #[test]
 fn full_filesystems_are_told_alerted_and_take_nothing_down() -> Result<()> {
-    case_of(Cast::PLAIN, "full", |bed| {
+    case_of(Cast::PLAIN.patient(), "full", |bed| {
         let (disk, few) = (bed.disk("98100", "64M")?, bed.disk("98101", "64M")?);
         few.mkfs("ext4 -N 256")?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&disk).disk(&few).start()?;

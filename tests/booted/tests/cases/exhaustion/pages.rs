@@ -12,7 +12,7 @@ const DELETED: &str = "bowline_deleted_open_bytes";
 
 #[test]
 fn pages_tell_what_no_directory_shows() -> Result<()> {
-    case_of(Cast::PLAIN, "pages", |bed| {
+    case_of(Cast::PLAIN.patient(), "pages", |bed| {
         let (disk, late) = (bed.disk("98400", "128M")?, bed.disk("98401", "64M")?);
         late.mkfs("ext4")?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&disk).disk(&late).start()?;

@@ -11,7 +11,7 @@ const PLACE: &str = "/var/lib/bowline";
 
 #[test]
 fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
-    case_of(Cast::PLAIN, "state-full", |bed| {
+    case_of(Cast::PLAIN.patient(), "state-full", |bed| {
         let (own, data, more) = (bed.disk("98200", "32M")?, bed.disk("98201", "64M")?, bed.disk("98202", "64M")?);
         own.mkfs("ext4")?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&own).disk(&data).disk(&more).start()?;
