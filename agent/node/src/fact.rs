@@ -70,7 +70,7 @@ impl Node {
     pub(crate) fn asks_again(&self, facts: &Facts) -> Option<Duration> {
         let silent = facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
         let soon = facts.clock.uptime < FIRST_BOOT;
-        (silent && self.needs_moving()).then(|| Duration::from_secs(if soon { 5 } else { 600 }))
+        (silent && self.needs_moving()).then(|| Duration::from_secs(if soon { 5 } else { 60 }))
     }
 
     /// States each fact that a label is made of, or waits for it.
