@@ -48,7 +48,8 @@ impl Node {
     }
 
     /// Asks the metadata service, while something is not known that the settings need and that it may tell, and what may have
-    /// changed once a boot: until it answers, what was kept is taken. Whatever it answers, and that it does not, is no reason not to look at the rest.
+    /// changed once a boot: until it answers, what was kept is taken. Whatever it answers, and that it does not, is no reason not to
+    /// look at the rest.
     pub(crate) async fn ask(&self, host: &dyn Inspect, facts: &Facts) -> Result<Option<Asked>, PortError> {
         let (lacking, network) = (self.lacking(facts), self.awaited_network(facts).is_some());
         if lacking.is_empty() && !network {
