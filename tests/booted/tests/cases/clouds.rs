@@ -99,6 +99,8 @@ fn a_private_network_that_comes_late_is_told_and_the_metadata_service_is_not_nee
         // It was off, and has another public address by now.
         metadata.say("/hetzner/v1/metadata/public-ipv4", "203.0.113.99");
         bed.route_metadata(true)?;
+        // The daemon's sandbox shows it the boot of the host, which is none of the machine's.
+        machine.ok("sed -i 's/\"boot\": \"[^\"]*\"/\"boot\": \"the one before\"/' /var/lib/bowline/cloud.json")?;
         machine.reboot()?;
         machine.wait_for("the other public address", FIRST_BOOT, || Ok(public()? == "203.0.113.99"))?;
         ready(&machine)?;
