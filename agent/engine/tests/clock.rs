@@ -37,34 +37,6 @@ fn stands(report: &Report) -> (i64, bool) {
     (report.at - wait.since, wait.overdue.is_some())
 }
 
-/// It waits for nothing, and has something to ask once more.
-struct Curious;
-
-impl Capability for Curious {
-    const NAME: &'static str = "curious";
-    const EVERY: Duration = Duration::from_secs(3600);
-    type Facts = ();
-    type Action = String;
-    async fn observe(&self, _: &dyn Inspect) -> Result<(), PortError> {
-        Ok(())
-    }
-    fn plan(&self, (): &(), _: &Conditions) -> Plan<String> {
-        Plan { again: Some(Duration::from_secs(5)), ..Plan::default() }
-    }
-    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
-        Ok(())
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_waits_for_nothing_may_be_looked_at_again_all_the_same() {
-    let mut engine = Engine::new(vec![boxed(Curious)], "1");
-    assert_eq!(engine.look(&ClockOnly).await.overall, bowline_engine::Overall::Ready);
-    let since = tokio::time::Instant::now();
-    engine.next().await;
-    assert_eq!(since.elapsed().as_secs(), 5);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_changes_no_ages() {
     let mut engine = Engine::new(vec![boxed(Patient)], "1");

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bowline_engine::{Capability, Conditions, Engine, Plan, Wake, boxed};
+use bowline_engine::{Capability, Conditions, Engine, Overall, Plan, Wake, boxed};
 use bowline_ports::*;
 use common::ClockOnly;
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 /// When it was looked at, in seconds.
 type Looks = Arc<Mutex<Vec<u64>>>;
 
-/// Looks every so many seconds, and wants nothing.
+/// Looks every so many seconds, and wants nothing but what its plan says.
 struct Watcher<const NTH: u32>(Instant, Looks);
 
 macro_rules! watcher {
-    ($nth:literal, $name:literal, $every:literal) => {
+    ($nth:literal, $name:literal, $every:literal, $plan:expr) => {
         impl Capability for Watcher<$nth> {
             const NAME: &'static str = $name;
             const EVERY: Duration = Duration::from_secs($every);
@@ -28,7 +28,7 @@ macro_rules! watcher {
                 Ok(())
             }
             fn plan(&self, _: &(), _: &Conditions) -> Plan<String> {
-                Plan::default()
+                $plan
             }
             async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
                 Ok(())
@@ -36,9 +36,20 @@ macro_rules! watcher {
         }
     };
 }
-watcher!(1, "five-minutes", 300);
-watcher!(2, "five-minutes-too", 300);
-watcher!(3, "an-hour", 3600);
+watcher!(1, "five-minutes", 300, Plan::default());
+watcher!(2, "five-minutes-too", 300, Plan::default());
+watcher!(3, "an-hour", 3600, Plan::default());
+// It waits for nothing, and has something to ask once more.
+watcher!(4, "curious", 3600, Plan { again: Some(Duration::from_secs(5)), ..Plan::default() });
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_nothing_may_be_looked_at_again_all_the_same() {
+    let begun = Instant::now();
+    let mut engine = Engine::new(vec![boxed(Watcher::<4>(begun, Looks::default()))], "test");
+    assert_eq!(engine.look(&ClockOnly).await.overall, Overall::Ready);
+    engine.next().await;
+    assert_eq!(begun.elapsed().as_secs(), 5);
+}
 
 #[tokio::test(start_paused = true)]
 async fn looks_that_are_due_at_about_the_same_time_come_together() {

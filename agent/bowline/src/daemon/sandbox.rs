@@ -50,17 +50,10 @@ fn differs(here: Option<bool>, mounts: &[Mount], path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::doctor::machine::tests::mount;
 
     #[test]
     fn only_what_is_writable_outside_is_a_matter_of_the_sandbox() {
-        let mount = |target: &str, read_only| Mount {
-            target: target.into(),
-            source: "/dev/sda1".into(),
-            number: "8:1".into(),
-            fstype: "ext4".into(),
-            root: "/".into(),
-            read_only,
-        };
         let place = Path::new("/etc/rancher");
         let writable = [mount("/", false)];
         assert!(differs(Some(true), &writable, place));

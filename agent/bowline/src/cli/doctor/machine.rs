@@ -205,11 +205,11 @@ fn bytes(bytes: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::check::Verdict;
     use super::*;
 
-    fn mount(target: &str, read_only: bool) -> Mount {
+    pub(crate) fn mount(target: &str, read_only: bool) -> Mount {
         Mount {
             target: target.into(),
             source: "/dev/sda1".into(),
