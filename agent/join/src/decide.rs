@@ -232,7 +232,7 @@ fn silence(spec: &Join, last: &Last, facts: &Facts) -> Option<u64> {
 fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
     match (spec.spec.init.filter(|_| !facts.has_cluster(spec)), silence(spec, last, facts)) {
         (Some(wait), Some(silent)) => match wait.duration().as_secs().saturating_sub(silent) {
-            0 => format!("{}; it founds a cluster if nobody answers before K3s can be started", last.message),
+            0 => format!("{}; it founds a cluster if nobody answers before its K3s has data", last.message),
             left => format!("{}; it founds a cluster if nobody answers for {left} s more", last.message),
         },
         _ => format!("{}{}", last.message, for_good(spec, last, facts)),

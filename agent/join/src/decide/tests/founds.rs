@@ -25,7 +25,7 @@ fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
     let asks = plan(&spec, &at(silent(60), 125, 120), &now());
     assert!(steps(&asks) == ["enroll"] && !asks.conditions.contains_key("k3s-founds"), "{asks:?}");
     let blocked = plan(&spec, &at(silent(60), 120, 120), &now());
-    assert!(blocked.waits[0].why.ends_with("if nobody answers before K3s can be started"), "{:?}", blocked.waits);
+    assert!(blocked.waits[0].why.ends_with("if nobody answers before its K3s has data"), "{:?}", blocked.waits);
     // What was so a while ago need not be so any more; and others were asked then.
     let old = plan(&spec, &at(silent(60), 10_000, 9_984), &now());
     assert!(steps(&old) == ["enroll"] && !old.conditions.contains_key("k3s-founds"), "{old:?}");
