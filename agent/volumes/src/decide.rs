@@ -75,7 +75,7 @@ pub(crate) fn volume(
             return missing(volume, seen, facts, &item, plan);
         }
         Found::Several(_) => {
-            let list = listed(volume, seen.number.as_deref(), &facts.devices);
+            let list = listed(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
             return plan.refuse(
                 item,
                 format!("use a disk for {}", volume.name),
@@ -91,7 +91,7 @@ pub(crate) fn volume(
         let why = format!("it is not attached yet; {} is like `match`, and is taken then", describe(device));
         return plan.waits.push(Wait::new(&item, what, why).poll(Duration::from_secs(5)));
     }
-    if let Some(why) = doubt(volume, device, &facts.devices) {
+    if let Some(why) = doubt(volume, device, seen.used(volume), &facts.devices) {
         return plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
@@ -303,7 +303,7 @@ fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot
 }
 
 fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
-    let others = listed(volume, seen.number.as_deref(), &facts.devices);
+    let others = listed(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
     let why = if described(volume) { "no free disk is like that" } else { "it is not attached" };
     plan.waits.push(
         Wait::new(item, format!("the disk {}", volume.source), format!("{why}; attached: {others}"))

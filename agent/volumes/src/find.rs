@@ -20,7 +20,8 @@ pub enum Found<'a> {
 /// Looks for the device of a volume. `number` is what stands at the volume's path, links followed
 /// (`major:minor`), where something does; `used` is the UUID of the filesystem that the volume was mounted from.
 pub fn find<'a>(volume: &Volume, number: Option<&str>, used: Option<&str>, devices: &'a [BlockDevice]) -> Found<'a> {
-    let fitting: Vec<_> = devices.iter().filter(|device| differs(volume, number, device, devices).is_none()).collect();
+    let fitting: Vec<_> =
+        devices.iter().filter(|device| differs(volume, number, used, device, devices).is_none()).collect();
     match fitting.as_slice() {
         [] => Found::None,
         [one] => Found::One(one),
@@ -59,10 +60,11 @@ pub(crate) fn is_named(volume: &Volume, device: &BlockDevice, devices: &[BlockDe
 pub fn why_other(
     volume: &Volume,
     number: Option<&str>,
+    used: Option<&str>,
     device: &BlockDevice,
     devices: &[BlockDevice],
 ) -> Option<String> {
-    differs(volume, number, device, devices).map(|difference| difference.to_string())
+    differs(volume, number, used, device, devices).map(|difference| difference.to_string())
 }
 
 /// So many devices that differ in the same way are described; of more the paths have to do.
@@ -70,10 +72,10 @@ const DESCRIBED: usize = 8;
 
 /// All devices, each with the reason why it is not the one that a volume means. Those that fit come first; those that differ in the
 /// same way stand together.
-pub(crate) fn listed(volume: &Volume, number: Option<&str>, devices: &[BlockDevice]) -> String {
+pub(crate) fn listed(volume: &Volume, number: Option<&str>, used: Option<&str>, devices: &[BlockDevice]) -> String {
     let mut groups: Vec<(Option<String>, Vec<&BlockDevice>)> = Vec::new();
     for device in devices {
-        let why = why_other(volume, number, device, devices);
+        let why = why_other(volume, number, used, device, devices);
         match groups.iter_mut().find(|(one, _)| *one == why) {
             Some((_, alike)) => alike.push(device),
             None => groups.push((why, vec![device])),
@@ -123,7 +125,13 @@ impl fmt::Display for Difference {
     }
 }
 
-fn differs(volume: &Volume, number: Option<&str>, device: &BlockDevice, devices: &[BlockDevice]) -> Option<Difference> {
+fn differs(
+    volume: &Volume,
+    number: Option<&str>,
+    used: Option<&str>,
+    device: &BlockDevice,
+    devices: &[BlockDevice],
+) -> Option<Difference> {
     let leads = |path: &Path, device: &BlockDevice| match number {
         Some(number) => device.number == number,
         None => device.path == path || device.links.iter().any(|link| link == path),
@@ -137,17 +145,22 @@ fn differs(volume: &Volume, number: Option<&str>, device: &BlockDevice, devices:
             Some(_) => Some(Difference::OtherSerial),
             None => Some(Difference::NoSerial),
         },
-        VolumeSource::Match(wanted) => unlike(wanted, device, volume).map(Difference::Unlike),
+        VolumeSource::Match(wanted) => unlike(wanted, device, volume, used).map(Difference::Unlike),
         VolumeSource::DeviceOrMatch { device: path, fits } => match devices.iter().find(|one| leads(path, one)) {
             Some(one) if one.path == device.path => None,
             Some(_) => Some(Difference::Path),
-            None => unlike(fits, device, volume).map(Difference::Unlike),
+            None => unlike(fits, device, volume, used).map(Difference::Unlike),
         },
     }
 }
 
 /// What makes a path doubtful: it leads to a disk that is not the one it names, or not like the one that was described.
-pub(crate) fn doubt(volume: &Volume, device: &BlockDevice, devices: &[BlockDevice]) -> Option<String> {
+pub(crate) fn doubt(
+    volume: &Volume,
+    device: &BlockDevice,
+    used: Option<&str>,
+    devices: &[BlockDevice],
+) -> Option<String> {
     let described = || format!("{} leads to {}", volume.source, describe(device));
     if let Some(other) = named_instead(volume, device, devices) {
         return Some(format!("{}, and its name has the serial of another disk: {}", described(), describe(other)));
@@ -160,9 +173,11 @@ pub(crate) fn doubt(volume: &Volume, device: &BlockDevice, devices: &[BlockDevic
         return Some(format!("{}, and its name has another serial: {serial}", described()));
     }
     match &volume.source {
-        VolumeSource::DeviceOrMatch { fits, .. } if device.partition_of.is_none() => {
-            Some(format!("{}, and that disk is not what `match` says: {}", described(), another(fits, device)?))
-        }
+        VolumeSource::DeviceOrMatch { fits, .. } if device.partition_of.is_none() => Some(format!(
+            "{}, and that disk is not what `match` says: {}",
+            described(),
+            another(fits, device, !is_its_own(device, volume, used))?
+        )),
         _ => None,
     }
 }
@@ -243,8 +258,13 @@ fn in_links(text: &str) -> String {
     text.trim().chars().map(plain).collect()
 }
 
+/// Whether it is the disk that the volume is, or was, mounted from: it may have been made larger since.
+fn is_its_own(device: &BlockDevice, volume: &Volume, used: Option<&str>) -> bool {
+    device.mounted_at.contains(&volume.mount) || used.is_some_and(|uuid| holds(device, uuid))
+}
+
 /// How a disk differs from what was described, or what it is in use for.
-fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<String> {
+fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume, used: Option<&str>) -> Option<String> {
     if device.partition_of.is_some() {
         return Some("it is a partition, and whole disks are matched".into());
     }
@@ -253,11 +273,12 @@ fn unlike(wanted: &DiskMatch, device: &BlockDevice, volume: &Volume) -> Option<S
         return Some("it has just come, and udev has not made its links yet".into());
     }
     let member = || (!device.member.is_empty()).then(|| format!("it is part of something else ({})", device.member));
-    another(wanted, device).or_else(|| why_not(device, volume).map(|not| not.reason)).or_else(member)
+    let measured = !is_its_own(device, volume, used);
+    another(wanted, device, measured).or_else(|| why_not(device, volume).map(|not| not.reason)).or_else(member)
 }
 
-/// How a disk differs from what was described.
-fn another(wanted: &DiskMatch, device: &BlockDevice) -> Option<String> {
+/// How a disk differs from what was described; in size as well where that is `measured`.
+fn another(wanted: &DiskMatch, device: &BlockDevice, measured: bool) -> Option<String> {
     let text = |what: &str, wanted: &Option<String>, found: &str| {
         let wanted = wanted.as_ref().filter(|wanted| !DiskMatch::fits(wanted, found))?;
         Some(match found.trim() {
@@ -276,11 +297,11 @@ fn another(wanted: &DiskMatch, device: &BlockDevice) -> Option<String> {
         .or_else(|| text("serial", &wanted.serial, device.id.serial.as_deref().unwrap_or_default()))
         .or_else(transport)
         .or_else(|| {
-            let least = wanted.min_size.filter(|least| size < least.bytes())?;
+            let least = wanted.min_size.filter(|least| measured && size < least.bytes())?;
             Some(format!("it has {size} bytes (wanted: at least {least})"))
         })
         .or_else(|| {
-            let most = wanted.max_size.filter(|most| size > most.bytes())?;
+            let most = wanted.max_size.filter(|most| measured && size > most.bytes())?;
             Some(format!("it has {size} bytes (wanted: at most {most})"))
         })
 }

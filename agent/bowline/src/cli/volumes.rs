@@ -70,7 +70,7 @@ async fn table(host: &dyn Inspect, volumes: &Volumes) -> Result<Table, PortError
         let found = find(volume, number.as_deref(), used, &devices);
         let chosen = |d: &BlockDevice| matches!(&found, Found::One(one) if one.path == d.path);
         let others = devices.iter().filter(|d| !chosen(d)).map(|d| {
-            let other = why_other(volume, number.as_deref(), d, &devices);
+            let other = why_other(volume, number.as_deref(), used, d, &devices);
             let reason = other.unwrap_or_else(|| "it fits as well".into());
             Verdict { device: d.path.display().to_string(), reason }
         });

@@ -125,7 +125,7 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         Found::None | Found::Several(_) => None,
     };
     let erased = |device: &&BlockDevice| {
-        let fits = || why_other(volume, seen.number.as_deref(), device, &facts.devices).is_none();
+        let fits = || why_other(volume, seen.number.as_deref(), seen.used(volume), device, &facts.devices).is_none();
         // What is still mounted of a disk that is gone tells that it went.
         let went = || facts.mounts.iter().any(|mount| mount.target == volume.mount && !device.is_mounted_by(mount));
         known && device.id == released.disk && device.uuid.is_none() && device.announced && fits() && !went()

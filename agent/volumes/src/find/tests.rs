@@ -67,7 +67,7 @@ fn a_part_of_something_else_is_no_candidate_and_is_refused_by_its_name() {
         machine[2].member = kind.into();
         let like = volume("match = { vendor = \"HC\" }");
         assert_eq!(find(&like, None, None, &machine), Found::None, "{kind}");
-        let why = why_other(&like, None, &machine[2], &machine);
+        let why = why_other(&like, None, None, &machine[2], &machine);
         assert_eq!(why, Some(format!("it is part of something else ({kind})")));
         assert_eq!(found("device = \"/dev/sdb\"", &machine), "/dev/sdb", "the probe says what is on it");
         assert_eq!(found("serial = \"200\"", &machine), "/dev/sdb");
@@ -91,6 +91,25 @@ fn two_that_fit_are_none_and_the_one_in_use_stays() {
         other => format!("{other:?}").chars().take(7).collect(),
     };
     assert_eq!((again(like, "ab-1").as_str(), again(like, "ab-2").as_str()), ("/dev/sdd", "Several"));
+}
+
+#[test]
+fn a_disk_that_outgrew_its_description_stays_the_volumes() {
+    let mut machine = machine();
+    machine.push(disk("/dev/sdd", "400", 100 * GB));
+    let like = volume("match = { vendor = \"HC\", max-size = \"100GB\" }");
+    machine[2].id.size = 150 * GB;
+    machine[2].uuid = Some("ab-1".into());
+    let found = |used, machine: &[BlockDevice]| match find(&like, None, used, machine) {
+        Found::One(one) => one.path.display().to_string(),
+        other => format!("{other:?}").chars().take(7).collect(),
+    };
+    assert_eq!(found(None, &machine), "/dev/sdd", "nothing says that it is the volume's");
+    assert_eq!(found(Some("ab-1"), &machine), "/dev/sdb", "by its filesystem");
+    machine[2].mounted_at = vec!["/mnt/data".into()];
+    assert_eq!(found(None, &machine), "/dev/sdb", "by where it is mounted");
+    machine.pop();
+    assert_eq!(found(None, &machine), "/dev/sdb", "also alone");
 }
 
 #[test]
@@ -136,7 +155,7 @@ fn a_link_left_behind_at_the_next_disk_is_found_out_without_the_one_it_names() {
         (next.model, next.links) = (model.into(), vec![format!("/dev/disk/by-id/{link}").into()]);
         next.transport = link.split('-').next().unwrap().into();
         let asked = volume(&format!("device = \"/dev/disk/by-id/{link}\""));
-        doubt(&asked, &next, std::slice::from_ref(&next)).is_some()
+        doubt(&asked, &next, None, std::slice::from_ref(&next)).is_some()
     };
     for (link, model, serial) in [
         ("scsi-0HC_Volume_12345678", "Volume", "87654321"),
@@ -166,19 +185,24 @@ fn a_link_left_behind_at_the_next_disk_is_found_out_without_the_one_it_names() {
     let mut used = disk("/dev/sdb", "87654321", GB);
     used.mounted_at = vec!["/mnt/data".into()];
     let asked = volume("device = \"/dev/disk/by-id/scsi-0HC_Volume_12345678\"");
-    assert_eq!(doubt(&asked, &used, std::slice::from_ref(&used)), None);
+    assert_eq!(doubt(&asked, &used, None, std::slice::from_ref(&used)), None);
 }
 
 #[test]
 fn a_path_with_a_description_leads_to_what_is_like_it() {
     let small = disk("/dev/sdb", "200", 50 * GB);
     let both = volume("device = \"/dev/oracleoci/oraclevdb\"\nmatch = { min-size = \"150GB\" }");
-    let why = doubt(&both, &small, std::slice::from_ref(&small)).unwrap();
+    let why = doubt(&both, &small, None, std::slice::from_ref(&small)).unwrap();
     assert!(
         why.ends_with("that disk is not what `match` says: it has 50000000000 bytes (wanted: at least 150GB)"),
         "{why}"
     );
-    assert_eq!(doubt(&both, &disk("/dev/sdb", "200", 150 * GB), &[]), None);
+    assert_eq!(doubt(&both, &disk("/dev/sdb", "200", 150 * GB), None, &[]), None);
+    // One that is the volume's by its filesystem may have been made larger, or the settings have changed.
+    let mut own = small;
+    own.uuid = Some("ab-1".into());
+    assert_eq!(doubt(&both, &own, Some("ab-1"), std::slice::from_ref(&own)), None);
+    assert!(doubt(&both, &own, Some("ab-2"), std::slice::from_ref(&own)).is_some());
 }
 
 #[test]
@@ -200,7 +224,7 @@ fn serials_in_names_of_links() {
 fn each_other_disk_has_its_reason() {
     let machine = machine();
     let volume = volume("match = { model = \"Volume\", min-size = \"90GB\" }");
-    let why: Vec<_> = machine.iter().map(|device| why_other(&volume, None, device, &machine)).collect();
+    let why: Vec<_> = machine.iter().map(|device| why_other(&volume, None, None, device, &machine)).collect();
     assert_eq!(why[0].as_deref(), Some("it has 40000000000 bytes (wanted: at least 90GB)"));
     assert_eq!(why[1].as_deref(), Some("it is a partition, and whole disks are matched"));
     assert_eq!(why[2], None);
@@ -210,7 +234,7 @@ fn each_other_disk_has_its_reason() {
 #[test]
 fn the_list_has_every_device_and_a_reason_once() {
     let mut machine = machine();
-    let list = |source: &str, machine: &[BlockDevice]| listed(&volume(source), None, machine);
+    let list = |source: &str, machine: &[BlockDevice]| listed(&volume(source), None, None, machine);
     assert_eq!(
         list("device = \"/dev/disk/by-id/x\"", &machine),
         "/dev/sda (37.3 GiB, HC Volume, serial root), /dev/sda1, /dev/sdb (93.1 GiB, HC Volume, serial 200), \
