@@ -121,7 +121,7 @@ pub struct Signature {
 }
 
 /// What a device holds. Blank only if every field says so: see [`Probe::is_blank`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// Everything found; of several the first is `blkid`'s.
     pub signatures: Vec<Signature>,
@@ -135,6 +135,8 @@ pub struct Probe {
     pub read_error: Option<String>,
     /// The last mount of the filesystem, where it keeps that itself: ext4 does, XFS and btrfs do not.
     pub last_mount: Option<LastMount>,
+    /// Of how many disks its btrfs is; 1 where it is of this one alone, or no btrfs.
+    pub disks: u64,
 }
 
 /// When a filesystem was mounted last, and where.

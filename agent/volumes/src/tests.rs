@@ -5,6 +5,7 @@ use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Mou
 use bowline_settings::SourceFile;
 
 mod released;
+mod several_disks;
 
 fn volumes(text: &str) -> Vec<Volume> {
     let files = [SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 }];
@@ -40,14 +41,7 @@ fn nothing_seen() -> VolumeFacts {
 }
 
 fn blank() -> Probe {
-    Probe {
-        signatures: Vec::new(),
-        ambivalent: false,
-        data_at: None,
-        zeros: 1 << 20,
-        last_mount: None,
-        read_error: None,
-    }
+    Probe { zeros: 1 << 20, disks: 1, ..Probe::default() }
 }
 
 fn disk() -> BlockDevice {

@@ -85,6 +85,13 @@ pub(crate) fn last_mount(device: &File) -> Option<LastMount> {
     (unix > 0).then(|| LastMount { at: String::from_utf8_lossy(at).into_owned().into(), unix })
 }
 
+/// `num_devices` of the btrfs on a device: of how many disks it is. 1 where that can not be read.
+pub(crate) fn disks(device: &File) -> u64 {
+    let mut superblock = [0; 1024];
+    let read = device.read_exact_at(&mut superblock, BTRFS_AT).is_ok() && btrfs(&superblock).is_some();
+    bytes(&superblock, 0x88).filter(|_| read).map_or(1, u64::from_le_bytes)
+}
+
 fn bytes<const N: usize>(superblock: &[u8], at: usize) -> Option<[u8; N]> {
     superblock.get(at..at + N)?.try_into().ok()
 }
@@ -135,6 +142,25 @@ mod tests {
             assert_eq!(read(file.path(), filesystem).unwrap(), Some(400 << 20), "{command:?}");
             for other in [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs] {
                 assert_eq!(read(file.path(), other).unwrap().is_some(), other == filesystem, "{command:?} as {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_btrfs_says_of_how_many_disks_it_is() {
+        for (program, options, number) in [
+            ("mkfs.btrfs", ["-q", "-f"].as_slice(), 1),
+            ("mkfs.btrfs", &["-q", "-f", "-m", "raid1"], 2),
+            ("mkfs.ext4", &["-q", "-F"], 1),
+        ] {
+            let files: Vec<_> = (0..number).map(|_| tempfile::NamedTempFile::new().unwrap()).collect();
+            files.iter().for_each(|file| file.as_file().set_len(400 << 20).unwrap());
+            let mut command = std::process::Command::new(program);
+            command.args(options).args(files.iter().map(tempfile::NamedTempFile::path));
+            let done = command.output().unwrap();
+            assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+            for file in &files {
+                assert_eq!(disks(file.as_file()), number, "{command:?}");
             }
         }
     }

@@ -136,6 +136,10 @@ impl Device {
             true => self.ask(self.superblock(), TOOLS, |file| Ok(extent::last_mount(file))).await?,
             false => None,
         };
+        let disks = match signatures.iter().any(|one| one.name == "btrfs") {
+            true => self.ask(self.superblock(), TOOLS, |file| Ok(extent::disks(file))).await?,
+            false => 1,
+        };
         Ok(Evidence {
             probe: Probe {
                 signatures,
@@ -143,6 +147,7 @@ impl Device {
                 data_at: bytes.data_at,
                 zeros: bytes.zeros,
                 last_mount,
+                disks,
                 read_error: bytes.error.map(|(_, e)| format!("{shown}: {e}")),
             },
             remains: bytes.remains,

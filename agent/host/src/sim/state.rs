@@ -341,6 +341,7 @@ impl State {
             zeros: 0,
             read_error: None,
             last_mount: None,
+            disks: 1,
         };
         match &disk.content {
             Content::Blank | Content::Buried => probe.zeros = 4 << 20,

@@ -118,6 +118,25 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
             "look at `dmesg`: the disk may be failing",
         );
     }
+    // By which of them it is found, and mounted, would be chance, and what was released would be on the others as well.
+    if probe.disks > 1 {
+        return plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!("{} is one of {} disks of a btrfs, which Bowline does not mount", device.path.display(), probe.disks),
+            "a volume is a filesystem on one disk: use another disk, or take the others out of this btrfs (`btrfs device \
+             remove`); nothing was touched",
+        );
+    }
+    // Of several disks it would be chance by which one it is found and mounted, and a release would leave the others out.
+    if probe.disks > 1 {
+        return plan.refuse(
+            item,
+            format!("use {} for {}", device.path.display(), volume.name),
+            format!("{} is one of {} disks of a btrfs, which Bowline does not mount", device.path.display(), probe.disks),
+            "a volume is a filesystem on one disk: use another disk, or mount this btrfs without Bowline; nothing was touched",
+        );
+    }
     if begun.is_none()
         && let Some(used) = seen.used(volume)
         && held(place, probe, used, planned == used, plan)
@@ -273,27 +292,18 @@ fn refuse_twin(place: Place<'_>, twin: &BlockDevice, uuid: &str, plan: &mut Plan
         item,
         format!("mount {} on {}", device.path.display(), volume.mount.display()),
         format!(
-            "{} has the same filesystem UUID ({uuid}), {}: {}",
+            "{} has the same filesystem UUID ({uuid}), {}: one is a copy of the other",
             describe(twin),
             match twin.mounted_at.first() {
                 Some(at) => format!("and is mounted at {}", at.display()),
                 None => "which leads to it".to_owned(),
             },
-            kin(filesystem(volume))
         ),
         format!(
             "detach the copy, or give it a UUID of its own ({}); nothing was touched",
             new_uuid(filesystem(volume))
         ),
     );
-}
-
-/// What two disks with one filesystem UUID are to each other.
-fn kin(filesystem: Filesystem) -> &'static str {
-    match filesystem {
-        Filesystem::Btrfs => "one is a copy of the other, or both are one btrfs, which no volume can be",
-        Filesystem::Ext4 | Filesystem::Xfs => "one is a copy of the other",
-    }
 }
 
 /// Unit, reload, enable, mount. A filesystem that was there before (`old`) may have to be repaired first; for one that was just made

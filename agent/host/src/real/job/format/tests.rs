@@ -37,6 +37,7 @@ fn blank() -> Evidence {
         zeros: 1 << 20,
         read_error: None,
         last_mount: None,
+        disks: 1,
     };
     Evidence { probe, remains: Vec::new() }
 }
