@@ -44,6 +44,8 @@ pub struct GrowOrder {
     pub device: PathBuf,
     /// Who the device has to be, and how large.
     pub id: DeviceId,
+    /// The UUID of what is on it, as far as that is known.
+    pub uuid: Option<String>,
     /// Where it is mounted.
     pub mount: PathBuf,
     /// What is on it.
@@ -54,11 +56,17 @@ pub struct GrowOrder {
 const SERIAL: usize = 64;
 
 impl GrowOrder {
-    /// The name of the work: growing each disk to each size is work of its own. Of a serial letters and digits are in it; it may be a
-    /// path.
-    pub fn job(volume: &str, id: &DeviceId) -> String {
-        let serial: String =
-            id.serial.iter().flat_map(|text| text.chars()).filter(char::is_ascii_alphanumeric).collect();
+    /// The name of the work: growing each disk to each size is work of its own, and of one without a serial each filesystem. Of a serial
+    /// letters and digits are in it; it may be a path.
+    pub fn job(volume: &str, id: &DeviceId, uuid: Option<&str>) -> String {
+        let serial: String = id
+            .serial
+            .as_deref()
+            .or(uuid)
+            .iter()
+            .flat_map(|text| text.chars())
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
         format!("grow-{volume}-{}-{}", id.size, &serial[serial.len().saturating_sub(SERIAL)..])
     }
 }
@@ -141,11 +149,12 @@ mod tests {
     #[test]
     fn growing_another_disk_of_the_same_size_is_other_work() {
         let id = |serial: Option<&str>| DeviceId { serial: serial.map(str::to_owned), size: 1 << 30 };
-        assert_eq!(GrowOrder::job("data", &id(Some("12345678"))), "grow-data-1073741824-12345678");
-        assert_eq!(GrowOrder::job("data", &id(Some("/tmp/disk 1.img"))), "grow-data-1073741824-tmpdisk1img");
-        assert_eq!(GrowOrder::job("data", &id(None)), "grow-data-1073741824-");
+        assert_eq!(GrowOrder::job("data", &id(Some("12345678")), Some("ab-1")), "grow-data-1073741824-12345678");
+        assert_eq!(GrowOrder::job("data", &id(Some("/tmp/disk 1.img")), None), "grow-data-1073741824-tmpdisk1img");
+        assert_eq!(GrowOrder::job("data", &id(None), Some("ab-1")), "grow-data-1073741824-ab1");
+        assert_eq!(GrowOrder::job("data", &id(None), None), "grow-data-1073741824-");
         let long = "x".repeat(300);
-        let of = |end: &str| GrowOrder::job("data", &id(Some(&format!("{long}{end}"))));
+        let of = |end: &str| GrowOrder::job("data", &id(Some(&format!("{long}{end}"))), None);
         assert!(of("1") != of("2") && of("1").len() < 100);
     }
 }

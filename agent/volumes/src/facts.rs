@@ -310,7 +310,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         && device.mounted_at.contains(&volume.mount)
     {
         extent = host.extent(&device.path, filesystem(volume)).await;
-        growing = host.job(&GrowOrder::job(&volume.name, &device.id)).await?;
+        growing = host.job(&GrowOrder::job(&volume.name, &device.id, device.uuid.as_deref())).await?;
         // What does not answer, or is of a disk that is gone, hides no other fact.
         match arranged(volume, host).await {
             Ok(there) => (root, missing) = there,

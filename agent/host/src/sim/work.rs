@@ -26,7 +26,7 @@ impl Order {
     fn job(&self) -> String {
         match self {
             Self::Format(order) => format!("mkfs-{}", order.volume),
-            Self::Grow(order) => GrowOrder::job(&order.volume, &order.id),
+            Self::Grow(order) => GrowOrder::job(&order.volume, &order.id, order.uuid.as_deref()),
             Self::Tend(order) => order.job(),
             Self::Fetch(order) => format!("fetch-{}", order.name),
             Self::Reclaim(order) => order.job(),

@@ -233,6 +233,7 @@ fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, p
         volume: volume.name.clone(),
         device: device.path.clone(),
         id: device.id.clone(),
+        uuid: device.uuid.clone(),
         mount: volume.mount.clone(),
         filesystem: filesystem(volume),
     };

@@ -16,7 +16,7 @@ impl Order for GrowOrder {
     type Found = ();
 
     fn job(&self) -> String {
-        GrowOrder::job(&self.volume, &self.id)
+        GrowOrder::job(&self.volume, &self.id, self.uuid.as_deref())
     }
 
     fn description(&self) -> String {

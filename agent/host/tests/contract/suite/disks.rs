@@ -148,9 +148,9 @@ pub(crate) async fn a_mounted_filesystem_grows_with_its_device(fixture: &impl Fi
         let (host, path) = (fixture.host(), fixture.make_disk(LARGE));
         fixture.make_filesystem_of(&path, filesystem, &fresh_uuid(), SIZE);
         assert_eq!(host.extent(&path, filesystem).await.unwrap(), Some(SIZE), "{filesystem}");
-        let id = device(host, &path).await.id;
+        let (id, uuid) = (device(host, &path).await.id, None);
         let (volume, mount) = (format!("contract-{filesystem}"), fixture.directory().join(filesystem.name()));
-        let order = GrowOrder { volume, device: path.clone(), id, mount: mount.clone(), filesystem };
+        let order = GrowOrder { volume, device: path.clone(), id, uuid, mount: mount.clone(), filesystem };
         let error = host.grow(&order, &Progress::default()).await.unwrap_err();
         assert!(error.kind == ErrorKind::Changed && error.message.contains("not mounted"), "{error:?}");
 
@@ -173,7 +173,7 @@ pub(crate) async fn a_mounted_filesystem_grows_with_its_device(fixture: &impl Fi
             continue;
         }
         host.grow(&order, &Progress::default()).await.unwrap();
-        assert_eq!(host.job(&GrowOrder::job(&order.volume, &order.id)).await.unwrap(), Some(Job::Done));
+        assert_eq!(host.job(&GrowOrder::job(&order.volume, &order.id, None)).await.unwrap(), Some(Job::Done));
         assert_eq!(host.read(&mount.join("file")).await.unwrap().unwrap().text(), "precious");
         // XFS writes its superblock half a minute later, or when it is unmounted.
         let work = Work::Unmount { number: mounted(host, &mount).await.number, for_good: false };
