@@ -178,6 +178,8 @@ pub enum MountPoint {
     Mounted,
 }
 
+/// Where systemd waits for somebody to go there (`x-systemd.automount`).
+const AUTOFS: &str = "autofs";
 /// So often at most, while mounts come and go.
 const LOOKS: usize = 3;
 
@@ -195,7 +197,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
     let (own, foreign) = mount_units(host).await?;
     let files = Files::of(spec, host).await?;
     let mut looks = 0;
-    let (devices, mounts, volumes) = loop {
+    let (devices, mut mounts, volumes) = loop {
         let mounts = host.mounts().await?;
         let devices = host.block_devices().await?;
         let records = Records::of(host).await?;
@@ -215,6 +217,8 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
             break (devices, mounts, volumes);
         }
     };
+    // What systemd mounts when somebody goes there is not mounted yet.
+    mounts.retain(|mount| mount.fstype != AUTOFS);
     let (orphans, stray_gates) = strays(spec, &own, &mounts, host).await?;
     let stray_shields = Shielded::strays(spec, &own, &mounts, host).await?;
     let mut services = Vec::new();
@@ -280,7 +284,9 @@ struct Around<'a> {
 async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect) -> Result<VolumeFacts, PortError> {
     let Around { spec, own, files, records, devices, mounts } = around;
     let number = number(volume, host).await?;
-    let mounted = mounts.iter().any(|m| m.target == volume.mount);
+    // A directory that systemd mounts on when somebody goes there is not looked into.
+    let covered = mounts.iter().any(|m| m.target == volume.mount);
+    let mounted = mounts.iter().any(|m| m.target == volume.mount && m.fstype != AUTOFS);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;
     let name = mount_unit_name(&volume.mount);
     let unit_file = match own.iter().find(|(one, _)| *one == name) {
@@ -338,7 +344,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         Some(disk) => host.unit(&disk).await?.began,
         None => 0,
     };
-    let (mount_point, shielded) = mount_point(&volume.mount, mounted, host).await?;
+    let (mount_point, shielded) = mount_point(&volume.mount, covered, host).await?;
     let unrecorded = shielded && !Shielded::is_recorded(volume, host).await?;
     let pods = match mount_point {
         MountPoint::Free => host.pods_at(&volume.mount).await?,

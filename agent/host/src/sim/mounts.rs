@@ -131,7 +131,11 @@ impl State {
             root: "/".into(),
             read_only: false,
         };
-        self.came_up(mount);
+        match mount.fstype.as_str() {
+            // That is another unit, which waits for somebody to go there.
+            "autofs" => self.mounts.push(mount),
+            _ => self.came_up(mount),
+        }
     }
 
     /// Mounts a directory of something mounted at another place as well.

@@ -376,7 +376,7 @@ pub(super) fn content_of(disk: &WorldDisk) -> Content {
         "half-made" => Content::HalfMade,
         "unreadable" => Content::Unreadable,
         "ambivalent" => Content::Ambivalent,
-        name @ ("ext4" | "xfs" | "btrfs" | "vfat" | "ntfs") => {
+        name @ ("ext4" | "xfs" | "btrfs" | "vfat" | "ntfs" | "autofs") => {
             Content::Filesystem { name: name.into(), uuid, precious: true }
         }
         _ => Content::Blank,
