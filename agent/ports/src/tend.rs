@@ -45,6 +45,8 @@ pub enum Work {
         filesystem: Filesystem,
         /// Mounting it failed: it is checked, whatever it says of itself.
         suspect: bool,
+        /// What it is mounted with: an option that the kernel does not take makes a mount fail, and is no damage.
+        options: Vec<String>,
         /// What can be repaired without losing anything may be.
         repair: bool,
     },

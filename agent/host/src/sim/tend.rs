@@ -17,7 +17,7 @@ impl State {
         let changed = |why: &str| Err(PortError::new(ErrorKind::Changed, format!("{shown}: {why}")));
         let mount = self.mounts.iter().rfind(|mount| mount.target == order.mount).cloned();
         match &order.work {
-            Work::Prepare { device, id, filesystem, suspect, repair } => {
+            Work::Prepare { device, id, filesystem, suspect, repair, .. } => {
                 let elsewhere = self.disks.iter().find(|disk| disk.device.path == *device);
                 if *suspect && elsewhere.is_some_and(|disk| self.is_mounted_elsewhere(disk)) {
                     return Err(mounted_elsewhere(self, device));

@@ -333,6 +333,7 @@ fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
             id: device.id.clone(),
             filesystem: filesystem(volume),
             suspect: seen.unit.active == ActiveState::Failed,
+            options: volume.options.clone(),
             repair: volume.repair == Repair::Safe,
         },
     });

@@ -100,6 +100,32 @@ fn an_xfs_is_repaired_once_its_log_is_replayed_and_never_without() -> Result<()>
 }
 
 #[test]
+fn an_option_that_the_kernel_does_not_take_is_no_damage() -> Result<()> {
+    case_of(Cast::PLAIN, "option-refused", |bed| {
+        let disk = bed.disk("88300", "64M")?;
+        disk.mkfs("ext4")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&disk).start()?;
+        machine.put(
+            "/usr/local/sbin/e2fsck",
+            "#!/bin/sh\ntouch /run/checked\nexec /usr/sbin/e2fsck \"$@\"\n",
+            0o755,
+        )?;
+        install(&machine, &volume_on(&disk, "data", "options = [\"noatim\"]"))?;
+        for _ in 0..2 {
+            failing(&machine, "data", "mnt-data.mount")?;
+            look_again(&machine)?;
+        }
+        machine.ok("test ! -e /run/checked")?;
+        machine.reboot()?;
+        failing(&machine, "data", "mnt-data.mount")?;
+        configure(&machine, &volume_on(&disk, "data", "options = [\"noatime\"]"))?;
+        until_ready(&machine, "data")?;
+        machine.ok("findmnt -no OPTIONS /mnt/data | grep -q noatime && test ! -e /run/checked")?;
+        Ok(())
+    })
+}
+
+#[test]
 fn a_damaged_btrfs_is_refused_and_left_alone() -> Result<()> {
     case_of(Cast::PLAIN, "btrfs-damaged", |bed| {
         let disk = bed.disk("88200", "128M")?;

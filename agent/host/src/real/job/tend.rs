@@ -54,8 +54,8 @@ impl Order for TendOrder {
 
     async fn carry_out(&self, report: Report<'_>) -> Result<(), PortError> {
         match &self.work {
-            Work::Prepare { device, id, filesystem, suspect, repair } => {
-                let target = check::Target { device, id, filesystem: *filesystem };
+            Work::Prepare { device, id, filesystem, suspect, repair, options } => {
+                let target = check::Target { device, id, filesystem: *filesystem, options };
                 if check::make_sound(&target, *suspect, *repair, report).await? {
                     shield(&self.mount).await?;
                 }

@@ -16,8 +16,14 @@ pub(crate) async fn a_filesystem_is_made_ready_on_its_own_device_only(fixture: &
     let (host, path, mount) = (fixture.host(), fixture.make_disk(SIZE), fixture.directory().join("mnt"));
     fixture.make_filesystem(&path, Filesystem::Ext4, STRANGER);
     let id = device(host, &path).await.id;
-    let prepare =
-        |id| Work::Prepare { device: path.clone(), id, filesystem: Filesystem::Ext4, suspect: true, repair: false };
+    let prepare = |id| Work::Prepare {
+        device: path.clone(),
+        id,
+        filesystem: Filesystem::Ext4,
+        suspect: true,
+        repair: false,
+        options: Vec::new(),
+    };
     let before = host.probe(&path).await.unwrap();
     tend(fixture, &mount, prepare(id.clone())).await.unwrap();
     let mut another = id;
@@ -97,7 +103,7 @@ pub(crate) async fn a_filesystem_in_disorder_is_refused_or_repaired_as_ordered(f
     let id = device(host, &path).await.id;
     let prepare = |repair| {
         let (device, id) = (path.clone(), id.clone());
-        Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect: false, repair }
+        Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect: false, repair, options: Vec::new() }
     };
     let before = host.probe(&path).await.unwrap();
     for _ in 0..2 {
@@ -120,7 +126,7 @@ pub(crate) async fn a_disk_smaller_than_its_filesystem_is_not_called_damaged(fix
     let before = host.probe(&path).await.unwrap();
     for (suspect, repair) in [(false, false), (true, false), (true, true)] {
         let (device, id) = (path.clone(), id.clone());
-        let work = Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect, repair };
+        let work = Work::Prepare { device, id, filesystem: Filesystem::Ext4, suspect, repair, options: Vec::new() };
         let error = tend(fixture, &mount, work).await.unwrap_err();
         let (shown, twice) = (path.display(), 2 * SIZE);
         let wanted = format!("{shown} has {SIZE} bytes, and its filesystem takes {twice}: it was made smaller");
@@ -143,7 +149,7 @@ pub(crate) async fn an_xfs_whose_uuid_is_mounted_is_not_called_damaged(fixture: 
     let (id, before) = (device(host, &other).await.id, host.probe(&other).await.unwrap());
     let prepare = |suspect, repair| {
         let (device, id) = (other.clone(), id.clone());
-        Work::Prepare { device, id, filesystem: Filesystem::Xfs, suspect, repair }
+        Work::Prepare { device, id, filesystem: Filesystem::Xfs, suspect, repair, options: Vec::new() }
     };
     tend(fixture, &mount, prepare(false, false)).await.unwrap();
     for repair in [false, true] {

@@ -4,7 +4,7 @@ use super::super::super::tool::Tool;
 use super::super::super::{extent, pods};
 use super::super::Report;
 use super::super::device::{Device, lock};
-use super::replay::{Refused, is_in_use, replay};
+use super::replay::{Refused, is_in_use, refuses, replay};
 use super::words::{findings, log_is_dirty};
 use bowline_ports::{DeviceId, ErrorKind, Filesystem, PortError, ProgressValue};
 use std::fs::File;
@@ -21,6 +21,8 @@ pub(super) struct Target<'a> {
     pub(super) device: &'a Path,
     pub(super) id: &'a DeviceId,
     pub(super) filesystem: Filesystem,
+    /// What it is mounted with.
+    pub(super) options: &'a [String],
 }
 
 /// Looks whether the filesystem has to be repaired, where itself or a failed mount says so; repairs it where that may be done and
@@ -48,10 +50,9 @@ pub(super) async fn make_sound(
         Some(_) => {}
     }
     fits(target, device)?;
-    if !suspect
-        && !extent::has_errors(device, filesystem)
-            .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?
-    {
+    let noted = extent::has_errors(device, filesystem)
+        .map_err(|e| PortError::io(format_args!("reading the superblock of {shown}"), &e))?;
+    if !suspect && !noted {
         return Ok(true);
     }
     // Its log is as dirty as it was then, and can not be replayed either: that is no damage.
@@ -67,6 +68,10 @@ pub(super) async fn make_sound(
         looked.log = replay(device, filesystem).await.err();
         // A mount that fails may have replayed it all the same.
         looked.written = true;
+    }
+    // The mount says which option the kernel does not take, and a check of all of it would tell nothing of that.
+    if !noted && looked.log.is_none() && refuses(device, filesystem, target.options).await {
+        return Ok(true);
     }
     say("checking the filesystem, without changing it");
     let mut check = run(Tool::Check { filesystem, repair: false }, device).await?;
@@ -222,7 +227,7 @@ mod tests {
             let fits = |size: u64| {
                 file.as_file().set_len(size).unwrap();
                 let id = DeviceId { serial: None, size };
-                fits(&Target { device: file.path(), id: &id, filesystem }, file.as_file())
+                fits(&Target { device: file.path(), id: &id, filesystem, options: &[] }, file.as_file())
             };
             for size in [MADE + (1 << 20), MADE] {
                 fits(size).unwrap();

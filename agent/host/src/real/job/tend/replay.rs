@@ -37,27 +37,86 @@ impl Refused {
 /// # Errors
 /// It can not be mounted, or not be unmounted.
 pub(super) async fn replay(device: &File, filesystem: Filesystem) -> Result<(), Refused> {
-    attempt(device, filesystem, MsFlags::empty(), None).await
+    attempt(device, filesystem, MsFlags::empty(), String::new()).await
 }
 
 /// Whether an XFS can not be mounted for the only reason that one with its UUID is: a copy, or itself on a disk that was pulled out
 /// while somebody used it. Nothing is written.
 pub(super) async fn is_in_use(device: &File) -> bool {
-    let reads = |options| attempt(device, Filesystem::Xfs, MsFlags::MS_RDONLY, Some(options));
+    let reads = |options: &str| attempt(device, Filesystem::Xfs, MsFlags::MS_RDONLY, options.to_owned());
     let refused = reads("norecovery").await.is_err_and(|refused| refused.errno == Some(Errno::EINVAL));
     refused && reads("norecovery,nouuid").await.is_ok()
 }
 
-async fn attempt(
-    device: &File,
-    filesystem: Filesystem,
-    flags: MsFlags,
-    options: Option<&'static str>,
-) -> Result<(), Refused> {
+/// Options that `mount` and systemd keep for themselves, or give to the kernel as flags.
+const FLAGS: [&str; 40] = [
+    "defaults",
+    "ro",
+    "rw",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "exec",
+    "noexec",
+    "sync",
+    "async",
+    "dirsync",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "symfollow",
+    "nosymfollow",
+    "auto",
+    "noauto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "",
+];
+
+/// Whether the kernel mounts the filesystem, and not with these options. It is mounted to be read, without what its log holds.
+pub(super) async fn refuses(device: &File, filesystem: Filesystem, options: &[String]) -> bool {
+    // An ext4 that has nothing to replay; some of its options need the journal.
+    let quiet = if filesystem == Filesystem::Ext4 { "" } else { "norecovery" };
+    let with = with(quiet, options);
+    if with == quiet {
+        return false;
+    }
+    let reads = |options: &str| attempt(device, filesystem, MsFlags::MS_RDONLY, options.to_owned());
+    reads(&with).await.is_err_and(|refused| refused.errno == Some(Errno::EINVAL)) && reads(quiet).await.is_ok()
+}
+
+/// What the kernel is given of a mount's options as text.
+fn with(quiet: &str, options: &[String]) -> String {
+    let words = options.iter().flat_map(|option| option.split(','));
+    let own = words
+        .filter(|word| !FLAGS.contains(word) && !["x-", "X-", "comment="].iter().any(|begin| word.starts_with(begin)));
+    Some(quiet).into_iter().filter(|quiet| !quiet.is_empty()).chain(own).collect::<Vec<_>>().join(",")
+}
+
+async fn attempt(device: &File, filesystem: Filesystem, flags: MsFlags, options: String) -> Result<(), Refused> {
     let failed = |error: &std::io::Error| PortError::io("mounting it to replay its log", error);
     let device = device.try_clone().map_err(|error| Refused { error: failed(&error), errno: None })?;
     let work = move || {
-        let alone = std::thread::spawn(move || alone(&device, filesystem, flags, options)).join();
+        let alone = std::thread::spawn(move || alone(&device, filesystem, flags, &options)).join();
         Ok(alone.unwrap_or_else(|_| Err((failed(&std::io::Error::other("cut off")), None))))
     };
     let done = blocking::blocking("replaying its log".to_owned(), REPLAYING, work).await;
@@ -69,7 +128,7 @@ fn alone(
     device: &File,
     filesystem: Filesystem,
     flags: MsFlags,
-    options: Option<&str>,
+    options: &str,
 ) -> Result<(), (PortError, Option<Errno>)> {
     let failed = |what: &str, errno: Errno| {
         (PortError::io(format_args!("{what} to replay its log"), &errno.into()), Some(errno))
@@ -82,7 +141,7 @@ fn alone(
     // Whatever happens to names meanwhile, it is the device that was looked at.
     let source = format!("/proc/self/fd/{}", device.as_raw_fd());
     let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, options)
+    mount(Some(source.as_str()), PLACE, Some(filesystem.name()), flags, Some(options))
         .map_err(|e| failed("mounting it", e))?;
     umount2(PLACE, MntFlags::empty()).map_err(|e| failed("unmounting it", e))
 }
@@ -91,6 +150,14 @@ fn alone(
 mod tests {
     use super::*;
     use bowline_ports::ErrorKind;
+
+    #[test]
+    fn what_the_kernel_is_given_of_the_options() {
+        let options = ["noatime", "noatim,nofail", "x-systemd.device-timeout=5s", "logbufs=1"].map(str::to_owned);
+        assert_eq!(with("norecovery", &options), "norecovery,noatim,logbufs=1");
+        assert_eq!(with("", &options), "noatim,logbufs=1");
+        assert_eq!(with("norecovery", &options[..1]), "norecovery");
+    }
 
     #[test]
     fn only_what_the_kernel_can_not_read_is_of_the_log() {
