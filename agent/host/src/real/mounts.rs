@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 const TABLE: &str = "/proc/1/mountinfo";
 /// Its own, where other processes are hidden.
 const OWN_TABLE: &str = "/proc/self/mountinfo";
+/// What the options of a filesystem say that can not be written to: Linux of today leaves `rw` there after errors of an ext4, and
+/// has words of its own for that.
+const GAVE_UP: [&[u8]; 3] = [b"ro", b"emergency_ro", b"shutdown"];
 /// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
 const SELDOM: Duration = Duration::from_secs(300);
 
@@ -117,14 +120,14 @@ fn parse_line(line: &[u8], per_mount: bool) -> Option<Mount> {
     let [_, _, number, root, target, options, rest @ ..] = words.as_slice() else { return None };
     let separator = rest.iter().position(|w| *w == b"-")?;
     let [fstype, source, filesystem_options, ..] = rest.get(separator + 1..)? else { return None };
-    let read_only = |options: &[u8]| options.split(|b| *b == b',').any(|o| o == b"ro");
+    let has = |options: &[u8], words: &[&[u8]]| options.split(|b| *b == b',').any(|o| words.contains(&o));
     Some(Mount {
         target: PathBuf::from(unescape(target)),
         source: unescape(source).to_string_lossy().into_owned(),
         number: String::from_utf8_lossy(number).into_owned(),
         fstype: String::from_utf8_lossy(fstype).into_owned(),
         root: PathBuf::from(unescape(root)),
-        read_only: read_only(filesystem_options) || (per_mount && read_only(options)),
+        read_only: has(filesystem_options, &GAVE_UP) || (per_mount && has(options, &[b"ro"])),
     })
 }
 
@@ -157,22 +160,25 @@ mod tests {
 41 29 8:16 / /mnt/my\\040data\\134x rw,noatime shared:20 master:3 - xfs /dev/sdb rw,attr2
 42 29 8:32 /sub /mnt/b ro,relatime - btrfs /dev/sdc rw,subvolid=5
 43 29 8:48 / /mnt/c rw,relatime - ext4 /dev/sdd ro,errors=remount-ro
+44 29 8:64 / /mnt/d rw,relatime - ext4 /dev/sde rw,errors=remount-ro,emergency_ro
+45 29 8:80 / /mnt/e rw,relatime - ext4 /dev/sdf rw,shutdown
 garbage
 ";
 
     #[test]
     fn escapes_optional_fields_and_read_only() {
         let table = parse(TABLE, true);
-        assert_eq!(table.len(), 4);
+        assert_eq!(table.len(), 6);
         assert_eq!(table[1].target, Path::new("/mnt/my data\\x"));
         assert_eq!((table[1].fstype.as_str(), table[1].source.as_str()), ("xfs", "/dev/sdb"));
         assert_eq!(table[2].root, Path::new("/sub"));
-        assert_eq!(table.iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, true, true]);
+        assert_eq!(table.iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, true, true, true, true]);
     }
 
     #[test]
     fn in_the_own_table_only_the_filesystems_options_count() {
-        assert_eq!(parse(TABLE, false).iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, false, true]);
+        let read_only: Vec<_> = parse(TABLE, false).iter().map(|m| m.read_only).collect();
+        assert_eq!(read_only, [false, false, false, true, true, true]);
     }
 
     #[test]
