@@ -45,7 +45,7 @@ impl Claim {
     }
 }
 
-/// The claims of an fstab. Swap and what has no place is none.
+/// The claims of an fstab. What has no place, such as swap, is one that no volume agrees with.
 pub(crate) fn fstab(text: &str) -> Vec<Claim> {
     let claim = |(index, line): (usize, &str)| {
         let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
@@ -53,7 +53,7 @@ pub(crate) fn fstab(text: &str) -> Vec<Claim> {
         let by = format!("line {} of {FSTAB}", index + 1);
         let at = if at.len() > 1 { at.trim_end_matches('/') } else { at };
         let (what, fstype) = (unescaped(what), fstype.to_owned());
-        at.starts_with('/').then(|| Claim { by, what, at: unescaped(at).into(), fstype })
+        Some(Claim { by, what, at: unescaped(at).into(), fstype })
     };
     text.lines().enumerate().filter_map(claim).collect()
 }
@@ -133,12 +133,16 @@ mod tests {
              /dev/sdb none swap sw 0 0\ngarbage\n";
         let claims = fstab(text);
         let said: Vec<_> = claims.iter().map(|c| (c.by.as_str(), c.at.to_str().unwrap(), c.names(&device()))).collect();
-        let wanted =
-            [("line 2 of /etc/fstab", "/mnt/my data", true), ("line 4 of /etc/fstab", "/mnt/HC_Volume_123", true)];
+        let wanted = [
+            ("line 2 of /etc/fstab", "/mnt/my data", true),
+            ("line 4 of /etc/fstab", "/mnt/HC_Volume_123", true),
+            ("line 5 of /etc/fstab", "none", true),
+        ];
         assert_eq!(said, wanted);
         assert!(claims[1].agrees(Path::new("/mnt/HC_Volume_123"), "ext4"));
         assert!(!claims[1].agrees(Path::new("/mnt/HC_Volume_123"), "xfs"));
         assert!(!claims[1].agrees(Path::new("/mnt/data"), "ext4"));
+        assert!(!claims[2].agrees(Path::new("/mnt/data"), "ext4"), "swap contradicts every volume");
         let names = |what: &str| Claim { what: what.into(), ..claims[0].clone() }.names(&device());
         assert!(names("/dev/sdb") && !names("/dev/sdb1") && !names("LABEL=x"));
         let links = vec!["/dev/disk/by-label/my\\x20data".into(), "/dev/disk/by-partlabel/Größe_1".into()];
