@@ -80,7 +80,13 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         let why = if made { COMPLETE } else { "nothing of what it announced is half made" };
         plan.step(item, forget(volume), why);
     }
-    if let (Some(other), None) = (written, begun) {
+    let holds_it = |it: &Intent| probe.filesystem().is_some_and(|found| found.uuid.as_ref() == Some(&it.uuid));
+    if let (Some(other), None) = (written, begun)
+        && holds_it(other)
+    {
+        // Made to its end, and the disk was enlarged, say, before that was noted.
+        plan.step(item, forget(volume), COMPLETE);
+    } else if let (Some(other), None) = (written, begun) {
         if let Some(serial) = &other.id.serial
             && device.id.serial.as_ref() == Some(serial)
         {
