@@ -4,7 +4,7 @@ use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, unit_file};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
-    boot_id, k3s_kubeconfig, node_name,
+    boot_id, k3s_kubeconfig, name_is_recorded, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,8 @@ pub struct Facts {
     pub node: Option<NodeObject>,
     /// The uid of the Node that was there.
     pub node_seen: Option<String>,
+    /// Its name is on record, as that of this machine.
+    pub name_recorded: bool,
     /// A server's member was taken out of etcd, and K3s waits to be started again.
     pub removed: bool,
     /// Why the API does not answer.
@@ -226,6 +228,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         unit,
         node,
         node_seen: host.read(Path::new(NODE_SEEN)).await?.map(|file| file.text().trim().to_owned()),
+        name_recorded: name_is_recorded(host).await?,
         removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         api_error,
     })

@@ -1,6 +1,6 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
-use crate::NODE_SEEN;
+use crate::{CONFIG_FILE, NODE_SEEN};
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME};
 use bowline_settings::Role;
@@ -17,7 +17,7 @@ pub fn remover(role: Role, unit: &str) -> String {
     let (service, file) = (role.service(), unit_file(role));
     match (unit.starts_with(MARK), role) {
         (true, _) => format!(
-            "systemctl disable --now {service} && rm -f {} {NODE_SEEN} {NODE_NAME} && systemctl daemon-reload && systemctl reboot",
+            "systemctl disable --now {service} && rm -f {} {CONFIG_FILE} {NODE_SEEN} {NODE_NAME} && systemctl daemon-reload && systemctl reboot",
             file.display()
         ),
         (false, Role::Server) => "k3s-uninstall.sh".into(),

@@ -18,7 +18,7 @@ use bowline_enroll::wire::{
 };
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, MARK, NODE_NAME, PortError,
+    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, MARK, PortError, forget_name,
 };
 use bowline_settings::Role;
 use serde::Serialize;
@@ -290,7 +290,8 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     let code = Why::Refused(Code::ClaimedElsewhere);
     let asked = spec.asked();
     write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None, asked }, 0o600).await?;
-    for file in [NODE_NAME, TOKEN, SAID, ENROLLED] {
+    forget_name(host).await?;
+    for file in [TOKEN, SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     stop(spec, host).await

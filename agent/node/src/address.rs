@@ -2,7 +2,7 @@
 
 use crate::{Action, Facts, INSTANCE_DATA, Node, fact};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_ports::{Address, ErrorKind, Inspect, K3S_CONFIG, PortError, condition};
+use bowline_ports::{Address, Inspect, PortError, condition};
 use bowline_settings::{Cidr, ExternalAddress, Fact};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -176,20 +176,6 @@ fn cloud_says(facts: &Facts, network: &Cidr) -> Option<(String, Option<String>)>
             Some(configure("its interface")),
         ),
     })
-}
-
-/// The address that K3s was configured with.
-pub(crate) async fn configured(host: &dyn Inspect) -> Result<Option<IpAddr>, PortError> {
-    let file = match host.read(Path::new(K3S_CONFIG)).await {
-        // Root's alone: who can not read it is told of another address at worst.
-        Err(error) if error.kind == ErrorKind::Denied => None,
-        file => file?,
-    };
-    let address = |text: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix("\"node-ip\":"))?;
-        value.trim().trim_matches('"').parse().ok()
-    };
-    Ok(file.and_then(|file| address(&file.text())))
 }
 
 /// MAC -> interface, of all interfaces but those of Kubernetes.

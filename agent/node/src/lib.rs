@@ -10,7 +10,9 @@ mod fact;
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
-use bowline_ports::{Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, machine_id, seen_name};
+use bowline_ports::{
+    Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, configured, machine_id, seen_name,
+};
 use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -41,7 +43,7 @@ pub struct Node {
 pub struct Facts {
     /// The kernel's host name.
     pub host_name: String,
-    /// The name under which its Node was seen.
+    /// The name under which its Node was seen, or with which K3s has run.
     pub seen: Option<String>,
     /// All addresses.
     pub addresses: Vec<Address>,
@@ -161,7 +163,7 @@ impl Capability for Node {
             default_route: host.default_route().await?,
             default_source: host.default_source().await?,
             configured: match (self.kubernetes, &self.spec.address) {
-                (true, None) => address::configured(host).await?,
+                (true, None) => configured(host, "node-ip").await?.and_then(|address| address.parse().ok()),
                 _ => None,
             },
             clock: host.clock().await?,

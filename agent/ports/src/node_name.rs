@@ -1,9 +1,9 @@
 //! What this machine's Node is called: the same for all who speak of it.
 
-use crate::{Change, ErrorKind, Inspect, PortError};
+use crate::{Change, ErrorKind, Inspect, K3S_CONFIG, PortError, k3s_kubeconfig};
 use std::path::Path;
 
-/// The name under which this machine's Node was seen last, and whose machine that was, each in a line. Until it leaves.
+/// The name under which this machine's Node was seen last, and whose machine that was, each in a line. Empty once it has left.
 pub const NODE_NAME: &str = "/var/lib/bowline/node-name";
 /// What tells one machine from another, also when its disk is copied.
 const FIRMWARE: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/product_serial"];
@@ -24,17 +24,68 @@ pub async fn node_name(host: &dyn Inspect, settings: Option<&str>) -> Result<Str
     }
 }
 
-/// The name under which the Node of this very machine was seen; `None` before, and once it has left its cluster.
+/// The name under which the Node of this very machine was seen; where nothing is on record, as after a purge of the package,
+/// the one with which K3s has run. `None` before, and once it has left its cluster.
 ///
 /// # Errors
 /// It can not be read.
 pub async fn seen_name(host: &dyn Inspect) -> Result<Option<String>, PortError> {
-    let Some(file) = host.read(Path::new(NODE_NAME)).await? else { return Ok(None) };
+    match host.read(Path::new(NODE_NAME)).await? {
+        Some(file) => {
+            let text = file.text();
+            let (name, same) = recorded(host, &text).await?;
+            Ok(Some(name.to_owned()).filter(|name| same && !name.is_empty()))
+        }
+        None => match ran(host).await? {
+            true => configured(host, "node-name").await,
+            false => Ok(None),
+        },
+    }
+}
+
+/// Whether it is on record how this machine's Node is called, or that it has none any more. The record of another machine, as
+/// after a restore from its backup, is none.
+///
+/// # Errors
+/// It can not be read.
+pub async fn name_is_recorded(host: &dyn Inspect) -> Result<bool, PortError> {
+    let Some(file) = host.read(Path::new(NODE_NAME)).await? else { return Ok(false) };
     let text = file.text();
-    let (name, machine) = text.split_once('\n').unwrap_or((&text, ""));
-    // A machine that was made from the disk of another one has a name of its own.
-    let same = machine.trim() == machine_id(host).await?.unwrap_or_default();
-    Ok(Some(name.to_owned()).filter(|name| same && !name.is_empty()))
+    let (name, same) = recorded(host, &text).await?;
+    Ok(same || name.is_empty())
+}
+
+/// The name on record, and whether it is of this machine: one that was made from the disk of another has a name of its own.
+async fn recorded<'a>(host: &dyn Inspect, text: &'a str) -> Result<(&'a str, bool), PortError> {
+    let (name, machine) = text.split_once('\n').unwrap_or((text, ""));
+    Ok((name, machine.trim() == machine_id(host).await?.unwrap_or_default()))
+}
+
+/// Whether K3s has run here, in either role.
+async fn ran(host: &dyn Inspect) -> Result<bool, PortError> {
+    for server in [true, false] {
+        if host.meta(&k3s_kubeconfig(server)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The value of a key in Bowline's configuration of K3s.
+///
+/// # Errors
+/// It can not be read.
+pub async fn configured(host: &dyn Inspect, key: &str) -> Result<Option<String>, PortError> {
+    let file = match host.read(Path::new(K3S_CONFIG)).await {
+        // Root's alone: who can not read it is told of another name or address at worst.
+        Err(error) if error.kind == ErrorKind::Denied => None,
+        file => file?,
+    };
+    let value = |text: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("\"{key}\":")))?;
+        Some(value.trim().trim_matches('"').to_owned()).filter(|value| !value.is_empty())
+    };
+    Ok(file.and_then(|file| value(&file.text())))
 }
 
 /// Remembers the name of a Node that was seen.
@@ -44,6 +95,14 @@ pub async fn seen_name(host: &dyn Inspect) -> Result<Option<String>, PortError> 
 pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
     let machine = machine_id(host).await?.unwrap_or_default();
     host.write(Path::new(NODE_NAME), format!("{name}\n{machine}\n").as_bytes(), 0o600).await
+}
+
+/// Remembers that this machine has no name any more, whatever K3s was configured with: it is free to come in under another one.
+///
+/// # Errors
+/// It can not be written.
+pub async fn forget_name(host: &dyn Change) -> Result<(), PortError> {
+    host.write(Path::new(NODE_NAME), b"", 0o600).await
 }
 
 /// What tells this machine from every other one, its clones too: what the firmware calls it, in lower case; `None` where that says

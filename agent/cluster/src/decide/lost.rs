@@ -23,7 +23,8 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
         return true;
     }
     if let Some(node) = &facts.node {
-        if facts.node_seen.as_ref() != Some(&node.uid) {
+        // Its name is put on record with it, also where only that is missing or another machine's.
+        if facts.node_seen.as_ref() != Some(&node.uid) || !facts.name_recorded {
             plan.step(ITEM, Action::SeeNode { uid: node.uid.clone() }, "if it is deleted, K3s has to be restarted");
         }
         return false;

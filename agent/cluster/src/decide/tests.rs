@@ -51,6 +51,7 @@ fn fresh() -> Facts {
         listener: None,
         node: None,
         node_seen: Some("u".into()),
+        name_recorded: true,
         removed: false,
         api_error: None,
     }
@@ -282,6 +283,9 @@ fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
     assert!(!restarts(&Facts { node_seen: None, ..lost.clone() }, &spec(""), &later));
     // The API does not say that there is none.
     assert!(!restarts(&Facts { api_error: Some("connection refused".into()), ..lost.clone() }, &spec(""), &later));
+    let unnamed = plan(&spec(""), &Facts { name_recorded: false, ..up() }, &all());
+    assert_eq!(unnamed.steps.len(), 1, "its name goes on record where that is missing or of another machine");
+    assert_eq!(unnamed.steps[0].action, Action::SeeNode { uid: "u".into() });
     let seen = plan(&spec(""), &Facts { node_seen: None, ..up() }, &all());
     assert_eq!(seen.steps[0].action, Action::SeeNode { uid: "u".into() });
 }

@@ -7,7 +7,7 @@ use crate::files::{ANSWERED, ENROLLED, LAST, LEFT, Left, SAID, TOKEN, is_member}
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, NODE_NAME, PortError};
+use bowline_ports::{Change, ErrorKind, PortError, forget_name};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -74,8 +74,8 @@ async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), Po
 
 /// Forgets what the servers gave.
 async fn forget(host: &dyn Change) -> Result<(), PortError> {
-    // Without the first this machine is free to come in under another name.
-    for file in [NODE_NAME, TOKEN, SAID, LAST, ANSWERED, ENROLLED] {
+    forget_name(host).await?;
+    for file in [TOKEN, SAID, LAST, ANSWERED, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     Ok(())

@@ -11,7 +11,7 @@ fn what_removes_k3s_is_on_the_machine() {
     };
     assert_eq!(hint(by_hand.into()), "remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server");
     let ours = "remove it (`systemctl disable --now k3s-agent.service && rm -f /etc/systemd/system/k3s-agent.service \
-                /var/lib/bowline/k3s-node /var/lib/bowline/node-name && systemctl daemon-reload && systemctl reboot`) if this machine is to be a server";
+                /etc/rancher/k3s/config.yaml.d/50-bowline.yaml /var/lib/bowline/k3s-node /var/lib/bowline/node-name && systemctl daemon-reload && systemctl reboot`) if this machine is to be a server";
     assert_eq!(hint(unit_text(Role::Agent)), ours);
 }
 
