@@ -157,7 +157,13 @@ fn installs_and_formats(bed: &Bed, os: Os) -> Result<()> {
     ready(&machine)?;
     assert_eq!(machine.run("bowline plan --exit-code")?.code, 0);
     // Also where its folder is a filesystem of its own.
-    machine.ok("mount --bind /var/lib/bowline /var/lib/bowline && dpkg --purge bowline && mountpoint -q /mnt/data")?;
+    machine.ok("mount --bind /var/lib/bowline /var/lib/bowline && dpkg --remove bowline && umount /mnt/data")?;
+    machine.ok("lsattr -d /mnt/data | cut -d' ' -f1 | grep i && dpkg --purge bowline")?;
+    assert!(
+        !machine.run("touch /mnt/data/beneath")?.success(),
+        "the place of a volume that has its mount unit is writable"
+    );
+    machine.ok("systemctl start mnt-data.mount")?;
     assert_eq!(machine.ok("ls -A /var/lib/bowline")?, "");
     Ok(())
 }
