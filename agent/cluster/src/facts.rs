@@ -1,13 +1,13 @@
 //! What is read before the plan is made.
 
 use crate::release::{self, STAGED, pinned};
-use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, RESTART_RECORD, unit_file};
+use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, unit_file};
+use bowline_ports::records::{Moment, Restart};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
-    boot_id, k3s_kubeconfig, name_is_recorded, node_name,
+    k3s_kubeconfig, name_is_recorded, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
-use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -16,60 +16,6 @@ mod named;
 
 /// How systemd calls it that a command of `ExecCondition` said no.
 const HELD_OUT: &str = "exec-condition";
-
-/// Why K3s has to be restarted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restart {
-    /// The changed settings.
-    pub reason: String,
-    /// Bowline stopped it, and wants it up again: it is started where it is down, too.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub start: bool,
-    /// When the configuration was written that it is for: a K3s that was started since has read it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written: Option<Moment>,
-}
-
-impl Restart {
-    /// One for this reason, of a K3s that runs.
-    pub fn of(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), start: false, written: None }
-    }
-
-    /// The record.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).unwrap_or_default()
-    }
-
-    /// The one on record.
-    pub(crate) async fn on_record(host: &dyn Inspect) -> Result<Option<Self>, PortError> {
-        let file = host.read(Path::new(RESTART_RECORD)).await?;
-        let unknown = || Self::of("its configuration was changed");
-        Ok(file.map(|file| serde_json::from_slice(&file.content).unwrap_or_else(|_| unknown())))
-    }
-
-    /// Whether a service that was started then (microseconds since boot) was started after it was written; within the same
-    /// second it does not count.
-    pub(crate) fn is_read(&self, began: u64, now: &Moment) -> bool {
-        let after = |written: &Moment| written.boot != now.boot || began / 1_000_000 > written.uptime;
-        self.written.as_ref().is_some_and(after)
-    }
-}
-
-/// A moment that no clock that is set can move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moment {
-    /// What the kernel calls this boot.
-    pub boot: String,
-    /// Seconds since, as systemd counts them: without those of a suspended machine.
-    pub uptime: u64,
-}
-
-impl Moment {
-    pub(crate) async fn now(host: &dyn Inspect) -> Result<Self, PortError> {
-        Ok(Self { boot: boot_id(host).await?, uptime: host.clock().await?.awake })
-    }
-}
 
 /// A verified download.
 #[derive(Debug, Clone, PartialEq, Eq)]

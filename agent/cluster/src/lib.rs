@@ -14,14 +14,15 @@ mod facts;
 mod release;
 mod unit;
 
+pub use bowline_ports::records::Restart;
 pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
-use facts::Moment;
-pub use facts::{Facts, Restart, Staged, api_port};
+pub use facts::{Facts, Staged, api_port};
 pub use release::{RELEASES, Release};
 pub use unit::{remover, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::records::Moment;
 use bowline_ports::{Change, FetchOrder, Inspect, PortError, Progress, node_name, see_name};
 use bowline_settings::Cluster as Spec;
 use serde::Serialize;
@@ -164,14 +165,14 @@ impl Capability for Cluster {
             Action::WriteUnit { path } => host.write_unit(self.service(), path, &unit_text(self.spec.role)).await,
             Action::Reload => host.reload_units().await,
             Action::Enable { service } => host.enable(service).await,
-            Action::RecordRestart(owed) => host.write(Path::new(RESTART_RECORD), &owed.to_json(), 0o600).await,
+            Action::RecordRestart(owed) => owed.put_on_record(host).await,
             Action::Configure { text, .. } => {
                 host.write(Path::new(CONFIG_FILE), text.as_bytes(), 0o600).await?;
                 // Whatever starts K3s from now on, such as a reboot, pays the restart.
                 match Restart::on_record(host).await? {
                     Some(owed) => {
                         let owed = Restart { written: Some(Moment::now(host).await?), ..owed };
-                        host.write(Path::new(RESTART_RECORD), &owed.to_json(), 0o600).await
+                        owed.put_on_record(host).await
                     }
                     None => Ok(()),
                 }

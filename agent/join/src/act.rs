@@ -17,9 +17,8 @@ use bowline_enroll::wire::{
     parse_node_answer,
 };
 use bowline_enroll::{Code, NodeName};
-use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, K3S_RESTART, MARK, PortError, forget_name,
-};
+use bowline_ports::records::Restart;
+use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, MARK, PortError, forget_name};
 use bowline_settings::Role;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -113,8 +112,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     let before = host.read(Path::new(ENROLLED)).await?;
     let before: Option<Enrolled> = before.and_then(|file| serde_json::from_slice(&file.content).ok());
     if unit.active == ActiveState::Active && before.is_some_and(|before| Some(before.ca.as_str()) != grant.ca_hash()) {
-        let restart = serde_json::json!({ "reason": "its cluster was made anew, with another CA" });
-        write(host, K3S_RESTART, &restart, 0o600).await?;
+        Restart::of("its cluster was made anew, with another CA").put_on_record(host).await?;
     }
     let lasts = grant.token_lasts.and_then(|seconds| i64::try_from(seconds).ok());
     let enrolled = Enrolled {
@@ -147,8 +145,8 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     }
     if out && ours {
         let start = gave_way.is_some() && !unit.active.is_up();
-        let restart = serde_json::json!({ "reason": "it was taken out of etcd, and joins anew", "start": start });
-        write(host, K3S_RESTART, &restart, 0o600).await?;
+        let restart = Restart { start, ..Restart::of("it was taken out of etcd, and joins anew") };
+        restart.put_on_record(host).await?;
     }
     match unit.active {
         // For the same reason only `cluster` starts it, by that record; a K3s of somebody else is started by them.

@@ -20,6 +20,7 @@ mod metadata;
 mod node_name;
 mod objects;
 mod reclaim;
+pub mod records;
 mod survey;
 mod tend;
 mod unit;
@@ -38,6 +39,9 @@ pub use node_name::{NODE_NAME, configured, forget_name, machine_id, name_is_reco
 pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
+};
+pub use records::{
+    ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, read_json, uncordon, write_json,
 };
 pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory, path_text,
@@ -236,37 +240,9 @@ pub fn k3s_kubeconfig(server: bool) -> PathBuf {
 /// Bowline's own file among K3s's configuration.
 pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 
-/// The record that K3s has to be restarted, and why: `{"reason": "…"}`. `cluster` restarts it, with `"start": true` where it is down, too, and drops the record.
-pub const K3S_RESTART: &str = "/var/lib/bowline/intents/k3s-restart.json";
-
-/// The uid of this machine's Node, when it was seen; until K3s is restarted by Bowline.
-pub const K3S_NODE_SEEN: &str = "/var/lib/bowline/k3s-node";
-
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
-/// That this machine's Node was cordoned for the release of volumes, and that is over: `labels` lets it take pods again. A file for
-/// each volume, so that whoever adds or removes one writes over nobody's.
-pub const UNCORDON: &str = "/var/lib/bowline/uncordon";
-
-/// Of which volumes it says so.
-///
-/// # Errors
-/// It can not be read.
-pub async fn uncordon(host: &dyn Inspect) -> Result<Vec<String>, PortError> {
-    let mut names = host.list(Path::new(UNCORDON)).await?.unwrap_or_default();
-    // One that begins with a dot is being written.
-    names.retain(|name| !name.starts_with('.'));
-    Ok(names)
-}
-
 /// The annotation of a Node that Bowline has cordoned, and not somebody else.
 pub const CORDONED: &str = "bowline/cordoned";
-
-/// What the cluster's servers said when they let this machine in.
-pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
-
-/// Its copy beside a server's data, which may be on a volume that outlives the machine. K3s's own unit makes it, outside of the
-/// sandbox in which Bowline runs.
-pub const ENROLLED_WITH_DATA: &str = "/var/lib/rancher/k3s/server/bowline-enrolled.json";

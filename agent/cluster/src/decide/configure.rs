@@ -2,9 +2,10 @@
 
 use super::{ITEM, READ_AT_START};
 use crate::config::{OwnNode, config_text, differing_keys, keys};
-use crate::facts::{Facts, Restart};
+use crate::facts::Facts;
 use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
+use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, condition};
 
 fn running(facts: &Facts) -> bool {

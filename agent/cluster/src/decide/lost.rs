@@ -2,9 +2,10 @@
 
 use super::ITEM;
 use super::binary::outlived;
-use crate::facts::{Facts, Restart};
+use crate::facts::Facts;
 use crate::{Action, Cluster, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
+use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, condition};
 use bowline_settings::Role;
 use std::path::Path;

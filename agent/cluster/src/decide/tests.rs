@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::{OwnNode, config_text};
-use crate::facts::Restart;
 use bowline_engine::{Risk, Step};
+use bowline_ports::records::Restart;
 use bowline_ports::{Arch, NodeObject, Unit};
 use std::collections::BTreeMap;
 

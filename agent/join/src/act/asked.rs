@@ -4,7 +4,8 @@ use super::{stop, write};
 use crate::Join;
 use crate::facts::answered;
 use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST, is_member};
-use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, K3S_RESTART, PortError};
+use bowline_ports::records::Restart;
+use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, PortError};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub(crate) async fn stop_to_join(spec: &Join, host: &dyn Change) -> Result<(), P
     if is_member(host).await? || matches!(active, ActiveState::Active | ActiveState::Reloading) {
         return Ok(());
     }
-    let restart = serde_json::json!({ "reason": "another server has answered, whose cluster it joins", "start": true });
-    write(host, K3S_RESTART, &restart, 0o600).await?;
+    let restart = Restart { start: true, ..Restart::of("another server has answered, whose cluster it joins") };
+    restart.put_on_record(host).await?;
     stop(spec, host).await
 }

@@ -1,7 +1,7 @@
 //! When a K3s is restarted, and when one that is down is left so.
 
 use super::*;
-use crate::facts::Moment;
+use bowline_ports::records::Moment;
 
 const RECORD: &str = "put on record that K3s has to be restarted";
 
