@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Ties this machine to its Kubernetes cluster: K3s installed, volumes mounted before it may start,
-/// labels kept, everything measured.
+/// Ties this machine to its Kubernetes cluster: installs K3s, mounts its volumes before it may start,
+/// keeps its labels, and measures everything.
 #[derive(Debug, Parser)]
 #[command(name = "bowline", version, max_term_width = 80)]
 pub(crate) struct Args {
@@ -29,24 +29,30 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The daemon: what the systemd unit starts
+    /// Run the daemon; bowline.service starts it
+    ///
+    /// Exit status: 78 when the settings are wrong (it starts again when they change); 1 for anything else, such as
+    /// settings that can not be read (systemd restarts it every five seconds).
     Run,
     /// Validate settings without touching anything (exit 2: invalid)
     Check {
-        /// Files to check instead of the settings folder, before they are in their place: whose a
-        /// file with a secret is, and its mode, are a warning
+        /// Files to check instead of the settings folder, before they are installed; a wrong owner or
+        /// mode on a file with a secret is only a warning
         files: Vec<PathBuf>,
         /// As JSON, in the form of /usr/share/bowline/schema/check.json
         #[arg(long)]
         json: bool,
     },
-    /// The merged settings, each value with the file and line it came from; secrets hidden
+    /// Show the merged settings, each value with its file and line; secrets are hidden (exit 2: invalid)
     Config {
         /// As JSON, in the form of /usr/share/bowline/schema/config.json
         #[arg(long)]
         json: bool,
     },
-    /// What would be done and why, what is waited for, what is refused; changes nothing
+    /// Show what would be done and why, what is waited for, and what is refused; changes nothing
+    ///
+    /// It looks at the machine now, and says what to do about whatever is refused. Exit status: 0, or 1 when something
+    /// could not be looked at, or 2 when the settings are invalid (1 with --exit-code).
     Plan {
         /// As JSON, in the form of /usr/share/bowline/schema/report.json
         #[arg(long)]
@@ -56,12 +62,17 @@ pub(crate) enum Command {
         exit_code: bool,
     },
     /// Do it now, with progress (exit 0: converged, 3: waiting, 1: failed or refused)
+    ///
+    /// Where the daemon runs, it is asked to do it. Exit status 2: the settings are invalid.
     Apply {
         /// How long to wait for what has to come first (10m, 90s)
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
         wait: Duration,
     },
-    /// How the node stands (exit 0: ready, 3: not yet, 1: degraded)
+    /// Show how the node stands (exit 0: ready, 3: not yet, 1: degraded)
+    ///
+    /// This is the node as the daemon last saw it: what is done, what is waited for and since when, what is refused and
+    /// what fails. Exit status 1 also means that no daemon runs. Any user may ask.
     Status {
         /// As JSON, in the form of /usr/share/bowline/schema/report.json
         #[arg(long)]
@@ -70,14 +81,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         wait_ready: Option<Duration>,
     },
-    /// Check the machine, network, disks, tools and cluster from here; every finding with its remedy (exit 1:
+    /// Check the machine, network, disks, tools and cluster; every finding comes with a remedy (exit 1:
     /// something was found)
+    ///
+    /// Network checks: whether servers and nodes can be reached, and which ports this machine's own firewall refuses.
     Doctor {
         /// As JSON, in the form of /usr/share/bowline/schema/doctor.json
         #[arg(long)]
         json: bool,
     },
-    /// Every block device, and for every volume why each device is or is not the one
+    /// List every block device, and for each volume why a device is or is not its disk
     #[command(args_conflicts_with_subcommands = true)]
     Volumes {
         /// As JSON, in the form of /usr/share/bowline/schema/volumes.json
@@ -86,23 +99,25 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Volumes>,
     },
-    /// Print the ticket that lets one machine in under this name; needs the cluster key only, and works anywhere
+    /// Print the ticket that lets one machine in under this name
+    ///
+    /// It needs only the cluster key, and works on any machine. Exit status 2: the name or the settings are wrong.
     Ticket {
         /// The node's name
         #[arg(value_parser = NodeName::new)]
         name: NodeName,
-        /// As what the machine comes in
+        /// Role the machine joins with
         #[arg(long, value_enum, default_value_t = TicketRole::Agent)]
         role: TicketRole,
         /// The file with the cluster key [default: `cluster.key-file` of the settings]
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
-        /// The settings of such an agent, for cloud-init: one more entry for the document in
-        /// /usr/share/bowline/cloud-init, which installs Bowline
+        /// Print an agent's settings with the ticket, as one more entry for the document in
+        /// /usr/share/bowline/cloud-init; by itself it does not install Bowline
         #[arg(long)]
         cloud_init: bool,
     },
-    /// On a server: who holds which name, since when and from where, and who was refused
+    /// On a server: show who holds which name, since when and from where, and who was refused and why
     Nodes {
         /// As JSON, in the form of /usr/share/bowline/schema/nodes.json
         #[arg(long)]
@@ -110,8 +125,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Nodes>,
     },
-    /// Take this machine out of its cluster: K3s stops, the Node goes, the name is free (exit 3: not yet). Volumes and
-    /// settings stay. The last server can not leave
+    /// Take this machine out of its cluster: stops K3s, removes the Node, frees the name (exit 3: not yet)
+    ///
+    /// A server is first taken out of etcd, while it runs; the last server can not leave. Volumes and settings stay.
+    /// With --drain, a pod without a controller ends for good, and so does the data in an emptyDir. Exit status: 0 it
+    /// has left, 3 not yet, 1 it failed, 2 the settings are wrong.
     Leave {
         /// Move its pods to other nodes first, within their disruption budgets
         #[arg(long)]
@@ -119,24 +137,29 @@ pub(crate) enum Command {
         /// Ask to be let in again
         #[arg(long, conflicts_with = "drain")]
         undo: bool,
-        /// How long it may take, each of moving the pods and leaving
+        /// Time limit for moving the pods, and again for leaving
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
         timeout: Duration,
     },
-    /// What fills the disks, as bars: filesystems with when they are full, and directories
+    /// Show what fills the disks: filesystems, when they will be full, and directories
+    ///
+    /// Directories are shown with how they have changed. Exit status: 0, 1 when something could not be measured, 2 when
+    /// the settings are invalid.
     Usage {
-        /// A directory to measure instead of the distribution's own and those of the settings
+        /// A directory to measure, instead of the distribution's own and those in the settings
         path: Option<PathBuf>,
-        /// How many levels beneath that directory are told apart
+        /// How many levels below that directory are shown separately
         #[arg(long, value_name = "LEVELS", default_value_t = 1, requires = "path")]
         depth: u8,
         /// As JSON, in the form of /usr/share/bowline/schema/usage.json
         #[arg(long)]
         json: bool,
     },
-    /// The metrics, once, to standard output
+    /// Print the metrics once
+    ///
+    /// Left out is what only the daemon knows: its counters, forecasts, directory sizes and error counts.
     Metrics,
-    /// Parts of Bowline that it calls itself
+    /// Commands that Bowline runs itself
     #[command(hide = true)]
     Internal {
         #[command(subcommand)]
@@ -144,7 +167,7 @@ pub(crate) enum Command {
     },
 }
 
-/// As what a ticket lets a machine in.
+/// The role a ticket lets a machine join with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TicketRole {
     Agent,
@@ -163,16 +186,19 @@ impl From<TicketRole> for Role {
 /// What is done with one volume.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Volumes {
-    /// Make its disk ready to be detached and used by another machine: moves the pods that use it, stops Kubernetes if it
-    /// must, unmounts and writes all out (exit 3: not yet). It stays so until the disk is gone, or is taken back
+    /// Make a volume's disk ready to be detached and used by another machine (exit 3: not yet)
+    ///
+    /// It moves the pods that use the volume, within their disruption budgets (where Bowline runs K3s; elsewhere drain
+    /// the node first), stops K3s or the gated services if it must, unmounts the volume, and writes everything to disk.
+    /// The volume stays released, also after a reboot, until the disk is gone or `take` takes it back.
     Release {
         /// The volume's name
         name: String,
-        /// How long it may take, each of moving the pods and unmounting
+        /// Time limit for moving the pods, and again for unmounting
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
         timeout: Duration,
     },
-    /// Take a released volume back: it is mounted again
+    /// Take back a released volume, and mount it again
     Take {
         /// The volume's name
         name: String,
@@ -181,12 +207,12 @@ pub(crate) enum Volumes {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nodes {
-    /// End the claim of a name: its ticket is refused until the cluster key changes
+    /// For compromised machines: refuse a name's ticket until the cluster key changes
     Revoke {
         /// The node's name
         #[arg(value_parser = NodeName::new)]
         name: NodeName,
-        /// Refuse the ticket of a name that nobody has held yet, too
+        /// Also refuse the ticket of a name that nobody has held yet
         #[arg(long)]
         unheld: bool,
     },
@@ -194,21 +220,21 @@ pub(crate) enum Nodes {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Internal {
-    /// Download and verify what an order says; runs as a unit of its own
+    /// Download and verify what the order names; runs in its own unit
     Fetch { order: PathBuf },
-    /// Make the filesystem that an order says; runs as a unit of its own
+    /// Make the filesystem the order describes; runs in its own unit
     Format { order: PathBuf },
-    /// Grow a filesystem as an order says; runs as a unit of its own
+    /// Grow the filesystem the order names; runs in its own unit
     Grow { order: PathBuf },
-    /// Do what an order says at a volume's mount point; runs as a unit of its own
+    /// Do the order's work at a volume's mount point; runs in its own unit
     Tend { order: PathBuf },
-    /// Measure directories as an order says; runs as a unit of its own
+    /// Measure the directories the order names; runs in its own unit
     Survey { order: PathBuf },
-    /// Free room as an order says; runs as a unit of its own
+    /// Free room as the order says; runs in its own unit
     Reclaim { order: PathBuf },
-    /// Close ports to pods as an order says, and stay; what bowline-guard.service starts
+    /// Close the order's ports to pods, and stay running; bowline-guard.service starts it
     Guard { order: PathBuf, closed: PathBuf },
-    /// Take away what is in the cluster for as long as Bowline is; what the package's removal runs
+    /// Remove what Bowline keeps in the cluster; runs when the package is removed
     Retire,
     /// Write man pages and shell completions
     Papers { folder: PathBuf },

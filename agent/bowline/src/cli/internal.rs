@@ -17,10 +17,10 @@ const PLACES: &str = "\
 .SH FILES
 .TP
 /etc/bowline/config.d/*.toml
-The settings, read in the order of their names.
+The settings, read in name order.
 .TP
 /usr/share/bowline/examples
-reference.toml has every setting with its default; the others are whole nodes.
+reference.toml has every setting with its default; the other files are complete nodes.
 .TP
 /usr/share/bowline/cloud\\-init/bowline.yaml
 The document to paste as the user\\-data of a new VM: it installs Bowline.
@@ -29,16 +29,16 @@ The document to paste as the user\\-data of a new VM: it installs Bowline.
 Scrape configuration, alerts, a page for each alert (runbooks), and a dashboard.
 .TP
 /usr/share/bowline/schema
-The form of what commands print with \\-\\-json.
+JSON Schemas of what commands print with \\-\\-json.
 .TP
 /run/bowline/status.json
 What `bowline status` shows.
 .TP
 /var/lib/bowline
-Bowline's own state: the machine's key, what is kept of the cloud, samples of disks.
+Bowline's own state: the machine's key, facts from the cloud, samples of disk usage.
 .SH \"SEE ALSO\"
-/usr/share/doc/bowline: README.md (what it does), CLUSTERS.md (several machines, and what to do when one goes, comes back or was
-compromised; ports, upgrades, backup), SECURITY.md (what it may do, and whom it trusts), CHANGELOG.md.
+/usr/share/doc/bowline: README.md (what Bowline does), CLUSTERS.md (several machines, and what to do when one leaves, comes back or was
+compromised; ports, upgrades, backup), SECURITY.md (what Bowline may do, and whom it trusts), CHANGELOG.md.
 .PP
 .BR systemctl (1),
 .BR journalctl (1):
