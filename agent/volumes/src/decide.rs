@@ -51,7 +51,10 @@ pub(crate) fn volume(
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, facts, &item, plan);
-    retire(volume, seen, &item, plan);
+    for former in &seen.former {
+        let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
+        leaving::give_up(&volume.name, former, facts, &item, why, plan);
+    }
     match &seen.released {
         Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
         Some(Err(broken)) => {
@@ -339,15 +342,6 @@ fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, ite
 }
 
 /// Mount units for an earlier `mount`: the volume is unmounted there when nothing uses it any more.
-fn retire(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
-    for former in &seen.former {
-        let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
-        let unit = Some(former.unit.clone());
-        let number = former.mount.as_ref().map(|mount| mount.number.as_str()).unwrap_or_default();
-        plan.step(item, leaving::retire(&volume.name, unit, &former.at, number, true), why);
-    }
-}
-
 fn enable(volume: &Volume, seen: &VolumeFacts, item: &str, plan: &mut Plan<Action>) {
     if seen.unit.file_state != "enabled" {
         let unit = mount_unit_name(&volume.mount);

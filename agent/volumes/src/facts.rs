@@ -86,8 +86,8 @@ impl Boot {
 pub struct Orphan {
     /// Its name.
     pub volume: String,
-    /// Mount units: the name, where it mounts, and what is mounted there.
-    pub units: Vec<(String, PathBuf, Option<Mount>)>,
+    /// Its mount units.
+    pub units: Vec<Former>,
     /// Files of its gates.
     pub gates: Vec<PathBuf>,
     /// A person released it.
@@ -159,7 +159,9 @@ pub struct Former {
     pub unit: String,
     /// Where it mounts.
     pub at: PathBuf,
-    /// What is mounted there.
+    /// The UUID of the filesystem that it mounts.
+    pub uuid: Option<String>,
+    /// What is mounted there: its filesystem, or somebody else's.
     pub mount: Option<Mount>,
 }
 

@@ -85,6 +85,11 @@ pub enum Action {
         /// To unmount.
         order: TendOrder,
     },
+    /// Remove a mount unit of ours, at whose place somebody else has mounted something, which stays.
+    Drop {
+        /// It.
+        unit: String,
+    },
     /// Stop a service that uses a volume which was released.
     Stop {
         /// It.
@@ -165,6 +170,7 @@ impl fmt::Display for Action {
                 write!(f, "unmount {}, and remove {unit}", order.mount.display())
             }
             Self::Retire { unit: None, order } => write!(f, "unmount {}", order.mount.display()),
+            Self::Drop { unit } => write!(f, "remove {unit}, and leave what is mounted there"),
             Self::Start { service } => write!(f, "start {service}"),
             Self::Stop { service } => write!(f, "stop {service}"),
             Self::TakeBack { volume } => write!(f, "drop the record that {volume} was released"),
@@ -208,7 +214,7 @@ impl Capability for Volumes {
             plan.state(condition::STOPPED_FOR_RELEASE, stopped.clone());
         }
         for orphan in &facts.orphans {
-            decide::forgotten(orphan, &mut plan);
+            decide::forgotten(orphan, facts, &mut plan);
         }
         for stray in &facts.stray_shields {
             stray.plan(&mut plan);
@@ -247,6 +253,12 @@ impl Capability for Volumes {
             Action::Write { path, text } => host.write_unit(&units::unit_of(path), path, text).await,
             Action::Remove { path } => {
                 host.remove(path).await?;
+                host.reload_units().await
+            }
+            Action::Drop { unit } => {
+                for path in units::files_of_mount_unit(unit) {
+                    host.remove(&path).await?;
+                }
                 host.reload_units().await
             }
             Action::Retire { unit, order } => {

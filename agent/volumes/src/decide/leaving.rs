@@ -1,13 +1,13 @@
 //! Volumes that go: released by a person, or not in the settings any more. Nothing on their disks is touched.
 
 use super::{ARRIVAL, only_alike};
-use crate::facts::{Facts, Orphan, VolumeFacts};
+use crate::facts::{Facts, Former, Orphan, VolumeFacts};
 use crate::find::{Found, find, holds, why_other};
 use crate::shield;
 use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Job, PortError, TendOrder, Work, condition};
+use bowline_ports::{BlockDevice, Job, Mount, PortError, TendOrder, Work, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
@@ -158,12 +158,11 @@ fn unknown<'a>(released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice>
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as
 /// anything can be mounted there.
-pub(crate) fn forgotten(orphan: &Orphan, plan: &mut Plan<Action>) {
+pub(crate) fn forgotten(orphan: &Orphan, facts: &Facts, plan: &mut Plan<Action>) {
     let item = format!("volume/{}", orphan.volume);
     let why = "it is no longer in the settings; its data stays on its disk";
-    for (unit, at, mount) in &orphan.units {
-        let number = mount.as_ref().map(|mount| mount.number.as_str()).unwrap_or_default();
-        plan.step(&item, retire(&orphan.volume, Some(unit.clone()), at, number, true), why);
+    for unit in &orphan.units {
+        give_up(&orphan.volume, unit, facts, &item, why, plan);
     }
     for path in &orphan.gates {
         plan.step(&item, Action::Remove { path: path.clone() }, why);
@@ -174,6 +173,35 @@ pub(crate) fn forgotten(orphan: &Orphan, plan: &mut Plan<Action>) {
             Action::TakeBack { volume: orphan.volume.clone() },
             "it was released, and is no longer in the settings",
         );
+    }
+}
+
+/// Unmounts what a unit of ours mounted, and removes the unit. What somebody else mounted in its place stays: without the unit
+/// the next boot finds it as they left it.
+pub(crate) fn give_up(
+    volume: &str,
+    former: &Former,
+    facts: &Facts,
+    item: &str,
+    why: impl Into<String>,
+    plan: &mut Plan<Action>,
+) {
+    if let Some(mount) = former.mount.as_ref().filter(|mount| is_somebody_elses(former, mount, facts)) {
+        let text =
+            format!("{}, and {} is mounted at {}, by somebody else", why.into(), mount.source, former.at.display());
+        return plan.step(item, Action::Drop { unit: former.unit.clone() }, text);
+    }
+    let number = former.mount.as_ref().map(|mount| mount.number.as_str()).unwrap_or_default();
+    plan.step(item, retire(volume, Some(former.unit.clone()), &former.at, number, true), why);
+}
+
+/// Whether what is mounted at the place of a unit is certainly not what it mounts. A disk that is gone may be the unit's.
+fn is_somebody_elses(former: &Former, mount: &Mount, facts: &Facts) -> bool {
+    let Some(uuid) = &former.uuid else { return false };
+    let mut mounted = facts.devices.iter().filter(|device| device.is_mounted_by(mount)).peekable();
+    match mounted.peek() {
+        None => !mount.source.starts_with("/dev/"),
+        Some(_) => mounted.all(|device| device.uuid.is_some() && !holds(device, uuid)),
     }
 }
 

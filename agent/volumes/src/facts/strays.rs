@@ -2,7 +2,7 @@
 
 use super::{Former, Orphan};
 use crate::others::{self, Claim};
-use crate::units::{GATES, UNITS, gate_path, mount_unit_name, volume_of};
+use crate::units::{GATES, UNITS, gate_path, mount_unit_name, uuid_of, volume_of};
 use crate::{Released, Volumes};
 use bowline_ports::{Inspect, MARK, Mount, PortError};
 use bowline_settings::Volume;
@@ -26,8 +26,7 @@ pub(super) async fn strays(
             && !known(name)
             && spec.volumes.iter().all(|volume| mount_unit_name(&volume.mount) != *unit)
         {
-            let mount = mounts.iter().rfind(|mount| mount.target == at).cloned();
-            orphans.entry(name.to_owned()).or_default().units.push((unit.clone(), at, mount));
+            orphans.entry(name.to_owned()).or_default().units.push(of_unit(unit, text, at, mounts));
         }
     }
     let folders = host.list(Path::new(UNITS)).await?.unwrap_or_default();
@@ -76,9 +75,13 @@ pub(super) fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], 
     for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
         let Some(at) = text.lines().find_map(|l| l.strip_prefix("Where=")).map(PathBuf::from) else { continue };
         if spec.volumes.iter().all(|v| mount_unit_name(&v.mount) != *unit) {
-            let mount = mounts.iter().rfind(|m| m.target == at).cloned();
-            found.push(Former { unit: unit.clone(), at, mount });
+            found.push(of_unit(unit, text, at, mounts));
         }
     }
     found
+}
+
+fn of_unit(unit: &str, text: &str, at: PathBuf, mounts: &[Mount]) -> Former {
+    let mount = mounts.iter().rfind(|mount| mount.target == at).cloned();
+    Former { unit: unit.to_owned(), at, uuid: uuid_of(text).map(str::to_owned), mount }
 }
