@@ -75,9 +75,12 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         );
         return plan;
     }
-    // An agent may leave the release to the servers.
+    // An agent may leave the release to the servers, who have said it when they let it in: what runs here since then is as it
+    // should be.
     let told = now.get(condition::K3S_VERSION).and_then(|text| text.parse().ok());
-    let Some(exact) = spec.spec.version.exact().or(told) else {
+    let running = facts.unit.active == ActiveState::Active && (facts.ran || facts.foreign());
+    let runs = facts.installed.as_ref().filter(|_| running).and_then(|text| text.parse().ok());
+    let Some(exact) = spec.spec.version.exact().or(runs).or(told) else {
         plan.waits.push(Wait::new(ITEM, "the servers to say which release they run", "the settings have no `version`"));
         return plan;
     };

@@ -90,3 +90,22 @@ fn what_is_in_its_place_is_told_whether_it_runs_or_not() {
     let there = Facts { installed: Some("v1.34.1+k3s1".into()), unit_file: Some(unit_text(Role::Server)), ..fresh() };
     assert_eq!(installed(&there).as_deref(), Some("v1.34.1+k3s1"));
 }
+
+/// The servers say which release an agent downloads; its owner may have upgraded it since.
+#[test]
+fn an_agent_without_a_version_is_watched_with_the_k3s_that_runs() {
+    let mut spec = spec("");
+    (spec.spec.role, spec.spec.version) = (Role::Agent, Version::OfServers);
+    for unit in [unit_text(Role::Agent), "[Service]\nExecStart=/usr/local/bin/k3s agent\n".into()] {
+        for told in [[].as_slice(), &[("k3s-version", "v1.34.1+k3s1")]] {
+            let (installed, config) = (Some("v1.35.0+k3s1".into()), None);
+            let facts = Facts { installed, config, unit_file: Some(unit.clone()), ..up() };
+            let plan = plan(&spec, &facts, &all_with(told));
+            assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+            assert!(plan.notes.iter().all(|note| !note.text.contains("the settings say")), "{:?}", plan.notes);
+            assert_eq!(plan.conditions.get(condition::NODE).map(|it| it.as_str()), Some("ready"), "{plan:?}");
+        }
+    }
+    let waits = plan(&spec, &fresh(), &all()).waits;
+    assert_eq!(waits[0].what, "the servers to say which release they run");
+}
