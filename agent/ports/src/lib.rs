@@ -1,6 +1,6 @@
 //! What Bowline may ask of a machine ([`Inspect`]) and do to it ([`Change`]), and the plain data both speak of.
 //!
-//! A leaf: engine and capabilities know this crate only; `bowline-host` implements it twice, for the real
+//! A leaf: engine and capabilities know a machine by this crate only; `bowline-host` implements it twice, for the real
 //! machine and for a simulated one. Whoever holds an `&dyn Inspect` can not change anything: that is the law
 //! `look_is_not_touch`, kept by the types.
 

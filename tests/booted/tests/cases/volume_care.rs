@@ -228,7 +228,7 @@ fn a_filesystem_that_gave_up_or_turned_read_only_is_told_at_once_and_comes_back(
             until_ready(&machine, name)?;
             machine.ok(&format!("echo kept > /mnt/{name}/file && sync /mnt/{name}/file"))?;
         }
-        // Both as the kernel does it when a disk fails.
+        // An XFS whose disk fails; and an ext4 as kernels before 6.12 and its backports leave it after errors.
         machine.ok("xfs_io -x -c shutdown /mnt/xfs; mount -o remount,ro /mnt/ext4")?;
         let told = Instant::now();
         let refused = |s: &Stand| matches!(s, Stand::Refused(..));
