@@ -40,9 +40,7 @@ pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
 };
-pub use records::{
-    ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, read_json, uncordon, write_json,
-};
+pub use records::{ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, uncordon};
 pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory, path_text,
 };

@@ -1,7 +1,6 @@
 //! The records by which capabilities that never import each other leave each other something: where each is, and what is in it.
 
 use crate::{Change, ErrorKind, Inspect, PortError, boot_id};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -32,24 +31,6 @@ pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
 /// Its copy beside a server's data, which may be on a volume that outlives the machine. K3s's own unit makes it, outside of the
 /// sandbox in which Bowline runs.
 pub const ENROLLED_WITH_DATA: &str = "/var/lib/rancher/k3s/server/bowline-enrolled.json";
-
-/// What a record says; `None` where there is none, or one that makes no sense.
-///
-/// # Errors
-/// It can not be read.
-pub async fn read_json<T: DeserializeOwned>(host: &dyn Inspect, path: &str) -> Result<Option<T>, PortError> {
-    Ok(host.read(Path::new(path)).await?.and_then(|file| serde_json::from_slice(&file.content).ok()))
-}
-
-/// Writes a record, whole or not at all.
-///
-/// # Errors
-/// It can not be written.
-pub async fn write_json(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
-    let text = serde_json::to_vec_pretty(value)
-        .map_err(|error| PortError::new(ErrorKind::Other, format!("{path} can not be put in words: {error}")))?;
-    host.write(Path::new(path), &text, mode).await
-}
 
 /// Why K3s has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +66,10 @@ impl Restart {
     /// # Errors
     /// It can not be written.
     pub async fn put_on_record(&self, host: &dyn Change) -> Result<(), PortError> {
-        write_json(host, K3S_RESTART, self, 0o600).await
+        let text = serde_json::to_vec_pretty(self).map_err(|error| {
+            PortError::new(ErrorKind::Other, format!("{K3S_RESTART} can not be put in words: {error}"))
+        })?;
+        host.write(Path::new(K3S_RESTART), &text, 0o600).await
     }
 
     /// Whether a service that was started then (microseconds since boot) was started after it was written; within the same
