@@ -75,8 +75,8 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         );
         return plan;
     }
-    // An agent may leave the release to the servers, who have said it when they let it in: what runs here since then is as it
-    // should be.
+    // An agent may leave the release to the servers. They say which one to download when they let it in; what runs here by now
+    // is not held to that.
     let told = now.get(condition::K3S_VERSION).and_then(|text| text.parse().ok());
     let running = facts.unit.active == ActiveState::Active && (facts.ran || facts.foreign());
     let runs = facts.installed.as_ref().filter(|_| running).and_then(|text| text.parse().ok());

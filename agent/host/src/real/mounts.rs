@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 const TABLE: &str = "/proc/1/mountinfo";
 /// Its own, where other processes are hidden.
 const OWN_TABLE: &str = "/proc/self/mountinfo";
-/// What the options of a filesystem say that can not be written to: Linux of today leaves `rw` there after errors of an ext4, and
-/// has words of its own for that.
+/// Options of a filesystem that can not be written to. After errors of an ext4, Linux since 6.12 leaves `rw` there; since 6.15
+/// it has words of its own for that.
 const GAVE_UP: [&[u8]; 3] = [b"ro", b"emergency_ro", b"shutdown"];
 /// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
 const SELDOM: Duration = Duration::from_secs(300);
