@@ -79,6 +79,7 @@ mod tests {
             fstype: "ext4".into(),
             root: "/".into(),
             read_only: false,
+            errors: 0,
         }
     }
 

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 fstype: "ext4".into(),
                 root: "/".into(),
                 read_only: false,
+                errors: 0,
             },
             space: Some(space),
         })

@@ -125,6 +125,7 @@ mod tests {
                     fstype: f[2].into(),
                     root: f[3].into(),
                     read_only: false,
+                    errors: 0,
                 }
             })
             .collect()

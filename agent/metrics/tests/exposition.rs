@@ -95,6 +95,7 @@ fn filesystem(target: &str, source: &str, fstype: &str, space: Option<Space>) ->
         fstype: fstype.into(),
         root: "/".into(),
         read_only: fstype == "nfs4",
+        errors: 0,
     };
     FilesystemSample { mount, space }
 }

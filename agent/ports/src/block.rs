@@ -186,6 +186,7 @@ mod tests {
             fstype: "btrfs".into(),
             root: "/".into(),
             read_only: false,
+            errors: 0,
         };
         for (number, source, is) in [
             ("252:0", "/dev/root", true),

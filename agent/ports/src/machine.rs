@@ -81,8 +81,11 @@ pub struct Mount {
     pub fstype: String,
     /// The part of the filesystem that is mounted; `/` for all of it.
     pub root: PathBuf,
-    /// Mounted read-only, by mount or by filesystem.
+    /// Mounted read-only, by mount or by filesystem, or turned read-only by errors.
     pub read_only: bool,
+    /// Errors that the filesystem has met since it was checked last, where the kernel counts them (ext4).
+    #[serde(default)]
+    pub errors: u64,
 }
 
 impl Mount {
@@ -146,6 +149,7 @@ mod tests {
                 fstype: "fuse".into(),
                 root: "/".into(),
                 read_only: false,
+                errors: 0,
             };
             assert_eq!(mount.shown_source(), shown);
         }

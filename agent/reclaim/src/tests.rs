@@ -41,6 +41,7 @@ fn mount(target: &str, fstype: &str) -> Mount {
         fstype: fstype.into(),
         root: "/".into(),
         read_only: false,
+        errors: 0,
     }
 }
 

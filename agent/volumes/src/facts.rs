@@ -105,8 +105,6 @@ pub struct VolumeFacts {
     pub extent: Result<Option<u64>, PortError>,
     /// Whether its mounted filesystem answers.
     pub answer: Result<(), PortError>,
-    /// Errors that its mounted filesystem has met since it was made (ext4 counts them).
-    pub errors: u64,
     /// Growing it to the size that the device has now, under way or ended since boot.
     pub growing: Option<Job>,
     /// The record of a formatting that was begun, or why it can not be read.
@@ -312,7 +310,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         _ => None,
     };
     let (mut extent, mut growing) = (Ok(None), None);
-    let (mut answer, mut errors) = (Ok(()), 0);
+    let mut answer = Ok(());
     let (mut root, mut missing) = (None, Vec::new());
     if let Some(device) = found
         && device.mounted_at.contains(&volume.mount)
@@ -324,9 +322,6 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
             Ok(there) => (root, missing) = there,
             Err(error) => answer = Err(error),
         }
-        let count = Path::new("/sys/fs/ext4").join(device.path.file_name().unwrap_or_default()).join("errors_count");
-        let text = host.read(&count).await.ok().flatten().map(|file| file.text());
-        errors = text.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
     }
     let path = Released::path_of(&volume.name);
     let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
@@ -357,7 +352,6 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         probe,
         extent,
         answer,
-        errors,
         growing,
         intent,
         begun,

@@ -96,6 +96,7 @@ pub(super) fn mount_at(target: &str) -> Mount {
         fstype: "ext4".into(),
         root: "/".into(),
         read_only: false,
+        errors: 0,
     }
 }
 

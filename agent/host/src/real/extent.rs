@@ -85,6 +85,12 @@ pub(crate) fn last_mount(device: &File) -> Option<LastMount> {
     (unix > 0).then(|| LastMount { at: String::from_utf8_lossy(at).into_owned().into(), unix })
 }
 
+/// `s_errors` of the ext4 on a device: whether it turns read-only at an error, where its mount options do not say it.
+pub(crate) fn turns_read_only(device: &File) -> bool {
+    let mut errors = [0; 2];
+    device.read_exact_at(&mut errors, EXT4_AT + 0x3c).is_ok() && u16::from_le_bytes(errors) == 2
+}
+
 /// `num_devices` of the btrfs on a device: of how many disks it is. 1 where that can not be read.
 pub(crate) fn disks(device: &File) -> u64 {
     let mut superblock = [0; 1024];

@@ -13,6 +13,7 @@ pub mod control;
 pub mod counted;
 pub mod door;
 pub mod events;
+mod ext4;
 mod extent;
 mod files;
 pub mod filesystems;

@@ -1,5 +1,6 @@
 //! The mount table of PID 1: the sandbox of a service shows its own, in which most is read-only.
 
+use super::ext4::Errors;
 use bowline_ports::{Mount, PortError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
@@ -8,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,7 @@ use std::time::{Duration, Instant};
 const TABLE: &str = "/proc/1/mountinfo";
 /// Its own, where other processes are hidden.
 const OWN_TABLE: &str = "/proc/self/mountinfo";
-/// Options of a filesystem that can not be written to. After errors of an ext4, Linux since 6.12 leaves `rw` there; since 6.15
-/// it has words of its own for that.
+/// Options of a filesystem that can not be written to.
 const GAVE_UP: [&[u8]; 3] = [b"ro", b"emergency_ro", b"shutdown"];
 /// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
 const SELDOM: Duration = Duration::from_secs(300);
@@ -62,20 +62,21 @@ impl Table {
             return Ok(None);
         }
         self.read = None;
-        let mounts = read()?;
+        let (text, per_mount) = text()?;
+        let mounts = Lines::read(Path::new("/"), &text, per_mount).look();
         self.read = Some(Instant::now());
         Ok(Some(mounts))
     }
 }
 
-/// The mount table of PID 1.
+/// The mount table of PID 1, without what filesystems say of themselves.
 pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
     text().map(|(text, per_mount)| parse(&text, per_mount))
 }
 
 /// The mount table of PID 1, for who reads it again and again: a text that says the same is not taken apart once more.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(RandomState, Mutex<(u64, Vec<Mount>)>);
+pub(crate) struct Kept(RandomState, Mutex<(u64, Lines)>);
 
 impl Kept {
     pub(crate) fn read(&self) -> Result<Vec<Mount>, PortError> {
@@ -83,9 +84,55 @@ impl Kept {
         let says = self.0.hash_one((&text, per_mount));
         let mut kept = self.1.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 != says {
-            *kept = (says, parse(&text, per_mount));
+            *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
         }
-        Ok(kept.1.clone())
+        Ok(kept.1.look())
+    }
+}
+
+/// The lines of a table, and those of filesystems that count their errors.
+#[derive(Debug, Default)]
+struct Lines {
+    mounts: Vec<Mount>,
+    counting: Vec<Counting>,
+}
+
+#[derive(Debug)]
+struct Counting {
+    /// Of the mount.
+    index: usize,
+    errors: Errors,
+    /// Whether it turns read-only at an error, where its options say it.
+    turns: Option<bool>,
+}
+
+impl Lines {
+    fn read(root: &Path, text: &[u8], per_mount: bool) -> Self {
+        let lines: Vec<_> = lines(text, per_mount).collect();
+        let counting = lines.iter().enumerate().filter(|(_, (mount, _))| mount.fstype == "ext4");
+        let counting = counting.filter_map(|(index, (mount, options))| {
+            let turns = options.split(|b| *b == b',').find_map(|option| option.strip_prefix(b"errors="));
+            Some(Counting {
+                index,
+                errors: Errors::of(root, &mount.number)?,
+                turns: turns.map(|does| does == b"remount-ro"),
+            })
+        });
+        let counting = counting.collect();
+        Self { mounts: lines.into_iter().map(|(mount, _)| mount).collect(), counting }
+    }
+
+    /// The mounts, as they stand now.
+    fn look(&self) -> Vec<Mount> {
+        let mut mounts = self.mounts.clone();
+        for one in &self.counting {
+            let count = one.errors.count().unwrap_or_default();
+            if let Some(mount) = mounts.get_mut(one.index).filter(|_| count > 0) {
+                mount.errors = count;
+                mount.read_only |= one.errors.made_read_only(one.turns);
+            }
+        }
+        mounts
     }
 }
 
@@ -112,23 +159,30 @@ fn whole(path: &str) -> std::io::Result<Vec<u8>> {
 
 /// Reads `mountinfo` (man 5 proc); lines of another form are passed over.
 pub(crate) fn parse(text: &[u8], per_mount: bool) -> Vec<Mount> {
-    text.split(|b| *b == b'\n').filter_map(|line| parse_line(line, per_mount)).collect()
+    lines(text, per_mount).map(|(mount, _)| mount).collect()
 }
 
-fn parse_line(line: &[u8], per_mount: bool) -> Option<Mount> {
+/// The same with the options of each filesystem.
+fn lines(text: &[u8], per_mount: bool) -> impl Iterator<Item = (Mount, &[u8])> {
+    text.split(|b| *b == b'\n').filter_map(move |line| parse_line(line, per_mount))
+}
+
+fn parse_line(line: &[u8], per_mount: bool) -> Option<(Mount, &[u8])> {
     let words: Vec<&[u8]> = line.split(|b| *b == b' ').filter(|w| !w.is_empty()).collect();
     let [_, _, number, root, target, options, rest @ ..] = words.as_slice() else { return None };
     let separator = rest.iter().position(|w| *w == b"-")?;
     let [fstype, source, filesystem_options, ..] = rest.get(separator + 1..)? else { return None };
     let has = |options: &[u8], words: &[&[u8]]| options.split(|b| *b == b',').any(|o| words.contains(&o));
-    Some(Mount {
+    let mount = Mount {
         target: PathBuf::from(unescape(target)),
         source: unescape(source).to_string_lossy().into_owned(),
         number: String::from_utf8_lossy(number).into_owned(),
         fstype: String::from_utf8_lossy(fstype).into_owned(),
         root: PathBuf::from(unescape(root)),
         read_only: has(filesystem_options, &GAVE_UP) || (per_mount && has(options, &[b"ro"])),
-    })
+        errors: 0,
+    };
+    Some((mount, *filesystem_options))
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
@@ -152,8 +206,8 @@ pub(crate) fn unescape(word: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ext4::tests::machine;
     use super::*;
-    use std::path::Path;
 
     const TABLE: &[u8] = b"\
 29 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
@@ -179,6 +233,20 @@ garbage
     fn in_the_own_table_only_the_filesystems_options_count() {
         let read_only: Vec<_> = parse(TABLE, false).iter().map(|m| m.read_only).collect();
         assert_eq!(read_only, [false, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn errors_that_made_a_filesystem_read_only_are_told_where_the_table_does_not() {
+        for (options, read_only) in [("rw", false), ("rw,errors=remount-ro", true), ("rw,errors=continue", false)] {
+            let root = machine(1001, "ext4_lookup", false);
+            let table = format!(
+                "29 1 8:17 / / rw - ext4 /dev/sdb1 {options}\n30 29 8:17 / /mnt/x rw - xfs /dev/sdb1 {options}\n"
+            );
+            let mounts = Lines::read(root.path(), table.as_bytes(), true).look();
+            assert_eq!((mounts[0].errors, mounts[0].read_only), (3, read_only), "{options}");
+            assert_eq!((mounts[1].errors, mounts[1].read_only), (0, false), "no ext4");
+            assert_eq!(parse(table.as_bytes(), true).iter().map(|m| m.errors).sum::<u64>(), 0);
+        }
     }
 
     #[test]

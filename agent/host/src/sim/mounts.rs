@@ -130,6 +130,7 @@ impl State {
             fstype,
             root: "/".into(),
             read_only: false,
+            errors: 0,
         };
         match mount.fstype.as_str() {
             // That is another unit, which waits for somebody to go there.

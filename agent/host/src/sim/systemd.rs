@@ -24,6 +24,7 @@ impl State {
             fstype: "ext4".into(),
             root: "/".into(),
             read_only: false,
+            errors: 0,
         });
         for (device, at) in self.foreign_mounts.clone() {
             self.mount(&device, &at);

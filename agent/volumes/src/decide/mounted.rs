@@ -98,11 +98,11 @@ pub(super) fn mounted(
              unmount it: Bowline checks it and mounts it again",
         );
     }
-    if seen.errors > 0 {
+    if mount.errors > 0 {
         let text = format!(
             "its filesystem has met {} errors, which it wrote down: `dmesg` may say more. It is checked before it is mounted again, \
              at the next boot or when it was unmounted by hand",
-            seen.errors
+            mount.errors
         );
         plan.note(item, text);
     }

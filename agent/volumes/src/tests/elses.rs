@@ -13,6 +13,7 @@ fn planned(mounted: &str, uuid: Option<&str>, there: bool) -> [Vec<String>; 2] {
         fstype: "ext4".into(),
         root: "/".into(),
         read_only: false,
+        errors: 0,
     };
     let former =
         Former { unit: "mnt-data.mount".into(), at: "/mnt/data".into(), uuid: Some("ours".into()), mount: Some(mount) };

@@ -217,6 +217,7 @@ pub(crate) mod tests {
             fstype: "ext4".into(),
             root: "/".into(),
             read_only,
+            errors: 0,
         }
     }
 

@@ -48,6 +48,7 @@ fn mount(number: &str, target: &str) -> Mount {
         fstype: "ext4".into(),
         root: "/".into(),
         read_only: false,
+        errors: 0,
     }
 }
 

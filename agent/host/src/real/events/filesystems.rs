@@ -5,6 +5,7 @@
 //! until all answer again.
 
 use super::super::blocking::Silent;
+use super::super::ext4::Errors;
 use super::super::mounts;
 use super::super::space;
 use bowline_ports::{ErrorKind, Mount};
@@ -12,10 +13,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
@@ -142,8 +141,8 @@ struct Watched {
 #[derive(Debug)]
 struct Disk {
     mount: Mount,
-    /// The file that counts its errors: opened once for all looks.
-    errors: Option<File>,
+    /// Where it counts them.
+    errors: Option<Errors>,
 }
 
 impl Disk {
@@ -154,7 +153,7 @@ impl Disk {
     }
 
     fn stands(&self, answers: bool) -> (PathBuf, Standing) {
-        let errors = self.errors.as_ref().and_then(count).unwrap_or_default();
+        let errors = self.errors.as_ref().and_then(Errors::count).unwrap_or_default();
         (self.mount.target.clone(), Standing { read_only: self.mount.read_only, errors, answers })
     }
 }
@@ -198,24 +197,11 @@ impl Watched {
         for mount in mounts.into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
             // Bound elsewhere it is the same filesystem.
             if self.disks.iter().all(|disk| disk.mount.number != mount.number) {
-                let errors = errors(Path::new("/sys"), &mount).and_then(|path| File::open(path).ok());
+                let errors = Errors::of(Path::new("/"), &mount.number);
                 self.disks.push(Disk { mount, errors });
             }
         }
     }
-}
-
-/// The file that counts the errors of an ext4.
-fn errors(sys: &Path, mount: &Mount) -> Option<PathBuf> {
-    let device = fs::read_link(sys.join("dev/block").join(&mount.number)).ok()?;
-    let path = sys.join("fs/ext4").join(device.file_name()?).join("errors_count");
-    path.exists().then_some(path)
-}
-
-fn count(file: &File) -> Option<u64> {
-    let mut text = [0; 32];
-    let length = file.read_at(&mut text, 0).ok()?;
-    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -262,27 +248,5 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(300), hangs.readable()).await.is_err());
         set(&alarm, Duration::from_millis(100)).unwrap();
         assert!(tokio::time::timeout(Duration::from_secs(10), hangs.readable()).await.is_ok());
-    }
-
-    #[test]
-    fn ext4_counts_its_errors() {
-        let sys = tempfile::tempdir().unwrap();
-        fs::create_dir_all(sys.path().join("dev/block")).unwrap();
-        fs::create_dir_all(sys.path().join("fs/ext4/sdb1")).unwrap();
-        std::os::unix::fs::symlink("../../devices/sdb/sdb1", sys.path().join("dev/block/8:17")).unwrap();
-        fs::write(sys.path().join("fs/ext4/sdb1/errors_count"), "3\n").unwrap();
-        let mount = |number: &str| Mount {
-            target: "/mnt/data".into(),
-            source: "/dev/sdb1".into(),
-            number: number.into(),
-            fstype: "ext4".into(),
-            root: "/".into(),
-            read_only: false,
-        };
-        let counts = File::open(errors(sys.path(), &mount("8:17")).unwrap()).unwrap();
-        assert_eq!(count(&counts), Some(3));
-        fs::write(sys.path().join("fs/ext4/sdb1/errors_count"), "4\n").unwrap();
-        assert_eq!(count(&counts), Some(4), "the kernel says it anew at each reading");
-        assert_eq!(errors(sys.path(), &mount("8:18")), None);
     }
 }

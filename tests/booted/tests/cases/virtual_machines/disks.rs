@@ -36,6 +36,7 @@ fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
         site.growth_while_files_are_written().context("growth")?;
         site.a_copy_that_is_there_at_a_boot().context("a copy")?;
         site.disks_that_can_not_be_read().context("read errors")?;
+        site.errors_that_make_one_read_only().context("errors")?;
         site.a_process_that_wants_too_much().context("memory")
     })
 }
@@ -172,6 +173,39 @@ impl Site<'_> {
         self.vm.wait_for(told, SOON, &mut || Ok(self.failed(&middle)? > before))?;
         assert!(self.failed(&start)? > 0);
         Ok(())
+    }
+
+    /// As an ext4 on Debian's images (`errors=remount-ro`) meets nonsense on its disk; the kernel has a way to test that.
+    fn errors_that_make_one_read_only(&mut self) -> Result<()> {
+        let disk = self.bed.disk("56001", "64M")?;
+        self.vm.plug(&disk)?;
+        let options = "options = [\"errors=remount-ro\"]\nrepair = \"safe\"";
+        self.has(&volume_on(&disk, "torn", &format!("{options}\n{BLANK_ONLY}")))?;
+        let vm = &self.vm;
+        until_ready(vm, "torn")?;
+        vm.ok("echo kept > /mnt/torn/file && sync /mnt/torn/file")?;
+        let node = node_of(vm, &disk)?;
+        let labels = format!("{{mountpoint=\"/mnt/torn\",device=\"{node}\",fstype=\"ext4\"}} ");
+        let readonly = || self.told(&format!("bowline_filesystem_readonly{labels}"));
+        assert_eq!(readonly()?, 0);
+
+        vm.ok(&format!("echo torn > /sys/fs/ext4/{}/trigger_fs_error", node.trim_start_matches("/dev/")))?;
+        let fits = |s: &Stand| matches!(s, Stand::Refused(why, _) if why.ends_with("/mnt/torn is mounted read-only"));
+        let refused = until(vm, "torn", "refused", fits)?;
+        say(&vm.ok("grep /mnt/torn /proc/self/mounts; uname -r")?);
+        let Stand::Refused(_, hint) = &refused else { bail!("{refused:?}") };
+        assert!(hint.contains("unmount it: Bowline checks it and mounts it again"), "{hint}");
+        assert!(!vm.run("echo more > /mnt/torn/more")?.success(), "it is");
+        vm.wait_for("it to be told", SOON, &mut || Ok(readonly()? == 1))?;
+        let errors = || self.told(&format!("bowline_filesystem_errors_total{labels}"));
+        vm.wait_for("its errors to be counted", SOON, &mut || Ok(errors()? > 0))?;
+
+        // As the hint says.
+        vm.ok("umount /mnt/torn")?;
+        until_ready(vm, "torn")?;
+        assert_eq!(vm.read("/mnt/torn/file")?, "kept\n");
+        assert!(vm.run("echo more > /mnt/torn/more")?.success());
+        vm.wait_for("it to be sound again", SOON, &mut || Ok((readonly()?, errors()?) == (0, 0)))
     }
 
     fn growth_while_files_are_written(&mut self) -> Result<()> {
