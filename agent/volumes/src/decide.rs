@@ -116,13 +116,7 @@ pub(crate) fn volume(
         return plan.refuse(
             item,
             format!("use {path} for {}", volume.name),
-            format!(
-                "{} mounts {} at {}{}, and the settings {path} at {mount}",
-                other.by,
-                other.what,
-                other.at.display(),
-                if other.fstype.is_empty() { String::new() } else { format!(" as {}", other.fstype) },
-            ),
+            format!("{other}, and the settings mount {path} at {mount}"),
             "remove that line or unit (and `systemctl daemon-reload`), or correct the settings; nothing was touched",
         );
     }

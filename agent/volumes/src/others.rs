@@ -1,7 +1,8 @@
-//! What others say about the same disk or mount point: lines of `/etc/fstab` (Hetzner's `automount` writes one), mount units, and
-//! cloud-init's document.
+//! What others say about the same disk or mount point: lines of `/etc/fstab` (Hetzner's `automount` writes one), units of mounts
+//! and swap, and cloud-init's document.
 
 use bowline_ports::BlockDevice;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The table of filesystems.
@@ -45,6 +46,17 @@ impl Claim {
     }
 }
 
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { by, what, at, fstype } = self;
+        match fstype.as_str() {
+            "swap" => write!(f, "{by} uses {what} as swap"),
+            "" => write!(f, "{by} mounts {what} at {}", at.display()),
+            fstype => write!(f, "{by} mounts {what} at {} as {fstype}", at.display()),
+        }
+    }
+}
+
 /// The claims of an fstab. What has no place, such as swap, is one that no volume agrees with.
 pub(crate) fn fstab(text: &str) -> Vec<Claim> {
     let claim = |(index, line): (usize, &str)| {
@@ -60,14 +72,24 @@ pub(crate) fn fstab(text: &str) -> Vec<Claim> {
 
 /// The claim of a mount unit.
 pub(crate) fn unit(path: &Path, text: &str) -> Option<Claim> {
-    let value =
-        |key: &str| text.lines().rev().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
     Some(Claim {
         by: path.display().to_string(),
-        what: value("What")?.trim().to_owned(),
-        at: value("Where")?.trim().into(),
-        fstype: value("Type").unwrap_or_default().trim().to_owned(),
+        what: value(text, "What")?.to_owned(),
+        at: value(text, "Where")?.into(),
+        fstype: value(text, "Type").unwrap_or_default().to_owned(),
     })
+}
+
+/// The claim of a swap unit, which no volume agrees with.
+pub(crate) fn swap_unit(path: &Path, text: &str) -> Option<Claim> {
+    let what = value(text, "What")?.to_owned();
+    Some(Claim { by: path.display().to_string(), what, at: "none".into(), fstype: "swap".into() })
+}
+
+/// What a unit says of a key last.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let said = |line: &'a str| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=');
+    text.lines().rev().find_map(said).map(str::trim)
 }
 
 /// The part of cloud-init's document that is about this disk as well.
@@ -158,6 +180,8 @@ mod tests {
         let claim = unit(Path::new("/etc/systemd/system/mnt-data.mount"), text).unwrap();
         assert!(claim.names(&device()) && claim.agrees(Path::new("/mnt/data"), "xfs"), "the last one counts");
         assert_eq!(unit(Path::new("/x"), "[Unit]\n"), None);
+        let swap = swap_unit(Path::new("/etc/systemd/system/dev-sdb.swap"), "[Swap]\nWhat=/dev/sdb\n").unwrap();
+        assert!(swap.names(&device()) && !swap.agrees(Path::new("/mnt/data"), ""));
     }
 
     #[test]

@@ -273,7 +273,7 @@ volume data at /mnt/data
             verdicts(&SimHost::new(&other_content)).await,
             [
                 "/dev/sdb fits; refused: /dev/sdb holds a partition table (gpt)",
-                "/dev/sdc fits; refused: line 1 of /etc/fstab mounts /dev/sdc at /srv/other as ext4, and the settings /dev/sdc at \
+                "/dev/sdc fits; refused: line 1 of /etc/fstab mounts /dev/sdc at /srv/other as ext4, and the settings mount /dev/sdc at \
                  /mnt/22222222"
             ]
         );

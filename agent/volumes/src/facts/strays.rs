@@ -53,7 +53,7 @@ pub(super) async fn strays(
     Ok((orphans.into_values().collect(), gates))
 }
 
-/// The mount units of this machine: names and texts of those that Bowline wrote, and what the others say.
+/// The mount units of this machine: names and texts of those that Bowline wrote, and what the others and swap units say.
 pub(super) async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, String)>, Vec<Claim>), PortError> {
     let folder = Path::new(UNITS);
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
@@ -64,6 +64,9 @@ pub(super) async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, Stri
         } else {
             foreign.extend(others::unit(&folder.join(&name), &text));
         }
+    }
+    for (name, text) in host.texts(folder, ("", ".swap")).await? {
+        foreign.extend(others::swap_unit(&folder.join(&name), &text));
     }
     Ok((own, foreign))
 }

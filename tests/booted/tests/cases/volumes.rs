@@ -169,14 +169,16 @@ fn what_others_use_is_left_to_them() -> Result<()> {
         let hint = refused(
             "fstab",
             format!(
-                "line {line} of /etc/fstab mounts /dev/disk/by-label/nowhere at /mnt/fstab as ext4, and the settings {} at /mnt/fstab",
+                "line {line} of /etc/fstab mounts /dev/disk/by-label/nowhere at /mnt/fstab as ext4, and the settings mount {} at /mnt/fstab",
                 node(&fstab)?
             ),
         )?;
         assert!(hint.starts_with("remove that line or unit (and `systemctl daemon-reload`), or correct"), "{hint}");
         let theirs = "/etc/systemd/system/mnt-unit.mount";
-        let why =
-            format!("{theirs} mounts tmpfs at /mnt/unit as tmpfs, and the settings {} at /mnt/unit", node(&unit)?);
+        let why = format!(
+            "{theirs} mounts tmpfs at /mnt/unit as tmpfs, and the settings mount {} at /mnt/unit",
+            node(&unit)?
+        );
         refused("unit", why)?;
         refused("taken", "tmpfs is already mounted there".into())?;
         refused("ro", format!("{} at /mnt/ro is mounted read-only", node(&read_only)?))?;
@@ -236,7 +238,7 @@ fn what_others_say_of_a_disk_is_left_in_charge_or_refused() -> Result<()> {
         // Hetzner's `automount`, at another place: told with its line, and nothing is mounted twice.
         let line = machine.ok("grep -n HC_Volume_83102.*discard /etc/fstab | cut -d: -f1")?.trim().to_owned();
         let why = format!(
-            "line {line} of /etc/fstab mounts {} at /mnt/HC_Volume_83102 as ext4, and the settings {} at /mnt/data",
+            "line {line} of /etc/fstab mounts {} at /mnt/HC_Volume_83102 as ext4, and the settings mount {} at /mnt/data",
             hetzner.link(),
             node_of(&machine, &hetzner)?
         );

@@ -84,32 +84,13 @@ pub(super) async fn make_sound(
         // A mount that fails may have replayed it all the same.
         looked.log = refused.filter(|_| !check.status.success() && log_is_dirty(&check));
     }
-    if check.status.success() {
+    let sound = check.status.success();
+    if !sound && let Some(why) = not_to_be_repaired(target, repair, &mut looked, &check) {
+        return Err(why);
+    }
+    // That it has met errors an ext4 forgets by a repair alone, and until then it is checked at each boot.
+    if sound && !(noted && repair && filesystem == Filesystem::Ext4) {
         return Ok(true);
-    }
-    // What a journal holds that is not in its place looks like damage: it is said that it could not be brought there.
-    let journal = looked.log.take_if(|_| filesystem == Filesystem::Ext4);
-    let mut found = findings(filesystem, &check);
-    if let Some(error) = journal {
-        found = format!("{found}; its journal could not be replayed ({})", error.error.message);
-    }
-    if let Some(refused) = looked.log.take_if(|refused| !refused.is_of_the_log()) {
-        let text = format!(
-            "{filesystem} on {shown} can not be mounted, and whether it has to be repaired is not known before its log is replayed: {}",
-            refused.error.message
-        );
-        let hint = "`dmesg` says why the kernel does not mount it (an option, its version, errors of the disk). Nothing has to be given \
-                    up for that";
-        return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
-    }
-    if let Some(refused) = &looked.log {
-        let error = &refused.error.message;
-        let text = format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {error}");
-        return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair, &looked)));
-    }
-    if !repair || filesystem == Filesystem::Btrfs {
-        let text = format!("{filesystem} on {shown} has to be repaired: {found}");
-        return Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, false, &looked)));
     }
     say("repairing what loses nothing");
     let tool = Tool::Check { filesystem, repair: true };
@@ -121,6 +102,36 @@ pub(super) async fn make_sound(
     let found = findings(filesystem, &done);
     let text = format!("{filesystem} on {shown} can not be repaired without a decision: {found}");
     Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true, &looked)))
+}
+
+/// Why one that is not sound is left to a person; `None` where it may be repaired.
+fn not_to_be_repaired(target: &Target<'_>, repair: bool, looked: &mut Looked, check: &Output) -> Option<PortError> {
+    let (shown, filesystem) = (target.device.display(), target.filesystem);
+    // What a journal holds that is not in its place looks like damage: it is said that it could not be brought there.
+    let journal = looked.log.take_if(|_| filesystem == Filesystem::Ext4);
+    let mut found = findings(filesystem, check);
+    if let Some(error) = journal {
+        found = format!("{found}; its journal could not be replayed ({})", error.error.message);
+    }
+    if let Some(refused) = looked.log.take_if(|refused| !refused.is_of_the_log()) {
+        let text = format!(
+            "{filesystem} on {shown} can not be mounted, and whether it has to be repaired is not known before its log is replayed: {}",
+            refused.error.message
+        );
+        let hint = "`dmesg` says why the kernel does not mount it (an option, its version, errors of the disk). Nothing has to be given \
+                    up for that";
+        return Some(PortError::new(ErrorKind::Invalid, text).hint(hint));
+    }
+    if let Some(refused) = &looked.log {
+        let error = &refused.error.message;
+        let text = format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {error}");
+        return Some(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair, looked)));
+    }
+    if !repair || filesystem == Filesystem::Btrfs {
+        let text = format!("{filesystem} on {shown} has to be repaired: {found}");
+        return Some(PortError::new(ErrorKind::Invalid, text).hint(advice(target, false, looked)));
+    }
+    None
 }
 
 /// Refuses a device that was made smaller than its filesystem. It can not be mounted, which looks like damage, and a repair would cut
