@@ -3,6 +3,7 @@
 //!
 //! The kubelet's own credentials may do that to its own node, and no more.
 
+use super::cordon::Cordon;
 use super::output;
 use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write, items};
 use serde_json::{Value, json};
@@ -22,14 +23,30 @@ pub(super) struct Drain<'a> {
 }
 
 /// Cordons the node and evicts its pods, until none is left but those of DaemonSets and of the node itself. Whether it is Bowline
-/// that has cordoned it, now or in an earlier try.
+/// that has cordoned it, now or in an earlier try. `cordon` remembers it, where it is now.
 ///
 /// # Errors
-/// The API says no, or pods are left when the time is over: which ones, and what keeps them. Or somebody has uncordoned it meanwhile.
+/// The API says no: then the node takes pods again as before. Or pods are left when the time is over: which ones, and what keeps
+/// them; the node takes none, for the next try. Or somebody has uncordoned it meanwhile.
 pub(super) async fn drain(
     objects: &dyn Objects,
     node: &str,
     what: &Drain<'_>,
+    cordon: &Cordon,
+    timeout: Duration,
+) -> Result<bool, PortError> {
+    let drained = empty(objects, node, what, cordon, timeout).await;
+    if drained.is_err() {
+        cordon.undo(objects).await;
+    }
+    drained
+}
+
+async fn empty(
+    objects: &dyn Objects,
+    node: &str,
+    what: &Drain<'_>,
+    cordon: &Cordon,
     timeout: Duration,
 ) -> Result<bool, PortError> {
     let path = format!("/api/v1/nodes/{node}");
@@ -37,6 +54,7 @@ pub(super) async fn drain(
     let cordoned = found["spec"]["unschedulable"] == true;
     let ours = !cordoned || found["metadata"]["annotations"][CORDONED] == "true";
     if !cordoned {
+        cordon.begins(node);
         let cordon = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
         objects.write(&path, Write::Merge(&cordon)).await?;
         output::complain(&format!("{node} takes no more pods"));
@@ -62,6 +80,7 @@ pub(super) async fn drain(
         if pods.is_empty() {
             let now = objects.get(&format!("/api/v1/nodes/{node}")).await?.unwrap_or_default();
             if now["spec"]["unschedulable"] != true {
+                cordon.stays();
                 let text = format!("{node} was told to take pods again while its pods were moved away");
                 return Err(PortError::new(ErrorKind::Changed, text).hint("nothing else was done: run this again"));
             }
@@ -90,6 +109,7 @@ pub(super) async fn drain(
             kept.push(format!("{}: {why}", pod.name()));
         }
         if Instant::now() >= end {
+            cordon.stays();
             let text = format!("pods are left on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
             let hint = format!("{node} takes no more pods: `kubectl uncordon {node}` lets it; {}", what.hint);
             return Err(PortError::new(ErrorKind::Timeout, text).hint(hint));
@@ -255,7 +275,10 @@ mod tests {
             pod("job", ended),
         ];
         let node = Node { pods: Mutex::new(all), ..Node::default() };
-        assert!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), "Bowline has cordoned it");
+        assert!(
+            drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap(),
+            "Bowline has cordoned it"
+        );
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
         assert_eq!(left, ["logs", "own", "job"]);
         assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");
@@ -266,7 +289,7 @@ mod tests {
         for (annotations, ours) in [(json!({ CORDONED: "true" }), true), (json!({}), false)] {
             let object = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": true } });
             let node = Node { object: Mutex::new(object), ..Node::default() };
-            assert_eq!(drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap(), ours);
+            assert_eq!(drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap(), ours);
             assert_eq!(*node.written.lock().unwrap(), Vec::<String>::new());
         }
     }
@@ -274,7 +297,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_somebody_uncordons_meanwhile_is_not_drained() {
         let node = Node { uncordoned: true, ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(60)).await.unwrap_err();
+        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap_err();
         assert_eq!(error.message, "kafka-0 was told to take pods again while its pods were moved away");
     }
 
@@ -284,7 +307,7 @@ mod tests {
         let mut stuck = pod("stuck", json!({}));
         stuck["metadata"]["deletionTimestamp"] = going["metadata"]["deletionTimestamp"].clone();
         let node = Node { pods: Mutex::new(vec![stuck]), ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(10)).await.unwrap_err();
+        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(10)).await.unwrap_err();
         assert!(error.message.contains("default/stuck: it is shutting down"), "{error}");
         assert!(error.hint.unwrap().contains("kubectl uncordon kafka-0"));
     }
@@ -292,8 +315,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_no_list_does_not_mean_that_no_pod_is_left() {
         let node = Node { pods: Mutex::new(vec![pod("web", json!({}))]), no_list: true, ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, Duration::from_secs(10)).await.unwrap_err();
+        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(10)).await.unwrap_err();
         assert_eq!(error.message, "reading /api/v1/pods: the answer is no list");
+        assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], json!(null), "it takes pods again");
+    }
+
+    /// What a command has done to the Node that is told to end goes with it; what was there before, or is needed, stays.
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_is_told_to_end_lets_the_node_take_pods_again() {
+        let kept = || vec![pod("stuck", json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }))];
+        let end = |after| async move {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            143
+        };
+        let before = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
+        for (object, after, code, left) in [
+            (json!({}), 5, 143, json!(null)),
+            (before, 5, 143, json!(true)),
+            // The time is over first: the next try is to find it so.
+            (json!({}), 100, 1, json!(true)),
+        ] {
+            let node = Node { pods: Mutex::new(kept()), object: Mutex::new(object), ..Node::default() };
+            let cordon = Cordon::default();
+            let limit = Duration::from_secs(60);
+            let work = async { drain(&node, "kafka-0", &ALL, &cordon, limit).await.map_or(1, |_| 0) };
+            assert_eq!(cordon.unless(end(after), &node, work).await, code);
+            assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,7 +362,7 @@ mod tests {
         ];
         let node = Node { pods: Mutex::new(all), ..Node::default() };
         let beneath = Drain { beneath: Some(Path::new("/mnt/data")), hint: "" };
-        drain(&node, "kafka-0", &beneath, Duration::from_secs(60)).await.unwrap();
+        drain(&node, "kafka-0", &beneath, &Cordon::default(), Duration::from_secs(60)).await.unwrap();
         let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
         assert_eq!(left, ["elsewhere", "near", "web"]);
     }

@@ -3,6 +3,7 @@
 //! That the machine is to leave stands in a file, which the capability `join` follows, in the daemon or here: what was
 //! interrupted goes on.
 
+use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
 use bowline_cluster::{remover, unit_file, unit_text};
@@ -28,7 +29,13 @@ pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duratio
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let done = match undo {
         true => come_back(&host, cluster).await,
-        false => leave(&host, folder, &loaded, cluster.role, drain, timeout).await,
+        false => {
+            let cordon = Cordon::default();
+            let objects = host.objects(k3s_kubeconfig(cluster.role == Role::Server));
+            let told = async { Ok(ExitCode::from(128 + told_to_end().await)) };
+            let work = leave(&host, folder, &loaded, (cluster.role, drain), &cordon, timeout);
+            cordon.unless(told, &objects, work).await
+        }
     };
     done.unwrap_or_else(|error| {
         output::complain_of(&error);
@@ -40,8 +47,8 @@ async fn leave(
     host: &RealHost,
     folder: &Path,
     loaded: &Loaded,
-    role: Role,
-    drained: bool,
+    (role, drained): (Role, bool),
+    cordon: &Cordon,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
     if host.read(Path::new(LEFT)).await?.is_none() {
@@ -54,9 +61,10 @@ async fn leave(
         if drained {
             let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
             let kubeconfig = k3s_kubeconfig(role == Role::Server);
-            drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, timeout).await?;
+            drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, cordon, timeout).await?;
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
+        cordon.stays();
         host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");

@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod check;
 mod config;
+mod cordon;
 pub(crate) mod doctor;
 mod drain;
 mod internal;

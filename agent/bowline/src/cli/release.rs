@@ -2,6 +2,7 @@
 //! the daemon or here.
 
 use super::args;
+use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
 use bowline_engine::Capability;
@@ -23,7 +24,13 @@ pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let done = match command {
-        args::Volumes::Release { name, timeout } => release(&host, folder, &loaded, &name, timeout).await,
+        args::Volumes::Release { name, timeout } => {
+            let cordon = Cordon::default();
+            let server = loaded.settings.cluster.as_ref().is_some_and(|cluster| cluster.role == Role::Server);
+            let objects = host.objects(k3s_kubeconfig(server));
+            let told = async { Ok(ExitCode::from(128 + told_to_end().await)) };
+            cordon.unless(told, &objects, release(&host, folder, &loaded, &name, &cordon, timeout)).await
+        }
         args::Volumes::Take { name } => take(&host, folder, &loaded, &name).await,
     };
     done.unwrap_or_else(|error| {
@@ -38,6 +45,7 @@ async fn release(
     folder: &Path,
     loaded: &Loaded,
     name: &str,
+    cordon: &Cordon,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
     let volume = known(&loaded.settings, name)?;
@@ -60,7 +68,7 @@ async fn release(
             let (objects, node) =
                 (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
             // An earlier release that is over may let pods come meanwhile: it looks for that at its end.
-            cordoned = drain(&objects, &node, &what, timeout).await.map_err(|error| match error.hint {
+            cordoned = drain(&objects, &node, &what, cordon, timeout).await.map_err(|error| match error.hint {
                 Some(_) => error,
                 None => {
                     let service = cluster.role.service();
@@ -74,6 +82,7 @@ async fn release(
         host.forget_unmounting(name)?;
         let record = Released::of(device, host.clock().await?.unix, cordoned);
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
+        cordon.stays();
         host.write(&Released::path_of(name), &text, 0o600).await?;
     }
     let end = Instant::now() + timeout;

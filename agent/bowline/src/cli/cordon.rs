@@ -1,0 +1,103 @@
+//! A Node that a command has told to take no pods: whoever ends the command before anything came of it finds the Node as it was.
+
+use super::output;
+use bowline_ports::{CORDONED, Objects, Write};
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The Node, for as long as its cordon is to go with the command.
+#[derive(Default)]
+pub(super) struct Cordon(Mutex<Option<String>>);
+
+impl Cordon {
+    /// The Node is about to be told.
+    pub(super) fn begins(&self, node: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.to_owned());
+    }
+
+    /// It outlives the command: there is a record of what it is for, or the command says that it stays.
+    pub(super) fn stays(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Lets the Node take pods again, and says whether it does.
+    pub(super) async fn undo(&self, objects: &dyn Objects) {
+        let node = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(node) = node else { return };
+        let patch = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
+        output::complain(&match objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&patch)).await {
+            Ok(()) => format!("{node} takes pods again"),
+            Err(error) => {
+                format!("{node} may take no pods any more ({}): `kubectl uncordon {node}` lets it", error.message)
+            }
+        });
+    }
+
+    /// Carries out a command's work, unless it is told to end before; `told` says with which exit status.
+    pub(super) async fn unless<T>(
+        &self,
+        told: impl Future<Output = T>,
+        objects: &dyn Objects,
+        work: impl Future<Output = T>,
+    ) -> T {
+        tokio::select! {
+            done = work => done,
+            code = told => {
+                self.undo(objects).await;
+                code
+            }
+        }
+    }
+}
+
+/// Waits until somebody ends the command, by Ctrl-C, a terminal that is closed, or `kill`: the number of the signal. What the command
+/// was started to ignore, as `nohup` does, does not end it.
+pub(super) async fn told_to_end() -> u8 {
+    let ignored = std::fs::read_to_string("/proc/self/status").map(|text| ignored(&text)).unwrap_or_default();
+    let heard = |kind: SignalKind| async move {
+        let number = kind.as_raw_value();
+        match (ignored >> (number - 1) & 1 == 0).then(|| signal(kind)) {
+            Some(Ok(mut signal)) => drop(signal.recv().await),
+            Some(Err(_)) | None => std::future::pending().await,
+        }
+        u8::try_from(number).unwrap_or_default()
+    };
+    tokio::select! {
+        number = heard(SignalKind::interrupt()) => number,
+        number = heard(SignalKind::terminate()) => number,
+        number = heard(SignalKind::hangup()) => number,
+    }
+}
+
+/// The signals that a process ignores, a bit each, by its `/proc/PID/status`.
+fn ignored(status: &str) -> u64 {
+    let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn every_way_to_end_a_command_is_heard() {
+        let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap());
+        // The tests themselves may have been started to ignore some.
+        for number in [2_u8, 15, 1].into_iter().filter(|number| ignored >> (number - 1) & 1 == 0) {
+            let told = tokio::spawn(told_to_end());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let kill = format!("kill -{number} {}", std::process::id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+            assert_eq!(told.await.unwrap(), number);
+        }
+    }
+
+    #[test]
+    fn what_nohup_has_ignored_stays_ignored() {
+        assert_eq!(ignored("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000004000\n"), 1);
+        assert_eq!(ignored(""), 0);
+    }
+}
