@@ -12,6 +12,7 @@ use super::{Order, Report};
 use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest};
 use bowline_usage::{Control, Request, Threads, scan};
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 use zbus::wire::Variant;
 
@@ -22,6 +23,8 @@ const OPEN: u64 = 1 << 19;
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 const CUT_OFF: &str = "it was cut off before its end";
 const VACUUM: Duration = Duration::from_secs(300);
+/// Between two looks at what `journalctl` has freed by now.
+const PACE: Duration = Duration::from_secs(1);
 
 /// What came of it: bytes that are free now, and what is to be said of the rest, or what went wrong after that.
 type Freed = (u64, Result<String, PortError>);
@@ -76,7 +79,7 @@ impl Order for ReclaimOrder {
         let mut meanwhile = |freed| tally.reach(freed);
         report(ProgressValue { done: 0, total: 0, text: format!("freeing {}", self.name) });
         let (freed, result) = match &self.what {
-            Reclaiming::Journal { keep } => journal(*keep).await,
+            Reclaiming::Journal { keep } => measured(vacuum(*keep), journals, &mut meanwhile).await,
             Reclaiming::RotatedLogs { patterns, older_than, at_most } => {
                 logs::rotated(Path::new("/var/log"), patterns, *older_than, *at_most, &mut meanwhile)
             }
@@ -91,15 +94,28 @@ impl Order for ReclaimOrder {
     }
 }
 
-async fn journal(keep: u64) -> Freed {
-    let before = journals();
+async fn vacuum(keep: u64) -> Result<String, PortError> {
     let vacuum = Tool::Vacuum { bytes: keep };
-    let result = match vacuum.run(None, VACUUM).await {
-        Ok(output) if output.status.success() => Ok(String::new()),
-        Ok(output) => Err(vacuum.failed(&output)),
-        Err(error) => Err(error),
-    };
-    (before.saturating_sub(journals()), result)
+    match vacuum.run(None, VACUUM).await? {
+        output if output.status.success() => Ok(String::new()),
+        output => Err(vacuum.failed(&output)),
+    }
+}
+
+/// Measures what another program frees, while it is at work too: nobody else could tell once this one is cut off.
+async fn measured(
+    work: impl Future<Output = Result<String, PortError>>,
+    size: impl Fn() -> u64,
+    meanwhile: Meanwhile<'_>,
+) -> Freed {
+    let before = size();
+    let mut work = pin!(work);
+    loop {
+        match tokio::time::timeout(PACE, &mut work).await {
+            Ok(result) => return (before.saturating_sub(size()), result),
+            Err(_) => meanwhile(before.saturating_sub(size())),
+        }
+    }
 }
 
 /// Bytes that the journal takes.

@@ -1,9 +1,9 @@
 //! What is freed, on files of the test.
 
 use super::images::{Containers, Images, choose};
-use super::{Tally, count, images, logs};
+use super::{Tally, count, images, logs, measured};
 use crate::real::given_back::given_back;
-use bowline_ports::{ReclaimOrder, Reclaiming, Reclaims, latest};
+use bowline_ports::{ErrorKind, PortError, ReclaimOrder, Reclaiming, Reclaims, latest};
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -133,6 +133,22 @@ fn what_was_freed_is_counted_on() {
     std::fs::write(&journal.record, "{ cut").unwrap();
     count(&journal, 1, 1, String::new()).unwrap();
     assert_eq!(read()["journal"].total, 1);
+}
+
+/// `journalctl` tells only at its end: cut off before it, all that it had freed was nothing.
+#[tokio::test(start_paused = true)]
+async fn what_another_program_frees_is_counted_before_its_end() {
+    let start = tokio::time::Instant::now();
+    // A megabyte each two seconds.
+    let size = || 100 - start.elapsed().as_secs() / 2;
+    let fails = async {
+        tokio::time::sleep(Duration::from_millis(4500)).await;
+        Err(PortError::new(ErrorKind::Other, "journalctl failed"))
+    };
+    let mut told = Vec::new();
+    let (freed, result) = measured(fails, size, &mut |freed| told.push(freed)).await;
+    assert_eq!((told, freed), (vec![0, 1, 1, 2], 2));
+    assert_eq!(result.unwrap_err().message, "journalctl failed");
 }
 
 #[test]
