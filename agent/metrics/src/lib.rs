@@ -29,7 +29,7 @@ pub use exhaustion::{Exhaustion, FilesystemOutlook};
 pub use exposition::Form;
 pub use mounts::real_mounts;
 pub use openmetrics::{OPENMETRICS, wants_openmetrics};
-pub use page::{Page, Route, healthz, index, metrics, readyz};
+pub use page::{Page, Route, early, healthz, index, metrics, readyz};
 pub use prometheus::Error;
 pub use sample::{FilesystemSample, Phase, Process, Role, Sample};
 pub use view::{Disk, Folder, Foreseen, Outlook, View};

@@ -55,6 +55,11 @@ pub fn metrics(sample: &Sample<'_>, accept: &str) -> Page {
     Page { status: 200, content_type, body: sample.render(form), policy: None }
 }
 
+/// `/metrics` before the first look: zeros would be no facts.
+pub fn early() -> Page {
+    plain(503, "Bowline has not looked at this machine yet")
+}
+
 /// `/healthz`: 200 while the loop turns; `turned` is how long ago it last did.
 pub fn healthz(turned: Duration, limit: Duration) -> Page {
     if turned <= limit {

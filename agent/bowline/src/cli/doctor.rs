@@ -154,7 +154,8 @@ async fn examine(
         let group = cluster::diagnose(&facts, spec, &now, &all);
         add(&mut all, group);
     }
-    let group = report::diagnose(&now, earlier.as_ref(), &all);
+    // That of a daemon before the one that runs tells of what may be mended.
+    let group = report::diagnose(&now, earlier.as_ref().filter(|earlier| earlier.looks > 0), &all);
     add(&mut all, group);
     all
 }

@@ -7,10 +7,13 @@ use bowline_host::real::control::{self, Lock, Reports};
 use bowline_ports::{ErrorKind, Inspect};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Between two readings of the status file, and between two looks at the time while the daemon is silent.
 const AGAIN: Duration = Duration::from_millis(300);
+/// How long a daemon that has just started is given for its first look.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
@@ -22,8 +25,12 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
     let unanswered = wait_ready.is_some() && waited.is_none();
     let report = match waited {
         Some(report) => Some(report),
-        None => plan::earlier(&host).await,
+        None => last_look(&host, held).await,
     };
+    if report.is_none() && held() {
+        output::complain("bowline has not looked at this machine yet, which may take minutes on slow disks: ask again");
+        return ExitCode::from(WAITING);
+    }
     let Some(report) = report.filter(|_| held()) else {
         output::complain("bowline does not run on this machine: `systemctl start bowline` starts it,");
         output::complain("`journalctl -u bowline` tells why it ended; `bowline plan` works without it");
@@ -35,11 +42,24 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
         let now = host.clock().await.map_or(report.at, |clock| clock.unix);
         output::print(&show::status(&report, now, output::colour()));
     }
-    if unanswered && report.overall == Overall::Ready {
+    if (unanswered || report.looks == 0) && report.overall == Overall::Ready {
         output::complain("the daemon has not looked again within that time: this is what it saw before");
         return ExitCode::from(WAITING);
     }
     exit(&report)
+}
+
+/// What was seen last: by the daemon that runs, if it comes to that soon, else by the one before it (no look of this one).
+async fn last_look(host: &dyn Inspect, held: impl Fn() -> bool) -> Option<Report> {
+    let began = Instant::now();
+    loop {
+        let report = plan::earlier(host).await;
+        let looked = report.as_ref().is_some_and(|report| report.looks > 0);
+        if looked || !held() || began.elapsed() >= FIRST_LOOK {
+            return report;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// The last report within this time, the first that is ready. The status file may be of before a setting was changed: root
@@ -81,7 +101,7 @@ impl Daemon<'_> {
             }
         }
         tokio::time::sleep(AGAIN).await;
-        if self.may_ask { None } else { plan::earlier(host).await }
+        if self.may_ask { None } else { plan::earlier(host).await.filter(|report| report.looks > 0) }
     }
 }
 
@@ -105,8 +125,12 @@ mod tests {
 
     /// A machine whose status file says that it is ready.
     async fn ready_by_its_file() -> SimHost {
+        ready_by_its_file_after(7).await
+    }
+
+    async fn ready_by_its_file_after(looks: u64) -> SimHost {
         let host = SimHost::new(&World::default());
-        let text = serde_json::to_vec(&report(Overall::Ready, 7)).unwrap();
+        let text = serde_json::to_vec(&report(Overall::Ready, looks)).unwrap();
         bowline_ports::Change::write(&host, Path::new(paths::STATUS), &text, 0o644).await.unwrap();
         host
     }
@@ -150,5 +174,21 @@ mod tests {
         let host = ready_by_its_file().await;
         let mut daemon = Daemon { control: Path::new("/nowhere"), reports: None, may_ask: false };
         assert_eq!(daemon.next(&host).await.map(|report| report.looks), Some(7));
+    }
+
+    /// What the daemon before it saw is no answer of a daemon that has just started, until it does not come to one.
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_has_just_started_is_given_a_moment() {
+        let began = tokio::time::Instant::now();
+        let host = ready_by_its_file_after(0).await;
+        assert_eq!(last_look(&host, || false).await.map(|report| report.looks), Some(0));
+        assert!(began.elapsed() < AGAIN, "nothing runs");
+        assert_eq!(last_look(&host, || true).await.map(|report| report.looks), Some(0));
+        assert!(began.elapsed() >= FIRST_LOOK);
+        let mut daemon = Daemon { control: Path::new("/nowhere"), reports: None, may_ask: false };
+        assert_eq!(daemon.next(&host).await, None);
+        let none = SimHost::new(&World::default());
+        assert_eq!(last_look(&none, || true).await, None);
+        assert_eq!(last_look(&ready_by_its_file().await, || true).await.map(|report| report.looks), Some(7));
     }
 }

@@ -33,16 +33,3 @@ impl Alive {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::LONGEST_LOOK;
-
-    /// It is ready after its first look only.
-    #[test]
-    fn the_first_look_may_take_as_long_as_any_other() {
-        let unit = include_str!("../../../../systemd/bowline.service");
-        let seconds = unit.lines().find_map(|line| line.strip_prefix("TimeoutStartSec=")?.parse().ok());
-        assert!(seconds.is_some_and(|seconds: u64| seconds > LONGEST_LOOK.as_secs()), "{seconds:?}");
-    }
-}

@@ -26,7 +26,7 @@ use crate::cli::{BAD_SETTINGS, Running, settings_report};
 use crate::{key, paths, wiring};
 use alive::Alive;
 use bowline_cluster::Cluster;
-use bowline_engine::{Capability, Engine, SettingsReport, Wake};
+use bowline_engine::{Capability, Engine, Report, SettingsReport, Wake};
 use bowline_guard::Guard;
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
@@ -99,8 +99,9 @@ async fn start(folder: &Path) -> ExitCode {
     level.set(loaded.settings.log.level);
     let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
     engine.settings(settings_report(&loaded));
-    if let (Some(earlier), Ok(clock)) = (crate::cli::earlier(host.as_ref()).await, host.clock().await) {
-        engine.resume(&earlier, &clock);
+    let earlier = crate::cli::earlier(host.as_ref()).await;
+    if let (Some(earlier), Ok(clock)) = (&earlier, host.clock().await) {
+        engine.resume(earlier, &clock);
     }
     let counted = Counters::new(&wiring::NAMES).and_then(|counters| Ok((counters, issuing::enrolments()?)));
     let (counters, enrolments) = match counted {
@@ -131,7 +132,7 @@ async fn start(folder: &Path) -> ExitCode {
         issuing: issuing::Issuing::new(enrolments),
         sandbox,
     };
-    let code = daemon.turn_for_ever().await;
+    let code = daemon.turn_for_ever(earlier).await;
     drop(lock);
     code
 }
@@ -160,7 +161,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn turn_for_ever(mut self) -> ExitCode {
+    async fn turn_for_ever(mut self, earlier: Option<Report>) -> ExitCode {
         let (asked, mut asks) = mpsc::channel(1);
         let _control = control::listen(Path::new(paths::CONTROL), asked, self.surfaces.lines.subscribe())
             .inspect_err(|error| tracing::error!("{error}"));
@@ -185,7 +186,10 @@ impl Daemon {
         let _asks_for_the_time = self.offset.begin(Arc::clone(&self.machine));
         let (mut pressure, mut room) = (self.watching.changes(), self.watching.room());
         self.measure();
-        let mut ready = false;
+        // Nobody who starts Bowline waits for a look, which may take minutes on slow disks.
+        let conditions = self.surfaces.begin(earlier, &self.host).await;
+        self.listen(&conditions).await;
+        self.surfaces.tell(Notice::Ready);
         loop {
             let began = Instant::now();
             let host = Arc::clone(&self.host);
@@ -199,10 +203,6 @@ impl Daemon {
             self.engine.start(&host);
             let report = self.engine.report().clone();
             self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
-            if !ready {
-                ready = true;
-                self.surfaces.tell(Notice::Ready);
-            }
             if let Some(place) = self.sandbox.outlived(inspect, &report).await {
                 tracing::error!(
                     "{place} was made anew, or is writable now, and the sandbox of this start does not have it so: \
@@ -252,7 +252,9 @@ impl Daemon {
                 Some(()) = reload.recv() => {
                     self.surfaces.tell(Notice::Reloading);
                     self.reload(true, &units);
-                    ready = false;
+                    let conditions = self.known.conditions(self.engine.report());
+                    self.listen(&conditions).await;
+                    self.surfaces.tell(Notice::Ready);
                 }
                 Some(()) = stop.recv() => break,
                 Some(()) = interrupt.recv() => break,

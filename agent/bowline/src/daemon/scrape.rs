@@ -23,6 +23,9 @@ use tokio::sync::watch;
 /// The loop turns at least once an hour; its watchdog is systemd's. This is for those who only see the socket.
 const TURN_LIMIT: Duration = Duration::from_secs(3900);
 
+/// How long the metrics wait for the first look after a start; Prometheus gives up after ten seconds.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
 /// How long a page waits for what is asked at the bus.
 const BUS: Duration = Duration::from_secs(1);
 
@@ -70,7 +73,10 @@ impl Pages {
             Route::Index => bowline_metrics::index(report),
             Route::Readyz => bowline_metrics::readyz(report),
             Route::Healthz => healthz(&latest),
-            Route::Metrics => self.metrics(report, accept).await,
+            Route::Metrics => match looked(self.latest.clone()).await {
+                Some(latest) => self.metrics(&latest.report, accept).await,
+                None => bowline_metrics::early(),
+            },
         }
     }
 
@@ -129,6 +135,12 @@ impl Pages {
     }
 }
 
+/// The last report; `None` while there is none of this process.
+async fn looked(mut latest: watch::Receiver<Latest>) -> Option<Latest> {
+    let there = latest.wait_for(|latest| latest.report.looks > 0);
+    tokio::time::timeout(FIRST_LOOK, there).await.ok()?.ok().map(|latest| latest.clone())
+}
+
 fn healthz(latest: &Latest) -> Page {
     bowline_metrics::healthz(latest.made.elapsed(), TURN_LIMIT)
 }
@@ -152,6 +164,18 @@ fn process() -> Option<Process> {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    /// What nobody has looked at is not there: it would be told as absent, and not ready.
+    #[tokio::test(start_paused = true)]
+    async fn the_metrics_wait_for_the_first_look() {
+        let of = |looks| Latest { made: Instant::now(), report: Arc::new(Report { looks, ..Report::default() }) };
+        let latest = watch::Sender::new(of(0));
+        assert!(looked(latest.subscribe()).await.is_none());
+        let waits = tokio::spawn(looked(latest.subscribe()));
+        tokio::time::sleep(FIRST_LOOK / 2).await;
+        latest.send_replace(of(1));
+        assert_eq!(waits.await.unwrap().unwrap().report.looks, 1);
+    }
 
     #[test]
     fn a_clock_that_is_set_says_nothing_of_the_loop() {

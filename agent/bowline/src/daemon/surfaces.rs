@@ -1,12 +1,13 @@
 //! Where one report goes: the status file, systemd's STATUS=, whoever follows by the control socket, the pages.
 
 use super::phases::{Moment, Phases};
-use crate::paths;
+use crate::{paths, wiring};
 use bowline_engine::Report;
 use bowline_host::real::control::Published;
 use bowline_host::real::notify_socket::{Notice, NotifySocket};
 use bowline_host::real::since_boot;
 use bowline_ports::{Change, boot_id};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -53,7 +54,7 @@ impl Surfaces {
                 .inspect_err(|error| tracing::warn!("can not talk to systemd: {error}"))
                 .ok()
                 .map(Arc::new),
-            latest: watch::Sender::new(Latest::of(Report::default())),
+            latest: watch::Sender::new(Latest::of(Report { version: wiring::VERSION.into(), ..Report::default() })),
             lines: watch::Sender::default(),
             phases: watch::Sender::new(phases),
             boot,
@@ -66,6 +67,18 @@ impl Surfaces {
         if let Some(Err(error)) = self.systemd.as_ref().map(|s| s.tell(notice)) {
             tracing::debug!("telling systemd: {error}");
         }
+    }
+
+    /// Until the first look there is what an earlier process of this boot saw, as no look of this one: for who asks how the node
+    /// stands, and for what listens where it did. Gives its conditions.
+    pub(crate) async fn begin(&self, earlier: Option<Report>, host: &Arc<dyn Change>) -> BTreeMap<String, String> {
+        let Some(earlier) = earlier else { return BTreeMap::new() };
+        let report = Report { looks: 0, ..earlier };
+        let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
+        if let Err(error) = host.write(Path::new(paths::STATUS), &text, 0o644).await {
+            tracing::warn!("the status file is out of date: {error}");
+        }
+        report.conditions
     }
 
     pub(crate) async fn publish(&mut self, report: &Report, volumes: usize, host: &Arc<dyn Change>) {
