@@ -178,6 +178,11 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     for (path, rate) in growth.iter().filter(|(path, _)| all.contains_key(path)) {
         family.series(&of(path), *rate);
     }
+    let help = "Directories in a measured one that are not told apart, being too many: it counts them.";
+    let mut family = out.family("directory_parts_left_out", Kind::Gauge, help);
+    for one in survey.directories.iter().filter(|one| one.size.is_some()) {
+        family.series(&of(&one.path), one.left_out);
+    }
     let mut family = out.family("directory_scan_seconds", Kind::Gauge, "Seconds that measuring a directory took.");
     for one in &survey.directories {
         family.series(&of(&one.path), one.seconds);

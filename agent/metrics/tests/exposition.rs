@@ -121,6 +121,7 @@ fn exhaustion() -> Exhaustion {
         real: "/var/lib/images".into(),
         size: Some(size(8_000_000, 12)),
         parts: vec![Part { path: "/var/lib/images/layers".into(), depth: 1, size: size(7_000_000, 9) }],
+        left_out: 3,
         seconds: 0.5,
         trouble: String::new(),
     };

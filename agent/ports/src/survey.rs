@@ -69,6 +69,9 @@ pub struct Measured {
     pub size: Option<DirectorySize>,
     /// Those in it, down to the depth that was asked for.
     pub parts: Vec<Part>,
+    /// How many more there are, which are counted in those that they are in, and not told apart.
+    #[serde(default)]
+    pub left_out: u64,
     /// Seconds that it took.
     pub seconds: f64,
     /// What could not be read, in words; empty where all could.

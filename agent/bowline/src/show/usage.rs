@@ -83,6 +83,8 @@ pub(crate) struct Folder {
     pub(crate) changed: Option<Changed>,
     /// Those in it, to the depth that was asked for; each before those in it.
     pub(crate) parts: Vec<Part>,
+    /// How many more there are, which are counted in those that they are in.
+    pub(crate) left_out: u64,
 }
 
 /// How a directory has changed.
@@ -190,6 +192,7 @@ impl Folder {
             unreadable: tree.problems.unreadable,
             changed: last.and_then(|(last, now)| Changed::since(last, &directory.path, size.allocated, now)),
             parts: parts.collect(),
+            left_out: tree.left_out,
         }
     }
 
@@ -223,6 +226,9 @@ impl Folder {
         if parts.len() > MOST {
             let rest: u64 = parts.iter().skip(MOST).filter(|part| part.depth == 1).map(|part| part.allocated).sum();
             let _ = writeln!(out, "{:>8}  in {} more", bytes(rest), parts.len() - MOST);
+        }
+        if self.left_out > 0 {
+            let _ = writeln!(out, "{:>8}  {} more are not told apart: they are too many", "", self.left_out);
         }
     }
 }
@@ -340,6 +346,7 @@ mod tests {
             unreadable: 1,
             changed: Some(Changed { bytes: 1_200_000_000, seconds: 2600 }),
             parts: vec![part("/var/lib/a\x1b[2J\n", 5_000_000), part("/var/lib/b", 19_000_000_000)],
+            left_out: 12,
         };
         let text =
             Picture { disks: vec![disk, full, unsure, hung], folders: vec![folder], unseen_seconds_ago: Some(600) }
@@ -361,6 +368,7 @@ share of the filesystem that each is on:
           1.2 GB more than 43 minutes ago
    19 GB  [###########.............]    b  (7 files)
   5.0 MB  [........................]    a?[2J?  (7 files)
+          12 more are not told apart: they are too many
 ";
         assert_eq!(text, expected);
     }

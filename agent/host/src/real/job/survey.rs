@@ -183,6 +183,7 @@ fn measured(path: &Path, tree: &Tree) -> Measured {
         real: tree.real.clone(),
         size: Some(size(tree.size())),
         parts: parts.collect(),
+        left_out: tree.left_out,
         seconds: tree.took.as_secs_f64(),
         trouble: trouble(&tree.problems),
     }
@@ -239,6 +240,17 @@ mod tests {
         assert!(whole.allocated >= 100_000 && one.trouble.is_empty(), "{one:?}");
         let parts: Vec<_> = one.parts.iter().map(|part| (part.path.clone(), part.depth, part.size.inodes)).collect();
         assert_eq!(parts, [(place.path().join("images"), 1, 3)]);
+    }
+
+    #[test]
+    fn more_parts_than_are_told_apart_are_counted() {
+        let place = tempfile::tempdir().unwrap();
+        let directories = vec![SurveyedDirectory { path: place.path().into(), depth: 1, named: true }];
+        (0..PARTS + 3).for_each(|number| fs::create_dir(place.path().join(number.to_string())).unwrap());
+        let found = survey(&SurveyOrder { directories, share: 100, ..SurveyOrder::default() }, &|| 7, &quiet);
+        let [one] = &found.directories[..] else { panic!("{found:#?}") };
+        let inodes = u64::try_from(PARTS).unwrap() + 4;
+        assert_eq!((one.parts.len(), one.left_out, one.size.unwrap().inodes), (PARTS - 1, 4, inodes));
     }
 
     #[test]
