@@ -6,7 +6,7 @@ use bowline_booted::joiners::Joiner;
 use bowline_booted::kube::node;
 use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
 use bowline_booted::told::{tells, tells_within};
-use bowline_booted::{ADDRESS, KEY, pid, releases, with_k3s_as};
+use bowline_booted::{ADDRESS, KEY, pid, ready, releases, with_k3s_as};
 use bowline_enroll::Code;
 use bowline_enroll::wire::EnrollAnswer;
 use bowline_testbed::{Cast, Machine, case_of, say};
@@ -64,6 +64,15 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         let first = agent(bed, &releases, NAME, "10.0.1.30", None)?;
         let old = in_place(&server, &first, NAME, is_worker)?;
         let runs = pid(&first, "k3s-agent")?;
+
+        // Its host is renamed: the Node goes on as what it is, and so does its K3s. A name that is given away is the host's again.
+        first.ok("hostnamectl set-hostname renamed && systemctl restart bowline")?;
+        tells(&first, &["the host is called renamed by now, and its Node goes on as worker-0"])?;
+        ready(&first)?;
+        let kept = in_place(&server, &first, NAME, is_worker)?;
+        ensure!(uid(&kept) == uid(&old) && pid(&first, "k3s-agent")? == runs, "the Node is another one");
+        ensure!(node(&server, "renamed")?.is_none(), "there are two Nodes");
+        first.ok(&format!("hostnamectl set-hostname {NAME} && bowline apply"))?;
 
         // A pod with the host's network has stolen the ticket, and asks from the node's own address; also under a name that
         // no rule takes, and with a ticket of another cluster.

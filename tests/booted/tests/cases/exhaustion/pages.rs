@@ -110,7 +110,12 @@ fn a_kubelet_is_followed(machine: &Machine) -> Result<()> {
     let config = "kind: KubeletConfiguration\nevictionHard:\n  nodefs.available: 1Mi\n";
     machine.put("/var/lib/kubelet/config.yaml", config, 0o644)?;
     machine.put("/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--root-dir=/srv/late\n", 0o644)?;
-    machine.ok("systemctl restart bowline")?;
+    // A start asks how far the clock is off, too: in the words of a chrony, which a bed does not have.
+    let chronyc = "#!/bin/sh\n[ \"$*\" = '-n -c tracking' ] && \
+         echo A9FEA97B,169.254.169.123,4,1790000000.1,0.75,-0.01,0.01,-3.5,0.0,0.01,0.0003,0.0002,16.2,Normal\n";
+    machine.put("/usr/local/bin/chronyc", chronyc, 0o755)?;
+    machine.ok("mkdir -p /run/chrony && touch /run/chrony/chronyd.sock && systemctl restart bowline")?;
+    machine.wait_for("the offset of the clock", SOON, || says(machine, "bowline_clock_offset_seconds 0.75"))?;
     machine.wait_for("it to be read", SOON, || says(machine, "bowline_kubelet_configuration_error 0"))?;
     let signal = "signal=\"nodefs.available\"";
     ensure!(value(machine, "bowline_filesystem_eviction_available_bytes", signal)? == 1_048_576.0);
