@@ -197,7 +197,7 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
         watch(spec, facts, now, plan);
     } else {
         // The capability that states each condition says why it is not there; the names are enough here.
-        plan.waits.push(Wait::new(ITEM, missing.join(" and "), "K3s is not started without"));
+        plan.waits.push(Wait::new(ITEM, missing.join(" and "), "K3s does not start before that"));
     }
     false
 }
@@ -342,7 +342,7 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
         (None, None) if facts.unit.active == ActiveState::Active && facts.foreign() => no_node(now),
         (None, None) if facts.unit.active == ActiveState::Active => "the Node is not registered yet".into(),
         (None, None) if spec.token.is_some() && !facts.last_lines.is_empty() => {
-            format!("K3s is coming in; it says: {}", last_words(&facts.last_lines))
+            format!("K3s is joining; it says: {}", last_words(&facts.last_lines))
         }
         (None, None) => "K3s is starting".into(),
     };

@@ -22,7 +22,7 @@ pub(crate) fn plan(spec: &Guard, facts: &Facts, now: &Conditions) -> Plan<Action
         let (why, hint) = match unit.load.as_str() {
             "masked" => ("masked", format!("let it up again: `systemctl unmask {GUARD_SERVICE}`")),
             "not-found" => ("not there", "install the package again: `apt-get install --reinstall bowline`".into()),
-            other => (other, format!("mend it: `systemctl status {GUARD_SERVICE}`")),
+            other => (other, format!("fix it: `systemctl status {GUARD_SERVICE}`")),
         };
         plan.refuse(ITEM, format!("close {} to pods", ports(&order)), format!("{GUARD_SERVICE} is {why}"), hint);
         return plan;
@@ -62,7 +62,7 @@ fn close(order: &GuardOrder, known: bool, facts: &Facts, plan: &mut Plan<Action>
         let why = format!("{GUARD_SERVICE} is starting; it said: {}", words());
         plan.waits.push(
             Wait::new(ITEM, format!("{} to be closed to pods", ports(order)), why)
-                .deadline(Duration::from_secs(30), format!("mend what it names: `journalctl -u {GUARD_SERVICE}`"))
+                .deadline(Duration::from_secs(30), format!("fix what it names: `journalctl -u {GUARD_SERVICE}`"))
                 .poll(Duration::from_millis(500)),
         );
         return;

@@ -66,14 +66,14 @@ impl Why {
                 "if that machine runs, stop it or give this one another `node.name`; if it is gone, {name} is free when its claim ends"
             ),
             Self::Unanswered(Unanswered::NotProven) => {
-                "see that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
+                "make sure that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
                     .into()
             }
             Self::Unanswered(Unanswered::NoAnswer) => {
-                "see that a server runs and is reached on TCP 7470; `bowline doctor` tries it".into()
+                "make sure that a server runs and can be reached on TCP 7470; `bowline doctor` tries it".into()
             }
             Self::Unanswered(Unanswered::Nameless) => {
-                "see whether the names in `servers` resolve: `resolvectl query NAME`; leave out those that there are not".into()
+                "see whether the names in `servers` resolve: `resolvectl query NAME`; leave out those that do not exist".into()
             }
             Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
             | Self::Unanswered(Unanswered::BadAnswer) => "see `bowline status` and `bowline doctor` on the servers".into(),

@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(wanted["gpu"], "old");
         assert_eq!((plan.waits[0].item.as_str(), plan.waits[0].what.as_str()), ("labels/gpu", "the fact {gpu}"));
         assert_eq!((plan.waits.len(), plan.refusals.len()), (1, 1));
-        assert!(plan.refusals[0].why.starts_with("“fd00::7” is no value of a label"), "{}", plan.refusals[0].why);
+        assert!(plan.refusals[0].why.starts_with("“fd00::7” is not a label value"), "{}", plan.refusals[0].why);
         let there = [("gpu", "old", FIELD_MANAGER), ("role", "kafka", FIELD_MANAGER), ("zone", "a", FIELD_MANAGER)];
         let after = labels.plan(&node(&there), &Conditions::from_pairs(now));
         assert!(after.steps.is_empty() && !after.conditions.contains_key("labels"));

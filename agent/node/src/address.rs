@@ -163,7 +163,7 @@ fn cloud_says(facts: &Facts, network: &Cidr) -> Option<(String, Option<String>)>
     Some(match (there.mac.as_ref(), there.mac.as_ref().and_then(|mac| facts.interfaces.get(mac))) {
         (_, Some(interface)) => (
             format!(
-                "{has}, which its interface {interface} does not have yet: its DHCP is still to come, or it is not configured"
+                "{has}, which its interface {interface} does not have yet: DHCP has not answered yet, or it is not configured"
             ),
             Some(configure(interface)),
         ),
@@ -172,7 +172,7 @@ fn cloud_says(facts: &Facts, network: &Cidr) -> Option<(String, Option<String>)>
             Some("detach the machine from that network and attach it again, or reboot it".into()),
         ),
         (None, None) => (
-            format!("{has}, which no interface has yet: its DHCP is still to come, or the interface is not configured"),
+            format!("{has}, which no interface has yet: DHCP has not answered yet, or the interface is not configured"),
             Some(configure("its interface")),
         ),
     })

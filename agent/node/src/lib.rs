@@ -214,7 +214,7 @@ impl Node {
         let seen = facts.seen.as_ref().filter(|_| self.spec.name.is_none());
         if let Some(seen) = seen.filter(|seen| **seen != host_name) {
             let text = format!(
-                "the host is called {host_name} by now, and its Node goes on as {seen}: `name = \"{seen}\"` in [node] says so for \
+                "the host is now called {host_name}, and its Node stays {seen}: `name = \"{seen}\"` in [node] says so for \
                  good. To rename the Node: `bowline leave`, then `bowline leave --undo`; of a single server: \
                  `name = \"{host_name}\"` in [node], then `kubectl delete node {seen}`"
             );
@@ -273,12 +273,15 @@ impl Node {
                 Wait::new(
                     "clock",
                     "a synchronised clock",
-                    format!("K3s makes its certificates at its first start; after {PATIENCE_WITH_CLOCK} s of uptime it goes on without"),
+                    format!("K3s makes its certificates at its first start; after {PATIENCE_WITH_CLOCK} s of uptime it starts anyway"),
                 )
                 .poll(Duration::from_secs(2)),
             );
         } else {
-            plan.note("clock", "nothing says that the clock is synchronised; going on, since it is not plainly wrong");
+            plan.note(
+                "clock",
+                "nothing says that the clock is synchronised; continuing, since it is not plainly wrong",
+            );
             plan.state(condition::CLOCK, "ok");
         }
     }

@@ -329,7 +329,7 @@ fn why_a_private_address_does_not_come_is_what_the_cloud_says() {
     assert!(overdue.contains("attach it again"), "{overdue}");
     facts.interfaces.insert(mac.into(), "enp7s0".into());
     let (why, overdue) = wait(&facts);
-    let configured = "its DHCP is still to come, or it is not configured";
+    let configured = "DHCP has not answered yet, or it is not configured";
     assert_eq!(why, format!("{has}, which its interface enp7s0 does not have yet: {configured}"));
     assert!(overdue.starts_with("configure enp7s0"), "{overdue}");
     facts.asked = said(hetzner(), &[("10.0.7.20", None, None)]);
@@ -386,7 +386,7 @@ fn a_renamed_host_goes_on_under_the_name_of_its_node_and_says_so() {
         let mut node = node(Some("10.0.1.0/28"));
         node.spec.name = settings.map(String::from);
         let plan = node.plan(&Facts { seen: seen.map(String::from), ..facts() }, &Conditions::default());
-        (plan.conditions["name"].clone(), plan.notes.iter().any(|note| note.text.contains("goes on as n1")))
+        (plan.conditions["name"].clone(), plan.notes.iter().any(|note| note.text.contains("its Node stays n1")))
     };
     assert_eq!(named(None, None), ("k3s-control".into(), false));
     assert_eq!(named(Some("k3s-control"), None), ("k3s-control".into(), false));

@@ -29,7 +29,7 @@ impl FromStr for Owner {
         let id = |text: &str| number::<u32>(text).filter(|id| *id < u32::MAX);
         let owner = text.split_once(':').and_then(|(user, group)| Some(Self { user: id(user)?, group: id(group)? }));
         owner.ok_or_else(|| {
-            Complaint::new(format!("{} is no owner: expected the numbers of a user and a group", quote(text)))
+            Complaint::new(format!("{} is not an owner: expected the numbers of a user and a group", quote(text)))
                 .suggest("owner = \"1001:1001\"; `id NAME` prints them")
         })
     }
@@ -65,7 +65,7 @@ impl FromStr for Mode {
         let plain = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
         let bits = u32::from_str_radix(text, 8).ok().filter(|_| plain);
         bits.map(Self).ok_or_else(|| {
-            Complaint::new(format!("{} is no mode of a directory: expected octal digits", quote(text)))
+            Complaint::new(format!("{} is not a directory mode: expected octal digits", quote(text)))
                 .suggest("mode = \"0770\"")
         })
     }
@@ -139,7 +139,8 @@ pub(crate) fn below(text: &str) -> Result<PathBuf, Complaint> {
     let normal = path.components().all(|part| matches!(part, Component::Normal(_)));
     let whole = path.components().collect::<PathBuf>().as_os_str() == path.as_os_str();
     if text.is_empty() || !plain || !normal || !whole {
-        let text = format!("{} is no directory of the volume: expected a path from its mount point on", quote(text));
+        let text =
+            format!("{} is not a directory of the volume: expected a path relative to its mount point", quote(text));
         return Err(Complaint::new(text).suggest("path = \"data-0\""));
     }
     Ok(path.to_path_buf())

@@ -78,7 +78,7 @@ fn service(text: &str) -> Result<String, Complaint> {
     let name = text.strip_suffix(".service").unwrap_or_default();
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte));
     if name.is_empty() || !plain || name.ends_with('@') || text.len() > 255 {
-        return Err(Complaint::new(format!("{} is no name of a service of systemd", quote(text)))
+        return Err(Complaint::new(format!("{} is not the name of a systemd service", quote(text)))
             .suggest("services = [\"containerd.service\", \"kubelet.service\"]"));
     }
     Ok(text.to_owned())

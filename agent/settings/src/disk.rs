@@ -105,7 +105,7 @@ impl FromStr for Size {
         let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(*unit)?, *bytes)));
         let bytes = unit.and_then(|(count, bytes)| number::<u64>(count.trim_end())?.checked_mul(bytes));
         bytes.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
-            Complaint::new(format!("{} is no size: expected \"90GiB\", \"150GB\" or \"2TB\"", quote(text)))
+            Complaint::new(format!("{} is not a size: expected \"90GiB\", \"150GB\" or \"2TB\"", quote(text)))
         })
     }
 }

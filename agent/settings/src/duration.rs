@@ -34,7 +34,10 @@ impl FromStr for Span {
         let unit = UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
         let count = unit.and_then(|(count, seconds)| Some((number::<u64>(count)?, seconds)));
         let (count, seconds) = count.ok_or_else(|| {
-            Complaint::new(format!("{} is no length of time: expected \"30s\", \"10m\", \"2h\" or \"7d\"", quote(text)))
+            Complaint::new(format!(
+                "{} is not a length of time: expected \"30s\", \"10m\", \"2h\" or \"7d\"",
+                quote(text)
+            ))
         })?;
         // More is a slip of the pen.
         let seconds = count.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86_400);

@@ -239,7 +239,7 @@ fn rule_name(text: &str) -> Result<String, Complaint> {
         return Ok(text.to_owned());
     }
     Err(Complaint::new(format!(
-        "{} is no name for a rule: lower-case letters, digits, and `-` between them",
+        "{} is not a name for a rule: lower-case letters, digits, and `-` between them",
         quote(text)
     )))
 }

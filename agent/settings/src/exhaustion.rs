@@ -91,7 +91,7 @@ impl FromStr for Percent {
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let value = text.strip_suffix('%').and_then(number).and_then(Self::new);
-        value.ok_or_else(|| Complaint::new(format!("{} is no share: expected \"1%\" to \"100%\"", quote(text))))
+        value.ok_or_else(|| Complaint::new(format!("{} is not a share: expected \"1%\" to \"100%\"", quote(text))))
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn pressure<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Press
     let item = section.get("critical").or_else(|| section.get("warn"));
     if let Some(item) = item.filter(|_| reader.whole && read.critical >= read.warn) {
         let message = format!(
-            "`pressure.critical` ({}) is to be shorter than `pressure.warn` ({}): the grave one comes last",
+            "`pressure.critical` ({}) must be shorter than `pressure.warn` ({}): critical comes last",
             read.critical, read.warn
         );
         reader.complain(item.at, "pressure", Complaint::new(message));
@@ -179,7 +179,10 @@ pub(crate) fn directories<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Ve
             if is_normal(&path) && !text.contains('\0') {
                 return Ok(path);
             }
-            Err(Complaint::new(format!("{} is no absolute path without `.`, `..` and a `/` at its end", quote(text))))
+            Err(Complaint::new(format!(
+                "{} is not an absolute path without `.`, `..` and a `/` at its end",
+                quote(text)
+            )))
         });
         let depth = depth(reader, &section, table.get("depth"));
         let Some(path) = path else { continue };

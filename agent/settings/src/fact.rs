@@ -82,7 +82,7 @@ impl Filled {
     /// The labels whose values are none, each with that value, why it is none, and what to do.
     pub fn refusals(&self) -> impl Iterator<Item = (&String, &String, String, String)> {
         self.wrong.iter().map(|(key, value)| {
-            let why = format!("“{value}” is no value of a label: at most 63 letters, digits, `-`, `_` and `.`");
+            let why = format!("“{value}” is not a label value: at most 63 letters, digits, `-`, `_` and `.`");
             (key, value, why, format!("write a value of your own for {key} in [node] labels, or remove it"))
         })
     }

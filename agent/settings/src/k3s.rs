@@ -154,7 +154,7 @@ impl FromStr for Mirror {
             Some((other, _)) if other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 return Err(Complaint::new(format!("a mirror can not be reached by `{}`: {form}", excerpt(other))));
             }
-            _ => return Err(Complaint::new(format!("this is no mirror: {form}"))),
+            _ => return Err(Complaint::new(format!("this is not a mirror: {form}"))),
         };
         let rest = rest.trim_end_matches('/');
         let host = rest.split('/').next().unwrap_or_default();
@@ -163,7 +163,7 @@ impl FromStr for Mirror {
         }
         let plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>?#".contains(&byte));
         if host.is_empty() || host.starts_with(':') || !plain {
-            return Err(Complaint::new(format!("this is no mirror: {form}")));
+            return Err(Complaint::new(format!("this is not a mirror: {form}")));
         }
         check_host(host)?;
         Ok(if secure { Self::Https(format!("https://{rest}")) } else { Self::Http(format!("http://{rest}")) })

@@ -85,7 +85,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    let wrong = |why: &str| Err(Complaint::new(format!("`{shown}` is no label: {why}")));
+    let wrong = |why: &str| Err(Complaint::new(format!("`{shown}` is not a label: {why}")));
     if name.contains('/') {
         return wrong("it has more than one `/`");
     }
@@ -130,7 +130,7 @@ pub(crate) fn check_value(key: &str, value: &str, facts: Facts) -> Result<String
         return Ok(value.to_owned());
     }
     let complaint = Complaint::new(format!(
-        "{} is no value of a label: letters, digits, `-`, `_` and `.`, with a letter \
+        "{} is not a label value: letters, digits, `-`, `_` and `.`, with a letter \
          or digit at both ends",
         shown
     ));

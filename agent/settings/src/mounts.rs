@@ -150,7 +150,7 @@ pub(crate) fn check_option(text: &str) -> Result<String, Complaint> {
     }
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+:@=/".contains(&byte));
     if text.is_empty() || !plain || text.starts_with('-') {
-        return Err(Complaint::new(format!("{} is no mount option", quote(text))));
+        return Err(Complaint::new(format!("{} is not a mount option", quote(text))));
     }
     let name = text.split('=').next().unwrap_or_default();
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {

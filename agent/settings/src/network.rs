@@ -79,7 +79,7 @@ pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, 
         let read = text.parse::<Cidr>();
         let Some(network) = Cidr::masked(text) else {
             let address = text.split_once('/').is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
-            let words = format!("{} is no network: expected one such as \"{v4}\"", quote(text));
+            let words = format!("{} is not a network: expected one such as \"{v4}\"", quote(text));
             let words = Complaint::new(words).suggest(format!("\"{v4}\", or \"{v4},{v6}\" with IPv6"));
             reader.complain(at, path, read.err().filter(|_| address).unwrap_or(words));
             continue;

@@ -62,7 +62,7 @@ pub(crate) fn node_name(text: &str) -> Result<String, Complaint> {
         Complaint::new(format!("a node's name has at most 63 characters, {} has {length}", quote(text)))
     } else if !labels::is_subdomain(text) {
         let complaint = Complaint::new(format!(
-            "{} is no name for a node: lower-case letters, digits, `-` and `.`, with a \
+            "{} is not a name for a node: lower-case letters, digits, `-` and `.`, with a \
              letter or digit at both ends of each part",
             quote(text)
         ));
@@ -107,7 +107,7 @@ fn external(text: &str) -> Result<ExternalAddress, Complaint> {
         }
         let what = format!("the fact `{{{}}}`", crate::complaint::excerpt(fact));
         return Err(if Fact::named(fact).is_some() {
-            Complaint::new(format!("{what} is no external address")).suggest("\"{public-ipv4}\"")
+            Complaint::new(format!("{what} is not an external address")).suggest("\"{public-ipv4}\"")
         } else {
             let complaint = Complaint::new(format!("{what} {NOT_YET}"));
             match crate::suggest::nearest(fact, ["public-ipv4"]) {
@@ -118,7 +118,7 @@ fn external(text: &str) -> Result<ExternalAddress, Complaint> {
     }
     let address: IpAddr = text.parse().map_err(|_| {
         let complaint = Complaint::new(format!(
-            "{} is no external address: expected an IP address or \"{{public-ipv4}}\"",
+            "{} is not an external address: expected an IP address or \"{{public-ipv4}}\"",
             quote(text)
         ));
         match text.split_once('/') {

@@ -126,7 +126,7 @@ fn check_name(name: &str) -> Result<Option<Complaint>, Complaint> {
         && !name.starts_with('-')
         && !name.ends_with('-');
     if !shape {
-        return Err(Complaint::new(format!("`{shown}` is no name of a K3s option"))
+        return Err(Complaint::new(format!("`{shown}` is not the name of a K3s option"))
             .suggest("write the long name without its dashes, such as flannel-backend"));
     }
     Ok(Some(Complaint::new(format!(

@@ -40,7 +40,7 @@ impl Pattern {
         let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'*'));
         if text.is_empty() || text.len() > 63 || !plain {
             return Err(Complaint::new(format!(
-                "{} can be no node's name: lower-case letters, digits, `-` and `.`, and `*` for any text",
+                "{} is not a name for nodes: lower-case letters, digits, `-` and `.`, and `*` for any text",
                 quote(text)
             )));
         }

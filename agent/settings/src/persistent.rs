@@ -33,7 +33,7 @@ impl FromStr for ClaimName {
             .split_once('/')
             .filter(|(namespace, name)| is_subdomain(namespace) && !namespace.contains('.') && is_object_name(name));
         let (namespace, name) = parts.ok_or_else(|| {
-            Complaint::new(format!("{} is no claim: expected its namespace and name", quote(text)))
+            Complaint::new(format!("{} is not a claim: expected its namespace and name", quote(text)))
                 .suggest("claim = \"kafka/data-kafka-0\"; a StatefulSet's are TEMPLATE-STATEFULSET-NUMBER")
         })?;
         Ok(Self { namespace: namespace.into(), name: name.into() })
@@ -114,7 +114,7 @@ fn checked(text: &str, of: &str) -> Result<String, Complaint> {
     if is_object_name(text) {
         return Ok(text.to_owned());
     }
-    let text = format!("{} is no name for {of}: lower-case letters, digits, `-` and `.`", quote(text));
+    let text = format!("{} is not a name for {of}: lower-case letters, digits, `-` and `.`", quote(text));
     Err(Complaint::new(text))
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn claim_pattern(text: &str) -> Result<crate::Pattern, Complaint> {
     let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'/' | b'*'));
     let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
     if !plain || parts.is_none() || text.len() > 317 || text.matches('/').count() > 1 {
-        return Err(Complaint::new(format!("{} can be no claim: expected NAMESPACE/NAME", quote(text)))
+        return Err(Complaint::new(format!("{} is not a claim: expected NAMESPACE/NAME", quote(text)))
             .suggest("\"kafka/*\" for every claim in the namespace kafka"));
     }
     Ok(crate::Pattern::plain(text))

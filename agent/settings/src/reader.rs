@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
                 return Err(complaint.suggest(format!("this version has {}", all.join(", "))));
             }
             let complaint =
-                Complaint::new(format!("{} is no value of `{path}`: expected {}", quote(text), all.join(", ")));
+                Complaint::new(format!("{} is not a value of `{path}`: expected {}", quote(text), all.join(", ")));
             let near = suggest::nearest(text, words.iter().map(|(word, _)| *word));
             Err(match near {
                 Some(word) => complaint.suggest(format!("did you mean \"{word}\"?")),

@@ -133,7 +133,9 @@ impl FromStr for LogPattern {
         };
         let plain = inner.components().all(|one| matches!(one, Component::Normal(_)));
         if !plain || text.contains("//") || text.contains('\0') || text.contains("**") || text.ends_with('/') {
-            return wrong("is no plain pattern of files: `.`, `..`, `//`, `**` and a `/` at its end have no meaning");
+            return wrong(
+                "is not a plain pattern of files: `.`, `..`, `//`, `**` and a `/` at its end have no meaning",
+            );
         }
         let names = || inner.iter().filter_map(|name| name.to_str());
         if names().any(|name| name.starts_with('.')) {
@@ -207,7 +209,7 @@ impl FromStr for Reserve {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             size => size.parse().map(Self::Size).map_err(|_| {
-                Complaint::new(format!("{} is no reserve: expected \"auto\", \"off\" or \"512MiB\"", quote(text)))
+                Complaint::new(format!("{} is not a reserve: expected \"auto\", \"off\" or \"512MiB\"", quote(text)))
             }),
         }
     }

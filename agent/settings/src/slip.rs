@@ -4,7 +4,7 @@
 /// What is said of a problem at this byte of a file, and what helps.
 pub(crate) fn of(text: &str, at: usize, said: &str) -> (String, Option<&'static str>) {
     if text.contains('\0') {
-        let message = "this is no text in UTF-8: it has NUL characters in it, as UTF-16 has";
+        let message = "this is not text in UTF-8: it has NUL characters in it, as UTF-16 has";
         return (message.to_owned(), Some("save the file as UTF-8"));
     }
     (format!("not valid TOML: {said}"), help(text, at, said))
@@ -33,11 +33,11 @@ fn help(text: &str, at: usize, said: &str) -> Option<&'static str> {
     }
     let word = value.split('#').next().unwrap_or_default().trim_end().to_lowercase();
     if ["true", "false", "yes", "no", "on", "off"].contains(&word.as_str()) {
-        return Some("write `true` or `false`, in lower case, without quotes; text stands in quotes");
+        return Some("write `true` or `false`, in lower case, without quotes; text needs quotes");
     }
     let begins = value.chars().next()?;
     (begins.is_alphanumeric() || "/.:*".contains(begins))
-        .then_some("text stands in quotes, also an address, a version, a size or a time: \"10.0.1.0/24\"")
+        .then_some("text needs quotes, also an address, a version, a size or a time: \"10.0.1.0/24\"")
 }
 
 #[cfg(test)]
@@ -47,8 +47,8 @@ mod tests {
     #[test]
     fn common_slips() {
         let help = |text: &str, at: usize| of(text, at, "invalid").1.unwrap_or_default();
-        assert!(help("[node]\naddress = 10.0.1.0/24\n", 21).contains("text stands in quotes"));
-        assert!(help("distribution = k3s\n", 15).contains("text stands in quotes"));
+        assert!(help("[node]\naddress = 10.0.1.0/24\n", 21).contains("text needs quotes"));
+        assert!(help("distribution = k3s\n", 15).contains("text needs quotes"));
         assert!(help("labels.node-role.kubernetes.io/ingress = \"true\"\n", 30).contains("put a key"));
         for (text, at) in [
             ("[node\na = 1\n", 5),

@@ -58,12 +58,12 @@ impl FromStr for Taint {
 
     fn from_str(text: &str) -> Result<Self, Complaint> {
         let form = "expected \"key=value:NoSchedule\" or \"key:NoSchedule\"";
-        let wrong = |why: &str| Complaint::new(format!("{} is no taint: {why}", quote(text)));
+        let wrong = |why: &str| Complaint::new(format!("{} is not a taint: {why}", quote(text)));
         let (rest, effect) = text.rsplit_once(':').ok_or_else(|| wrong(form))?;
         let effects = [Effect::NoSchedule, Effect::PreferNoSchedule, Effect::NoExecute];
         let Some(effect) = effects.into_iter().find(|known| known.as_str() == effect) else {
             let complaint = Complaint::new(format!(
-                "{} is no effect of a taint: there are NoSchedule, PreferNoSchedule and NoExecute",
+                "{} is not a taint effect: there are NoSchedule, PreferNoSchedule and NoExecute",
                 quote(effect)
             ));
             let plain = effect.to_lowercase();
@@ -78,7 +78,7 @@ impl FromStr for Taint {
         };
         let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
         if !is_key(key) {
-            return Err(Complaint::new(format!("`{}` is no key of a taint: {form}", excerpt(key))));
+            return Err(Complaint::new(format!("`{}` is not a taint key: {form}", excerpt(key))));
         }
         if !is_value(value) {
             return Err(wrong("its value has at most 63 letters, digits, `-`, `_` and `.`"));

@@ -151,7 +151,7 @@ fn volume_name(text: &str) -> Result<String, Complaint> {
     let ends = !text.starts_with('-') && !text.ends_with('-');
     if text.is_empty() || !plain || !ends {
         return Err(Complaint::new(format!(
-            "{} is no name for a volume: lower-case letters, digits, and `-` between them",
+            "{} is not a name for a volume: lower-case letters, digits, and `-` between them",
             quote(text)
         )));
     }
@@ -218,11 +218,11 @@ fn device_path(text: &str) -> Result<PathBuf, Complaint> {
     let path = PathBuf::from(text);
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'`$*?[]{}<>|;&%".contains(&byte));
     if text.contains(['*', '?']) && text.starts_with("/dev/") {
-        return Err(Complaint::new(format!("{} is no device: `*` and `?` stand for themselves here", quote(text)))
+        return Err(Complaint::new(format!("{} is not a device: `*` and `?` stand for themselves here", quote(text)))
             .suggest("one of `ls -l /dev/disk/by-id`, or the disk's `serial`"));
     }
     if !plain || !is_normal(&path) || !text.starts_with("/dev/") {
-        return Err(Complaint::new(format!("{} is no device: expected a path below /dev", quote(text)))
+        return Err(Complaint::new(format!("{} is not a device: expected a path below /dev", quote(text)))
             .suggest("one of `ls -l /dev/disk/by-id`"));
     }
     Ok(path)
@@ -239,7 +239,7 @@ fn is_unstable(path: &Path) -> bool {
 fn serial_number(text: &str) -> Result<String, Complaint> {
     let plain = text.chars().all(|letter| letter.is_ascii_graphic() || letter == ' ');
     if text.is_empty() || text.len() > 128 || !plain || text.trim() != text {
-        return Err(Complaint::new(format!("{} is no serial number of a disk", quote(text)))
+        return Err(Complaint::new(format!("{} is not a disk's serial number", quote(text)))
             .suggest("one of `lsblk -dno NAME,SERIAL`"));
     }
     Ok(text.to_owned())

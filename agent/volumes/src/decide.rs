@@ -301,7 +301,7 @@ fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot
 
 fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
     let others = listed(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
-    let why = if described(volume) { "no free disk is like that" } else { "it is not attached" };
+    let why = if described(volume) { "no free disk matches that" } else { "it is not attached" };
     plan.waits.push(
         Wait::new(item, format!("the disk {}", volume.source), format!("{why}; attached: {others}"))
             .deadline(ARRIVAL, format!("attach the disk, or correct `{}` of volume {}", key(volume), volume.name))

@@ -25,7 +25,7 @@ fn what_is_typed_wrong() {
     let said = bowline(folder.path(), &["plna"]);
     assert!(said.err.contains("'plan'"), "{}", said.err);
     let said = bowline(folder.path(), &["apply", "--wait", "soon"]);
-    assert!(said.err.contains("“soon” is no time: write 90s, 10m or 1h"), "{}", said.err);
+    assert!(said.err.contains("“soon” is not a time: write 90s, 10m or 1h"), "{}", said.err);
     let said = bowline(folder.path(), &["--version"]);
     assert_eq!((said.code, said.out.as_str()), (0, concat!("bowline ", env!("CARGO_PKG_VERSION"), "\n")));
 }

@@ -246,12 +246,12 @@ const LONGEST: u64 = 365 * 24 * 3600;
 /// `90s`, `10m`, `1h`, or seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = number.parse().map_err(|_| format!("“{text}” is no time: write 90s, 10m or 1h"))?;
+    let number: u64 = number.parse().map_err(|_| format!("“{text}” is not a time: write 90s, 10m or 1h"))?;
     let factor = match unit.trim() {
         "" | "s" => 1,
         "m" | "min" => 60,
         "h" => 3600,
-        _ => return Err(format!("“{text}” is no time: write 90s, 10m or 1h")),
+        _ => return Err(format!("“{text}” is not a time: write 90s, 10m or 1h")),
     };
     number
         .checked_mul(factor)

@@ -85,7 +85,7 @@ async fn empty(
                 return Err(PortError::new(ErrorKind::Changed, text).hint("nothing else was done: run this again"));
             }
             output::complain(&match what.beneath {
-                None => format!("no pod is left on {node} that could run elsewhere"),
+                None => format!("no pod that could run elsewhere is left on {node}"),
                 Some(directory) => format!("no pod on {node} uses {}", directory.display()),
             });
             return Ok(ours);
@@ -110,7 +110,7 @@ async fn empty(
         }
         if Instant::now() >= end {
             cordon.stays();
-            let text = format!("pods are left on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
+            let text = format!("some pods are still on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
             let hint = format!("{node} takes no more pods: `kubectl uncordon {node}` lets it; {}", what.hint);
             return Err(PortError::new(ErrorKind::Timeout, text).hint(hint));
         }

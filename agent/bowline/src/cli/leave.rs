@@ -95,7 +95,9 @@ async fn leave(
         output::print(&farewell(role, &left));
         return Ok(ExitCode::SUCCESS);
     }
-    output::complain("it has not left yet, and goes on trying: `bowline status` says what is in the way");
+    output::complain(
+        "the machine has not left yet, and Bowline keeps trying: `bowline status` says what is in the way",
+    );
     Ok(ExitCode::from(WAITING))
 }
 

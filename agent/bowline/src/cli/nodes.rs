@@ -83,7 +83,7 @@ fn silent(error: PortError) -> PortError {
         ErrorKind::Denied => "run it as root",
         ErrorKind::NotFound => "K3s has not started on this server yet: `bowline status` says what it waits for",
         ErrorKind::Changed => "others write the same claim just now: run it again",
-        ErrorKind::Invalid => "mend or delete what the error names",
+        ErrorKind::Invalid => "fix or delete what the error names",
         _ => "`systemctl status k3s` and `bowline doctor` say what is wrong with this server",
     };
     PortError { message: format!("the cluster's API: {}", error.message), ..error }.hint(help)

@@ -94,7 +94,9 @@ async fn release(
             break;
         }
         if Instant::now() >= end {
-            output::complain("it is not unmounted yet, and goes on trying: `bowline status` says what is in the way");
+            output::complain(
+                "the volume is not unmounted yet, and Bowline keeps trying: `bowline status` says what is in the way",
+            );
             return Ok(ExitCode::from(WAITING));
         }
         tokio::time::sleep(AGAIN).await;

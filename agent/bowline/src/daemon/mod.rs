@@ -302,7 +302,7 @@ impl Daemon {
             }
             Err(trouble) => {
                 self.counters.reloaded(false);
-                tracing::error!("the changed settings are not taken, the earlier ones stay in force:");
+                tracing::error!("the changed settings are not used, the earlier ones stay in force:");
                 for line in trouble.to_string().lines() {
                     tracing::error!("{line}");
                 }

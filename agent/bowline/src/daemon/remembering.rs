@@ -54,7 +54,7 @@ impl Memory {
             Ok(None) => None,
             Err(error) => {
                 self.tell(Some(format!(
-                    "how filesystems filled is not known, and how they fill is not kept over a restart, until this \
+                    "how filesystems filled is not known, and how they fill is not kept across a restart, until this \
                      can be read (if the disk lost it for good, remove it): {error}"
                 )));
                 return None;
@@ -81,7 +81,7 @@ impl Memory {
         };
         // What was not written once is missing for what comes after it: all of it again.
         self.behind = written.is_err();
-        self.tell(written.err().map(|error| format!("how filesystems fill is not kept over a restart: {error}")));
+        self.tell(written.err().map(|error| format!("how filesystems fill is not kept across a restart: {error}")));
     }
 
     async fn made(&self, all: Vec<Patch>) -> Result<SampleFile, PortError> {

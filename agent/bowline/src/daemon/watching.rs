@@ -211,7 +211,7 @@ impl Watching {
             if let Some(first) = beyond.first().filter(|_| !told_beyond) {
                 let (count, first) = (beyond.len(), first.display());
                 tracing::warn!(
-                    "{MOST} filesystems are watched at most: nothing is foretold of {count} others, as {first}"
+                    "{MOST} filesystems are watched at most: there is no forecast for {count} others, such as {first}"
                 );
             }
             told_beyond = !beyond.is_empty();

@@ -63,7 +63,7 @@ pub(super) fn settings(paper: &mut Paper, report: &Report) {
         for error in &report.settings.errors {
             paper.entry(2, Tone::Bad, "error", INDENT, error);
         }
-        detail(paper, "to do: mend this; until then the earlier settings stay in force");
+        detail(paper, "to do: fix this; until then the earlier settings stay in force");
     }
 }
 

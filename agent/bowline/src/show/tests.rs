@@ -59,7 +59,7 @@ fn first_boot() -> Report {
     let mut node = capability("node", CapabilityState::Done);
     node.notes.push(Note {
         item: "clock".into(),
-        text: "nothing says that the clock is synchronised; going on, since it is not plainly wrong".into(),
+        text: "nothing says that the clock is synchronised; continuing, since it is not plainly wrong".into(),
     });
     let mut volumes = capability("volumes", CapabilityState::Working);
     volumes.steps.push(step(

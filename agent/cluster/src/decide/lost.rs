@@ -49,7 +49,7 @@ pub(super) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut P
         plan.step_with(ITEM, Action::Restart(restart), why, Risk::Restart);
     } else {
         let why = match (asked, starts) {
-            (_, false) => format!("{why}, and what lies in K3s's place does not run"),
+            (_, false) => format!("{why}, and the file in K3s's place does not run"),
             (true, true) => why.to_string(),
             (false, true) => format!("{why}; the servers are asked first whether its name is still its own"),
         };

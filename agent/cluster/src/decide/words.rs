@@ -46,7 +46,7 @@ pub(super) fn remedy(lines: &[String], service: &str) -> String {
                 /usr/share/doc/bowline/CLUSTERS.md tells (“A server whose name etcd still has”)"
             .into();
     }
-    format!("mend what it names (often `[cluster.config]`); all its words: `journalctl -u {service}`")
+    format!("fix what it names (often `[cluster.config]`); all that it said: `journalctl -u {service}`")
 }
 
 /// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.

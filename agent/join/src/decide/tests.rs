@@ -238,7 +238,7 @@ fn labels_made_of_facts_are_asked_for_when_they_are_known_and_wait_alone() {
     assert_eq!(asks.waits[0].item, "join/node-role.kubernetes.io/gpu");
     assert_eq!(asks.waits[0].what, "the fact {gpu}");
     assert_eq!(asks.refusals[0].item, "join/node-role.kubernetes.io/at");
-    assert!(asks.refusals[0].why.starts_with("“fd00::7” is no value"), "{}", asks.refusals[0].why);
+    assert!(asks.refusals[0].why.starts_with("“fd00::7” is not a label value"), "{}", asks.refusals[0].why);
 }
 
 /// An agent that has long been in.

@@ -20,7 +20,7 @@ pub(super) fn held(place: Place<'_>, probe: &Probe, used: &str, same: bool, plan
     if alike && facts.boot.is_young(STANDING_IN) {
         let what =
             format!("the disk with the volume's filesystem {used}, or {} s from the boot on", STANDING_IN.as_secs());
-        let why = format!("it is not attached, or not free; {} is another one like it", describe(device));
+        let why = format!("it is not attached, or not free; {} is another one that matches", describe(device));
         plan.waits.push(Wait::new(item, what, why).poll(Duration::from_secs(5)));
         return true;
     }

@@ -232,7 +232,7 @@ fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, pla
     } else if probe.ambivalent {
         format!("{name} holds signatures that contradict each other")
     } else if let Some(at) = probe.data_at {
-        format!("{name} has no signature that is known, but data at byte {at}")
+        format!("{name} has no known signature, but data at byte {at}")
     } else {
         format!("{name} could not be proven blank")
     };

@@ -59,7 +59,7 @@ fn a_private_network_that_comes_late_is_told_and_the_metadata_service_is_not_nee
         says(&machine, &format!("{has} (mac 86:00:00:98:40:6e), and no interface with that mac is there yet"))?;
         let mac = machine.read("/sys/class/net/host0/address")?.trim().to_string();
         metadata.say(NETWORKS, &networks.replace("86:00:00:98:40:6e", &mac));
-        says(&machine, &format!("{has} (mac {mac}), which its interface host0 does not have yet: its DHCP"))?;
+        says(&machine, &format!("{has} (mac {mac}), which its interface host0 does not have yet: DHCP"))?;
 
         // The address comes, and everything goes on.
         let private = format!("[Network]\nAddress={ADDRESS}/24\n");

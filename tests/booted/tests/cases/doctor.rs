@@ -76,7 +76,7 @@ const HARMS: [Harm; 12] = [
     Harm {
         done: "systemctl stop k3s",
         check: "K3s",
-        found: "somebody stopped it, and Bowline does not start it against that",
+        found: "somebody stopped it, and Bowline does not override that",
         mend: Mend::Printed("systemctl start k3s.service"),
     },
 ];
@@ -111,7 +111,7 @@ fn each_fault_is_one_finding_whose_remedy_mends_it() -> Result<()> {
 fn bad_option(machine: &Machine, settings: &str) -> Result<()> {
     configure(machine, &format!("{settings}[cluster.config]\nkubelet-arg = [\"no-such-flag=1\"]\n"))?;
     let finding = the_finding(machine, "K3s", "no-such-flag")?;
-    assert!(remedy(&finding).contains("mend what it names (often `[cluster.config]`)"), "{finding}");
+    assert!(remedy(&finding).contains("fix what it names (often `[cluster.config]`)"), "{finding}");
     configure(machine, settings)?;
     well(machine)
 }

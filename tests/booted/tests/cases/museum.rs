@@ -76,7 +76,7 @@ fn decisions(machine: &Machine, nodes: &[(String, String)]) -> Result<String> {
                 // The proof has found what looks did not come by.
                 Stand::Failing(why, _) => format!(
                     "refused: {}",
-                    why.replace("was not formatted: it is not blank: there is", "has no signature that is known, but")
+                    why.replace("was not formatted: it is not blank: there is", "has no known signature, but")
                 ),
                 other => {
                     last = format!("{kind}: {other:?}");

@@ -29,7 +29,7 @@ fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> 
         machine.install(&deb()?)?;
         tells(&machine, &["waiting for an address in 10.0.1.0/24: no interface has one yet; there are: lo 127.0.0.1"])?;
         tells(&machine, &["waiting for a default route: K3s does not start without one"])?;
-        tells(&machine, &["waiting for the node's address and a default route: K3s is not started without"])?;
+        tells(&machine, &["waiting for the node's address and a default route: K3s does not start before that"])?;
         tells(&machine, &["no connection to 10.0.1.1: 10.0.1.1:443: Network is unreachable"])?;
         assert_eq!(machine.run("bowline status")?.code, 1, "a download that fails is a fault");
         // One fault, though there is no route either, and nothing can be downloaded.
@@ -49,7 +49,7 @@ fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> 
 
         // The mirror is near: it needs no default route, K3s does.
         machine.wait_for("K3s to be installed", SOON, || Ok(machine.run("test -x /usr/local/bin/k3s")?.success()))?;
-        tells(&machine, &["waiting for a default route: K3s is not started without"])?;
+        tells(&machine, &["waiting for a default route: K3s does not start before that"])?;
         assert_eq!(machine.run("bowline status")?.code, 3, "{:?}", now(&machine)?);
         assert_eq!(machine.run("systemctl is-active k3s")?.stdout.trim(), "inactive");
         let finding = the_finding(&machine, "default route", "a default route is missing")?;
@@ -90,7 +90,7 @@ fn a_clock_that_is_a_year_off_is_found_out() -> Result<()> {
             &["the certificate of 10.0.1.1 is not valid yet; this machine's clock says", "the clock is probably wrong"],
         )?;
         ensure!(line.contains(&year(bed, -365)?), "{line}");
-        tells(&machine, &["waiting for a right clock: K3s is not started without"])?;
+        tells(&machine, &["waiting for a right clock: K3s does not start before that"])?;
         let seen = findings_with(&machine, &clock::variables(&machine, "-365d")?)?;
         ensure!(is_alone(&seen, "clock", "days behind") && remedy(&seen[0]).starts_with("set the clock"), "{seen:#?}");
 

@@ -21,7 +21,7 @@ const FOREIGN: [Foreign; 4] = [
     Foreign {
         name: "raw-middle",
         put: |d| d.fill(30 << 20, 2 << 20, 0xaa),
-        said: "has no signature that is known, but data at byte 31457280",
+        said: "has no known signature, but data at byte 31457280",
     },
 ];
 

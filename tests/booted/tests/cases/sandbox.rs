@@ -188,7 +188,7 @@ fn wrong_settings_keep_it_down_until_they_change() -> Result<()> {
         let first = pid(&machine, "bowline")?;
         configure(&machine, &volume().replace("mount =", "muont ="))?;
         machine.wait_for("the complaint", Duration::from_secs(10), || {
-            Ok(machine.journal("bowline")?.contains("the changed settings are not taken"))
+            Ok(machine.journal("bowline")?.contains("the changed settings are not used"))
         })?;
         assert!(machine.journal("bowline")?.contains("did you mean"), "{}", machine.journal("bowline")?);
         assert_eq!(pid(&machine, "bowline")?, first);

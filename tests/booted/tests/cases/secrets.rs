@@ -108,7 +108,7 @@ fn secrets_stay_in_files_that_only_root_reads() -> Result<()> {
         // So it is where a running Bowline does not take it.
         let broken = format!("[cluster.config]\nagent-token = \"{agent_token}\n");
         machine.put("/etc/bowline/config.d/90-broken.toml", broken, 0o600)?;
-        let complained = "journalctl -u bowline | grep -q 'changed settings are not taken'";
+        let complained = "journalctl -u bowline | grep -q 'changed settings are not used'";
         machine
             .wait_for("the complaint", std::time::Duration::from_secs(10), || Ok(machine.run(complained)?.success()))?;
         for command in

@@ -83,7 +83,7 @@ impl Check {
 
     /// The finding that something could not be looked at.
     pub(super) fn blind(name: impl Into<String>, error: &PortError) -> Self {
-        let remedy = error.hint.clone().unwrap_or_else(|| "mend what the error names, then run this again".into());
+        let remedy = error.hint.clone().unwrap_or_else(|| "fix what the error names, then run this again".into());
         Self::finding(name, error.message.clone(), remedy)
     }
 

@@ -62,7 +62,7 @@ fn unit_file(facts: &Facts, role: Role) -> Option<Check> {
     }
     if *text != unit_text(role) {
         let found = format!("{} is not as Bowline writes it: it was edited by hand", path.display());
-        let remedy = format!("let Bowline write it again; what is your own belongs into `systemctl edit {service}`");
+        let remedy = format!("let Bowline write it again; put your own changes into `systemctl edit {service}`");
         return Some(Check::finding("K3s's unit", found, remedy).command("bowline apply"));
     }
     if facts.unit.needs_reload {
@@ -78,7 +78,7 @@ fn configuration(facts: &Facts, said: &CapabilityReport) -> Option<Check> {
     facts.config.as_ref()?;
     let step = said.steps.iter().find(|step| step.action.get("configure").is_some())?;
     let found = format!("{CONFIG_FILE} is not as the settings say ({})", step.why);
-    let remedy = "let Bowline write it again; options of K3s belong into `[cluster.config]`";
+    let remedy = "let Bowline write it again; put options of K3s into `[cluster.config]`";
     Some(Check::finding("K3s's configuration", found, remedy).command("bowline apply"))
 }
 
@@ -105,13 +105,9 @@ fn life(facts: &Facts, said: Option<&CapabilityReport>, before: &[Check], role: 
     let by_hand = wait.is_none_or(|w| w.what == bowline_cluster::BY_HAND)
         && !said.is_some_and(|said| said.steps.iter().any(|s| s.item == ITEM));
     if facts.unit.active.is_down() && facts.unit.started && by_hand {
-        return Check::finding(
-            "K3s",
-            "somebody stopped it, and Bowline does not start it against that",
-            "start it again",
-        )
-        .command(format!("systemctl start {service}"))
-        .explains(subject);
+        return Check::finding("K3s", "somebody stopped it, and Bowline does not override that", "start it again")
+            .command(format!("systemctl start {service}"))
+            .explains(subject);
     }
     match (facts.unit.active, wait) {
         (ActiveState::Activating, _) => Check::note("K3s", "it is starting"),

@@ -23,7 +23,7 @@ pub(super) fn diagnose(facts: &Facts, before: &[Check]) -> Vec<Check> {
     let unit = match &facts.unit {
         Ok(unit) => unit,
         Err(error) => {
-            let remedy = "start the system bus; Bowline asks systemd for everything by it";
+            let remedy = "start the system bus: Bowline asks systemd for everything through it";
             let check = Check::finding("systemd", error.message.clone(), remedy)
                 .command("systemctl start dbus.socket dbus.service")
                 .explains(Subject::Blindness)

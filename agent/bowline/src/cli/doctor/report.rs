@@ -35,7 +35,7 @@ fn complaints(capability: &CapabilityReport, before: &[Check], checks: &mut Vec<
     if let Some(error) = &capability.error
         && !explained(before, &Subject::Blindness)
     {
-        let remedy = "mend what the error names; until then nothing is done here";
+        let remedy = "fix what the error names; until then nothing is done here";
         checks.push(Check::finding(&*capability.name, format!("it can not be looked at: {error}"), remedy));
     }
     for refusal in capability.refusals.iter().filter(|r| !known(&r.item)) {
@@ -62,7 +62,7 @@ fn failure(capability: &CapabilityReport, step: &StepReport, before: &[Check]) -
         times => format!("failed {times} times"),
     };
     let found = format!("“{}” {times}: {}", step.what, failing.error);
-    let remedy = failing.hint.clone().unwrap_or_else(|| "mend what the error names".into());
+    let remedy = failing.hint.clone().unwrap_or_else(|| "fix what the error names".into());
     let remedy = format!("{remedy}; it is tried again by itself, at once with `bowline apply`");
     Some(Check::finding(name(capability, &step.item), found, remedy))
 }

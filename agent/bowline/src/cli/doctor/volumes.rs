@@ -87,7 +87,7 @@ fn units(volume: &Volume, seen: &VolumeFacts, plan: &Plan<Action>) -> Check {
         _ => None,
     });
     if let Some(path) = written {
-        let remedy = "let Bowline write it again; what is your own belongs into a drop-in (`systemctl edit …`)";
+        let remedy = "let Bowline write it again; put your own changes into a drop-in (`systemctl edit …`)";
         let found = format!("{path} is not as Bowline writes it: it was edited by hand, or the settings changed");
         return Check::finding(name, found, remedy).command("bowline apply");
     }

@@ -30,7 +30,7 @@ fn a_k3s_that_runs_is_watched_though_its_file_was_overwritten() {
     let long = all().after("k3s", "the Node to be there again", Duration::from_secs(60));
     let waited = plan(&spec(""), &Facts { node: None, ..facts.clone() }, &long);
     assert!(waited.steps.is_empty(), "{waited:?}");
-    assert!(waited.waits[0].why.ends_with("what lies in K3s's place does not run"), "{waited:?}");
+    assert!(waited.waits[0].why.ends_with("the file in K3s's place does not run"), "{waited:?}");
 
     let foreign = Some("[Service]\nExecStart=/usr/local/bin/k3s \\\n    server \\\n".into());
     let refused = plan(&spec(""), &Facts { unit_file: foreign, ..facts.clone() }, &all());

@@ -49,7 +49,7 @@ fn a_server_whose_name_etcd_still_has_is_told_what_takes_it_out() {
     };
     let words = "time=\"t\" level=fatal msg=\"ETCD join failed: duplicate node name found, please use a unique name for this node\"";
     assert!(said(words).contains("“A server whose name etcd still has”"), "{}", said(words));
-    assert!(said("level=fatal msg=\"no such flag\"").starts_with("mend what it names"));
+    assert!(said("level=fatal msg=\"no such flag\"").starts_with("fix what it names"));
 }
 
 /// `k3s token rotate` on another server: with that token the others let it in again.

@@ -48,7 +48,7 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         until_ready(&machine, "data")?;
         ensure!(json(&machine, "usage", "usage")?["disks"].to_string().contains(PLACE));
         let said = machine.journal("bowline")?;
-        for loss in ["how filesystems filled is not known", "can not be read", "is not kept over a restart"] {
+        for loss in ["how filesystems filled is not known", "can not be read", "is not kept across a restart"] {
             ensure!(!said.contains(loss), "{loss}: {said}");
         }
         ensure!(more.sha256()? == blank, "formatted without a record");
