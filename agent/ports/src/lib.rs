@@ -35,7 +35,9 @@ pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, Progres
 pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, taint_text};
 pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
-pub use node_name::{NODE_NAME, configured, forget_name, machine_id, name_is_recorded, node_name, see_name, seen_name};
+pub use node_name::{
+    KUBELET_PODS, NODE_NAME, configured, forget_name, machine_id, name_is_recorded, node_name, see_name, seen_name,
+};
 pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,

@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// The name under which this machine's Node was seen last, and whose machine that was, each in a line. Empty once it has left.
 pub const NODE_NAME: &str = "/var/lib/bowline/node-name";
+/// A kubelet makes it. K3s's own data may be on a volume that is not there yet, or somewhere else.
+pub const KUBELET_PODS: &str = "/var/lib/kubelet/pods";
 /// What tells one machine from another, also when its disk is copied.
 const FIRMWARE: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/product_serial"];
 
@@ -68,7 +70,7 @@ async fn ran(host: &dyn Inspect) -> Result<bool, PortError> {
             return Ok(true);
         }
     }
-    Ok(false)
+    Ok(host.meta(Path::new(KUBELET_PODS)).await?.is_some())
 }
 
 /// The value of a key in Bowline's configuration of K3s.

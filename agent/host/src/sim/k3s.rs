@@ -3,8 +3,8 @@
 use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, CORDONED, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, NodeObject, PortError, Ready,
-    k3s_kubeconfig,
+    ActiveState, CORDONED, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, KUBELET_PODS, NodeObject, PortError,
+    Ready, k3s_kubeconfig,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ impl State {
         self.note_open_ports();
         let kubeconfig = k3s_kubeconfig(unit != AGENT);
         self.put(&kubeconfig, b"kubeconfig of the simulation".to_vec(), 0o600);
+        self.put(Path::new(KUBELET_PODS), Vec::new(), 0o700);
         if unit == AGENT {
             self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);
         }
@@ -171,5 +172,25 @@ impl State {
         }
         self.put(&order.to, content, 0o755);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{SimHost, World};
+    use bowline_ports::node_name;
+
+    /// Bowline was purged, and the host renamed: at the next boot nothing else tells of the Node.
+    #[tokio::test]
+    async fn a_node_keeps_its_name_while_the_volume_with_k3s_data_is_not_there() {
+        let host = SimHost::new(&World::default());
+        host.rename("n2");
+        host.put("/usr/local/bin/k3s", "");
+        host.put(CONFIG, "\"node-name\": \"n1\"\n");
+        assert_eq!(node_name(&host, None).await.unwrap(), "n2", "K3s has never run as n1");
+        host.lock().start_k3s(AGENT).unwrap();
+        host.lock().files.retain(|path, _| !path.starts_with("/var/lib/rancher"));
+        assert_eq!(node_name(&host, None).await.unwrap(), "n1");
     }
 }
