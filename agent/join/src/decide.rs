@@ -15,6 +15,7 @@ use bowline_enroll::Code;
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_enroll::token::LIFETIME;
 use bowline_ports::condition;
+use bowline_ports::text::about;
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -183,8 +184,7 @@ fn clock(facts: &Facts, plan: &mut Plan<Action>) {
     if facts.ahead.abs() <= SKEW {
         return;
     }
-    let off = facts.ahead.unsigned_abs();
-    let off = if off >= 2 * 86_400 { format!("{} days", off / 86_400) } else { format!("{off} seconds") };
+    let off = about(facts.ahead.unsigned_abs() as f64);
     let way = if facts.ahead > 0 { "ahead of" } else { "behind" };
     let skew = format!("it is {off} {way} that of the servers");
     plan.state(condition::SKEW, skew.clone());

@@ -18,7 +18,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bowline_engine::{Overall, Report};
 use bowline_ports::condition;
-use html::{escape, span};
+use bowline_ports::text::about;
+use html::escape;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -151,7 +152,7 @@ impl View<'_> {
             "</main>\n<footer><p>Bowline {} · looked {} ago · <a href=\"/metrics\">metrics</a> · \
              <a href=\"/readyz\">ready?</a></p></footer>\n</body></html>\n",
             escape(&self.report.version),
-            span((self.now - self.report.at).max(0) as f64)
+            about((self.now - self.report.at).max(0) as f64)
         );
         out
     }
@@ -188,7 +189,7 @@ impl View<'_> {
         out.push_str("<section aria-labelledby=\"fills\"><h2 id=\"fills\">What fills them</h2>\n");
         match self.measured {
             Some(at) => {
-                let _ = write!(out, "<p>Measured {} ago.</p>", span((self.now - at).max(0) as f64));
+                let _ = write!(out, "<p>Measured {} ago.</p>", about((self.now - at).max(0) as f64));
             }
             None => out.push_str("<p>Nothing was measured yet.</p>"),
         }

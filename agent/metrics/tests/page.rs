@@ -107,15 +107,15 @@ fn what_is_drawn_is_said() {
     for text in [
         "<html lang=\"en\">",
         "on the way",
-        "<b>83 %</b> of 100 GB in use, 17 GB free",
+        "<b>83 %</b> of 93.1 GiB in use, 15.8 GiB free",
         "aria-label=\"83 percent of / in use\"",
         "the kubelet evicts (nodefs.available) at 95 %",
-        "It grows by 1.8 GB an hour: the kubelet evicts in 6 hours (80 % sure), full in 9 hours (70 % sure).",
-        "50 percent in use 99 minutes ago, 83 percent now, 86 percent in 99 minutes as foretold\"",
+        "It grows by 1.7 GiB an hour: the kubelet evicts in 6 h (80 % sure), full in 9 h (70 % sure).",
+        "50 percent in use 99 min ago, 83 percent now, 86 percent in 99 min as foretold\"",
         "It can not be measured: ",
-        "Measured a minute ago.",
-        "5.0 GB",
-        "for 2 minutes: it is not attached",
+        "Measured 60 s ago.",
+        "4.7 GiB",
+        "for 2 min: it is not attached",
     ] {
         assert!(body.contains(text), "{text} is not in {body}");
     }
@@ -149,7 +149,7 @@ fn what_is_not_known_is_no_number_and_what_is_due_is_now() {
         unseen: Vec::new(),
     };
     let body = view.page().body;
-    assert!(body.contains("the kubelet evicts now, full in 9 hours"), "{body}");
+    assert!(body.contains("the kubelet evicts now, full in 9 h"), "{body}");
     assert_eq!(body.matches("<td>unknown</td><td>unknown</td>").count(), 2, "{body}");
     let drawings = body.split("<svg").skip(1).filter_map(|drawing| drawing.split("</svg>").next());
     assert!(drawings.into_iter().all(|drawing| !drawing.contains("NaN") && !drawing.contains("inf")), "{body}");

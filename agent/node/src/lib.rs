@@ -10,6 +10,7 @@ mod fact;
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
 use bowline_engine::{Capability, Conditions, Plan, Wait};
+use bowline_ports::text::about;
 use bowline_ports::{
     Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, configured, machine_id, seen_name,
 };
@@ -256,12 +257,12 @@ impl Node {
     fn clock(&self, facts: &Facts, plan: &mut Plan<Action>) {
         let clock = &facts.clock;
         if clock.unix < self.built - 86_400 {
-            let days = (self.built - clock.unix) / 86_400;
+            let behind = about((self.built - clock.unix) as f64);
             plan.waits.push(
                 Wait::new(
                     "clock",
                     "a clock that is right",
-                    format!("it is at least {days} days behind: K3s's certificates would not be valid"),
+                    format!("it is at least {behind} behind: K3s's certificates would not be valid"),
                 )
                 .deadline(Duration::from_secs(120), "set the clock (`timedatectl set-ntp true`, or `date`)")
                 .poll(Duration::from_secs(2)),

@@ -140,7 +140,7 @@ fn a_clock_before_the_program_was_built_holds_k3s_back_for_good() {
     facts.clock = Clock { unix: 1_900_000_000 - 366 * 86_400, synchronised: true, uptime: 100_000, awake: 100_000 };
     let plan = plan(&node(None), &facts);
     assert!(!plan.conditions.contains_key("clock"));
-    assert!(plan.waits[0].why.contains("at least 366 days behind"), "{}", plan.waits[0].why);
+    assert!(plan.waits[0].why.contains("at least 366 d behind"), "{}", plan.waits[0].why);
     assert!(plan.waits[0].overdue.contains("set the clock"), "{}", plan.waits[0].overdue);
 }
 

@@ -23,6 +23,7 @@ mod reclaim;
 pub mod records;
 mod survey;
 mod tend;
+pub mod text;
 mod unit;
 
 pub use ask::{Answered, Ask, Proofs};

@@ -1,7 +1,8 @@
 //! What is due.
 
-use crate::{Action, Facts, Reclaim, place, size};
+use crate::{Action, Facts, Reclaim, place};
 use bowline_engine::Plan;
+use bowline_ports::text::bytes;
 use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space, condition};
 use bowline_settings::{Reclaimable, Reclaimed};
 use std::path::Path;
@@ -142,8 +143,8 @@ fn told(record: &ReclaimRecord) -> String {
     let time = time.unwrap_or_else(|_| record.at.to_string());
     match record.trouble.as_str() {
         "" if record.freed == 0 => format!("there was nothing to free at {time}"),
-        "" => format!("{} were freed at {time}", size(record.freed)),
+        "" => format!("{} were freed at {time}", bytes(record.freed)),
         trouble if record.freed == 0 => format!("nothing was freed at {time}: {trouble}"),
-        trouble => format!("{} were freed at {time}, and then: {trouble}", size(record.freed)),
+        trouble => format!("{} were freed at {time}, and then: {trouble}", bytes(record.freed)),
     }
 }

@@ -13,6 +13,7 @@ mod decide;
 mod reserve;
 
 use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::text::{bytes, span};
 use bowline_ports::{
     Change, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder,
     Reclaiming, Reclaims, Space, items, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
@@ -87,43 +88,25 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Free(order) => match &order.what {
-                Reclaiming::Journal { keep } => write!(f, "vacuum the journal to {}", size(*keep)),
+                Reclaiming::Journal { keep } => write!(f, "vacuum the journal to {}", bytes(*keep)),
                 Reclaiming::RotatedLogs { older_than, at_most, .. } => {
-                    let (old, most) = (days(*older_than), size(*at_most));
+                    let (old, most) = (span(older_than.cast_signed()), bytes(*at_most));
                     write!(f, "remove rotated logs that are older than {old}, at most {most}")
                 }
                 Reclaiming::PodLogs { ended, older_than, at_most } => {
-                    let (count, old, most) = (ended.len(), days(*older_than), size(*at_most));
+                    let (count, old, most) = (ended.len(), span(older_than.cast_signed()), bytes(*at_most));
                     write!(f, "remove the logs of {count} ended pods that are older than {old}, at most {most}")
                 }
                 Reclaiming::Images { at_most, .. } => {
-                    write!(f, "have the runtime remove images that no container uses, at most {}", size(*at_most))
+                    write!(f, "have the runtime remove images that no container uses, at most {}", bytes(*at_most))
                 }
             },
-            Self::Keep(bytes) => write!(f, "keep {} for when the disk is about to be full ({RESERVE})", size(*bytes)),
+            Self::Keep(size) => write!(f, "keep {} for when the disk is about to be full ({RESERVE})", bytes(*size)),
             Self::GiveUp(left) => {
-                write!(f, "give up the reserve ({RESERVE}): the disk is about to be full, {} are left", size(*left))
+                write!(f, "give up the reserve ({RESERVE}): the disk is about to be full, {} are left", bytes(*left))
             }
             Self::Remove => write!(f, "remove the reserve ({RESERVE})"),
         }
-    }
-}
-
-/// `1.5 GiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => format!("{bytes} bytes"),
-    }
-}
-
-fn days(seconds: u64) -> String {
-    match seconds {
-        day if day >= 86_400 && day.is_multiple_of(86_400) => format!("{} d", day / 86_400),
-        hour if hour >= 3600 => format!("{} h", hour / 3600),
-        second => format!("{second} s"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A file that takes room, so that there is some when the disk of the system is about to be full.
 
-use crate::{Action, Facts, Reclaim, size};
+use crate::{Action, Facts, Reclaim};
 use bowline_engine::Plan;
+use bowline_ports::text::bytes;
 use bowline_ports::{FileKind, Mount, Space, condition};
 use bowline_settings::Reserve;
 use std::path::Path;
@@ -28,14 +29,14 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
             let why = "what needs room now is K3s, SSH, and whoever acts";
             plan.step(ITEM, Action::GiveUp(home.available), why);
         }
-        (Some(bytes), there, Some(home)) if there != Some(bytes) => {
+        (Some(size), there, Some(home)) if there != Some(size) => {
             let room = home.available.saturating_add(there.unwrap_or(0));
-            if room >= bytes.saturating_mul(PLENTY) {
+            if room >= size.saturating_mul(PLENTY) {
                 let why = if there.is_some() { "it has another size" } else { "there is none" };
-                plan.step(ITEM, Action::Keep(bytes), why);
+                plan.step(ITEM, Action::Keep(size), why);
             } else if there.is_none() {
                 // Without how much there is: that changes with every look.
-                let need = size(bytes.saturating_mul(PLENTY));
+                let need = bytes(size.saturating_mul(PLENTY));
                 plan.note(ITEM, format!("there is none: it is made when {need} are available"));
             }
         }

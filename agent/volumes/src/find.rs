@@ -2,6 +2,7 @@
 
 use crate::units::by_uuid;
 use bowline_ports::BlockDevice;
+use bowline_ports::text::bytes;
 use bowline_settings::{DiskMatch, Volume, VolumeSource};
 use std::fmt;
 use std::path::Path;
@@ -368,10 +369,9 @@ pub(crate) fn key(volume: &Volume) -> &'static str {
     }
 }
 
-/// A device in a few words: `/dev/sdb (20.0 GiB, HC Volume, serial 12345678)`.
+/// A device in a few words: `/dev/sdb (20 GiB, HC Volume, serial 12345678)`.
 pub(crate) fn describe(device: &BlockDevice) -> String {
-    let gib = device.id.size as f64 / f64::from(1u32 << 30);
-    let mut parts = vec![format!("{gib:.1} GiB")];
+    let mut parts = vec![bytes(device.id.size)];
     let kind = format!("{} {}", device.vendor, device.model);
     if !kind.trim().is_empty() {
         parts.push(kind.trim().to_string());

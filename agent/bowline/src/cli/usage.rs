@@ -7,6 +7,7 @@ use crate::show::usage::{Disk, Folder, Picture};
 use crate::usage::directories;
 use bowline_host::real::filesystems::Sampler;
 use bowline_metrics::real_mounts;
+use bowline_ports::text::bytes;
 use bowline_ports::{ErrorKind, Inspect, Mount, PortError, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
 use bowline_usage::{ANSWER, Control, Request, SILENCE, ScanError, Threads, Tree, scan};
@@ -140,8 +141,7 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
                 }
                 if terminal {
                     drawn = true;
-                    let gigabytes = control.allocated() as f64 / 1e9;
-                    let text = format!("{shown}: {names} files, {gigabytes:.1} GB");
+                    let text = format!("{shown}: {names} files, {}", bytes(control.allocated()));
                     let short: String = text.chars().take(79).collect();
                     let _ = write!(std::io::stderr().lock(), "\r\x1b[K{short}");
                 }

@@ -3,6 +3,7 @@
 use super::{INVALID, load, output};
 use crate::{show, wiring};
 use bowline_engine::{Capability, Conditions, Plan};
+use bowline_ports::text::bytes;
 use bowline_ports::{BlockDevice, Inspect, PortError};
 use bowline_settings::Volume;
 use bowline_volumes::{Action, Facts, Found, VolumeFacts, Volumes, find, number, why_other};
@@ -129,7 +130,7 @@ fn verdict(
 fn text(table: &Table) -> String {
     let mut rows = vec![["DEVICE", "      SIZE", "SERIAL", "USE"].map(String::from).to_vec()];
     rows.extend(table.devices.iter().map(|d| {
-        let size = format!("{:>10}", format!("{:.1} GiB", d.id.size as f64 / f64::from(1u32 << 30)));
+        let size = format!("{:>10}", bytes(d.id.size));
         let serial = d.id.serial.clone().unwrap_or_else(|| "-".into());
         vec![d.path.display().to_string(), size, serial, usage(d)]
     }));
@@ -209,9 +210,9 @@ mod tests {
         let wanted = format!(
             "\
 DEVICE            SIZE  SERIAL    USE
-/dev/sda      38.0 GiB  -         the running system
-/dev/sdb      10.0 GiB  12345678  free
-/dev/loop0     1.0 GiB  /srv/images/backing-file-of-a-loop-device.img
+/dev/sda        38 GiB  -         the running system
+/dev/sdb        10 GiB  12345678  free
+/dev/loop0       1 GiB  /srv/images/backing-file-of-a-loop-device.img
   mounted at /var/lib/a-rather-long-place/for-the-data-of-one/application
 
 volume data at /mnt/data

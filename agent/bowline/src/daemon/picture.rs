@@ -5,6 +5,7 @@ use super::measuring::Measuring;
 use super::watching::Watching;
 use bowline_engine::Report;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Foreseen, Outlook, View};
+use bowline_ports::text::bytes;
 use bowline_ports::{DirectorySize, Measured, Mount, PortError, Space, Survey};
 use bowline_pressure::forecast::Forecast;
 use std::collections::BTreeMap;
@@ -172,11 +173,10 @@ fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> O
 /// What takes room and is in no directory.
 fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -> Vec<String> {
     const WORTH_A_WORD: u64 = 10_000_000;
-    let megabytes = |bytes: u64| format!("{} MB", bytes / 1_000_000);
     let mut all = Vec::new();
     for one in survey.hidden.iter().filter(|one| one.bytes >= WORTH_A_WORD) {
         let at = one.mount_point.display();
-        all.push(format!("{} lie beneath what is mounted at {at}, where nobody sees them.", megabytes(one.bytes)));
+        all.push(format!("{} lie beneath what is mounted at {at}, where nobody sees them.", bytes(one.bytes)));
     }
     for one in survey.deleted.iter().filter(|one| one.bytes >= WORTH_A_WORD) {
         let mount = filesystems.iter().find(|(mount, _)| mount.number == one.number);
@@ -184,7 +184,7 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
         let who: Vec<_> = one.holders.iter().map(|holder| format!("{} ({})", holder.name, holder.pid)).collect();
         all.push(format!(
             "{} on {at} are in files that were deleted and are still open, most of them by {}.",
-            megabytes(one.bytes),
+            bytes(one.bytes),
             who.join(", ")
         ));
     }

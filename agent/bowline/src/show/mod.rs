@@ -10,7 +10,6 @@ mod plan;
 mod progress;
 mod status;
 mod table;
-mod time;
 pub(crate) mod usage;
 
 pub(crate) use check::{Mark, check};

@@ -1,5 +1,6 @@
 //! What is written on: lines of at most 80 columns with a hanging indent, and colour where it is wanted.
 
+use bowline_ports::text::clean;
 use std::fmt::Write;
 
 /// Columns at most.
@@ -138,18 +139,6 @@ pub(crate) fn fitted(text: &str) -> String {
         folded(line, indent, indent + 4)
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// The text without what commands a terminal or turns the direction of writing. Line ends stay.
-pub(super) fn clean(text: &str) -> String {
-    let allowed = |c: char| match c {
-        '\n' => '\n',
-        '\t' => ' ',
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '?',
-        c if c.is_control() => '?',
-        c => c,
-    };
-    text.chars().map(allowed).collect()
 }
 
 /// Lines of at most `first` columns, then `rest` columns. A word that is longer stays whole, on a line of its own: a path,

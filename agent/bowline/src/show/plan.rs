@@ -2,8 +2,8 @@
 
 use super::paper::{Paper, Tone};
 use super::progress::percent;
-use super::time::duration;
 use bowline_engine::{CapabilityReport, RefusalReport, Report, Risk, StepReport, WaitReport};
+use bowline_ports::text::span;
 
 /// Where the text of an item begins.
 const INDENT: usize = 10;
@@ -122,7 +122,7 @@ fn step_item(paper: &mut Paper, capability: &str, step: &StepReport, now: i64) {
     }
     if let Some(failing) = &step.failing {
         detail(paper, &format!("error: {}", failing.error));
-        let ago = duration(now - failing.since);
+        let ago = span(now - failing.since);
         let failed = match failing.attempts {
             0 | 1 => format!("failed {ago} ago"),
             times => format!("failed {times} times in {ago}"),
@@ -130,7 +130,7 @@ fn step_item(paper: &mut Paper, capability: &str, step: &StepReport, now: i64) {
         let next = if step.running.is_some() || failing.next_try <= now {
             "tried again now".to_string()
         } else {
-            format!("tried again in {}", duration(failing.next_try - now))
+            format!("tried again in {}", span(failing.next_try - now))
         };
         detail(paper, &format!("{failed}, {next}"));
         if let Some(hint) = &failing.hint {
@@ -150,7 +150,7 @@ fn wait_item(paper: &mut Paper, capability: &str, wait: &WaitReport, now: i64) {
 
 /// What has lasted for some time, with that time.
 fn lasting(what: &str, seconds: i64) -> String {
-    if seconds > 0 { format!("{what}, for {}", duration(seconds)) } else { what.to_string() }
+    if seconds > 0 { format!("{what}, for {}", span(seconds)) } else { what.to_string() }
 }
 
 fn refusal_item(paper: &mut Paper, capability: &str, refusal: &RefusalReport, now: i64) {

@@ -1,10 +1,10 @@
 //! Steps under way: one bar that is drawn over on a terminal, a line at the start and one at the end elsewhere.
 
-use super::paper::{Paper, Tone, WIDTH, clean};
+use super::paper::{Paper, Tone, WIDTH};
 use super::plan::titled;
-use super::time::duration;
 use bowline_engine::{Report, StepReport};
 use bowline_ports::ProgressValue;
+use bowline_ports::text::{bytes, clean, span};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -127,7 +127,7 @@ fn refused<'a>(report: &'a Report, begun: &Begun) -> Option<&'a str> {
 }
 
 fn took(seconds: i64) -> String {
-    if seconds < 1 { String::new() } else { format!(" ({})", duration(seconds)) }
+    if seconds < 1 { String::new() } else { format!(" ({})", span(seconds)) }
 }
 
 /// What a node with nothing under way waits for; empty when it does not.
@@ -142,10 +142,10 @@ pub(super) fn percent(value: &ProgressValue) -> u64 {
     hundredfold.checked_div(u128::from(value.total)).map_or(0, |percent| percent.min(100) as u64)
 }
 
-/// `k3s: download …  [=======>            ]  38 %  24.1 of 63.0 MiB  +1`
+/// `k3s: download …  [=======>            ]  38 %  24.1 MiB of 63.0 MiB  +1`
 fn bar(title: &str, value: &ProgressValue, others: usize) -> String {
     // Downloads count bytes; other work counts what it likes.
-    let bytes = value.text.starts_with("download");
+    let download = value.text.starts_with("download");
     let mut end = String::new();
     if value.total > 0 {
         let full = BAR * percent(value) as usize / 100;
@@ -153,9 +153,9 @@ fn bar(title: &str, value: &ProgressValue, others: usize) -> String {
         end += &format!("  [{}{head}{:2$}]", "=".repeat(full), "", BAR - full - head.len());
         end += &format!("  {:>3} %", percent(value));
     }
-    match (bytes, value.total) {
-        (true, 0) if value.done > 0 => end += &format!("  {} MiB", mib(value.done)),
-        (true, total) if total > 0 => end += &format!("  {} of {} MiB", mib(value.done), mib(total)),
+    match (download, value.total) {
+        (true, 0) if value.done > 0 => end += &format!("  {}", bytes(value.done)),
+        (true, total) if total > 0 => end += &format!("  {} of {}", bytes(value.done), bytes(total)),
         _ if !value.text.is_empty() => end += &format!("  {}", fit(&clean(&value.text), 24)),
         _ => {}
     }
@@ -164,11 +164,6 @@ fn bar(title: &str, value: &ProgressValue, others: usize) -> String {
     }
     let end = fit(&end, ROOM - 10);
     format!("{}{end}", fit(title, ROOM - end.chars().count()))
-}
-
-fn mib(bytes: u64) -> String {
-    let tenths = u128::from(bytes) * 10 / (1 << 20);
-    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 /// The text on one line of at most `room` columns.

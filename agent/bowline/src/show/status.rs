@@ -2,8 +2,8 @@
 
 use super::paper::{Paper, Tone};
 use super::plan::{has_items, items, settings};
-use super::time::duration;
 use bowline_engine::{CapabilityState, Overall, Report};
+use bowline_ports::text::span;
 
 /// The headline, every capability with its state and what it has to say, and how old all this is.
 pub fn status(report: &Report, now: i64, colour: bool) -> String {
@@ -52,7 +52,7 @@ fn tone_of(state: CapabilityState) -> Tone {
 fn footer(report: &Report, now: i64) -> String {
     let looked = match report.at {
         0 => "not looked yet".to_string(),
-        at => format!("looked {} ago", duration(now - at)),
+        at => format!("looked {} ago", span(now - at)),
     };
     match report.settings.files.as_slice() {
         [] => format!("{looked}; no settings"),

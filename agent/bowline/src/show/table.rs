@@ -1,6 +1,7 @@
 //! Rows in columns of at most 80 in all.
 
-use super::paper::{WIDTH, clean, folded};
+use super::paper::{WIDTH, folded};
+use bowline_ports::text::clean;
 
 /// A column is as wide as its cells, and no wider than this: one long cell does not push all the others away.
 const WIDEST: usize = 24;

@@ -2,8 +2,8 @@
 
 mod ending;
 
-use super::paper::clean;
 use crate::daemon::Foretold;
+use bowline_ports::text::{about, bytes, clean};
 use bowline_ports::{Mount, Space, Survey, SurveyedDirectory, path_text};
 use bowline_usage::Tree;
 pub(crate) use ending::Ending;
@@ -149,12 +149,12 @@ impl Disk {
     fn unseen(&self, out: &mut String) {
         let at = name(&self.mountpoint);
         if let Some(hidden) = self.hidden.filter(|hidden| *hidden >= WORTH_A_WORD) {
-            let _ = writeln!(out, "{:>8}  beneath what is mounted at {at}, where nobody sees them", bytes(hidden));
+            let _ = writeln!(out, "{:>10}  beneath what is mounted at {at}, where nobody sees them", bytes(hidden));
         }
         if let Some(deleted) = self.deleted.filter(|deleted| *deleted >= WORTH_A_WORD) {
-            let _ = writeln!(out, "{:>8}  on {at} in files that were deleted and are still open", bytes(deleted));
+            let _ = writeln!(out, "{:>10}  on {at} in files that were deleted and are still open", bytes(deleted));
             if !self.deleted_held_by.is_empty() {
-                let _ = writeln!(out, "{:>8}  most of them by {}", "", name(&self.deleted_held_by.join(", ")));
+                let _ = writeln!(out, "{:>10}  most of them by {}", "", name(&self.deleted_held_by.join(", ")));
             }
         }
     }
@@ -200,7 +200,7 @@ impl Folder {
         let line = |out: &mut String, indent: usize, path: &str, allocated: u64, inodes: u64| {
             let _ = writeln!(
                 out,
-                "{:>8}  {}  {:indent$}{}  ({inodes} files)",
+                "{:>10}  {}  {:indent$}{}  ({inodes} files)",
                 bytes(allocated),
                 bar(share(allocated, self.of)),
                 "",
@@ -209,13 +209,13 @@ impl Folder {
         };
         line(out, 0, &self.path, self.allocated, self.inodes);
         if self.unreadable > 0 {
-            let _ = writeln!(out, "{:>8}  {} files or directories could not be read", "", self.unreadable);
+            let _ = writeln!(out, "{:>10}  {} files or directories could not be read", "", self.unreadable);
         }
         if let Some(Changed { bytes: by, seconds }) =
             self.changed.filter(|one| one.bytes.unsigned_abs() >= WORTH_A_WORD)
         {
             let (by, how) = (bytes(by.unsigned_abs()), if by > 0 { "more" } else { "less" });
-            let _ = writeln!(out, "{:>8}  {by} {how} than {} ago", "", time(seconds as f64));
+            let _ = writeln!(out, "{:>10}  {by} {how} than {} ago", "", about(seconds as f64));
         }
         let mut parts: Vec<_> = self.parts.iter().collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.allocated));
@@ -225,10 +225,10 @@ impl Folder {
         }
         if parts.len() > MOST {
             let rest: u64 = parts.iter().skip(MOST).filter(|part| part.depth == 1).map(|part| part.allocated).sum();
-            let _ = writeln!(out, "{:>8}  in {} more", bytes(rest), parts.len() - MOST);
+            let _ = writeln!(out, "{:>10}  in {} more", bytes(rest), parts.len() - MOST);
         }
         if self.left_out > 0 {
-            let _ = writeln!(out, "{:>8}  {} more are not told apart: they are too many", "", self.left_out);
+            let _ = writeln!(out, "{:>10}  {} more are not told apart: they are too many", "", self.left_out);
         }
     }
 }
@@ -244,7 +244,7 @@ impl Picture {
         let mut unseen = String::new();
         self.disks.iter().for_each(|disk| disk.unseen(&mut unseen));
         if !unseen.is_empty() {
-            let ago = self.unseen_seconds_ago.map(|ago| format!(", {} ago", time(ago as f64))).unwrap_or_default();
+            let ago = self.unseen_seconds_ago.map(|ago| format!(", {} ago", about(ago as f64))).unwrap_or_default();
             let _ = write!(out, "\nin no directory{ago}:\n{unseen}");
         }
         if !self.folders.is_empty() {
@@ -267,26 +267,6 @@ fn share(part: u64, whole: u64) -> f64 {
 fn bar(share: f64) -> String {
     let full = ((share * BAR as f64).round() as usize).min(BAR);
     format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
-}
-
-/// Powers of 1000, as everywhere.
-fn bytes(number: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let (mut value, mut unit) = (number as f64, 0);
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && value < 9.95);
-    format!("{value:.digits$} {}", units[unit])
-}
-
-fn time(seconds: f64) -> String {
-    match seconds {
-        seconds if seconds >= 172_800.0 => format!("{:.0} days", (seconds / 86_400.0).floor()),
-        seconds if seconds >= 7200.0 => format!("{:.0} hours", (seconds / 3600.0).floor()),
-        seconds => format!("{:.0} minutes", (seconds / 60.0).floor().max(0.0)),
-    }
 }
 
 #[cfg(test)]
@@ -352,23 +332,22 @@ mod tests {
             Picture { disks: vec![disk, full, unsure, hung], folders: vec![folder], unseen_seconds_ago: Some(600) }
                 .text();
         let expected = "\
-/         [##################......]  75 %  8.0 GB free  pods are evicted in 8 hours
+/         [##################......]  75 %  7.5 GiB free  pods are evicted in 8 h
 /boot     [########################] 100 %  0 B free  full
-/srv      [........................]   0 %  0 B free  full in 25 hours (30 % sure)
+/srv      [........................]   0 %  0 B free  full in 25 h (30 % sure)
 /mnt/nas  can not be measured: no answer
 
-in no directory, 10 minutes ago:
-  2.0 GB  on / in files that were deleted and are still open
-          most of them by java (811)
-   30 MB  beneath what is mounted at /boot, where nobody sees them
+in no directory, 10 min ago:
+   1.9 GiB  on / in files that were deleted and are still open
+            most of them by java (811)
+  28.6 MiB  beneath what is mounted at /boot, where nobody sees them
 
 share of the filesystem that each is on:
-   20 GB  [############............]  /var/lib  (1234 files)
-          1 files or directories could not be read
-          1.2 GB more than 43 minutes ago
-   19 GB  [###########.............]    b  (7 files)
-  5.0 MB  [........................]    a?[2J?  (7 files)
-          12 more are not told apart: they are too many
+  18.6 GiB  [############............]  /var/lib  (1234 files)
+            1 files or directories could not be read
+            1.1 GiB more than 43 min ago
+  17.7 GiB  [###########.............]    b  (7 files)
+   4.8 MiB  [........................]    a?[2J?  (7 files)
 ";
         assert_eq!(text, expected);
     }

@@ -1,7 +1,8 @@
 //! What is said of a capability: its state, and a line for everything that is not as it should be.
 
-use super::html::{escape, span};
+use super::html::escape;
 use bowline_engine::{CapabilityReport, CapabilityState, StepReport};
+use bowline_ports::text::about;
 use std::fmt::Write;
 
 pub(super) fn html(out: &mut String, capability: &CapabilityReport, now: i64) {
@@ -10,7 +11,7 @@ pub(super) fn html(out: &mut String, capability: &CapabilityReport, now: i64) {
         step(&mut lines, one);
     }
     for wait in &capability.waits {
-        let since = span((now - wait.since).max(0) as f64);
+        let since = about((now - wait.since).max(0) as f64);
         let (word, tone) = if wait.overdue.is_some() { ("overdue", "bad") } else { ("waits", "busy") };
         let text = format!("for {}, for {since}: {}", wait.what, wait.why);
         line(&mut lines, &wait.item, (word, tone), &text, wait.overdue.as_deref());

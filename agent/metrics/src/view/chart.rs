@@ -1,7 +1,8 @@
 //! Bars and lines as SVG, with what they show in words.
 
 use super::Disk;
-use super::html::{escape, span};
+use super::html::escape;
+use bowline_ports::text::about;
 use std::fmt::Write;
 
 const WIDTH: f64 = 600.0;
@@ -45,9 +46,9 @@ pub(super) fn line(out: &mut String, disk: &Disk) {
     let coming = coming(disk, length);
     let all = length + coming.map_or(0.0, |(seconds, _)| seconds);
     let point = |at: f64, used: f64| format!("{:.1},{:.1}", (at - first) / all * WIDTH, (1.0 - used) * LINE);
-    let mut says = format!("{:.0} % in use {} ago, {:.0} % now", begin * 100.0, span(length), end * 100.0);
+    let mut says = format!("{:.0} % in use {} ago, {:.0} % now", begin * 100.0, about(length), end * 100.0);
     if let Some((seconds, used)) = coming {
-        let _ = write!(says, ", {:.0} % in {} as foretold", used * 100.0, span(seconds));
+        let _ = write!(says, ", {:.0} % in {} as foretold", used * 100.0, about(seconds));
     }
     let _ = write!(
         out,

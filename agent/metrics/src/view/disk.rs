@@ -1,7 +1,8 @@
 //! What is said of a filesystem.
 
-use super::html::{bytes, escape, span};
+use super::html::escape;
 use super::{Disk, Foreseen, chart};
+use bowline_ports::text::{about, bytes};
 use std::fmt::Write;
 
 impl Disk {
@@ -64,5 +65,5 @@ fn when(then: Foreseen) -> String {
     if then.seconds < 1.0 {
         return "now".into();
     }
-    format!("in {} ({:.0} % sure)", span(then.seconds), then.confidence * 100.0)
+    format!("in {} ({:.0} % sure)", about(then.seconds), then.confidence * 100.0)
 }

@@ -1,8 +1,9 @@
 //! Directories as rows of a table. Of one beneath another only the rest of its path is seen, which is what tells it
 //! from its brothers on a narrow screen; the whole path is there to be heard, found and copied.
 
-use super::html::{bytes, escape};
+use super::html::escape;
 use super::{Folder, chart};
+use bowline_ports::text::bytes;
 use std::fmt::Write;
 
 /// Bytes a day: what grows by less fills no disk.
@@ -104,7 +105,7 @@ mod tests {
                 &Folder { path: "/srv".into(), depth: 0, bytes: Some(1), share: None, growth, trouble: String::new() },
                 None,
             );
-            out.contains("<small>grows by 3.0 GB a day</small>")
+            out.contains("<small>grows by 2.8 GiB a day</small>")
         };
         assert_eq!([Some(3e9), Some(-3e9), Some(9e7), None].map(told), [true, false, false, false]);
     }

@@ -245,7 +245,9 @@ fn the_list_has_every_device_and_a_reason_once() {
     machine.push(disk("/dev/sdd", "200", GB));
     assert_eq!(
         list("serial = \"200\"", &machine),
-        format!("/dev/sdb (93.1 GiB, HC Volume, serial 200), /dev/sdd (0.9 GiB, HC Volume, serial 200) fit; {others}")
+        format!(
+            "/dev/sdb (93.1 GiB, HC Volume, serial 200), /dev/sdd (953.7 MiB, HC Volume, serial 200) fit; {others}"
+        )
     );
     machine.pop();
     assert_eq!(

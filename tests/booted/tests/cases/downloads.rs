@@ -49,7 +49,7 @@ fn what_the_release_page_does_wrong_is_named_and_goes_when_it_is_mended() -> Res
 
         for (fault, asset, message) in [
             (Fault::Corrupt, "k3s", "has the wrong checksum: SHA-256"),
-            (Fault::Truncated(5 << 20), "k3s", "/k3s was cut off after 5 of 12 MiB"),
+            (Fault::Truncated(5 << 20), "k3s", "/k3s was cut off after 5 MiB of 12 MiB"),
             (Fault::Status(404), "k3s", "/k3s: HTTP 404 Not Found → does that version exist there?"),
             (Fault::Status(404), "sha256sum-amd64.txt", "/sha256sum-amd64.txt: HTTP 404 Not Found"),
             (Fault::Status(503), "k3s", "HTTP 503 Service Unavailable → the server has a problem of its own"),
@@ -96,7 +96,7 @@ fn a_disk_that_fills_in_the_middle_of_a_download_leaves_nothing_half_there() -> 
         nothing_is_left(&machine)?;
         let started = machine.ok("systemctl show --property=ExecMainPID --value k3s")?;
         assert_eq!(started.trim(), "0", "nothing starts a K3s that is not there");
-        the_finding(&machine, "space on /usr/local/bin", " MB are free, and K3s with its download needs 500")?;
+        the_finding(&machine, "space on /usr/local/bin", " are free, and K3s with its download needs 500")?;
 
         // Nobody has to tell it that there is room again.
         site.releases.mend(K3S_VERSION, "k3s");
@@ -126,10 +126,10 @@ fn a_download_that_hangs_is_told_given_up_and_begun_again() -> Result<()> {
         tells_within(
             &machine,
             Duration::from_secs(50),
-            &["failed: download", "/k3s: no data for 30 s after 5 of 12 MiB from 10.0.1.1"],
+            &["failed: download", "/k3s: no data for 30 s after 5 MiB of 12 MiB from 10.0.1.1"],
         )?;
         ensure!(began.elapsed() > Duration::from_secs(20), "given up after {:?}", began.elapsed());
-        let finding = the_finding(&machine, DOWNLOAD, "/k3s: no data for 30 s after 5 of 12 MiB")?;
+        let finding = the_finding(&machine, DOWNLOAD, "/k3s: no data for 30 s after 5 MiB of 12 MiB")?;
         ensure!(remedy(&finding).contains("it is tried again by itself"), "{finding}");
         assert_eq!(site.releases.count(K3S_VERSION, "k3s").requests, 1, "one download, in spite of the kill");
         nothing_is_left(&machine)?;

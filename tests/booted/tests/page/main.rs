@@ -150,7 +150,7 @@ fn a_screen_reader_is_told_all_of_it_in_order() -> Result<()> {
         ensure!(pictures.contains(&picture), "{picture}: {pictures:?}");
     }
     ensure!(
-        pictures.iter().any(|name| name.starts_with("/: 7 percent in use 24 hours ago, 97 percent now")),
+        pictures.iter().any(|name| name.starts_with("/: 7 percent in use 24 h ago, 97 percent now")),
         "{pictures:?}"
     );
     Ok(())

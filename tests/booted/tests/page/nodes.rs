@@ -80,8 +80,8 @@ fn degraded() -> Page {
         vec![full, warm, fresh, hung],
         folders,
         vec![
-            "1200 MB lie beneath what is mounted at /var/lib/kafka, where nobody sees them.".into(),
-            "340 MB on / are in files that were deleted and are still open, most of them by java (4711), nginx (80)."
+            "1.1 GiB lie beneath what is mounted at /var/lib/kafka, where nobody sees them.".into(),
+            "324.2 MiB on / are in files that were deleted and are still open, most of them by java (4711), nginx (80)."
                 .into(),
         ],
     )

@@ -1,6 +1,7 @@
 //! Programs, places to write, space, processors and memory.
 
 use super::check::{Check, Subject};
+use bowline_ports::text::bytes;
 use bowline_ports::{ErrorKind, FileKind, Inspect, Mount, PortError, Space};
 use bowline_settings::{Filesystem, Format, Settings};
 use std::path::{Path, PathBuf};
@@ -11,11 +12,11 @@ const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "
 pub(crate) const PLACES: [&str; 4] = ["/etc/systemd/system", "/usr/local/bin", "/etc/rancher", "/var/lib/bowline"];
 /// Where K3s and its download need space.
 const ROOMS: [&str; 3] = ["/", "/usr/local/bin", "/var/lib"];
-const MEGABYTE: u64 = 1_000_000;
-const LEAST_FREE: u64 = 500 * MEGABYTE;
+const MIB: u64 = 1 << 20;
+const LEAST_FREE: u64 = 500 * MIB;
 const LEAST_INODES: u64 = 5000;
 /// What K3s asks of a server. Machines sold with 2 GB show a little less.
-const LEAST_MEMORY: u64 = 1_800 * MEGABYTE;
+const LEAST_MEMORY: u64 = 1_800_000_000;
 const LEAST_PROCESSORS: usize = 2;
 
 /// What was read.
@@ -171,14 +172,14 @@ fn room(path: &Path, space: &Result<Space, PortError>) -> Check {
         Ok(space) => space,
         Err(error) => return Check::blind(name, error),
     };
-    let free = space.available / MEGABYTE;
     if space.available < LEAST_FREE {
-        let missing = (LEAST_FREE - space.available).div_ceil(MEGABYTE);
+        let missing = bytes((LEAST_FREE - space.available).next_multiple_of(MIB));
         let remedy = format!(
-            "free {missing} MB or more: `apt-get clean`, `journalctl --vacuum-size=100M`; \
+            "free {missing} or more: `apt-get clean`, `journalctl --vacuum-size=100M`; \
              `du -xh --max-depth=3 {shown} | sort -h` shows what fills it"
         );
-        let found = format!("{free} MB are free, and K3s with its download needs {}", LEAST_FREE / MEGABYTE);
+        let found =
+            format!("{} are free, and K3s with its download needs {}", bytes(space.available), bytes(LEAST_FREE));
         return Check::finding(name, found, remedy).explains(Subject::Failure(ErrorKind::NoSpace));
     }
     if space.inodes > 0 && space.inodes_free < LEAST_INODES {
@@ -195,13 +196,6 @@ fn size(memory: u64, processors: usize) -> Check {
         return Check::note("size", format!("{has}: K3s recommends 2 processors and 2 GB for a server"));
     }
     Check::ok("size", has)
-}
-
-fn bytes(bytes: u64) -> String {
-    match bytes / MEGABYTE {
-        megabytes @ 0..1000 => format!("{megabytes} MB"),
-        megabytes => format!("{}.{} GB", megabytes / 1000, megabytes % 1000 / 100),
-    }
 }
 
 #[cfg(test)]
@@ -297,6 +291,6 @@ pub(crate) mod tests {
     fn a_small_machine_is_a_note() {
         assert!(matches!(size(1_000_000_000, 1).verdict, Verdict::Note { .. }));
         let Verdict::Ok { text } = size(2_010_000_000, 2).verdict else { panic!("large enough") };
-        assert_eq!(text, "2 processors, 2.0 GB of memory");
+        assert_eq!(text, "2 processors, 1.9 GiB of memory");
     }
 }

@@ -136,7 +136,7 @@ async fn one_finding_a_fault() {
         ),
         ("default route", World { default_route: None, ..world() }, "a default route"),
         ("node's address", World { addresses: vec![], default_route: None, ..world() }, "an address in 10.0.1.0/24"),
-        ("clock", World { clock: 1_000_000_000, ..world() }, "days behind"),
+        ("clock", World { clock: 1_000_000_000, ..world() }, " d behind"),
         ("port 6443 (Kubernetes)", World { busy_port: Some(6443), ..world() }, "in use by nginx"),
         ("port 9787 (metrics)", World { busy_port: Some(9787), ..world() }, "in use by nginx"),
         ("mkfs.ext4", without("/sbin/mkfs.ext4"), "volume data can not be formatted"),

@@ -6,6 +6,7 @@ use bowline_enroll::key::PublicKey;
 use bowline_enroll::refusals::{Proven, Unproven};
 use bowline_enroll::{Code, NodeName, Role};
 use bowline_issuer::nodes::{Holder, Holders};
+use bowline_ports::text::age;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -74,7 +75,7 @@ impl<'a> Table<'a> {
 
 /// The list for people: who holds which name; beneath, who was refused, the newest first; and who has no ticket.
 pub(super) fn text(holders: &Holders, now: u64) -> String {
-    let ago = |at: u64| age(now.saturating_sub(at));
+    let ago = |at: u64| age(now.saturating_sub(at).cast_signed());
     let mut rows = Vec::new();
     let mut refused = Vec::new();
     for Holder { claim, standing } in &holders.all {
@@ -147,22 +148,6 @@ fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
         out.push('\n');
     }
     out
-}
-
-/// `12s`, `3m`, `2h5m`, `3d4h`, `140d`.
-fn age(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let two = |big: u64, unit: &str, small: u64, smaller: &str| match small {
-        0 => format!("{big}{unit}"),
-        _ => format!("{big}{unit}{small}{smaller}"),
-    };
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{minutes}m"),
-        3600..86_400 => two(hours, "h", minutes % 60, "m"),
-        _ if days < 100 => two(days, "d", hours % 24, "h"),
-        _ => format!("{days}d"),
-    }
 }
 
 #[cfg(test)]
@@ -312,14 +297,5 @@ and 12 times from other addresses
         });
         assert_eq!(serde_json::to_value(Table::of(&holders)).unwrap(), wanted);
         bowline_schema::fits("nodes", &wanted).unwrap();
-    }
-
-    #[test]
-    fn ages() {
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (7500, "2h5m"), (3600, "1h"), (273_600, "3d4h"), (8_640_000, "100d")]
-        {
-            assert_eq!(age(seconds), text);
-        }
     }
 }

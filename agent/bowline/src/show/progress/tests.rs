@@ -118,10 +118,10 @@ fn a_terminal_gets_a_bar_that_goes_away() {
     let title = "k3s: download https://mirror.example/k3s";
     assert_eq!(
         bar(48, 126).0,
-        ["k3s: download https://mirro...  [=======>            ]   38 %  24.0 of 63.0 MiB"],
+        ["k3s: download https://mirro...  [=======>            ]   38 %  24 MiB of 63 MiB"],
         "{title}"
     );
-    assert_eq!(bar(126, 126).0, ["k3s: download https://mirro...  [====================]  100 %  63.0 of 63.0 MiB"]);
+    assert_eq!(bar(126, 126).0, ["k3s: download https://mirro...  [====================]  100 %  63 MiB of 63 MiB"]);
     assert_eq!(bar(5, 0).0, [format!("{title}  2.5 MiB")]);
     let reports = [
         cluster(100, vec![download(3, 126), format("writing inode tables")]),

@@ -1,7 +1,7 @@
 //! What a filesystem comes to, and when.
 
-use super::time;
 use crate::daemon::{End, Foretold, sure};
+use bowline_ports::text::about;
 use serde::Serialize;
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Ending {
         if self.seconds_left <= 0.0 {
             return f.write_str(now);
         }
-        write!(f, "{then} {}", time(self.seconds_left))?;
+        write!(f, "{then} {}", about(self.seconds_left))?;
         if self.sure { Ok(()) } else { write!(f, " ({:.0} % sure)", self.confidence * 100.0) }
     }
 }

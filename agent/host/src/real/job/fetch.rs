@@ -9,6 +9,7 @@ pub use url::{Url, Web};
 
 use super::super::{files, space, unix_now};
 use super::{Order, Report};
+use bowline_ports::text::bytes;
 use bowline_ports::{Digest, ErrorKind, FetchOrder, PortError, ProgressValue};
 use http::{Answer, Client};
 use sha2::{Digest as _, Sha256};
@@ -227,7 +228,7 @@ async fn receive(
 }
 
 fn too_large(shown: &str) -> PortError {
-    PortError::new(ErrorKind::Invalid, format!("{shown}: more than {} MiB, so not K3s", LARGEST >> 20))
+    PortError::new(ErrorKind::Invalid, format!("{shown}: more than {}, so not K3s", bytes(LARGEST)))
         .hint("nothing was installed; is it the right address?")
 }
 
@@ -257,19 +258,18 @@ fn check_space(order: &FetchOrder, directory: &Path, length: Option<u64>) -> Res
     }
     Err(PortError::new(
         ErrorKind::NoSpace,
-        format!(
-            "{} has no room: {} MiB free, {} MiB needed",
-            directory.display(),
-            free >> 20,
-            (length + MARGIN).div_ceil(1 << 20)
-        ),
+        format!("{} has no room: {} free, {} needed", directory.display(), bytes(free), needed(length)),
     )
     .hint(room(directory, length)))
 }
 
+/// How much room it takes, in whole MiB.
+fn needed(length: u64) -> String {
+    bytes((length + MARGIN).next_multiple_of(1 << 20))
+}
+
 fn room(place: &Path, length: u64) -> String {
-    let needed = (length + MARGIN).div_ceil(1 << 20);
-    format!("make {needed} MiB of room on the filesystem of {}", place.display())
+    format!("make {} of room on the filesystem of {}", needed(length), place.display())
 }
 
 /// One for each kind of download, whatever its version: what a stopped one left, the next one replaces.
@@ -315,13 +315,11 @@ impl Drop for Part {
     }
 }
 
-/// How far, for messages: in MiB when there are some.
+/// How far, for messages.
 fn amount(done: u64, total: Option<u64>) -> String {
     match total {
-        Some(total) if total >= 10 << 20 => format!("{} of {} MiB", done >> 20, total >> 20),
-        Some(total) => format!("{done} of {total} bytes"),
-        None if done >= 10 << 20 => format!("{} MiB", done >> 20),
-        None => format!("{done} bytes"),
+        Some(total) => format!("{} of {}", bytes(done), bytes(total)),
+        None => bytes(done),
     }
 }
 

@@ -137,7 +137,7 @@ fn labels_and_taints_are_kept_through_changes_fights_and_another_cluster_key() -
         tells_within(
             &agent,
             FIRST_BOOT,
-            &["the clock of this machine to be right: it is 36", "days ahead of that of the servers"],
+            &["the clock of this machine to be right: it is 36", " d ahead of that of the servers"],
         )?;
         tells_within(&agent, FIRST_BOOT, &["a right clock (it is 36", "K3s does not start before that"])?;
         only_its_own_name(&server, &agent)?;

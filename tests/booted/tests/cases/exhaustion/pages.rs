@@ -48,9 +48,9 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         page(
             &machine,
             &[
-                "12 MB lie beneath what is mounted at /srv/late",
+                " MiB lie beneath what is mounted at /srv/late",
                 &format!(
-                    "20 MB on /mnt/data are in files that were deleted and are still open, \
+                    "19.1 MiB on /mnt/data are in files that were deleted and are still open, \
                      most of them by sleep ({holder})"
                 ),
             ],

@@ -3,6 +3,7 @@
 use super::super::super::addresses;
 use super::url::{Url, Web};
 use super::{Limits, amount, clock_says, tls};
+use bowline_ports::text::about;
 use bowline_ports::{ErrorKind, PortError};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
@@ -173,9 +174,9 @@ impl Client {
         if apart > SKEW {
             let way = if ours > theirs { "ahead of" } else { "behind" };
             self.skew = Some(format!(
-                "this machine's clock ({}) is {} min {way} that of {}",
+                "this machine's clock ({}) is {} {way} that of {}",
                 clock_says(),
-                apart.as_secs() / 60,
+                about(apart.as_secs_f64()),
                 web.host
             ));
         }

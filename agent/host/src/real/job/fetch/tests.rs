@@ -111,7 +111,7 @@ async fn a_truncated_download_says_how_far_it_came() {
     let bench = Bench::new(&[("/k3s", Reply::Truncated(vec![7; 1000], 5000))]).await;
     let error = bench.error("/k3s").await;
     assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.message.contains("was cut off after 1000 of 5000 bytes"), "{error}");
+    assert!(error.message.contains("was cut off after 1000 B of 4.9 KiB"), "{error}");
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_hanging_download_says_where() {
     assert!(hangs.load(Ordering::SeqCst), "{error}");
     tokio::time::resume();
     assert_eq!(error.kind, ErrorKind::Timeout);
-    assert!(error.message.contains("no data for 20 s after 12 of 70 MiB from localhost"), "{error}");
+    assert!(error.message.contains("no data for 20 s after 12 MiB of 70 MiB from localhost"), "{error}");
     assert!(!part_path(&order).exists() && !order.to.exists());
 
     let bench = Bench::new(&[("/k3s", Reply::Silent)]).await;
@@ -235,7 +235,7 @@ async fn what_is_far_too_large_or_never_ends_is_given_up() {
     let bench = Bench::new(&replies).await;
     let error = bench.error("/k3s").await;
     assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.message.ends_with("/k3s: more than 1024 MiB, so not K3s"), "{error}");
+    assert!(error.message.ends_with("/k3s: more than 1 GiB, so not K3s"), "{error}");
 
     let order = bench.order("/slow", pinned(b"whatever"));
     let limits = Limits { total: Duration::from_millis(100), ..LIMITS };
@@ -278,7 +278,7 @@ async fn more_than_fits_is_refused_before_it_is_downloaded() {
     let order = bench.order("/k3s", pinned(b""));
     let error = check_space(&order, bench.directory.path(), Some(1 << 50)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSpace);
-    assert!(error.message.contains("has no room") && error.message.contains("1073741825 MiB needed"), "{error}");
+    assert!(error.message.contains("has no room") && error.message.contains("1.0 PiB needed"), "{error}");
 }
 
 #[test]
