@@ -18,9 +18,11 @@ use bowline_enroll::wire::{
 };
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::records::Restart;
-use bowline_ports::{ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, MARK, PortError, forget_name};
+use bowline_ports::{
+    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, MARK, PortError, forget_name, read_json,
+    write_json,
+};
 use bowline_settings::Role;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -89,8 +91,7 @@ pub(crate) async fn enroll(
         },
     };
     let at = host.clock().await?.uptime;
-    let before: Option<Last> =
-        host.read(Path::new(LAST)).await?.and_then(|file| serde_json::from_slice(&file.content).ok());
+    let before: Option<Last> = read_json(host, LAST).await?;
     let asked = spec.asked();
     let silent_since = match last.code {
         Why::NO_ANSWER => before.filter(|b| b.asked == asked).and_then(|b| b.silent_since).or(Some(at)),
@@ -101,7 +102,7 @@ pub(crate) async fn enroll(
         spec.spec.init.zip(silent_since).filter(|(wait, since)| at.saturating_sub(*since) >= wait.duration().as_secs());
     let again = if wait.is_some() { SELDOM } else { last.again };
     let last = Last { at, again, silent_since, asked, ..last };
-    write(host, LAST, &last, 0o600).await
+    write_json(host, LAST, &last, 0o600).await
 }
 
 /// Keeps a grant: the token last, so that what is there is whole.
@@ -109,8 +110,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     let now = grant.now;
     let service = spec.role.service();
     let unit = host.unit(service).await?;
-    let before = host.read(Path::new(ENROLLED)).await?;
-    let before: Option<Enrolled> = before.and_then(|file| serde_json::from_slice(&file.content).ok());
+    let before: Option<Enrolled> = read_json(host, ENROLLED).await?;
     if unit.active == ActiveState::Active && before.is_some_and(|before| Some(before.ca.as_str()) != grant.ca_hash()) {
         Restart::of("its cluster was made anew, with another CA").put_on_record(host).await?;
     }
@@ -130,7 +130,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         agreed: grant.agreed,
     };
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
-    write(host, ENROLLED, &enrolled, 0o600).await?;
+    write_json(host, ENROLLED, &enrolled, 0o600).await?;
     // Who answered stays on record until it is in.
     host.remove(Path::new(LAST)).await?;
     host.remove(Path::new(SAID)).await?;
@@ -236,16 +236,15 @@ pub(crate) async fn ask_for_node(
             Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }
-    write(host, SAID, &said, 0o600).await
+    write_json(host, SAID, &said, 0o600).await
 }
 
 /// Remembers the servers that let nodes in by now: those of the day when it was let in may be gone one day.
 async fn learn(host: &dyn Change, issuers: Vec<String>) -> Result<(), PortError> {
-    let file = host.read(Path::new(ENROLLED)).await?;
-    let enrolled: Option<Enrolled> = file.and_then(|file| serde_json::from_slice(&file.content).ok());
+    let enrolled: Option<Enrolled> = read_json(host, ENROLLED).await?;
     match enrolled {
         Some(enrolled) if !issuers.is_empty() && enrolled.issuers != issuers => {
-            write(host, ENROLLED, &Enrolled { issuers, ..enrolled }, 0o600).await
+            write_json(host, ENROLLED, &Enrolled { issuers, ..enrolled }, 0o600).await
         }
         _ => Ok(()),
     }
@@ -287,7 +286,8 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     let at = host.clock().await?.uptime;
     let code = Why::Refused(Code::ClaimedElsewhere);
     let asked = spec.asked();
-    write(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None, asked }, 0o600).await?;
+    write_json(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None, asked }, 0o600)
+        .await?;
     forget_name(host).await?;
     for file in [TOKEN, SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
@@ -385,9 +385,5 @@ fn versions(spec: &Join) -> Versions {
 /// Keeps what a server's clock says: K3s's certificates do not forgive another one here.
 async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
     let uptime = host.clock().await?.uptime;
-    write(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
-}
-
-async fn write(host: &dyn Change, path: &str, value: &impl Serialize, mode: u32) -> Result<(), PortError> {
-    host.write(Path::new(path), &serde_json::to_vec_pretty(value).unwrap_or_default(), mode).await
+    write_json(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
 }

@@ -9,10 +9,9 @@ use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
-    NodeObject, PortError, k3s_kubeconfig, node_name,
+    NodeObject, PortError, k3s_kubeconfig, node_name, read_json,
 };
 use bowline_settings::{Role, TicketSource};
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -145,19 +144,19 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         }
         _ => None,
     };
-    let told: Option<Told> = read(host, SERVERS_CLOCK).await?;
+    let told: Option<Told> = read_json(host, SERVERS_CLOCK).await?;
     Ok(Facts {
         key,
         ticket,
         password: there(PASSWORD).await?,
-        enrolled: read(host, ENROLLED).await?,
+        enrolled: read_json(host, ENROLLED).await?,
         with_data: match spec.role {
             Role::Server => host.read(Path::new(ENROLLED_WITH_DATA)).await?.map(|file| parsed(&file)),
             Role::Agent => None,
         },
         token: there(TOKEN).await?,
-        last: read(host, LAST).await?,
-        said: read(host, SAID).await?,
+        last: read_json(host, LAST).await?,
+        said: read_json(host, SAID).await?,
         ahead: told.map_or(0, |told| told.ahead(&clock)),
         heard: told.map(|told| told.uptime),
         joined,
@@ -201,11 +200,6 @@ pub(crate) fn answered(file: &File) -> AnsweredBy {
 
 fn parsed(file: &File) -> Result<Enrolled, String> {
     serde_json::from_slice(&file.content).map_err(|error| error.to_string())
-}
-
-/// A file of Bowline's own; one that makes no sense is as none: asking again makes it anew.
-async fn read<T: DeserializeOwned>(host: &dyn Inspect, path: &str) -> Result<Option<T>, PortError> {
-    Ok(host.read(Path::new(path)).await?.and_then(|file| serde_json::from_slice(&file.content).ok()))
 }
 
 /// That the file is there is what counts.

@@ -12,7 +12,8 @@ pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::text::about;
 use bowline_ports::{
-    Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, configured, machine_id, seen_name,
+    Address, Change, Clock, Inspect, PortError, Progress, boot_id, condition, configured, machine_id, read_json,
+    seen_name, write_json,
 };
 use bowline_settings::{Fact, Node as Spec};
 use serde::{Serialize, Serializer};
@@ -171,7 +172,7 @@ impl Capability for Node {
             machine: machine_id(host).await?,
             boot: boot_id(host).await?,
             cloud: host.read(Path::new(INSTANCE_DATA)).await?.and_then(|f| CloudFacts::from_cloud_init(&f.content)),
-            kept: host.read(Path::new(CACHE)).await?.and_then(|f| serde_json::from_slice(&f.content).ok()),
+            kept: read_json(host, CACHE).await?,
             asked: None,
             interfaces: BTreeMap::new(),
             gpu: if self.uses(Fact::Gpu) { fact::gpu(host).await? } else { None },
@@ -202,9 +203,7 @@ impl Capability for Node {
 
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
         match action {
-            Action::Keep(kept) => {
-                host.write(Path::new(CACHE), &serde_json::to_vec_pretty(kept).unwrap_or_default(), 0o600).await
-            }
+            Action::Keep(kept) => write_json(host, CACHE, kept, 0o600).await,
         }
     }
 }

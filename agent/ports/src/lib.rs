@@ -43,7 +43,9 @@ pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
     RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
 };
-pub use records::{ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, uncordon};
+pub use records::{
+    ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, json, read_json, uncordon, write_json,
+};
 pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory, path_text,
 };

@@ -1,6 +1,7 @@
 //! The records by which capabilities that never import each other leave each other something: where each is, and what is in it.
 
 use crate::{Change, ErrorKind, Inspect, PortError, boot_id};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -31,6 +32,40 @@ pub const ENROLLED: &str = "/var/lib/bowline/enrolled.json";
 /// Its copy beside a server's data, which may be on a volume that outlives the machine. K3s's own unit makes it, outside of the
 /// sandbox in which Bowline runs.
 pub const ENROLLED_WITH_DATA: &str = "/var/lib/rancher/k3s/server/bowline-enrolled.json";
+
+/// A record of Bowline's own. One that makes no sense is as none.
+///
+/// # Errors
+/// It can not be read.
+pub async fn read_json<T: DeserializeOwned>(
+    host: &dyn Inspect,
+    path: impl AsRef<Path> + Send,
+) -> Result<Option<T>, PortError> {
+    Ok(host.read(path.as_ref()).await?.and_then(|file| serde_json::from_slice(&file.content).ok()))
+}
+
+/// Writes a record, whole or not at all.
+///
+/// # Errors
+/// It can not be written.
+pub async fn write_json(
+    host: &dyn Change,
+    path: impl AsRef<Path> + Send,
+    value: &(impl Serialize + Sync),
+    mode: u32,
+) -> Result<(), PortError> {
+    let path = path.as_ref();
+    host.write(path, &json(path, value)?, mode).await
+}
+
+/// The text of a record. An empty one would be taken for none.
+///
+/// # Errors
+/// The value has no text.
+pub fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, PortError> {
+    let unwritten = |error| format!("{} was not written, since it can not be put as JSON: {error}", path.display());
+    serde_json::to_vec_pretty(value).map_err(|error| PortError::new(ErrorKind::Other, unwritten(error)))
+}
 
 /// Why K3s has to be restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,10 +101,7 @@ impl Restart {
     /// # Errors
     /// It can not be written.
     pub async fn put_on_record(&self, host: &dyn Change) -> Result<(), PortError> {
-        let text = serde_json::to_vec_pretty(self).map_err(|error| {
-            PortError::new(ErrorKind::Other, format!("{K3S_RESTART} can not be put in words: {error}"))
-        })?;
-        host.write(Path::new(K3S_RESTART), &text, 0o600).await
+        write_json(host, K3S_RESTART, self, 0o600).await
     }
 
     /// Whether a service that was started then (microseconds since boot) was started after it was written; within the same
@@ -101,7 +133,8 @@ impl Moment {
 
 #[cfg(test)]
 mod tests {
-    use super::Restart;
+    use super::{Path, Restart, json};
+    use std::collections::BTreeMap;
 
     /// One that was written by the release before is there when this one comes.
     #[test]
@@ -110,5 +143,11 @@ mod tests {
         let restart = Restart { start: true, ..Restart::of("it was taken out of etcd, and joins anew") };
         assert_eq!(serde_json::to_string(&restart).unwrap(), text);
         assert_eq!(serde_json::from_str::<Restart>(text).unwrap(), restart);
+    }
+
+    #[test]
+    fn what_has_no_text_is_an_error_and_no_empty_record() {
+        let error = json(Path::new("/r"), &BTreeMap::from([(vec![1], 2)])).unwrap_err();
+        assert!(error.message.starts_with("/r was not written"), "{error:?}");
     }
 }

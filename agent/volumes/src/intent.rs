@@ -71,11 +71,6 @@ impl Intent {
     pub fn path(&self) -> PathBuf {
         Self::path_of(&self.volume)
     }
-
-    /// The record's text.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).unwrap_or_default()
-    }
 }
 
 /// The UUID that a volume's filesystem gets on a device: the same for the same disk and name, so that it can be

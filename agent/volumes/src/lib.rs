@@ -34,7 +34,7 @@ pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_un
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{
-    Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, UNCORDON, Work, condition,
+    Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, UNCORDON, Work, condition, write_json,
 };
 use bowline_settings::Volume;
 use serde::Serialize;
@@ -234,7 +234,7 @@ impl Capability for Volumes {
             Action::Record(intent) => {
                 // One that somebody left without its record.
                 host.remove(&Intent::begun_of(&intent.volume)).await?;
-                host.write(&intent.path(), &intent.to_json(), 0o600).await
+                write_json(host, intent.path(), intent, 0o600).await
             }
             Action::Format(order) => {
                 host.format(order, progress).await?;

@@ -44,8 +44,8 @@ fn only_apply_gets_to_write() {
         let allowed: &[&str] = match name.as_str() {
             // It hands it on to `apply`, from the functions that a run goes through.
             "engine" => &["apply", "start", "turn", "converge"],
-            // `apply` puts the Node's name on record by them, and that K3s has to be restarted.
-            "ports" => &["see_name", "forget_name", "put_on_record"],
+            // `apply` writes its records by them: the Node's name, and that K3s has to be restarted.
+            "ports" => &["see_name", "forget_name", "put_on_record", "write_json"],
             _ if is_capability => &["apply"],
             _ => &[],
         };

@@ -12,7 +12,7 @@ use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEFT, Left};
 use bowline_ports::{
     Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, condition, k3s_admin_kubeconfig, k3s_kubeconfig,
-    node_name,
+    node_name, read_json, write_json,
 };
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ async fn leave(
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
         cordon.stays();
-        host.write(Path::new(LEFT), &serde_json::to_vec_pretty(&left).unwrap_or_default(), 0o600).await?;
+        write_json(host, LEFT, &left, 0o600).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
     }
@@ -90,8 +90,7 @@ async fn leave(
         return Ok(ExitCode::SUCCESS);
     }
     if left == "yes" {
-        let file = host.read(Path::new(LEFT)).await?;
-        let left = file.and_then(|file| serde_json::from_slice(&file.content).ok()).unwrap_or_default();
+        let left = read_json(host, LEFT).await?.unwrap_or_default();
         output::print(&farewell(role, &left));
         return Ok(ExitCode::SUCCESS);
     }

@@ -3,7 +3,7 @@
 use super::{INVALID, load, output};
 use crate::{paths, show, wiring};
 use bowline_engine::{CapabilityState, Engine, Report, SettingsReport};
-use bowline_ports::Inspect;
+use bowline_ports::{Inspect, read_json};
 use bowline_settings::Loaded;
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,8 +40,7 @@ pub(super) async fn look(loaded: &Loaded, host: &dyn Inspect) -> Report {
 
 /// The daemon's last report of this boot.
 pub(crate) async fn earlier(host: &dyn Inspect) -> Option<Report> {
-    let file = host.read(Path::new(paths::STATUS)).await.ok()??;
-    serde_json::from_slice(&file.content).ok()
+    read_json(host, paths::STATUS).await.ok()?
 }
 
 /// What the report says of settings that were loaded well.

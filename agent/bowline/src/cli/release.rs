@@ -9,7 +9,7 @@ use bowline_engine::Capability;
 use bowline_host::real::RealHost;
 use bowline_ports::{
     ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, Progress, UNCORDON, condition,
-    k3s_kubeconfig, node_name, uncordon,
+    k3s_kubeconfig, node_name, read_json, uncordon, write_json,
 };
 use bowline_settings::{Loaded, Role, Settings, Volume};
 use bowline_volumes::{Action, Released, Volumes};
@@ -81,9 +81,8 @@ async fn release(
         // Who was in the way of an earlier release says nothing of this one.
         host.forget_unmounting(name)?;
         let record = Released::of(device, host.clock().await?.unix, cordoned);
-        let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         cordon.stays();
-        host.write(&Released::path_of(name), &text, 0o600).await?;
+        write_json(host, Released::path_of(name), &record, 0o600).await?;
     }
     let end = Instant::now() + timeout;
     loop {
@@ -108,9 +107,8 @@ async fn release(
     if volume.gate && loaded.settings.cluster.is_some() {
         output::print("Until then Kubernetes is not started on this machine.");
     }
-    let record = host.read(&Released::path_of(name)).await?;
-    if record.is_some_and(|file| serde_json::from_slice::<Released>(&file.content).is_ok_and(|record| record.cordoned))
-    {
+    let record: Option<Released> = read_json(host, Released::path_of(name)).await?;
+    if record.is_some_and(|record| record.cordoned) {
         let node = node(host, &loaded.settings).await?;
         output::print(&format!("The node takes no new pods until it is taken back here, or: kubectl uncordon {node}"));
     }

@@ -6,7 +6,7 @@ use bowline_engine::Report;
 use bowline_host::real::control::Published;
 use bowline_host::real::notify_socket::{Notice, NotifySocket};
 use bowline_host::real::since_boot;
-use bowline_ports::{Change, boot_id};
+use bowline_ports::{Change, boot_id, write_json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -74,8 +74,7 @@ impl Surfaces {
     pub(crate) async fn begin(&self, earlier: Option<Report>, host: &Arc<dyn Change>) -> BTreeMap<String, String> {
         let Some(earlier) = earlier else { return BTreeMap::new() };
         let report = Report { looks: 0, ..earlier };
-        let text = serde_json::to_vec_pretty(&report).unwrap_or_default();
-        if let Err(error) = host.write(Path::new(paths::STATUS), &text, 0o644).await {
+        if let Err(error) = write_json(host.as_ref(), paths::STATUS, &report, 0o644).await {
             tracing::warn!("the status file is out of date: {error}");
         }
         report.conditions
@@ -90,8 +89,7 @@ impl Surfaces {
         }
         let timeless = report.timeless();
         if self.written.as_ref() != Some(&timeless) {
-            let text = serde_json::to_vec_pretty(report).unwrap_or_default();
-            match host.write(Path::new(paths::STATUS), &text, 0o644).await {
+            match write_json(host.as_ref(), paths::STATUS, report, 0o644).await {
                 Ok(()) => self.written = Some(timeless),
                 Err(error) => tracing::warn!("the status file is out of date: {error}"),
             }
@@ -102,8 +100,7 @@ impl Surfaces {
         }
         let mut phases = self.phases.borrow().clone();
         if phases.note(report, volumes, &moment(&self.boot)) {
-            let text = serde_json::to_vec_pretty(&phases).unwrap_or_default();
-            if let Err(error) = host.write(Path::new(paths::PHASES), &text, 0o600).await {
+            if let Err(error) = write_json(host.as_ref(), paths::PHASES, &phases, 0o600).await {
                 tracing::warn!("the times of the first boot are not kept: {error}");
             }
             self.phases.send_replace(phases);

@@ -1,7 +1,7 @@
 //! Room that is freed, and room that is kept.
 
 use super::state::State;
-use bowline_ports::{PortError, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims};
+use bowline_ports::{PortError, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, json};
 use std::path::Path;
 
 impl State {
@@ -23,7 +23,7 @@ impl State {
         let mut record: Reclaims = serde_json::from_slice(&text).unwrap_or_default();
         let one = record.entry(name.to_owned()).or_default();
         *one = ReclaimRecord { at: self.unix(), freed, total: one.total + freed, trouble: String::new() };
-        let text = serde_json::to_vec(&record).unwrap_or_default();
+        let text = json(&order.record, &record)?;
         self.put(&order.record, text, 0o600);
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! What is remembered of asking, until it is in.
 
-use super::{stop, write};
+use super::stop;
 use crate::Join;
 use crate::facts::answered;
 use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST, is_member};
 use bowline_ports::records::Restart;
-use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, PortError};
+use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, PortError, write_json};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) async fn was_answered(spec: &Join, host: &dyn Change, by: &str) -> Re
     let before = host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file));
     match before {
         Some(before) if before.servers == now.servers => Ok(()),
-        _ => write(host, ANSWERED, &now, 0o600).await,
+        _ => write_json(host, ANSWERED, &now, 0o600).await,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The name goes back to the servers, and what they gave is forgotten.
 
-use super::{ask, node_name, secrets, write};
+use super::{ask, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
 use crate::files::{ANSWERED, ENROLLED, LAST, LEFT, Left, SAID, TOKEN, is_member};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, PortError, forget_name};
+use bowline_ports::{Change, ErrorKind, PortError, forget_name, read_json, write_json};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -65,10 +65,9 @@ fn member(server: &str, name: &str, refusal: &RefusalBody) -> PortError {
 
 /// Writes down that it holds no name any more, and what the servers said where they gave nothing back.
 async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), PortError> {
-    let file = host.read(Path::new(LEFT)).await?;
-    let left: Left = file.and_then(|f| serde_json::from_slice(&f.content).ok()).unwrap_or_default();
+    let left: Left = read_json(host, LEFT).await?.unwrap_or_default();
     let given_back = Some(host.clock().await?.unix);
-    write(host, LEFT, &Left { given_back, refused, ..left }, 0o600).await?;
+    write_json(host, LEFT, &Left { given_back, refused, ..left }, 0o600).await?;
     forget(host).await
 }
 

@@ -7,7 +7,7 @@ use bowline_host::real::RealHost;
 use bowline_issuer::Own;
 use bowline_join::agree::{agreed, taken_over};
 use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, SERVER_TOKEN, is_member};
-use bowline_ports::{ErrorKind, Inspect, PortError};
+use bowline_ports::{ErrorKind, Inspect, PortError, read_json};
 use bowline_settings::{Cluster, ConfigValue};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,8 +25,7 @@ pub(super) async fn member_of(host: &RealHost) -> Result<Option<Secret>, PortErr
 /// K3s's options: of the settings, and what was taken over from the server that let this one in.
 async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, ConfigValue>, PortError> {
     let mut config = cluster.config.clone();
-    let enrolled = host.read(Path::new(ENROLLED)).await?;
-    let mut enrolled = enrolled.and_then(|file| serde_json::from_slice::<Enrolled>(&file.content).ok());
+    let mut enrolled: Option<Enrolled> = read_json(host, ENROLLED).await?;
     // A machine that got the data of a member was let in by nobody. One that founded its cluster asks none either.
     if enrolled.is_none()
         && !cluster.join.servers.is_empty()

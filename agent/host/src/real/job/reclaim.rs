@@ -9,7 +9,7 @@ use super::super::files;
 use super::super::tool::Tool;
 use super::super::unix_now;
 use super::{Order, Report};
-use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest};
+use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, json, latest};
 use bowline_usage::{Control, Request, Threads, scan};
 use std::path::Path;
 use std::pin::pin;
@@ -167,7 +167,7 @@ fn count(order: &ReclaimOrder, freed: u64, new: u64, trouble: String) -> Result<
     let mut all = latest(read(&order.record).unwrap_or_default(), read(&order.spare)?);
     let one = all.entry(order.name.clone()).or_default();
     *one = ReclaimRecord { at: unix_now(), freed, total: one.total.saturating_add(new), trouble };
-    let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
+    let text = json(&order.record, &all)?;
     files::write(&order.record, &text, 0o600).or_else(|_| files::write(&order.spare, &text, 0o600))
 }
 
