@@ -1,6 +1,7 @@
 //! The cluster key of a server, for the issuer and for the commands that need it; and the key of nobody.
 
-use bowline_enroll::key::{ClusterKeys, MachineKey, PublicKey};
+use bowline_enroll::key::{ClusterKeys, PublicKey};
+use bowline_join::machine_key;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError};
 use bowline_settings::{Settings, TicketSource};
 use std::path::{Path, PathBuf};
@@ -37,9 +38,7 @@ pub(crate) fn credentials(settings: &Settings) -> Vec<&Path> {
 
 /// A machine key that nobody has: its private half is forgotten here.
 pub(crate) async fn nobody(host: &dyn Change) -> Result<PublicKey, PortError> {
-    let mut seed = [0; 32];
-    host.random(&mut seed).await?;
-    Ok(MachineKey::from_seed(&seed).public())
+    Ok(machine_key::random(host).await?.public())
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ pub fn delay(kind: ErrorKind, attempts: u32) -> Duration {
     first.saturating_mul(factor).min(LONGEST)
 }
 
-/// The same with a fifth of jitter either way, so that the nodes of a cluster do not all come back at once.
-pub(crate) fn jittered(delay: Duration) -> Duration {
+/// A time with a fifth of jitter either way, so that the nodes of a cluster do not all come back at once.
+pub fn jittered(delay: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 401;
     delay.mul_f64(0.8 + random as f64 / 1000.0)
 }

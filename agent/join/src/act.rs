@@ -8,6 +8,7 @@ use crate::files::{
     ENROLLED, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told,
     held, is_member,
 };
+use crate::machine_key;
 use crate::why::{Unanswered, Why};
 use bowline_enroll::key::{MachineKey, Ticket};
 use bowline_enroll::persistent::Wish;
@@ -30,12 +31,6 @@ mod asked;
 mod leave;
 pub(crate) use asked::{forget, stop_to_join};
 pub(crate) use leave::leave;
-
-pub(crate) async fn make_key(host: &dyn Change) -> Result<(), PortError> {
-    let mut seed = [0; 32];
-    host.random(&mut seed).await?;
-    host.write(Path::new(MACHINE_KEY), MachineKey::from_seed(&seed).expose().as_bytes(), 0o600).await
-}
 
 pub(crate) async fn make_password(host: &dyn Change) -> Result<(), PortError> {
     let mut bytes = [0; 16];
@@ -364,8 +359,8 @@ fn last(server: &str, refusal: &RefusalBody) -> Last {
 async fn secrets(spec: &Join, host: &dyn Change, name: &str) -> Result<(Ticket, MachineKey), PortError> {
     let invalid = |why: String| PortError::new(ErrorKind::Invalid, why);
     let ticket = read_ticket(spec, host, name).await?.map_err(|none| invalid(none.why).hint(none.hint))?;
-    let key =
-        MachineKey::parse(&text(host, MACHINE_KEY).await?).map_err(|why| invalid(format!("{MACHINE_KEY}: {why}")))?;
+    let gone = || PortError::new(ErrorKind::Changed, format!("{MACHINE_KEY} is gone"));
+    let key = machine_key::read(host).await?.ok_or_else(gone)?;
     Ok((ticket, key))
 }
 

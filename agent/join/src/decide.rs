@@ -7,7 +7,7 @@ mod own;
 
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key, NoTicket};
-use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last, MACHINE_KEY};
+use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last};
 use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
@@ -69,7 +69,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             plan.refuse(
                 ITEM,
                 "use the key of this machine",
-                format!("{MACHINE_KEY}: {why}"),
+                why.clone(),
                 "bring it back from a backup, or remove it: then this is another machine to the cluster",
             );
             return plan;

@@ -3,10 +3,11 @@
 use crate::Join;
 use crate::files::{
     ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last,
-    Left, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
+    Left, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
 };
+use crate::machine_key;
 use bowline_enroll::NodeName;
-use bowline_enroll::key::{ClusterKeys, MachineKey, Ticket};
+use bowline_enroll::key::{ClusterKeys, Ticket};
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
     NodeObject, PortError, k3s_kubeconfig, node_name, read_json,
@@ -115,12 +116,11 @@ impl Facts {
 pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, PortError> {
     let clock = host.clock().await?;
     let name = node_name(host, spec.name.as_deref()).await?;
-    let key = match host.read(Path::new(MACHINE_KEY)).await? {
-        None => Key::Absent,
-        Some(file) => match MachineKey::parse(&file.text()) {
-            Ok(_) => Key::There,
-            Err(why) => Key::Broken(why.to_string()),
-        },
+    let key = match machine_key::read(host).await {
+        Ok(None) => Key::Absent,
+        Ok(Some(_)) => Key::There,
+        Err(error) if error.kind == ErrorKind::Invalid => Key::Broken(error.message),
+        Err(error) => return Err(error),
     };
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };

@@ -7,6 +7,7 @@
 //! - `decide`: the plan.
 //! - `act`: the conversations.
 //! - `exchange`: proofs and hashes.
+//! - [`machine_key`]: the machine's own key.
 //! - `why`: why it is not let in.
 //! - [`agree`]: the options that all servers have alike.
 
@@ -18,6 +19,7 @@ mod decide;
 mod exchange;
 mod facts;
 pub mod files;
+pub mod machine_key;
 mod why;
 
 pub use exchange::Exchange;
@@ -174,7 +176,7 @@ impl Capability for Join {
 
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
         match action {
-            Action::MakeKey => act::make_key(host).await,
+            Action::MakeKey => machine_key::make(host).await.map(drop),
             Action::MakePassword => act::make_password(host).await,
             Action::Enroll { name, address, issuers, labels } => {
                 act::enroll(self, host, name, address, issuers, labels).await

@@ -28,13 +28,13 @@ pub use find::{Found, WhyNot, find, why_not, why_other};
 pub use intent::{Intent, planned_uuid};
 pub use kubernetes::Kubernetes;
 pub use others::Claim;
-pub use release::Released;
+pub use release::{Released, take_back};
 pub use shield::Shielded;
 pub use units::{check_unit_text, gate_path, gate_text, mount_unit_name, mount_unit_path, mount_unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::{
-    Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, UNCORDON, Work, condition, write_json,
+    Change, FormatOrder, GrowOrder, Inspect, PortError, Progress, TendOrder, Work, condition, write_json,
 };
 use bowline_settings::Volume;
 use serde::Serialize;
@@ -280,17 +280,7 @@ impl Capability for Volumes {
                 host.write(Path::new(release::STOPPED), now.to_string().as_bytes(), 0o600).await?;
                 host.stop_no_block(service).await
             }
-            Action::TakeBack { volume } => {
-                let path = Released::path_of(volume);
-                let record = host.read(&path).await?;
-                // One that can not be read may be: the Node itself says who has cordoned it.
-                let cordoned =
-                    |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
-                if record.is_some_and(|file| cordoned(&file.content)) {
-                    host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;
-                }
-                host.remove(&path).await
-            }
+            Action::TakeBack { volume } => release::take_back(host, volume).await,
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Shield(order) => {
                 host.tend(order, progress).await?;

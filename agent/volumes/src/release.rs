@@ -1,6 +1,6 @@
 //! Volumes that a person released (`bowline volumes release`): their disk is to go to another machine.
 
-use bowline_ports::{BlockDevice, DeviceId, Inspect, PortError};
+use bowline_ports::{BlockDevice, Change, DeviceId, Inspect, PortError, UNCORDON};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,21 @@ impl Released {
         let names = names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| name.strip_suffix(NAMED));
         Ok(names.map(String::from).collect())
     }
+}
+
+/// Takes a volume back: drops the record that it was released. A Node that was cordoned for it is to take pods again.
+///
+/// # Errors
+/// The records can not be written.
+pub async fn take_back(host: &dyn Change, volume: &str) -> Result<(), PortError> {
+    let path = Released::path_of(volume);
+    let record = host.read(&path).await?;
+    // One that can not be read may be: the Node itself says who has cordoned it.
+    let cordoned = |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
+    if record.is_some_and(|file| cordoned(&file.content)) {
+        host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;
+    }
+    host.remove(&path).await
 }
 
 /// When services were stopped for a release, in seconds since boot: what was not started since is not down because of a person.

@@ -46,6 +46,9 @@ fn only_apply_gets_to_write() {
             "engine" => &["apply", "start", "turn", "converge"],
             // `apply` writes its records by them: the Node's name, and that K3s has to be restarted.
             "ports" => &["see_name", "forget_name", "put_on_record", "write_json"],
+            // What a command does as `apply` does it: a volume is taken back; and the issuer of a server that founds: its key.
+            "volumes" => &["apply", "take_back"],
+            "join" => &["apply", "make", "random"],
             _ if is_capability => &["apply"],
             _ => &[],
         };

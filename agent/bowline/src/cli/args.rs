@@ -263,6 +263,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bowline_host::real::job::Verb;
     use clap::CommandFactory;
 
     #[test]
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_work_in_a_unit_of_its_own_has_its_command() {
-        for verb in bowline_host::real::job::VERBS {
+        for verb in Verb::ALL.map(Verb::as_str) {
             let args = Args::try_parse_from(["bowline", "internal", verb, "/run/bowline/jobs/x.order.json"]);
             assert!(args.is_ok(), "{verb}: {args:?}");
         }

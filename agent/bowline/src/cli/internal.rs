@@ -4,7 +4,7 @@
 use super::args::{Args, Internal};
 use super::{output, retire};
 use bowline_host::real::guard;
-use bowline_host::real::job::run_internal;
+use bowline_host::real::job::Verb;
 use bowline_ports::{ErrorKind, PortError};
 use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
@@ -47,12 +47,12 @@ the daemon is bowline.service.
 
 pub(super) fn run(settings: &Path, command: Internal) -> ExitCode {
     match command {
-        Internal::Fetch { order } => run_internal(&["fetch".into(), order.into()]),
-        Internal::Format { order } => run_internal(&["format".into(), order.into()]),
-        Internal::Grow { order } => run_internal(&["grow".into(), order.into()]),
-        Internal::Tend { order } => run_internal(&["tend".into(), order.into()]),
-        Internal::Survey { order } => run_internal(&["survey".into(), order.into()]),
-        Internal::Reclaim { order } => run_internal(&["reclaim".into(), order.into()]),
+        Internal::Fetch { order } => Verb::Fetch.carry_out(&order),
+        Internal::Format { order } => Verb::Format.carry_out(&order),
+        Internal::Grow { order } => Verb::Grow.carry_out(&order),
+        Internal::Tend { order } => Verb::Tend.carry_out(&order),
+        Internal::Survey { order } => Verb::Survey.carry_out(&order),
+        Internal::Reclaim { order } => Verb::Reclaim.carry_out(&order),
         Internal::Guard { order, closed } => guard::run(&order, &closed),
         Internal::Retire => retire::run(settings),
         Internal::Papers { folder } => match papers(&folder) {

@@ -5,14 +5,13 @@ use super::args;
 use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, apply, load, output};
-use bowline_engine::Capability;
 use bowline_host::real::RealHost;
 use bowline_ports::{
-    ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, Progress, UNCORDON, condition,
-    k3s_kubeconfig, node_name, read_json, uncordon, write_json,
+    ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, UNCORDON, condition, k3s_kubeconfig,
+    node_name, read_json, uncordon, write_json,
 };
 use bowline_settings::{Loaded, Role, Settings, Volume};
-use bowline_volumes::{Action, Released, Volumes};
+use bowline_volumes::{Released, take_back};
 use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
@@ -121,8 +120,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     let volume = known(&loaded.settings, name)?;
     let released = host.read(&Released::path_of(name)).await?.is_some();
     if released {
-        let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
-        volumes.apply(&Action::TakeBack { volume: name.into() }, host, &Progress::default()).await?;
+        take_back(host, name).await?;
     } else if left_cordoned(host, &loaded.settings).await? {
         host.write(&Path::new(UNCORDON).join(name), b"", 0o600).await?;
     } else {
@@ -246,9 +244,7 @@ mod tests {
             host.put_object(NODE, node);
             converge(&host, &settings).await;
             assert_eq!(host.mounted(), [Path::new("/")], "it is released");
-            let volumes = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
-            let take_back = Action::TakeBack { volume: "data".into() };
-            volumes.apply(&take_back, &host, &Progress::default()).await.unwrap();
+            take_back(&host, "data").await.unwrap();
             assert!(uncordon(&host).await.unwrap() == ["data"] && host.text(Released::path_of("data")).is_none());
             converge(&host, &settings).await;
             assert_eq!(host.mounted(), [Path::new("/"), Path::new("/mnt/data")]);

@@ -10,6 +10,7 @@ use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, l
 use bowline_host::real::{ObjectApi, RealHost};
 use bowline_issuer::{Issuer, Rest, Watch};
 use bowline_join::files::MACHINE_KEY;
+use bowline_join::machine_key;
 use bowline_metrics::Enrolments;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, condition, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Enroll, Role, Settings};
@@ -17,7 +18,6 @@ use own::own;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -235,19 +235,13 @@ fn names(keys: &ClusterKeys) -> Vec<String> {
 /// The machine key. A server that founds makes it here; one that joins has made it to be let in, and two of them would be two
 /// machines to the cluster.
 async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, PortError> {
-    let path = Path::new(MACHINE_KEY);
-    if let Some(file) = host.read(path).await? {
-        let invalid = |why: &str| PortError::new(ErrorKind::Invalid, format!("{MACHINE_KEY}: {why}"));
-        return MachineKey::parse(&file.text()).map_err(invalid);
+    if let Some(key) = machine_key::read(host).await? {
+        return Ok(key);
     }
     if !cluster.join.servers.is_empty() {
         return Err(PortError::new(ErrorKind::NotFound, format!("{MACHINE_KEY} is not there yet")));
     }
-    let mut seed = [0; 32];
-    host.random(&mut seed).await?;
-    let key = MachineKey::from_seed(&seed);
-    host.write(path, key.expose().as_bytes(), 0o600).await?;
-    Ok(key)
+    machine_key::make(host).await
 }
 
 /// Who answers at the doors.

@@ -1,6 +1,7 @@
 //! What fills the disks: measured now and then by a unit of its own, as the settings say how often and how hard.
 
 use crate::usage::{directories, order};
+use bowline_engine::jittered;
 use bowline_host::real::RealHost;
 use bowline_ports::{Inspect, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
@@ -140,7 +141,8 @@ impl Measuring {
             let now = host.clock().await.map_or(0, |clock| clock.unix);
             let mut pause = measuring.state().pause(&directories(&settings), every, now);
             loop {
-                tokio::time::sleep(jittered(pause, host.as_ref()).await).await;
+                // Machines that boot at once do not read their disks at once.
+                tokio::time::sleep(jittered(pause)).await;
                 let tried = match host.mounts().await {
                     Ok(mounts) => {
                         let order = order(&settings, &mounts);
@@ -154,15 +156,6 @@ impl Measuring {
             }
         })
     }
-}
-
-/// Up to a tenth longer: machines that boot at once do not read their disks at once.
-async fn jittered(pause: Duration, host: &RealHost) -> Duration {
-    use bowline_ports::Change;
-    let mut byte = [0; 1];
-    // Without randomness it is no jitter, and no harm.
-    let _ = host.random(&mut byte).await;
-    pause + pause.mul_f64(f64::from(byte[0]) / 2550.0)
 }
 
 #[cfg(test)]

@@ -267,8 +267,7 @@ fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
     }
 }
 
-/// One settings file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One settings file. Without `Debug`: its text may have secrets in it.
 pub struct SettingsFile {
     /// Its path.
     pub path: PathBuf,

@@ -9,23 +9,19 @@ pub(crate) mod job_files;
 mod reclaim;
 mod survey;
 mod tend;
+mod verb;
 
 pub use fetch::{Url, Web, find_digest, redirected};
+pub use verb::Verb;
 
 use super::bus::{Bus, CALL, limited};
 use super::units;
-use bowline_ports::{
-    ErrorKind, FetchOrder, FormatOrder, GrowOrder, Job, PortError, Progress, ProgressValue, ReclaimOrder, SurveyOrder,
-    TendOrder,
-};
+use bowline_ports::{ErrorKind, FormatOrder, Job, PortError, Progress, ProgressValue};
 use job_files::{JobFiles, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zbus::wire::Variant;
@@ -53,7 +49,7 @@ pub(crate) type Report<'a> = &'a (dyn Fn(ProgressValue) + Send + Sync);
 /// An order that can be carried out.
 pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
     /// The hidden subcommand.
-    const VERB: &'static str;
+    const VERB: Verb;
     /// The work's name.
     fn job(&self) -> String;
     /// For people: what the unit does.
@@ -75,7 +71,7 @@ pub(crate) trait Order: Serialize + DeserializeOwned + Clone + Send + 'static {
 }
 
 impl Order for FormatOrder {
-    const VERB: &'static str = "format";
+    const VERB: Verb = Verb::Format;
     /// Half a filesystem is finished first.
     const REPLACED: bool = false;
     type Found = ();
@@ -318,7 +314,7 @@ async fn start_unit<O: Order>(bus: &Bus, order: &O, program: &Path, path: &Path)
     let name = unit_name(&order.job());
     let what = format!("starting {name}");
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let arguments = vec![text(program), "internal".to_owned(), O::VERB.to_owned(), text(path)];
+    let arguments = vec![text(program), "internal".to_owned(), O::VERB.as_str().to_owned(), text(path)];
     let properties = || {
         let mut all = vec![
             ("Description", Variant::from(order.description())),
@@ -363,31 +359,6 @@ fn carry_out<O: Order>(path: &Path) -> Result<(), PortError> {
     });
     files.finish(&job, &outcome)?;
     outcome
-}
-
-/// The hidden subcommands that carry out an order.
-pub const VERBS: [&str; 6] =
-    [FormatOrder::VERB, FetchOrder::VERB, GrowOrder::VERB, TendOrder::VERB, SurveyOrder::VERB, ReclaimOrder::VERB];
-
-/// What `bowline internal VERB ORDER` does. Not to be called from within an event loop.
-pub fn run_internal(arguments: &[OsString]) -> ExitCode {
-    let result = match arguments {
-        [verb, order] if verb == FormatOrder::VERB => carry_out::<FormatOrder>(Path::new(order)),
-        [verb, order] if verb == FetchOrder::VERB => carry_out::<FetchOrder>(Path::new(order)),
-        [verb, order] if verb == GrowOrder::VERB => carry_out::<GrowOrder>(Path::new(order)),
-        [verb, order] if verb == TendOrder::VERB => carry_out::<TendOrder>(Path::new(order)),
-        [verb, order] if verb == SurveyOrder::VERB => carry_out::<SurveyOrder>(Path::new(order)),
-        [verb, order] if verb == ReclaimOrder::VERB => carry_out::<ReclaimOrder>(Path::new(order)),
-        _ => Err(PortError::new(ErrorKind::Invalid, format!("internal: one of {VERBS:?}, and an order file"))),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // To the journal of the unit; where nobody reads, nothing is lost: the result file has it.
-            let _ = writeln!(std::io::stderr(), "{}", error.in_full());
-            ExitCode::FAILURE
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub use http::redirected;
 pub use url::{Url, Web};
 
 use super::super::{files, space, unix_now};
-use super::{Order, Report};
+use super::{Order, Report, Verb};
 use bowline_ports::text::bytes;
 use bowline_ports::{Digest, ErrorKind, FetchOrder, PortError, ProgressValue};
 use http::{Answer, Client};
@@ -33,7 +33,7 @@ const FILES_ONLY: u64 = 0b1011;
 const WORTH_A_WORD: u64 = 5;
 
 impl Order for FetchOrder {
-    const VERB: &'static str = "fetch";
+    const VERB: Verb = Verb::Fetch;
     const REPLACED: bool = true;
     type Found = ();
 

@@ -3,7 +3,7 @@
 use super::super::mounts;
 use super::super::tool::Tool;
 use super::device::Device;
-use super::{Order, Report};
+use super::{Order, Report, Verb};
 use bowline_ports::{ErrorKind, GrowOrder, PortError, ProgressValue};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 const GROWING: Duration = Duration::from_secs(3600);
 
 impl Order for GrowOrder {
-    const VERB: &'static str = "grow";
+    const VERB: Verb = Verb::Grow;
     const REPLACED: bool = false;
     type Found = ();
 

@@ -8,7 +8,7 @@ mod logs;
 use super::super::files;
 use super::super::tool::Tool;
 use super::super::unix_now;
-use super::{Order, Report};
+use super::{Order, Report, Verb};
 use bowline_ports::{PortError, ProgressValue, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, json, latest};
 use bowline_usage::{Control, Request, Threads, scan};
 use std::path::Path;
@@ -33,7 +33,7 @@ type Freed = (u64, Result<String, PortError>);
 type Meanwhile<'a> = &'a mut (dyn FnMut(u64) + Send);
 
 impl Order for ReclaimOrder {
-    const VERB: &'static str = "reclaim";
+    const VERB: Verb = Verb::Reclaim;
     const REPLACED: bool = false;
     type Found = ();
 

@@ -5,7 +5,7 @@
 mod open;
 
 use super::super::unix_now;
-use super::{Order, Report};
+use super::{Order, Report, Verb};
 use bowline_ports::{
     Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
     path_text,
@@ -24,7 +24,7 @@ const READ_ONLY: u64 = 1 << 2 | 1 << 19;
 const PARTS: usize = 500;
 
 impl Order for SurveyOrder {
-    const VERB: &'static str = "survey";
+    const VERB: Verb = Verb::Survey;
     const REPLACED: bool = true;
     type Found = Survey;
 

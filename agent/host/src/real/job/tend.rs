@@ -13,7 +13,7 @@ mod words;
 
 use super::super::tool::Tool;
 use super::super::{files, mounts};
-use super::{Order, Report};
+use super::{Order, Report, Verb};
 use bowline_ports::{ErrorKind, PortError, TendOrder, Work};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -23,7 +23,7 @@ use std::time::Duration;
 const CHATTR: Duration = Duration::from_secs(10);
 
 impl Order for TendOrder {
-    const VERB: &'static str = "tend";
+    const VERB: Verb = Verb::Tend;
     const REPLACED: bool = false;
     type Found = ();
 

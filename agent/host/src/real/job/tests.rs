@@ -1,7 +1,8 @@
 //! The files of jobs, and jobs in threads of this process.
 
 use super::*;
-use bowline_ports::{Digest, Reclaiming};
+use bowline_ports::{Digest, FetchOrder, ReclaimOrder, Reclaiming, SurveyOrder};
+use std::process::ExitCode;
 
 fn order(directory: &Path, content: &[u8]) -> FetchOrder {
     let source = directory.join("source");
@@ -55,18 +56,17 @@ fn the_hidden_subcommand_carries_an_order_out_and_leaves_its_result() {
     let path = files.begin("fetch-k3s", &order).unwrap();
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(run_internal(&["fetch".into(), path.clone().into()]), ExitCode::SUCCESS);
+    assert_eq!(Verb::Fetch.carry_out(&path), ExitCode::SUCCESS);
     assert_eq!(files.result("fetch-k3s").unwrap(), Some(Outcome::Done));
     assert_eq!(std::fs::read(&order.to).unwrap(), b"content");
     assert_eq!(files.progress("fetch-k3s").unwrap().text, "downloading");
 
     std::fs::remove_file(directory.path().join("source")).unwrap();
     std::fs::remove_file(&order.to).unwrap();
-    assert_eq!(run_internal(&["fetch".into(), path.into()]), ExitCode::FAILURE);
+    assert_eq!(Verb::Fetch.carry_out(&path), ExitCode::FAILURE);
     let Some(Outcome::Failed(error)) = files.result("fetch-k3s").unwrap() else { panic!("a failure") };
     assert_eq!(error.kind, ErrorKind::NotFound);
-    assert_eq!(run_internal(&["nonsense".into()]), ExitCode::FAILURE);
-    assert_eq!(run_internal(&["fetch".into(), "/no/such.order.json".into()]), ExitCode::FAILURE);
+    assert_eq!(Verb::Fetch.carry_out(Path::new("/no/such.order.json")), ExitCode::FAILURE);
 }
 
 #[tokio::test]
