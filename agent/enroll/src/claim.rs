@@ -23,8 +23,8 @@ const AGENT_EXPIRY: Duration = Duration::from_secs(600);
 const SERVER_EXPIRY: Duration = Duration::from_secs(1800);
 /// How many refused attempts a claim remembers.
 const MOST_REFUSED: usize = 8;
-/// How often the same refused attempt is written down, in seconds.
-const REFUSED_EVERY: u64 = 60;
+/// How often the same refused attempt is written down.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
 
 /// An attempt that was refused because of this claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,11 +121,12 @@ impl Claim {
     pub fn with_refused(&self, attempt: Refused) -> Option<Self> {
         let same =
             |old: &Refused| old.from == attempt.from && old.code == attempt.code && old.machine == attempt.machine;
-        if self.refused.iter().any(|old| same(old) && attempt.at < old.at.saturating_add(REFUSED_EVERY)) {
+        if self.refused.iter().any(|old| same(old) && attempt.at < old.at.saturating_add(REFUSED_EVERY.as_secs())) {
             return None;
         }
         // One who comes from ever new addresses or with ever new keys does not get more writes than that either.
-        let recent = self.refused.iter().filter(|old| attempt.at < old.at.saturating_add(REFUSED_EVERY)).count();
+        let recent =
+            self.refused.iter().filter(|old| attempt.at < old.at.saturating_add(REFUSED_EVERY.as_secs())).count();
         if recent >= MOST_REFUSED {
             return None;
         }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The label's value that tells these from claims ([`crate::claim::COMPONENT`]).
 pub const COMPONENT: &str = "refused";
@@ -17,10 +18,10 @@ pub const COMPONENT: &str = "refused";
 pub const MOST_PROVEN: usize = 32;
 /// How many addresses of those without a ticket are kept.
 pub const MOST_UNPROVEN: usize = 16;
-/// For how long, in seconds: a week.
-pub const KEPT: u64 = 7 * 86_400;
-/// How often the same refusal is worth a write, in seconds.
-const EVERY: u64 = 600;
+/// For how long: a week.
+pub const KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// How often the same refusal is worth a write.
+const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 
 /// A machine with a good ticket that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +81,7 @@ impl Refusals {
     pub fn refused(&mut self, new: Proven) -> bool {
         let same = |old: &Proven| old.name == new.name && old.role == new.role;
         let as_before = |old: &Proven| (old.from, old.code, &old.machine) == (new.from, new.code, &new.machine);
-        let recent = |old: &Proven| new.at < old.at.saturating_add(EVERY);
+        let recent = |old: &Proven| new.at < old.at.saturating_add(WRITTEN_EVERY.as_secs());
         if self.proven.iter().any(|old| same(old) && as_before(old) && recent(old)) {
             return false;
         }
@@ -94,7 +95,7 @@ impl Refusals {
     pub fn without_ticket(&mut self, from: IpAddr, (role, name): (Role, &NodeName), at: u64) -> bool {
         let name = name.clone();
         if let Some(known) = self.unproven.iter_mut().find(|known| known.from == from) {
-            let due = at >= known.noted.saturating_add(EVERY);
+            let due = at >= known.noted.saturating_add(WRITTEN_EVERY.as_secs());
             let noted = if due { at } else { known.noted };
             *known = Unproven { at, times: known.times.saturating_add(1), name, role, noted, ..*known };
             return due;
@@ -128,7 +129,7 @@ impl Refusals {
 
     /// Forgets what is too much, the oldest first, and what is too old.
     pub fn forget(&mut self, now: u64) {
-        let kept = |at: u64| now < at.saturating_add(KEPT);
+        let kept = |at: u64| now < at.saturating_add(KEPT.as_secs());
         self.proven.retain(|one| kept(one.at));
         self.unproven.retain(|one| kept(one.at));
         if self.unproven.is_empty() {
@@ -242,10 +243,10 @@ mod tests {
         all.refused(refused("a", 1000));
         all.without_ticket(ip(1), (Role::Agent, &name("b")), 2000);
         all.others = 7;
-        assert!(!all.is_over(1999 + KEPT));
-        all.forget(1000 + KEPT);
+        assert!(!all.is_over(1999 + KEPT.as_secs()));
+        all.forget(1000 + KEPT.as_secs());
         assert_eq!((all.proven.len(), all.unproven.len(), all.others), (0, 1, 7));
-        assert!(all.is_over(2000 + KEPT));
+        assert!(all.is_over(2000 + KEPT.as_secs()));
         assert!(Refusals::default().is_over(0));
     }
 

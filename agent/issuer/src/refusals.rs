@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Where they are.
 pub(crate) const PATH: &str = "/api/v1/namespaces/bowline/configmaps";
 /// A wrong proof is told once in so many seconds of each address, and of so many addresses at most.
-const UNPROVEN_EVERY: u64 = 60;
+const UNPROVEN_EVERY: Duration = Duration::from_secs(60);
 const UNPROVEN_MOST: usize = 32;
 /// What does not pass by itself. The others are answered otherwise in a moment.
 const LASTING: [Code; 4] = [Code::OutsideRules, Code::BadRequest, Code::NodeIsAlive, Code::NoQuorum];
@@ -52,7 +53,7 @@ impl<O: Objects> Issuer<O> {
             noted.untold = true;
             self.unnoted.notify_one();
         }
-        noted.told.retain(|_, at| unix.abs_diff(*at) < UNPROVEN_EVERY);
+        noted.told.retain(|_, at| unix.abs_diff(*at) < UNPROVEN_EVERY.as_secs());
         if noted.told.len() >= UNPROVEN_MOST || noted.told.contains_key(&peer) {
             return;
         }

@@ -122,12 +122,12 @@ async fn what_is_over_is_swept_and_a_settled_cluster_is_not_written_to() {
     issuer.note(NOW).await.unwrap();
     issuer.sweep(&key, NOW).await.unwrap();
     store.writes();
-    issuer.sweep(&key, NOW + KEPT - 1).await.unwrap();
-    issuer.note(NOW + KEPT - 1).await.unwrap();
+    issuer.sweep(&key, NOW + KEPT.as_secs() - 1).await.unwrap();
+    issuer.note(NOW + KEPT.as_secs() - 1).await.unwrap();
     assert_eq!(store.writes(), [""; 0]);
-    issuer.sweep(&key, NOW + KEPT).await.unwrap();
+    issuer.sweep(&key, NOW + KEPT.as_secs()).await.unwrap();
     assert_eq!(store.writes(), [format!("DELETE {NOTE}")]);
-    issuer.sweep(&key, NOW + KEPT).await.unwrap();
+    issuer.sweep(&key, NOW + KEPT.as_secs()).await.unwrap();
     assert_eq!(store.writes(), [""; 0]);
 }
 

@@ -5,8 +5,8 @@ use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket};
 use crate::files::{
-    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST, Last, MACHINE_KEY, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told,
-    held, is_member,
+    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN,
+    Told, held, is_member,
 };
 use crate::machine_key;
 use crate::why::{Unanswered, Why};
@@ -26,6 +26,7 @@ use bowline_ports::{
 use bowline_settings::Role;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 mod asked;
 mod leave;
@@ -86,7 +87,7 @@ pub(crate) async fn enroll(
         },
     };
     let at = host.clock().await?.uptime;
-    let before: Option<Last> = read_json(host, LAST).await?;
+    let before: Option<Last> = read_json(host, LAST_TRY).await?;
     let asked = spec.asked();
     let silent_since = match last.code {
         Why::NO_ANSWER => before.filter(|b| b.asked == asked).and_then(|b| b.silent_since).or(Some(at)),
@@ -95,9 +96,9 @@ pub(crate) async fn enroll(
     // Who founds asks until K3s is started.
     let wait =
         spec.spec.init.zip(silent_since).filter(|(wait, since)| at.saturating_sub(*since) >= wait.duration().as_secs());
-    let again = if wait.is_some() { SELDOM } else { last.again };
+    let again = if wait.is_some() { FOUNDER_ASKS.as_secs() } else { last.again };
     let last = Last { at, again, silent_since, asked, ..last };
-    write_json(host, LAST, &last, 0o600).await
+    write_json(host, LAST_TRY, &last, 0o600).await
 }
 
 /// Keeps a grant: the token last, so that what is there is whole.
@@ -127,8 +128,8 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write_json(host, ENROLLED, &enrolled, 0o600).await?;
     // Who answered stays on record until it is in.
-    host.remove(Path::new(LAST)).await?;
-    host.remove(Path::new(SAID)).await?;
+    host.remove(Path::new(LAST_TRY)).await?;
+    host.remove(Path::new(NODE_SAID)).await?;
     clock(host, now).await?;
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let gave_way = host.read(Path::new(GAVE_WAY)).await?;
@@ -162,8 +163,8 @@ async fn ours(host: &dyn Change, service: &str) -> Result<bool, PortError> {
     Ok(unit.is_some_and(|unit| unit.text().starts_with(MARK)))
 }
 
-/// Seconds until the next try of who founds a cluster and could not yet start K3s.
-const SELDOM: u64 = 5;
+/// Until the next try of who founds a cluster and could not yet start K3s.
+const FOUNDER_ASKS: Duration = Duration::from_secs(5);
 
 /// What is in [`GAVE_WAY`] where K3s was enabled when it was stopped.
 const WAS_ENABLED: &[u8] = b"enabled\n";
@@ -231,7 +232,7 @@ pub(crate) async fn ask_for_node(
             Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }
-    write_json(host, SAID, &said, 0o600).await
+    write_json(host, NODE_SAID, &said, 0o600).await
 }
 
 /// Remembers the servers that let nodes in by now: those of the day when it was let in may be gone one day.
@@ -281,10 +282,15 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     let at = host.clock().await?.uptime;
     let code = Why::Refused(Code::ClaimedElsewhere);
     let asked = spec.asked();
-    write_json(host, LAST, &Last { code, message: message.into(), at, again: 15, silent_since: None, asked }, 0o600)
-        .await?;
+    write_json(
+        host,
+        LAST_TRY,
+        &Last { code, message: message.into(), at, again: 15, silent_since: None, asked },
+        0o600,
+    )
+    .await?;
     forget_name(host).await?;
-    for file in [TOKEN, SAID, ENROLLED] {
+    for file in [TOKEN, NODE_SAID, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     stop(spec, host).await

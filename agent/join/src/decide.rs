@@ -25,10 +25,10 @@ const NODE_ITEM: &str = "join/node";
 const LET_IN: &str = "to be let into the cluster";
 /// For so long a file that is not there may just not have been brought yet.
 const NOT_BROUGHT: Duration = Duration::from_secs(60);
-/// How many seconds two clocks may differ.
-const SKEW: i64 = 300;
+/// By how much two clocks may differ.
+const SKEW: Duration = Duration::from_secs(300);
 /// A token that ends so soon is asked for again: K3s has to get through with it.
-const LEFT: i64 = 20;
+const NEARLY_OVER: Duration = Duration::from_secs(20);
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// Why a server asks again whose K3s does not come in.
@@ -37,8 +37,8 @@ const ANOTHER: &str = "K3s does not stay up, nor reach the server that it joins:
 const TURN_OVER: Duration = Duration::from_secs(150);
 /// Why a member forgets what came of asking before.
 const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
-/// After how long without success a machine that was let in asks again.
-const DOUBT: i64 = 30;
+/// How long K3s has to come in once it was let in, before it is asked again.
+const COMES_IN: Duration = Duration::from_secs(30);
 
 pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
@@ -181,7 +181,7 @@ fn no_ticket(what: &str, none: &NoTicket, plan: &mut Plan<Action>) {
 
 /// A clock that is not the servers': K3s's certificates are made by theirs.
 fn clock(facts: &Facts, plan: &mut Plan<Action>) {
-    if facts.ahead.abs() <= SKEW {
+    if facts.ahead.unsigned_abs() <= SKEW.as_secs() {
         return;
     }
     let off = about(facts.ahead.unsigned_abs() as f64);
@@ -369,16 +369,14 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
         return Some("nobody holds its name any more".into());
     }
     let left = enrolled.expires.map(|end| end - facts.unix);
-    if !facts.joined && left.is_some_and(|left| left < LEFT) {
+    if !facts.joined && left.is_some_and(|left| left < NEARLY_OVER.as_secs().cast_signed()) {
         return Some("the token that it was given has ended before K3s came up".into());
     }
     // Just let in, K3s needs a moment.
-    let lately = left.is_some_and(|left| left > TOKEN_LASTS - DOUBT && left <= TOKEN_LASTS);
+    let given_ago = left.map(|left| LIFETIME.as_secs().cast_signed() - left);
+    let lately = given_ago.is_some_and(|ago| (0..COMES_IN.as_secs().cast_signed()).contains(&ago));
     doubt.filter(|_| !lately).map(|doubt| format!("the cluster does not take K3s: {doubt}"))
 }
-
-/// Seconds that a token lasts.
-const TOKEN_LASTS: i64 = LIFETIME.as_secs().cast_signed();
 
 /// Whom to ask: those of the settings, and those learnt.
 fn issuers(spec: &Join, facts: &Facts) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use crate::Join;
 use crate::files::{
-    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST, LEFT, Last,
-    Left, PASSWORD, SAID, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
+    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST_TRY, LEAVING,
+    Last, Left, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
 };
 use crate::machine_key;
 use bowline_enroll::NodeName;
@@ -155,8 +155,8 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
             Role::Agent => None,
         },
         token: there(TOKEN).await?,
-        last: read_json(host, LAST).await?,
-        said: read_json(host, SAID).await?,
+        last: read_json(host, LAST_TRY).await?,
+        said: read_json(host, NODE_SAID).await?,
         ahead: told.map_or(0, |told| told.ahead(&clock)),
         heard: told.map(|told| told.uptime),
         joined,
@@ -204,7 +204,7 @@ fn parsed(file: &File) -> Result<Enrolled, String> {
 
 /// That the file is there is what counts.
 async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
-    let file = host.read(Path::new(LEFT)).await?;
+    let file = host.read(Path::new(LEAVING)).await?;
     Ok(file.map(|file| serde_json::from_slice(&file.content).unwrap_or_default()))
 }
 

@@ -16,8 +16,8 @@ pub const TOKEN: &str = "/etc/rancher/k3s/bowline-token";
 /// What the servers said when they let this machine in ([`Enrolled`]), without the token; and its copy beside a server's data.
 pub use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 /// That this machine was told to leave ([`Left`]).
-pub const LEFT: &str = "/var/lib/bowline/left";
-/// A drop-in of K3s's unit, by which nothing starts it as long as [`LEFT`] is there.
+pub const LEAVING: &str = "/var/lib/bowline/left";
+/// A drop-in of K3s's unit, by which nothing starts it as long as [`LEAVING`] is there.
 pub fn held(service: &str) -> String {
     format!("/etc/systemd/system/{service}.d/50-bowline-leaving.conf")
 }
@@ -25,12 +25,12 @@ pub fn held(service: &str) -> String {
 pub const HELD: &str = "# Written by Bowline: this machine was told to leave its cluster.\n\
      [Unit]\nConditionPathExists=!/var/lib/bowline/left\n";
 /// What came of the last try, until the next boot.
-pub const LAST: &str = "/run/bowline/enroll.json";
+pub const LAST_TRY: &str = "/run/bowline/enroll.json";
 /// That a server of the cluster answered this one, which may found ([`AnsweredBy`]): it founds none until it was let in, over
 /// reboots, too.
 pub const ANSWERED: &str = "/var/lib/bowline/answered";
 /// What the servers said of this node's own labels and taints, until the next boot.
-pub const SAID: &str = "/run/bowline/node.json";
+pub const NODE_SAID: &str = "/run/bowline/node.json";
 /// What the servers' clock said ([`Told`]), until the next boot.
 pub const SERVERS_CLOCK: &str = "/run/bowline/servers-clock.json";
 /// That Bowline stopped K3s because another machine has the name; until the servers let this one in. A server that was

@@ -14,7 +14,7 @@ const PCI: &str = "/sys/bus/pci/devices";
 /// What a machine that was stopped may have another one of when it is started.
 pub(crate) const MOVING: [Fact; 2] = [Fact::PublicIpv4, Fact::InstanceType];
 /// For this much uptime cloud-init may still be about to tell something.
-const FIRST_BOOT: u64 = 600;
+const FIRST_BOOT: Duration = Duration::from_secs(600);
 
 impl Node {
     /// Whether a label is made of this fact.
@@ -70,7 +70,7 @@ impl Node {
     /// When the metadata service is asked again that has not answered since this boot, while what it told last is taken.
     pub(crate) fn asks_again(&self, facts: &Facts) -> Option<Duration> {
         let silent = facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
-        let soon = facts.clock.uptime < FIRST_BOOT;
+        let soon = facts.clock.uptime < FIRST_BOOT.as_secs();
         (silent && self.needs_moving()).then(|| Duration::from_secs(if soon { 5 } else { 60 }))
     }
 
@@ -102,7 +102,7 @@ impl Node {
                 format!("in [node] labels, write the value itself in place of {fact}, or remove that label"),
             );
             let unheard = cloud.is_none() || facts.asked.as_ref().is_some_and(|asked| asked.said.is_err());
-            let soon = fact != Fact::Gpu && unheard && facts.clock.uptime < FIRST_BOOT;
+            let soon = fact != Fact::Gpu && unheard && facts.clock.uptime < FIRST_BOOT.as_secs();
             plan.waits.push(wait.poll(Duration::from_secs(if soon { 2 } else { 60 })));
         }
     }

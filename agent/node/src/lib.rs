@@ -28,7 +28,7 @@ const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 /// What Bowline keeps of it and of what the metadata service says: they answer best at the first boot.
 const CACHE: &str = "/var/lib/bowline/cloud.json";
 /// After this much uptime an unsynchronised clock no longer holds anything back.
-const PATIENCE_WITH_CLOCK: u64 = 90;
+const PATIENCE_WITH_CLOCK: Duration = Duration::from_secs(90);
 
 /// The node's settings.
 pub struct Node {
@@ -268,12 +268,15 @@ impl Node {
             );
         } else if clock.synchronised {
             plan.state(condition::CLOCK, "ok");
-        } else if clock.uptime < PATIENCE_WITH_CLOCK {
+        } else if clock.uptime < PATIENCE_WITH_CLOCK.as_secs() {
             plan.waits.push(
                 Wait::new(
                     "clock",
                     "a synchronised clock",
-                    format!("K3s makes its certificates at its first start; after {PATIENCE_WITH_CLOCK} s of uptime it starts anyway"),
+                    format!(
+                        "K3s makes its certificates at its first start; after {} s of uptime it starts anyway",
+                        PATIENCE_WITH_CLOCK.as_secs()
+                    ),
                 )
                 .poll(Duration::from_secs(2)),
             );

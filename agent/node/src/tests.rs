@@ -149,7 +149,7 @@ fn an_unsynchronised_clock_is_waited_for_and_then_noted() {
     let mut facts = facts();
     facts.clock.synchronised = false;
     assert_eq!(plan(&node(None), &facts).waits[0].what, "a synchronised clock");
-    facts.clock.uptime = PATIENCE_WITH_CLOCK;
+    facts.clock.uptime = PATIENCE_WITH_CLOCK.as_secs();
     let later = plan(&node(None), &facts);
     assert_eq!(later.conditions["clock"], "ok");
     assert_eq!(later.notes.len(), 1);

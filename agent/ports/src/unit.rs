@@ -74,7 +74,7 @@ pub struct Unit {
 /// a disk went away, in microseconds. It is microseconds on an idle machine; 0.35 s were seen on a busy one, and who stands still
 /// for longer is to have its Kubernetes back all the same. The device's own unit would have the moment, but systemd forgets it
 /// with the device.
-const IN_ONE_GO: u64 = 5_000_000;
+const IN_ONE_GO_MICROSECONDS: u64 = 5_000_000;
 
 impl Unit {
     /// Whether this service went down together with a mount that `left` then, because its disk went, which `came` anew, both in
@@ -82,7 +82,8 @@ impl Unit {
     /// disk may be back before the service has ended.
     pub fn went_with(&self, left: u64, came: u64) -> bool {
         // One that never came to be up has not left that, or in an earlier life.
-        self.left.max(self.began) < came && (self.ended..=self.ended.saturating_add(IN_ONE_GO)).contains(&left)
+        self.left.max(self.began) < came
+            && (self.ended..=self.ended.saturating_add(IN_ONE_GO_MICROSECONDS)).contains(&left)
     }
 
     /// A unit that systemd knows nothing of.

@@ -6,11 +6,12 @@ use bowline_ports::text::bytes;
 use bowline_ports::{Mount, RECLAIMED, RECLAIMED_SPARE, ReclaimOrder, ReclaimRecord, Reclaiming, Space, condition};
 use bowline_settings::{Reclaimable, Reclaimed};
 use std::path::Path;
+use std::time::Duration;
 
-/// What was freed, or could not be, is left alone for so many seconds.
-const PAUSE: i64 = 3600;
-/// What was freed is told for so many.
-const TOLD: i64 = 86_400;
+/// What was freed, or could not be, is left alone for so long.
+const LEFT_ALONE: Duration = Duration::from_secs(3600);
+/// What was freed is told for so long.
+const TOLD: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
     // A counter that is there from the start shows its first event, too.
@@ -22,7 +23,9 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         if facts.working.as_ref() == Some(name) {
             continue;
         }
-        if (0..TOLD).contains(&(facts.now - record.at)) && settings.wanted.0.iter().any(|one| one.what.name() == name) {
+        if (0..TOLD.as_secs().cast_signed()).contains(&(facts.now - record.at))
+            && settings.wanted.0.iter().any(|one| one.what.name() == name)
+        {
             plan.note(name.clone(), told(record));
         }
     }
@@ -46,7 +49,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         // Only one at a time, and that to its end, also when it has made room by now.
         let working = facts.working.as_deref().map(|working| working == name);
         let Some(space) = space.as_ref().filter(|space| full(space, one) || working == Some(true)) else { continue };
-        let paused = facts.record.get(name).is_some_and(|record| (facts.now - record.at).abs() < PAUSE);
+        let paused = facts.record.get(name).is_some_and(|record| facts.now.abs_diff(record.at) < LEFT_ALONE.as_secs());
         if !working.unwrap_or(due && !paused) {
             continue;
         }

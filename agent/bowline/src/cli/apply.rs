@@ -59,7 +59,7 @@ async fn ask_daemon(
     show: &mut impl FnMut(&Report),
 ) -> Result<(Outcome, Report), PortError> {
     if let Some(host) = output::machine()
-        && let Some(report) = plan::earlier(&host).await
+        && let Some(report) = plan::last_report(&host).await
     {
         same_settings(folder, &report)?;
     }

@@ -134,7 +134,7 @@ async fn examine(
 
     // The daemon knows what failed and since when; a look of one's own is newer.
     let mut engine = Engine::new(wiring::capabilities(wanted, wiring::built()), wiring::VERSION);
-    let earlier = plan::earlier(host).await.filter(|_| outside.daemon);
+    let earlier = plan::last_report(host).await.filter(|_| outside.daemon);
     if let (Some(earlier), Ok(clock)) = (&earlier, host.clock().await) {
         engine.resume(earlier, &clock);
     }

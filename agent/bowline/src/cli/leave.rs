@@ -9,7 +9,7 @@ use super::{INVALID, WAITING, apply, load, output};
 use bowline_cluster::{remover, unit_file, unit_text};
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
-use bowline_join::files::{LEFT, Left};
+use bowline_join::files::{LEAVING, Left};
 use bowline_ports::{
     Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, condition, k3s_admin_kubeconfig, k3s_kubeconfig,
     node_name, read_json, write_json,
@@ -51,7 +51,7 @@ async fn leave(
     cordon: &Cordon,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
-    if host.read(Path::new(LEFT)).await?.is_none() {
+    if host.read(Path::new(LEAVING)).await?.is_none() {
         let name = node_name(host, loaded.settings.node.name.as_deref()).await?;
         let issuers = match role {
             Role::Agent => Vec::new(),
@@ -65,7 +65,7 @@ async fn leave(
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
         cordon.stays();
-        write_json(host, LEFT, &left, 0o600).await?;
+        write_json(host, LEAVING, &left, 0o600).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
     }
@@ -90,7 +90,7 @@ async fn leave(
         return Ok(ExitCode::SUCCESS);
     }
     if left == "yes" {
-        let left = read_json(host, LEFT).await?.unwrap_or_default();
+        let left = read_json(host, LEAVING).await?.unwrap_or_default();
         output::print(&farewell(role, &left));
         return Ok(ExitCode::SUCCESS);
     }
@@ -152,7 +152,7 @@ fn end_of_cluster(unit: &str) -> String {
 }
 
 async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortError> {
-    let Some(file) = host.read(Path::new(LEFT)).await? else {
+    let Some(file) = host.read(Path::new(LEAVING)).await? else {
         output::print("this machine was not told to leave: nothing was changed");
         return Ok(ExitCode::SUCCESS);
     };
@@ -162,7 +162,7 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
         let hint = "set `servers` in [cluster] to those that are in the cluster, then `bowline leave --undo`";
         return Err(PortError::new(ErrorKind::Invalid, text).hint(hint));
     }
-    host.remove(Path::new(LEFT)).await?;
+    host.remove(Path::new(LEAVING)).await?;
     let service = cluster.role.service();
     // An agent waits for its token, which comes when it is let in. A server that was taken out of etcd would begin a second
     // cluster, were it not for the gate in Bowline's unit: held back by that, it is started once it has a server to join.

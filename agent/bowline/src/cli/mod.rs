@@ -21,7 +21,7 @@ mod ticket;
 mod usage;
 mod volumes;
 
-pub(crate) use plan::{earlier, settings_report};
+pub(crate) use plan::{last_report, settings_report};
 
 use args::{Args, Command};
 use clap::Parser;

@@ -32,14 +32,14 @@ pub(super) async fn look(loaded: &Loaded, host: &dyn Inspect) -> Report {
     let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
     engine.settings(settings_report(loaded));
     // Since when things are waited for is what the daemon has seen.
-    if let (Some(earlier), Ok(clock)) = (earlier(host).await, host.clock().await) {
+    if let (Some(earlier), Ok(clock)) = (last_report(host).await, host.clock().await) {
         engine.resume(&earlier, &clock);
     }
     engine.look(host).await.clone()
 }
 
 /// The daemon's last report of this boot.
-pub(crate) async fn earlier(host: &dyn Inspect) -> Option<Report> {
+pub(crate) async fn last_report(host: &dyn Inspect) -> Option<Report> {
     read_json(host, paths::STATUS).await.ok()?
 }
 

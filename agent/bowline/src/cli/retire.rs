@@ -20,7 +20,7 @@ pub(super) fn run(folder: &Path) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return stays(&error.to_string()),
     };
-    match runtime.block_on(retire()) {
+    match runtime.block_on(withdraw_policy()) {
         Ok(true) => {
             output::print(&format!("{NAME} is removed from the cluster: any name may register as a Node."));
             ExitCode::SUCCESS
@@ -30,7 +30,7 @@ pub(super) fn run(folder: &Path) -> ExitCode {
     }
 }
 
-async fn retire() -> Result<bool, PortError> {
+async fn withdraw_policy() -> Result<bool, PortError> {
     let (host, kubeconfig) = (RealHost::new()?, k3s_admin_kubeconfig());
     // No K3s, no policy.
     if host.meta(&kubeconfig).await?.is_none() {

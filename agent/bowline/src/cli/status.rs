@@ -53,7 +53,7 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
 async fn last_look(host: &dyn Inspect, held: impl Fn() -> bool) -> Option<Report> {
     let began = Instant::now();
     loop {
-        let report = plan::earlier(host).await;
+        let report = plan::last_report(host).await;
         let looked = report.as_ref().is_some_and(|report| report.looks > 0);
         if looked || !held() || began.elapsed() >= FIRST_LOOK {
             return report;
@@ -101,7 +101,7 @@ impl Daemon<'_> {
             }
         }
         tokio::time::sleep(AGAIN).await;
-        if self.may_ask { None } else { plan::earlier(host).await.filter(|report| report.looks > 0) }
+        if self.may_ask { None } else { plan::last_report(host).await.filter(|report| report.looks > 0) }
     }
 }
 

@@ -26,18 +26,18 @@ use tokio::task::JoinHandle;
 
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Between two sweeps when nobody asks anything, while time alone brings something to clean up.
-const SOON: Duration = Duration::from_secs(300);
+const SWEEP_PENDING: Duration = Duration::from_secs(300);
 /// While other servers wait for this one to be up.
-const MOMENT: Duration = Duration::from_secs(2);
+const SWEEP_AWAITED: Duration = Duration::from_secs(2);
 /// And when there is nothing: each sweep is eight reads.
-const LONG: Duration = Duration::from_secs(1800);
+const SWEEP_IDLE: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
-const AFTER: Duration = Duration::from_secs(20);
+const SWEEP_AFTER_ANSWER: Duration = Duration::from_secs(20);
 /// Between two looks at the persistent volumes of nodes, where there are some: one read each.
-const VOLUMES: Duration = Duration::from_secs(120);
+const VOLUMES_EVERY: Duration = Duration::from_secs(120);
 /// From the first of several refusals until they are written down, and from then until the next ones are.
-const GATHER: Duration = Duration::from_secs(10);
-const APART: Duration = Duration::from_secs(50);
+const REFUSALS_GATHER: Duration = Duration::from_secs(10);
+const REFUSALS_APART: Duration = Duration::from_secs(50);
 
 /// The issuer, when this node has one.
 pub(crate) struct Issuing {
@@ -253,12 +253,13 @@ struct Desk {
 }
 
 impl Desk {
-    /// This server's clock, in seconds since 1970.
+    /// This server's clock, in seconds since 1970, as the issuer is told it.
     async fn unix(&self) -> u64 {
-        self.host.clock().await.map_or(0, |clock| self.time(&clock))
+        self.host.clock().await.map_or(0, |clock| self.hand_on(&clock))
     }
 
-    fn time(&self, clock: &bowline_ports::Clock) -> u64 {
+    /// Tells the issuer whether the clock is synchronised; what it says is the result.
+    fn hand_on(&self, clock: &bowline_ports::Clock) -> u64 {
         self.issuer.set_synchronised(clock.synchronised);
         u64::try_from(clock.unix).unwrap_or_default()
     }
@@ -281,7 +282,7 @@ impl Answerer for Desk {
             let (peer, binding) = (asked.peer, asked.binding);
             let purpose = Purpose::of_path(&asked.path);
             let asked = bowline_issuer::Asked { peer, binding, path: &asked.path, headers, body: &asked.body };
-            let answer = self.issuer.answer(asked, self.time(&clock), &random).await;
+            let answer = self.issuer.answer(asked, self.hand_on(&clock), &random).await;
             if let Some(purpose) = purpose {
                 self.enrolments.answered(purpose.as_str(), answer.result);
             }
@@ -309,11 +310,11 @@ async fn tell(desk: Arc<Desk>) {
 async fn note(desk: Arc<Desk>) {
     loop {
         desk.issuer.unnoted().await;
-        tokio::time::sleep(GATHER).await;
+        tokio::time::sleep(REFUSALS_GATHER).await;
         if let Err(error) = desk.issuer.note(desk.unix().await).await {
             tracing::debug!("who was refused is not noted: {error}");
         }
-        tokio::time::sleep(APART).await;
+        tokio::time::sleep(REFUSALS_APART).await;
     }
 }
 
@@ -345,7 +346,7 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = volumes(&desk) => {}
-            () = desk.asked.notified() => tokio::time::sleep(AFTER.min(rest)).await,
+            () = desk.asked.notified() => tokio::time::sleep(SWEEP_AFTER_ANSWER.min(rest)).await,
         }
     }
 }
@@ -355,19 +356,19 @@ fn rest(swept: Result<Rest, PortError>, begun: bool, moved: &mut u32) -> Duratio
     let conflict = swept.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed);
     *moved = if conflict { *moved + 1 } else { 0 };
     match swept {
-        Ok(Rest::Long) => LONG,
-        Ok(Rest::Soon) => SOON,
-        Ok(Rest::Moment) => MOMENT,
+        Ok(Rest::Long) => SWEEP_IDLE,
+        Ok(Rest::Soon) => SWEEP_PENDING,
+        Ok(Rest::Moment) => SWEEP_AWAITED,
         // The API is not up yet, has not written its credentials, or is without a quorum: nobody is let in meanwhile.
         Err(error) if !begun || matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
             tracing::debug!("cleaning up after those who were let in: {error}");
-            if begun { TRY_AGAIN } else { MOMENT }
+            if begun { TRY_AGAIN } else { SWEEP_AWAITED }
         }
         // Another server, or a request, was first, perhaps with this and then with that: another look tells. What stays is told.
-        Err(_) if (1..5).contains(moved) => MOMENT,
+        Err(_) if (1..5).contains(moved) => SWEEP_AWAITED,
         Err(error) => {
             tracing::warn!("cleaning up after those who were let in: {error}");
-            SOON
+            SWEEP_PENDING
         }
     }
 }
@@ -378,7 +379,7 @@ async fn volumes(desk: &Desk) {
         std::future::pending::<()>().await;
     }
     loop {
-        tokio::time::sleep(VOLUMES).await;
+        tokio::time::sleep(VOLUMES_EVERY).await;
         if let Err(error) = desk.issuer.look_after_volumes(desk.unix().await).await {
             tracing::warn!("looking after the persistent volumes of nodes: {error}");
         }

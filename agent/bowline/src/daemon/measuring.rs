@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 const FIRST: Duration = Duration::from_secs(120);
 
 /// Where other directories are asked for than were measured last.
-const SOON: Duration = Duration::from_secs(10);
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// After one that came to nothing, where the next would be later than that.
-const AGAIN: Duration = Duration::from_secs(15 * 60);
+const FAILED: Duration = Duration::from_secs(15 * 60);
 
 /// What was measured last. Clones share it.
 #[derive(Clone, Default)]
@@ -62,11 +62,11 @@ impl State {
     fn pause(&self, wanted: &[SurveyedDirectory], every: Duration, now: i64) -> Duration {
         match &self.last {
             None => FIRST.min(every),
-            Some(_) if self.asked != wanted => SOON.min(every),
+            Some(_) if self.asked != wanted => OTHERS.min(every),
             // A clock that was set back begins anew.
             Some(last) => {
                 let ago = u64::try_from(now - last.at).map_or(Duration::ZERO, Duration::from_secs);
-                every.saturating_sub(ago).max(SOON.min(every))
+                every.saturating_sub(ago).max(OTHERS.min(every))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Measuring {
                     }
                     Err(error) => Err(error),
                 };
-                pause = if tried.is_ok() { every } else { AGAIN.min(every) };
+                pause = if tried.is_ok() { every } else { FAILED.min(every) };
                 measuring.tried(tried.err().map(|error| error.to_string()).unwrap_or_default());
             }
         })
@@ -223,8 +223,8 @@ mod tests {
         assert_eq!(state.pause(&asked, hour, 5000), FIRST);
         state.put(asked.clone(), survey(1000, &[("/a", Some(1))]));
         assert_eq!(state.pause(&asked, hour, 2000), Duration::from_secs(2600));
-        assert_eq!(state.pause(&asked, hour, 9_000_000), SOON, "it is due");
+        assert_eq!(state.pause(&asked, hour, 9_000_000), OTHERS, "it is due");
         assert_eq!(state.pause(&asked, hour, 10), hour, "the clock was set back");
-        assert_eq!(state.pause(&[], hour, 1001), SOON, "others are asked for");
+        assert_eq!(state.pause(&[], hour, 1001), OTHERS, "others are asked for");
     }
 }

@@ -99,7 +99,7 @@ async fn start(folder: &Path) -> ExitCode {
     level.set(loaded.settings.log.level);
     let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
     engine.settings(settings_report(&loaded));
-    let earlier = crate::cli::earlier(host.as_ref()).await;
+    let earlier = crate::cli::last_report(host.as_ref()).await;
     if let (Some(earlier), Ok(clock)) = (&earlier, host.clock().await) {
         engine.resume(earlier, &clock);
     }

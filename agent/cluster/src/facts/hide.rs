@@ -3,7 +3,7 @@
 use bowline_settings::{Cluster, ConfigScalar, ConfigValue, HIDDEN};
 
 /// A quoted piece of a secret that is so long is no chance.
-const LONG: usize = 8;
+const NO_CHANCE: usize = 8;
 
 /// The secrets of K3s's options, and the token that it comes in with.
 pub(super) fn secrets(spec: &Cluster, token: Option<&str>) -> Vec<String> {
@@ -44,7 +44,7 @@ fn hide_in(line: &str, secrets: &[String]) -> String {
         let piece = piece.trim_end_matches('\\');
         !piece.is_empty() && forms.iter().any(|form| form.contains(piece))
     };
-    if hidden == line && !pieces.iter().any(|piece| piece.len() >= LONG && within(piece)) {
+    if hidden == line && !pieces.iter().any(|piece| piece.len() >= NO_CHANCE && within(piece)) {
         return hidden;
     }
     let shown = pieces.into_iter().map(|piece| match within(piece) {

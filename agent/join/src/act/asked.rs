@@ -3,7 +3,7 @@
 use super::stop;
 use crate::Join;
 use crate::facts::answered;
-use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST, is_member};
+use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST_TRY, is_member};
 use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, PortError, write_json};
 use bowline_settings::Role;
@@ -32,7 +32,7 @@ pub(super) async fn has_founded(spec: &Join, host: &dyn Change) -> Result<bool, 
 
 /// Forgets what came of asking.
 pub(crate) async fn forget(host: &dyn Change) -> Result<(), PortError> {
-    host.remove(Path::new(LAST)).await?;
+    host.remove(Path::new(LAST_TRY)).await?;
     host.remove(Path::new(ANSWERED)).await
 }
 

@@ -3,7 +3,7 @@
 use super::{ask, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
-use crate::files::{ANSWERED, ENROLLED, LAST, LEFT, Left, SAID, TOKEN, is_member};
+use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Left, NODE_SAID, TOKEN, is_member};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
@@ -65,16 +65,16 @@ fn member(server: &str, name: &str, refusal: &RefusalBody) -> PortError {
 
 /// Writes down that it holds no name any more, and what the servers said where they gave nothing back.
 async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), PortError> {
-    let left: Left = read_json(host, LEFT).await?.unwrap_or_default();
+    let left: Left = read_json(host, LEAVING).await?.unwrap_or_default();
     let given_back = Some(host.clock().await?.unix);
-    write_json(host, LEFT, &Left { given_back, refused, ..left }, 0o600).await?;
+    write_json(host, LEAVING, &Left { given_back, refused, ..left }, 0o600).await?;
     forget(host).await
 }
 
 /// Forgets what the servers gave.
 async fn forget(host: &dyn Change) -> Result<(), PortError> {
     forget_name(host).await?;
-    for file in [TOKEN, SAID, LAST, ANSWERED, ENROLLED] {
+    for file in [TOKEN, NODE_SAID, LAST_TRY, ANSWERED, ENROLLED] {
         host.remove(Path::new(file)).await?;
     }
     Ok(())

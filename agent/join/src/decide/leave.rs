@@ -9,8 +9,8 @@ use bowline_ports::condition;
 use bowline_settings::Role;
 use std::time::Duration;
 
-/// For so long K3s may take to notice that it is no member of etcd any more, in seconds.
-const NOTICES: i64 = 30;
+/// For so long K3s may take to notice that it is no member of etcd any more.
+const NOTICES: Duration = Duration::from_secs(30);
 
 pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, plan: &mut Plan<Action>) {
     plan.state(condition::LEAVING, "yes");
@@ -70,7 +70,7 @@ fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> 
     if facts.down {
         return true;
     }
-    if facts.removed || facts.unix - at >= NOTICES {
+    if facts.removed || facts.unix - at >= NOTICES.as_secs().cast_signed() {
         stop(facts, "this machine was told to leave its cluster, which goes on without it", plan);
     } else {
         let why = "it was taken out of etcd, and leaves a mark that it has to join anew";

@@ -13,14 +13,14 @@ use bowline_settings::{Filled, STARTUP_TAINT};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// After so many seconds what the servers said of the name is asked again.
-const AGAIN: u64 = 60;
-/// After so many, persistent volumes that were not given are asked for again.
-const VOLUMES: u64 = 60;
-/// And after so many what was not permitted: it may be by now, and the servers do not tell.
-const PERMITTED: u64 = 600;
-/// And after so many when all is in place: other servers may let nodes in by now.
-const LEARN: u64 = 6 * 3600;
+/// What the servers said of the name is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Persistent volumes that were not given.
+const ASK_VOLUMES: Duration = Duration::from_secs(60);
+/// What was not permitted: it may be by now, and the servers do not tell.
+const ASK_DENIED: Duration = Duration::from_secs(600);
+/// Where all is in place: other servers may let nodes in by now.
+const ASK_ISSUERS: Duration = Duration::from_secs(6 * 3600);
 
 /// How what they say of persistent volumes begins.
 const VOLUME: &str = "the PersistentVolume ";
@@ -80,19 +80,19 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let beside = beside(spec, own, node);
     // What somebody else kept may be free by now, or kept by another.
     let lost = lost || said.is_some_and(|said| !said.cut.is_empty() && said.beside != beside);
-    let since = |said: &Said| facts.uptime.saturating_sub(said.at);
-    let old = said.is_some_and(|said| since(said) >= LEARN);
+    let since = |said: &Said| Duration::from_secs(facts.uptime.saturating_sub(said.at));
+    let old = said.is_some_and(|said| since(said) >= ASK_ISSUERS);
     let denied = |said: &Said| !said.cut.is_empty() || said.refused.is_some();
-    let permitted = said.is_some_and(|said| denied(said) && since(said) >= PERMITTED);
+    let permitted = said.is_some_and(|said| denied(said) && since(said) >= ASK_DENIED);
     // Of a claim that is gone by now, or of a rule that was changed, nobody tells.
     let waits = |said: &&Said| {
         let mut names = said.cut.iter().filter_map(|cut| cut.what.strip_prefix(VOLUME));
         names.any(|name| persistent.iter().any(|wish| wish.name == name))
     };
-    let again = said.filter(waits).map(|said| VOLUMES.saturating_sub(since(said)));
+    let again = said.filter(waits).map(|said| ASK_VOLUMES.saturating_sub(since(said)));
     let about = match (said, lost, free) {
         (Some(_), false, false) if old => "which servers let nodes in by now",
-        (Some(_), false, false) if again == Some(0) => "its persistent volumes",
+        (Some(_), false, false) if again == Some(Duration::ZERO) => "its persistent volumes",
         (Some(said), false, false) if permitted => {
             // It stands until the answer says otherwise.
             told(said, own.name, plan);
@@ -104,9 +104,9 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
             }
             if let Some(left) = again {
                 let why = "the servers make what is not there yet, or may be permitted by now";
-                plan.waits.push(Wait::new(NODE_ITEM, "its persistent volumes", why).poll(Duration::from_secs(left)));
+                plan.waits.push(Wait::new(NODE_ITEM, "its persistent volumes", why).poll(left));
             } else if let Some(said) = said.filter(|said| denied(said)) {
-                let left = Duration::from_secs(PERMITTED.saturating_sub(since(said)));
+                let left = ASK_DENIED.saturating_sub(since(said));
                 plan.waits
                     .push(Wait::new(NODE_ITEM, "what was not permitted", "it may be permitted by now").poll(left));
             }
@@ -151,7 +151,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
 fn lost(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, why: &str, plan: &mut Plan<Action>) {
     let persistent = spec.wishes(own.name, now);
     let asked = asked(spec, facts, own, "", &persistent);
-    let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < AGAIN;
+    let fresh = |said: &&Said| said.asked == asked && facts.uptime.saturating_sub(said.at) < ASK_AGAIN.as_secs();
     match facts.said.as_ref().filter(fresh) {
         Some(said) if said.refused.is_none() => plan.state(condition::CLAIM, "held"),
         Some(said) => told(said, own.name, plan),

@@ -5,10 +5,11 @@ use bowline_cluster::{CONFIG_FILE, Cluster, Facts, unit_file as path_of, unit_te
 use bowline_engine::{Capability, CapabilityReport, Report};
 use bowline_ports::{ActiveState, Inspect, MARK, PortError, Ready};
 use bowline_settings::{Cluster as Spec, Role, Settings};
+use std::time::Duration;
 
 const ITEM: &str = "k3s";
 /// For so long a Node that is not Ready is no finding.
-const PATIENCE: i64 = 120;
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn gather(host: &dyn Inspect, settings: &Settings, spec: &Spec) -> Result<Facts, PortError> {
     let cluster = Cluster {
@@ -135,7 +136,7 @@ fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, before: &[Chec
         return Some(Check::skipped("Node", format!("{why}: see above")));
     }
     let since = said.and_then(|said| said.waits.iter().find(|w| w.item == ITEM)).map_or(now, |w| w.since);
-    if now - since < PATIENCE && since != now {
+    if now - since < PATIENCE.as_secs().cast_signed() && since != now {
         return Some(Check::note("Node", format!("{why}; K3s was started a short while ago")));
     }
     let remedy = match facts.node.is_none() && facts.foreign() {

@@ -82,7 +82,10 @@ fn a_conflict_is_looked_at_again_at_once_and_told_when_it_stays() {
     let mut moved = 0;
     let mut rests = |swept| rest(swept, true, &mut moved);
     for _ in 0..4 {
-        assert_eq!(rests(conflict()), MOMENT);
+        assert_eq!(rests(conflict()), SWEEP_AWAITED);
     }
-    assert_eq!([rests(conflict()), rests(Ok(Rest::Long)), rests(conflict())], [SOON, LONG, MOMENT]);
+    assert_eq!(
+        [rests(conflict()), rests(Ok(Rest::Long)), rests(conflict())],
+        [SWEEP_PENDING, SWEEP_IDLE, SWEEP_AWAITED]
+    );
 }

@@ -30,7 +30,7 @@ const MARGIN: u64 = 1 << 20;
 const FILES_ONLY: u64 = 0b1011;
 
 /// So many seconds without data are mentioned.
-const WORTH_A_WORD: u64 = 5;
+const SILENT_SECONDS: u64 = 5;
 
 impl Order for FetchOrder {
     const VERB: Verb = Verb::Fetch;
@@ -209,7 +209,7 @@ async fn receive(
     say(0, total, "downloading");
     loop {
         let silence = |seconds: u64| match seconds {
-            ..WORTH_A_WORD => say(done, total, "downloading"),
+            ..SILENT_SECONDS => say(done, total, "downloading"),
             _ => say(done, total, &format!("no data for {seconds} s")),
         };
         let Some(chunk) = patiently(answer.chunk(), Duration::from_secs(1), silence).await? else { break };

@@ -62,7 +62,7 @@ impl Order for SurveyOrder {
             // Whoever has to end is ended at once: nothing is lost by it.
             ("TimeoutStopUSec", Variant::from(1_000_000_u64)),
             ("OOMScoreAdjust", Variant::from(500)),
-            ("RuntimeMaxUSec", Variant::from(LONGEST)),
+            ("RuntimeMaxUSec", Variant::from(LONGEST_MICROSECONDS)),
         ]
     }
 
@@ -78,7 +78,7 @@ const IO_IDLE: i32 = 3;
 
 /// Microseconds, a day: a small share of a processor and a slow disk take hours for millions of files, and whoever is at it for
 /// longer waits for something that does not answer. It counts as failed then.
-const LONGEST: u64 = 86_400_000_000;
+const LONGEST_MICROSECONDS: u64 = 86_400_000_000;
 
 fn under(number: usize) -> PathBuf {
     Path::new(UNDER).join(number.to_string())

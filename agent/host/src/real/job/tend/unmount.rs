@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const LETTING_GO: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
 /// And where nobody is found who uses it, it is tried again for so long.
-const MOMENT: Duration = Duration::from_secs(1);
+const UNSEEN: Duration = Duration::from_secs(1);
 /// So many of those who use it are named.
 const NAMED: usize = 5;
 
@@ -56,7 +56,7 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
             match umount2(mount, MntFlags::UMOUNT_NOFOLLOW) {
                 // Who has it open is not seen where it is for a moment, as by a child before it becomes another program.
                 Err(Errno::EBUSY)
-                    if begin.elapsed() < MOMENT && openers(Path::new("/proc"), &what.files).is_empty() =>
+                    if begin.elapsed() < UNSEEN && openers(Path::new("/proc"), &what.files).is_empty() =>
                 {
                     tokio::time::sleep(AGAIN).await;
                 }
