@@ -1,10 +1,17 @@
-//! Another clock for Bowline than the machine has: libfaketime stands in for a clock that is wrong, since the machines
+//! The clock: that it is synchronised, and another one for Bowline than the machine has: libfaketime stands in for a clock that is wrong, since the machines
 //! share the host's.
 
 use anyhow::Result;
-use bowline_testbed::Machine;
+use bowline_testbed::{Machine, MachineBuilder};
 
 const UNITS: [&str; 2] = ["bowline", "bowline-fetch-k3s"];
+
+/// The machine will be told that its clock is synchronised: stands in for a time service, which a bed does not have (the clock is
+/// the host's, and no machine may touch it).
+pub fn synchronised(machine: MachineBuilder) -> MachineBuilder {
+    let file = "f /run/systemd/timesync/synchronized 0644 root root - -\n";
+    machine.file("/etc/tmpfiles.d/bed-clock.conf", file, 0o644)
+}
 
 /// Sets the clock of Bowline and of its downloads off, by `+365d`, from their next start.
 pub fn set_off(machine: &Machine, offset: &str) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The cluster of five machines that people run at Hetzner: a control node, three nodes for Kafka with a volume each, and
 //! a worker. Each has its own small document, and nobody carries a token.
 
+use crate::clock::synchronised;
 use crate::kube::{is_ready, node};
-use crate::{ADDRESS, CLOCK, FIRST_BOOT, KEY, NODE, document};
+use crate::{ADDRESS, FIRST_BOOT, KEY, NODE, document};
 use anyhow::{Context, Result};
 use bowline_testbed::{Bed, Disk, Machine, Releases};
 use serde_json::Value;
@@ -79,10 +80,7 @@ pub fn agent_settings(releases: &Releases, name: &str, disk: Option<&Disk>) -> S
 
 /// The control node: with the shipped document, the cluster key and the rules.
 pub fn control(bed: &Bed, filled: &str, disk: &Disk) -> Result<Machine> {
-    bed.machine(NODE)
-        .address(ADDRESS)
-        .disk(disk)
-        .file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644)
+    synchronised(bed.machine(NODE).address(ADDRESS).disk(disk))
         .file("/etc/bowline/cluster.key", format!("{KEY}\n"), 0o600)
         .file("/etc/bowline/config.d/20-cluster.toml", CONTROL, 0o600)
         .cloud_init(filled)
@@ -98,11 +96,8 @@ pub fn agent(
 ) -> Result<Agent> {
     let disk = serial.map(|serial| bed.disk(serial, "2G")).transpose()?;
     let settings = agent_settings(releases, name, disk.as_ref());
-    let mut machine = bed
-        .machine(name)
-        .address(address)
-        .file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644)
-        .cloud_init(&document::with_settings(filled, &settings));
+    let mut machine =
+        synchronised(bed.machine(name).address(address)).cloud_init(&document::with_settings(filled, &settings));
     if let Some(disk) = &disk {
         machine = machine.disk(disk);
     }

@@ -31,10 +31,6 @@ pub const ADDRESS: &str = "10.0.1.10";
 /// How long a whole first boot may take on a busy machine.
 pub const FIRST_BOOT: Duration = Duration::from_secs(180);
 
-/// A file that tells the machine that its clock is synchronised: stands in for a time service, which a bed does not have (the clock
-/// is the host's, and no machine may touch it).
-pub const CLOCK: &str = "f /run/systemd/timesync/synchronized 0644 root root - -\n";
-
 /// The package under test: what `make test` built, or what the cache has for this source.
 pub fn deb() -> Result<PathBuf> {
     match std::env::var_os("BOWLINE_DEB") {
@@ -68,7 +64,7 @@ pub fn bare_as(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: 
 }
 
 fn built(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option<&Disk>) -> MachineBuilder {
-    let machine = bed.machine(name).address(address).file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644).file(
+    let machine = clock::synchronised(bed.machine(name).address(address)).file(
         "/etc/bowline/mirror-ca.pem",
         releases.ca_pem(),
         0o644,

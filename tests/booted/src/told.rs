@@ -66,6 +66,12 @@ pub fn tells_within(machine: &Machine, patience: Duration, pieces: &[&str]) -> R
     .with_context(|| format!("it says instead:\n  {}", last.join("\n  ")))
 }
 
+/// That it says so still, right now, while [`tells`] would wait for it to be true again. While it asks once more it says something
+/// else, for a moment.
+pub fn still_tells(machine: &Machine, pieces: &[&str]) -> Result<String> {
+    tells_within(machine, Duration::from_secs(3), pieces)
+}
+
 /// What people see of the status, and the journal, have all words.
 fn shows(machine: &Machine, pieces: &[&str]) -> Result<()> {
     let shown = machine.run("bowline status")?.stdout;

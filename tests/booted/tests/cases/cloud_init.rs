@@ -1,6 +1,7 @@
 //! The shipped cloud-init document on machines where something is in its way.
 
 use anyhow::Result;
+use bowline_booted::clock::synchronised;
 use bowline_booted::{ADDRESS, FIRST_BOOT, NODE, VOLUME, deb, document, node, ready, releases};
 use bowline_testbed::{Bed, MachineBuilder, Releases, case};
 use std::time::{Duration, Instant};
@@ -38,8 +39,7 @@ fn vm(bed: &Bed, releases: &Releases, key: Option<&str>) -> Result<MachineBuilde
         assert!(document.contains(&indented(repository.key())));
         document = document.replace(&indented(repository.key()), &indented(key));
     }
-    let clock = "f /run/systemd/timesync/synchronized\n";
-    Ok(bed.machine(NODE).address(ADDRESS).file("/etc/tmpfiles.d/bed-clock.conf", clock, 0o644).cloud_init(&document))
+    Ok(synchronised(bed.machine(NODE).address(ADDRESS)).cloud_init(&document))
 }
 
 fn gets_through_a_lock_of(case_name: &str, seconds: u64) -> Result<()> {

@@ -2,8 +2,9 @@
 //! are stand-ins (`tests/clouds` says where their words are from).
 
 use anyhow::{Context, Result, ensure};
+use bowline_booted::clock::synchronised;
 use bowline_booted::told::{now, tells};
-use bowline_booted::{ADDRESS, CLOCK, FIRST_BOOT, NODE, configure, deb, node, ready, releases, report, settings};
+use bowline_booted::{ADDRESS, FIRST_BOOT, NODE, configure, deb, node, ready, releases, report, settings};
 use bowline_testbed::{Bed, Cloud, Machine, MachineBuilder, Releases, case};
 use serde_json::Value;
 use std::time::Duration;
@@ -16,10 +17,9 @@ const NETWORKS: &str = "/hetzner/v1/metadata/private-networks";
 fn public(bed: &Bed, releases: &Releases) -> Result<MachineBuilder> {
     let gateway = bed.run(&["ip", "address", "add", "203.0.113.1/24", "dev", "br0"])?;
     ensure!(gateway.success(), "{gateway}");
-    let builder = bed.machine(NODE).further_address("203.0.113.7/24");
+    let builder = synchronised(bed.machine(NODE).further_address("203.0.113.7/24"));
     Ok(builder
         .file("/etc/systemd/network/10-host0.network.d/route.conf", "[Route]\nGateway=203.0.113.1\n", 0o644)
-        .file("/etc/tmpfiles.d/bed-clock.conf", CLOCK, 0o644)
         .file("/etc/bowline/mirror-ca.pem", releases.ca_pem(), 0o644))
 }
 

@@ -1,6 +1,7 @@
 //! The main story: a blank VM gets a cloud-init document, and nobody logs in.
 
 use anyhow::Result;
+use bowline_booted::clock::synchronised;
 use bowline_booted::{
     ADDRESS, FIRST_BOOT, NODE, VOLUME, bare, deb, document, install_and_wait, node, pid, ready, releases, settings,
 };
@@ -54,11 +55,7 @@ fn the_shipped_cloud_init_document_is_all_it_takes() -> Result<()> {
         let releases = releases(bed)?;
         let repository = bed.apt_repository(&[&deb()?])?;
         let disk = bed.disk(VOLUME, "512M")?;
-        let machine = bed
-            .machine(NODE)
-            .address(ADDRESS)
-            .disk(&disk)
-            .file("/etc/tmpfiles.d/bed-clock.conf", "f /run/systemd/timesync/synchronized\n", 0o644)
+        let machine = synchronised(bed.machine(NODE).address(ADDRESS).disk(&disk))
             .cloud_init(&document::fill_in(&repository, &releases))
             .start()?;
         machine.wait_for("bowline to be installed", FIRST_BOOT, || {

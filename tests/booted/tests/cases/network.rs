@@ -20,9 +20,7 @@ const SOON: Duration = Duration::from_secs(30);
 fn an_address_and_a_route_that_come_late_are_waited_for_by_name() -> Result<()> {
     case("late-network", |bed| {
         let releases = releases(bed)?;
-        let machine = bed
-            .machine(NODE)
-            .file("/etc/tmpfiles.d/bed-clock.conf", "f /run/systemd/timesync/synchronized\n", 0o644)
+        let machine = clock::synchronised(bed.machine(NODE))
             .file("/etc/bowline/mirror-ca.pem", releases.ca_pem(), 0o644)
             .start()?;
         configure(&machine, &settings::server(&releases))?;

@@ -1,6 +1,7 @@
 //! Settings that come late, are wrong, and are mended: at the start and while Bowline runs.
 
 use anyhow::{Result, ensure};
+use bowline_booted::clock::synchronised;
 use bowline_booted::findings::{nothing_found, remedy, the_finding};
 use bowline_booted::told::{no_longer_tells, tells};
 use bowline_booted::{configure, deb, pid, report};
@@ -13,8 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 #[test]
 fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<()> {
     case_of(Cast::PLAIN, "settings", |bed| {
-        let machine = bed.machine("n1").address("10.0.1.10").start()?;
-        machine.ok("mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized")?;
+        let machine = synchronised(bed.machine("n1").address("10.0.1.10")).start()?;
         machine.install(&deb()?)?;
         machine.wait_for("a report", SOON, || Ok(machine.run("bowline status")?.code == 3))?;
         ensure!(machine.run("bowline status")?.stdout.starts_with("converging: no settings yet"));
@@ -81,8 +81,7 @@ fn no_settings_are_a_wait_and_wrong_ones_keep_the_earlier_in_force() -> Result<(
 #[test]
 fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()> {
     case_of(Cast::PLAIN, "settings-at-start", |bed| {
-        let machine = bed.machine("n1").address("10.0.1.10").start()?;
-        machine.ok("mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized")?;
+        let machine = synchronised(bed.machine("n1").address("10.0.1.10")).start()?;
         configure(&machine, "[node]\naddress = \"10.0.1.300\"\n")?;
         machine.install(&deb()?)?;
         down(&machine)?;

@@ -5,7 +5,7 @@ use bowline_booted::hetzner::ticket;
 use bowline_booted::joiners::Joiner;
 use bowline_booted::kube::node;
 use bowline_booted::pair::{agent, agent_settings, begin, in_place, server, uid};
-use bowline_booted::told::{tells, tells_within};
+use bowline_booted::told::{still_tells, tells, tells_within};
 use bowline_booted::{ADDRESS, KEY, pid, ready, releases, with_k3s_as};
 use bowline_enroll::Code;
 use bowline_enroll::wire::EnrollAnswer;
@@ -106,7 +106,7 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
             first.ok("systemctl restart k3s-agent")?;
             thief.join().map_err(|_| anyhow!("the thief was cut off"))?
         })?;
-        tells(&second, &["the node worker-0 may be alive"])?;
+        still_tells(&second, &["the node worker-0 may be alive"])?;
         ensure!(k3s(&second)? != "active", "it runs");
         is_told(&server)?;
         // Also while its kubelet says that its network is broken.
@@ -118,7 +118,7 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
             Ok(all.any(|condition| condition["type"] == "Ready" && condition["status"] == "False"))
         })?;
         std::thread::sleep(Duration::from_secs(5));
-        tells(&second, &["the node worker-0 may be alive"])?;
+        still_tells(&second, &["the node worker-0 may be alive"])?;
         first.ok(&format!("mv /root/10-flannel.conflist {config}"))?;
         let kept = in_place(&server, &first, NAME, is_worker)?;
         ensure!(uid(&kept) == uid(&old) && pid(&first, "k3s-agent")? != runs, "the Node is another one");
@@ -128,7 +128,7 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
         // The first is cut off for long enough: the other one is let in.
         first.cut_link()?;
         std::thread::sleep(Duration::from_secs(20));
-        tells(&second, &["the node worker-0 may be alive: its Lease has to stand still"])?;
+        still_tells(&second, &["the node worker-0 may be alive: its Lease has to stand still"])?;
         ensure!(node(&server, NAME)?.is_some_and(|node| uid(&node) == uid(&old)), "it is only cut off for a moment");
         second.wait_for("the second machine to be let in", GONE, || {
             Ok(node(&server, NAME)?.is_some_and(|node| uid(&node) != uid(&old)))
