@@ -85,14 +85,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
         return plan;
     };
     let whole = Spec { version: Version::Exact(exact), ..spec.spec.clone() };
-    let spec = &Cluster {
-        spec: whole,
-        name: spec.name.clone(),
-        volumes: spec.volumes.clone(),
-        guarded: spec.guarded,
-        token: spec.token.clone(),
-        external: spec.external,
-    };
+    let spec = &Cluster { spec: whole, ..spec.clone() };
     let version = exact.to_string();
     if facts.foreign() {
         if facts.unit.needs_reload {

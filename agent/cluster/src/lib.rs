@@ -38,6 +38,7 @@ pub use bowline_ports::K3S_RESTART as RESTART_RECORD;
 pub use bowline_ports::K3S_NODE_SEEN as NODE_SEEN;
 
 /// `[cluster]` with what other parts of the settings say about it.
+#[derive(Clone)]
 pub struct Cluster {
     /// The settings.
     pub spec: Spec,
