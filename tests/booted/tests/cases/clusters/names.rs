@@ -67,7 +67,7 @@ fn a_living_machine_keeps_its_name_and_one_that_was_replaced_gives_way() -> Resu
 
         // Its host is renamed: the Node goes on as what it is, and so does its K3s. A name that is given away is the host's again.
         first.ok("hostnamectl set-hostname renamed && systemctl restart bowline")?;
-        tells(&first, &["the host is called renamed by now, and its Node goes on as worker-0"])?;
+        tells(&first, &["the host is now called renamed, and its Node stays worker-0"])?;
         ready(&first)?;
         let kept = in_place(&server, &first, NAME, is_worker)?;
         ensure!(uid(&kept) == uid(&old) && pid(&first, "k3s-agent")? == runs, "the Node is another one");
