@@ -49,7 +49,7 @@ fn link_apart() -> std::io::Result<()> {
 
 /// Measured at rest: 0.2 of 10 MB.
 fn link_small() {
-    // Functions that are equal are there once. The linker that Rust brings for x86-64 can do it, that of others can not.
+    // Functions that are equal are there once. The linker that Rust brings for x86-64 can do it, that of others cannot.
     if var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
         println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
     }

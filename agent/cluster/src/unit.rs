@@ -27,7 +27,7 @@ pub fn remover(role: Role, unit: &str) -> String {
 
 /// The whole text of the unit file.
 ///
-/// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s can not
+/// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s cannot
 /// come up: it is always queued. `KillMode=process` leaves pods running across restarts.
 ///
 /// A server that was taken out of etcd founds at its next start, unless it has a server to join: with the authorities that it

@@ -91,7 +91,7 @@ impl<C: Capability> Erased for C {
     }
 
     fn plan(&self, facts: &(dyn Any + Send + Sync), now: &Conditions) -> ErasedPlan {
-        // Facts of another type can not get here: the engine keeps them beside the capability that made them.
+        // Facts of another type cannot get here: the engine keeps them beside the capability that made them.
         let Some(facts) = facts.downcast_ref::<C::Facts>() else { return Plan::default() };
         let plan = Capability::plan(self, facts, now);
         Plan {

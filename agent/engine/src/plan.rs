@@ -31,7 +31,7 @@ pub struct Step<A> {
     pub after: Option<String>,
 }
 
-/// Something that has to come first and that Bowline can not bring about.
+/// Something that has to come first and that Bowline cannot bring about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wait {
     /// What it is about.

@@ -218,7 +218,7 @@ impl Report {
             return format!("failing: {}: {}", s.item, f.error);
         }
         if let Some(error) = all().find_map(|c| c.error.as_ref().map(|e| format!("{}: {e}", c.name))) {
-            return format!("can not look: {error}");
+            return format!("cannot look: {error}");
         }
         if let Some(s) = all().flat_map(|c| &c.steps).find(|s| s.running.is_some()) {
             return format!("{}: {}", s.item, s.what);

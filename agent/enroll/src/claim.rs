@@ -222,7 +222,7 @@ impl Claim {
     /// A sentence that names the field: somebody wrote the object by hand, or a newer Bowline did.
     pub fn from_data(data: &BTreeMap<String, String>) -> Result<Self, String> {
         let text = |key: &str| data.get(key).map(String::as_str).ok_or_else(|| format!("the claim has no `{key}`"));
-        let bad = |key: &str| format!("the claim's `{key}` can not be read");
+        let bad = |key: &str| format!("the claim's `{key}` cannot be read");
         let number = |key: &str| text(key)?.parse::<u64>().map_err(|_| bad(key));
         if text("version")? != "1" {
             return Err("the claim is of a newer Bowline: upgrade this server".to_owned());

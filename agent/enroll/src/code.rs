@@ -30,7 +30,7 @@ pub enum Code {
     Revoked,
     /// Removing the old server or adding one would leave etcd without a quorum.
     NoQuorum,
-    /// The cluster can not serve the request yet, such as while an old etcd member goes.
+    /// The cluster cannot serve the request yet, such as while an old etcd member goes.
     NotReady,
 }
 

@@ -81,7 +81,7 @@ impl ClusterKeys {
         self.keys.iter()
     }
 
-    /// The ticket that the first key makes for a name. There always is a first key; None can not be.
+    /// The ticket that the first key makes for a name. There always is a first key; None cannot be.
     pub fn ticket(&self, role: Role, name: &NodeName) -> Option<Ticket> {
         self.keys.first().map(|key| Ticket::derive(role, name, key))
     }
@@ -207,7 +207,7 @@ impl PublicKey {
         hex::encode(self.0.get(..6).unwrap_or_default())
     }
 
-    /// Whether this key signed the message, by the strict rules: one signature can not be turned into another.
+    /// Whether this key signed the message, by the strict rules: one signature cannot be turned into another.
     pub(crate) fn signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())

@@ -215,7 +215,7 @@ impl fmt::Display for Change {
 pub struct Outcome {
     /// Changes, in their order.
     pub changes: Vec<Change>,
-    /// What can not be done, or not yet, each with why.
+    /// What cannot be done, or not yet, each with why.
     pub cut: Vec<Cut>,
 }
 
@@ -243,7 +243,7 @@ fn what(name: &str) -> String {
 }
 
 /// Compares what a node would have with what is there. What was made and is not wished any more goes, where `goes` says so
-/// of its name: whoever knows only a part of the wishes can not tell by them.
+/// of its name: whoever knows only a part of the wishes cannot tell by them.
 pub fn reconcile(node: &NodeName, wishes: &[Wish], found: &Found, goes: impl Fn(&str) -> bool) -> Outcome {
     let mut outcome = Outcome::default();
     for wish in wishes {

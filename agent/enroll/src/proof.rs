@@ -124,7 +124,7 @@ fn answer_message(purpose: Purpose, binding: &Binding, status: u16, request: &[u
 }
 
 fn mac(ticket: &Ticket, message: &[u8]) -> [u8; 32] {
-    // A whole block, as HMAC itself fills up a shorter key: this way in can not fail.
+    // A whole block, as HMAC itself fills up a shorter key: this way in cannot fail.
     let mut block = Zeroizing::new([0; 64]);
     for (to, from) in block.iter_mut().zip(ticket.bytes()) {
         *to = *from;

@@ -51,7 +51,7 @@ pub struct Admission {
     pub cut: Vec<Cut>,
 }
 
-/// Whether a kubelet can not set a label of this key itself (the admission plugin `NodeRestriction`), so that a rule
+/// Whether a kubelet cannot set a label of this key itself (the admission plugin `NodeRestriction`), so that a rule
 /// about it protects something.
 pub fn is_reserved(key: &str) -> bool {
     let Some((namespace, _)) = key.split_once('/') else { return false };

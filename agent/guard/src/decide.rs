@@ -55,7 +55,7 @@ fn close(order: &GuardOrder, known: bool, facts: &Facts, plan: &mut Plan<Action>
         // A cluster that does not start would be worse: the proofs guard the door as well.
         plan.state(condition::GUARD, "open");
         let words = words();
-        plan.note(ITEM, format!("{} is open to pods, since this kernel can not close it: {words}", ports(order)));
+        plan.note(ITEM, format!("{} is open to pods, since this kernel cannot close it: {words}", ports(order)));
         return;
     }
     if known && unit.active == ActiveState::Activating {

@@ -1,7 +1,7 @@
 //! What `kubectl describe node` tells of grants and refusals: Events on the Node of the name.
 //!
 //! A request only queues its Event; [`Issuer::tell`](crate::Issuer::tell) writes it afterwards. So none makes a
-//! request fail or wait, and what can not be written is lost: the journal has it too.
+//! request fail or wait, and what cannot be written is lost: the journal has it too.
 
 use crate::Own;
 use bowline_enroll::facts::{Node, Read};

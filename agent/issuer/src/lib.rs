@@ -364,7 +364,7 @@ impl<O: Objects> Issuer<O> {
         self.untold.notified().await;
     }
 
-    /// Writes Events about what was answered: apart from the requests, which wait for none of it. One that can not
+    /// Writes Events about what was answered: apart from the requests, which wait for none of it. One that cannot
     /// be written is dropped.
     pub async fn tell(&self) {
         let next = || self.events.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -383,9 +383,9 @@ impl<O: Objects> Issuer<O> {
             let text = error.in_full();
             // An API that is away is told where K3s is looked at; here everybody who asks would tell it again.
             if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) {
-                tracing::debug!("can not decide about {name}: {text}");
+                tracing::debug!("cannot decide about {name}: {text}");
             } else {
-                tracing::warn!("can not decide about {name}: {text}");
+                tracing::warn!("cannot decide about {name}: {text}");
             }
             if error.kind == ErrorKind::Invalid {
                 return Refusal::new(Code::NotReady, error.message).retry(Duration::from_secs(60));

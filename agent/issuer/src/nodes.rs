@@ -63,7 +63,7 @@ pub struct Holder {
 pub struct Holders {
     /// By their names.
     pub all: Vec<Holder>,
-    /// Sentences about claims that can not be read: somebody wrote them by hand, or a newer Bowline did.
+    /// Sentences about claims that cannot be read: somebody wrote them by hand, or a newer Bowline did.
     pub unreadable: Vec<String>,
     /// Whom the servers refused a name that nobody holds, or without a ticket; the latest first.
     pub refused: Refusals,

@@ -101,7 +101,7 @@ pub(crate) async fn facts(
 /// A claim that somebody wrote by hand, or a newer Bowline did.
 pub(crate) fn unreadable(name: &NodeName, error: &PortError) -> PortError {
     let object = Claim::object_name(name);
-    PortError::new(ErrorKind::Invalid, format!("the claim of {name} can not be read: {}", error.message))
+    PortError::new(ErrorKind::Invalid, format!("the claim of {name} cannot be read: {}", error.message))
         .hint(format!("if {name} is to come in anew: kubectl -n {NAMESPACE} delete configmap {object}"))
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn is_claim(object: &Value) -> bool {
     object["metadata"]["labels"][COMPONENT.0] == COMPONENT.1
 }
 
-/// All claims, those that can not be read with why; and whom the servers refused a name that nobody holds.
+/// All claims, those that cannot be read with why; and whom the servers refused a name that nobody holds.
 pub(crate) async fn claims(
     objects: &dyn Objects,
 ) -> Result<(Vec<Result<Read<Claim>, PortError>>, Refusals), PortError> {

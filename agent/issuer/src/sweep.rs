@@ -40,7 +40,7 @@ pub struct Members {
 /// All names, in as many reads as there are kinds of objects (of large clusters a few more).
 struct Overview {
     claims: BTreeMap<NodeName, Read<Claim>>,
-    /// Why this server's own claim can not be read, which is there.
+    /// Why this server's own claim cannot be read, which is there.
     own_unreadable: Option<PortError>,
     nodes: BTreeMap<String, Read<Node>>,
     tokens: BTreeMap<String, Vec<Token>>,
@@ -131,7 +131,7 @@ impl<O: Objects> Issuer<O> {
             }
             if !self.wanted(&name, &facts).is_empty() {
                 let role = facts.claim.as_ref().map_or(Role::Agent, |claim| claim.value.role);
-                // One that can not be done holds up no other.
+                // One that cannot be done holds up no other.
                 let done = self.sweep_one((role, &name), unix).await;
                 first = first
                     .and(done.map_err(|error| PortError { message: format!("{name}: {}", error.message), ..error }));

@@ -127,7 +127,7 @@ async fn a_claim_of_this_server_that_can_not_be_read_is_named_and_holds_up_nothi
     store.change(claim, |claim| claim["data"]["role"] = json!("queen"));
     let before = store.at(claim);
     let error = sweep(&only_claimed(&store, true)).await.unwrap_err();
-    assert!(error.message.starts_with("the claim of control can not be read: "), "{error:?}");
+    assert!(error.message.starts_with("the claim of control cannot be read: "), "{error:?}");
     assert!(error.hint.unwrap().ends_with("delete configmap claim.control"));
     assert_eq!((store.at(claim), store.paths(API).len()), (before, 2));
 }

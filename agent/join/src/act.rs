@@ -296,7 +296,7 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     stop(spec, host).await
 }
 
-/// The first proven answer, with who gave it; or why there is none. That of a server which can not decide just now, or which
+/// The first proven answer, with who gave it; or why there is none. That of a server which cannot decide just now, or which
 /// refuses by what it has alone (its rules, its release, its key), counts only when no other one gives a better one.
 async fn ask(
     host: &dyn Change,
@@ -338,7 +338,7 @@ async fn ask(
     Ok(Err(Last { code, message, at: 0, again: 1, silent_since: None, asked: Vec::new() }))
 }
 
-/// Whether another server may answer otherwise: 1 where this one can not decide just now, 2 where what a person set on it stands
+/// Whether another server may answer otherwise: 1 where this one cannot decide just now, 2 where what a person set on it stands
 /// in the way, which may be behind the others'.
 fn passes_by(answer: &Answered) -> Option<u8> {
     let refusal: RefusalBody = serde_json::from_slice(&answer.body).ok()?;

@@ -315,7 +315,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
     if facts.node.is_some() {
         return;
     }
-    // Not so long that others can not join. One that was up before holds no turn, and has to learn whose its name is.
+    // Not so long that others cannot join. One that was up before holds no turn, and has to learn whose its name is.
     if !facts.was_up && now.is(condition::K3S_CRASHES, "yes") {
         let why = "K3s does not stay up: other servers may join meanwhile";
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why).poll(JOIN_RENEW));

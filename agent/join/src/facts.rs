@@ -49,7 +49,7 @@ pub struct Facts {
     pub password: bool,
     /// What the servers said when they let this machine in.
     pub enrolled: Option<Enrolled>,
-    /// What they said to the machine that had a server's data before; or why that can not be read.
+    /// What they said to the machine that had a server's data before; or why that cannot be read.
     pub with_data: Option<Result<Enrolled, String>>,
     /// The token file is there.
     pub token: bool,
@@ -193,7 +193,7 @@ async fn founding(host: &dyn Inspect) -> Result<bool, PortError> {
     }
 }
 
-/// That the file is there is what counts, where it can not be read.
+/// That the file is there is what counts, where it cannot be read.
 pub(crate) fn answered(file: &File) -> AnsweredBy {
     serde_json::from_slice(&file.content).unwrap_or_default()
 }
@@ -212,7 +212,7 @@ async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
 /// why there is none, and what to do.
 ///
 /// # Errors
-/// A machine that can not be read.
+/// A machine that cannot be read.
 pub async fn read_ticket(spec: &Join, host: &dyn Inspect, name: &str) -> Result<Result<Ticket, NoTicket>, PortError> {
     let wrong = |why: String, hint: &str| NoTicket { missing: false, why, hint: hint.into() };
     let path = match (&spec.spec.ticket, &spec.spec.key_file) {

@@ -51,7 +51,7 @@ pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 /// Whether this server is a member of its cluster's etcd: it has the data, and was not taken out or replaced.
 ///
 /// # Errors
-/// It can not be looked at.
+/// It cannot be looked at.
 pub async fn is_member(host: &dyn Inspect) -> Result<bool, PortError> {
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     Ok(there(ETCD_DATA).await? && !there(K3S_ETCD_TOMBSTONE).await? && !there(GAVE_WAY).await?)
@@ -92,7 +92,7 @@ pub struct AnsweredBy {
 }
 
 impl AnsweredBy {
-    /// Whether it is about the cluster of these settings: one of these servers was among those. What can not be read is about any.
+    /// Whether it is about the cluster of these settings: one of these servers was among those. What cannot be read is about any.
     pub(crate) fn is_about(&self, servers: &[String]) -> bool {
         servers.iter().any(|server| self.servers.contains(server)) || *self == Self::default()
     }

@@ -48,7 +48,7 @@ pub struct Join {
     pub version: String,
     /// The release in the settings, if there is one.
     pub kubernetes: Option<String>,
-    /// Labels that the node would have and can not set itself; values may have facts in braces in them.
+    /// Labels that the node would have and cannot set itself; values may have facts in braces in them.
     pub labels: BTreeMap<String, String>,
     /// Taints that the node would have.
     pub taints: Vec<Taint>,

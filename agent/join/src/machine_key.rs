@@ -18,7 +18,7 @@ pub async fn read(host: &dyn Inspect) -> Result<Option<MachineKey>, PortError> {
 /// Makes it.
 ///
 /// # Errors
-/// It can not be written.
+/// It cannot be written.
 pub async fn make(host: &dyn Change) -> Result<MachineKey, PortError> {
     let key = random(host).await?;
     host.write(Path::new(MACHINE_KEY), key.expose().as_bytes(), 0o600).await?;

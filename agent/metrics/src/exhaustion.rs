@@ -127,7 +127,7 @@ fn forecasts(out: &mut Exposition, filesystems: &[Row<'_>], all: &Exhaustion) {
             }
         }
     }
-    let help = "1 when the kubelet's configuration can not be read: what is told of evictions is older, or nothing.";
+    let help = "1 when the kubelet's configuration cannot be read: what is told of evictions is older, or nothing.";
     out.gauge("kubelet_configuration_error", help, all.eviction_unread);
     for (ending, name, help) in [
         (".available", "filesystem_eviction_available_bytes", "Free bytes below which the kubelet evicts, by signal."),

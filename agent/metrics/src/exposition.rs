@@ -133,7 +133,7 @@ pub(crate) trait Value {
 
 impl Value for u64 {
     fn write(self, text: &mut String) {
-        // Writing to a String can not fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{self}");
     }
 }

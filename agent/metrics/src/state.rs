@@ -107,7 +107,7 @@ pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(condition::released(name), "yes"));
     }
-    let help = "1 when Kubernetes can not start without the volume.";
+    let help = "1 when Kubernetes cannot start without the volume.";
     let mut family = out.family("volume_gated", Kind::Gauge, help);
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(condition::gate(name), "set"));

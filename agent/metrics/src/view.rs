@@ -51,7 +51,7 @@ pub struct Disk {
     pub what: String,
     /// Why it could not be measured; the numbers are nothing then.
     pub error: Option<String>,
-    /// It can not be written to.
+    /// It cannot be written to.
     pub read_only: bool,
     /// There are so many filesystems that it is not watched.
     pub beyond: bool,

@@ -84,7 +84,7 @@ fn why_nothing_is_foretold() {
     };
     assert_eq!(of(false, false), " yet: it was not watched for long enough");
     assert_eq!(of(false, true), ": there are too many filesystems to watch them all");
-    assert_eq!(of(true, false), ": it can not fill");
+    assert_eq!(of(true, false), ": it cannot fill");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_is_drawn_is_said() {
         "the kubelet evicts (nodefs.available) at 95 %",
         "It grows by 1.7 GiB an hour: the kubelet evicts in 6 h (80 % sure), full in 9 h (70 % sure).",
         "50 percent in use 99 min ago, 83 percent now, 86 percent in 99 min as foretold\"",
-        "It can not be measured: ",
+        "It cannot be measured: ",
         "Measured 60 s ago.",
         "4.7 GiB",
         "for 2 min: it is not attached",

@@ -233,7 +233,7 @@ impl Node {
             plan.refuse(
                 "name",
                 "use the host name as the node's name",
-                format!("the host name “{name}” can not be a Node's name"),
+                format!("the host name “{name}” cannot be a Node's name"),
                 "set `[node] name`, or the machine's host name (`hostnamectl hostname NAME`)",
             );
         }

@@ -43,7 +43,7 @@ pub const LEAVING: &str = "leaving";
 /// It has left; `unasked`: without having asked the servers.
 pub const LEFT: &str = "left";
 
-/// `closed`: pods can not reach the issuers' ports; `open`: the kernel can not keep them from it.
+/// `closed`: pods cannot reach the issuers' ports; `open`: the kernel cannot keep them from it.
 pub const GUARD: &str = "guard";
 
 /// `active`: K3s runs; `installed`: it does not, and it has been up on this machine, which has not left.
@@ -90,7 +90,7 @@ pub fn volume_size(name: &str) -> String {
     format!("volume-size/{name}")
 }
 
-/// `set`: Kubernetes can not start without the volume.
+/// `set`: Kubernetes cannot start without the volume.
 pub fn gate(name: &str) -> String {
     format!("gate/{name}")
 }

@@ -16,9 +16,9 @@ pub enum ErrorKind {
     Timeout,
     /// No space left on the device.
     NoSpace,
-    /// The other side can not be reached (name, route, connection, D-Bus).
+    /// The other side cannot be reached (name, route, connection, D-Bus).
     Unreachable,
-    /// The other side answered something that can not be used (checksum, status, certificate).
+    /// The other side answered something that cannot be used (checksum, status, certificate).
     Invalid,
     /// The facts changed between looking and doing: look again.
     Changed,

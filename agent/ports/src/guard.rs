@@ -11,7 +11,7 @@ pub const GUARD_ORDER: &str = "/var/lib/bowline/guard.json";
 pub const GUARD_CLOSED: &str = "/run/bowline-guard/closed.json";
 /// Family and name of the nftables table that it keeps.
 pub const GUARD_TABLE: (&str, &str) = ("inet", "bowline");
-/// The exit status with which it says that this kernel can not do it. It is not started again then.
+/// The exit status with which it says that this kernel cannot do it. It is not started again then.
 pub const GUARD_UNSUPPORTED: u8 = 69;
 
 /// What pods are kept from. Whatever comes through another interface than those of machines is of a pod.

@@ -1,7 +1,7 @@
 //! What Bowline may ask of a machine ([`Inspect`]) and do to it ([`Change`]), and the plain data both speak of.
 //!
 //! A leaf: engine and capabilities know a machine by this crate only; `bowline-host` implements it twice, for the real
-//! machine and for a simulated one. Whoever holds an `&dyn Inspect` can not change anything: that is the law
+//! machine and for a simulated one. Whoever holds an `&dyn Inspect` cannot change anything: that is the law
 //! `look_is_not_touch`, kept by the types.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)] // law pure_plan: no I/O here
@@ -78,7 +78,7 @@ pub trait Inspect: Send + Sync {
     fn real_path<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<PathBuf>>;
     /// The names in a directory, sorted; `None` where there is no directory.
     fn list<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Vec<String>>>;
-    /// Names and texts of the files in a directory whose names begin and end so, sorted. What is no regular file, or can not be read,
+    /// Names and texts of the files in a directory whose names begin and end so, sorted. What is no regular file, or cannot be read,
     /// is left out; what is called otherwise is not opened.
     fn texts<'a>(&'a self, path: &'a Path, named: (&'a str, &'a str)) -> Fut<'a, Vec<(String, String)>> {
         Box::pin(async move {
@@ -166,7 +166,7 @@ pub trait Change: Inspect {
     fn write_unit<'a>(&'a self, unit: &'a str, path: &'a Path, text: &'a str) -> Fut<'a, ()>;
     /// Starts a unit and waits until systemd has carried the job out, or refuses it.
     fn start<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
-    /// Queues a start and does not wait: K3s stays "activating" for as long as it can not join.
+    /// Queues a start and does not wait: K3s stays "activating" for as long as it cannot join.
     fn start_no_block<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
     /// Restarts a unit, or starts one that is down, and waits like [`start`](Self::start).
     fn restart<'a>(&'a self, unit: &'a str) -> Fut<'a, ()>;
@@ -192,7 +192,7 @@ pub trait Change: Inspect {
     /// when it fails.
     fn reclaim<'a>(&'a self, order: &'a ReclaimOrder, progress: &'a Progress) -> Fut<'a, ()>;
     /// Makes a file that takes all of this room on its filesystem, in the place of one that is there, readable by root alone.
-    /// Refused as `Other` where the filesystem can not promise room.
+    /// Refused as `Other` where the filesystem cannot promise room.
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()>;
     /// Server-side apply of a Node's labels as [`FIELD_MANAGER`], without force: keys that we owned and
     /// that are not in `labels` are removed.
@@ -215,7 +215,7 @@ pub trait Change: Inspect {
     /// proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
     fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
         Box::pin(async move {
-            let message = format!("{}: this host can not ask other machines", ask.server);
+            let message = format!("{}: this host cannot ask other machines", ask.server);
             Err(PortError::new(ErrorKind::Unreachable, message))
         })
     }

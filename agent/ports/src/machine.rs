@@ -32,7 +32,7 @@ pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// What the kernel calls this boot; empty where it does not say.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn boot_id(host: &dyn Inspect) -> Result<String, PortError> {
     Ok(host.read(Path::new(BOOT_ID)).await?.map(|file| file.text().trim().to_owned()).unwrap_or_default())
 }

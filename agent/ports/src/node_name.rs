@@ -15,7 +15,7 @@ const FIRMWARE: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/sys/class/dmi/i
 /// one's volumes.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn node_name(host: &dyn Inspect, settings: Option<&str>) -> Result<String, PortError> {
     match settings {
         Some(name) => Ok(name.to_owned()),
@@ -30,7 +30,7 @@ pub async fn node_name(host: &dyn Inspect, settings: Option<&str>) -> Result<Str
 /// the one with which K3s has run. `None` before, and once it has left its cluster.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn seen_name(host: &dyn Inspect) -> Result<Option<String>, PortError> {
     match host.read(Path::new(NODE_NAME)).await? {
         Some(file) => {
@@ -49,7 +49,7 @@ pub async fn seen_name(host: &dyn Inspect) -> Result<Option<String>, PortError> 
 /// after a restore from its backup, is none.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn name_is_recorded(host: &dyn Inspect) -> Result<bool, PortError> {
     let Some(file) = host.read(Path::new(NODE_NAME)).await? else { return Ok(false) };
     let text = file.text();
@@ -76,10 +76,10 @@ async fn ran(host: &dyn Inspect) -> Result<bool, PortError> {
 /// The value of a key in Bowline's configuration of K3s.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn configured(host: &dyn Inspect, key: &str) -> Result<Option<String>, PortError> {
     let file = match host.read(Path::new(K3S_CONFIG)).await {
-        // Root's alone: who can not read it is told of another name or address at worst.
+        // Root's alone: who cannot read it is told of another name or address at worst.
         Err(error) if error.kind == ErrorKind::Denied => None,
         file => file?,
     };
@@ -93,7 +93,7 @@ pub async fn configured(host: &dyn Inspect, key: &str) -> Result<Option<String>,
 /// Remembers the name of a Node that was seen.
 ///
 /// # Errors
-/// It can not be written.
+/// It cannot be written.
 pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
     let machine = machine_id(host).await?.unwrap_or_default();
     host.write(Path::new(NODE_NAME), format!("{name}\n{machine}\n").as_bytes(), 0o600).await
@@ -102,7 +102,7 @@ pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
 /// Remembers that this machine has no name any more, whatever K3s was configured with: it is free to come in under another one.
 ///
 /// # Errors
-/// It can not be written.
+/// It cannot be written.
 pub async fn forget_name(host: &dyn Change) -> Result<(), PortError> {
     host.write(Path::new(NODE_NAME), b"", 0o600).await
 }
@@ -111,7 +111,7 @@ pub async fn forget_name(host: &dyn Change) -> Result<(), PortError> {
 /// nothing.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn machine_id(host: &dyn Inspect) -> Result<Option<String>, PortError> {
     for path in FIRMWARE {
         let text = match host.read(Path::new(path)).await {

@@ -10,7 +10,7 @@ pub const RESERVE: &str = "/var/lib/bowline/reserve";
 /// What was freed so far, by what it was: [`Reclaims`] as JSON.
 pub const RECLAIMED: &str = "/var/lib/bowline/reclaimed.json";
 
-/// The same, of this boot, where the disk that [`RECLAIMED`] is on can not be written to.
+/// The same, of this boot, where the disk that [`RECLAIMED`] is on cannot be written to.
 pub const RECLAIMED_SPARE: &str = "/run/bowline/reclaimed.json";
 
 /// Free something, in a unit of its own, which counts it in `record`.
@@ -22,7 +22,7 @@ pub struct ReclaimOrder {
     pub what: Reclaiming,
     /// Where it is counted ([`RECLAIMED`]).
     pub record: PathBuf,
-    /// Where it is counted if that can not be written ([`RECLAIMED_SPARE`]).
+    /// Where it is counted if that cannot be written ([`RECLAIMED_SPARE`]).
     pub spare: PathBuf,
 }
 

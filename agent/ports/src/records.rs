@@ -18,7 +18,7 @@ pub const UNCORDON: &str = "/var/lib/bowline/uncordon";
 /// Of which volumes it says so.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn uncordon(host: &dyn Inspect) -> Result<Vec<String>, PortError> {
     let mut names = host.list(Path::new(UNCORDON)).await?.unwrap_or_default();
     // One that begins with a dot is being written.
@@ -36,7 +36,7 @@ pub const ENROLLED_WITH_DATA: &str = "/var/lib/rancher/k3s/server/bowline-enroll
 /// A record of Bowline's own. One that makes no sense is as none.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub async fn read_json<T: DeserializeOwned>(
     host: &dyn Inspect,
     path: impl AsRef<Path> + Send,
@@ -47,7 +47,7 @@ pub async fn read_json<T: DeserializeOwned>(
 /// Writes a record, whole or not at all.
 ///
 /// # Errors
-/// It can not be written.
+/// It cannot be written.
 pub async fn write_json(
     host: &dyn Change,
     path: impl AsRef<Path> + Send,
@@ -63,7 +63,7 @@ pub async fn write_json(
 /// # Errors
 /// The value has no text.
 pub fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, PortError> {
-    let unwritten = |error| format!("{} was not written, since it can not be put as JSON: {error}", path.display());
+    let unwritten = |error| format!("{} was not written, since it cannot be put as JSON: {error}", path.display());
     serde_json::to_vec_pretty(value).map_err(|error| PortError::new(ErrorKind::Other, unwritten(error)))
 }
 
@@ -89,7 +89,7 @@ impl Restart {
     /// The one on record. One that makes no sense is owed all the same.
     ///
     /// # Errors
-    /// It can not be read.
+    /// It cannot be read.
     pub async fn on_record(host: &dyn Inspect) -> Result<Option<Self>, PortError> {
         let file = host.read(Path::new(K3S_RESTART)).await?;
         let unknown = || Self::of("its configuration was changed");
@@ -99,7 +99,7 @@ impl Restart {
     /// Puts it on record, in the place of one that is there.
     ///
     /// # Errors
-    /// It can not be written.
+    /// It cannot be written.
     pub async fn put_on_record(&self, host: &dyn Change) -> Result<(), PortError> {
         write_json(host, K3S_RESTART, self, 0o600).await
     }
@@ -125,7 +125,7 @@ impl Moment {
     /// This one.
     ///
     /// # Errors
-    /// The clock can not be read.
+    /// The clock cannot be read.
     pub async fn now(host: &dyn Inspect) -> Result<Self, PortError> {
         Ok(Self { boot: boot_id(host).await?, uptime: host.clock().await?.awake })
     }

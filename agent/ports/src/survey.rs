@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Measure directories, and look where the daemon's sandbox can not: reads only, in a unit of its own.
+/// Measure directories, and look where the daemon's sandbox cannot: reads only, in a unit of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyOrder {
     /// What to measure.
@@ -154,7 +154,7 @@ pub fn path_text(path: &Path) -> String {
     text
 }
 
-/// Paths in files of Bowline's own: a name may be any bytes, and a text can not be. One that is UTF-8 is a text, another what serde makes of its bytes.
+/// Paths in files of Bowline's own: a name may be any bytes, and a text cannot be. One that is UTF-8 is a text, another what serde makes of its bytes.
 mod exact {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::ffi::OsString;

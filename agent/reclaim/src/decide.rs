@@ -54,7 +54,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
             continue;
         }
         let Some(real) = real else {
-            plan.note(name, format!("where {} leads can not be told: nothing is freed there", place.display()));
+            plan.note(name, format!("where {} leads cannot be told: nothing is freed there", place.display()));
             continue;
         };
         let by_age = matches!(one.what, Reclaimable::RotatedLogs { .. } | Reclaimable::PodLogs { .. });
@@ -116,7 +116,7 @@ fn holder<'a>(facts: &'a Facts, place: &Path) -> Option<&'a Mount> {
     holds.max_by_key(|mount| mount.target.components().count())
 }
 
-/// `None`: there is nothing of it; an error: why it can not be said.
+/// `None`: there is nothing of it; an error: why it cannot be said.
 fn order(settings: &Reclaim, facts: &Facts, what: &Reclaimable) -> Result<Option<Reclaiming>, String> {
     Ok(match what {
         Reclaimable::Journal { keep } => Some(Reclaiming::Journal { keep: keep.bytes() }),

@@ -54,7 +54,7 @@ pub struct Facts {
     pub mounts: Vec<Mount>,
     /// Of each thing to be freed, in the order of the settings: how full the filesystem is; `None` where the thing is not there.
     pub places: Vec<Option<Space>>,
-    /// Of each of them, where it really is, through all links; `None` where it is not there, or that can not be told.
+    /// Of each of them, where it really is, through all links; `None` where it is not there, or that cannot be told.
     pub real: Vec<Option<PathBuf>>,
     /// The names of those that are not there. What does not answer may be.
     pub absent: BTreeSet<String>,

@@ -161,7 +161,7 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     assert!(steps(&auto, &elsewhere).is_empty(), "on a filesystem of its own nothing is kept");
     for without in ["zfs", "ext3"] {
         let without = Facts { mounts: vec![mount("/", without)], ..at(40, 50, None) };
-        assert!(steps(&auto, &without).is_empty() && condition(&without).is_none(), "it can not promise room");
+        assert!(steps(&auto, &without).is_empty() && condition(&without).is_none(), "it cannot promise room");
     }
 }
 
@@ -196,7 +196,7 @@ fn a_volume_is_known_behind_links_and_bind_mounts() {
     full.real[0] = Some("/srv/containerd".into());
     assert!(steps(&reclaim, &full)[0].contains("(/srv is 99% full"), "the filesystem that it is on is named");
     full.real[0] = None;
-    let told = "images: where /var/lib/rancher/k3s/agent/containerd leads can not be told: nothing is freed there";
+    let told = "images: where /var/lib/rancher/k3s/agent/containerd leads cannot be told: nothing is freed there";
     assert_eq!((steps(&reclaim, &full).len(), &notes(&reclaim, &full)[0][..]), (0, told));
     let inside = "images: /var/lib/rancher/k3s/agent/containerd is in the volume data: nothing is freed there";
     // A link leads into it.

@@ -40,7 +40,7 @@ pub(crate) enum Kubernetes {
     Managed(Managed),
 }
 
-/// Reads the table. None when it is not there or can not be used.
+/// Reads the table. None when it is not there or cannot be used.
 pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Option<Kubernetes> {
     let section = reader.section(root, "cluster")?;
     reader.known(&section, &KEYS, &LATER);

@@ -57,7 +57,7 @@ pub(crate) fn excerpt(text: &str) -> String {
     short
 }
 
-/// A character that can not move the cursor or change colours.
+/// A character that cannot move the cursor or change colours.
 pub(crate) fn printable(letter: char) -> char {
     if letter == '\t' {
         ' '

@@ -154,7 +154,7 @@ fn rules<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> Vec<EnrollRule> 
         let text = name.and_then(Item::text);
         let place = text.map_or(path.clone(), |name| dotted(&path, name));
         let rule = Section { path: place, at: item.at, table };
-        // As with volumes: without a name files can not be laid over each other.
+        // As with volumes: without a name files cannot be laid over each other.
         if name.is_none() {
             let complaint = Complaint::new("this [[enroll.allow]] has no name").suggest("add name = \"workers\"");
             reader.complain(item.at, &path, complaint);

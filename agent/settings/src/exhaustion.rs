@@ -169,7 +169,7 @@ pub(crate) fn directories<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Ve
         };
         let section = Section { path: "directory".into(), at: item.at, table };
         reader.known(&section, &DIRECTORY_KEYS, &[]);
-        // Without it files can not be laid over each other: it is missed in every file.
+        // Without it files cannot be laid over each other: it is missed in every file.
         if table.get("path").is_none() {
             let complaint = Complaint::new("this [[directory]] has no path").suggest("add path = \"/var/lib/data\"");
             reader.complain(item.at, "directory", complaint);

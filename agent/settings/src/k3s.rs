@@ -152,14 +152,14 @@ impl FromStr for Mirror {
             Some(("https", rest)) => (true, rest),
             Some(("http", rest)) => (false, rest),
             Some((other, _)) if other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-                return Err(Complaint::new(format!("a mirror can not be reached by `{}`: {form}", excerpt(other))));
+                return Err(Complaint::new(format!("a mirror cannot be reached by `{}`: {form}", excerpt(other))));
             }
             _ => return Err(Complaint::new(format!("this is not a mirror: {form}"))),
         };
         let rest = rest.trim_end_matches('/');
         let host = rest.split('/').next().unwrap_or_default();
         if host.contains('@') {
-            return Err(Complaint::new("a mirror's address can not carry a name and password"));
+            return Err(Complaint::new("a mirror's address cannot carry a name and password"));
         }
         let plain = rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>?#".contains(&byte));
         if host.is_empty() || host.starts_with(':') || !plain {
@@ -175,7 +175,7 @@ fn check_host(host: &str) -> Result<(), Complaint> {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
             if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(Complaint::new(format!("a mirror can not be at {}: that is no IPv6 address", quote(host))));
+                return Err(Complaint::new(format!("a mirror cannot be at {}: that is no IPv6 address", quote(host))));
             }
             (None, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) })
         }
@@ -185,7 +185,7 @@ fn check_host(host: &str) -> Result<(), Complaint> {
         },
     };
     if port.is_some_and(|port| number::<u16>(port).is_none_or(|port| port == 0)) {
-        return Err(Complaint::new(format!("a mirror can not be at {}: a port is 1 to 65535", quote(host))));
+        return Err(Complaint::new(format!("a mirror cannot be at {}: a port is 1 to 65535", quote(host))));
     }
     let part = |part: &str| {
         let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
@@ -193,7 +193,7 @@ fn check_host(host: &str) -> Result<(), Complaint> {
     };
     match name {
         Some(name) if name.len() > 253 || !name.strip_suffix('.').unwrap_or(name).split('.').all(part) => {
-            Err(Complaint::new(format!("a mirror can not be at {}: that is no host name", quote(host))))
+            Err(Complaint::new(format!("a mirror cannot be at {}: that is no host name", quote(host))))
         }
         _ => Ok(()),
     }

@@ -78,7 +78,7 @@ pub(crate) fn read<'a>(
 /// Whether a label of this key may be set.
 pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
     if let Some((_, who)) = TAKEN.iter().find(|(taken, _)| *taken == key) {
-        return Err(Complaint::new(format!("the label `{key}` can not be set: {who}")).suggest("remove the line"));
+        return Err(Complaint::new(format!("the label `{key}` cannot be set: {who}")).suggest("remove the line"));
     }
     let shown = excerpt(key);
     let (prefix, name) = match key.split_once('/') {
@@ -116,7 +116,7 @@ pub(crate) fn check_value(key: &str, value: &str, facts: Facts) -> Result<String
     let braces = fact::has_braces(value);
     if braces && facts == Facts::Others {
         let why = "facts in braces are those of the machine whose settings these are";
-        return Err(Complaint::new(format!("{shown} can not be used here: {why}")).suggest("write the value itself"));
+        return Err(Complaint::new(format!("{shown} cannot be used here: {why}")).suggest("write the value itself"));
     }
     let plain = fact::outline(value).map_err(|complaint| match secret {
         true => Complaint::new(format!("the fact in braces in {shown} {NOT_YET}")),

@@ -176,7 +176,7 @@ fn syntax(sources: &Sources<'_>, index: usize, text: &str, problems: &[toml::de:
     errors
 }
 
-/// Reads one tree. What can not be used is noted and left at its default.
+/// Reads one tree. What cannot be used is noted and left at its default.
 fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
     let root = Section { path: String::new(), at: Spot::new(0, 0..0), table: tree };
     let later = ["registry", "secret", "manifest", "upgrade", "notify", "host"];

@@ -40,7 +40,7 @@ const PLACES: [&str; 7] = ["/", "/var", "/var/cache", "/var/lib", "/var/log", "/
 /// Where K3s and containers are executed from.
 const PROGRAMS: [&str; 2] = ["/var/lib/rancher/k3s/data", "/var/lib/rancher/k3s/agent/containerd"];
 
-/// Mount options that Bowline decides, or that can not work, and why.
+/// Mount options that Bowline decides, or that cannot work, and why.
 const REFUSED: [(&str, &str); 27] = [
     ("ro", "Kubernetes could not write to the volume"),
     ("auto", "Bowline's own unit decides when the volume is mounted"),
@@ -134,7 +134,7 @@ pub(crate) fn check(text: &str) -> Result<PathBuf, Complaint> {
     let system = TREES.iter().find(|tree| path.starts_with(tree));
     if let Some(place) = system.or_else(|| PLACES.iter().find(|place| **place == text)) {
         return Err(Complaint::new(format!(
-            "a volume can not be mounted at {}: {place} belongs to the system",
+            "a volume cannot be mounted at {}: {place} belongs to the system",
             quote(text)
         ))
         .suggest("a directory of its own, such as \"/mnt/data\""));
@@ -154,7 +154,7 @@ pub(crate) fn check_option(text: &str) -> Result<String, Complaint> {
     }
     let name = text.split('=').next().unwrap_or_default();
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-        return Err(Complaint::new(format!("the option \"{name}\" can not be set: {why}")).suggest("remove it"));
+        return Err(Complaint::new(format!("the option \"{name}\" cannot be set: {why}")).suggest("remove it"));
     }
     if name.starts_with("x-") || name.starts_with("X-") || name == "comment" {
         return Err(Complaint::new(format!(

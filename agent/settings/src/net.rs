@@ -150,7 +150,7 @@ impl Listen {
         }
     }
 
-    /// Whether both can not be listened on: the same port, and one of the two addresses is all of that kind.
+    /// Whether both cannot be listened on: the same port, and one of the two addresses is all of that kind.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let all = |listen: &Self| match listen.host {
             ListenHost::Ip(address) if address.is_unspecified() => Some(address),
@@ -191,7 +191,7 @@ impl Listen {
             let why = match name {
                 "address" => "`{address}` has no port here".to_owned(),
                 other => {
-                    format!("`{{{}}}` can not be used here: only `{{address}}`, the node's own address", excerpt(other))
+                    format!("`{{{}}}` cannot be used here: only `{{address}}`, the node's own address", excerpt(other))
                 }
             };
             return Err(Complaint::new(why).suggest(format!("\"{{address}}:{usual}\"")));

@@ -1,4 +1,4 @@
-//! Ports and networks that can not be together: what the guard closes to pods, what Kubernetes needs, and where the
+//! Ports and networks that cannot be together: what the guard closes to pods, what Kubernetes needs, and where the
 //! nodes themselves are.
 
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ impl Net {
 pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, item: &'a Item) {
     let network = NETWORKS.iter().find(|(known, ..)| *known == name);
     if path.ends_with("+\"") && (network.is_some() || PORTS.contains(&name)) {
-        let complaint = Complaint::new(format!("`{name}` can not be added to: a cluster has it once"));
+        let complaint = Complaint::new(format!("`{name}` cannot be added to: a cluster has it once"));
         reader.complain_of_key(item.key, path, complaint.suggest(format!("write {name} = …")));
         return;
     }
@@ -98,7 +98,7 @@ pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, 
     }
 }
 
-/// Notes what of ports and networks can not be together.
+/// Notes what of ports and networks cannot be together.
 pub(crate) fn check<'a>(reader: &mut Reader<'a>, root: &Section<'a>) {
     let Some(cluster) = own(root.table, "cluster").filter(|_| reader.whole) else { return };
     let is = |key: &str, what: &str| cluster.get(key).and_then(Item::text) == Some(what);
@@ -133,7 +133,7 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
                 "nobody could ask at {shown}: `servers` takes no port {API}, which is K3s's own until it is told another"
             ),
             None if *port < 1024 => format!(
-                "{shown} would keep pods from port {port} everywhere, the internet included: pods can not open the port \
+                "{shown} would keep pods from port {port} everywhere, the internet included: pods cannot open the port \
                  of an issuer, and ports below 1024 are those of other services"
             ),
             None => continue,
@@ -157,7 +157,7 @@ fn ports<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table, se
     scrapes(reader, root, &issuers, &shut);
 }
 
-/// What scrapes are answered at is not where an issuer listens, and for pods not at a port that they can not open.
+/// What scrapes are answered at is not where an issuer listens, and for pods not at a port that they cannot open.
 fn scrapes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, issuers: &[Listen], shut: &[u16]) {
     let key = |key: &str| root.get("metrics").and_then(|item| item.table()?.get(key)).into_iter().flat_map(texts);
     let pods = key("allow").any(|(text, _)| text == "pods");
@@ -181,7 +181,7 @@ fn scrapes<'a>(reader: &mut Reader<'a>, root: &Section<'a>, issuers: &[Listen], 
         let message = match issuers.iter().find(|issuer| same(issuer, &place)) {
             Some(issuer) => format!("{place} is taken: this server lets others in at {issuer}"),
             None if pods && !place.is_loopback() && shut.contains(&place.port) => {
-                format!("{place} is the port of an issuer, which pods can not open: none of them could scrape it")
+                format!("{place} is the port of an issuer, which pods cannot open: none of them could scrape it")
             }
             None => continue,
         };
@@ -220,7 +220,7 @@ fn networks<'a>(reader: &mut Reader<'a>, root: &Section<'a>, cluster: &'a Table,
     for one in address.into_iter().chain(servers).chain(listens) {
         let holds = |net: &&Net| net.cidr.prefix() <= one.cidr.prefix() && net.cidr.contains(one.cidr.address());
         let Some(net) = all.iter().filter(holds).min_by_key(|net| net.at.is_none()) else { continue };
-        let complaint = Complaint::new(format!("{} can not be in {}, {}", one.what, net.what, net.shown())).suggest(
+        let complaint = Complaint::new(format!("{} cannot be in {}, {}", one.what, net.what, net.shown())).suggest(
             "write the network of the machines, or give the pods and services others (`cluster-cidr`, `service-cidr`)",
         );
         report(reader, &one, net, complaint);
@@ -268,7 +268,7 @@ fn of_cluster(config: Option<&Table>, founds: bool, ipv4: Option<bool>) -> Vec<N
     all
 }
 
-/// Notes two networks that can not be together. A network of K3s's own is a guess: its own files, an earlier installation
+/// Notes two networks that cannot be together. A network of K3s's own is a guess: its own files, an earlier installation
 /// or a CNI with a pool of its own may say another.
 fn report(reader: &mut Reader<'_>, one: &Net, other: &Net, complaint: Complaint) {
     match (one.at, other.at) {

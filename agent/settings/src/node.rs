@@ -27,7 +27,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Node {
     node
 }
 
-/// A list of taints. Two of one key and effect can not both be on a node.
+/// A list of taints. Two of one key and effect cannot both be on a node.
 pub(crate) fn read_taints<'a>(reader: &mut Reader<'a>, section: &Section<'a>, key: &str) -> Vec<Taint> {
     let list = reader.texts(section, key, taint::check).unwrap_or_default();
     let path = section.key(key);
@@ -37,7 +37,7 @@ pub(crate) fn read_taints<'a>(reader: &mut Reader<'a>, section: &Section<'a>, ke
             let message = if other == taint {
                 format!("the taint {} is there twice", quote(&taint.to_string()))
             } else {
-                format!("{} and {} can not both be on a node", quote(&other.to_string()), quote(&taint.to_string()))
+                format!("{} and {} cannot both be on a node", quote(&other.to_string()), quote(&taint.to_string()))
             };
             reader.contradiction(*at, *first, &path, Complaint::new(message));
         }
@@ -55,9 +55,9 @@ pub fn is_node_name(text: &str) -> bool {
 pub(crate) fn node_name(text: &str) -> Result<String, Complaint> {
     let length = text.chars().count();
     let complaint = if text.is_empty() {
-        Complaint::new("a node's name can not be empty").suggest("remove the line, and the host name is used")
+        Complaint::new("a node's name cannot be empty").suggest("remove the line, and the host name is used")
     } else if text.contains('{') {
-        Complaint::new("a node's name can not have facts in braces in it")
+        Complaint::new("a node's name cannot have facts in braces in it")
     } else if length > 63 {
         Complaint::new(format!("a node's name has at most 63 characters, {} has {length}", quote(text)))
     } else if !labels::is_subdomain(text) {

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use crate::suggest;
 use crate::tree::{Item, Kind};
 
-/// Options that Bowline decides itself, or that can not work with it, and what to
+/// Options that Bowline decides itself, or that cannot work with it, and what to
 /// do instead.
 const DECIDED: [(&str, &str); 20] = [
     ("node-ip", "set `address` in [node]: Bowline passes on the address it finds there"),
@@ -105,7 +105,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, section: &Section<'a>) -> BTreeM
 /// Whether an option can be set here; `Ok(Some)` is a doubt.
 fn check_name(name: &str) -> Result<Option<Complaint>, Complaint> {
     if let Some((_, instead)) = DECIDED.iter().find(|(decided, _)| *decided == name) {
-        return Err(Complaint::new(format!("the K3s option `{name}` can not be set here")).suggest(*instead));
+        return Err(Complaint::new(format!("the K3s option `{name}` cannot be set here")).suggest(*instead));
     }
     if is_option(name) {
         return Ok(None);
@@ -152,7 +152,7 @@ fn scalar<'a>(reader: &mut Reader<'a>, path: &str, name: &str, item: &'a Item, w
             if name == "kubelet-arg"
                 && let Some((flag, instead)) = decided
             {
-                Complaint::new(format!("the kubelet's `{flag}` can not be set here")).suggest(*instead)
+                Complaint::new(format!("the kubelet's `{flag}` cannot be set here")).suggest(*instead)
             } else if text.contains('\0') {
                 Complaint::new(format!("`{path}` has a NUL character in it"))
             } else if is_secret_option(name, text) {

@@ -239,7 +239,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>, managed: boo
     let tables: Vec<_> = KEYS[1..].iter().map(|name| (*name, one(reader, &section, name))).collect();
     let known = |text: &str| match tables.iter().find(|(name, _)| *name == text) {
         Some((_, read)) => Ok(read.clone()),
-        None => Err(Complaint::new(format!("{} can not be freed: expected {}", quote(text), KEYS[1..].join(", ")))),
+        None => Err(Complaint::new(format!("{} cannot be freed: expected {}", quote(text), KEYS[1..].join(", ")))),
     };
     let listed = reader.texts(&section, "order", known).unwrap_or_default();
     let mut all: Vec<Reclaimed> = Vec::new();
@@ -258,7 +258,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>, managed: boo
             _ => None,
         };
         if let Some(why) = without {
-            let complaint = Complaint::new(format!("{} can not be freed here: {why}", read.what.name()));
+            let complaint = Complaint::new(format!("{} cannot be freed here: {why}", read.what.name()));
             reader.complain(at, "reclaim.order", complaint.suggest("remove it from the order"));
         }
         all.push(read);

@@ -42,7 +42,7 @@ fn the_reference_has_every_key() {
     let reference = example("reference.toml", REFERENCE);
     assert_eq!(reference.warnings, []);
     let mut keys: Vec<String> = Vec::new();
-    // An agent's own can not stand beside a server's: they are in its comments.
+    // An agent's own cannot stand beside a server's: they are in its comments.
     let elsewhere = ["sha256", "config", "labels", "allow", "ticket", "ticket-file", "services"];
     for (section, known) in [
         ("cluster", crate::cluster::KEYS.as_slice()),

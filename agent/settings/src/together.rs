@@ -1,4 +1,4 @@
-//! What `[cluster]` and `[enroll]` say together: which combinations can not work.
+//! What `[cluster]` and `[enroll]` say together: which combinations cannot work.
 
 use crate::complaint::Complaint;
 use crate::enroll::Enroll;
@@ -16,7 +16,7 @@ const TOKENS: [&str; 3] = ["token", "token-file", "agent-token"];
 
 const KEY_FILE: &str = "add key-file = \"/etc/bowline/cluster.key\"";
 
-/// Notes what can not be, and gives `[enroll]` back as it counts: with its defaults
+/// Notes what cannot be, and gives `[enroll]` back as it counts: with its defaults
 /// on every server that has the cluster key, and nowhere else.
 pub(crate) fn check<'a>(
     reader: &mut Reader<'a>,
@@ -139,7 +139,7 @@ fn agent<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
             refuse(reader, &config, key, "is for servers", "remove it");
         }
         for key in TOKENS {
-            refuse(reader, &config, key, "can not be set on an agent: its token comes from the servers", "remove it");
+            refuse(reader, &config, key, "cannot be set on an agent: its token comes from the servers", "remove it");
         }
     }
 }
@@ -180,7 +180,7 @@ fn server<'a>(reader: &mut Reader<'a>, section: &Section<'a>) {
     for key in STORES.iter().chain(tokens) {
         let Some(item) = config.get(key) else { continue };
         let complaint =
-            Complaint::new(format!("the K3s option `{key}` can not be set here: `{what}` in [cluster] decides that"));
+            Complaint::new(format!("the K3s option `{key}` cannot be set here: `{what}` in [cluster] decides that"));
         let (at, other) = in_order(decided.key, item.key);
         reader.contradiction(at, other, &config.key(key), complaint.suggest("remove one of them"));
     }

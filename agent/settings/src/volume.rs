@@ -56,7 +56,7 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, root: &Section<'a>) -> Vec<Volum
             at: item.at,
             table,
         };
-        // Without a name files can not be laid over each other, so this one is
+        // Without a name files cannot be laid over each other, so this one is
         // missed in every file, not only in the whole.
         if table.get("name").is_none() {
             reader.complain(

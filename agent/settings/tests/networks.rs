@@ -60,7 +60,7 @@ fn with_networks_that_nobody_wrote_it_is_a_warning() {
     let all = warned(&format!("{SERVER}[node]\naddress = \"10.42.0.7\"\n"));
     assert_eq!(
         all[0].1,
-        "the node's own address can not be in the network of the pods, 10.42.0.0/16 (K3s's own, where nothing else says \
+        "the node's own address cannot be in the network of the pods, 10.42.0.0/16 (K3s's own, where nothing else says \
          another)"
     );
 }

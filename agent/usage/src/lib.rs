@@ -84,7 +84,7 @@ impl Request {
 /// Why there is no answer at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The directory itself can not be read.
+    /// The directory itself cannot be read.
     #[error("{}: {error}", path.display())]
     Root {
         /// Which one.
@@ -92,7 +92,7 @@ pub enum ScanError {
         /// What the kernel said.
         error: std::io::Error,
     },
-    /// What is mounted beneath can not be told, and so a hanging network filesystem might be entered.
+    /// What is mounted beneath cannot be told, and so a hanging network filesystem might be entered.
     #[error("/proc/thread-self/mountinfo: {0}: is /proc mounted?")]
     Mounts(std::io::Error),
     /// The share of a processor makes no sense.

@@ -184,7 +184,7 @@ fn what_can_not_be_read_is_counted_and_named() {
     let said = String::from_utf8(theirs.output().unwrap().stdout).unwrap();
     let expected: u64 = said.split_whitespace().next().unwrap().parse().unwrap();
     assert_eq!(tree.size().allocated, expected, "{said}");
-    assert_eq!(tree.directories.len(), 1 + 1 + 40, "directories that can not be read are told, too");
+    assert_eq!(tree.directories.len(), 1 + 1 + 40, "directories that cannot be read are told, too");
     // Owners who are not root may search what others may only list.
     let listed = if root { 20 } else { 0 };
     assert_eq!((tree.problems.unreadable, tree.problems.vanished), (20 + listed, 0), "{:?}", tree.problems);

@@ -60,7 +60,7 @@ pub(crate) fn volume(
         Some(Err(broken)) => {
             let (what, why) = (
                 format!("use the volume {}", volume.name),
-                format!("whether it was released can not be read: {broken}"),
+                format!("whether it was released cannot be read: {broken}"),
             );
             let hint = format!("`bowline volumes take {}` takes it back", volume.name);
             return plan.refuse(item, what, why, hint);

@@ -107,11 +107,11 @@ pub struct VolumeFacts {
     pub answer: Result<(), PortError>,
     /// Growing it to the size that the device has now, under way or ended since boot.
     pub growing: Option<Job>,
-    /// The record of a formatting that was begun, or why it can not be read.
+    /// The record of a formatting that was begun, or why it cannot be read.
     pub intent: Option<Result<Intent, String>>,
     /// The mark that writing was begun.
     pub begun: Option<String>,
-    /// A person released it, or why that can not be read.
+    /// A person released it, or why that cannot be read.
     pub released: Option<Result<Released, String>>,
     /// Unmounting it, under way or ended since boot. Read only when it was released.
     pub unmounting: Option<Job>,
@@ -135,7 +135,7 @@ pub struct VolumeFacts {
     pub gates: BTreeMap<String, Option<String>>,
     /// What the mount point is.
     pub mount_point: MountPoint,
-    /// The bare mount point is there, and nobody can write to it; or its filesystem can not keep them from it.
+    /// The bare mount point is there, and nobody can write to it; or its filesystem cannot keep them from it.
     pub shielded: bool,
     /// It is, and there is no record of that: earlier builds wrote none.
     pub unrecorded: bool,
@@ -259,7 +259,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
 /// `major:minor` of the device that stands at a volume's path, links followed; `None` where it has no path, or nothing is there.
 ///
 /// # Errors
-/// It can not be looked at.
+/// It cannot be looked at.
 pub async fn number(volume: &Volume, host: &dyn Inspect) -> Result<Option<String>, PortError> {
     Ok(match &volume.source {
         VolumeSource::Device(path) | VolumeSource::DeviceOrMatch { device: path, .. } => {

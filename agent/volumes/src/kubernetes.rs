@@ -84,7 +84,7 @@ pub(crate) async fn gone_disks(
     if kinds.is_empty() {
         return Vec::new();
     }
-    // It is only told of: where it can not be looked at, all else goes on.
+    // It is only told of: where it cannot be looked at, all else goes on.
     let mut gone = host.gone_disks().await.unwrap_or_default();
     gone.retain(|disk| kinds.contains(&disk.fstype.as_str()));
     gone

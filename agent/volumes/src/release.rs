@@ -37,7 +37,7 @@ impl Released {
     /// Of which volumes there is one.
     ///
     /// # Errors
-    /// Their folder can not be read.
+    /// Their folder cannot be read.
     pub async fn all(host: &dyn Inspect) -> Result<Vec<String>, PortError> {
         let names = host.list(Path::new(FOLDER)).await?.unwrap_or_default();
         // One that begins with a dot is being written.
@@ -49,11 +49,11 @@ impl Released {
 /// Takes a volume back: drops the record that it was released. A Node that was cordoned for it is to take pods again.
 ///
 /// # Errors
-/// The records can not be written.
+/// The records cannot be written.
 pub async fn take_back(host: &dyn Change, volume: &str) -> Result<(), PortError> {
     let path = Released::path_of(volume);
     let record = host.read(&path).await?;
-    // One that can not be read may be: the Node itself says who has cordoned it.
+    // One that cannot be read may be: the Node itself says who has cordoned it.
     let cordoned = |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
     if record.is_some_and(|file| cordoned(&file.content)) {
         host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;

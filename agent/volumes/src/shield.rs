@@ -42,7 +42,7 @@ impl Shielded {
         Ok(there.is_some_and(|file| file.text() == Self::text_of(&volume.name, &volume.mount)))
     }
 
-    /// Those at which the settings have no volume any more, and nothing is mounted: a flag that is hidden can not be taken away. Where
+    /// Those at which the settings have no volume any more, and nothing is mounted: a flag that is hidden cannot be taken away. Where
     /// a mount unit of ours stands yet, the place is given back with that.
     pub(crate) async fn strays(
         spec: &Volumes,

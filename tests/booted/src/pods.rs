@@ -86,7 +86,7 @@ fn until(server: &Machine, name: &str, node: &str, container: &Value, phase: &st
 }
 
 /// Asks for a page from within a pod: the whole answer with its head, or what went wrong. (busybox's wget looks up names of
-/// ports, which a program without libraries can not.)
+/// ports, which a program without libraries cannot.)
 pub fn ask(server: &Machine, pod: &str, address: &str, port: u16, path: &str) -> Result<String> {
     let within = format!("printf \"GET {path} HTTP/1.0\\r\\n\\r\\n\"; exec /bin/busybox cat >&2");
     let ask = format!("/bin/busybox timeout 30 /bin/busybox nc {address} {port} -e /bin/busybox sh -c '{within}'");

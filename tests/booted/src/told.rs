@@ -38,7 +38,7 @@ pub fn lines(report: &Value) -> Vec<String> {
             });
         }
         all.extend(list(&capability, "notes").iter().map(|note| text(note, "text")));
-        all.extend(capability["error"].as_str().map(|error| format!("can not look: {error}")));
+        all.extend(capability["error"].as_str().map(|error| format!("cannot look: {error}")));
     }
     all
 }

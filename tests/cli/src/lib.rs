@@ -14,7 +14,7 @@ const NO_BUS: &str = "unix:path=/nonexistent/bus";
 /// The program, built like this test.
 ///
 /// # Panics
-/// When it can not be built.
+/// When it cannot be built.
 #[allow(clippy::expect_used, clippy::panic)]
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -38,7 +38,7 @@ pub fn program() -> &'static Path {
             }
         }
         let status = build.status().expect("cargo");
-        assert!(status.success(), "bowline can not be built: {status}");
+        assert!(status.success(), "bowline cannot be built: {status}");
         let program = folder.join("bowline");
         if !program.exists() {
             panic!("cargo put no program at {}", program.display());
@@ -61,7 +61,7 @@ pub struct Said {
 /// Runs the program within a folder, with nothing of this environment, and without a system bus.
 ///
 /// # Panics
-/// When it can not be run.
+/// When it cannot be run.
 pub fn bowline(folder: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(program());
     command.args(arguments);
@@ -71,7 +71,7 @@ pub fn bowline(folder: &Path, arguments: &[&str]) -> Said {
 /// The same on a terminal, with further variables.
 ///
 /// # Panics
-/// When it can not be run.
+/// When it cannot be run.
 pub fn on_a_terminal(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
     let line = format!("{} {}", program().display(), arguments.join(" "));
     let mut command = Command::new("script");
@@ -93,7 +93,7 @@ fn said(mut command: Command, folder: &Path) -> Said {
 /// A folder with a `config.d` of some files (name, text, mode).
 ///
 /// # Panics
-/// When it can not be made.
+/// When it cannot be made.
 #[allow(clippy::expect_used)]
 pub fn settings(files: &[(&str, &str, u32)]) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;

@@ -17,7 +17,7 @@ pub fn packaging(path: &str) -> PathBuf {
 /// A file's text.
 ///
 /// # Panics
-/// When it can not be read.
+/// When it cannot be read.
 #[allow(clippy::panic)]
 pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -38,7 +38,7 @@ pub fn metrics(text: &str) -> Vec<(&str, &str)> {
 /// The expositions that the tests hold: the golden one, and families of `recorded/` that it does not have.
 ///
 /// # Panics
-/// When one can not be read.
+/// When one cannot be read.
 pub fn exposition() -> String {
     let golden = read(Path::new("../../agent/metrics/tests/golden/degraded.prom"));
     let has: BTreeSet<&str> = golden.lines().filter_map(family).collect();
@@ -56,7 +56,7 @@ fn family(line: &str) -> Option<&str> {
 /// The names of all series of [`exposition`].
 ///
 /// # Panics
-/// When it can not be read.
+/// When it cannot be read.
 pub fn known() -> BTreeSet<String> {
     exposition().lines().filter(|line| !line.starts_with('#')).filter_map(family).map(str::to_string).collect()
 }
@@ -65,7 +65,7 @@ pub fn known() -> BTreeSet<String> {
 /// go on counting, and times are near.
 ///
 /// # Panics
-/// When it can not be read.
+/// When it cannot be read.
 pub fn recording(nodes: &[&str], end: u64) -> String {
     let mut text = String::new();
     for line in exposition().lines().filter(|line| !line.starts_with('#')) {
@@ -82,7 +82,7 @@ pub fn recording(nodes: &[&str], end: u64) -> String {
                     _ => value.to_string(),
                 };
                 let comma = if labels.is_empty() { "" } else { "," };
-                // Writing to a String can not fail.
+                // Writing to a String cannot fail.
                 let _ = writeln!(text, "{name}{{{labels}{comma}instance=\"{node}\",job=\"bowline\"}} {value} {at}");
             }
         }

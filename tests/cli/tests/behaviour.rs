@@ -129,7 +129,7 @@ fn without_systemd() {
     assert_eq!(plan.code, 1, "{plan:?}");
     assert!(!plan.out.contains("nothing to do:"), "{}", plan.out);
     let text: String = plan.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("can not look: connecting to the system bus"), "{}", plan.out);
+    assert!(text.contains("cannot look: connecting to the system bus"), "{}", plan.out);
     assert!(plan.out.lines().all(|line| line.chars().count() <= 80), "{}", plan.out);
     for flags in [&["plan", "--exit-code"][..], &["plan", "--json"]] {
         assert_eq!(bowline(folder.path(), &[flags, &["--settings", "config.d"]].concat()).code, 1, "{flags:?}");

@@ -26,7 +26,7 @@ const SILENT: usize = 240;
 /// Minutes after the unpacked tree at which is asked about the one that does not fill.
 const AFTER: [usize; 12] = [15, 30, 45, 60, 90, 120, 180, 240, 300, 360, 480, 720];
 
-/// All of them. One that can not be read says why.
+/// All of them. One that cannot be read says why.
 pub fn all() -> Result<Vec<Series>, String> {
     RECORDINGS.iter().map(|(kind, text)| read(kind, text).map_err(|why| format!("{kind}: {why}"))).collect()
 }

@@ -88,7 +88,7 @@ impl Story {
             Event::Pull(disk) => self.pull(disk),
             Event::PutBack(disk, name) => host.put_back_as(PATHS[disk], PATHS[name]),
             Event::Used(disk, name) => {
-                // What somebody writes onto what is half made can not be told from it, whoever does it.
+                // What somebody writes onto what is half made cannot be told from it, whoever does it.
                 if let Some(like) = self.disks.get(disk).filter(|disk| !self.ours.contains(&disk.path)) {
                     let like = WorldDisk { content: "raw".into(), ..like.clone() };
                     self.pull(disk);

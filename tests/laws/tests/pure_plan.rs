@@ -1,4 +1,4 @@
-//! Law `pure_plan`: `plan(settings, facts)` can not do I/O and never fails: its signature, and no way to the machine
+//! Law `pure_plan`: `plan(settings, facts)` cannot do I/O and never fails: its signature, and no way to the machine
 //! in any crate that it can call.
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]

@@ -67,7 +67,7 @@ impl Bed {
         let missing = host::check();
         if !missing.is_empty() {
             let list: String = missing.iter().map(|one| format!("\n  - {one}")).collect();
-            bail!("this host can not boot the testbed's machines yet:{list}");
+            bail!("this host cannot boot the testbed's machines yet:{list}");
         }
         if case.is_empty()
             || case.len() > 40

@@ -175,7 +175,7 @@ impl Browser {
         fs::write(file, bytes).with_context(|| file.display().to_string())
     }
 
-    /// What axe-core finds wrong with the page: the rule, where, and what it says. What it can not decide counts as
+    /// What axe-core finds wrong with the page: the rule, where, and what it says. What it cannot decide counts as
     /// wrong.
     pub fn axe(&mut self) -> Result<Vec<String>> {
         self.ask(&self.axe.clone())?;

@@ -95,7 +95,7 @@ pub(crate) fn check() -> Vec<Missing> {
     missing
 }
 
-/// Where beds keep their folders: a real file system, since containers inside can not stack overlays.
+/// Where beds keep their folders: a real file system, since containers inside cannot stack overlays.
 pub(crate) fn beds_folder() -> PathBuf {
     env::var_os("BOWLINE_BEDS").map_or_else(|| PathBuf::from("/var/tmp/bowline-beds"), PathBuf::from)
 }

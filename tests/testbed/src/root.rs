@@ -15,7 +15,7 @@ use crate::{GATEWAY, run};
 const NOT_NEEDED: [&str; 2] = ["systemd-ask-password-console.path", "systemd-ask-password-wall.path"];
 
 /// The folders of one machine. `/` is an overlay on the base; `/var` is a plain folder and a mount of its own, since
-/// containerd inside can not stack overlays, and so that no path below it is a mount point before a volume is.
+/// containerd inside cannot stack overlays, and so that no path below it is a mount point before a volume is.
 #[derive(Debug, Clone)]
 pub(crate) struct Root {
     pub(crate) dir: PathBuf,

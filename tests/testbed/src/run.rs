@@ -71,7 +71,7 @@ pub(crate) fn within<T: Send>(network: &Path, work: impl FnOnce() -> Result<T> +
     let network = File::open(network)?;
     thread::scope(|scope| {
         let inside = scope.spawn(move || {
-            setns(&network, CloneFlags::CLONE_NEWNET).context("the network namespace can not be entered")?;
+            setns(&network, CloneFlags::CLONE_NEWNET).context("the network namespace cannot be entered")?;
             work()
         });
         // A panic in there goes on out here.

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Run the daemon; bowline.service starts it
     ///
     /// Exit status: 78 when the settings are wrong (it starts again when they change); 1 for anything else, such as
-    /// settings that can not be read (systemd restarts it every five seconds).
+    /// settings that cannot be read (systemd restarts it every five seconds).
     Run,
     /// Validate settings without touching anything (exit 2: invalid)
     Check {
@@ -127,7 +127,7 @@ pub(crate) enum Command {
     },
     /// Take this machine out of its cluster: stops K3s, removes the Node, frees the name (exit 3: not yet)
     ///
-    /// A server is first taken out of etcd, while it runs; the last server can not leave. Volumes and settings stay.
+    /// A server is first taken out of etcd, while it runs; the last server cannot leave. Volumes and settings stay.
     /// With --drain, a pod without a controller ends for good, and so does the data in an emptyDir. Exit status: 0 it
     /// has left, 3 not yet, 1 it failed, 2 the settings are wrong.
     Leave {

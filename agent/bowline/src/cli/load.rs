@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Why there are no settings.
 pub(crate) enum Trouble {
-    /// The folder or a file can not be read.
+    /// The folder or a file cannot be read.
     Unreadable(PortError),
     /// What is written there is wrong.
     Invalid(Errors),

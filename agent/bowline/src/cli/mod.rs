@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::complain(&format!("can not start: {error}"));
+            output::complain(&format!("cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };

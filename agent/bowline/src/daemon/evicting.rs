@@ -66,7 +66,7 @@ impl Eviction {
     }
 }
 
-/// Reads it. Where there is no kubelet, or its configuration can not be read, nothing is foretold of evictions.
+/// Reads it. Where there is no kubelet, or its configuration cannot be read, nothing is foretold of evictions.
 pub(crate) async fn read(host: &dyn Inspect) -> Eviction {
     attempt(host).await.unwrap_or_else(|why| Eviction { trouble: Some(why), ..Eviction::default() })
 }

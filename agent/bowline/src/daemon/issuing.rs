@@ -1,5 +1,5 @@
 //! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so. A member of a cluster
-//! answers before, too: what it says then is that it can not decide, which keeps others from founding a second one.
+//! answers before, too: what it says then is that it cannot decide, which keeps others from founding a second one.
 
 mod own;
 
@@ -90,7 +90,7 @@ impl Issuing {
         host: &Arc<RealHost>,
     ) {
         let member_of = match issues(settings) {
-            // What can not be read now is as it was.
+            // What cannot be read now is as it was.
             Some(_) => match own::member_of(host).await {
                 Ok(member_of) => member_of,
                 Err(_) => self.served.as_ref().and_then(|served| served.member_of.clone()),
@@ -127,7 +127,7 @@ impl Issuing {
         }
     }
 
-    /// Whether the key file has other keys by now. One that can not be read changes nothing, and is told.
+    /// Whether the key file has other keys by now. One that cannot be read changes nothing, and is told.
     async fn other_keys(&mut self, host: &Arc<RealHost>) -> bool {
         let Some(served) = &self.served else { return false };
         match keys(served, host).await {

@@ -1,4 +1,4 @@
-//! What the node was last seen to be, while it can not be looked at.
+//! What the node was last seen to be, while it cannot be looked at.
 
 use bowline_engine::{Capability, CapabilityState, Report};
 use bowline_node::Node;

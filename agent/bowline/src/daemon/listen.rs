@@ -1,5 +1,5 @@
 //! The sockets of the metrics: bound where the settings say, as soon as the addresses are known, and tried again
-//! while they can not be had. A port in use degrades the node; it never holds up volumes or Kubernetes.
+//! while they cannot be had. A port in use degrades the node; it never holds up volumes or Kubernetes.
 
 use super::scrape::Pages;
 use crate::wiring;

@@ -116,7 +116,7 @@ impl Measuring {
     /// What an earlier daemon had measured since this machine booted: its series do not end with it.
     pub(crate) fn remembered(host: &RealHost) -> Self {
         let measuring = Self::default();
-        // One that can not be read is of another version: there is none.
+        // One that cannot be read is of another version: there is none.
         if let Ok(Some((order, found))) = host.surveyed() {
             measuring.state().put(order.directories, found);
         }

@@ -168,7 +168,7 @@ impl Daemon {
         let (Ok(mut reload), Ok(mut stop), Ok(mut interrupt)) =
             (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
-            tracing::error!("can not listen for signals");
+            tracing::error!("cannot listen for signals");
             return ExitCode::FAILURE;
         };
         let units = watch::Sender::new(watched(&self.settings));

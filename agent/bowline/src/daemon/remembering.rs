@@ -41,7 +41,7 @@ impl Memory {
             Ok(Some((file, content))) => match Store::read(&content) {
                 Ok((store, damage)) => {
                     if damage.slots + damage.regions > 0 {
-                        tracing::warn!("{path}: {} samples can not be read, and are left out", damage.slots);
+                        tracing::warn!("{path}: {} samples cannot be read, and are left out", damage.slots);
                     }
                     self.held = Held::Open(file);
                     Some(store)

@@ -29,7 +29,7 @@ impl Sandbox {
     }
 }
 
-/// Where this process can not write, and the machine's own mounts say that one could.
+/// Where this process cannot write, and the machine's own mounts say that one could.
 async fn shut(host: &dyn Inspect) -> Vec<&'static str> {
     let mounts = host.mounts().await.unwrap_or_default();
     let mut shut = Vec::new();

@@ -51,7 +51,7 @@ impl Surfaces {
         };
         Self {
             systemd: NotifySocket::from_environment()
-                .inspect_err(|error| tracing::warn!("can not talk to systemd: {error}"))
+                .inspect_err(|error| tracing::warn!("cannot talk to systemd: {error}"))
                 .ok()
                 .map(Arc::new),
             latest: watch::Sender::new(Latest::of(Report { version: wiring::VERSION.into(), ..Report::default() })),

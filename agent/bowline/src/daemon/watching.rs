@@ -66,7 +66,7 @@ struct Seen {
     /// Of the filesystem, in the mount table.
     number: String,
     space: Space,
-    /// It can not fill.
+    /// It cannot fill.
     read_only: bool,
 }
 
@@ -228,7 +228,7 @@ impl Watching {
         }
     }
 
-    /// What can not be read is told once, not at each look. The kubelet goes on with what it read at its start.
+    /// What cannot be read is told once, not at each look. The kubelet goes on with what it read at its start.
     fn thresholds_read(&self, eviction: Eviction) {
         let mut state = self.state();
         let news = eviction.trouble() != state.eviction.trouble();
@@ -330,7 +330,7 @@ impl Watching {
         space.or(last).map(|space| state.eviction.of(&mount.number, space)).unwrap_or_default()
     }
 
-    /// Whether there is a kubelet whose configuration can not be read.
+    /// Whether there is a kubelet whose configuration cannot be read.
     pub(crate) fn eviction_unread(&self) -> bool {
         self.state().eviction.trouble().is_some()
     }

@@ -110,7 +110,7 @@ impl Paper {
 
     fn paint(&mut self, tone: Tone, text: &str) {
         if self.colour && tone != Tone::Plain && !text.is_empty() {
-            // Writing to a String can not fail.
+            // Writing to a String cannot fail.
             let _ = write!(self.text, "\x1b[{}m{text}\x1b[0m", tone.code());
         } else {
             self.text.push_str(text);
@@ -216,7 +216,7 @@ mod tests {
     fn what_is_copied_stays_whole() {
         let path = format!("https://mirror.example/{}/k3s", "a".repeat(200));
         let mut paper = Paper::new(false);
-        paper.entry(2, Tone::Bad, "failing", 10, &format!("can not download {path} now"));
+        paper.entry(2, Tone::Bad, "failing", 10, &format!("cannot download {path} now"));
         paper.entry(
             10,
             Tone::Bold,
@@ -226,7 +226,7 @@ mod tests {
         );
         paper.entry(0, Tone::Bold, &"lead".repeat(10), 4, "a word `of some forty columns, all of it one`");
         let wanted = format!(
-            "  failing can not download\n          {path}\n          now\n          \
+            "  failing cannot download\n          {path}\n          now\n          \
              to do: `wipefs --all /dev/disk/by-id/scsi-0HC_Volume_12345678`, and\n          `x` too\n\
              {} a word\n    `of some forty columns, all of it one`\n",
             "lead".repeat(10)

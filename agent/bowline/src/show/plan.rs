@@ -40,7 +40,7 @@ fn summary(report: &Report) -> String {
     for (number, one, more) in [
         (count(|c| c.waits.len()), "wait", "waits"),
         (count(|c| c.refusals.len()), "refusal", "refusals"),
-        (count(|c| usize::from(c.error.is_some())), "that can not be looked at", "that can not be looked at"),
+        (count(|c| usize::from(c.error.is_some())), "that cannot be looked at", "that cannot be looked at"),
     ] {
         if number > 0 {
             parts.push(format!("{number} {}", if number == 1 { one } else { more }));
@@ -74,7 +74,7 @@ pub(super) fn has_items(c: &CapabilityReport) -> bool {
 /// Everything that a capability has to say; ages are counted up to `now`.
 pub(super) fn items(paper: &mut Paper, c: &CapabilityReport, now: i64) {
     if let Some(error) = &c.error {
-        paper.entry(2, Tone::Bad, "error", INDENT, &format!("can not look: {error}"));
+        paper.entry(2, Tone::Bad, "error", INDENT, &format!("cannot look: {error}"));
     }
     for refusal in &c.refusals {
         refusal_item(paper, &c.name, refusal, now);

@@ -161,7 +161,7 @@ impl Disk {
 
     fn line(&self, width: usize) -> String {
         if let Some(error) = &self.error {
-            return format!("{:width$}  can not be measured: {}", name(&self.mountpoint), name(error));
+            return format!("{:width$}  cannot be measured: {}", name(&self.mountpoint), name(error));
         }
         let share = share(self.used, self.size);
         let left = self.end.map(|end| format!("  {end}")).unwrap_or_default();
@@ -335,7 +335,7 @@ mod tests {
 /         [##################......]  75 %  7.5 GiB free  pods are evicted in 8 h
 /boot     [########################] 100 %  0 B free  full
 /srv      [........................]   0 %  0 B free  full in 25 h (30 % sure)
-/mnt/nas  can not be measured: no answer
+/mnt/nas  cannot be measured: no answer
 
 in no directory, 10 min ago:
    1.9 GiB  on / in files that were deleted and are still open

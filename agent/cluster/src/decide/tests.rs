@@ -279,7 +279,7 @@ fn a_node_that_was_deleted_is_explained_and_k3s_restarted_for_it_once() {
         steps.into_iter().any(|step| step.action == Action::Restart(Restart::of("its Node was deleted")))
     };
     assert!(restarts(&lost, &spec(""), &later));
-    // Never seen since K3s was started: it is still to register, or can not.
+    // Never seen since K3s was started: it is still to register, or cannot.
     assert!(!restarts(&Facts { node_seen: None, ..lost.clone() }, &spec(""), &later));
     // The API does not say that there is none.
     assert!(!restarts(&Facts { api_error: Some("connection refused".into()), ..lost.clone() }, &spec(""), &later));

@@ -83,7 +83,7 @@ fn lines(report: &Report) -> Vec<Line<'_>> {
             });
         }
         if let Some(error) = &c.error {
-            let text = format!("can not look at {name}: {error}");
+            let text = format!("cannot look at {name}: {error}");
             all.push(Line { key: (BLIND, name, "", Cow::from(error)), id: BLIND, capability: name, item: "", text });
         }
     }

@@ -36,7 +36,7 @@ impl Slot {
     }
 
     pub(super) fn every(&self) -> Duration {
-        // What can not be seen is tried again soon.
+        // What cannot be seen is tried again soon.
         if matches!(self.facts, Some(Err(_))) { Duration::from_secs(5) } else { self.capability.0.every() }
     }
 

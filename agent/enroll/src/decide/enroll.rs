@@ -221,7 +221,7 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
     }
 }
 
-/// The Secret that binds the name to who has the password. It can not be changed: another one is made.
+/// The Secret that binds the name to who has the password. It cannot be changed: another one is made.
 fn password(acts: &mut Vec<Act>, name: &NodeName, facts: &Facts, hash: &PasswordHash) {
     if let Some(there) = &facts.password {
         if there.value == hash.as_str() {

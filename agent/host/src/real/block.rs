@@ -71,7 +71,7 @@ impl Tree {
         self.dev.join(name.replace('!', "/"))
     }
 
-    /// One device by itself; `None` for what can not hold a filesystem, or went away while it was read.
+    /// One device by itself; `None` for what cannot hold a filesystem, or went away while it was read.
     fn device(&self, name: &str) -> Option<BlockDevice> {
         if ["ram", "zram", "sr", "fd"]
             .iter()
@@ -294,7 +294,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A file of one line, trimmed; `None` where it can not be read or is empty.
+/// A file of one line, trimmed; `None` where it cannot be read or is empty.
 fn line(path: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&fs::read(path).ok()?).trim_matches(['\0', '\n', ' ', '\t']).to_owned();
     (!text.is_empty()).then_some(text)

@@ -233,7 +233,7 @@ pub(crate) fn failed(what: &str, error: &zbus::Error) -> PortError {
 }
 
 fn unreachable_bus(what: &str, cause: &str) -> PortError {
-    PortError::new(ErrorKind::Unreachable, format!("{what}: the system bus (D-Bus) can not be reached: {cause}"))
+    PortError::new(ErrorKind::Unreachable, format!("{what}: the system bus (D-Bus) cannot be reached: {cause}"))
         .hint("look with: systemctl status dbus.service dbus.socket")
 }
 
@@ -328,7 +328,7 @@ mod tests {
         let gone = zbus::connection::Builder::address("unix:path=/no/such/bus").build();
         let error = limited("reading k3s.service", CALL, gone).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreachable);
-        assert!(error.message.starts_with("reading k3s.service: the system bus (D-Bus) can not be reached"));
+        assert!(error.message.starts_with("reading k3s.service: the system bus (D-Bus) cannot be reached"));
         assert!(error.hint.is_some());
     }
 }

@@ -91,7 +91,7 @@ pub(crate) fn turns_read_only(device: &File) -> bool {
     device.read_exact_at(&mut errors, EXT4_AT + 0x3c).is_ok() && u16::from_le_bytes(errors) == 2
 }
 
-/// `num_devices` of the btrfs on a device: of how many disks it is. 1 where that can not be read.
+/// `num_devices` of the btrfs on a device: of how many disks it is. 1 where that cannot be read.
 pub(crate) fn disks(device: &File) -> u64 {
     let mut superblock = [0; 1024];
     let read = device.read_exact_at(&mut superblock, BTRFS_AT).is_ok() && btrfs(&superblock).is_some();

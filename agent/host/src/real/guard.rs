@@ -80,7 +80,7 @@ fn explained(error: &io::Error) -> PortError {
 }
 
 /// Closes what the file `order` says, leaves its text in the file `closed` as the sign of it, and stays. Returns only
-/// when it can not.
+/// when it cannot.
 pub fn run(order: &Path, closed: &Path) -> ExitCode {
     match hold(order, closed) {
         Ok(_closed) => loop {

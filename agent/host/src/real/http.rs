@@ -152,7 +152,7 @@ impl Server {
     /// Listens on all of these addresses, or on none.
     ///
     /// # Errors
-    /// Names the address that can not be had; where its port is in use, the hint says by whom, if that can be seen.
+    /// Names the address that cannot be had; where its port is in use, the hint says by whom, if that can be seen.
     pub async fn listen(&self, addresses: &[SocketAddr]) -> Result<Listening, PortError> {
         let mut sockets = Vec::with_capacity(addresses.len());
         for address in addresses {
@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-/// Why an address can not be listened on, and by whom it is used.
+/// Why an address cannot be listened on, and by whom it is used.
 pub(super) async fn bind_error(address: SocketAddr, error: &std::io::Error) -> PortError {
     let mut failure = PortError::io(format_args!("listening on {address}"), error);
     match error.kind() {

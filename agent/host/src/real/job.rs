@@ -117,7 +117,7 @@ impl Jobs {
     /// Carries out an order, or follows the work on it that is under way.
     pub(crate) async fn run<O: Order>(&self, bus: &Bus, order: &O, progress: &Progress) -> Result<(), PortError> {
         let job = order.job();
-        // One that can not be read is of another version: another order.
+        // One that cannot be read is of another version: another order.
         let same = self.files.order::<O>(&job).ok().flatten().is_some_and(|other| order.same(&other));
         // Who asks saw it under way: also when it has ended since, its result is what is asked for.
         if self.was_under_way(&job) && same {

@@ -195,7 +195,7 @@ fn failed(what: &str, error: &kube::Error) -> PortError {
         kube::Error::Api(status) => refused(what, status),
         kube::Error::HyperError(_) | kube::Error::Service(_) => PortError::new(
             ErrorKind::Unreachable,
-            format!("{what}: the Kubernetes API can not be reached: {}", innermost(error)),
+            format!("{what}: the Kubernetes API cannot be reached: {}", innermost(error)),
         ),
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
             PortError::new(ErrorKind::Invalid, format!("{what}: the Kubernetes API's answer makes no sense: {error}"))

@@ -105,7 +105,7 @@ impl RealHost {
         }
     }
 
-    /// The same machine with a metadata service at another address: tests can not have the clouds' own.
+    /// The same machine with a metadata service at another address: tests cannot have the clouds' own.
     #[must_use]
     pub fn with_metadata_at(self, address: SocketAddr) -> Self {
         Self { metadata: metadata::Service::at(address), ..self }
@@ -116,7 +116,7 @@ impl RealHost {
         ObjectApi::new(Arc::clone(&self.clusters), kubeconfig)
     }
 
-    /// Measures directories and looks where the sandbox can not, as a unit of PID 1; or follows the one that runs already.
+    /// Measures directories and looks where the sandbox cannot, as a unit of PID 1; or follows the one that runs already.
     pub async fn survey(&self, order: &SurveyOrder) -> Result<Survey, PortError> {
         self.jobs.run(&self.bus, order, &Progress::default()).await?;
         let none = || PortError::new(ErrorKind::Other, "the survey ended well and left nothing");
@@ -126,7 +126,7 @@ impl RealHost {
     /// The survey that was asked for last, and what it found; `None`: it has found nothing yet since this machine booted.
     ///
     /// # Errors
-    /// It can not be read.
+    /// It cannot be read.
     pub fn surveyed(&self) -> Result<Option<(SurveyOrder, Survey)>, PortError> {
         self.jobs.found_last::<SurveyOrder>(SurveyOrder::JOB)
     }
@@ -139,7 +139,7 @@ impl RealHost {
     /// Forgets how the last unmounting of a volume ended, for one that begins anew.
     ///
     /// # Errors
-    /// The record of it can not be removed.
+    /// The record of it cannot be removed.
     pub fn forget_unmounting(&self, volume: &str) -> Result<(), PortError> {
         self.jobs.forget(&format!("unmount-{volume}"))
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const TABLE: &str = "/proc/1/mountinfo";
 /// Its own, where other processes are hidden.
 const OWN_TABLE: &str = "/proc/self/mountinfo";
-/// Options of a filesystem that can not be written to.
+/// Options of a filesystem that cannot be written to.
 const GAVE_UP: [&[u8]; 3] = [b"ro", b"emergency_ro", b"shutdown"];
 /// That a filesystem has turned read-only by itself the table does not say: who reads it seldom reads it so often.
 const SELDOM: Duration = Duration::from_secs(300);
@@ -56,7 +56,7 @@ impl Table {
     /// The mounts, where they may be others than at the last call.
     ///
     /// # Errors
-    /// The table can not be read; it is read again at the next call.
+    /// The table cannot be read; it is read again at the next call.
     pub fn news(&mut self) -> Result<Option<Vec<Mount>>, PortError> {
         if !self.changes.any() && self.read.is_some_and(|at| at.elapsed() < SELDOM) {
             return Ok(None);

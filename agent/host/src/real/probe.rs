@@ -170,7 +170,7 @@ impl Device {
             return Err(Tool::Wipefs.failed(&wipefs));
         }
         let more = parse::wipefs(&String::from_utf8_lossy(&wipefs.stdout)).map_err(|e| {
-            PortError::new(ErrorKind::Other, format!("what wipefs says of {shown} can not be read: {e}"))
+            PortError::new(ErrorKind::Other, format!("what wipefs says of {shown} cannot be read: {e}"))
         })?;
         for signature in more {
             parse::add(&mut signatures, signature);

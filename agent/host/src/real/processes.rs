@@ -25,7 +25,7 @@ pub(crate) fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> + use
 }
 
 /// The files on disks of the machine that processes have open, by the number of the device and of the inode, each as often as it
-/// is. What a network or another program serves may not answer, and is not asked for. An error where a mount table can not be
+/// is. What a network or another program serves may not answer, and is not asked for. An error where a mount table cannot be
 /// read: then any of them may be open.
 pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<(u64, u64)>> {
     // What a service was given by systemd was opened before it had mounts of its own.
@@ -137,7 +137,7 @@ mod tests {
         process(&proc, 10, 42, &file, b"90 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         process(&proc, 11, 77, &file, b"90 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
         assert_eq!(open_files(&proc).unwrap().len(), 3);
-        // One that ended meanwhile, and one that can not be read.
+        // One that ended meanwhile, and one that cannot be read.
         fs::remove_file(proc.join("8/mountinfo")).unwrap();
         assert_eq!(open_files(&proc).unwrap().len(), 2);
         fs::create_dir(proc.join("8/mountinfo")).unwrap();

@@ -36,7 +36,7 @@ impl SamplePlace {
     /// Opens the file and reads it, also on a read-only filesystem; `None` where there is none.
     ///
     /// # Errors
-    /// It can not be opened or read, or does not answer: nothing is said of what is in it.
+    /// It cannot be opened or read, or does not answer: nothing is said of what is in it.
     pub async fn open(&self) -> Result<Option<(SampleFile, Vec<u8>)>, PortError> {
         let opened = self.silent.look(&self.path, |path| {
             let failed =
@@ -57,7 +57,7 @@ impl SamplePlace {
     /// Makes the file with this content, in the place of one that is there. All of it takes room from now on.
     ///
     /// # Errors
-    /// There is no room for it, or it can not be written.
+    /// There is no room for it, or it cannot be written.
     pub async fn make(&self, content: Vec<u8>) -> Result<SampleFile, PortError> {
         let made = self.silent.within(DURABLE, "making", &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
@@ -109,7 +109,7 @@ impl SampleFile {
 /// What is in the file, without touching it; `None` where there is none.
 ///
 /// # Errors
-/// It can not be read, or does not answer.
+/// It cannot be read, or does not answer.
 pub async fn read_samples(path: &Path) -> Result<Option<Vec<u8>>, PortError> {
     let path = path.to_path_buf();
     blocking(format!("reading {}", path.display()), QUICK, move || match std::fs::read(&path) {

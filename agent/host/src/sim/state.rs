@@ -37,7 +37,7 @@ pub enum Content {
     Member,
     /// Two signatures that contradict each other.
     Ambivalent,
-    /// It can not be read.
+    /// It cannot be read.
     Unreadable,
 }
 

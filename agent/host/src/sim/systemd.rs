@@ -33,7 +33,7 @@ impl State {
         let (mounts, services): (Vec<_>, Vec<_>) =
             self.enabled().into_iter().partition(|name| name.ends_with(".mount"));
         for name in mounts.into_iter().chain(services) {
-            // A unit that can not start stays down; the boot goes on.
+            // A unit that cannot start stays down; the boot goes on.
             let _ = self.start(&name);
         }
     }

@@ -106,7 +106,7 @@ fn mounted_elsewhere(state: &State, device: &Path) -> PortError {
         true => String::new(),
         false => format!("; pods still have one of a disk that was taken out: {}", holders.join("; ")),
     };
-    let text = format!("xfs on {} can not be mounted: one with its UUID still is{by}", device.display());
+    let text = format!("xfs on {} cannot be mounted: one with its UUID still is{by}", device.display());
     PortError::new(ErrorKind::Busy, text).hint("nothing was changed, and that is no damage")
 }
 
@@ -118,7 +118,7 @@ fn fits(disk: &Disk) -> Result<(), PortError> {
     }
     let text = format!("{shown} has {size} bytes, and its filesystem takes {extent}: it was made smaller");
     Err(PortError::new(ErrorKind::Invalid, text).hint(
-        "make the disk as large as it was: what lies beyond its end can not be read, and a repair would give it up; \
+        "make the disk as large as it was: what lies beyond its end cannot be read, and a repair would give it up; \
          nothing was changed",
     ))
 }
@@ -133,7 +133,7 @@ fn make_sound(disk: &mut Disk, filesystem: Filesystem, repair: bool) -> Result<(
     }
     let (text, hint) = if repair {
         let hint = format!("save the data first if you can; `e2fsck -f {shown}` asks what to do");
-        (format!("{filesystem} on {shown} can not be repaired without a decision: UNEXPECTED INCONSISTENCY"), hint)
+        (format!("{filesystem} on {shown} cannot be repaired without a decision: UNEXPECTED INCONSISTENCY"), hint)
     } else {
         let hint = format!(
             "nothing was changed. `e2fsck -p -f {shown}` repairs what loses nothing, as `repair = \"safe\"` on the volume has \

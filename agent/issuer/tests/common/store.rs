@@ -292,7 +292,7 @@ impl Inner {
             Write::Apply(manager, patch) => {
                 self.writes.push(note(""));
                 let mut object = match self.meant(path, &patch["metadata"]["uid"], &Value::Null) {
-                    // What names a uid can not be created.
+                    // What names a uid cannot be created.
                     Err(missing) if missing.kind == ErrorKind::NotFound => Err(error(ErrorKind::Changed, path)),
                     other => other,
                 }?;

@@ -46,7 +46,7 @@ async fn is_out(spec: &Join, host: &dyn Change, code: &Code) -> Result<bool, Por
     if !is_member(host).await? {
         return Ok(true);
     }
-    // One that is down leaves no mark, and can not be stopped. Where nobody has its name, the servers say so when its Node is gone.
+    // One that is down leaves no mark, and cannot be stopped. Where nobody has its name, the servers say so when its Node is gone.
     let down = host.unit(spec.role.service()).await?.active.is_down();
     Ok(down && *code != Code::NotClaimed)
 }

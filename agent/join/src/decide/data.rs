@@ -18,7 +18,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
             return plan.refuse(
                 ITEM,
                 "go on with what the cluster's servers agreed on",
-                format!("{ENROLLED_WITH_DATA} can not be read: {why}"),
+                format!("{ENROLLED_WITH_DATA} cannot be read: {why}"),
                 "set [cluster.config] to what the other servers have, and remove that file",
             );
         }

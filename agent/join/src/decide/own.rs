@@ -146,7 +146,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     plan.step(NODE_ITEM, action, "a kubelet may not do it itself");
 }
 
-/// The Node was there, and is not any more, or can not be read. Whether the name is still this machine's, or the cluster
+/// The Node was there, and is not any more, or cannot be read. Whether the name is still this machine's, or the cluster
 /// another one, the servers say: they are asked every minute.
 fn lost(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, why: &str, plan: &mut Plan<Action>) {
     let persistent = spec.wishes(own.name, now);

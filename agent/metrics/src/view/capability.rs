@@ -21,7 +21,7 @@ pub(super) fn html(out: &mut String, capability: &CapabilityReport, now: i64) {
         line(&mut lines, &refusal.item, ("refused:", "bad"), &text, Some(&refusal.hint));
     }
     if let Some(error) = &capability.error {
-        line(&mut lines, "", ("can not look:", "bad"), error, None);
+        line(&mut lines, "", ("cannot look:", "bad"), error, None);
     }
     for note in &capability.notes {
         line(&mut lines, &note.item, ("", ""), &note.text, None);

@@ -10,7 +10,7 @@ impl Disk {
         let (at, what) = (escape(&self.mountpoint), escape(&self.what));
         let _ = write!(out, "<article><h3>{at}</h3><p class=\"what\">{what}</p>");
         if let Some(error) = &self.error {
-            let _ = writeln!(out, "<p class=\"bad\">It can not be measured: {}</p></article>", escape(error));
+            let _ = writeln!(out, "<p class=\"bad\">It cannot be measured: {}</p></article>", escape(error));
             return;
         }
         if self.read_only {
@@ -37,7 +37,7 @@ impl Disk {
     fn foretold(&self) -> String {
         let Some(outlook) = self.outlook else {
             return match (self.read_only, self.beyond) {
-                (true, _) => "Nothing is foretold: it can not fill.",
+                (true, _) => "Nothing is foretold: it cannot fill.",
                 (_, true) => "Nothing is foretold: there are too many filesystems to watch them all.",
                 _ => "Nothing is foretold yet: it was not watched for long enough.",
             }

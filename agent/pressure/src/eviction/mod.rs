@@ -46,7 +46,7 @@ const SIGNALS: [&str; 9] = [
     "pid.available",
 ];
 
-/// What can not be read, and where it stands.
+/// What cannot be read, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem(pub String);
 

@@ -1,4 +1,4 @@
-//! The sample file, as bytes: made once in its full length, so that a full disk can not keep it from being written, then
+//! The sample file, as bytes: made once in its full length, so that a full disk cannot keep it from being written, then
 //! changed in place. Whoever holds the file does the writes that it is told, in their order, and reads it back at the start.
 //!
 //! ```text

@@ -217,7 +217,7 @@ fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, p
                 "{} has {size} bytes, and its filesystem takes {extent}: it was made smaller",
                 device.path.display()
             ),
-            "make the disk as large as it was: what lies beyond its end can not be read; copy the data elsewhere",
+            "make the disk as large as it was: what lies beyond its end cannot be read; copy the data elsewhere",
         );
         return false;
     }

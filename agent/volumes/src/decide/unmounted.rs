@@ -61,7 +61,7 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
             return plan.refuse(
                 item,
                 format!("use {} for {}", device.path.display(), volume.name),
-                format!("the record of an earlier formatting can not be read: {broken}"),
+                format!("the record of an earlier formatting cannot be read: {broken}"),
                 "look at the disk; remove the record if what is on the disk is as you expect",
             );
         }
@@ -120,7 +120,7 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         return plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
-            format!("{} can not be read: {error}", device.path.display()),
+            format!("{} cannot be read: {error}", device.path.display()),
             "look at `dmesg`: the disk may be failing",
         );
     }

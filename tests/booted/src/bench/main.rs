@@ -107,7 +107,7 @@ fn main() -> Result<()> {
     let missing = Bed::check_host();
     if !missing.is_empty() {
         let list: String = missing.iter().map(|one| format!("\n  - {one}")).collect();
-        bail!("the figures are measured on booted machines, and this host can not boot them yet:{list}");
+        bail!("the figures are measured on booted machines, and this host cannot boot them yet:{list}");
     }
     let package = deb()?;
     tell(&format!("package: {}", package.display()));

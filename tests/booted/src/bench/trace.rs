@@ -131,7 +131,7 @@ impl Seen {
         let Some((name, rest)) = call.split_once('(') else { return };
         let Some((arguments, result)) = rest.rsplit_once(" = ") else { return };
         let result = result.split([' ', '<']).next().unwrap_or_default();
-        // A call that failed changed nothing. What can not be read counts as one that did something.
+        // A call that failed changed nothing. What cannot be read counts as one that did something.
         if result.starts_with('-') {
             return;
         }

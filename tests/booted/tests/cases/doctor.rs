@@ -10,7 +10,7 @@ const HARMS: [Harm; 12] = [
     Harm {
         done: "systemctl stop dbus.socket dbus.service",
         check: "systemd",
-        found: "the system bus (D-Bus) can not be reached",
+        found: "the system bus (D-Bus) cannot be reached",
         mend: Mend::Printed("systemctl start dbus.socket dbus.service"),
     },
     Harm {
@@ -64,7 +64,7 @@ const HARMS: [Harm; 12] = [
     Harm {
         done: "mv /usr/sbin/mkfs.ext4 /root/",
         check: "mkfs.ext4",
-        found: "it is not installed: volume data can not be formatted without it",
+        found: "it is not installed: volume data cannot be formatted without it",
         mend: Mend::Person("install the package e2fsprogs", "mv /root/mkfs.ext4 /usr/sbin/"),
     },
     Harm {

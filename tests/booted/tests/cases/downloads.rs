@@ -191,7 +191,7 @@ fn whom_a_mirror_is_and_what_is_pinned_decide_what_is_installed() -> Result<()> 
         configure(&machine, &plain(&"a".repeat(64)))?;
         tells(&machine, &["refused: run K3s: /usr/local/bin/k3s has another SHA-256 than `sha256` in the settings"])?;
         machine.ok(&format!("rm {BINARY}"))?;
-        tells(&machine, &["the name mirror.test can not be resolved", "does DNS work here?"])?;
+        tells(&machine, &["the name mirror.test cannot be resolved", "does DNS work here?"])?;
         let finding = the_finding(&machine, "release source", "resolving mirror.test: ")?;
         ensure!(remedy(&finding).starts_with("give the machine a name server that answers"), "{finding}");
         machine.put("/srv/dns.py", NAME_SERVER, 0o644)?;

@@ -17,13 +17,13 @@ fn without_dbus_it_says_so_and_goes_on_when_it_is_back() -> Result<()> {
         machine.ok("systemctl stop dbus.socket dbus.service")?;
         machine.attach(&disk)?;
         let unreachable = |s: &Stand| {
-            let words = "the system bus (D-Bus) can not be reached";
+            let words = "the system bus (D-Bus) cannot be reached";
             matches!(s, Stand::Unknown(error) if error.contains(words))
         };
         until(&machine, "data", "unknown", unreachable)?;
         let journal = machine.journal("bowline")?;
         assert!(
-            journal.contains("can not look at volumes: ") && journal.contains("(D-Bus) can not be reached"),
+            journal.contains("cannot look at volumes: ") && journal.contains("(D-Bus) cannot be reached"),
             "{journal}"
         );
         // Also one that starts without it.

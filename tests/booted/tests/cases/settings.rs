@@ -108,7 +108,7 @@ fn wrong_settings_at_the_start_keep_it_down_until_they_are_mended() -> Result<()
         let starts = machine.journal("bowline")?.matches("systemd[1]: Starting bowline.service").count();
         assert_eq!(starts, 3, "one start for each change");
 
-        // What can not be read yet is tried again, without a change in the folder: a link to what is mounted later.
+        // What cannot be read yet is tried again, without a change in the folder: a link to what is mounted later.
         machine.ok(
             "systemctl stop bowline && cd /etc/bowline/config.d && mv 10-node.toml /root && ln -s /srv/late/10-node.toml .",
         )?;

@@ -50,7 +50,7 @@ fn an_xfs_is_repaired_once_its_log_is_replayed_and_never_without() -> Result<()>
         let [clean, half, torn, whole] = ["88100", "88101", "88102", "88103"].map(|serial| bed.disk(serial, SIZE));
         let (clean, half, torn, whole) = (clean?, half?, torn?, whole?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&clean).disk(&half).disk(&torn).disk(&whole).start()?;
-        // A clean log and damage; a log to be replayed, and damage that it can be replayed around, or can not; and no damage.
+        // A clean log and damage; a log to be replayed, and damage that it can be replayed around, or cannot; and no damage.
         made(&machine, &clean, false)?;
         damage(&machine, &clean, AGI)?;
         for (disk, at) in [(&half, Some(AGF)), (&torn, Some(ROOT)), (&whole, None)] {
@@ -87,7 +87,7 @@ fn an_xfs_is_repaired_once_its_log_is_replayed_and_never_without() -> Result<()>
             until_ready(&machine, name)?;
             all_is_there(&machine, name)?;
         }
-        let (error, hint) = failing(&machine, "torn", "its log can not be replayed")?;
+        let (error, hint) = failing(&machine, "torn", "its log cannot be replayed")?;
         assert!(error.contains("Structure needs cleaning"), "{error}");
         let gives_up = format!(
             "`xfs_repair -L {}` gives up what its log holds, which Bowline never does",

@@ -144,7 +144,7 @@ fn report(overall: &str, name: &str, capabilities: Value) -> Value {
     })
 }
 
-#[allow(clippy::expect_used)] // A node that can not be read is a fault of this file.
+#[allow(clippy::expect_used)] // A node that cannot be read is a fault of this file.
 fn read(report: &Value) -> bowline_engine::Report {
     serde_json::from_value(report.clone()).expect("a report")
 }
@@ -222,7 +222,7 @@ fn trouble() -> Value {
         capability(
             "labels",
             "unknown",
-            json!({ "error": "the Kubernetes API at https://127.0.0.1:6443 can not be reached" })
+            json!({ "error": "the Kubernetes API at https://127.0.0.1:6443 cannot be reached" })
         ),
     ])
 }

@@ -109,7 +109,7 @@ func (n *Node) addresses() error {
 	return nil
 }
 
-// absent is loud about a file that K3s would act on and the stand-in can not.
+// absent is loud about a file that K3s would act on and the stand-in cannot.
 func (n *Node) absent() error {
 	registries := n.Values.String("private-registry")
 	if _, err := os.Stat(registries); err == nil {

@@ -19,7 +19,7 @@ const (
 	Built Support = iota
 	// Idle: accepted with a warning; the part that it tunes does not exist here.
 	Idle
-	// Refused: K3s would act on it, the stand-in can not; setting it is fatal.
+	// Refused: K3s would act on it, the stand-in cannot; setting it is fatal.
 	Refused
 )
 

@@ -148,7 +148,7 @@ func (s *Settings) datastore() error {
 	return s.noOldStore()
 }
 
-// absent is loud about files that K3s would act on and the stand-in can not.
+// absent is loud about files that K3s would act on and the stand-in cannot.
 func (s *Settings) absent() error {
 	manifests := filepath.Join(s.DataDir, "server", "manifests")
 	return filepath.WalkDir(manifests, func(path string, d fs.DirEntry, err error) error {

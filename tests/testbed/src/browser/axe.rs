@@ -18,7 +18,7 @@ npm pack --silent --no-update-notifier "$1" >/dev/null && mv axe-core-*.tgz axe.
 [ "$(openssl dgst -sha512 -binary axe.tgz | base64 -w 0)" = "$2" ] || { echo "$1 is not what it was" >&2; exit 1; }
 tar -xzf axe.tgz --strip-components=1 package/axe.min.js"#;
 
-/// Says what is wrong in words. Colours that it can not judge (`incomplete`) are for us to make judgeable.
+/// Says what is wrong in words. Colours that it cannot judge (`incomplete`) are for us to make judgeable.
 pub(super) const RUN: &str = r#"
 axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], preload: false, iframes: false,
                     resultTypes: ["violations", "incomplete"] })

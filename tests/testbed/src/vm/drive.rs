@@ -31,7 +31,7 @@ impl Drive {
         self
     }
 
-    /// The sector at this byte can not be read.
+    /// The sector at this byte cannot be read.
     pub fn unreadable_at(mut self, byte: u64) -> Self {
         self.unreadable.push(byte / SECTOR);
         self

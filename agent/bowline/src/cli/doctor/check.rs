@@ -56,7 +56,7 @@ pub(super) enum Subject {
     Capability(&'static str),
     /// Steps that fail like this.
     Failure(ErrorKind),
-    /// Everything that can not be looked at.
+    /// Everything that cannot be looked at.
     Blindness,
     /// That the daemon is down.
     Daemon,

@@ -1,4 +1,4 @@
-//! Whether this machine's own firewall refuses what other nodes need of it. From outside that can not be told of UDP at
+//! Whether this machine's own firewall refuses what other nodes need of it. From outside that cannot be told of UDP at
 //! all, and of TCP only by another node, so that its rules are read as the tools list them that made them.
 //!
 //! - `rules`: what rules do with a packet.
@@ -134,7 +134,7 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     for listing in listings {
         match refused(listing, facts) {
             Ok(refused) => closed.extend(refused),
-            Err(why) => unread.push(format!("what {} says can not be read: {why}", listing.tool)),
+            Err(why) => unread.push(format!("what {} says cannot be read: {why}", listing.tool)),
         }
     }
     let from = facts.nodes.map_or_else(String::new, |nodes| format!(" from {nodes}"));
@@ -161,7 +161,7 @@ pub(super) fn diagnose(facts: &Facts) -> Check {
     check(&format!("let the nodes' network in; {}", lasting.join("; "))).command(commands.join(" && "))
 }
 
-/// What a listing refuses; or why it can not be read.
+/// What a listing refuses; or why it cannot be read.
 fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Result<Vec<Closed<'a>>, String> {
     let text = listing.text.as_ref().map_err(String::clone)?;
     let rules = match listing.dialect {

@@ -92,7 +92,7 @@ fn programs(settings: &Settings) -> Vec<(String, &'static str, String)> {
             all.push((
                 format!("mkfs.{kind}"),
                 package,
-                format!("volume {} can not be formatted without it", volume.name),
+                format!("volume {} cannot be formatted without it", volume.name),
             ));
         }
     }
@@ -145,7 +145,7 @@ fn place(place: &Place) -> Check {
         (Err(error), _) => Check::blind(name, error),
         (_, Some(mount)) if mount.read_only => {
             let target = mount.target.display();
-            let found = format!("it can not be written: {} at {target} is mounted read-only", mount.shown_source());
+            let found = format!("it cannot be written: {} at {target} is mounted read-only", mount.shown_source());
             // No command to paste: who remounts a damaged filesystem writes on with what is damaged.
             let remedy = format!(
                 "look at `dmesg`: the kernel makes a filesystem read-only when it or its disk is damaged; then it is checked \

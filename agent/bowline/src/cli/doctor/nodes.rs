@@ -16,7 +16,7 @@ const KUBELET: u16 = 10250;
 const ETCD: [u16; 2] = [2379, 2380];
 /// The label that K3s gives servers with etcd.
 const HAS_ETCD: &str = "node-role.kubernetes.io/etcd";
-/// So many nodes that can not be reached say enough: each takes seconds.
+/// So many nodes that cannot be reached say enough: each takes seconds.
 const ENOUGH: usize = 5;
 
 /// What was tried.

@@ -36,7 +36,7 @@ fn complaints(capability: &CapabilityReport, before: &[Check], checks: &mut Vec<
         && !explained(before, &Subject::Blindness)
     {
         let remedy = "fix what the error names; until then nothing is done here";
-        checks.push(Check::finding(&*capability.name, format!("it can not be looked at: {error}"), remedy));
+        checks.push(Check::finding(&*capability.name, format!("it cannot be looked at: {error}"), remedy));
     }
     for refusal in capability.refusals.iter().filter(|r| !known(&r.item)) {
         let found = format!("refused to {}: {}", refusal.what, refusal.why);

@@ -139,7 +139,7 @@ async fn one_finding_a_fault() {
         ("clock", World { clock: 1_000_000_000, ..world() }, " d behind"),
         ("port 6443 (Kubernetes)", World { busy_port: Some(6443), ..world() }, "in use by nginx"),
         ("port 9787 (metrics)", World { busy_port: Some(9787), ..world() }, "in use by nginx"),
-        ("mkfs.ext4", without("/sbin/mkfs.ext4"), "volume data can not be formatted"),
+        ("mkfs.ext4", without("/sbin/mkfs.ext4"), "volume data cannot be formatted"),
         ("/etc/rancher", without("/etc/rancher/x"), "does not exist"),
     ];
     for (name, world, words) in cases {

@@ -17,7 +17,7 @@ const WIDTH: usize = 80;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Table<'a> {
     nodes: Vec<Row<'a>>,
-    /// Sentences about claims that can not be read.
+    /// Sentences about claims that cannot be read.
     unreadable: &'a [String],
     /// Who was refused a name that nobody holds, the latest first.
     refused: &'a [Proven],

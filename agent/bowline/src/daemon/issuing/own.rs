@@ -31,7 +31,7 @@ async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, C
         && !cluster.join.servers.is_empty()
         && let Some(file) = host.read(Path::new(ENROLLED_WITH_DATA)).await?
     {
-        let failed = |why| PortError::new(ErrorKind::Invalid, format!("{ENROLLED_WITH_DATA} can not be read: {why}"));
+        let failed = |why| PortError::new(ErrorKind::Invalid, format!("{ENROLLED_WITH_DATA} cannot be read: {why}"));
         enrolled = Some(serde_json::from_slice(&file.content).map_err(failed)?);
     }
     if let Some(enrolled) = enrolled {

@@ -82,7 +82,7 @@ async fn late<T>(
     })
 }
 
-/// Something is there that can not prove what it says.
+/// Something is there that cannot prove what it says.
 fn not_proven(server: &str, cause: impl std::fmt::Display) -> PortError {
     PortError::new(
         ErrorKind::Denied,
@@ -196,7 +196,7 @@ pub async fn answer(
 
 fn request(ask: &Ask, headers: Vec<(&'static str, String)>) -> Result<Request<Full<Bytes>>, PortError> {
     let invalid = |error: hyper::http::Error| {
-        PortError::new(ErrorKind::Invalid, format!("{}{} can not be asked: {error}", ask.server, ask.path))
+        PortError::new(ErrorKind::Invalid, format!("{}{} cannot be asked: {error}", ask.server, ask.path))
     };
     let mut request = Request::post(&ask.path)
         .header(HOST, &ask.server)

@@ -191,7 +191,7 @@ impl Door {
 /// Listens for requests, with a certificate of its own made now.
 ///
 /// # Errors
-/// Names the address that can not be had; where its port is in use, the hint says by whom, if that can be seen.
+/// Names the address that cannot be had; where its port is in use, the hint says by whom, if that can be seen.
 pub async fn listen(address: SocketAddr, answerer: Arc<dyn Answerer>, limits: Limits) -> Result<Door, PortError> {
     let acceptor = TlsAcceptor::from(tls::server()?);
     let socket = match TcpListener::bind(address).await {

@@ -47,7 +47,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     proving(0, 0);
     let evidence = probe::of(device, &shown, probe::PROOF, &proving).await?;
     if let Some(error) = &evidence.probe.read_error {
-        let text = format!("{shown} was not formatted: it can not be read ({error})");
+        let text = format!("{shown} was not formatted: it cannot be read ({error})");
         return Err(PortError::new(ErrorKind::Invalid, text).hint(
             "nothing was written. Look at `dmesg`: the disk may be failing; read errors are no proof that it is blank",
         ));
@@ -153,7 +153,7 @@ enum Judgement {
 fn judge(order: &FormatOrder, begun: bool, evidence: &Evidence) -> Judgement {
     let probe = &evidence.probe;
     if let Some(error) = &probe.read_error {
-        return Judgement::Refused(format!("it can not be read ({error})"));
+        return Judgement::Refused(format!("it cannot be read ({error})"));
     }
     if probe.ambivalent {
         return Judgement::Refused("it holds signatures that contradict each other".to_owned());

@@ -142,7 +142,7 @@ impl ProgressWriter {
         if last.as_ref().is_some_and(|(at, text)| at.elapsed() < PACE && *text == value.text) {
             return;
         }
-        // Progress that can not be written is no reason to end the work. Not synced: it need not survive anything.
+        // Progress that cannot be written is no reason to end the work. Not synced: it need not survive anything.
         let temporary = files::temporary(&self.path);
         let written = serde_json::to_vec(&value)
             .map_err(std::io::Error::other)

@@ -141,7 +141,7 @@ impl<'a> Tally<'a> {
         Ok(tally)
     }
 
-    /// So much is free by now. What can not be written down is so with the next, or at the end.
+    /// So much is free by now. What cannot be written down is so with the next, or at the end.
     fn reach(&mut self, freed: u64) {
         let _ = self.count(freed, CUT_OFF.into());
     }
@@ -157,8 +157,8 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Writes to the record what this go has freed, and adds what is new of it to the total. A record that can not be read begins
-/// anew. On a disk that is so full that it can not be written, or read-only, it goes to the other place.
+/// Writes to the record what this go has freed, and adds what is new of it to the total. A record that cannot be read begins
+/// anew. On a disk that is so full that it cannot be written, or read-only, it goes to the other place.
 fn count(order: &ReclaimOrder, freed: u64, new: u64, trouble: String) -> Result<(), PortError> {
     let read = |path: &Path| -> Result<Reclaims, PortError> {
         let text = files::read(path)?.map(|file| file.content).unwrap_or_default();

@@ -203,7 +203,7 @@ fn trouble(problems: &Problems) -> String {
     format!("{} could not be read{example}", problems.unreadable)
 }
 
-/// `None` where it can not be told: the filesystem beneath is not to be seen here.
+/// `None` where it cannot be told: the filesystem beneath is not to be seen here.
 fn hidden(beneath: &Beneath, place: &Path, share: u8) -> Option<Hidden> {
     let within = beneath.mount_point.strip_prefix(&beneath.parent).ok()?;
     let directory = place.join(within);

@@ -69,7 +69,7 @@ impl Credentials {
     pub(super) fn read(path: &Path) -> Result<Self, PortError> {
         let mut files = Files::default();
         let text = files.read(path.to_path_buf())?;
-        let file: Value = serde_saphyr::from_slice(&text).map_err(|_| unusable(path, "it can not be read as one"))?;
+        let file: Value = serde_saphyr::from_slice(&text).map_err(|_| unusable(path, "it cannot be read as one"))?;
         let misfit = || unusable(path, "cluster, user or context do not fit together");
         let context = named(&file, "contexts", "context", &file["current-context"]).ok_or_else(misfit)?;
         let cluster = named(&file, "clusters", "cluster", &context["cluster"]).ok_or_else(misfit)?;

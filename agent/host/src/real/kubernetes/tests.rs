@@ -245,7 +245,7 @@ async fn an_api_that_is_away_and_one_that_forbids() {
     write_kubeconfig(kubeconfig.path(), &closed.to_string());
     let error = Clients::default().node(kubeconfig.path(), "n1").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
-    assert!(error.message.starts_with("reading the Node n1: the Kubernetes API can not be reached"), "{error}");
+    assert!(error.message.starts_with("reading the Node n1: the Kubernetes API cannot be reached"), "{error}");
 
     const FORBIDDEN: &str = r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": "nodes \"n1\" is forbidden", "reason": "Forbidden", "code": 403}"#;

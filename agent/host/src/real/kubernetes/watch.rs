@@ -122,7 +122,7 @@ impl Clients {
                     }
                     if line.ends_with(b"\n") {
                         heard(told(&line).ok_or_else(|| {
-                            PortError::new(ErrorKind::Changed, format!("{what}: it can not be followed any further"))
+                            PortError::new(ErrorKind::Changed, format!("{what}: it cannot be followed any further"))
                         })?);
                         line = Vec::new();
                     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Disks that the machine has for these cases, where loop devices can not be made: `BOWLINE_CONTRACT_DISKS` names their nodes,
+/// Disks that the machine has for these cases, where loop devices cannot be made: `BOWLINE_CONTRACT_DISKS` names their nodes,
 /// with spaces between. What is on them goes.
 static GIVEN: LazyLock<Option<Mutex<Vec<PathBuf>>>> = LazyLock::new(|| {
     let nodes = std::env::var("BOWLINE_CONTRACT_DISKS").ok()?;

@@ -155,7 +155,7 @@ pub(crate) async fn an_xfs_whose_uuid_is_mounted_is_not_called_damaged(fixture: 
     for repair in [false, true] {
         let error = tend(fixture, &mount, prepare(true, repair)).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Busy, "{error}");
-        assert!(error.message.contains("can not be mounted: one with its UUID still is"), "{error}");
+        assert!(error.message.contains("cannot be mounted: one with its UUID still is"), "{error}");
         assert!(error.hint.is_some_and(|hint| hint.contains("that is no damage") && !hint.contains("-L")));
     }
     assert_eq!(host.probe(&other).await.unwrap(), before, "nothing was written");

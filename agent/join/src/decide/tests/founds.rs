@@ -61,7 +61,7 @@ fn a_server_that_was_answered_once_founds_nothing_however_silent_it_is_since() {
     assert!(plan(&spec, &fresh, &now()).conditions.contains_key("k3s-founds"));
     let of = |servers: &[String]| Some(AnsweredBy { by: "10.0.1.10:7470".into(), servers: servers.to_vec() });
     let asked = spec.asked();
-    // What can not be read counts as well.
+    // What cannot be read counts as well.
     for by in [of(&asked), Some(AnsweredBy::default())] {
         let answered = Facts { answered: by, ..stands.clone() };
         assert_eq!(steps(&plan(&spec, &answered, &now())), ["enroll"]);

@@ -172,7 +172,7 @@ fn show(machine: &Machine, demo: &mut Demo) -> Result<()> {
         let text = machine.ok("findmnt -o TARGET,SOURCE,FSTYPE,LABEL,SIZE /mnt/data")?;
         if text.contains("ext4") { Ok(text) } else { bail!("{text}") }
     });
-    demo.check("Kubernetes can not start without it", || {
+    demo.check("Kubernetes cannot start without it", || {
         let text = machine
             .ok("systemctl show -p RequiresMountsFor,Asserts k3s; systemctl cat k3s | grep -A9 bowline-volume")?;
         if text.contains("AssertPathIsMountPoint=/mnt/data") { Ok(text) } else { bail!("{text}") }

@@ -1,4 +1,4 @@
-//! The filesystem of Bowline's own state without a byte left: it goes on and starts anew, tells what it can not write
+//! The filesystem of Bowline's own state without a byte left: it goes on and starts anew, tells what it cannot write
 //! down, and does nothing that has to be written down first.
 
 use super::{MEASURING, SAMPLES, fill, told_of, value};
@@ -32,7 +32,7 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         ensure!(value(&machine, "bowline_filesystem_available_bytes", &format!("mountpoint=\"{PLACE}\""))? == 0.0);
         say("full");
 
-        // What needs a record can not be done, and is told with its remedy; the rest stands.
+        // What needs a record cannot be done, and is told with its remedy; the rest stands.
         let both = format!("{}{}", volume_on(&data, "data", BLANK_ONLY), volume_on(&more, "more", BLANK_ONLY));
         configure(&machine, &both)?;
         not_written(&machine)?;
@@ -48,7 +48,7 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         until_ready(&machine, "data")?;
         ensure!(json(&machine, "usage", "usage")?["disks"].to_string().contains(PLACE));
         let said = machine.journal("bowline")?;
-        for loss in ["how filesystems filled is not known", "can not be read", "is not kept across a restart"] {
+        for loss in ["how filesystems filled is not known", "cannot be read", "is not kept across a restart"] {
             ensure!(!said.contains(loss), "{loss}: {said}");
         }
         ensure!(more.sha256()? == blank, "formatted without a record");

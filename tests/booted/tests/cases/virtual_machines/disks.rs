@@ -154,11 +154,11 @@ impl Site<'_> {
         self.has(&(volume_on(&start, "start", BLANK_ONLY) + &volume_on(&middle, "middle", BLANK_ONLY)))?;
         let refused = until(&self.vm, "start", "refused", |s| matches!(s, Stand::Refused(..)))?;
         let Stand::Refused(why, hint) = &refused else { bail!("{refused:?}") };
-        assert!(why.contains(" can not be read: "), "{why}");
+        assert!(why.contains(" cannot be read: "), "{why}");
         assert_eq!(hint, "look at `dmesg`: the disk may be failing");
         let failing = until(&self.vm, "middle", "to fail", |s| matches!(s, Stand::Failing(..)))?;
         let Stand::Failing(error, hint) = &failing else { bail!("{failing:?}") };
-        assert!(error.contains("was not formatted: it can not be read ("), "{error}");
+        assert!(error.contains("was not formatted: it cannot be read ("), "{error}");
         assert!(hint.starts_with("nothing was written"), "{hint}");
         assert_eq!([start.sha256()?, middle.sha256()?], blank, "nothing was written");
 

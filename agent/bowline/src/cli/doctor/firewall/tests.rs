@@ -213,7 +213,7 @@ fn what_is_not_known_accuses_nobody() {
         [("no JSON", "expected ident at line 1 column 2"), ("{}", "there is no list \"nftables\" in it")]
     {
         let Verdict::Skipped { text: why } = diagnose(&facts(vec![nft(text)])).verdict else { panic!("{text}") };
-        assert_eq!(why, format!("what nft says can not be read: {wanted}"));
+        assert_eq!(why, format!("what nft says cannot be read: {wanted}"));
     }
     assert!(matches!(diagnose(&facts(vec![])).verdict, Verdict::Skipped { .. }));
     // What one tool lists says nothing of what another could not.
@@ -222,7 +222,7 @@ fn what_is_not_known_accuses_nobody() {
     let Verdict::Skipped { text: why } = diagnose(&facts(vec![iptables(open), failed])).verdict else {
         panic!("it is not known")
     };
-    assert_eq!(why, "what nft says can not be read: nft: killed");
+    assert_eq!(why, "what nft says cannot be read: nft: killed");
     let without = "*filter\n:INPUT ACCEPT [0:0]\n:LOOP - [0:0]\n-A INPUT -j LOOP\n-A LOOP -j LOOP\nCOMMIT\n";
     assert!(!diagnose(&facts(vec![iptables(without)])).is_finding());
 }

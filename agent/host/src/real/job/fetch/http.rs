@@ -136,7 +136,7 @@ impl Client {
         let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), web.port))
             .await
             .map_err(|error| {
-                PortError::new(ErrorKind::Unreachable, format!("the name {host} can not be resolved: {error}"))
+                PortError::new(ErrorKind::Unreachable, format!("the name {host} cannot be resolved: {error}"))
                     .hint("does DNS work here? Look with: resolvectl query, /etc/resolv.conf")
             })?
             .collect();

@@ -176,7 +176,7 @@ async fn an_unknown_name_and_a_closed_port_are_unreachable() {
     order.url = "https://no-such-host.invalid/k3s".into();
     let error = bench.fetch(&order).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unreachable);
-    assert!(error.message.starts_with("the name no-such-host.invalid can not be resolved"), "{error}");
+    assert!(error.message.starts_with("the name no-such-host.invalid cannot be resolved"), "{error}");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     order.url = format!("https://{closed}/k3s");
     let error = bench.fetch(&order).await.unwrap_err();

@@ -78,6 +78,6 @@ pub(crate) fn failed(host: &str, error: &std::io::Error) -> PortError {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             invalid(format!("the certificate is not one for {host}")).hint("is the host of the URL right?")
         }
-        other => invalid(format!("the certificate of {host} can not be used: {other}")),
+        other => invalid(format!("the certificate of {host} cannot be used: {other}")),
     }
 }

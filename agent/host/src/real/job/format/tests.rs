@@ -81,7 +81,7 @@ fn what_is_not_ours_is_refused_even_when_resuming() {
         let both = with(|e| e.probe.ambivalent = true);
         assert_eq!(refused(resume, &both), "it holds signatures that contradict each other");
         let broken = with(|e| e.probe.read_error = Some("reading 4096 bytes at 0: I/O error".into()));
-        assert!(refused(resume, &broken).starts_with("it can not be read"));
+        assert!(refused(resume, &broken).starts_with("it cannot be read"));
         let remains = with(|e| {
             let uuid = "11111111-2222-3333-4444-555555555555".to_owned();
             e.remains.push(Remains { name: "xfs", uuid, offset: 4096 });

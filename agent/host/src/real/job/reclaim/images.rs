@@ -120,7 +120,7 @@ pub(super) async fn unused(k3s: Option<&Path>, at_most: u64, meanwhile: Meanwhil
                 freed += image.bytes();
                 meanwhile(freed);
             }
-            // The kubelet removes images too, and one that can not go must not keep the others here.
+            // The kubelet removes images too, and one that cannot go must not keep the others here.
             Err(error) => match asked::<Images>(k3s, &["images", "-o", "json"]).await {
                 Ok(now) if now.images.iter().all(|other| other.id != image.id) => {}
                 Ok(_) | Err(_) => result = Err(error),

@@ -186,7 +186,7 @@ fn of_many_files_it_is_told_meanwhile_what_is_free() {
     assert_eq!((freed, told), (600 << 12, vec![256 << 12, 512 << 12]));
 }
 
-/// A runtime that has three images, and can not remove the second.
+/// A runtime that has three images, and cannot remove the second.
 const RUNTIME: &str = r#"#!/bin/sh
 case "$3" in
     images) echo '{"images": [{"id": "a", "size": "300"}, {"id": "b", "size": "200"}, {"id": "c", "size": "100"}]}' ;;

@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(told(b"42 1 0:35 / /nas/\xff rw - nfs4 nas:/export rw\n"), 0);
         fs::remove_file(process.join("mountinfo")).unwrap();
         fs::create_dir(process.join("mountinfo")).unwrap();
-        assert_eq!(deleted(place.path()).len(), 0, "it can not be read");
+        assert_eq!(deleted(place.path()).len(), 0, "it cannot be read");
     }
 
     fn orphans_of(pid: u32) -> Vec<(u64, u64)> {

@@ -55,7 +55,7 @@ pub(super) async fn make_sound(
     if !suspect && !noted {
         return Ok(true);
     }
-    // Its log is as dirty as it was then, and can not be replayed either: that is no damage.
+    // Its log is as dirty as it was then, and cannot be replayed either: that is no damage.
     if filesystem == Filesystem::Xfs && is_in_use(device).await {
         return Err(in_use(target));
     }
@@ -100,7 +100,7 @@ pub(super) async fn make_sound(
         return Ok(true);
     }
     let found = findings(filesystem, &done);
-    let text = format!("{filesystem} on {shown} can not be repaired without a decision: {found}");
+    let text = format!("{filesystem} on {shown} cannot be repaired without a decision: {found}");
     Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true, &looked)))
 }
 
@@ -115,7 +115,7 @@ fn not_to_be_repaired(target: &Target<'_>, repair: bool, looked: &mut Looked, ch
     }
     if let Some(refused) = looked.log.take_if(|refused| !refused.is_of_the_log()) {
         let text = format!(
-            "{filesystem} on {shown} can not be mounted, and whether it has to be repaired is not known before its log is replayed: {}",
+            "{filesystem} on {shown} cannot be mounted, and whether it has to be repaired is not known before its log is replayed: {}",
             refused.error.message
         );
         let hint = "`dmesg` says why the kernel does not mount it (an option, its version, errors of the disk). Nothing has to be given \
@@ -124,7 +124,7 @@ fn not_to_be_repaired(target: &Target<'_>, repair: bool, looked: &mut Looked, ch
     }
     if let Some(refused) = &looked.log {
         let error = &refused.error.message;
-        let text = format!("{filesystem} on {shown} has to be repaired, and its log can not be replayed: {error}");
+        let text = format!("{filesystem} on {shown} has to be repaired, and its log cannot be replayed: {error}");
         return Some(PortError::new(ErrorKind::Invalid, text).hint(advice(target, repair, looked)));
     }
     if !repair || filesystem == Filesystem::Btrfs {
@@ -134,7 +134,7 @@ fn not_to_be_repaired(target: &Target<'_>, repair: bool, looked: &mut Looked, ch
     None
 }
 
-/// Refuses a device that was made smaller than its filesystem. It can not be mounted, which looks like damage, and a repair would cut
+/// Refuses a device that was made smaller than its filesystem. It cannot be mounted, which looks like damage, and a repair would cut
 /// off what lies beyond its end.
 fn fits(target: &Target<'_>, device: &File) -> Result<(), PortError> {
     let (shown, size) = (target.device.display(), target.id.size);
@@ -143,7 +143,7 @@ fn fits(target: &Target<'_>, device: &File) -> Result<(), PortError> {
     let Some(extent) = extent.filter(|extent| size < *extent) else { return Ok(()) };
     let text = format!("{shown} has {size} bytes, and its filesystem takes {extent}: it was made smaller");
     Err(PortError::new(ErrorKind::Invalid, text).hint(
-        "make the disk as large as it was: what lies beyond its end can not be read, and a repair would give it up; \
+        "make the disk as large as it was: what lies beyond its end cannot be read, and a repair would give it up; \
          nothing was changed",
     ))
 }
@@ -169,7 +169,7 @@ fn in_use(target: &Target<'_>) -> PortError {
         true => String::new(),
         false => format!("; pods still have one of a disk that was taken out: {}", holders.join("; ")),
     };
-    let text = format!("{filesystem} on {shown} can not be mounted: one with its UUID still is{by}");
+    let text = format!("{filesystem} on {shown} cannot be mounted: one with its UUID still is{by}");
     PortError::new(ErrorKind::Busy, text).hint(
         "nothing was changed, and that is no damage: the kernel mounts no UUID twice. End whatever has it, such as pods that \
          had this disk before it was taken out (a reboot does), or detach the copy of it that is mounted; Bowline tries again by itself",

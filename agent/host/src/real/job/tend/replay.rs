@@ -25,7 +25,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// What the log holds can not be read: nothing else is answered so. Of an option that does not fit, a kernel that does not know
+    /// What the log holds cannot be read: nothing else is answered so. Of an option that does not fit, a kernel that does not know
     /// the filesystem or a UUID that is mounted already it tells nothing.
     pub(super) fn is_of_the_log(&self) -> bool {
         matches!(self.errno, Some(Errno::EUCLEAN | Errno::EBADMSG))
@@ -35,12 +35,12 @@ impl Refused {
 /// Mounts and unmounts the filesystem on an open device.
 ///
 /// # Errors
-/// It can not be mounted, or not be unmounted.
+/// It cannot be mounted, or not be unmounted.
 pub(super) async fn replay(device: &File, filesystem: Filesystem) -> Result<(), Refused> {
     attempt(device, filesystem, MsFlags::empty(), String::new()).await
 }
 
-/// Whether an XFS can not be mounted for the only reason that one with its UUID is: a copy, or itself on a disk that was pulled out
+/// Whether an XFS cannot be mounted for the only reason that one with its UUID is: a copy, or itself on a disk that was pulled out
 /// while somebody used it. Nothing is written.
 pub(super) async fn is_in_use(device: &File) -> bool {
     let reads = |options: &str| attempt(device, Filesystem::Xfs, MsFlags::MS_RDONLY, options.to_owned());

@@ -75,7 +75,7 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
     }
     let Some(device) = &what.device else { return Ok(()) };
     let begin = Instant::now();
-    // What is mounted anywhere can not be opened exclusively.
+    // What is mounted anywhere cannot be opened exclusively.
     while matches!(exclusively(device), Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32)) {
         if begin.elapsed() > LETTING_GO {
             return Err(in_use(&what));

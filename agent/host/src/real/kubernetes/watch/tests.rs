@@ -111,7 +111,7 @@ async fn what_can_not_be_followed_ends_the_watch() {
         let mut api = Begun::new().await;
         api.send(text).await;
         let error = timeout(SOON, &mut api.ended).await.unwrap().unwrap().unwrap_err();
-        assert_eq!(error.message, "watching the Node n1: it can not be followed any further");
+        assert_eq!(error.message, "watching the Node n1: it cannot be followed any further");
         assert!(!api.told(QUIET).await, "a Node that was not told of is no changed one");
     }
     let error = Begun::new().await.end().await.unwrap_err();
