@@ -348,6 +348,7 @@ share of the filesystem that each is on:
             1.1 GiB more than 43 min ago
   17.7 GiB  [###########.............]    b  (7 files)
    4.8 MiB  [........................]    a?[2J?  (7 files)
+            12 more are not told apart: they are too many
 ";
         assert_eq!(text, expected);
     }
