@@ -1,4 +1,5 @@
-//! What an ext4 that is mounted says of its errors, and whether they have made it read-only.
+//! What an ext4 that is mounted says of its errors, and whether they have made it read-only. All of it is in memory but the
+//! superblock: to open a disk whose driver is busy with its errors may take minutes.
 //!
 //! The mount table does not always say that: Linux 6.12, and the stable kernels that took its fix (Debian 12's 6.1 among them),
 //! leave `rw` there; only since 6.15 it has a word for it. (fs/ext4/super.c, `ext4_handle_error`; fs/ext4/sysfs.c.)
@@ -10,6 +11,7 @@
 //! ```
 
 use super::extent;
+use bowline_ports::PortError;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,26 @@ const JOURNAL_IS_GONE: &str = "ext4_journal_check_start";
 pub(crate) struct Errors {
     count: File,
     folder: PathBuf,
-    device: PathBuf,
+    /// The block device.
+    pub(crate) device: PathBuf,
+}
+
+/// What its superblock says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Superblock {
+    /// When it was mounted, in seconds since 1970.
+    mounted: i64,
+    /// Whether it turns read-only at an error, where its mount options do not say it.
+    turns: bool,
+}
+
+impl Superblock {
+    /// Reads it from the block device; may take as long as that does.
+    pub(crate) fn read(device: &Path) -> Result<Self, PortError> {
+        let device = File::open(device).map_err(|e| PortError::io(format_args!("opening {}", device.display()), &e))?;
+        let mounted = extent::last_mount(&device).map_or(0, |mount| mount.unix);
+        Ok(Self { mounted, turns: extent::turns_read_only(&device) })
+    }
 }
 
 impl Errors {
@@ -35,7 +56,14 @@ impl Errors {
         Some(Self { count, folder, device: root.join("dev/block").join(number) })
     }
 
-    /// How many it has met since it was checked last.
+    /// What was mounted anew counts in a new file.
+    pub(crate) fn open_anew(&mut self) {
+        if let Ok(count) = File::open(self.folder.join("errors_count")) {
+            self.count = count;
+        }
+    }
+
+    /// How many it has met since it was checked last; `None` once it is unmounted.
     pub(crate) fn count(&self) -> Option<u64> {
         let mut text = [0; 32];
         let length = self.count.read_at(&mut text, 0).ok()?;
@@ -43,14 +71,12 @@ impl Errors {
     }
 
     /// Whether they have made it read-only since it was mounted. `turns`: whether its mount options make it so at an error, where
-    /// they say it; else its superblock does.
-    pub(crate) fn made_read_only(&self, turns: Option<bool>) -> bool {
+    /// they say it.
+    pub(crate) fn made_read_only(&self, superblock: Superblock, turns: Option<bool>) -> bool {
         let says = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         let Ok(last) = says("last_error_time").trim().parse::<i64>() else { return false };
-        let Ok(device) = File::open(&self.device) else { return false };
-        let mounted = extent::last_mount(&device).map_or(0, |mount| mount.unix);
-        let turns = || turns.unwrap_or_else(|| extent::turns_read_only(&device));
-        last >= mounted && (says("last_error_func").trim() == JOURNAL_IS_GONE || turns())
+        last >= superblock.mounted
+            && (turns.unwrap_or(superblock.turns) || says("last_error_func").trim() == JOURNAL_IS_GONE)
     }
 }
 
@@ -94,7 +120,8 @@ pub(crate) mod tests {
             let root = machine(at, function, superblock);
             let errors = Errors::of(root.path(), "8:17").unwrap();
             assert_eq!(errors.count(), Some(3));
-            assert_eq!(errors.made_read_only(options), read_only, "{at} {function} {superblock} {options:?}");
+            let says = Superblock::read(&errors.device).unwrap();
+            assert_eq!(errors.made_read_only(says, options), read_only, "{at} {function} {superblock} {options:?}");
         }
         assert!(Errors::of(machine(0, "", false).path(), "8:33").is_none(), "no ext4");
     }
@@ -102,8 +129,12 @@ pub(crate) mod tests {
     #[test]
     fn they_are_counted_at_each_look() {
         let root = machine(1001, "ext4_lookup", false);
-        let errors = Errors::of(root.path(), "8:17").unwrap();
+        let mut errors = Errors::of(root.path(), "8:17").unwrap();
         fs::write(root.path().join("sys/fs/ext4/sdb1/errors_count"), "4\n").unwrap();
+        assert_eq!(errors.count(), Some(4));
+        errors.count = File::open(root.path()).unwrap();
+        assert_eq!(errors.count(), None, "as of one that was unmounted");
+        errors.open_anew();
         assert_eq!(errors.count(), Some(4));
     }
 }

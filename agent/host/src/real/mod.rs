@@ -253,7 +253,7 @@ impl Inspect for RealHost {
     }
 
     fn mounts(&self) -> Fut<'_, Vec<Mount>> {
-        Box::pin(async { self.mounts.read() })
+        Box::pin(self.mounts.read(&self.silent))
     }
 
     fn pods_at<'a>(&'a self, directory: &'a Path) -> Fut<'a, Vec<String>> {

@@ -1,6 +1,7 @@
 //! The mount table of PID 1: the sandbox of a service shows its own, in which most is read-only.
 
-use super::ext4::Errors;
+use super::blocking::Silent;
+use super::ext4::{Errors, Superblock};
 use bowline_ports::{Mount, PortError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
@@ -62,8 +63,7 @@ impl Table {
             return Ok(None);
         }
         self.read = None;
-        let (text, per_mount) = text()?;
-        let mounts = Lines::read(Path::new("/"), &text, per_mount).look();
+        let mounts = read()?;
         self.read = Some(Instant::now());
         Ok(Some(mounts))
     }
@@ -79,14 +79,28 @@ pub(crate) fn read() -> Result<Vec<Mount>, PortError> {
 pub(crate) struct Kept(RandomState, Mutex<(u64, Lines)>);
 
 impl Kept {
-    pub(crate) fn read(&self) -> Result<Vec<Mount>, PortError> {
+    /// The mounts, as they stand now.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn read(&self, silent: &Silent) -> Result<Vec<Mount>, PortError> {
         let (text, per_mount) = text()?;
         let says = self.0.hash_one((&text, per_mount));
-        let mut kept = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.0 != says {
-            *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
+        let lines = || self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let unknown = {
+            let mut kept = lines();
+            if kept.0 != says {
+                *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
+            }
+            kept.1.unknown()
+        };
+        for device in unknown {
+            // Of one that does not answer it counts what the table says.
+            if let Ok(superblock) = silent.look(&device, Superblock::read).await {
+                lines().1.learn(&device, superblock);
+            }
         }
-        Ok(kept.1.look())
+        Ok(lines().1.look())
     }
 }
 
@@ -104,6 +118,8 @@ struct Counting {
     errors: Errors,
     /// Whether it turns read-only at an error, where its options say it.
     turns: Option<bool>,
+    /// Once it has met errors.
+    superblock: Option<Superblock>,
 }
 
 impl Lines {
@@ -112,14 +128,34 @@ impl Lines {
         let counting = lines.iter().enumerate().filter(|(_, (mount, _))| mount.fstype == "ext4");
         let counting = counting.filter_map(|(index, (mount, options))| {
             let turns = options.split(|b| *b == b',').find_map(|option| option.strip_prefix(b"errors="));
-            Some(Counting {
-                index,
-                errors: Errors::of(root, &mount.number)?,
-                turns: turns.map(|does| does == b"remount-ro"),
-            })
+            let turns = turns.map(|does| does == b"remount-ro");
+            Some(Counting { index, errors: Errors::of(root, &mount.number)?, turns, superblock: None })
         });
         let counting = counting.collect();
         Self { mounts: lines.into_iter().map(|(mount, _)| mount).collect(), counting }
+    }
+
+    /// The devices of those that have met errors, of which it is not known yet what their superblocks say. What was unmounted and
+    /// mounted again meanwhile counts anew.
+    fn unknown(&mut self) -> Vec<PathBuf> {
+        let mut devices = Vec::new();
+        for one in &mut self.counting {
+            let count = one.errors.count().or_else(|| {
+                one.superblock = None;
+                one.errors.open_anew();
+                one.errors.count()
+            });
+            if count > Some(0) && one.superblock.is_none() && !devices.contains(&one.errors.device) {
+                devices.push(one.errors.device.clone());
+            }
+        }
+        devices
+    }
+
+    fn learn(&mut self, device: &Path, superblock: Superblock) {
+        for one in self.counting.iter_mut().filter(|one| one.errors.device == device) {
+            one.superblock = Some(superblock);
+        }
     }
 
     /// The mounts, as they stand now.
@@ -129,7 +165,7 @@ impl Lines {
             let count = one.errors.count().unwrap_or_default();
             if let Some(mount) = mounts.get_mut(one.index).filter(|_| count > 0) {
                 mount.errors = count;
-                mount.read_only |= one.errors.made_read_only(one.turns);
+                mount.read_only |= one.superblock.is_some_and(|says| one.errors.made_read_only(says, one.turns));
             }
         }
         mounts
@@ -242,18 +278,33 @@ garbage
             let table = format!(
                 "29 1 8:17 / / rw - ext4 /dev/sdb1 {options}\n30 29 8:17 / /mnt/x rw - xfs /dev/sdb1 {options}\n"
             );
-            let mounts = Lines::read(root.path(), table.as_bytes(), true).look();
+            let mut lines = Lines::read(root.path(), table.as_bytes(), true);
+            let mounts = lines.look();
+            assert_eq!((mounts[0].errors, mounts[0].read_only), (3, false), "its disk has not answered yet");
+            for device in lines.unknown() {
+                lines.learn(&device, Superblock::read(&device).unwrap());
+            }
+            assert!(lines.unknown().is_empty(), "it is asked once");
+            let mounts = lines.look();
             assert_eq!((mounts[0].errors, mounts[0].read_only), (3, read_only), "{options}");
             assert_eq!((mounts[1].errors, mounts[1].read_only), (0, false), "no ext4");
             assert_eq!(parse(table.as_bytes(), true).iter().map(|m| m.errors).sum::<u64>(), 0);
         }
     }
 
-    #[test]
-    fn what_is_kept_is_what_is_read() {
-        let kept = Kept::default();
+    #[tokio::test]
+    async fn what_is_kept_is_what_is_read() {
+        let (kept, silent) = (Kept::default(), Silent::default());
         // Others may mount something in between.
-        assert!((0..100).any(|_| kept.read().unwrap() == read().unwrap() && kept.read().unwrap() == read().unwrap()));
+        for _ in 0..100 {
+            let [first, second] = [kept.read(&silent).await.unwrap(), kept.read(&silent).await.unwrap()];
+            let bare = |mounts: Vec<Mount>| mounts.into_iter().map(|mount| mount.target).collect::<Vec<_>>();
+            let now = bare(read().unwrap());
+            if bare(first) == now && bare(second) == now {
+                return;
+            }
+        }
+        panic!("it is never the same");
     }
 
     #[test]
