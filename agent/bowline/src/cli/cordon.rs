@@ -1,9 +1,12 @@
 //! A Node that a command has told to take no pods: whoever ends the command before anything came of it finds the Node as it was.
 
 use super::output;
-use bowline_ports::{CORDONED, Objects, Write};
+use crate::paths;
+use bowline_host::real::control::Lock;
+use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write};
 use serde_json::{Value, json};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The Node, for as long as its cordon is to go with the command.
@@ -11,19 +14,50 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) struct Cordon(Mutex<Option<String>>);
 
 impl Cordon {
-    /// The Node is about to be told.
-    pub(super) fn begins(&self, node: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.to_owned());
+    /// The right to move pods off this machine, given back when dropped: whoever ends one of two commands would let pods come that
+    /// the other one has just moved away.
+    ///
+    /// # Errors
+    /// Another command has it.
+    pub(super) fn alone() -> Result<Lock, PortError> {
+        Lock::take(Path::new(paths::DRAIN)).map_err(|error| match error.kind {
+            ErrorKind::Busy => {
+                PortError::new(ErrorKind::Busy, "another command is moving pods off this machine: nothing was changed")
+                    .hint("`pgrep -af 'bowline (leave|volumes)'` shows it; run this again once it has ended")
+            }
+            _ => error,
+        })
     }
 
-    /// It outlives the command: there is a record of what it is for, or the command says that it stays.
+    /// The Node is about to be told.
+    pub(super) fn begins(&self, node: &str) {
+        *self.node() = Some(node.to_owned());
+    }
+
+    /// It outlives the command, which says so.
     pub(super) fn stays(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.node().take();
+    }
+
+    /// Puts on record what it is for, with which it outlives the command. Who ends the command meanwhile does not end that.
+    ///
+    /// # Errors
+    /// Those of `write`: it goes with the command, as before.
+    pub(super) async fn put_on_record(
+        &self,
+        write: impl Future<Output = Result<(), PortError>>,
+    ) -> Result<(), PortError> {
+        let node = self.node().take();
+        let done = write.await;
+        if done.is_err() {
+            *self.node() = node;
+        }
+        done
     }
 
     /// Lets the Node take pods again, and says whether it does.
     pub(super) async fn undo(&self, objects: &dyn Objects) {
-        let node = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let node = self.node().take();
         let Some(node) = node else { return };
         let patch = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
         output::complain(&match objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&patch)).await {
@@ -35,19 +69,30 @@ impl Cordon {
     }
 
     /// Carries out a command's work, unless it is told to end before; `told` says with which exit status.
+    ///
+    /// # Errors
+    /// Those of the work: what is not on record by then is undone.
     pub(super) async fn unless<T>(
         &self,
         told: impl Future<Output = T>,
         objects: &dyn Objects,
-        work: impl Future<Output = T>,
-    ) -> T {
-        tokio::select! {
+        work: impl Future<Output = Result<T, PortError>>,
+    ) -> Result<T, PortError> {
+        let done = tokio::select! {
             done = work => done,
             code = told => {
                 self.undo(objects).await;
-                code
+                Ok(code)
             }
+        };
+        if done.is_err() {
+            self.undo(objects).await;
         }
+        done
+    }
+
+    fn node(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

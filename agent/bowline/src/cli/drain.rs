@@ -326,21 +326,35 @@ mod tests {
         let kept = || vec![pod("stuck", json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }))];
         let end = |after| async move {
             tokio::time::sleep(Duration::from_secs(after)).await;
-            143
+            "told"
         };
         let before = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
         for (object, after, code, left) in [
-            (json!({}), 5, 143, json!(null)),
-            (before, 5, 143, json!(true)),
+            (json!({}), 5, Ok("told"), json!(null)),
+            (before, 5, Ok("told"), json!(true)),
             // The time is over first: the next try is to find it so.
-            (json!({}), 100, 1, json!(true)),
+            (json!({}), 100, Err(ErrorKind::Timeout), json!(true)),
         ] {
             let node = Node { pods: Mutex::new(kept()), object: Mutex::new(object), ..Node::default() };
             let cordon = Cordon::default();
             let limit = Duration::from_secs(60);
-            let work = async { drain(&node, "kafka-0", &ALL, &cordon, limit).await.map_or(1, |_| 0) };
-            assert_eq!(cordon.unless(end(after), &node, work).await, code);
+            let work = async { drain(&node, "kafka-0", &ALL, &cordon, limit).await.map(|_| "moved") };
+            assert_eq!(cordon.unless(end(after), &node, work).await.map_err(|error| error.kind), code);
             assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_does_not_get_on_record_is_undone() {
+        for (written, left) in [(Ok(()), json!(true)), (Err(ErrorKind::NoSpace), json!(null))] {
+            let (node, cordon) = (Node::default(), Cordon::default());
+            let write = async { written.map_err(|kind| PortError::new(kind, "it cannot be written")) };
+            let work = async {
+                drain(&node, "kafka-0", &ALL, &cordon, Duration::from_secs(60)).await?;
+                cordon.put_on_record(write).await
+            };
+            assert_eq!(cordon.unless(std::future::pending(), &node, work).await.map_err(|error| error.kind), written);
+            assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left, "{written:?}");
         }
     }
 

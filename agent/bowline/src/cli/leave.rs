@@ -32,7 +32,7 @@ pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duratio
         false => {
             let cordon = Cordon::default();
             let objects = host.objects(k3s_kubeconfig(cluster.role == Role::Server));
-            let told = async { Ok(ExitCode::from(128 + told_to_end().await)) };
+            let told = async { ExitCode::from(128 + told_to_end().await) };
             let work = leave(&host, folder, &loaded, (cluster.role, drain), &cordon, timeout);
             cordon.unless(told, &objects, work).await
         }
@@ -58,14 +58,14 @@ async fn leave(
             // Before anything is touched: somebody has to be there to take it out.
             Role::Server => others(host, &loaded.settings, &name).await?,
         };
+        let _alone = Cordon::alone()?;
         if drained {
             let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
             let kubeconfig = k3s_kubeconfig(role == Role::Server);
             drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, cordon, timeout).await?;
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
-        cordon.stays();
-        write_json(host, LEAVING, &left, 0o600).await?;
+        cordon.put_on_record(write_json(host, LEAVING, &left, 0o600)).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
     }

@@ -27,7 +27,7 @@ pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
             let cordon = Cordon::default();
             let server = loaded.settings.cluster.as_ref().is_some_and(|cluster| cluster.role == Role::Server);
             let objects = host.objects(k3s_kubeconfig(server));
-            let told = async { Ok(ExitCode::from(128 + told_to_end().await)) };
+            let told = async { ExitCode::from(128 + told_to_end().await) };
             cordon.unless(told, &objects, release(&host, folder, &loaded, &name, &cordon, timeout)).await
         }
         args::Volumes::Take { name } => take(&host, folder, &loaded, &name).await,
@@ -57,6 +57,7 @@ async fn release(
             let text = format!("{name} is not mounted at {mount}: there is nothing to be released");
             return Err(PortError::new(ErrorKind::Invalid, text).hint("`bowline volumes` shows what is attached"));
         };
+        let _alone = Cordon::alone()?;
         // An earlier release is over, and the Node was not told yet: it goes on to take none, for this one.
         let mut cordoned = !uncordon(host).await?.is_empty();
         if let Some(cluster) = &loaded.settings.cluster
@@ -80,8 +81,7 @@ async fn release(
         // Who was in the way of an earlier release says nothing of this one.
         host.forget_unmounting(name)?;
         let record = Released::of(device, host.clock().await?.unix, cordoned);
-        cordon.stays();
-        write_json(host, Released::path_of(name), &record, 0o600).await?;
+        cordon.put_on_record(write_json(host, Released::path_of(name), &record, 0o600)).await?;
     }
     let end = Instant::now() + timeout;
     loop {
