@@ -147,12 +147,15 @@ impl View<'_> {
         self.capabilities(&mut out);
         self.disks(&mut out);
         self.folders(&mut out);
+        let looked = match self.report.at {
+            0 => "not looked yet".to_owned(),
+            at => format!("looked {} ago", about((self.now - at).max(0) as f64)),
+        };
         let _ = write!(
             out,
-            "</main>\n<footer><p>Bowline {} · looked {} ago · <a href=\"/metrics\">metrics</a> · \
+            "</main>\n<footer><p>Bowline {} · {looked} · <a href=\"/metrics\">metrics</a> · \
              <a href=\"/readyz\">ready?</a></p></footer>\n</body></html>\n",
             escape(&self.report.version),
-            about((self.now - self.report.at).max(0) as f64)
         );
         out
     }

@@ -88,6 +88,16 @@ fn why_nothing_is_foretold() {
 }
 
 #[test]
+fn before_the_first_look_it_says_so() {
+    let looked = |at| {
+        let body = page(&Report { at, ..report() }).body;
+        body.split_once("</main>").unwrap().1.split(" · ").find(|part| part.contains("looked")).unwrap().to_owned()
+    };
+    assert_eq!(looked(1000), "looked 60 s ago");
+    assert_eq!(looked(0), "not looked yet");
+}
+
+#[test]
 fn nothing_hostile_gets_through() {
     let report = report();
     let page = page(&report);

@@ -28,7 +28,8 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
         None => last_look(&host, held).await,
     };
     if report.is_none() && held() {
-        output::complain("bowline has not looked at this machine yet, which may take minutes on slow disks: ask again");
+        output::complain("bowline is at work, and has no report yet: a first look may take minutes on slow disks.");
+        output::complain("If `systemctl status bowline` shows no daemon, another command of bowline is at work");
         return ExitCode::from(WAITING);
     }
     let Some(report) = report.filter(|_| held()) else {
@@ -42,8 +43,11 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
         let now = host.clock().await.map_or(report.at, |clock| clock.unix);
         output::print(&show::status(&report, now, output::colour()));
     }
-    if (unanswered || report.looks == 0) && report.overall == Overall::Ready {
-        output::complain("the daemon has not looked again within that time: this is what it saw before");
+    if report.looks == 0 || (unanswered && report.overall == Overall::Ready) {
+        output::complain(match report.looks {
+            0 => "the daemon has not looked yet since it was started: this is what was seen before",
+            _ => "the daemon has not looked again within that time: this is what it saw before",
+        });
         return ExitCode::from(WAITING);
     }
     exit(&report)

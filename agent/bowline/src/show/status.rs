@@ -50,9 +50,10 @@ fn tone_of(state: CapabilityState) -> Tone {
 }
 
 fn footer(report: &Report, now: i64) -> String {
-    let looked = match report.at {
-        0 => "not looked yet".to_string(),
-        at => format!("looked {} ago", span(now - at)),
+    let looked = match (report.at, report.looks) {
+        (0, _) => "not looked yet".to_string(),
+        (at, 0) => format!("not looked yet since it was started; before that, {} ago", span(now - at)),
+        (at, _) => format!("looked {} ago", span(now - at)),
     };
     match report.settings.files.as_slice() {
         [] => format!("{looked}; no settings"),

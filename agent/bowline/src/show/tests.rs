@@ -147,8 +147,15 @@ fn ready() -> Report {
     report(Overall::Ready, done.into())
 }
 
+/// What a daemon saw before the one that runs, which has not looked yet.
+#[test]
+fn what_an_earlier_daemon_saw_is_told_as_that() {
+    let text = super::status(&Report { looks: 0, ..trouble() }, NOW, false);
+    assert!(text.contains("not looked yet since it was started; before that, 12 s ago;"), "{text}");
+}
+
 fn no_settings() -> Report {
-    let mut report = Report { at: NOW - 12, ..Report::default() };
+    let mut report = Report { at: NOW - 12, looks: 1, ..Report::default() };
     report.settings.absent = true;
     report
 }

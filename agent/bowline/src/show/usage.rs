@@ -209,7 +209,8 @@ impl Folder {
         };
         line(out, 0, &self.path, self.allocated, self.inodes);
         if self.unreadable > 0 {
-            let _ = writeln!(out, "{:>10}  {} files or directories could not be read", "", self.unreadable);
+            let what = if self.unreadable == 1 { "file or directory" } else { "files or directories" };
+            let _ = writeln!(out, "{:>10}  {} {what} could not be read", "", self.unreadable);
         }
         if let Some(Changed { bytes: by, seconds }) =
             self.changed.filter(|one| one.bytes.unsigned_abs() >= WORTH_A_WORD)
@@ -228,7 +229,7 @@ impl Folder {
             let _ = writeln!(out, "{:>10}  in {} more", bytes(rest), parts.len() - MOST);
         }
         if self.left_out > 0 {
-            let _ = writeln!(out, "{:>10}  {} more are not told apart: they are too many", "", self.left_out);
+            let _ = writeln!(out, "{:>10}  {} more are not listed: there are too many", "", self.left_out);
         }
     }
 }
@@ -344,11 +345,11 @@ in no directory, 10 min ago:
 
 share of the filesystem that each is on:
   18.6 GiB  [############............]  /var/lib  (1234 files)
-            1 files or directories could not be read
+            1 file or directory could not be read
             1.1 GiB more than 43 min ago
   17.7 GiB  [###########.............]    b  (7 files)
    4.8 MiB  [........................]    a?[2J?  (7 files)
-            12 more are not told apart: they are too many
+            12 more are not listed: there are too many
 ";
         assert_eq!(text, expected);
     }
