@@ -22,10 +22,19 @@ pub fn delay(kind: ErrorKind, attempts: u32) -> Duration {
     first.saturating_mul(factor).min(LONGEST)
 }
 
-/// A time with a fifth of jitter either way, so that the nodes of a cluster do not all come back at once.
-pub fn jittered(delay: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 401;
-    delay.mul_f64(0.8 + random as f64 / 1000.0)
+/// The same with a fifth of jitter either way, so that the nodes of a cluster do not all come back at once.
+pub(crate) fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(0.8 + thousandths(400))
+}
+
+/// A time that is at least this one, and up to a tenth longer, for the same reason.
+pub fn somewhat_longer(least: Duration) -> Duration {
+    least.mul_f64(1.0 + thousandths(100))
+}
+
+/// By chance: up to so many, as a number.
+fn thousandths(most: u64) -> f64 {
+    (RandomState::new().build_hasher().finish() % (most + 1)) as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -42,6 +51,8 @@ mod tests {
             }
         }
         assert!(jittered(delay(ErrorKind::Timeout, 20)) >= LONGEST.mul_f64(0.79));
+        let minute = Duration::from_secs(60);
+        assert!((0..1000).all(|_| (minute..=minute.mul_f64(1.101)).contains(&somewhat_longer(minute))));
         assert!(jittered(delay(ErrorKind::Timeout, 1)) <= Duration::from_millis(2410));
     }
 }

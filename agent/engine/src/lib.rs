@@ -15,7 +15,7 @@ mod engine;
 mod plan;
 mod report;
 
-pub use backoff::{delay, jittered};
+pub use backoff::{delay, somewhat_longer};
 pub use capability::{Boxed, Capability, boxed};
 pub use conditions::Conditions;
 pub use engine::{Engine, Wake};

@@ -178,7 +178,8 @@ fn directories(out: &mut Exposition, survey: &Survey, growth: &BTreeMap<PathBuf,
     for (path, rate) in growth.iter().filter(|(path, _)| all.contains_key(path)) {
         family.series(&of(path), *rate);
     }
-    let help = "Directories in a measured one that are not told apart, being too many: it counts them.";
+    let help =
+        "Directories inside it that have no series of their own, because there are too many; their bytes count for it.";
     let mut family = out.family("directory_parts_left_out", Kind::Gauge, help);
     for one in survey.directories.iter().filter(|one| one.size.is_some()) {
         family.series(&of(&one.path), one.left_out);

@@ -1,7 +1,7 @@
 //! What fills the disks: measured now and then by a unit of its own, as the settings say how often and how hard.
 
 use crate::usage::{directories, order};
-use bowline_engine::jittered;
+use bowline_engine::somewhat_longer;
 use bowline_host::real::RealHost;
 use bowline_ports::{Inspect, Survey, SurveyedDirectory};
 use bowline_settings::Settings;
@@ -142,7 +142,7 @@ impl Measuring {
             let mut pause = measuring.state().pause(&directories(&settings), every, now);
             loop {
                 // Machines that boot at once do not read their disks at once.
-                tokio::time::sleep(jittered(pause)).await;
+                tokio::time::sleep(somewhat_longer(pause)).await;
                 let tried = match host.mounts().await {
                     Ok(mounts) => {
                         let order = order(&settings, &mounts);

@@ -15,8 +15,8 @@ const ROOMS: [&str; 3] = ["/", "/usr/local/bin", "/var/lib"];
 const MIB: u64 = 1 << 20;
 const LEAST_FREE: u64 = 500 * MIB;
 const LEAST_INODES: u64 = 5000;
-/// What K3s asks of a server. Machines sold with 2 GB show a little less.
-const LEAST_MEMORY: u64 = 1_800_000_000;
+/// What K3s asks of a server is 2 GiB. Machines sold with that show a little less.
+const LEAST_MEMORY: u64 = 1700 * MIB;
 const LEAST_PROCESSORS: usize = 2;
 
 /// What was read.
@@ -193,7 +193,7 @@ fn room(path: &Path, space: &Result<Space, PortError>) -> Check {
 fn size(memory: u64, processors: usize) -> Check {
     let has = format!("{processors} processors, {} of memory", bytes(memory)).replace("1 processors", "1 processor");
     if memory < LEAST_MEMORY || processors < LEAST_PROCESSORS {
-        return Check::note("size", format!("{has}: K3s recommends 2 processors and 2 GB for a server"));
+        return Check::note("size", format!("{has}: K3s recommends 2 processors and 2 GiB for a server"));
     }
     Check::ok("size", has)
 }
