@@ -22,6 +22,8 @@ const COMMON: [&str; 6] =
 const OF_OTHERS: [&str; 3] = ["/var/lib/containerd", "/var/lib/etcd", "/var/snap/microk8s"];
 /// Where a K3s that somebody else installed may have been told of another data directory.
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
+/// The same, in files that K3s reads after it.
+const CONFIG_PARTS: &str = "/etc/rancher/k3s/config.yaml.d";
 const UNITS: &str = "/etc/systemd/system";
 /// What pods have mounted nobody tells.
 const AGAIN: Duration = Duration::from_secs(15);
@@ -52,6 +54,8 @@ pub(crate) async fn observe(
         let text = host.read(&path).await?.map(|file| file.text()).unwrap_or_default();
         found.data.extend(data_directory(&text));
     }
+    let parts = host.texts(Path::new(CONFIG_PARTS), ("", "")).await?;
+    found.data.extend(parts.iter().filter_map(|(_, text)| data_directory(text)));
     // Elsewhere it does not matter whether it runs.
     let pods = pods || volumes.iter().flatten().any(|seen| !seen.pods.is_empty());
     if !pods && !places.iter().any(|volume| found.keeps_its_own(&volume.mount)) {
