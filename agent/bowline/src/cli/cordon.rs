@@ -63,7 +63,10 @@ impl Cordon {
         output::complain(&match objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&patch)).await {
             Ok(()) => format!("{node} takes pods again"),
             Err(error) => {
-                format!("{node} may take no pods any more ({}): `kubectl uncordon {node}` lets it", error.message)
+                format!(
+                    "{node} could not be told to take pods again ({}): `kubectl uncordon {node}` does it",
+                    error.message
+                )
             }
         });
     }
