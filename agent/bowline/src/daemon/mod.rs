@@ -332,7 +332,7 @@ impl Daemon {
         let default = founds.then(|| listen::own_pods(&self.settings, address.is_some_and(|a| a.is_ipv6())));
         let pods = conditions.get(condition::CLUSTER_CIDR).cloned().or(default);
         let pages = scrape::Pages {
-            host: Arc::clone(&self.host),
+            host: Arc::clone(&self.machine),
             latest: self.surfaces.latest.subscribe(),
             phases: self.surfaces.phases.subscribe(),
             counters: self.counters.clone(),

@@ -7,13 +7,14 @@ use super::picture::{exhaustion, view};
 use super::surfaces::Latest;
 use super::watching::Watching;
 use bowline_engine::Report;
+use bowline_host::real::RealHost;
 use bowline_host::real::filesystems::{Sampler, out_of_sight};
 use bowline_host::real::http::{Handler, Request, Response};
 use bowline_host::real::unix_now;
 use bowline_metrics::{
     Counters, Enrolments, FilesystemSample, Page, Phase, Process, Role, Route, Sample, View, real_mounts,
 };
-use bowline_ports::{Change, Clock, Mount, PortError, Space, condition};
+use bowline_ports::{Clock, Inspect, Mount, PortError, Space, condition};
 use bowline_settings::StatusPage;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -32,7 +33,7 @@ const BUS: Duration = Duration::from_secs(1);
 /// Everything that the pages show.
 #[derive(Clone)]
 pub(crate) struct Pages {
-    pub(crate) host: Arc<dyn Change>,
+    pub(crate) host: Arc<RealHost>,
     pub(crate) latest: watch::Receiver<Latest>,
     pub(crate) phases: watch::Receiver<Phases>,
     pub(crate) counters: Counters,
@@ -82,7 +83,7 @@ impl Pages {
 
     async fn metrics(&self, report: &Report, accept: &str) -> Page {
         self.counters.scraped();
-        let (mounts, clock) = tokio::join!(self.host.mounts(), self.clock());
+        let (mounts, clock) = tokio::join!(self.mounts(), self.clock());
         let unread = mounts.is_err();
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         let filesystems: Vec<_> =
@@ -113,6 +114,14 @@ impl Pages {
         bowline_metrics::metrics(&sample, accept)
     }
 
+    /// The mounts. Each filesystem is looked at by itself only where some have met errors, which are counted for scrapes anyway.
+    async fn mounts(&self) -> Result<Vec<Mount>, PortError> {
+        match self.watching.counted().filesystem_errors.iter().any(|(_, errors)| *errors > 0) {
+            true => self.host.mounts().await,
+            false => self.host.mount_table(),
+        }
+    }
+
     /// Whether the clock is synchronised is asked with it, which a bus that hangs must not hold a page up with: then nobody says so.
     async fn clock(&self) -> Clock {
         match tokio::time::timeout(BUS, self.host.clock()).await {
@@ -129,7 +138,7 @@ impl Pages {
     }
 
     async fn view<'a>(&self, report: &'a Report) -> View<'a> {
-        let (mounts, clock) = tokio::join!(self.host.mounts(), self.clock());
+        let (mounts, clock) = tokio::join!(self.mounts(), self.clock());
         let filesystems = self.filesystems(&mounts.unwrap_or_default()).await;
         view(report, clock.unix, &filesystems, &self.watching, &self.measuring)
     }

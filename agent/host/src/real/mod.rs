@@ -116,6 +116,14 @@ impl RealHost {
         ObjectApi::new(Arc::clone(&self.clusters), kubeconfig)
     }
 
+    /// The mounts as the table has them: what errors have made of filesystems it does not always say.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn mount_table(&self) -> Result<Vec<Mount>, PortError> {
+        self.mounts.table()
+    }
+
     /// Measures directories and looks where the sandbox cannot, as a unit of PID 1; or follows the one that runs already.
     pub async fn survey(&self, order: &SurveyOrder) -> Result<Survey, PortError> {
         self.jobs.run(&self.bus, order, &Progress::default()).await?;

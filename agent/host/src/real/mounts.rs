@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// That of PID 1.
@@ -84,23 +84,36 @@ impl Kept {
     /// # Errors
     /// The table cannot be read.
     pub(crate) async fn read(&self, silent: &Silent) -> Result<Vec<Mount>, PortError> {
-        let (text, per_mount) = text()?;
-        let says = self.0.hash_one((&text, per_mount));
-        let lines = || self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = {
-            let mut kept = lines();
-            if kept.0 != says {
-                *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
-            }
-            kept.1.unknown()
-        };
+        let unknown = self.lines()?.1.count();
         for device in unknown {
             // Of one that does not answer it counts what the table says.
             if let Ok(superblock) = silent.look(&device, Superblock::read).await {
-                lines().1.learn(&device, superblock);
+                self.locked().1.learn(&device, superblock);
             }
         }
-        Ok(lines().1.look())
+        Ok(self.locked().1.look())
+    }
+
+    /// The mounts as the table has them, for who knows that no filesystem has met errors.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) fn table(&self) -> Result<Vec<Mount>, PortError> {
+        Ok(self.lines()?.1.mounts.clone())
+    }
+
+    fn lines(&self) -> Result<MutexGuard<'_, (u64, Lines)>, PortError> {
+        let (text, per_mount) = text()?;
+        let says = self.0.hash_one((&text, per_mount));
+        let mut kept = self.locked();
+        if kept.0 != says {
+            *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
+        }
+        Ok(kept)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, (u64, Lines)> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,6 +131,8 @@ struct Counting {
     errors: Errors,
     /// Whether it turns read-only at an error, where its options say it.
     turns: Option<bool>,
+    /// Errors, when they were counted last.
+    met: u64,
     /// Once it has met errors.
     superblock: Option<Superblock>,
 }
@@ -129,15 +144,15 @@ impl Lines {
         let counting = counting.filter_map(|(index, (mount, options))| {
             let turns = options.split(|b| *b == b',').find_map(|option| option.strip_prefix(b"errors="));
             let turns = turns.map(|does| does == b"remount-ro");
-            Some(Counting { index, errors: Errors::of(root, &mount.number)?, turns, superblock: None })
+            Some(Counting { index, errors: Errors::of(root, &mount.number)?, turns, met: 0, superblock: None })
         });
         let counting = counting.collect();
         Self { mounts: lines.into_iter().map(|(mount, _)| mount).collect(), counting }
     }
 
-    /// The devices of those that have met errors, of which it is not known yet what their superblocks say. What was unmounted and
-    /// mounted again meanwhile counts anew.
-    fn unknown(&mut self) -> Vec<PathBuf> {
+    /// Counts their errors; gives the devices of those that have met some, and of which it is not known yet what their superblocks
+    /// say. What was unmounted and mounted again meanwhile counts anew.
+    fn count(&mut self) -> Vec<PathBuf> {
         let mut devices = Vec::new();
         for one in &mut self.counting {
             let count = one.errors.count().or_else(|| {
@@ -145,7 +160,8 @@ impl Lines {
                 one.errors.open_anew();
                 one.errors.count()
             });
-            if count > Some(0) && one.superblock.is_none() && !devices.contains(&one.errors.device) {
+            one.met = count.unwrap_or_default();
+            if one.met > 0 && one.superblock.is_none() && !devices.contains(&one.errors.device) {
                 devices.push(one.errors.device.clone());
             }
         }
@@ -158,13 +174,12 @@ impl Lines {
         }
     }
 
-    /// The mounts, as they stand now.
+    /// The mounts, as they stood when their errors were counted.
     fn look(&self) -> Vec<Mount> {
         let mut mounts = self.mounts.clone();
-        for one in &self.counting {
-            let count = one.errors.count().unwrap_or_default();
-            if let Some(mount) = mounts.get_mut(one.index).filter(|_| count > 0) {
-                mount.errors = count;
+        for one in self.counting.iter().filter(|one| one.met > 0) {
+            if let Some(mount) = mounts.get_mut(one.index) {
+                mount.errors = one.met;
                 mount.read_only |= one.superblock.is_some_and(|says| one.errors.made_read_only(says, one.turns));
             }
         }
@@ -279,12 +294,13 @@ garbage
                 "29 1 8:17 / / rw - ext4 /dev/sdb1 {options}\n30 29 8:17 / /mnt/x rw - xfs /dev/sdb1 {options}\n"
             );
             let mut lines = Lines::read(root.path(), table.as_bytes(), true);
+            let unknown = lines.count();
             let mounts = lines.look();
             assert_eq!((mounts[0].errors, mounts[0].read_only), (3, false), "its disk has not answered yet");
-            for device in lines.unknown() {
+            for device in unknown {
                 lines.learn(&device, Superblock::read(&device).unwrap());
             }
-            assert!(lines.unknown().is_empty(), "it is asked once");
+            assert!(lines.count().is_empty(), "it is asked once");
             let mounts = lines.look();
             assert_eq!((mounts[0].errors, mounts[0].read_only), (3, read_only), "{options}");
             assert_eq!((mounts[1].errors, mounts[1].read_only), (0, false), "no ext4");
