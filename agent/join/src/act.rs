@@ -3,7 +3,7 @@
 
 use crate::Join;
 use crate::exchange::{Exchange, password_hash};
-use crate::facts::{fingerprint, read_ticket};
+use crate::facts::{fingerprint, read_ticket, removed};
 use crate::files::{
     ENROLLED, Enrolled, GAVE_WAY, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN,
     Told, held, is_member,
@@ -20,8 +20,7 @@ use bowline_enroll::wire::{
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::records::Restart;
 use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, K3S_ETCD_TOMBSTONE, MARK, PortError, forget_name, read_json,
-    write_json,
+    ActiveState, Answered, Ask, Change, ErrorKind, MARK, PortError, forget_name, read_json, write_json,
 };
 use bowline_settings::Role;
 use std::collections::BTreeMap;
@@ -110,20 +109,24 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     if unit.active == ActiveState::Active && before.is_some_and(|before| Some(before.ca.as_str()) != grant.ca_hash()) {
         Restart::of("its cluster was made anew, with another CA").put_on_record(host).await?;
     }
+    let unix = host.clock().await?.unix;
+    let removed = match spec.role {
+        Role::Server => removed(host).await?,
+        Role::Agent => None,
+    };
     let lasts = grant.token_lasts.and_then(|seconds| i64::try_from(seconds).ok());
     let enrolled = Enrolled {
         name: name.into(),
         role: spec.role.as_str().into(),
         ticket: ticket.into(),
-        expires: match lasts {
-            Some(lasts) => Some(host.clock().await?.unix.saturating_add(lasts)),
-            None => None,
-        },
+        expires: lasts.map(|lasts| unix.saturating_add(lasts)),
         ca: grant.ca_hash().unwrap_or_default().to_string(),
         issuers: grant.issuers,
         servers: grant.servers,
         kubernetes: grant.kubernetes,
         agreed: grant.agreed,
+        at: unix,
+        after: removed,
     };
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write_json(host, ENROLLED, &enrolled, 0o600).await?;
@@ -131,9 +134,8 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     host.remove(Path::new(LAST_TRY)).await?;
     host.remove(Path::new(NODE_SAID)).await?;
     clock(host, now).await?;
-    let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let gave_way = host.read(Path::new(GAVE_WAY)).await?;
-    let out = spec.role == Role::Server && there(K3S_ETCD_TOMBSTONE).await?;
+    let out = removed.is_some();
     let ours = ours(host, service).await?;
     // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
     if !out && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {

@@ -13,7 +13,6 @@ use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
-use bowline_enroll::token::LIFETIME;
 use bowline_ports::condition;
 use bowline_ports::text::about;
 use bowline_settings::{Role, fill};
@@ -49,7 +48,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if spec.role == Role::Server {
         gone::watch(facts, now, &mut plan);
     }
-    if facts.removed && facts.owed {
+    if facts.removed.is_some() && facts.owed {
         plan.state(condition::JOINS_ANEW, "yes");
     }
     if facts.held {
@@ -94,7 +93,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         return plan;
     }
     // A member of etcd stays one when the cluster key changes. K3s says that it is up when it has data, wherever they lie.
-    let was_taken_out = facts.removed || facts.gave_way;
+    let was_taken_out = facts.removed.is_some() || facts.gave_way;
     let has_founded = facts.up && spec.spec.init.is_some() && facts.enrolled.is_none() && !was_taken_out;
     let member = server && (facts.joined || has_founded);
     let enrolled = facts
@@ -243,7 +242,7 @@ fn because(spec: &Join, last: &Last, facts: &Facts) -> String {
 fn for_good(spec: &Join, last: &Last, facts: &Facts) -> String {
     let silent = last.code == Why::NO_ANSWER;
     // Another reason would stay.
-    let else_free = !facts.removed && !facts.gave_way;
+    let else_free = facts.removed.is_none() && !facts.gave_way;
     match facts.answered_by(spec).filter(|_| silent && else_free) {
         Some(AnsweredBy { by, .. }) => {
             let by = if by.is_empty() { "a server of the cluster" } else { by };
@@ -297,7 +296,7 @@ fn comes_in(enrolled: &Enrolled, plan: &mut Plan<Action>) {
 fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     let over = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= JOIN_LASTS.as_secs());
     // One that was started has lost its data, or does not see them just now: to be let in anew would end its member.
-    let never = !facts.joined && !facts.enabled && !facts.was_up && !facts.removed && !facts.gave_way;
+    let never = !facts.joined && !facts.enabled && !facts.was_up && facts.removed.is_none() && !facts.gave_way;
     never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
 }
 
@@ -321,7 +320,7 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why).poll(JOIN_RENEW));
         return;
     }
-    if facts.removed && facts.foreign {
+    if facts.removed.is_some() && facts.foreign {
         let why = "its K3s is somebody else's, who starts it: other servers may join meanwhile";
         plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why));
         return;
@@ -360,8 +359,8 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
     if facts.gave_way {
         return Some("it gave its name away, was let in again, and may not have been started since".into());
     }
-    // A K3s of somebody else is restarted by them, whenever that is: its credential is there, and others want their turn.
-    if facts.removed && !facts.owed && !facts.foreign {
+    // Once for each time that it was taken out: K3s needs a while to be restarted, or its owner to do that, and others want their turn.
+    if facts.removed.is_some() && facts.removed != enrolled.after {
         return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
     }
     let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());
@@ -373,8 +372,7 @@ fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Op
         return Some("the token that it was given has ended before K3s came up".into());
     }
     // Just let in, K3s needs a moment.
-    let given_ago = left.map(|left| LIFETIME.as_secs().cast_signed() - left);
-    let lately = given_ago.is_some_and(|ago| (0..COMES_IN.as_secs().cast_signed()).contains(&ago));
+    let lately = (0..COMES_IN.as_secs().cast_signed()).contains(&(facts.unix - enrolled.at));
     doubt.filter(|_| !lately).map(|doubt| format!("the cluster does not take K3s: {doubt}"))
 }
 

@@ -71,8 +71,9 @@ pub struct Facts {
     pub leaving: Option<Left>,
     /// Nothing starts K3s as long as it was.
     pub held: bool,
-    /// A server's member was taken out of etcd, and K3s has noticed.
-    pub removed: bool,
+    /// When K3s noticed that this server's member was taken out of etcd, in nanoseconds since 1970; `None`: it was not, or K3s has
+    /// begun to join anew.
+    pub removed: Option<i64>,
     /// It is to be restarted, by `cluster`: it may join anew.
     pub owed: bool,
     /// K3s is configured to found a cluster.
@@ -104,7 +105,7 @@ pub struct Facts {
 impl Facts {
     /// Whether this server knows of a cluster that it belongs to.
     pub(crate) fn has_cluster(&self, spec: &Join) -> bool {
-        self.gave_way || self.removed || self.answered_by(spec).is_some()
+        self.gave_way || self.removed.is_some() || self.answered_by(spec).is_some()
     }
 
     /// Who of the cluster in the settings has answered this one, which may found.
@@ -124,7 +125,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     };
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
-    let removed = there(K3S_ETCD_TOMBSTONE).await?;
+    let removed = removed(host).await?;
     let gave_way = there(GAVE_WAY).await?;
     let joined = match spec.role {
         Role::Agent => there(KUBELET_CERTIFICATE).await?,
@@ -182,6 +183,11 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         unix: clock.unix,
         uptime: clock.uptime,
     })
+}
+
+/// When K3s noticed that this server was taken out of etcd: it leaves an empty file, which it removes when it joins anew.
+pub(crate) async fn removed(host: &dyn Inspect) -> Result<Option<i64>, PortError> {
+    Ok(host.read(Path::new(K3S_ETCD_TOMBSTONE)).await?.map(|file| file.modified))
 }
 
 /// Whether Bowline's configuration of K3s is that of a server that begins a cluster.

@@ -79,6 +79,13 @@ pub struct Enrolled {
     pub ca: String,
     /// The settings to agree on.
     pub agreed: Agreed,
+    /// Seconds since 1970, by this machine's clock, when it was let in.
+    #[serde(default)]
+    pub at: i64,
+    /// A server that was let in to join anew: when K3s had noticed that it was taken out of etcd, in nanoseconds since 1970. It is
+    /// let in once for each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
 }
 
 /// Who answered a server that may found, and what the settings were then: with other servers it is about another cluster. A name

@@ -11,6 +11,8 @@ pub struct File {
     pub mode: u32,
     /// Owner.
     pub uid: u32,
+    /// When its content was last written, in nanoseconds since 1970.
+    pub modified: i64,
 }
 
 impl File {

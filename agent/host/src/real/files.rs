@@ -40,7 +40,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<File>, PortError> {
     if content.len() as u64 > LARGEST {
         return Err(PortError::new(ErrorKind::Invalid, format!("{}: larger than 4 MiB", path.display())));
     }
-    Ok(Some(File { content, mode: meta.mode() & 0o7777, uid: meta.uid() }))
+    let modified = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+    Ok(Some(File { content, mode: meta.mode() & 0o7777, uid: meta.uid(), modified }))
 }
 
 /// What stands at a path.

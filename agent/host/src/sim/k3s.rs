@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const SERVER: &str = "k3s.service";
 const AGENT: &str = "k3s-agent.service";
@@ -20,6 +21,8 @@ const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt
 const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
 const UP_AFTER: Duration = Duration::from_secs(3);
+/// Before that it comes to the mark that it was taken out of etcd, if it is let run for so long.
+const REJOINS_AFTER: Duration = Duration::from_secs(2);
 const REGISTERED_AFTER: Duration = Duration::from_secs(4);
 const READY_AFTER: Duration = Duration::from_secs(6);
 
@@ -34,8 +37,11 @@ impl State {
         if !self.files.contains_key(Path::new("/usr/local/bin/k3s")) {
             return Err(PortError::new(ErrorKind::NotFound, "k3s: no such file"));
         }
-        if unit == SERVER && self.files.remove(Path::new(K3S_ETCD_TOMBSTONE)).is_some() && !self.has_server_to_join() {
-            self.violations.push("a server that was taken out of etcd begins a second cluster".into());
+        if unit == SERVER && self.files.contains_key(Path::new(K3S_ETCD_TOMBSTONE)) {
+            if !self.has_server_to_join() {
+                self.violations.push("a server that was taken out of etcd begins a second cluster".into());
+            }
+            self.k3s_rejoins = Some(Instant::now() + REJOINS_AFTER);
         }
         self.state_of(unit).started = true;
         self.k3s_starts += 1;
@@ -71,8 +77,16 @@ impl State {
         all.map(|(_, file)| file.text()).any(named)
     }
 
+    /// A server that was taken out of etcd removes the mark of that when it joins anew.
+    pub(super) fn k3s_goes_on(&mut self) {
+        if self.k3s_rejoins.take_if(|at| *at <= Instant::now()).is_some() {
+            self.files.remove(Path::new(K3S_ETCD_TOMBSTONE));
+        }
+    }
+
     /// It is down: nobody says any more how its Node is.
     pub(super) fn k3s_went(&mut self) {
+        self.k3s_rejoins = None;
         if let Some(node) = &mut self.node {
             node.ready = Ready::Unknown;
         }

@@ -150,6 +150,8 @@ pub(super) struct State {
     pub(super) metadata_asks: usize,
     pub(super) violations: Vec<String>,
     pub(super) k3s_starts: u32,
+    /// When a server that was started with etcd's tombstone comes to read it.
+    pub(super) k3s_rejoins: Option<Instant>,
     /// How many of them were with ports open to pods.
     pub(super) open_starts: u32,
     /// The kernel can close ports.
@@ -202,6 +204,7 @@ impl State {
             metadata_asks: 0,
             violations: Vec::new(),
             k3s_starts: 0,
+            k3s_rejoins: None,
             open_starts: 0,
             nftables: world.nftables,
             space: world.space.clone(),
@@ -265,14 +268,15 @@ impl State {
     }
 
     pub(super) fn put(&mut self, path: &Path, content: Vec<u8>, mode: u32) {
-        self.files.insert(path.to_path_buf(), File { content, mode, uid: 0 });
+        let modified = self.unix().saturating_mul(1_000_000_000);
+        self.files.insert(path.to_path_buf(), File { content, mode, uid: 0, modified });
     }
 
     /// A file, or what the kernel tells as one.
     pub(super) fn read(&self, path: &Path) -> Option<File> {
         if path == Path::new(BOOT_ID) {
             let id = format!("b0071d00-0000-4000-8000-{:012x}\n", self.boots);
-            return Some(File { content: id.into_bytes(), mode: 0o444, uid: 0 });
+            return Some(File { content: id.into_bytes(), mode: 0o444, uid: 0, modified: 0 });
         }
         self.files.get(path).cloned()
     }

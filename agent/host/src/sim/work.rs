@@ -173,6 +173,7 @@ impl State {
 
     /// Units have gone on to this moment.
     pub(super) fn go_on(&mut self) {
+        self.k3s_goes_on();
         let going = |state: &Self| {
             let all = state.work.iter().filter(|(_, work)| work.goes_on());
             all.min_by_key(|(_, work)| work.next).map(|(name, work)| (name.clone(), work.next))

@@ -68,7 +68,7 @@ fn anothers(facts: &Facts, role: Role, enrolled: bool) -> Option<String> {
         return Some(message.clone());
     }
     // A K3s that was taken out runs on and does nothing; but its kubelet keeps the Node of its successor alive.
-    let out = role == Role::Server && (facts.removed || facts.gave_way);
+    let out = role == Role::Server && (facts.removed.is_some() || facts.gave_way);
     refused(facts).filter(|_| out).map(|last| format!("{}; this one was taken out of etcd", last.message))
 }
 
@@ -92,7 +92,7 @@ fn in_its_own_way(facts: &Facts, role: Role, enrolled: bool, name: &str) -> Opti
 /// Stops a K3s that was started to found a cluster, or to join one that is forgotten, and has no data yet, when a server has
 /// answered: true when the plan ends with that. Let in as it runs, it could found meanwhile.
 pub(super) fn begins(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> bool {
-    if facts.down || facts.removed || facts.gave_way {
+    if facts.down || facts.removed.is_some() || facts.gave_way {
         return false;
     }
     if facts.foreign && spec.spec.init.is_some() {
@@ -114,7 +114,7 @@ pub(super) fn begins(spec: &Join, facts: &Facts, plan: &mut Plan<Action>) -> boo
 /// A server that has nobody to ask, and was taken out of etcd. Started again, K3s would begin a second cluster with the same
 /// authorities: it is stopped, and stays so.
 pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
-    if !(facts.removed || facts.gave_way) {
+    if !(facts.removed.is_some() || facts.gave_way) {
         return;
     }
     // Whoever looks after K3s and its Node has nothing to do here.

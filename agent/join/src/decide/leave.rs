@@ -70,7 +70,7 @@ fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> 
     if facts.down {
         return true;
     }
-    if facts.removed || facts.unix - at >= NOTICES.as_secs().cast_signed() {
+    if facts.removed.is_some() || facts.unix - at >= NOTICES.as_secs().cast_signed() {
         stop(facts, "this machine was told to leave its cluster, which goes on without it", plan);
     } else {
         let why = "it was taken out of etcd, and leaves a mark that it has to join anew";

@@ -61,7 +61,7 @@ fn facts() -> Facts {
         gave_way: false,
         leaving: None,
         held: false,
-        removed: false,
+        removed: None,
         owed: false,
         founding: false,
         down: false,
@@ -102,8 +102,17 @@ fn let_in(facts: Facts) -> Facts {
         kubernetes: "v1.34.1+k3s1".into(),
         ca: "c".repeat(64),
         agreed,
+        at: 0,
+        after: None,
     };
     Facts { enrolled: Some(enrolled), token: true, ..facts }
+}
+
+/// Since it was taken out of etcd.
+fn let_in_again(facts: Facts) -> Facts {
+    let after = facts.removed;
+    let facts = let_in(facts);
+    Facts { enrolled: facts.enrolled.map(|enrolled| Enrolled { after, ..enrolled }), ..facts }
 }
 
 fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
@@ -196,7 +205,7 @@ fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
     assert_eq!(issuers, &others.issuers, "and not its own");
     let unnoticed = leaving(&out, facts());
     assert!(steps(&unnoticed).is_empty() && unnoticed.waits[0].what == "K3s to notice", "{unnoticed:?}");
-    assert_eq!(steps(&leaving(&out, Facts { removed: true, ..facts() })), ["stop"]);
+    assert_eq!(steps(&leaving(&out, Facts { removed: Some(7), ..facts() })), ["stop"]);
     assert_eq!(steps(&leaving(&out, Facts { unix: 1_030, ..facts() })), ["stop"], "it does not wait for ever");
     assert_eq!(leaving(&out, Facts { down: true, ..facts() }).conditions["left"], "yes");
     let back = plan(&spec(""), &Facts { held: true, ..facts() }, &now());
@@ -316,10 +325,34 @@ fn other_servers_are_learnt_of_now_and_then() {
 
 #[test]
 fn a_server_that_was_taken_out_of_etcd_asks_to_join_anew() {
-    let out = Facts { removed: true, ..let_in(facts()) };
+    let out = Facts { removed: Some(7), ..let_in(facts()) };
     let asks = plan(&spec(""), &out, &now());
     assert_eq!(steps(&asks)[0], "enroll");
     assert!(asks.steps[0].why.contains("taken out of etcd"), "{asks:?}");
+    // Once, however long K3s takes to be restarted and to begin to join; and again when it was taken out again.
+    let again = let_in_again(out);
+    for owed in [true, false] {
+        assert_eq!(steps(&plan(&spec(""), &Facts { owed, ..again.clone() }, &now())), ["node"]);
+    }
+    assert_eq!(steps(&plan(&spec(""), &Facts { removed: Some(8), ..again }, &now()))[0], "enroll");
+}
+
+/// Its last words are there until it says others.
+#[test]
+fn one_that_was_just_let_in_is_not_asked_again_for_what_k3s_said_before() {
+    let now = || {
+        let told = [("k3s-join", "401 Unauthorized")];
+        Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11")].into_iter().chain(told))
+    };
+    let at = |ago| {
+        let facts = let_in(facts());
+        let at = facts.unix - ago;
+        Facts { enrolled: facts.enrolled.map(|enrolled| Enrolled { at, ..enrolled }), ..facts }
+    };
+    assert_eq!(steps(&plan(&spec(""), &at(29), &now())), ["node"]);
+    for ago in [30, -1] {
+        assert_eq!(steps(&plan(&spec(""), &at(ago), &now()))[0], "enroll");
+    }
 }
 
 #[test]

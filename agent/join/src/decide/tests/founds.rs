@@ -101,5 +101,5 @@ fn a_k3s_without_data_is_stopped_when_somebody_answers_and_joins_then() {
         let has = plan(&spec, &up, &now());
         assert!(steps(&has) == ["forget"] && has.conditions["k3s-founds"] == "yes", "{has:?}");
     }
-    assert_ne!(steps(&plan(&spec, &Facts { removed: true, ..up }, &now())), ["forget"]);
+    assert_ne!(steps(&plan(&spec, &Facts { removed: Some(7), ..up }, &now())), ["forget"]);
 }

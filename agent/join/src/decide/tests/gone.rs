@@ -97,7 +97,7 @@ fn a_server_whose_name_is_another_machines_gives_way() {
 
     // Its K3s has noticed first, and the servers were asked whether it may join anew.
     for facts in [let_in(facts()), facts()] {
-        let out = Facts { removed: true, last: refused(Code::NodeIsAlive), ..facts };
+        let out = Facts { removed: Some(7), last: refused(Code::NodeIsAlive), ..facts };
         let gives_way = plan(&spec(""), &out, &now());
         assert_eq!(steps(&gives_way), ["give way"]);
         assert!(gives_way.steps[0].why.ends_with("may be alive; this one was taken out of etcd"), "{gives_way:?}");
@@ -127,13 +127,13 @@ fn a_server_that_gave_way_asks_and_founds_nothing_whatever_data_it_has() {
 fn a_founder_that_was_taken_out_of_etcd_begins_no_second_cluster() {
     let mut founder = spec("");
     founder.spec.servers.clear();
-    let out = Facts { removed: true, ..facts() };
+    let out = Facts { removed: Some(7), ..facts() };
     let stops = plan(&founder, &out, &now());
     assert_eq!(steps(&stops), ["give way"]);
     assert_eq!(stops.conditions["leaving"], "yes", "nobody starts K3s again");
     let stopping = plan(&founder, &Facts { stopping: true, ..out.clone() }, &now());
     assert!(steps(&stopping).is_empty() && stopping.waits[0].what == "K3s to have stopped", "{stopping:?}");
-    for removed in [true, false] {
+    for removed in [Some(7), None] {
         let stays = plan(&founder, &Facts { gave_way: true, down: true, removed, ..out.clone() }, &now());
         assert!(steps(&stays).is_empty() && stays.conditions["leaving"] == "yes", "{stays:?}");
         assert!(stays.refusals[0].hint.contains("set `servers`"), "{stays:?}");
@@ -178,7 +178,7 @@ fn one_that_was_let_in_again_and_not_started_asks_once_more() {
 fn a_founder_that_was_taken_out_asks_whatever_silence_there_was_before() {
     let spec = spec("init = true\ninit-wait = \"60s\"\n");
     let stale = Facts { last: silent(0), uptime: 10_000, ..facts() };
-    let out = Facts { removed: true, ..stale.clone() };
+    let out = Facts { removed: Some(7), ..stale.clone() };
     let asks = plan(&spec, &out, &now());
     assert_eq!(steps(&asks), ["enroll"]);
     assert!(!asks.conditions.contains_key("k3s-founds"), "{asks:?}");
@@ -186,18 +186,17 @@ fn a_founder_that_was_taken_out_asks_whatever_silence_there_was_before() {
     assert!(!waits.waits[0].why.contains("founds"), "{:?}", waits.waits);
     // It is forgotten as soon as it is in.
     assert_eq!(steps(&plan(&spec, &Facts { joined: true, ..stale }, &now())), ["forget"]);
-    // It is let in, and not asked again while `cluster` is to restart it.
-    let owed = Facts { owed: true, ..let_in(out) };
-    assert!(!steps(&plan(&spec, &owed, &now())).contains(&"enroll"));
+    // It is let in, and not asked again.
+    assert!(!steps(&plan(&spec, &let_in_again(out), &now())).contains(&"enroll"));
 }
 
 /// Its owner restarts it, and nothing is on record meanwhile: each time that it asked, it took the turn to join from others.
 #[test]
 fn a_k3s_of_somebody_else_that_was_taken_out_is_let_in_once() {
-    let out = Facts { removed: true, foreign: true, ..facts() };
+    let out = Facts { removed: Some(7), foreign: true, ..facts() };
     assert_eq!(steps(&plan(&spec(""), &out, &now())), ["enroll"]);
     let asked = said("", None).map(|said| Said { at: 10, ..said });
-    let there = Facts { said: asked, ..let_in(out) };
+    let there = Facts { said: asked, ..let_in_again(out) };
     let waits = plan(&spec(""), &there, &now());
     assert!(steps(&waits).is_empty() && waits.conditions.contains_key("enrolled"), "{waits:?}");
     let unknown = Facts { said: said("", Some((Code::NotClaimed, "nobody"))), ..there };
