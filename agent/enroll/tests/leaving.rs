@@ -45,4 +45,9 @@ fn leaving() {
     assert!(waits.acts().is_empty(), "{:?}", waits.acts());
     assert_eq!(words(leave(1, Role::Server, "control-2", &joins(120, None)).acts()), ["joined", "unclaim"]);
     assert_eq!(words(leave(1, Role::Server, "control-2", &joins(40, Some("u1"))).acts()), ["joined", "unclaim"]);
+    // It has a Node, with which its member goes: when that is gone, it is not taken for one that still joins.
+    let mut came = Facts { node: Some(read(a_node("10.0.1.11", Ready::True), "u1")), ..joins(40, None) };
+    came.cluster.members =
+        ["control-1", "control-2", "control-3"].map(|node| Member { node: node.into(), healthy: true }).to_vec();
+    assert_eq!(words(leave(1, Role::Server, "control-2", &came).acts()), ["joined", "-node"]);
 }

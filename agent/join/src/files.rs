@@ -118,6 +118,8 @@ pub struct Left {
     pub given_back: Option<i64>,
     /// What they said when they refused.
     pub refused: Option<String>,
+    /// What came of asking last, as long as they have not taken it out.
+    pub last: Option<Last>,
     /// Its pods were moved away before, and its Node takes no new ones.
     pub drained: bool,
 }

@@ -136,7 +136,7 @@ impl fmt::Display for Action {
             Self::Hold => f.write_str("keep K3s from being started again"),
             Self::Release => f.write_str("let K3s be started again"),
             Self::GiveWay { message } => write!(f, "stop K3s: {message}"),
-            Self::Leave { name, .. } => write!(f, "give the name {name} back"),
+            Self::Leave { name, issuers } => write!(f, "ask {} to take {name} out of the cluster", issuers.join(", ")),
         }
     }
 }

@@ -32,12 +32,16 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
     let claim = held(order.proven, &request.machine_key, facts)?;
     // Until its predecessor's Node is gone, the Node of this name is not the one that leaves.
     let own = facts.node.as_ref().filter(|_| claim.value.replaces.is_none());
+    let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
+    let release = turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() });
     let mut acts = Vec::new();
     let password = facts.password.as_ref().filter(|_| claim.value.replaces.is_none());
     if let Some(node) = own {
         if !may_go(request.role, name, &facts.cluster) {
             return Err(no_quorum(&facts.cluster, name).into());
         }
+        // Its member goes with its Node from now on.
+        acts.extend(release);
         if !node.value.deleting {
             acts.push(Act::delete_node(name, node));
         }
@@ -45,7 +49,6 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
         let refusal = Refusal::new(Code::NotReady, message).retry(Duration::from_secs(1));
         return Ok(Decision::Again { acts, refusal });
     }
-    let turn = facts.join.as_ref().filter(|join| join.value.holder.as_ref() == Some(name));
     if let Some(turn) = turn.filter(|_| claim.value.node_uid.is_none())
         && let Some(left) = JOIN_LASTS.checked_sub(turn.value.still_for).filter(|left| !left.is_zero())
     {
@@ -60,7 +63,7 @@ fn decide(order: &Order<'_>, request: &LeaveRequest, facts: &Facts) -> Result<De
     acts.extend(
         facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }),
     );
-    acts.extend(turn.map(|join| Act::ReleaseJoin { resource_version: join.resource_version.clone() }));
+    acts.extend(release);
     acts.push(Act::end(claim, facts.now));
     Ok(Decision::Answer { acts, answer })
 }

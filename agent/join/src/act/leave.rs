@@ -1,9 +1,9 @@
 //! The name goes back to the servers, and what they gave is forgotten.
 
-use super::{ask, node_name, secrets};
+use super::{ask, last, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
-use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Left, NODE_SAID, TOKEN, is_member};
+use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Last, Left, NODE_SAID, TOKEN, is_member};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
@@ -34,7 +34,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
                 }
                 given_back(host, Some(refusal.message)).await
             }
-            Ok(Err(refusal)) => Err(PortError::new(ErrorKind::Busy, format!("{server} says: {}", refusal.message))),
+            Ok(Err(refusal)) => not_yet(host, last(&server, &refusal)).await,
             Err(error) => Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }
@@ -63,11 +63,18 @@ fn member(server: &str, name: &str, refusal: &RefusalBody) -> PortError {
     ))
 }
 
+/// Writes down what is in the way: the servers are asked again.
+async fn not_yet(host: &dyn Change, last: Last) -> Result<(), PortError> {
+    let left: Left = read_json(host, LEAVING).await?.unwrap_or_default();
+    let last = Some(Last { at: host.clock().await?.uptime, ..last });
+    write_json(host, LEAVING, &Left { last, ..left }, 0o600).await
+}
+
 /// Writes down that it holds no name any more, and what the servers said where they gave nothing back.
 async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), PortError> {
     let left: Left = read_json(host, LEAVING).await?.unwrap_or_default();
     let given_back = Some(host.clock().await?.unix);
-    write_json(host, LEAVING, &Left { given_back, refused, ..left }, 0o600).await?;
+    write_json(host, LEAVING, &Left { given_back, refused, last: None, ..left }, 0o600).await?;
     forget(host).await
 }
 

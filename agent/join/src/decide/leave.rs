@@ -2,7 +2,7 @@
 
 use super::{ITEM, issuers};
 use crate::facts::Facts;
-use crate::files::Left;
+use crate::files::{Last, Left};
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_ports::condition;
@@ -17,7 +17,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
     let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
     let name = name.or_else(|| now.get(condition::NAME).map(String::from)).unwrap_or_else(|| facts.name.clone());
     let done = match spec.role {
-        Role::Agent => agent(spec, facts, name, plan),
+        Role::Agent => agent(spec, facts, left, name, plan),
         Role::Server => server(facts, left, name, plan),
     };
     if done {
@@ -30,7 +30,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
 }
 
 /// K3s stops, then the name is given back.
-fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> bool {
+fn agent(spec: &Join, facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> bool {
     if !facts.down {
         stop(facts, "this machine was told to leave its cluster", plan);
     }
@@ -38,11 +38,24 @@ fn agent(spec: &Join, facts: &Facts, name: String, plan: &mut Plan<Action>) -> b
         return false;
     }
     if facts.enrolled.is_some() {
-        let action = Action::Leave { name, issuers: issuers(spec, facts) };
-        plan.step(ITEM, action, "another machine may have the name at once");
+        asks(facts, left, name, issuers(spec, facts), "another machine may have the name at once", plan);
         return false;
     }
     facts.down
+}
+
+/// Asks the servers to take it out, or says for what they wait.
+fn asks(facts: &Facts, left: &Left, name: String, issuers: Vec<String>, why: &str, plan: &mut Plan<Action>) {
+    let due = |last: &&Last| (last.at + last.again).saturating_sub(facts.uptime);
+    // Longer than it may last, it is of an earlier boot.
+    match left.last.as_ref().filter(|last| (1..=last.again).contains(&due(last))) {
+        Some(last) => plan.waits.push(
+            Wait::new(ITEM, "the servers to take it out of the cluster", last.message.clone())
+                .deadline(last.code.patience(), last.code.hint(&name))
+                .poll(Duration::from_secs(due(&last))),
+        ),
+        None => plan.step(ITEM, Action::Leave { name, issuers }, why),
+    }
 }
 
 /// Stops K3s, once.
@@ -63,8 +76,7 @@ fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> 
         plan.step(ITEM, Action::Hold, why);
     }
     let Some(at) = left.given_back else {
-        let action = Action::Leave { name, issuers: left.issuers.clone() };
-        plan.step(ITEM, action, "the other servers take it out of the cluster");
+        asks(facts, left, name, left.issuers.clone(), "the other servers take it out of the cluster", plan);
         return false;
     };
     if facts.down {

@@ -203,6 +203,16 @@ fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
     assert_eq!(steps(&told), ["leave"]);
     let Action::Leave { issuers, .. } = &told.steps[0].action else { panic!("{:?}", told.steps) };
     assert_eq!(issuers, &others.issuers, "and not its own");
+    // They say why not yet; what they said before this boot says nothing.
+    let message = "the Node control-2 is being removed".to_owned();
+    let last = Last { code: Why::Refused(Code::NotReady), message, again: 5, ..silent(0).unwrap() };
+    let not_yet = leaving(&Left { last: Some(last.clone()), ..others.clone() }, let_in(facts()));
+    assert!(steps(&not_yet).is_empty() && not_yet.waits[0].poll == Some(Duration::from_secs(4)), "{not_yet:?}");
+    assert_eq!(not_yet.waits[0].why, last.message);
+    for at in [95, 101] {
+        let last = Some(Last { at, ..last.clone() });
+        assert_eq!(steps(&leaving(&Left { last, ..others.clone() }, let_in(facts()))), ["leave"], "{at}");
+    }
     let unnoticed = leaving(&out, facts());
     assert!(steps(&unnoticed).is_empty() && unnoticed.waits[0].what == "K3s to notice", "{unnoticed:?}");
     assert_eq!(steps(&leaving(&out, Facts { removed: Some(7), ..facts() })), ["stop"]);
