@@ -1,9 +1,8 @@
 //! The loop: look at what changed, plan, start the first step of each item, report, wait for the next event.
 
-use crate::backoff::{delay, jittered};
 use crate::capability::{Boxed, ErasedAction};
 use crate::report::{CapabilityReport, Outcome, Report, SettingsReport};
-use crate::{Conditions, Plan};
+use crate::{Conditions, Plan, Risk};
 use bowline_ports::{Change, Clock, ErrorKind, Inspect, PortError, Progress};
 use futures::StreamExt;
 use futures::future::{AbortHandle, Aborted, abortable};
@@ -18,9 +17,13 @@ mod due;
 mod log;
 mod look;
 mod reporting;
+mod restarts;
 mod slot;
+mod trouble;
 
+use restarts::Restarts;
 use slot::Slot;
+use trouble::Trouble;
 
 type Key = (&'static str, String);
 
@@ -35,16 +38,9 @@ pub enum Wake {
     Capability(&'static str),
 }
 
-struct Trouble {
-    attempts: u32,
-    begun: Instant,
-    since: i64,
-    error: PortError,
-    next: Instant,
-}
-
 struct InFlight {
     action: Arc<ErasedAction>,
+    risk: Risk,
     progress: Progress,
     /// Begun under settings that were replaced since.
     outdated: bool,
@@ -61,13 +57,14 @@ fn before(unix: i64, seconds: u64) -> i64 {
     unix.saturating_sub_unsigned(seconds)
 }
 
-/// The engine. It remembers what fails and since when things are waited for, and nothing else: the node itself
-/// is the state.
+/// The engine. It remembers what fails, since when things are waited for and how often a service was restarted lately, and
+/// nothing else: the node itself is the state.
 pub struct Engine {
     slots: Vec<Slot>,
     since: BTreeMap<(String, String, String), (Instant, i64)>,
     trouble: BTreeMap<Key, Trouble>,
     without_effect: BTreeMap<Key, serde_json::Value>,
+    restarts: Restarts,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
     ended: Vec<(&'static str, bool)>,
@@ -88,6 +85,7 @@ impl Engine {
             since: BTreeMap::new(),
             trouble: BTreeMap::new(),
             without_effect: BTreeMap::new(),
+            restarts: Restarts::default(),
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
             ended: Vec::new(),
@@ -268,13 +266,17 @@ impl Engine {
                     self.failed(key, error);
                     continue;
                 }
+                // Once it has waited for that, or somebody has asked, it goes on.
+                if step.risk == Risk::Restart && !self.trouble.contains_key(&key) && self.holds(&key, &step, now) {
+                    continue;
+                }
                 let progress = Progress::default();
                 let (host, action) = (Arc::clone(host), Arc::clone(&step.action));
                 let (flight, capability) = (progress.clone(), capability.clone());
                 let (work, abort) =
                     abortable(async move { capability.0.apply(&action, host.as_ref(), &progress).await });
-                let action = Arc::clone(&step.action);
-                self.in_flight.insert(key.clone(), InFlight { action, progress: flight, outdated: false, abort });
+                let (action, risk) = (Arc::clone(&step.action), step.risk);
+                self.in_flight.insert(key.clone(), InFlight { action, risk, progress: flight, outdated: false, abort });
                 self.running.push(Box::pin(async move { Finished { key, result: work.await } }));
             }
         }
@@ -310,6 +312,9 @@ impl Engine {
             Ok(()) => {
                 log::done(&key, &flight.action.text);
                 self.trouble.remove(&key);
+                if flight.risk == Risk::Restart {
+                    self.restarts.note(&key, Instant::now());
+                }
                 self.without_effect.insert(key, flight.action.json.clone());
             }
             Err(error) => {
@@ -317,21 +322,6 @@ impl Engine {
                 self.failed(key, error);
             }
         }
-    }
-
-    fn failed(&mut self, key: Key, error: PortError) {
-        let at = self.report.at;
-        let trouble = self.trouble.entry(key).or_insert_with(|| Trouble {
-            attempts: 0,
-            begun: Instant::now(),
-            since: at,
-            error: error.clone(),
-            next: Instant::now(),
-        });
-        trouble.attempts += 1;
-        let delay = delay(error.kind, trouble.attempts);
-        trouble.next = Instant::now() + if self.jitter { jittered(delay) } else { delay };
-        trouble.error = error;
     }
 
     /// Looks, then starts what can be started: one turn of the loop.

@@ -130,7 +130,7 @@ pub struct StepReport {
 /// A step that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
-    /// Failures in a row.
+    /// Failures in a row; 0: it did not fail, and is held back since it was done too often lately.
     pub attempts: u32,
     /// Since when it has been failing.
     pub since: i64,

@@ -5,13 +5,14 @@
 mod common;
 
 use bowline_engine::{
-    Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, SettingsReport, Wait, boxed,
+    Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, Risk, SettingsReport, Wait, Wake, boxed,
 };
 use bowline_ports::*;
 use common::ClockOnly;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Clone, Default)]
 struct World {
@@ -161,7 +162,7 @@ async fn what_failed_is_tried_again_as_soon_as_a_condition_comes() {
     let host: Arc<dyn Change> = Arc::new(ClockOnly);
     let capabilities = vec![boxed(CountUp(world.clone(), 1)), boxed(Eager(world.clone()))];
     let mut engine = Engine::new(capabilities, "test");
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     assert_eq!(engine.converge(&host, Duration::from_secs(60), |_| {}).await, Outcome::Converged);
     // `a` comes after two to three seconds; the delay of a full disk alone would be twelve.
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
@@ -192,6 +193,57 @@ async fn a_step_without_effect_is_a_failure_and_no_hot_loop() {
     assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Blocked);
     let failing = engine.report().capabilities[0].steps[0].failing.clone().unwrap();
     assert!(failing.error.contains("looking again shows no difference"), "{}", failing.error);
+}
+
+/// When its service was restarted: each time there is a reason to do it again half a second later.
+#[derive(Clone, Default)]
+struct Restarting(Arc<Mutex<Vec<Instant>>>);
+impl Restarting {
+    fn seconds_between(&self) -> Vec<u64> {
+        self.0.lock().unwrap().windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect()
+    }
+}
+impl Capability for Restarting {
+    const NAME: &'static str = "restarting";
+    type Facts = bool;
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<bool, PortError> {
+        Ok(self.0.lock().unwrap().last().is_none_or(|at| at.elapsed() >= Duration::from_millis(500)))
+    }
+    fn plan(&self, owed: &bool, _: &Conditions) -> Plan<String> {
+        let mut plan = Plan { again: Some(Duration::from_millis(500)), ..Plan::default() };
+        if *owed {
+            plan.step_with("x", "restart x".into(), "it is owed", Risk::Restart);
+        }
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        self.0.lock().unwrap().push(Instant::now());
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_restarted_ever_less_often_whatever_the_reason() {
+    let world = Restarting::default();
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let mut engine = Engine::new(vec![boxed(world.clone())], "test");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(400) {
+        engine.turn(&host).await;
+        engine.next().await;
+    }
+    assert_eq!(world.seconds_between(), [0, 0, 10, 20, 40, 80, 160]);
+    let held = engine.report().capabilities[0].steps[0].failing.clone().unwrap();
+    assert_eq!(
+        (held.attempts, held.error.as_str()),
+        (0, "“restart x” would be one too many: 8 restarts in the last minutes")
+    );
+    // Somebody asks for it.
+    engine.wake(Wake::All);
+    engine.turn(&host).await;
+    engine.next().await;
+    assert_eq!(world.seconds_between().len(), 8);
 }
 
 /// Its one step never ends, unless it is the right one.
@@ -264,7 +316,7 @@ impl Capability for HeldBack {
 async fn a_failed_step_that_is_held_back_is_no_reason_to_turn_without_rest() {
     let host: Arc<dyn Change> = Arc::new(ClockOnly);
     let mut engine = Engine::new(vec![boxed(HeldBack(World::default()))], "test");
-    let (begun, mut turns) = (tokio::time::Instant::now(), 0);
+    let (begun, mut turns) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(300) {
         engine.look(host.as_ref()).await;
         engine.start(&host);

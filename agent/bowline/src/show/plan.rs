@@ -124,7 +124,8 @@ fn step_item(paper: &mut Paper, capability: &str, step: &StepReport, now: i64) {
         detail(paper, &format!("error: {}", failing.error));
         let ago = span(now - failing.since);
         let failed = match failing.attempts {
-            0 | 1 => format!("failed {ago} ago"),
+            0 => format!("held back {ago} ago"),
+            1 => format!("failed {ago} ago"),
             times => format!("failed {times} times in {ago}"),
         };
         let next = if step.running.is_some() || failing.next_try <= now {

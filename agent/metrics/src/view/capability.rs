@@ -37,7 +37,11 @@ pub(super) fn html(out: &mut String, capability: &CapabilityReport, now: i64) {
 
 fn step(lines: &mut String, step: &StepReport) {
     if let Some(failing) = &step.failing {
-        let times = if failing.attempts > 1 { format!("failed {} times:", failing.attempts) } else { "failed:".into() };
+        let times = match failing.attempts {
+            0 => "held back:".into(),
+            1 => "failed:".into(),
+            times => format!("failed {times} times:"),
+        };
         let text = format!("{}: {}", step.what, failing.error);
         return line(lines, &step.item, (&times, "bad"), &text, failing.hint.as_deref());
     }
