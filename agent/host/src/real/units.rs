@@ -182,8 +182,23 @@ async fn up(bus: &Bus, name: &str, anew: bool) -> Result<(), PortError> {
     if result == "done" && !came_to_nothing(name, &unit) {
         return Ok(());
     }
-    let last = journal_tail(name, 5).await.unwrap_or_default();
+    let last = last_said(name, unit.result == "exit-code").await;
     Err(start_failed(name, &result, &unit, &last))
+}
+
+/// What a unit said last. Where a program of its own has failed it mostly said why, and on a busy machine journald takes that up later
+/// than systemd tells of the failure.
+async fn last_said(name: &str, says_why: bool) -> Vec<String> {
+    const LATER: [Duration; 4] =
+        [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(600)];
+    for pause in LATER.iter().take(if says_why { LATER.len() } else { 1 }) {
+        tokio::time::sleep(*pause).await;
+        let last = journal_tail(name, 5).await.unwrap_or_default();
+        if !last.is_empty() {
+            return last;
+        }
+    }
+    Vec::new()
 }
 
 /// A mount that is not up, or a unit that failed: the job of a `oneshot` ends well with the unit inactive.
