@@ -26,6 +26,7 @@ bench: ## the figures, beside those of others, into target/bench/results.json
 soak: ## what takes longer than `make test` may
 	@tests/run with cargo test --locked --package bowline-booted -- --ignored --test-threads=2
 	@tests/run with cargo test --locked --package bowline-usage --test meanwhile million -- --ignored
+	@SLOW_K3S=8 tests/run with cargo test --locked --package bowline-booted --test cases clusters -- --test-threads=2
 	@POWER_CUTS=60 tests/run with cargo test --locked --package bowline-booted --test cases power_cuts -- --test-threads=2
 
 deb: ## the Debian package, into target/deb (ARCH=arm64 or ARCH=amd64: for such a machine, wherever it is built)

@@ -69,10 +69,23 @@ fn built(bed: &Bed, releases: &Releases, name: &str, address: &str, disk: Option
         releases.ca_pem(),
         0o644,
     );
-    match disk {
+    let machine = match disk {
         Some(disk) => machine.disk(disk),
         None => machine,
+    };
+    match std::env::var("SLOW_K3S") {
+        Ok(seconds) => slow_k3s(machine, &seconds),
+        Err(_) => machine,
     }
+}
+
+/// With a K3s that takes these seconds longer to start and to stop, as the real one does on a small VM.
+fn slow_k3s(machine: MachineBuilder, seconds: &str) -> MachineBuilder {
+    let slow = format!("[Service]\nExecStartPre=/bin/sleep {seconds}\nExecStop=/bin/sleep {seconds}\n");
+    let units = ["k3s.service", "k3s-agent.service"];
+    units.iter().fold(machine, |machine, unit| {
+        machine.file(&format!("/etc/systemd/system/{unit}.d/90-slow.conf"), &slow, 0o644)
+    })
 }
 
 /// As [`bare`], from an image of one's own, with K3s's program in it: nothing is downloaded, which is what most cases are not

@@ -46,6 +46,8 @@ const KILLER: &str = r#"
 killed=$1
 shift
 agent=0
+# Pauses are a read of what never says anything: a process for each would be slower than what it waits for.
+exec {silence}<> <(:)
 next() {
     last=$agent
     while [ "$agent" = 0 ] || [ "$agent" = "$last" ]; do
@@ -62,6 +64,7 @@ while [ $# -gt 0 ]; do
         next
     else
         set -- "$@" "$name" "$step"
+        read -rt 0.0002 -u "$silence"
     fi
 done
 "#;
