@@ -19,10 +19,12 @@ mod look;
 mod reporting;
 mod restarts;
 mod slot;
+mod told;
 mod trouble;
 
 use restarts::Restarts;
 use slot::Slot;
+use told::Told;
 use trouble::Trouble;
 
 type Key = (&'static str, String);
@@ -63,7 +65,9 @@ pub struct Engine {
     slots: Vec<Slot>,
     since: BTreeMap<(String, String, String), (Instant, i64)>,
     trouble: BTreeMap<Key, Trouble>,
-    without_effect: BTreeMap<Key, serde_json::Value>,
+    /// What was done last, and after how many failures: wanted again at the next look, it had no effect.
+    without_effect: BTreeMap<Key, (serde_json::Value, u32)>,
+    told: Told,
     restarts: Restarts,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
@@ -85,6 +89,7 @@ impl Engine {
             since: BTreeMap::new(),
             trouble: BTreeMap::new(),
             without_effect: BTreeMap::new(),
+            told: Told::default(),
             restarts: Restarts::default(),
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
@@ -152,6 +157,7 @@ impl Engine {
         if wake == Wake::All {
             let now = Instant::now();
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
+            self.restarts.forget();
         }
     }
 
@@ -231,6 +237,7 @@ impl Engine {
             .collect();
         self.trouble.retain(|key, _| wanted.contains(key));
         self.without_effect.retain(|key, _| wanted.contains(key));
+        self.told.retain(|key| wanted.contains(key) || self.slots.iter().any(|slot| slot.waits_at(key)));
     }
 
     /// Starts the first step of every item that is neither under way nor waiting for its next try.
@@ -258,16 +265,17 @@ impl Engine {
                 if self.trouble.get(&key).is_some_and(|t| t.next > now) {
                     continue;
                 }
-                if self.without_effect.remove(&key).is_some_and(|done| done == step.action.json) {
+                if let Some((_, earlier)) =
+                    self.without_effect.remove(&key).filter(|(done, _)| *done == step.action.json)
+                {
                     let error = PortError::new(
                         ErrorKind::Other,
                         format!("“{}” was done, but looking again shows no difference", step.action.text),
                     );
-                    self.failed(key, error);
+                    self.failed_after(key, error, earlier);
                     continue;
                 }
-                // Once it has waited for that, or somebody has asked, it goes on.
-                if step.risk == Risk::Restart && !self.trouble.contains_key(&key) && self.holds(&key, &step, now) {
+                if step.risk == Risk::Restart && self.holds(&key, &step, now) {
                     continue;
                 }
                 let progress = Progress::default();
@@ -310,12 +318,12 @@ impl Engine {
         self.ended.push((key.0, result.is_ok()));
         match result {
             Ok(()) => {
-                log::done(&key, &flight.action.text);
-                self.trouble.remove(&key);
+                self.told.done(&key, &flight.action.text, self.slots.iter().any(|slot| slot.waits_at(&key)));
+                let earlier = self.trouble.remove(&key).map_or(0, |trouble| trouble.attempts);
                 if flight.risk == Risk::Restart {
                     self.restarts.note(&key, Instant::now());
                 }
-                self.without_effect.insert(key, flight.action.json.clone());
+                self.without_effect.insert(key, (flight.action.json.clone(), earlier));
             }
             Err(error) => {
                 log::failed(&key, &flight.action.text, &error);

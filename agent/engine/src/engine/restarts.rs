@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// So many within [`LATELY`] are made at once: settings are edited, a certificate is renewed.
 const AT_ONCE: usize = 3;
-const LATELY: Duration = Duration::from_secs(600);
+const LATELY: Duration = Duration::from_secs(3600);
 /// From the last of them to the next; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -17,6 +17,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(super) struct Restarts(BTreeMap<Key, Vec<Instant>>);
 
 impl Restarts {
+    /// Somebody asks for them.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     pub(super) fn note(&mut self, key: &Key, now: Instant) {
         let all = self.0.entry(key.clone()).or_default();
         all.retain(|at| now.duration_since(*at) < LATELY);

@@ -1,5 +1,6 @@
 //! A capability in the engine: its last facts and plan, and when it looks again.
 
+use super::Key;
 use crate::capability::{Boxed, ErasedAction, ErasedPlan};
 use crate::{Plan, Step};
 use bowline_ports::PortError;
@@ -33,6 +34,11 @@ impl Slot {
     /// Whether a step has to wait for the steps of another item.
     pub(super) fn holds_back(&self, step: &Step<Arc<ErasedAction>>) -> bool {
         step.after.as_ref().is_some_and(|after| self.plan.steps.iter().any(|other| other.item == *after))
+    }
+
+    /// Whether an item waits for something.
+    pub(super) fn waits_at(&self, (name, item): &Key) -> bool {
+        self.capability.0.name() == *name && self.plan.waits.iter().any(|wait| wait.item == *item)
     }
 
     pub(super) fn every(&self) -> Duration {

@@ -21,7 +21,7 @@ impl Engine {
     /// Whether a service was restarted too often lately to be restarted now, for this item; it is told as what is in its way.
     pub(super) fn holds(&mut self, key: &Key, step: &Step<Arc<ErasedAction>>, now: Instant) -> bool {
         let Some((next, count)) = self.restarts.too_many(key, now) else { return false };
-        let text = format!("“{}” would be one too many: {count} restarts in the last minutes", step.action.text);
+        let text = format!("“{}” would be one too many: {count} restarts within the last hour", step.action.text);
         let error = PortError::new(ErrorKind::Busy, text)
             .hint("see in `journalctl -u bowline` why each was needed; `bowline apply` makes it at once");
         let trouble = Trouble { attempts: 0, begun: now, since: self.report.at, error, next };
@@ -30,9 +30,14 @@ impl Engine {
     }
 
     pub(super) fn failed(&mut self, key: Key, error: PortError) {
+        self.failed_after(key, error, 0);
+    }
+
+    /// The same after so many earlier failures in a row.
+    pub(super) fn failed_after(&mut self, key: Key, error: PortError, earlier: u32) {
         let at = self.report.at;
         let trouble = self.trouble.entry(key).or_insert_with(|| Trouble {
-            attempts: 0,
+            attempts: earlier,
             begun: Instant::now(),
             since: at,
             error: error.clone(),
