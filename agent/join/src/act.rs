@@ -5,20 +5,16 @@ use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket, removed};
 use crate::files::{
-    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN,
-    Told, held, is_member,
+    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, SERVERS_CLOCK, TOKEN, Told,
+    held, is_member,
 };
 use crate::machine_key;
 use crate::why::{Unanswered, Why};
 use bowline_enroll::key::{MachineKey, Ticket};
-use bowline_enroll::persistent::Wish;
 use bowline_enroll::proof::Purpose;
-use bowline_enroll::wire::{
-    EnrollAnswer, EnrollRequest, Grant, Labels, NodeRequest, Phase, RefusalBody, Versions, parse_enroll_answer,
-    parse_node_answer,
-};
+use bowline_enroll::wire::{EnrollAnswer, EnrollRequest, Grant, Labels, RefusalBody, Versions, parse_enroll_answer};
 use bowline_enroll::{Code, NodeName};
-use bowline_ports::records::Restart;
+use bowline_ports::records::{Moment, Restart};
 use bowline_ports::{
     ActiveState, Answered, Ask, Change, ErrorKind, MARK, PortError, forget_name, read_json, write_json,
 };
@@ -29,8 +25,10 @@ use std::time::Duration;
 
 mod asked;
 mod leave;
+mod node;
 pub(crate) use asked::{forget, stop_to_join};
 pub(crate) use leave::leave;
+pub(crate) use node::{About, ask_for_node};
 
 pub(crate) async fn make_password(host: &dyn Change) -> Result<(), PortError> {
     let mut bytes = [0; 16];
@@ -126,7 +124,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         kubernetes: grant.kubernetes,
         agreed: grant.agreed,
         at: unix,
-        after: removed,
+        after: None,
     };
     host.write(Path::new(TOKEN), format!("{}\n", grant.token.expose()).as_bytes(), 0o600).await?;
     write_json(host, ENROLLED, &enrolled, 0o600).await?;
@@ -143,8 +141,14 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     }
     if out && ours {
         let start = gave_way.is_some() && !unit.active.is_up();
-        let restart = Restart { start, ..Restart::of("it was taken out of etcd, and joins anew") };
+        // One that is started meanwhile, such as by a boot, joins anew as it is.
+        let written = Some(Moment::now(host).await?);
+        let restart = Restart { start, written, ..Restart::of("it was taken out of etcd, and joins anew") };
         restart.put_on_record(host).await?;
+    }
+    if out {
+        // Not before its restart is on record: it is not asked again for the same reason.
+        write_json(host, ENROLLED, &Enrolled { after: removed, ..enrolled }, 0o600).await?;
     }
     match unit.active {
         // For the same reason only `cluster` starts it, by that record; a K3s of somebody else is started by them.
@@ -170,83 +174,6 @@ const FOUNDER_ASKS: Duration = Duration::from_secs(5);
 
 /// What is in [`GAVE_WAY`] where K3s was enabled when it was stopped.
 const WAS_ENABLED: &[u8] = b"enabled\n";
-
-/// What is asked for a Node.
-#[derive(Clone, Copy)]
-pub(crate) struct About<'a> {
-    /// All of it, as a hash.
-    pub(crate) asked: &'a str,
-    /// What the Node has of it, as a hash.
-    pub(crate) beside: &'a str,
-    /// Everything of its own is in place.
-    pub(crate) settled: bool,
-    /// The labels that it would have.
-    pub(crate) labels: &'a BTreeMap<String, String>,
-    /// The persistent volumes that it would have.
-    pub(crate) persistent: &'a [Wish],
-}
-
-/// Asks for what only servers may do to this Node.
-pub(crate) async fn ask_for_node(
-    spec: &Join,
-    host: &dyn Change,
-    name: &str,
-    issuers: &[String],
-    about: About<'_>,
-) -> Result<(), PortError> {
-    let (ticket, key) = secrets(spec, host, name).await?;
-    let request = NodeRequest {
-        version: bowline_enroll::wire::VERSION,
-        role: spec.role,
-        name: node_name(name)?,
-        machine_key: key.public(),
-        phase: if about.settled { Phase::Settled } else { Phase::Initializing },
-        labels: Labels(about.labels.clone()),
-        taints: spec.taints.clone(),
-        persistent_volumes: about.persistent.to_vec(),
-        versions: versions(spec),
-    };
-    let exchange = Exchange { purpose: Purpose::Node, ticket, key };
-    let answered = ask(host, issuers, request.to_body(), &exchange).await?;
-    let mut said = Said {
-        asked: about.asked.into(),
-        beside: about.beside.into(),
-        labels: Default::default(),
-        taints: Vec::new(),
-        cut: Vec::new(),
-        at: host.clock().await?.uptime,
-        refused: None,
-    };
-    match answered {
-        Err(silence) => return Err(PortError::new(ErrorKind::Unreachable, silence.message)),
-        Ok((server, answer)) => match parse_node_answer(answer.status, &answer.body) {
-            Ok(Ok(answer)) => {
-                clock(host, answer.now).await?;
-                said.labels = answer.labels.0;
-                said.taints = answer.taints;
-                said.cut = answer.cut;
-                learn(host, answer.issuers).await?;
-            }
-            Ok(Err(refusal)) if refusal.retry_after.is_some() => {
-                return Err(PortError::new(ErrorKind::Busy, format!("{server}: {}", refusal.message)));
-            }
-            Ok(Err(refusal)) => said.refused = Some((refusal.code, refusal.message)),
-            Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
-        },
-    }
-    write_json(host, NODE_SAID, &said, 0o600).await
-}
-
-/// Remembers the servers that let nodes in by now: those of the day when it was let in may be gone one day.
-async fn learn(host: &dyn Change, issuers: Vec<String>) -> Result<(), PortError> {
-    let enrolled: Option<Enrolled> = read_json(host, ENROLLED).await?;
-    match enrolled {
-        Some(enrolled) if !issuers.is_empty() && enrolled.issuers != issuers => {
-            write_json(host, ENROLLED, &Enrolled { issuers, ..enrolled }, 0o600).await
-        }
-        _ => Ok(()),
-    }
-}
 
 /// Nothing starts K3s any more, systemd itself included, as long as this machine is to leave.
 pub(crate) async fn hold(spec: &Join, host: &dyn Change) -> Result<(), PortError> {

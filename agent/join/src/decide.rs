@@ -4,6 +4,7 @@ mod data;
 mod gone;
 mod leave;
 mod own;
+mod reason;
 
 use crate::agree::{differences, taken_over};
 use crate::facts::{Facts, Key, NoTicket};
@@ -11,7 +12,6 @@ use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last};
 use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_enroll::Code;
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_ports::condition;
 use bowline_ports::text::about;
@@ -26,8 +26,9 @@ const LET_IN: &str = "to be let into the cluster";
 const NOT_BROUGHT: Duration = Duration::from_secs(60);
 /// By how much two clocks may differ.
 const SKEW: Duration = Duration::from_secs(300);
-/// A token that ends so soon is asked for again: K3s has to get through with it.
-const NEARLY_OVER: Duration = Duration::from_secs(20);
+/// The time is asked again after so long, where theirs and this machine's differ.
+const ASK_TIME: Duration = Duration::from_secs(60);
+const THEIR_CLOCK: &str = "the servers' clock may have been set meanwhile";
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// Why a server asks again whose K3s does not come in.
@@ -36,9 +37,6 @@ const ANOTHER: &str = "K3s does not stay up, nor reach the server that it joins:
 const TURN_OVER: Duration = Duration::from_secs(150);
 /// Why a member forgets what came of asking before.
 const IS_IN: &str = "it is in: what came of asking before says nothing of the day when it has to ask again";
-/// How long K3s has to come in once it was let in, before it is asked again.
-const COMES_IN: Duration = Duration::from_secs(30);
-
 pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
     if let Some(left) = &facts.leaving {
@@ -128,24 +126,23 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     let issuers = issuers(spec, facts);
     let filled = fill(&spec.labels, |fact| now.get(&fact.condition()).map(String::from));
-    let doubt = now.get(condition::K3S_JOIN);
+    let doubt = now.get(condition::K3S_JOIN).filter(|words| !(server && facts.joined) || reason::is_of_itself(words));
     let lapsed = server && enrolled.is_some_and(|enrolled| lapsed(spec, facts, enrolled));
     let why = match (lapsed, server && is_alone(facts, now)) {
         (true, _) => Some(LAPSED.to_owned()),
-        (_, stands) => reason(facts, enrolled, doubt).or_else(|| stands.then(|| ANOTHER.to_owned())),
+        (_, stands) => reason::to_ask(facts, enrolled, doubt).or_else(|| stands.then(|| ANOTHER.to_owned())),
     };
     match why {
         None => {}
         Some(why) => {
-            if let Some(last) = &facts.last
-                && let Some(left) = (last.at + last.again).checked_sub(facts.uptime).filter(|left| *left > 0)
-            {
-                plan.waits.push(
-                    Wait::new(ITEM, LET_IN, because(spec, last, facts))
-                        .deadline(last.code.patience(), last.code.hint(name))
-                        .poll(Duration::from_secs(left)),
-                );
-            } else {
+            let left = facts.last.as_ref().map_or(0, |last| (last.at + last.again).saturating_sub(facts.uptime));
+            // It stands while they are asked as well, or it would begin anew with each answer, and never be overdue.
+            plan.waits.extend(facts.last.as_ref().map(|last| {
+                let wait = Wait::new(ITEM, LET_IN, because(spec, last, facts));
+                let wait = wait.deadline(last.code.patience(), last.code.hint(name));
+                if left > 0 { wait.poll(Duration::from_secs(left)) } else { wait }
+            }));
+            if left == 0 {
                 let (name, address, labels) = (name.into(), address.into(), filled.labels.clone());
                 let action = Action::Enroll { name, address, issuers: issuers.clone(), labels };
                 plan.step(ITEM, action, why);
@@ -158,7 +155,10 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             return plan;
         }
         comes_in(enrolled, &mut plan);
-        clock(facts, &mut plan);
+        // A server whose Node is there asks nobody any more: what was said of its clock is soon old.
+        if !(server && facts.node.is_some() && asks_time(facts)) {
+            clock(facts, &mut plan);
+        }
         if server {
             turn(facts, name, &issuers, now, &mut plan);
         } else {
@@ -180,7 +180,7 @@ fn no_ticket(what: &str, none: &NoTicket, plan: &mut Plan<Action>) {
 
 /// A clock that is not the servers': K3s's certificates are made by theirs.
 fn clock(facts: &Facts, plan: &mut Plan<Action>) {
-    if facts.ahead.unsigned_abs() <= SKEW.as_secs() {
+    if !is_off(facts) {
         return;
     }
     let off = about(facts.ahead.unsigned_abs() as f64);
@@ -196,6 +196,17 @@ fn clock(facts: &Facts, plan: &mut Plan<Action>) {
         .deadline(Duration::from_secs(60), "set the clock (`timedatectl set-ntp true`, or `date`)")
         .poll(Duration::from_secs(2)),
     );
+}
+
+/// Whether this machine's clock is not the servers', by what they said last.
+fn is_off(facts: &Facts) -> bool {
+    facts.ahead.unsigned_abs() > SKEW.as_secs()
+}
+
+/// Whether the servers are to be asked for the time again: theirs may have been the wrong one, and right since.
+fn asks_time(facts: &Facts) -> bool {
+    let long_ago = |at: Option<u64>| at.is_none_or(|at| facts.uptime.saturating_sub(at) >= ASK_TIME.as_secs());
+    is_off(facts) && long_ago(facts.heard) && long_ago(facts.said.as_ref().map(|said| said.at))
 }
 
 /// Whether a server can tell if it has the cluster's data: that may be on a volume.
@@ -326,54 +337,33 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
         return;
     }
     let about = "its turn to join";
+    let trouble = facts.said.as_ref().and_then(|said| said.trouble.as_ref());
+    let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
     let due = facts.said.as_ref().map_or(0, |said| said.at + JOIN_RENEW.as_secs());
     match due.checked_sub(facts.uptime).filter(|left| *left > 0) {
         Some(left) => plan.waits.push(
-            Wait::new(NODE_ITEM, "this server to be up", format!("it keeps {about} until then"))
+            Wait::new(NODE_ITEM, "this server to be up", format!("it keeps {about} until then{trouble}"))
                 .poll(Duration::from_secs(left)),
         ),
         None => {
-            let action = Action::AskForNode {
-                name: name.into(),
-                issuers: issuers.to_vec(),
-                labels: BTreeMap::new(),
-                asked: String::new(),
-                beside: String::new(),
-                settled: false,
-                persistent: Vec::new(),
-                about: about.into(),
-            };
+            let action = ask_briefly(name, issuers, about);
             plan.step(NODE_ITEM, action, "one server joins at a time");
         }
     }
 }
 
-/// Why to ask the servers to be let in; `None` when there is no reason.
-fn reason(facts: &Facts, enrolled: Option<&Enrolled>, doubt: Option<&str>) -> Option<String> {
-    let Some(enrolled) = enrolled else {
-        return Some(match &facts.enrolled {
-            None => "it gets a credential for this one name and role".into(),
-            Some(_) => "its name, role or ticket is another one now".into(),
-        });
-    };
-    if facts.gave_way {
-        return Some("it gave its name away, was let in again, and may not have been started since".into());
+/// A server asks for nothing but an answer: whose its name is, and its turn. An agent that asked so would lose its labels.
+fn ask_briefly(name: &str, issuers: &[String], about: &str) -> Action {
+    Action::AskForNode {
+        name: name.into(),
+        issuers: issuers.to_vec(),
+        labels: BTreeMap::new(),
+        asked: String::new(),
+        beside: String::new(),
+        settled: false,
+        persistent: Vec::new(),
+        about: about.into(),
     }
-    // Once for each time that it was taken out: K3s needs a while to be restarted, or its owner to do that, and others want their turn.
-    if facts.removed.is_some() && facts.removed != enrolled.after {
-        return Some("its Node was deleted, and its member taken out of etcd with it: it joins anew".into());
-    }
-    let refused = facts.said.as_ref().and_then(|said| said.refused.as_ref());
-    if refused.is_some_and(|(code, _)| *code == Code::NotClaimed) {
-        return Some("nobody holds its name any more".into());
-    }
-    let left = enrolled.expires.map(|end| end - facts.unix);
-    if !facts.joined && left.is_some_and(|left| left < NEARLY_OVER.as_secs().cast_signed()) {
-        return Some("the token that it was given has ended before K3s came up".into());
-    }
-    // Just let in, K3s needs a moment.
-    let lately = (0..COMES_IN.as_secs().cast_signed()).contains(&(facts.unix - enrolled.at));
-    doubt.filter(|_| !lately).map(|doubt| format!("the cluster does not take K3s: {doubt}"))
 }
 
 /// Whom to ask: those of the settings, and those learnt.

@@ -210,8 +210,11 @@ fn parsed(file: &File) -> Result<Enrolled, String> {
 
 /// That the file is there is what counts.
 async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
-    let file = host.read(Path::new(LEAVING)).await?;
-    Ok(file.map(|file| serde_json::from_slice(&file.content).unwrap_or_default()))
+    Ok(host.read(Path::new(LEAVING)).await?.map(|file| left(&file)))
+}
+
+pub(crate) fn left(file: &File) -> Left {
+    serde_json::from_slice(&file.content).unwrap_or_default()
 }
 
 /// The ticket of this name: from the settings, from a file, or from the cluster key of a server. The inner error is

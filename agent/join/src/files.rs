@@ -163,7 +163,7 @@ pub struct Last {
 }
 
 /// What the servers said of this node's labels and taints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Said {
     /// What was asked for, and of which Node, as a hash.
@@ -181,6 +181,9 @@ pub struct Said {
     pub at: u64,
     /// A refusal of the whole: its word and its sentence.
     pub refused: Option<(Code, String)>,
+    /// What was in the way of an answer since.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 #[cfg(test)]

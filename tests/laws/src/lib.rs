@@ -4,7 +4,7 @@ mod faults;
 mod machines;
 
 pub use faults::{KINDS, faults};
-pub use machines::{agent_case, cases, cloud_case};
+pub use machines::{agent_case, cases, cloud_case, member_case};
 
 use bowline_engine::{Engine, Outcome, Report};
 use bowline_host::sim::{SimHost, World, WorldDisk};

@@ -3,6 +3,7 @@
 use crate::{Case, KEY, SECRET, good_settings, text};
 use bowline_enroll::wire::{Agreed, Grant, Labels, NodeAnswer, VERSION};
 use bowline_host::sim::{World, WorldAnswer, WorldCloud, WorldDisk, WorldSpace};
+use bowline_settings::Role;
 use proptest::prelude::*;
 
 /// What a machine is to be.
@@ -32,6 +33,16 @@ pub fn agent_case() -> Case {
     Kind::Agent.case(world, GOOD_DISK, "blank-only")
 }
 
+/// A further server of a cluster.
+pub fn member_case() -> Case {
+    let mut world = World::default();
+    world.secrets.insert("/etc/bowline/cluster.key".into(), format!("{KEY}\n"));
+    world.answers.insert("10.0.1.9:7470".into(), vec![lets_in(Role::Server)]);
+    let settings = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
+                    key-file = \"/etc/bowline/cluster.key\"\nservers = [\"10.0.1.9\"]\n[node]\naddress = \"10.0.1.0/24\"\n";
+    Case { world, settings: settings.into() }
+}
+
 /// The machine of [`good_case`](crate::good_case) at Hetzner, with a label that only the metadata service can tell.
 pub fn cloud_case() -> Case {
     let Case { world, .. } = crate::good_case();
@@ -55,7 +66,7 @@ impl Kind {
             Self::Persistent => good + "persistent-volume = { claim = \"kafka/data-kafka-0\" }\n",
             Self::Agent => {
                 world.secrets.remove(std::path::Path::new("/etc/bowline/cluster.key"));
-                world.answers.insert("10.0.1.9:7470".into(), vec![lets_in()]);
+                world.answers.insert("10.0.1.9:7470".into(), vec![lets_in(Role::Agent)]);
                 format!(
                     "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.9\"]\nticket = \"{KEY}\"\n\
                      [node]\naddress = \"10.0.1.0/24\"\nlabels = {{ role = \"kafka\", at = \"{{address}}\", \
@@ -89,13 +100,15 @@ fn hetzner() -> WorldCloud {
 }
 
 /// A server that lets the machine in, and gives its Node what it asks for.
-fn lets_in() -> WorldAnswer {
-    let role = || Labels([("node-role.kubernetes.io/kafka".to_owned(), "true".to_owned())].into());
+fn lets_in(role: Role) -> WorldAnswer {
+    let agent = role == Role::Agent;
+    let kafka = ("node-role.kubernetes.io/kafka".to_owned(), "true".to_owned());
+    let role = || Labels(Some(kafka.clone()).filter(|_| agent).into_iter().collect());
     let (issuers, now) = (vec!["10.0.1.9:7470".to_owned()], World::default().clock.unsigned_abs());
     let grant = Grant {
         version: VERSION,
         token: bowline_settings::Secret::new(format!("K10{KEY}::{SECRET}")),
-        token_lasts: Some(180),
+        token_lasts: agent.then_some(180),
         issuers: issuers.clone(),
         servers: vec!["https://10.0.1.9:6443".into()],
         agreed: Agreed::default(),

@@ -3,11 +3,12 @@
 use super::{ask, last, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
+use crate::facts::left;
 use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Last, Left, NODE_SAID, TOKEN, is_member};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
-use bowline_ports::{Change, ErrorKind, PortError, forget_name, read_json, write_json};
+use bowline_ports::{Change, ErrorKind, PortError, forget_name, write_json};
 use bowline_settings::Role;
 use std::path::Path;
 
@@ -65,16 +66,22 @@ fn member(server: &str, name: &str, refusal: &RefusalBody) -> PortError {
 
 /// Writes down what is in the way: the servers are asked again.
 async fn not_yet(host: &dyn Change, last: Last) -> Result<(), PortError> {
-    let left: Left = read_json(host, LEAVING).await?.unwrap_or_default();
     let last = Some(Last { at: host.clock().await?.uptime, ..last });
-    write_json(host, LEAVING, &Left { last, ..left }, 0o600).await
+    note(host, |left| Left { last, ..left }).await
+}
+
+/// Changes the note that it leaves, unless it was told to stay while the servers were asked.
+async fn note(host: &dyn Change, with: impl FnOnce(Left) -> Left) -> Result<(), PortError> {
+    match host.read(Path::new(LEAVING)).await? {
+        Some(file) => write_json(host, LEAVING, &with(left(&file)), 0o600).await,
+        None => Ok(()),
+    }
 }
 
 /// Writes down that it holds no name any more, and what the servers said where they gave nothing back.
 async fn given_back(host: &dyn Change, refused: Option<String>) -> Result<(), PortError> {
-    let left: Left = read_json(host, LEAVING).await?.unwrap_or_default();
     let given_back = Some(host.clock().await?.unix);
-    write_json(host, LEAVING, &Left { given_back, refused, last: None, ..left }, 0o600).await?;
+    note(host, |left| Left { given_back, refused, last: None, ..left }).await?;
     forget(host).await
 }
 

@@ -46,15 +46,17 @@ fn agent(spec: &Join, facts: &Facts, left: &Left, name: String, plan: &mut Plan<
 
 /// Asks the servers to take it out, or says for what they wait.
 fn asks(facts: &Facts, left: &Left, name: String, issuers: Vec<String>, why: &str, plan: &mut Plan<Action>) {
-    let due = |last: &&Last| (last.at + last.again).saturating_sub(facts.uptime);
     // Longer than it may last, it is of an earlier boot.
-    match left.last.as_ref().filter(|last| (1..=last.again).contains(&due(last))) {
-        Some(last) => plan.waits.push(
-            Wait::new(ITEM, "the servers to take it out of the cluster", last.message.clone())
-                .deadline(last.code.patience(), last.code.hint(&name))
-                .poll(Duration::from_secs(due(&last))),
-        ),
-        None => plan.step(ITEM, Action::Leave { name, issuers }, why),
+    let due = |last: &Last| Some((last.at + last.again).saturating_sub(facts.uptime)).filter(|due| *due <= last.again);
+    let due = left.last.as_ref().and_then(due).unwrap_or_default();
+    // It stands while they are asked as well, or it would begin anew with each answer, and never be overdue.
+    plan.waits.extend(left.last.as_ref().map(|last| {
+        let wait = Wait::new(ITEM, "the servers to take it out of the cluster", last.message.clone());
+        let wait = wait.deadline(last.code.patience(), last.code.hint(&name));
+        if due > 0 { wait.poll(Duration::from_secs(due)) } else { wait }
+    }));
+    if due == 0 {
+        plan.step(ITEM, Action::Leave { name, issuers }, why);
     }
 }
 

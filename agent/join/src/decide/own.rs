@@ -1,6 +1,6 @@
 //! What an agent asks of the servers for its own Node, once it is in.
 
-use super::NODE_ITEM;
+use super::{NODE_ITEM, THEIR_CLOCK, asks_time};
 use crate::facts::Facts;
 use crate::files::Said;
 use crate::why::Why;
@@ -53,6 +53,8 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
             lost(spec, facts, now, own, "its Node was deleted", plan);
         } else if now.is(condition::API_SILENT, "yes") {
             lost(spec, facts, now, own, "the API of its cluster does not answer as it did", plan);
+        } else if asks_time(facts) {
+            lost(spec, facts, now, own, THEIR_CLOCK, plan);
         } else if facts.joined {
             plan.waits.push(
                 Wait::new(NODE_ITEM, "this machine's Node", "its labels and taints are the servers' to set")
@@ -92,6 +94,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     let again = said.filter(waits).map(|said| ASK_VOLUMES.saturating_sub(since(said)));
     let about = match (said, lost, free) {
         (Some(_), false, false) if old => "which servers let nodes in by now",
+        (Some(_), false, false) if asks_time(facts) => "the time",
         (Some(_), false, false) if again == Some(Duration::ZERO) => "its persistent volumes",
         (Some(said), false, false) if permitted => {
             // It stands until the answer says otherwise.

@@ -6,18 +6,17 @@ use super::*;
 fn it_keeps_its_turn_while_it_comes_up() {
     let begins = plan(&spec(""), &let_in(facts()), &now());
     assert_eq!(steps(&begins), ["node"]);
-    let said = Said {
-        asked: String::new(),
-        beside: String::new(),
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
-        cut: Vec::new(),
-        at: 90,
-        refused: None,
-    };
+    let said = Said { at: 90, ..Said::default() };
     let asked = |uptime| plan(&spec(""), &Facts { said: Some(said.clone()), uptime, ..let_in(facts()) }, &now());
     assert!(steps(&asked(100)).is_empty());
     assert_eq!(steps(&asked(120)), ["node"]);
+    // What was in the way last stands there until somebody answers.
+    let said = Said { trouble: Some("10.0.1.10:7470: the API of this server does not answer".into()), ..said };
+    let waits = plan(&spec(""), &Facts { said: Some(said), ..let_in(facts()) }, &now());
+    assert!(
+        waits.waits[0].why.ends_with("until then (10.0.1.10:7470: the API of this server does not answer)"),
+        "{waits:?}"
+    );
 }
 
 #[test]

@@ -77,6 +77,9 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         })?;
         let whole = all_ready(&all[0], &names)?;
         ensure!(all[0].read(CONFIG)?.contains("\"server\""), "it joined");
+        let restarts =
+            all[0].ok("journalctl -u bowline -o cat | grep '^done: restart K3s (it was taken out of etcd'")?;
+        ensure!(restarts.lines().count() == 1, "once: {restarts}");
         say("the founder left, and came back into the same cluster");
 
         // The first is off: an agent comes in by the second.
