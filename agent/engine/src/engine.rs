@@ -65,8 +65,8 @@ pub struct Engine {
     slots: Vec<Slot>,
     since: BTreeMap<(String, String, String), (Instant, i64)>,
     trouble: BTreeMap<Key, Trouble>,
-    /// What was done last, and after how many failures: wanted again at the next look, it had no effect.
-    without_effect: BTreeMap<Key, (serde_json::Value, u32)>,
+    /// What was done last, and what had failed before: wanted again at the next look, it had no effect.
+    without_effect: BTreeMap<Key, (serde_json::Value, Option<Trouble>)>,
     told: Told,
     restarts: Restarts,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
@@ -157,7 +157,7 @@ impl Engine {
         if wake == Wake::All {
             let now = Instant::now();
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
-            self.restarts.forget();
+            self.restarts.forget(Instant::now());
         }
     }
 
@@ -237,7 +237,8 @@ impl Engine {
             .collect();
         self.trouble.retain(|key, _| wanted.contains(key));
         self.without_effect.retain(|key, _| wanted.contains(key));
-        self.told.retain(|key| wanted.contains(key) || self.slots.iter().any(|slot| slot.waits_at(key)));
+        let stands = |key: &Key| wanted.contains(key) || self.slots.iter().any(|slot| slot.waits_at(key));
+        self.told.ended(stands).iter().for_each(|(key, what)| log::done(key, what));
     }
 
     /// Starts the first step of every item that is neither under way nor waiting for its next try.
@@ -262,7 +263,7 @@ impl Engine {
                 if self.slots[index].holds_back(&step) {
                     continue;
                 }
-                if self.trouble.get(&key).is_some_and(|t| t.next > now) {
+                if self.trouble.get(&key).is_some_and(|t| t.next > now && t.is_about(&step)) {
                     continue;
                 }
                 if let Some((_, earlier)) =
@@ -272,7 +273,8 @@ impl Engine {
                         ErrorKind::Other,
                         format!("“{}” was done, but looking again shows no difference", step.action.text),
                     );
-                    self.failed_after(key, error, earlier);
+                    self.trouble.extend(earlier.map(|earlier| (key.clone(), earlier)));
+                    self.failed(key, error);
                     continue;
                 }
                 if step.risk == Risk::Restart && self.holds(&key, &step, now) {
@@ -318,8 +320,11 @@ impl Engine {
         self.ended.push((key.0, result.is_ok()));
         match result {
             Ok(()) => {
-                self.told.done(&key, &flight.action.text, self.slots.iter().any(|slot| slot.waits_at(&key)));
-                let earlier = self.trouble.remove(&key).map_or(0, |trouble| trouble.attempts);
+                // Each restart counts.
+                let repeats = flight.risk != Risk::Restart && self.slots.iter().any(|slot| slot.waits_at(&key));
+                let told = self.told.done(&key, &flight.action.text, repeats);
+                told.iter().for_each(|what| log::done(&key, what));
+                let earlier = self.trouble.remove(&key);
                 if flight.risk == Risk::Restart {
                     self.restarts.note(&key, Instant::now());
                 }

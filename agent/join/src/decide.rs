@@ -144,7 +144,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             }));
             if left == 0 {
                 let (name, address, labels) = (name.into(), address.into(), filled.labels.clone());
-                let action = Action::Enroll { name, address, issuers: issuers.clone(), labels };
+                let last = facts.last.as_ref().map(|last| last.at);
+                let action = Action::Enroll { name, address, issuers: issuers.clone(), labels, last };
                 plan.step(ITEM, action, why);
             }
         }
@@ -337,14 +338,16 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
         return;
     }
     let about = "its turn to join";
-    let trouble = facts.said.as_ref().and_then(|said| said.trouble.as_ref());
-    let trouble = trouble.map(|trouble| format!(" ({trouble})")).unwrap_or_default();
     let due = facts.said.as_ref().map_or(0, |said| said.at + JOIN_RENEW.as_secs());
     match due.checked_sub(facts.uptime).filter(|left| *left > 0) {
-        Some(left) => plan.waits.push(
-            Wait::new(NODE_ITEM, "this server to be up", format!("it keeps {about} until then{trouble}"))
-                .poll(Duration::from_secs(left)),
-        ),
+        Some(left) => {
+            let trouble = facts.said.as_ref().and_then(|said| said.trouble.as_ref());
+            let why = match trouble {
+                None => format!("it keeps {about} until then"),
+                Some(trouble) => format!("it asks for {about} again: {trouble}"),
+            };
+            plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why).poll(Duration::from_secs(left)));
+        }
         None => {
             let action = ask_briefly(name, issuers, about);
             plan.step(NODE_ITEM, action, "one server joins at a time");

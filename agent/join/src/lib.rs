@@ -79,6 +79,9 @@ pub enum Action {
         issuers: Vec<String>,
         /// The labels that it would have, as far as their facts are known.
         labels: BTreeMap<String, String>,
+        /// When it asked last, in seconds since boot: to ask a second later is to do something else, though it is the same question.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
     },
     /// Forget what came of asking.
     Forget,
@@ -120,6 +123,9 @@ pub enum Action {
         name: String,
         /// Whom to ask.
         issuers: Vec<String>,
+        /// As in [`Action::Enroll`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
     },
 }
 
@@ -136,7 +142,9 @@ impl fmt::Display for Action {
             Self::Hold => f.write_str("keep K3s from being started again"),
             Self::Release => f.write_str("let K3s be started again"),
             Self::GiveWay { message } => write!(f, "stop K3s: {message}"),
-            Self::Leave { name, issuers } => write!(f, "ask {} to take {name} out of the cluster", issuers.join(", ")),
+            Self::Leave { name, issuers, .. } => {
+                write!(f, "ask {} to take {name} out of the cluster", issuers.join(", "))
+            }
         }
     }
 }
@@ -178,7 +186,7 @@ impl Capability for Join {
         match action {
             Action::MakeKey => machine_key::make(host).await.map(drop),
             Action::MakePassword => act::make_password(host).await,
-            Action::Enroll { name, address, issuers, labels } => {
+            Action::Enroll { name, address, issuers, labels, .. } => {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
             Action::Forget => act::forget(host).await,
@@ -191,7 +199,7 @@ impl Capability for Join {
             Action::Hold => act::hold(self, host).await,
             Action::Release => act::release(self, host).await,
             Action::GiveWay { message } => act::give_way(self, host, message).await,
-            Action::Leave { name, issuers } => act::leave(self, host, name, issuers).await,
+            Action::Leave { name, issuers, .. } => act::leave(self, host, name, issuers).await,
         }
     }
 }

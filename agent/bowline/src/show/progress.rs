@@ -54,6 +54,7 @@ impl Progress {
         for title in ended {
             let Some(begun) = self.running.remove(&title) else { continue };
             let failed = steps.iter().find(|(t, ..)| *t == title).and_then(|(.., s)| s.failing.as_ref());
+            let failed = failed.filter(|failing| failing.attempts > 0);
             let line = match (failed, refused(report, &begun)) {
                 (Some(failing), _) => format!("failed: {title}: {}", clean(&failing.error)),
                 // What was done may be what showed that it must not go on, as a proof does that finds data.

@@ -39,8 +39,11 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
         None if may_run => (Some("its configuration was gone".to_owned()), false),
         None => (Some("K3s reads it at its start".to_owned()), true),
     };
-    // What is owed for an earlier configuration, which was written already, says nothing of this one.
-    let owed = facts.restart.as_ref().filter(|owed| why.is_none() || owed.written.is_none());
+    // What is owed for an earlier configuration, which was written already, says nothing of this one. One that is to be started, or
+    // joins anew, reads this one then.
+    let stays = |owed: &&Restart| owed.written.is_none() || owed.start || facts.removed;
+    let changed = why.is_some() && !read;
+    let owed = facts.restart.as_ref().filter(|owed| why.is_none() || stays(owed));
     let anew = why.clone().filter(|_| may_run && !read && owed.is_none()).map(Restart::of);
     if let Some(anew) = &anew {
         plan.step(ITEM, Action::RecordRestart(anew.clone()), READ_AT_START);
@@ -52,7 +55,7 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
         return plan.step_with(ITEM, Action::Restart(anew), READ_AT_START, Risk::Restart);
     }
     match &facts.restart {
-        Some(_) if running && facts.restarted => {
+        Some(_) if running && facts.restarted && !changed => {
             plan.step(ITEM, Action::ForgetRestart, "K3s was started since, and has read its configuration");
         }
         Some(restart) if running => {

@@ -2,17 +2,20 @@
 
 /// What K3s says of a cluster that does not take it: its token, password, certificate or authority is refused.
 pub(super) fn not_taken(lines: &[String]) -> Option<String> {
-    const SIGNS: [&str; 7] = [
+    // What can be about nobody else comes first: an API server says the rest of others, too.
+    const OF_ITSELF: &[&str] = &[
         "Node password rejected",
         "token CA hash does not match",
-        "401 Unauthorized",
-        "403 Forbidden",
-        "certificate signed by unknown authority",
-        "invalid bearer token",
         // `k3s token rotate` on another server: this one's is of before.
         "encrypted with different token",
     ];
-    lines.iter().rev().take(10).find(|line| SIGNS.iter().any(|sign| line.contains(sign))).map(|line| message(line))
+    const SIGNS: &[&str] =
+        &["401 Unauthorized", "403 Forbidden", "certificate signed by unknown authority", "invalid bearer token"];
+    let says = |signs: &[&str]| {
+        let line = lines.iter().rev().take(10).find(|line| signs.iter().any(|sign| line.contains(sign)));
+        line.map(|line| message(line))
+    };
+    says(OF_ITSELF).or_else(|| says(SIGNS))
 }
 
 /// What K3s says of the server that it joins (`https://ADDRESS:6443`), where it does not reach it or that is not up. Another one may

@@ -15,6 +15,7 @@ const OVERDUE: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e04";
 const REFUSED: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e05";
 const READY: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e06";
 const BLIND: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e07";
+const HELD_BACK: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e09";
 const NOTE: &str = "0c8ad3ae5f4b4b6d9f0e2a8d1b7c5e08";
 
 pub(super) fn done(key: &Key, what: &str) {
@@ -23,6 +24,10 @@ pub(super) fn done(key: &Key, what: &str) {
 
 pub(super) fn failed(key: &Key, what: &str, error: &PortError) {
     tracing::warn!(message_id = STEP_FAILED, capability = key.0, item = key.1, "failed: {what}: {}", error.in_full());
+}
+
+pub(super) fn held_back(key: &Key, what: &str, why: &PortError) {
+    tracing::warn!(message_id = HELD_BACK, capability = key.0, item = key.1, "held back: {what}: {}", why.in_full());
 }
 
 /// Writes what is in the new report and was not in the old one.

@@ -23,7 +23,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     };
     let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
     match ask(host, issuers, request.to_body(), &exchange).await? {
-        Err(silence) => Err(PortError::new(ErrorKind::Unreachable, silence.message)),
+        Err(silence) => not_yet(host, silence).await,
         Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => given_back(host, None).await,
             // There is nothing to give back.

@@ -76,6 +76,7 @@ pub(crate) async fn ask_for_node(
                 return Err(PortError::new(ErrorKind::Busy, format!("{server}: {}", refusal.message)));
             }
             Ok(Err(refusal)) => said.refused = Some((refusal.code, refusal.message)),
+            Err(error) if briefly => return soon_again(host, format!("{server}: {error}")).await,
             Err(error) => return Err(PortError::new(ErrorKind::Invalid, format!("{server}: {error}"))),
         },
     }

@@ -56,7 +56,8 @@ fn asks(facts: &Facts, left: &Left, name: String, issuers: Vec<String>, why: &st
         if due > 0 { wait.poll(Duration::from_secs(due)) } else { wait }
     }));
     if due == 0 {
-        plan.step(ITEM, Action::Leave { name, issuers }, why);
+        let last = left.last.as_ref().map(|last| last.at);
+        plan.step(ITEM, Action::Leave { name, issuers, last }, why);
     }
 }
 

@@ -93,13 +93,15 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     };
     let again = said.filter(waits).map(|said| ASK_VOLUMES.saturating_sub(since(said)));
     let about = match (said, lost, free) {
-        (Some(_), false, false) if old => "which servers let nodes in by now",
-        (Some(_), false, false) if asks_time(facts) => "the time",
-        (Some(_), false, false) if again == Some(Duration::ZERO) => "its persistent volumes",
-        (Some(said), false, false) if permitted => {
-            // It stands until the answer says otherwise.
+        // What they said stands until the answer says otherwise.
+        (Some(said), false, false) if old || permitted || asks_time(facts) || again == Some(Duration::ZERO) => {
             told(said, own.name, plan);
-            "what was not permitted before"
+            match () {
+                () if old => "which servers let nodes in by now",
+                () if asks_time(facts) => "the time",
+                () if permitted => "what was not permitted before",
+                () => "its persistent volumes",
+            }
         }
         (Some(_), false, false) => {
             if let Some(said) = said {

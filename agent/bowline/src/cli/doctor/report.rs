@@ -58,12 +58,16 @@ fn failure(capability: &CapabilityReport, step: &StepReport, before: &[Check]) -
         return None;
     }
     let times = match failing.attempts {
-        0 | 1 => "failed".to_string(),
+        0 => "is held back".to_string(),
+        1 => "failed".to_string(),
         times => format!("failed {times} times"),
     };
     let found = format!("“{}” {times}: {}", step.what, failing.error);
     let remedy = failing.hint.clone().unwrap_or_else(|| "fix what the error names".into());
-    let remedy = format!("{remedy}; it is tried again by itself, at once with `bowline apply`");
+    let remedy = match failing.attempts {
+        0 => remedy,
+        _ => format!("{remedy}; it is tried again by itself, at once with `bowline apply`"),
+    };
     Some(Check::finding(name(capability, &step.item), found, remedy))
 }
 

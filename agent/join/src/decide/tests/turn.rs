@@ -14,7 +14,7 @@ fn it_keeps_its_turn_while_it_comes_up() {
     let said = Said { trouble: Some("10.0.1.10:7470: the API of this server does not answer".into()), ..said };
     let waits = plan(&spec(""), &Facts { said: Some(said), ..let_in(facts()) }, &now());
     assert!(
-        waits.waits[0].why.ends_with("until then (10.0.1.10:7470: the API of this server does not answer)"),
+        waits.waits[0].why.ends_with("its turn to join again: 10.0.1.10:7470: the API of this server does not answer"),
         "{waits:?}"
     );
 }
