@@ -29,6 +29,9 @@ use trouble::Trouble;
 
 type Key = (&'static str, String);
 
+/// Who asks again within this is still asking.
+const ASKED_ANEW: Duration = Duration::from_secs(3);
+
 /// What made the loop wake up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
@@ -69,6 +72,8 @@ pub struct Engine {
     without_effect: BTreeMap<Key, (serde_json::Value, Option<Trouble>)>,
     told: Told,
     restarts: Restarts,
+    /// When somebody asked last for everything to be looked at.
+    asked: Option<Instant>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
     ended: Vec<(&'static str, bool)>,
@@ -91,6 +96,7 @@ impl Engine {
             without_effect: BTreeMap::new(),
             told: Told::default(),
             restarts: Restarts::default(),
+            asked: None,
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
             ended: Vec::new(),
@@ -154,10 +160,11 @@ impl Engine {
                 slot.dirty = true;
             }
         }
-        if wake == Wake::All {
-            let now = Instant::now();
+        let now = Instant::now();
+        // A command that waits for something asks all the time, and ends no delay after the first.
+        if wake == Wake::All && self.asked.replace(now).is_none_or(|at| now.duration_since(at) >= ASKED_ANEW) {
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
-            self.restarts.forget(Instant::now());
+            self.restarts.forget();
         }
     }
 

@@ -240,7 +240,8 @@ impl Daemon {
                 },
                 Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
                 Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
-                () = sleep_maybe(retry) => self.engine.wake(Wake::Look),
+                // The sockets are tried at each turn: nothing else has to be looked at for that.
+                () = sleep_maybe(retry) => {}
                 Some(heard) = asks.recv() => {
                     // What was changed just before is what is asked for; its event comes later. Half a file is no change yet.
                     if unfinished.is_none() {

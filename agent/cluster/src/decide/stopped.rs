@@ -17,5 +17,6 @@ pub(super) fn went_with<'a>(spec: &'a Cluster, facts: &Facts, now: &Conditions) 
 /// Bowline stopped it, and nobody started it since.
 pub(super) fn stopped_for_release(facts: &Facts, now: &Conditions) -> bool {
     let at = now.get(condition::STOPPED_FOR_RELEASE).and_then(|seconds| seconds.parse::<u64>().ok());
-    at.is_some_and(|at| facts.unit.began / 1_000_000 <= at)
+    // One that was down before was stopped by somebody else.
+    at.is_some_and(|at| (facts.unit.began / 1_000_000..=facts.unit.ended / 1_000_000).contains(&at))
 }

@@ -8,8 +8,6 @@ use tokio::time::Instant;
 
 /// So many within [`LATELY`] are made at once: settings are edited, a certificate is renewed.
 const AT_ONCE: usize = 3;
-/// Who asks again within this is still asking.
-const ASKED_ANEW: Duration = Duration::from_secs(10);
 const LATELY: Duration = Duration::from_secs(3600);
 /// From the last of them to the next; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -20,16 +18,12 @@ pub(super) struct Restarts {
     made: BTreeMap<Key, Vec<Instant>>,
     /// Until when the journal was told that one is held back.
     told: BTreeMap<Key, Instant>,
-    forgotten: Option<Instant>,
 }
 
 impl Restarts {
-    /// Somebody asks for them. Who asks all the time, as a command that waits for something does, gets no more than others.
-    pub(super) fn forget(&mut self, now: Instant) {
-        if self.forgotten.is_none_or(|at| now.duration_since(at) >= ASKED_ANEW) {
-            self.made.clear();
-        }
-        self.forgotten = Some(now);
+    /// Somebody asks for them.
+    pub(super) fn forget(&mut self) {
+        self.made.clear();
     }
 
     /// Whether the journal was not told yet of one that is held back until then.

@@ -121,7 +121,10 @@ impl Jobs {
         let same = self.files.order::<O>(&job).ok().flatten().is_some_and(|other| order.same(&other));
         // Who asks saw it under way: also when it has ended since, its result is what is asked for.
         if self.was_under_way(&job) && same {
-            return self.follow(bus, &job, progress).await;
+            let result = self.follow(bus, &job, progress).await;
+            // Once: a look that does not come may never see that it has ended.
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+            return result;
         }
         let mut running = self.running(bus, &job).await?;
         // Its result is there, and it is just ending: that is an earlier order's, not this one's.

@@ -5,12 +5,13 @@ use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::find::{describe, holds};
 use crate::units::{mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
-use bowline_engine::Plan;
+use bowline_engine::{Plan, Wait};
 use bowline_ports::{
-    Access, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
+    Access, ActiveState, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
 };
 use bowline_settings::{Directory, Mode, Owner, Volume};
 use std::path::Path;
+use std::time::Duration;
 
 /// Something is mounted where the volume belongs.
 pub(super) fn mounted(
@@ -27,6 +28,14 @@ pub(super) fn mounted(
         // The kernel keeps the mount of a disk that is gone; nothing can be read from it any more.
         let dead = !facts.devices.iter().any(|one| one.is_mounted_by(mount));
         if dead && mount.source.starts_with("/dev/") && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
+            // It unmounts when what runs on it has stopped, in the way by which that is known to have gone with its disk.
+            let by_systemd = seen.unit.active == ActiveState::Deactivating
+                || (volume.gate && facts.services.iter().any(|(_, unit)| unit.active == ActiveState::Deactivating));
+            if by_systemd {
+                let why =
+                    format!("{}, which is mounted there, is gone, and Kubernetes is on its way down", mount.source);
+                return plan.waits.push(Wait::new(item, "systemd to unmount it", why).poll(Duration::from_secs(1)));
+            }
             let work = Work::Unmount { number: mount.number.clone(), for_good: false };
             let order = TendOrder { volume: volume.name.clone(), mount: volume.mount.clone(), work };
             let why = format!("{}, which is mounted there, is gone", mount.source);

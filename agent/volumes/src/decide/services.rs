@@ -54,5 +54,6 @@ fn taken_down(unit: &Unit, facts: &Facts) -> bool {
 /// It was stopped so that a volume could be released, and nobody started it since.
 fn stopped_here(unit: &Unit, facts: &Facts) -> bool {
     let at = facts.stopped.as_ref().and_then(|seconds| seconds.parse::<u64>().ok());
-    at.is_some_and(|at| unit.started && unit.began / 1_000_000 <= at)
+    // One that was down before was stopped by somebody else.
+    at.is_some_and(|at| unit.started && (unit.began / 1_000_000..=unit.ended / 1_000_000).contains(&at))
 }

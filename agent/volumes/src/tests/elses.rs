@@ -41,3 +41,41 @@ fn what_somebody_else_has_mounted_stays_when_a_volume_goes() {
     assert_eq!(planned("/dev/sdb", Some("theirs"), true), [left, left], "another disk");
     assert_eq!(planned("nas:/export", Some("ours"), true), [left, left], "no disk at all");
 }
+
+/// systemd unmounts it when Kubernetes has stopped, and by the two steps of that Kubernetes is known to have gone with the disk.
+#[test]
+fn what_a_gone_disk_left_mounted_is_systemds_while_kubernetes_stops() {
+    let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\n";
+    let mount = Mount {
+        target: "/mnt/data".into(),
+        source: "/dev/sdb".into(),
+        number: "8:16".into(),
+        fstype: "ext4".into(),
+        root: "/".into(),
+        read_only: false,
+        errors: 0,
+    };
+    let back = BlockDevice { path: "/dev/sdc".into(), number: "8:32".into(), uuid: Some("ours".into()), ..disk() };
+    let planned = |service: ActiveState, unit: ActiveState| {
+        let unit_file = Some(crate::units::mount_unit_text(&volumes(text)[0], bowline_ports::Filesystem::Ext4, "ours"));
+        let unit = Unit { active: unit, ..Unit::not_found() };
+        let seen = VolumeFacts { unit, unit_file, ..nothing_seen() };
+        let service = ("k3s.service".to_owned(), Unit { active: service, ..Unit::not_found() });
+        let facts = Facts {
+            devices: vec![back.clone()],
+            mounts: vec![mount.clone()],
+            services: vec![service],
+            ..facts(vec![Ok(seen)])
+        };
+        let spec = Volumes { volumes: volumes(text), services: vec!["k3s.service".into()], starts: false };
+        let plan = spec.plan(&facts, &Conditions::default());
+        let unmounts = plan.steps.iter().any(|step| step.action.to_string().starts_with("unmount /mnt/data"));
+        (unmounts, plan.waits.iter().any(|wait| wait.what == "systemd to unmount it"))
+    };
+    for (service, unit) in
+        [(ActiveState::Deactivating, ActiveState::Active), (ActiveState::Inactive, ActiveState::Deactivating)]
+    {
+        assert_eq!(planned(service, unit), (false, true));
+    }
+    assert_eq!(planned(ActiveState::Inactive, ActiveState::Active), (true, false));
+}
