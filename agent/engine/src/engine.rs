@@ -153,7 +153,7 @@ impl Engine {
         std::mem::take(&mut self.ended)
     }
 
-    /// Marks what has to be looked at again. A wake of all also ends every delay.
+    /// Marks what has to be looked at again. A wake of all also ends every delay, unless it follows another within seconds.
     pub fn wake(&mut self, wake: Wake) {
         for slot in &mut self.slots {
             if wake == Wake::All || wake == Wake::Look || wake == Wake::Capability(slot.capability.0.name()) {

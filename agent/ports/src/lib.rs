@@ -243,6 +243,11 @@ pub fn k3s_kubeconfig(server: bool) -> PathBuf {
 /// Bowline's own file among K3s's configuration.
 pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 
+/// What K3s says of its own place in a cluster that does not take it, and of nobody else's: an API server says the rest (`401
+/// Unauthorized`, `invalid bearer token`) of others' credentials, too. The last is of `k3s token rotate` on another server.
+pub const K3S_SAYS_OF_ITSELF: [&str; 3] =
+    ["Node password rejected", "token CA hash does not match", "encrypted with different token"];
+
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
 /// nothing more; at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";

@@ -1,21 +1,17 @@
 //! What K3s says itself, in its log.
 
+use bowline_ports::K3S_SAYS_OF_ITSELF;
+
 /// What K3s says of a cluster that does not take it: its token, password, certificate or authority is refused.
 pub(super) fn not_taken(lines: &[String]) -> Option<String> {
-    // What can be about nobody else comes first: an API server says the rest of others, too.
-    const OF_ITSELF: &[&str] = &[
-        "Node password rejected",
-        "token CA hash does not match",
-        // `k3s token rotate` on another server: this one's is of before.
-        "encrypted with different token",
-    ];
     const SIGNS: &[&str] =
         &["401 Unauthorized", "403 Forbidden", "certificate signed by unknown authority", "invalid bearer token"];
     let says = |signs: &[&str]| {
         let line = lines.iter().rev().take(10).find(|line| signs.iter().any(|sign| line.contains(sign)));
         line.map(|line| message(line))
     };
-    says(OF_ITSELF).or_else(|| says(SIGNS))
+    // What can be about nobody else comes first.
+    says(&K3S_SAYS_OF_ITSELF).or_else(|| says(SIGNS))
 }
 
 /// What K3s says of the server that it joins (`https://ADDRESS:6443`), where it does not reach it or that is not up. Another one may

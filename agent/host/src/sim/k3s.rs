@@ -21,10 +21,10 @@ const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt
 const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
 const UP_AFTER: Duration = Duration::from_secs(3);
-/// Before that it comes to the mark that it was taken out of etcd, if it is let run for so long.
-const REJOINS_AFTER: Duration = Duration::from_secs(2);
 const REGISTERED_AFTER: Duration = Duration::from_secs(4);
 const READY_AFTER: Duration = Duration::from_secs(6);
+/// So long after its start a server comes to the mark that it was taken out of etcd.
+const REJOINS_AFTER: Duration = Duration::from_secs(2);
 
 /// Whether a unit is K3s, in either role.
 pub(super) fn is_k3s(unit: &str) -> bool {

@@ -90,6 +90,7 @@ async fn before(host: &dyn Change) -> Result<Said, PortError> {
 
 /// Whatever is in the way of an answer, a server asks for its turn again before that is over: failures wait ever longer.
 async fn soon_again(host: &dyn Change, trouble: String) -> Result<(), PortError> {
+    // As if it had been asked so long ago that it is due then.
     let at = (host.clock().await?.uptime + SOON.as_secs()).saturating_sub(JOIN_RENEW.as_secs());
     let said = Said { at, trouble: Some(trouble), ..before(host).await? };
     write_json(host, NODE_SAID, &said, 0o600).await

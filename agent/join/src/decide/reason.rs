@@ -3,19 +3,17 @@
 use crate::facts::Facts;
 use crate::files::Enrolled;
 use bowline_enroll::Code;
+use bowline_ports::K3S_SAYS_OF_ITSELF;
 use std::time::Duration;
 
 /// A token that ends so soon is asked for again: K3s has to get through with it.
 const NEARLY_OVER: Duration = Duration::from_secs(20);
-/// What K3s of a server that is a member says of itself when the cluster does not take it.
-const OF_A_MEMBER: [&str; 3] =
-    ["Node password rejected", "token CA hash does not match", "encrypted with different token"];
 /// How long K3s has to come in once it was let in, before it is asked again.
 const COMES_IN: Duration = Duration::from_secs(30);
 
 /// Whether K3s of a server that is a member complains of itself: what its API server says of the credentials of others is no reason.
 pub(super) fn is_of_itself(words: &str) -> bool {
-    OF_A_MEMBER.iter().any(|sign| words.contains(sign))
+    K3S_SAYS_OF_ITSELF.iter().any(|sign| words.contains(sign))
 }
 
 /// Why to ask the servers to be let in; `None` when there is no reason.

@@ -3,18 +3,23 @@
 use super::*;
 use crate::facts::Former;
 
-/// What is planned for a unit that is to go, of a volume that has left the settings, or has another place in them.
-fn planned(mounted: &str, uuid: Option<&str>, there: bool) -> [Vec<String>; 2] {
-    let number = if mounted.starts_with("/dev") { "8:16" } else { "0:77" };
-    let mount = Mount {
+/// What is mounted at /mnt/data, from the device of this number.
+fn at_data(source: &str, number: &str) -> Mount {
+    Mount {
         target: "/mnt/data".into(),
-        source: mounted.into(),
+        source: source.into(),
         number: number.into(),
         fstype: "ext4".into(),
         root: "/".into(),
         read_only: false,
         errors: 0,
-    };
+    }
+}
+
+/// What is planned for a unit that is to go, of a volume that has left the settings, or has another place in them.
+fn planned(mounted: &str, uuid: Option<&str>, there: bool) -> [Vec<String>; 2] {
+    let number = if mounted.starts_with("/dev") { "8:16" } else { "0:77" };
+    let mount = at_data(mounted, number);
     let former =
         Former { unit: "mnt-data.mount".into(), at: "/mnt/data".into(), uuid: Some("ours".into()), mount: Some(mount) };
     let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/other\"\n";
@@ -46,15 +51,7 @@ fn what_somebody_else_has_mounted_stays_when_a_volume_goes() {
 #[test]
 fn what_a_gone_disk_left_mounted_is_systemds_while_kubernetes_stops() {
     let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\n";
-    let mount = Mount {
-        target: "/mnt/data".into(),
-        source: "/dev/sdb".into(),
-        number: "8:16".into(),
-        fstype: "ext4".into(),
-        root: "/".into(),
-        read_only: false,
-        errors: 0,
-    };
+    let mount = at_data("/dev/sdb", "8:16");
     let back = BlockDevice { path: "/dev/sdc".into(), number: "8:32".into(), uuid: Some("ours".into()), ..disk() };
     let planned = |service: ActiveState, unit: ActiveState| {
         let unit_file = Some(crate::units::mount_unit_text(&volumes(text)[0], bowline_ports::Filesystem::Ext4, "ours"));
