@@ -206,11 +206,24 @@ async fn what_still_waits_for_a_device_keeps_others_from_it() {
     let under_way = silent.begin("probing", path).unwrap();
     let device = Device { file: Arc::new(sparse(4096)), shown: "sdb".into(), under_way: Some(Arc::clone(&under_way)) };
     let (answer, waits) = std::sync::mpsc::channel::<()>();
-    let hangs = device.ask("reading sdb".into(), moment, move |_| Ok(waits.recv().is_ok())).await;
+    let waits = Arc::new(std::sync::Mutex::new(waits));
+    let (begun, begins) = std::sync::mpsc::channel();
+    // On a busy machine it may be given up before it has begun.
+    let hangs = loop {
+        let (begun, waits) = (begun.clone(), Arc::clone(&waits));
+        let hang = move |_: &std::fs::File| {
+            begun.send(()).unwrap();
+            Ok(waits.lock().is_ok_and(|waits| waits.recv().is_ok()))
+        };
+        let hangs = device.ask("reading sdb".into(), moment, hang).await;
+        if begins.try_recv().is_ok() {
+            break hangs;
+        }
+    };
     assert!(under_way.noted(hangs).is_err());
     drop((device, under_way));
     assert_eq!(at(path, &silent).await.unwrap_err().message, "probing /dev/sdb: it still does not answer");
-    answer.send(()).unwrap();
+    drop(answer);
     while silent.begin("probing", path).is_err() {
         tokio::time::sleep(moment).await;
     }
