@@ -51,6 +51,9 @@ pub(crate) fn volume(
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, facts, &item, plan);
+    if let Some(former) = seen.former.iter().find(|former| former.under_way) {
+        return plan.waits.push(shield::being_made(&item, &volume.name, &former.at));
+    }
     for former in &seen.former {
         let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
         leaving::give_up(&volume.name, former, facts, &item, why, plan);

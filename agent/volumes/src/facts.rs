@@ -7,7 +7,7 @@ mod strays;
 use crate::decide::filesystem;
 use crate::intent::Intent;
 use crate::others::{self, CLOUD_CONFIG, Claim, FSTAB};
-use crate::release::STOPPED;
+use crate::release::{STOPPED, gone_path};
 use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
@@ -115,6 +115,8 @@ pub struct VolumeFacts {
     pub released: Option<Result<Released, String>>,
     /// Unmounting it, under way or ended since boot. Read only when it was released.
     pub unmounting: Option<Job>,
+    /// Since when the disk that was released is gone, in seconds since boot, where that is on record. Read only when it was released.
+    pub gone: Option<u64>,
     /// Owner and mode of its own directory, where its device is mounted and answers, and the settings say something of them.
     pub root: Option<Meta>,
     /// Directories of the settings that are not on it; read only where its device is mounted and answers.
@@ -161,6 +163,8 @@ pub struct Former {
     pub uuid: Option<String>,
     /// What is mounted there: its filesystem, or somebody else's.
     pub mount: Option<Mount>,
+    /// The volume's filesystem is being made, or made ready, which ends with making a place unwritable.
+    pub under_way: bool,
 }
 
 /// What stands at a mount point, beneath any mount.
@@ -326,10 +330,11 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
     let path = Released::path_of(&volume.name);
     let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
     let released = records.read(&path, host).await?.map(read);
-    let unmounting = match released {
-        Some(_) => host.job(&format!("unmount-{}", volume.name)).await?,
-        None => None,
-    };
+    let (mut unmounting, mut gone) = (None, None);
+    if released.is_some() {
+        unmounting = host.job(&format!("unmount-{}", volume.name)).await?;
+        gone = host.read(&gone_path(&volume.name)).await?.and_then(|file| file.text().trim().parse().ok());
+    }
     let path = Intent::path_of(&volume.name);
     let read = |text: String| serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
     let intent = records.read(&path, host).await?.map(read);
@@ -357,6 +362,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         begun,
         released,
         unmounting,
+        gone,
         root,
         missing,
         job,
@@ -364,7 +370,7 @@ async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect)
         disk_came,
         unit_file,
         check_file: files.text(&check_unit_path(&volume.mount)),
-        former: former(spec, volume, own, mounts),
+        former: former(spec, volume, own, mounts, host).await?,
         gates,
         mount_point,
         shielded,

@@ -105,6 +105,16 @@ pub enum Action {
         /// Which.
         volume: String,
     },
+    /// Put on record that the disk of a released volume is gone now.
+    Gone {
+        /// Which.
+        volume: String,
+    },
+    /// Drop that record.
+    Back {
+        /// Which.
+        volume: String,
+    },
     /// Owner, mode and directories.
     Arrange(TendOrder),
     /// Unmount what is left of a disk that is gone.
@@ -174,6 +184,8 @@ impl fmt::Display for Action {
             Self::Start { service } => write!(f, "start {service}"),
             Self::Stop { service } => write!(f, "stop {service}"),
             Self::TakeBack { volume } => write!(f, "drop the record that {volume} was released"),
+            Self::Gone { volume } => write!(f, "put on record that the released disk of {volume} is gone"),
+            Self::Back { volume } => write!(f, "drop the record that the released disk of {volume} is gone"),
             Self::Unmount(order) => write!(f, "unmount {}", order.mount.display()),
             Self::Arrange(order) => write!(f, "set up owner, mode and directories at {}", order.mount.display()),
             Self::Shield(order) => {
@@ -280,6 +292,11 @@ impl Capability for Volumes {
                 host.write(Path::new(release::STOPPED), now.to_string().as_bytes(), 0o600).await?;
                 host.stop_no_block(service).await
             }
+            Action::Gone { volume } => {
+                let now = host.clock().await?.uptime;
+                host.write(&release::gone_path(volume), now.to_string().as_bytes(), 0o600).await
+            }
+            Action::Back { volume } => host.remove(&release::gone_path(volume)).await,
             Action::TakeBack { volume } => release::take_back(host, volume).await,
             Action::Arrange(order) | Action::Unmount(order) => host.tend(order, progress).await,
             Action::Shield(order) => {

@@ -46,6 +46,11 @@ impl Released {
     }
 }
 
+/// Where it stands since when the disk of a released volume is gone, in seconds since boot: it is that of every boot anew.
+pub(crate) fn gone_path(volume: &str) -> PathBuf {
+    Path::new("/run/bowline/released-gone").join(volume)
+}
+
 /// Takes a volume back: drops the record that it was released. A Node that was cordoned for it is to take pods again.
 ///
 /// # Errors
@@ -58,7 +63,8 @@ pub async fn take_back(host: &dyn Change, volume: &str) -> Result<(), PortError>
     if record.is_some_and(|file| cordoned(&file.content)) {
         host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;
     }
-    host.remove(&path).await
+    host.remove(&path).await?;
+    host.remove(&gone_path(volume)).await
 }
 
 /// When services were stopped for a release, in seconds since boot: what was not started since is not down because of a person.

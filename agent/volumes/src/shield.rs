@@ -58,10 +58,7 @@ impl Shielded {
             if wanted || mounts.iter().any(|mount| mount.target == at) {
                 continue;
             }
-            let mut under_way = false;
-            for work in ["mkfs", "prepare"] {
-                under_way |= matches!(host.job(&format!("{work}-{volume}")).await?, Some(Job::Running(_)));
-            }
+            let under_way = is_being_made(volume, host).await?;
             all.push(Self { volume: volume.to_owned(), at, under_way });
         }
         Ok(all)
@@ -71,14 +68,28 @@ impl Shielded {
     pub(crate) fn plan(&self, plan: &mut Plan<Action>) {
         let item = format!("former/{}", self.volume);
         if self.under_way {
-            let what = format!("the work on the disk of {} to end", self.volume);
-            let why =
-                format!("{} is given back after that: the settings have no volume there any more", self.at.display());
-            return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+            return plan.waits.push(being_made(&item, &self.volume, &self.at));
         }
         let action = Action::Shield(order(&self.volume, &self.at, false));
         plan.step(item, action, "the settings have no volume there any more");
     }
+}
+
+/// Whether a volume's filesystem is being made, or made ready.
+pub(crate) async fn is_being_made(volume: &str, host: &dyn Inspect) -> Result<bool, PortError> {
+    for work in ["mkfs", "prepare"] {
+        if matches!(host.job(&format!("{work}-{volume}")).await?, Some(Job::Running(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The wait for it: it ends with making unwritable where it was to be mounted.
+pub(crate) fn being_made(item: &str, volume: &str, at: &Path) -> Wait {
+    let what = format!("the work on the disk of {volume} to end");
+    let why = format!("{} is given back after that: the settings have no volume there any more", at.display());
+    Wait::new(item, what, why).poll(AGAIN)
 }
 
 /// Keeps everybody from the bare mount point of a volume whose disk is not there, unless somebody uses it, somebody else is to

@@ -24,6 +24,7 @@ fn nothing_seen() -> VolumeFacts {
         begun: None,
         released: None,
         unmounting: None,
+        gone: None,
         root: None,
         missing: Vec::new(),
         job: None,
@@ -251,7 +252,7 @@ fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
     let without = BlockDevice { id: DeviceId { serial: None, size: 1 << 30 }, uuid: Some("ab-1".into()), ..disk() };
     let beside = |mounts: &[Mount], path: &str, announced: bool, uuid: Option<&str>, size: u64| {
         let released = Some(Ok(Released::of(&without, 0, false)));
-        let mut facts = facts(vec![Ok(VolumeFacts { released, ..nothing_seen() })]);
+        let mut facts = facts(vec![Ok(VolumeFacts { released, gone: Some(570), ..nothing_seen() })]);
         let id = DeviceId { serial: None, size };
         let uuid = uuid.map(String::from);
         facts.devices.push(BlockDevice { path: path.into(), announced, uuid, id, ..disk() });
@@ -284,7 +285,7 @@ fn a_released_partition_is_not_gone_while_its_disk_is_there() {
         let spec = Volumes { volumes: volumes(&text), services: Vec::new(), starts: false };
         let part = BlockDevice { id: DeviceId { serial: None, size: 1 }, uuid: Some("ab-1".into()), ..disk() };
         let released = Some(Ok(Released::of(&part, 0, false)));
-        let mut facts = facts(vec![Ok(VolumeFacts { released, ..nothing_seen() })]);
+        let mut facts = facts(vec![Ok(VolumeFacts { released, gone: Some(570), ..nothing_seen() })]);
         facts.devices.push(BlockDevice { path: disk_path.into(), links: vec![link.into()], ..disk() });
         facts.boot.uptime = Some(600);
         let plan = spec.plan(&facts, &Conditions::default());

@@ -190,7 +190,7 @@ pub(crate) enum Volumes {
     ///
     /// It moves the pods that use the volume, within their disruption budgets (where Bowline runs K3s; elsewhere drain
     /// the node first), stops K3s or the gated services if it must, unmounts the volume, and writes everything to disk.
-    /// The volume stays released, also after a reboot, until the disk is gone or `take` takes it back.
+    /// The volume stays released, also after a reboot, until the disk is gone for half a minute, or `take` takes it back.
     Release {
         /// The volume's name
         name: String,

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Who unmounts what Bowline did not mount tells nobody.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// A disk that is back within that was not taken out: its controller was reset, or somebody pulled the wrong one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A volume that a person released: unmounted, and left alone as long as its disk is there.
 pub(crate) fn released(
     volume: &Volume,
@@ -43,6 +46,17 @@ pub(crate) fn released(
             let why = "it was released, and its disk may be gone, or not be found yet";
             return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
         }
+        if !led && let Some(now) = facts.boot.uptime {
+            let Some(since) = seen.gone else {
+                let why = "it was released, and its disk is gone, perhaps for a moment only";
+                return plan.step(item, Action::Gone { volume: volume.name.clone() }, why);
+            };
+            if now < since + PATIENCE.as_secs() {
+                let what = format!("its disk to stay away for {} s", PATIENCE.as_secs());
+                let why = "it was released, and its disk is gone; the next one is taken in then";
+                return plan.waits.push(Wait::new(item, what, why).poll(AGAIN));
+            }
+        }
         let why = "its disk is gone, as it was meant to; the next one is taken in";
         // By its own unit, which a release that did not come to its end has left, the volume would wait for that disk.
         let here = facts.mounts.iter().rfind(|mount| mount.target == volume.mount);
@@ -54,6 +68,9 @@ pub(crate) fn released(
         }
         return plan.step(item, Action::TakeBack { volume: volume.name.clone() }, why);
     };
+    if seen.gone.is_some() {
+        plan.step(item, Action::Back { volume: volume.name.clone() }, "its disk is there again");
+    }
     let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && device.is_mounted_by(mount));
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
     if mount.is_some() || ours {
@@ -161,6 +178,9 @@ fn unknown<'a>(released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice>
 pub(crate) fn forgotten(orphan: &Orphan, facts: &Facts, plan: &mut Plan<Action>) {
     let item = format!("volume/{}", orphan.volume);
     let why = "it is no longer in the settings; its data stays on its disk";
+    if let Some(unit) = orphan.units.iter().find(|unit| unit.under_way) {
+        return plan.waits.push(shield::being_made(&item, &orphan.volume, &unit.at));
+    }
     for unit in &orphan.units {
         give_up(&orphan.volume, unit, facts, &item, why, plan);
     }

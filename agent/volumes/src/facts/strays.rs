@@ -2,6 +2,7 @@
 
 use super::{Former, Orphan};
 use crate::others::{self, Claim};
+use crate::shield::is_being_made;
 use crate::units::{GATES, UNITS, gate_path, mount_unit_name, uuid_of, volume_of};
 use crate::{Released, Volumes};
 use bowline_ports::{Inspect, MARK, Mount, PortError};
@@ -49,6 +50,7 @@ pub(super) async fn strays(
     }
     for (name, orphan) in &mut orphans {
         orphan.volume = name.clone();
+        mark_under_way(&mut orphan.units, name, host).await?;
     }
     Ok((orphans.into_values().collect(), gates))
 }
@@ -72,7 +74,13 @@ pub(super) async fn mount_units(host: &dyn Inspect) -> Result<(Vec<(String, Stri
 }
 
 /// Those of this volume for another mount point. One that is another volume's by now is written over, not removed.
-pub(super) fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], mounts: &[Mount]) -> Vec<Former> {
+pub(super) async fn former(
+    spec: &Volumes,
+    volume: &Volume,
+    own: &[(String, String)],
+    mounts: &[Mount],
+    host: &dyn Inspect,
+) -> Result<Vec<Former>, PortError> {
     let ours = format!("{MARK} from [[volume]] name = \"{}\"", volume.name);
     let mut found = Vec::new();
     for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
@@ -81,10 +89,18 @@ pub(super) fn former(spec: &Volumes, volume: &Volume, own: &[(String, String)], 
             found.push(of_unit(unit, text, at, mounts));
         }
     }
-    found
+    mark_under_way(&mut found, &volume.name, host).await?;
+    Ok(found)
+}
+
+async fn mark_under_way(units: &mut [Former], volume: &str, host: &dyn Inspect) -> Result<(), PortError> {
+    if !units.is_empty() && is_being_made(volume, host).await? {
+        units.iter_mut().for_each(|unit| unit.under_way = true);
+    }
+    Ok(())
 }
 
 fn of_unit(unit: &str, text: &str, at: PathBuf, mounts: &[Mount]) -> Former {
     let mount = mounts.iter().rfind(|mount| mount.target == at).cloned();
-    Former { unit: unit.to_owned(), at, uuid: uuid_of(text).map(str::to_owned), mount }
+    Former { unit: unit.to_owned(), at, uuid: uuid_of(text).map(str::to_owned), mount, under_way: false }
 }

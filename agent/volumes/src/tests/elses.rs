@@ -20,8 +20,13 @@ fn at_data(source: &str, number: &str) -> Mount {
 fn planned(mounted: &str, uuid: Option<&str>, there: bool) -> [Vec<String>; 2] {
     let number = if mounted.starts_with("/dev") { "8:16" } else { "0:77" };
     let mount = at_data(mounted, number);
-    let former =
-        Former { unit: "mnt-data.mount".into(), at: "/mnt/data".into(), uuid: Some("ours".into()), mount: Some(mount) };
+    let former = Former {
+        unit: "mnt-data.mount".into(),
+        at: "/mnt/data".into(),
+        uuid: Some("ours".into()),
+        mount: Some(mount),
+        under_way: false,
+    };
     let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/other\"\n";
     let forgotten = Orphan { volume: "data".into(), units: vec![former.clone()], ..Orphan::default() };
     [("", vec![forgotten], vec![]), (text, vec![], vec![Ok(VolumeFacts { former: vec![former], ..nothing_seen() })])]
@@ -75,4 +80,29 @@ fn what_a_gone_disk_left_mounted_is_systemds_while_kubernetes_stops() {
         assert_eq!(planned(service, unit), (false, true));
     }
     assert_eq!(planned(ActiveState::Inactive, ActiveState::Active), (true, false));
+}
+
+/// What is at work on its disk makes the old place unwritable at its end, and may be repairing the filesystem.
+#[test]
+fn a_volume_moves_in_the_settings_once_the_work_on_its_disk_has_ended() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/new\"\n";
+    let planned = |text: &str, under_way: bool| {
+        let former =
+            Former { unit: "mnt-data.mount".into(), at: "/mnt/data".into(), uuid: None, mount: None, under_way };
+        let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+        let mut all = facts(spec.volumes.iter().map(|_| Ok(nothing_seen())).collect());
+        match all.volumes.first_mut() {
+            Some(seen) => seen.as_mut().unwrap().former.push(former),
+            None => all.orphans.push(Orphan { volume: "data".into(), units: vec![former], ..Orphan::default() }),
+        }
+        all.devices.push(disk());
+        let plan = spec.plan(&all, &Conditions::default());
+        (plan.steps.into_iter().any(|step| matches!(step.action, Action::Retire { .. })), plan.waits)
+    };
+    for text in [text, ""] {
+        assert!(planned(text, false).0);
+        let (retires, waits) = planned(text, true);
+        assert!(!retires && waits.len() == 1 && waits[0].poll.is_some(), "{waits:?}");
+        assert!(waits[0].what == "the work on the disk of data to end", "{waits:?}");
+    }
 }

@@ -35,6 +35,29 @@ fn a_node_takes_pods_again_only_when_every_volume_says_that_none_is_released() {
     assert_eq!(over(None, false, None), (false, false));
 }
 
+/// A controller that is reset takes its disks away for a moment; one that was taken out stays away.
+#[test]
+fn a_released_disk_is_gone_when_it_stays_away() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let planned = |gone: Option<u64>, now: u64, there: Option<BlockDevice>| {
+        let released = Some(Ok(Released::of(&disk(), 0, false)));
+        let mut facts = facts(vec![Ok(VolumeFacts { released, gone, ..nothing_seen() })]);
+        facts.devices.extend(there);
+        facts.boot.uptime = Some(now);
+        let plan = spec.plan(&facts, &Conditions::default());
+        (plan.steps.into_iter().map(|step| step.action).next(), plan.waits.len())
+    };
+    let volume = || String::from("data");
+    assert_eq!(planned(None, 600, None), (Some(Action::Gone { volume: volume() }), 0));
+    assert_eq!(planned(Some(600), 629, None), (None, 1));
+    assert_eq!(planned(Some(600), 630, None), (Some(Action::TakeBack { volume: volume() }), 0));
+    assert_eq!(planned(Some(600), 601, Some(disk())), (Some(Action::Back { volume: volume() }), 1));
+    assert_eq!(planned(None, 602, Some(disk())), (None, 1));
+    let other = BlockDevice { id: DeviceId { serial: Some("2".into()), size: 1 << 30 }, ..disk() };
+    assert_eq!(planned(None, 600, Some(other)), (Some(Action::TakeBack { volume: volume() }), 0), "it is in its place");
+}
+
 /// Its disk went before it could be unmounted: the next one is not to wait for it.
 #[test]
 fn a_release_that_did_not_come_to_its_end_leaves_no_unit_when_its_disk_is_gone() {
@@ -45,7 +68,7 @@ fn a_release_that_did_not_come_to_its_end_leaves_no_unit_when_its_disk_is_gone()
             "# Written by Bowline from [[volume]] name = \"data\"\nWhat=/dev/disk/by-uuid/ab-1\n".to_owned();
         let gone = BlockDevice { id: DeviceId { serial: Some("gone".into()), size: 1 << 30 }, ..disk() };
         let released = Some(Ok(Released::of(&gone, 0, false)));
-        let seen = VolumeFacts { released, unit_file: unit.then_some(unit_file), ..nothing_seen() };
+        let seen = VolumeFacts { released, gone: Some(570), unit_file: unit.then_some(unit_file), ..nothing_seen() };
         let mut facts = facts(vec![Ok(seen)]);
         facts.devices.push(disk());
         facts.boot.uptime = Some(600);

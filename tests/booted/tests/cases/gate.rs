@@ -79,12 +79,21 @@ fn nobody_writes_to(machine: &Machine, place: &str) -> Result<()> {
     Ok(())
 }
 
+/// Where this is, the stub takes seconds to stop.
+const SLOW_TO_STOP: &str = "/run/slow-to-stop";
+
 /// With a stub in K3s's place: what starts and stops it is systemd.
 #[test]
 fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> {
     case_of(Cast::PLAIN, "gate-disk-goes", |bed| {
         let program = bed.dir().join("k3s-stub");
-        let text = format!("#!/bin/sh\n[ \"$1\" = server ] && exec sleep 999\necho 'k3s version {K3S_VERSION} (0)'\n");
+        let text = format!(
+            "#!/bin/sh\n\
+             [ \"$1\" = server ] || exec echo 'k3s version {K3S_VERSION} (0)'\n\
+             trap '[ ! -e {SLOW_TO_STOP} ] || sleep 4; kill $!; exit 0' TERM\n\
+             sleep 999 &\n\
+             wait\n"
+        );
         fs::write(&program, text)?;
         let (releases, _) = releases_with(bed, &program)?;
         let disk = bed.disk(VOLUME, "64M")?;
@@ -107,6 +116,21 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         machine.attach(&disk)?;
         until_ready(&machine, "data")?;
         runs("K3s to run again")?;
+
+        // A disk that is back before K3s has stopped: systemd goes on with what it began, and both come back.
+        machine.ok(&format!("touch {SLOW_TO_STOP}"))?;
+        let before = pid(&machine, "k3s")?;
+        machine.detach(&disk)?;
+        machine.wait_for("systemd to stop K3s", SOON, || {
+            Ok(machine.run("[ \"$(systemctl is-active k3s)\" = deactivating ]")?.success())
+        })?;
+        machine.attach(&disk)?;
+        machine.wait_for("another K3s to run", SOON, || {
+            let now = pid(&machine, "k3s")?;
+            Ok(now != "0" && now != before)
+        })?;
+        until_ready(&machine, "data")?;
+        machine.ok(&format!("mountpoint /mnt/data && rm {SLOW_TO_STOP}"))?;
 
         // Who stops it first, and not in one go with the disk, means it.
         machine.ok("systemctl stop k3s")?;
