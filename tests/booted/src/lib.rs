@@ -53,7 +53,7 @@ pub fn releases_with(bed: &Bed, program: &Path) -> Result<(Releases, String)> {
     Ok((releases, sha256))
 }
 
-/// A machine with the authority of the release page, an address, the clock's stand-in and perhaps a disk: not started.
+/// A machine with the authority of the release page, an address, the clock's stand-in and perhaps a disk.
 pub fn bare(bed: &Bed, releases: &Releases, disk: Option<&Disk>) -> Result<Machine> {
     bare_as(bed, releases, NODE, ADDRESS, disk)
 }

@@ -5,7 +5,8 @@ use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, until, until_ready
 use bowline_booted::pods::{CONFIG, IMAGE, image};
 use bowline_booted::told::tells;
 use bowline_booted::{
-    FIRST_BOOT, VOLUME, configure, install_and_wait, pid, ready, releases, releases_with, report, settings, with_k3s,
+    FIRST_BOOT, VOLUME, bare, configure, install_and_wait, pid, ready, releases, releases_with, report, settings,
+    with_k3s,
 };
 use bowline_testbed::{Cast, K3S_VERSION, Machine, case, case_of};
 use serde_json::json;
@@ -81,6 +82,8 @@ fn nobody_writes_to(machine: &Machine, place: &str) -> Result<()> {
 
 /// Where this is, the stub takes seconds to stop.
 const SLOW_TO_STOP: &str = "/run/slow-to-stop";
+/// The stub's process that knows it.
+const LISTENS: &str = "/run/listens";
 
 /// With a stub in K3s's place: what starts and stops it is systemd.
 #[test]
@@ -91,13 +94,14 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
             "#!/bin/sh\n\
              [ \"$1\" = server ] || exec echo 'k3s version {K3S_VERSION} (0)'\n\
              trap '[ ! -e {SLOW_TO_STOP} ] || sleep 4; kill $!; exit 0' TERM\n\
+             echo $$ > {LISTENS}\n\
              sleep 999 &\n\
              wait\n"
         );
         fs::write(&program, text)?;
         let (releases, _) = releases_with(bed, &program)?;
         let disk = bed.disk(VOLUME, "64M")?;
-        let machine = with_k3s(bed, &releases, Some(&disk))?;
+        let machine = bare(bed, &releases, Some(&disk))?;
         install(&machine, &format!("{}{}", settings::server(&releases), settings::volume_with(BLANK_ONLY)))?;
         let runs = |what: &str| {
             machine
@@ -120,9 +124,12 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         // A disk that is back before K3s has stopped: systemd goes on with what it began, and both come back.
         machine.ok(&format!("touch {SLOW_TO_STOP}"))?;
         let before = pid(&machine, "k3s")?;
+        machine.wait_for("the stub to listen", SOON, || {
+            Ok(machine.run(&format!("[ \"$(cat {LISTENS})\" = {before} ]"))?.success())
+        })?;
         machine.detach(&disk)?;
         machine.wait_for("systemd to stop K3s", SOON, || {
-            Ok(machine.run("[ \"$(systemctl is-active k3s)\" = deactivating ]")?.success())
+            Ok(machine.run("[ \"$(systemctl is-active k3s)\" != activating ]")?.success())
         })?;
         machine.attach(&disk)?;
         machine.wait_for("another K3s to run", SOON, || {
