@@ -124,23 +124,14 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
             "look at `dmesg`: the disk may be failing",
         );
     }
-    // By which of them it is found, and mounted, would be chance, and what was released would be on the others as well.
-    if probe.disks > 1 {
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            format!("{} is one of {} disks of a btrfs, which Bowline does not mount", device.path.display(), probe.disks),
-            "a volume is a filesystem on one disk: use another disk, or take the others out of this btrfs (`btrfs device \
-             remove`); nothing was touched",
-        );
-    }
     // Of several disks it would be chance by which one it is found and mounted, and a release would leave the others out.
     if probe.disks > 1 {
         return plan.refuse(
             item,
             format!("use {} for {}", device.path.display(), volume.name),
             format!("{} is one of {} disks of a btrfs, which Bowline does not mount", device.path.display(), probe.disks),
-            "a volume is a filesystem on one disk: use another disk, or mount this btrfs without Bowline; nothing was touched",
+            "a volume is a filesystem on one disk: use another disk, take the others out of this btrfs (`btrfs device remove`), or \
+             mount it without Bowline; nothing was touched",
         );
     }
     if begun.is_none()

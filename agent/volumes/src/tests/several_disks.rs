@@ -22,4 +22,5 @@ fn one_disk_of_a_btrfs_of_several_is_refused() {
     let two = planned(2);
     assert!(two.steps.is_empty());
     assert_eq!(two.refusals[0].why, "/dev/sdb is one of 2 disks of a btrfs, which Bowline does not mount");
+    assert!(two.refusals[0].hint.contains("`btrfs device remove`"), "{}", two.refusals[0].hint);
 }
