@@ -59,8 +59,10 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
         }
         let status = machine.run("bowline status")?;
         assert!(status.stdout.contains("no settings yet") && status.code == 3, "{status}");
-        configure(&machine, &format!("{}{}", settings::server(&releases), settings::volume()))?;
+        let reserve = "[pressure]\nreserve = \"8MiB\"\n";
+        configure(&machine, &format!("{}{}{reserve}", settings::server(&releases), settings::volume()))?;
         ready(&machine)?;
+        machine.ok("test -e /var/lib/bowline/reserve")?;
         machine.ok("echo precious > /mnt/data/file")?;
         let before = kubernetes(&machine)?;
         let left = machine.ok(LEFT)?;
@@ -77,21 +79,26 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
         assert_eq!(kubernetes(&machine)?, before, "after the upgrade");
         assert_eq!(machine.run("bowline plan --exit-code")?.code, 0, "{}", machine.run("bowline plan")?);
 
-        // needrestart sees that K3s's containerd runs with an old C library, and leaves K3s alone.
+        // needrestart sees that K3s's containerd runs with an old C library, and leaves K3s alone; Bowline's own work as well,
+        // in whose place something else sleeps.
         machine.enable_needrestart()?;
+        machine.ok("systemd-run --unit=bowline-prepare-data sleep 999")?;
         machine
             .ok("lib=$(readlink -f /lib/x86_64-linux-gnu/libc.so.6 /lib/aarch64-linux-gnu/libc.so.6 | head -n 1); \
                     cp -p $lib $lib.new && mv $lib.new $lib")?;
         let outdated = machine.ok("needrestart -b -r l -l")?;
         assert!(outdated.contains("NEEDRESTART-SVC: k3s.service"), "the case shows nothing:\n{outdated}");
         assert!(outdated.contains("NEEDRESTART-SVC: bowline.service"), "{outdated}");
-        let agent = pid(&machine, "bowline")?;
+        assert!(outdated.contains("NEEDRESTART-SVC: bowline-prepare-data.service"), "{outdated}");
+        let (agent, work) = (pid(&machine, "bowline")?, pid(&machine, "bowline-prepare-data")?);
         let said = machine.ok(&format!("NEEDRESTART_MODE=a {APT} install --reinstall bowline"))?;
         let (restarted, deferred) = said.split_once("Service restarts being deferred").unwrap_or((&said, ""));
         assert!(restarted.contains("systemctl restart") && !restarted.contains("k3s"), "{said}");
         assert!(deferred.contains("systemctl restart k3s.service"), "{said}");
         assert_eq!(kubernetes(&machine)?, before, "after needrestart: {said}");
         assert_ne!(pid(&machine, "bowline")?, agent);
+        assert_eq!(pid(&machine, "bowline-prepare-data")?, work, "{said}");
+        machine.ok("systemctl stop bowline-prepare-data")?;
         ready(&machine)?;
 
         // Removed: Kubernetes goes on, and everything is there for a later installation.
@@ -100,6 +107,8 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
         assert_eq!(kubernetes(&machine)?, before, "after the removal");
         assert_eq!(machine.ok(LEFT)?, left);
         machine.ok("test -d /var/lib/bowline && mountpoint -q /mnt/data && test ! -e /usr/bin/bowline")?;
+        // What was kept free for it is the machine's again.
+        machine.ok("test ! -e /var/lib/bowline/reserve")?;
         machine.ok(&format!("{APT} install bowline"))?;
         ready(&machine)?;
         assert_eq!(kubernetes(&machine)?, before, "after the second installation");
