@@ -93,6 +93,15 @@ fn generated_trees() {
     }
 }
 
+/// Ends what goes on beside a test, also when that fails: a scope waits for its threads.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn deeper_than_a_path_can_be() {
     const LEVELS: usize = 2000;
@@ -113,9 +122,8 @@ fn deeper_than_a_path_can_be() {
                 thread::sleep(Duration::from_micros(300));
             }
         });
-        let tree = as_du_says(made.path(), 3, false);
-        ended.store(true, Ordering::Relaxed);
-        tree
+        let _ends = Ends(&ended);
+        as_du_says(made.path(), 3, false)
     });
     assert_eq!(tree.size().directories as usize, 1 + 3 * LEVELS);
     // Twice as many where two threads read; the rest is of the tests beside this one.

@@ -20,6 +20,15 @@ fn many_files(folder: &Path, count: usize) {
     }
 }
 
+/// Ends what goes on beside a test, also when that fails: a scope waits for its threads.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn files_may_come_go_and_move_while_they_are_counted() {
     let made = Made::quick();
@@ -48,6 +57,7 @@ fn files_may_come_go_and_move_while_they_are_counted() {
                 }
             });
         }
+        let _ends = Ends(&ended);
         fs::create_dir_all(made.at("moving")).unwrap();
         let began = Instant::now();
         // Longer only where a busy machine lets it do little.
@@ -61,7 +71,6 @@ fn files_may_come_go_and_move_while_they_are_counted() {
                 (scans, vanished) = (scans + 1, vanished + tree.problems.vanished);
             }
         }
-        ended.store(true, Ordering::Relaxed);
     });
     assert!(scans > 20 && vanished > 0, "{scans} scans, {vanished} vanished");
 }

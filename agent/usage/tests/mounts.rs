@@ -11,7 +11,9 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 const NONE: Option<&str> = None;
 
@@ -82,15 +84,23 @@ fn a_filesystem_that_does_not_answer_is_not_touched() {
         eprintln!("not run: this machine has no FUSE");
         return;
     };
+    let number = server.as_raw_fd();
+    let (done, ends) = channel::<()>();
+    // A scan that does ask it is not to wait for ever: closed, it answers that it is gone.
+    thread::spawn(move || {
+        let _ = ends.recv_timeout(Duration::from_secs(120));
+        drop(server);
+    });
     with_mounts_of_its_own(|made| {
         made.file("pods/file", 9000);
         let before = scanned(made.path(), 1, Threads::One).size();
         fs::create_dir(made.at("pods/volume")).unwrap();
         // Nobody reads from it: whoever asks the filesystem for anything waits until it is closed.
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        let options = format!("fd={number},rootmode=40000,user_id=0,group_id=0");
         let volume = made.at("pods/volume");
         mount(Some("dead"), &volume, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
         finds(made.path(), before, 1);
         nix::mount::umount2(&volume, nix::mount::MntFlags::MNT_DETACH).unwrap();
     });
+    drop(done);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 /// faster run would find in another one's.
 const BEYOND: [&str; 2] = ["-runs=3000", "-seed=1"];
 /// What one input may take, of time in seconds and of memory in MB, and how long it may be.
-const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=4096"];
+const LIMITS: [&str; 3] = ["-timeout=60", "-rss_limit_mb=1024", "-max_len=4096"];
 
 fn corpus(target: &str) -> PathBuf {
     Path::new("corpus").join(target)

@@ -180,7 +180,6 @@ impl Drop for Taken<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::mpsc::channel;
 
     fn of(instances: usize) -> Share {
@@ -189,26 +188,27 @@ mod tests {
 
     #[test]
     fn who_finds_no_place_waits_and_the_largest_is_first() {
-        let places = Arc::new(Places::new(Share { instances: 10, machines: 4, ..Share::default() }, Duration::ZERO));
+        let all = Share { instances: 10, machines: 4, ..Share::default() };
+        let places: &'static Places = Box::leak(Box::new(Places::new(all, Duration::ZERO)));
         let all = places.take(of(99));
         let (tell, told) = channel();
         for share in [2, 7, 4] {
-            let (places, tell) = (Arc::clone(&places), tell.clone());
-            std::thread::spawn(move || {
-                let _place = places.take(of(share));
-                tell.send(share).unwrap();
-                std::thread::sleep(Duration::from_millis(100));
-            });
+            let tell = tell.clone();
+            std::thread::spawn(move || tell.send((share, places.take(of(share)))).is_ok());
         }
         assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "they wait");
         while places.table().waiting.len() < 3 {
             std::thread::yield_now();
         }
         drop(all);
-        let mut come: Vec<_> = (0..3).map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
-        // The two that fit beside each other tell in any order.
-        come[..2].sort_unstable();
-        assert_eq!(come, [2, 7, 4]);
+        let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+        // The two that fit beside each other tell in any order, and keep the third out.
+        let both = [next(), next()];
+        let mut come = [both[0].0, both[1].0];
+        come.sort_unstable();
+        assert_eq!(come, [2, 7]);
+        drop(both);
+        assert_eq!(next().0, 4);
     }
 
     #[test]

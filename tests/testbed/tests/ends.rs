@@ -104,9 +104,13 @@ fn a_kept_bed_lives_until_it_is_told() -> Result<()> {
     let (bed, traces) = full_bed("ends-kept")?;
     let end = bed.keep()?;
     drop(bed);
-    drop(Bed::new("ends-sweeper")?);
-    let lived = traces.left()?;
+    let lived = Bed::new("ends-sweeper").and_then(|sweeper| {
+        drop(sweeper);
+        traces.left()
+    });
+    // Also when that failed.
     assert!(Command::new("sh").args(["-c", &end]).status()?.success());
+    let lived = lived?;
     assert!(lived.len() > 10, "{lived:#?}");
     traces.assert_gone()
 }
@@ -133,12 +137,14 @@ fn a_panic_cleans_up_and_leaves_evidence() -> Result<()> {
 fn owner() {
     let (_bed, traces) = full_bed("ends-killed").unwrap();
     say(&format!("owner: {} {}", traces.dir.display(), traces.network));
-    std::thread::sleep(Duration::from_secs(60));
+    // Until whoever started it ends.
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
 }
 
 fn start_owner() -> Result<(std::process::Child, Traces)> {
     let mut owner = Command::new(std::env::current_exe()?)
         .args(["--exact", "owner", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()?;

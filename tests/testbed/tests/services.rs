@@ -133,7 +133,7 @@ fn a_binary_as_large_as_k3s_comes_quickly() -> Result<()> {
         let started = Instant::now();
         m.ok(&format!("curl -sSf --cacert /ca.pem -o /dev/null {}/v1.34.1%2Bk3s1/k3s", releases.url()))?;
         say(&format!("150 MiB over TLS in {:?}", started.elapsed()));
-        assert!(started.elapsed() < Duration::from_secs(30), "a slow double would hold up every case");
+        assert!(started.elapsed() < Duration::from_secs(120), "a slow double would hold up every case");
         Ok(())
     })
 }

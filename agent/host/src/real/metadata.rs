@@ -32,6 +32,7 @@ type Headers = Vec<(&'static str, String)>;
 #[derive(Debug)]
 pub(crate) struct Service {
     at: SocketAddr,
+    total: Duration,
     pace: Pace,
 }
 
@@ -44,11 +45,11 @@ impl Default for Service {
 impl Service {
     /// A service that answers somewhere else.
     pub(crate) fn at(at: SocketAddr) -> Self {
-        Self { at, pace: Pace::default() }
+        Self { at, total: TOTAL, pace: Pace::default() }
     }
 
     pub(crate) async fn ask(&self, ask: &MetadataAsk) -> Result<Vec<MetadataAnswer>, PortError> {
-        self.pace.ask(ask, |ask| within(self.at.ip(), TOTAL, self.now(ask))).await
+        self.pace.ask(ask, |ask| within(self.at.ip(), self.total, self.now(ask))).await
     }
 
     async fn now(&self, ask: MetadataAsk) -> Result<Vec<MetadataAnswer>, PortError> {

@@ -21,7 +21,7 @@ fn conformance(case_name: &str, cast: Cast, tests: &str) -> Result<()> {
             .show(program.path(), "/usr/local/bin/conformance")
             .start()?;
         let command = format!("cd /root && conformance -test.v -test.run '{tests}'");
-        let said = machine.run_with(&command, b"", Duration::from_secs(900))?;
+        let said = machine.run_with(&command, b"", Duration::from_secs(300))?;
         for line in said.stdout.lines().filter(|line| line.starts_with("--- ")) {
             say(line);
         }

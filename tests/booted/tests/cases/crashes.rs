@@ -24,6 +24,16 @@ fn after(step: &str, volume: &str) -> String {
     format!("v={volume}; until {step}; do :; done")
 }
 
+/// Gives the agent these settings, and a signal as soon as the step is done for the volume of this name.
+fn signalled(machine: &Machine, settings: &str, signal: &str, (name, step): (&str, &str)) -> Result<()> {
+    let (agent, watch) = (pid(machine, "bowline")?, after(step, name));
+    machine.ok(&format!("nohup sh -c '{watch}; kill -{signal} {agent}; echo > /run/at-{name}' >/dev/null 2>&1 &"))?;
+    configure(machine, settings)?;
+    machine.wait_for(&format!("SIG{signal} when {name}"), SOON, || {
+        Ok(machine.run(&format!("test -e /run/at-{name}"))?.success())
+    })
+}
+
 /// `mkfs.ext4` that stops itself before it writes, as long as `/run/hold-mkfs` is there; a boot takes that away.
 const HELD_MKFS: &str = "#!/bin/bash
 [ ! -e /run/hold-mkfs ] || kill -STOP $$
@@ -42,17 +52,8 @@ fn killed_after_each_step_it_goes_on_where_it_was() -> Result<()> {
         install(&machine, "")?;
         let mut settings = String::new();
         for (number, ((name, step), disk)) in STEPS.iter().zip(&disks).enumerate() {
-            let pid = pid(&machine, "bowline")?;
-            let kill = format!(
-                "nohup sh -c '{}; kill -9 {pid}; echo > /run/killed-{name}' >/dev/null 2>&1 &",
-                after(step, name)
-            );
-            machine.ok(&kill)?;
             settings.push_str(&volume_on(disk, name, BLANK_ONLY));
-            configure(&machine, &settings)?;
-            machine.wait_for(&format!("the agent to be killed when {name}"), SOON, || {
-                Ok(machine.run(&format!("test -e /run/killed-{name}"))?.success())
-            })?;
+            signalled(&machine, &settings, "KILL", (name, step))?;
             until_ready(&machine, name).with_context(|| format!("killed when {name}"))?;
             as_undisturbed(&machine, disk, name)?;
             assert_eq!(made(&machine, name)?, 1, "killed when {name}: made once");
@@ -73,8 +74,8 @@ fn power_cut_after_each_step_ends_the_same() -> Result<()> {
         let mut settings = String::new();
         for ((name, step), disk) in STEPS.iter().zip(&disks) {
             settings.push_str(&volume_on(disk, name, BLANK_ONLY));
-            configure(&machine, &settings)?;
-            machine.run_with(&after(step, name), b"", SOON)?;
+            // Stopped there, it does not go on until the power is gone.
+            signalled(&machine, &settings, "STOP", (name, step))?;
             machine.power_off()?;
             machine.start()?;
             until_ready(&machine, name).with_context(|| format!("no power when {name}"))?;
@@ -160,7 +161,7 @@ fn killed_all_the_time_it_still_makes_a_node_and_downloads_once() -> Result<()> 
         assert_eq!(releases.count(K3S_VERSION, "k3s").requests, 1, "downloaded once, with {kills} kills");
         assert_eq!(made(&machine, "data")?, 1);
         assert_eq!(machine.ok("systemctl show -p NRestarts --value k3s")?.trim(), "0");
-        let started = machine.ok("journalctl -q -o cat -u k3s | grep -c '^Starting k3s.service'")?;
+        let started = machine.ok("journalctl --sync; journalctl -q -o cat -u k3s | grep -c '^Starting k3s.service'")?;
         assert_eq!(started.trim(), "1", "K3s was started once");
 
         machine.power_off()?;
@@ -183,6 +184,8 @@ fn as_undisturbed(machine: &Machine, disk: &Disk, name: &str) -> Result<()> {
 
 /// How often a `mkfs` unit was started.
 fn made(machine: &Machine, name: &str) -> Result<usize> {
-    let text = machine.run(&format!("journalctl -q -o cat -u bowline-mkfs-{name} | grep -c '^Started'"))?.stdout;
+    let text = machine
+        .run(&format!("journalctl --sync; journalctl -q -o cat -u bowline-mkfs-{name} | grep -c '^Started'"))?
+        .stdout;
     Ok(text.trim().parse()?)
 }

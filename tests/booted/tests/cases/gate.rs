@@ -80,7 +80,7 @@ fn nobody_writes_to(machine: &Machine, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// Where this is, the stub takes seconds to stop.
+/// As long as this is there, the stub does not stop.
 const SLOW_TO_STOP: &str = "/run/slow-to-stop";
 /// The stub's process that knows it.
 const LISTENS: &str = "/run/listens";
@@ -93,7 +93,7 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
         let text = format!(
             "#!/bin/sh\n\
              [ \"$1\" = server ] || exec echo 'k3s version {K3S_VERSION} (0)'\n\
-             trap '[ ! -e {SLOW_TO_STOP} ] || sleep 4; kill $!; exit 0' TERM\n\
+             trap 'while [ -e {SLOW_TO_STOP} ]; do sleep 0.1; done; kill $!; exit 0' TERM\n\
              echo $$ > {LISTENS}\n\
              sleep 999 &\n\
              wait\n"
@@ -132,12 +132,13 @@ fn kubernetes_that_went_down_with_its_volume_comes_back_with_it() -> Result<()> 
             Ok(machine.run("[ \"$(systemctl is-active k3s)\" != activating ]")?.success())
         })?;
         machine.attach(&disk)?;
+        machine.ok(&format!("rm {SLOW_TO_STOP}"))?;
         machine.wait_for("another K3s to run", SOON, || {
             let now = pid(&machine, "k3s")?;
             Ok(now != "0" && now != before)
         })?;
         until_ready(&machine, "data")?;
-        machine.ok(&format!("mountpoint /mnt/data && rm {SLOW_TO_STOP}"))?;
+        machine.ok("mountpoint /mnt/data")?;
 
         // Who stops it first, and not in one go with the disk, means it.
         machine.ok("systemctl stop k3s")?;

@@ -29,7 +29,7 @@ fn a_volume_goes_from_the_settings_or_is_released_once_nobody_uses_it() -> Resul
         machine.wait_for("the volume to be gone", SOON, || Ok(machine.run(gone)?.success()))?;
         machine.ok("systemctl is-enabled mnt-forgotten.mount; [ $? != 0 ] && touch /mnt/forgotten/mine && rm /mnt/forgotten/mine")?;
         machine.ok(&format!(
-            "mount {} /mnt/forgotten && grep -q kept /mnt/forgotten/file && umount /mnt/forgotten",
+            "mount {} /mnt/forgotten && grep -q kept /mnt/forgotten/file && for _ in 1 2 3 4 5 6 7 8 9 10; do umount /mnt/forgotten && break; sleep 0.5; done",
             forgotten.link()
         ))?;
 

@@ -8,10 +8,11 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// Work that hangs was given up, and had begun: on a busy machine it may be given up before.
 async fn hung<T>(work: impl AsyncFn(mpsc::Sender<()>) -> Result<T, PortError>) -> PortError {
-    let (begun, begins) = mpsc::channel();
     loop {
-        let error = work(begun.clone()).await.map(drop).unwrap_err();
-        if begins.try_recv().is_ok() {
+        let (begun, begins) = mpsc::channel();
+        let error = work(begun).await.map(drop).unwrap_err();
+        // It has begun, perhaps only now, or nobody will begin it.
+        if begins.recv().is_ok() {
             return error;
         }
     }
@@ -119,7 +120,7 @@ fn what_hangs_takes_nobodys_place_and_no_more_work_goes_on_than_there_are_places
         assert!(hung.iter().all(|hung| hung.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)));
         let quick = |_| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            blocking("looking".into(), QUICK, move || {
+            blocking("looking".into(), DURABLE, move || {
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(5));
                 now.fetch_sub(1, Ordering::SeqCst);
@@ -138,14 +139,14 @@ fn what_hangs_takes_nobodys_place_and_no_more_work_goes_on_than_there_are_places
 fn work_that_was_begun_and_is_not_polled_keeps_nobody_waiting() {
     runtime(64).block_on(async {
         let mut begun: futures::stream::FuturesUnordered<_> =
-            (0..3 * PLACES).map(|_| blocking("begun".into(), QUICK, || Ok(()))).collect();
+            (0..3 * PLACES).map(|_| blocking("begun".into(), DURABLE, || Ok(()))).collect();
         let once = futures::future::poll_fn(|context| {
             let _ = futures::StreamExt::poll_next_unpin(&mut begun, context);
             std::task::Poll::Ready(())
         });
         once.await;
-        let beside = blocking("beside them".into(), QUICK, || Ok(7));
-        assert_eq!(tokio::time::timeout(QUICK, beside).await, Ok(Ok(7)));
+        let beside = blocking("beside them".into(), DURABLE, || Ok(7));
+        assert_eq!(tokio::time::timeout(DURABLE, beside).await, Ok(Ok(7)));
     });
 }
 
@@ -154,7 +155,10 @@ struct Answers<'a>(&'a Path);
 
 impl Drop for Answers<'_> {
     fn drop(&mut self) {
-        drop(std::fs::File::options().read(true).write(true).open(self.0).unwrap());
+        let writer = std::fs::File::options().read(true).write(true).open(self.0).unwrap();
+        // Who comes to open it later finds nothing to wait for.
+        std::fs::remove_file(self.0).unwrap();
+        drop(writer);
     }
 }
 

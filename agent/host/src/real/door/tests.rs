@@ -99,7 +99,7 @@ pub(super) fn ask_of(address: SocketAddr, body: &[u8]) -> Ask {
 }
 
 pub(super) async fn ask(address: SocketAddr, body: &[u8], toy: Toy) -> Result<Answered, PortError> {
-    super::client::ask(&ask_of(address, body), &toy, Deadlines::default()).await
+    super::client::ask(&ask_of(address, body), &toy, PATIENT).await
 }
 
 /// Loopback has many addresses to come from.
@@ -111,12 +111,18 @@ pub(super) async fn connect_from(source: [u8; 4], address: SocketAddr) -> std::i
 
 /// Longer than a busy machine makes anybody wait.
 pub(super) const LONG: Duration = Duration::from_secs(60);
+/// Of who waits for as long as it takes.
+const PATIENT: Deadlines = Deadlines { connect: LONG, handshake: LONG, answer: LONG };
+
+/// As it is but for what a busy machine may miss.
+pub(super) fn patient() -> Limits {
+    Limits { handshake: LONG, head: LONG, body: LONG, ..Limits::default() }
+}
 
 /// Waits for as long as it takes.
 pub(super) async fn ask_from(source: [u8; 4], address: SocketAddr, toy: Toy) -> Result<Answered, PortError> {
     let stream = connect_from(source, address).await.map_err(|error| PortError::io("connecting", &error))?;
-    let deadlines = Deadlines { connect: LONG, handshake: LONG, answer: LONG };
-    super::client::over(stream, &ask_of(address, b"{}"), &toy, deadlines).await
+    super::client::over(stream, &ask_of(address, b"{}"), &toy, PATIENT).await
 }
 
 /// A client's configuration, to be made worse.
@@ -175,7 +181,7 @@ pub(super) async fn soon(what: &str, is: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn what_is_asked_is_answered() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     for body in [b"".to_vec(), b"{\"v\":1}".to_vec(), vec![b'x'; BODY]] {
         let answered = ask(door.address(), &body, GOOD).await.unwrap();
         assert_eq!(answered, Answered { status: 200, body });
@@ -191,7 +197,7 @@ async fn what_is_asked_is_answered() {
 
 #[tokio::test]
 async fn an_address_in_use_is_told() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let Err(error) = listen(door.address(), echo, Limits::default()).await else { panic!("twice the same address") };
     assert_eq!(error.kind, bowline_ports::ErrorKind::Busy);
     assert!(error.message.contains(&door.address().to_string()), "{error}");

@@ -100,7 +100,7 @@ async fn a_file_that_is_being_written_is_told_when_it_is_closed() {
     std::io::Write::write_all(&mut swap, b"x").unwrap();
     while settings(&mut events, QUIET).await {}
     std::fs::write(&file, "whole").unwrap();
-    assert!(settings(&mut events, QUIET * 4).await);
+    assert!(settings(&mut events, SOON).await);
     drop(swap);
     // One that is renamed over it, or removed, is nothing that is still to come.
     let mut writing = std::fs::File::create(directory.path().join("new.toml")).unwrap();

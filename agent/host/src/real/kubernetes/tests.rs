@@ -277,7 +277,9 @@ async fn credentials_on_a_filesystem_that_hangs_hold_nothing_else_up() {
     nix::unistd::mkfifo(&kubeconfig, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let clients = Clients::default();
     let late = tokio::time::timeout(std::time::Duration::from_millis(50), clients.node(&kubeconfig, "n1")).await;
-    // For reading as well: that waits for nobody, where a busy machine has not begun.
-    drop(std::fs::File::options().read(true).write(true).open(&kubeconfig).unwrap());
+    // For reading as well: that waits for nobody, where a busy machine has not begun. Who comes later finds nothing to wait for.
+    let writer = std::fs::File::options().read(true).write(true).open(&kubeconfig).unwrap();
+    std::fs::remove_file(&kubeconfig).unwrap();
+    drop(writer);
     assert!(late.is_err());
 }

@@ -5,12 +5,12 @@ use bowline_ports::MetadataToken;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc;
-use std::time::Instant;
 
 /// Answers each connection by `answer`, and tells every request that came.
 fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> (Service, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let service = Service::at(listener.local_addr().unwrap());
+    // Longer than a busy machine makes anybody wait.
+    let service = Service { total: Duration::from_secs(60), ..Service::at(listener.local_addr().unwrap()) };
     let (seen, requests) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -103,11 +103,10 @@ async fn nobody_there_and_nobody_answering() {
     // Connections are taken by the kernel, and nobody reads them.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let service = Service::at(silent.local_addr().unwrap());
-    let begin = Instant::now();
     let error = service.ask(&ask(&["/id", "/zone"])).await.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "127.0.0.1: no answer within 2 s"));
-    assert!(begin.elapsed() < TOTAL * 2, "{:?}", begin.elapsed());
-    let again = Instant::now();
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_ok() && silent.accept().is_ok(), "both were asked for");
     assert!(service.ask(&ask(&["/id"])).await.is_err());
-    assert!(again.elapsed() < CONNECT, "remembered, not asked again");
+    assert!(silent.accept().is_err(), "remembered, not asked again");
 }

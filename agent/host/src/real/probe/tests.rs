@@ -23,9 +23,9 @@ fn read_as(device: &File, size: u64, depth: Depth) -> Bytes {
 #[test]
 fn a_glance_at_a_sparse_device_of_20_gib_takes_a_moment() {
     let device = sparse(20 << 30);
-    let mut quickest = Duration::MAX;
-    // The quickest of a few: others may keep the processors busy for a moment.
-    for _ in 0..8 {
+    let (mut quickest, first) = (Duration::MAX, std::time::Instant::now());
+    // The quickest of some: others may keep the processors busy for a while.
+    while quickest >= Duration::from_millis(300) && first.elapsed() < Duration::from_secs(60) {
         let begin = std::time::Instant::now();
         let bytes = read_as(&device, 20 << 30, GLANCE);
         quickest = quickest.min(begin.elapsed());
@@ -62,14 +62,11 @@ fn a_byte_at_either_end_is_found() {
 #[test]
 fn a_proof_leaves_others_who_read_the_open_device_alone() {
     let device = sparse(1 << 30);
-    let (other, proven) = (device.try_clone().unwrap(), AtomicU64::new(0));
+    let other = device.try_clone().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            read_as(&device, 1 << 30, PROOF);
-            proven.store(1, Relaxed);
-        });
+        let proof = scope.spawn(|| read_as(&device, 1 << 30, PROOF));
         let mut looks = 0;
-        while proven.load(Relaxed) == 0 {
+        while !proof.is_finished() {
             let flags = OFlag::from_bits_retain(fcntl(&other, FcntlArg::F_GETFL).unwrap());
             assert!(!flags.contains(OFlag::O_DIRECT), "a device could be read in whole pages only");
             looks += 1;

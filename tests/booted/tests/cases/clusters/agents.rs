@@ -193,25 +193,29 @@ fn an_agent_comes_in_with_its_ticket_alone_and_comes_back_under_its_name() -> Re
 /// The disk is released while a pod uses it: the pod goes, the node takes no more, and all of it comes back. One that is interrupted
 /// leaves the node as it was.
 fn released_and_taken_back(server: &Machine, agent: &Machine) -> Result<()> {
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "uses-it" },
-        "spec": {
-            "nodeName": KAFKA,
-            "containers": [{ "name": "c", "image": "nowhere", "imagePullPolicy": "Never" }],
-            "volumes": [{ "name": "data", "hostPath": { "path": "/var/lib/kafka/file" } }],
-        },
-    });
+    let pod = |held: &[&str]| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "uses-it", "finalizers": held },
+            "spec": {
+                "nodeName": KAFKA,
+                "containers": [{ "name": "c", "image": "nowhere", "imagePullPolicy": "Never" }],
+                "volumes": [{ "name": "data", "hostPath": { "path": "/var/lib/kafka/file" } }],
+            },
+        })
+    };
     let takes_none =
         || Ok::<_, anyhow::Error>(kafka(server)?.is_some_and(|node| node["spec"]["unschedulable"] == true));
-    server.put("/root/pod.json", pod.to_string(), 0o644)?;
+    // It cannot go: the command is at work until it is cut off.
+    server.put("/root/pod.json", pod(&["bed.test/held"]).to_string(), 0o644)?;
     server.ok("k3s kubectl apply -f /root/pod.json")?;
-    // A pod that was asked to go is looked for again after two seconds: until then it is at work.
     let cut_off = "bowline volumes release kafka 2> /root/said & release=$!
         until grep -q 'takes no more pods' /root/said; do sleep 0.05; done; kill $release; wait $release; echo $?";
     let code = agent.run_with(cut_off, b"", FIRST_BOOT)?.stdout;
     let said = agent.read("/root/said")?;
     ensure!(code.trim() == "143" && said.contains(&format!("{KAFKA} takes pods again")), "{code}: {said}");
     ensure!(!takes_none()?, "{said}");
+    server.ok("k3s kubectl patch pod uses-it --type=merge -p '{\"metadata\":{\"finalizers\":null}}'")?;
+    server.put("/root/pod.json", pod(&[]).to_string(), 0o644)?;
     server.ok("k3s kubectl delete pod uses-it --ignore-not-found && k3s kubectl apply -f /root/pod.json")?;
     let said = agent.run_with("bowline volumes release kafka", b"", FIRST_BOOT)?;
     ensure!(said.success() && said.stdout.contains("can be detached"), "{said}");

@@ -186,7 +186,7 @@ fn told_at_once(server: &Machine) -> Result<()> {
         server.ok(&format!("k3s kubectl label node {NAME} {ROLE}-"))?;
         becomes(server, "the role to be back", |node| label(node, ROLE) == Some("broker"))?;
     }
-    ensure!(begun.elapsed() < NEXT_LOOK, "nobody tells the agent of its Node: {:?}", begun.elapsed());
+    ensure!(begun.elapsed() < Duration::from_secs(150), "nobody tells the agent of its Node: {:?}", begun.elapsed());
     Ok(())
 }
 

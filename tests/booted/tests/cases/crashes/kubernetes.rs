@@ -155,7 +155,7 @@ fn has_label(machine: &Machine, role: &str) -> Result<bool> {
 
 /// How often systemd started K3s.
 fn starts(machine: &Machine) -> Result<u32> {
-    let count = machine.ok("journalctl -q -o cat -u k3s | grep -c '^Starting k3s.service'")?;
+    let count = machine.ok("journalctl --sync; journalctl -q -o cat -u k3s | grep -c '^Starting k3s.service'")?;
     Ok(count.trim().parse()?)
 }
 

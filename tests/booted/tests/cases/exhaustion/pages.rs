@@ -78,7 +78,7 @@ fn pages_tell_what_no_directory_shows() -> Result<()> {
         ensure!(value(&machine, "bowline_filesystem_error", "mountpoint=\"/mnt/data\"")? == 0.0);
 
         // The process ends, and the file beneath goes.
-        machine.ok("systemctl stop holder; umount /srv/late && rm /srv/late/file")?;
+        machine.ok("systemctl stop holder; for _ in 1 2 3 4 5 6 7 8 9 10; do umount /srv/late && break; sleep 0.5; done; rm /srv/late/file")?;
         machine.ok(&format!("mount {} /srv/late", late.link()))?;
         let gone = |family: &str, place: &str| -> Result<bool> {
             Ok(value(&machine, family, &format!("mountpoint=\"{place}\""))? < 1e5)

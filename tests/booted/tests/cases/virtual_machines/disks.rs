@@ -66,7 +66,7 @@ impl Site<'_> {
         until(vm, "data", "missed", missed)?;
         let lines = "journalctl --sync; journalctl -qb -o short-monotonic -u bowline";
         let told = seconds(vm.ok(&format!("{lines} | grep 'waiting for the disk' | tail -n 1"))?)?;
-        assert!(pulled < told && told - pulled < SOON.as_secs_f64(), "pulled at {pulled} s, told at {told} s");
+        assert!(pulled < told && told - pulled < 4.0 * SOON.as_secs_f64(), "pulled at {pulled} s, told at {told} s");
         vm.ok("! bowline status | grep -q '^ready'")?;
         assert!(!vm.run("cat /mnt/data/file")?.success(), "no ghost of the volume is left");
 
@@ -86,7 +86,8 @@ impl Site<'_> {
         vm.ok("echo kept > /mnt/kept/file && sync /mnt/kept/file && touch /mnt/kept/dirty")?;
         vm.ok("mkdir -p /var/log/pods/default_kafka-0_aa-1 /sys/fs/cgroup/kubepods/podaa-1 && \
              (nohup unshare -m --propagation private sleep infinity >/dev/null 2>&1 & \
-             echo $! > /sys/fs/cgroup/kubepods/podaa-1/cgroup.procs) && sleep 1")?;
+             echo $! > /sys/fs/cgroup/kubepods/podaa-1/cgroup.procs) && \
+             until [ \"$(cat /proc/$(cat /sys/fs/cgroup/kubepods/podaa-1/cgroup.procs)/comm)\" = sleep ]; do sleep 0.1; done")?;
         vm.unplug(&disk)?;
         until(vm, "kept", "missed", |s| matches!(s, Stand::Waiting(..)))?;
         vm.plug(&disk)?;
@@ -200,7 +201,9 @@ impl Site<'_> {
         vm.wait_for("its errors to be counted", SOON, &mut || Ok(errors()? > 0))?;
 
         // As the hint says.
-        vm.ok("umount /mnt/torn")?;
+        vm.ok(
+            "for _ in 1 2 3 4 5 6 7 8 9 10; do umount /mnt/torn && break; sleep 0.5; done; ! mountpoint -q /mnt/torn",
+        )?;
         until_ready(vm, "torn")?;
         assert_eq!(vm.read("/mnt/torn/file")?, "kept\n");
         assert!(vm.run("echo more > /mnt/torn/more")?.success());
@@ -283,7 +286,7 @@ impl Site<'_> {
         let failed = "systemctl is-failed bowline-check-mnt-copied.service";
         self.vm.wait_for(failed, SOON, &mut || Ok(self.vm.run(failed)?.success()))?;
         self.vm.ok("! mountpoint -q /mnt/copied")?;
-        let said = "journalctl -qb -o cat -u bowline-check-mnt-copied | grep -q '^Several disks have this filesystem'";
+        let said = "journalctl --sync; journalctl -qb -o cat -u bowline-check-mnt-copied | grep -q '^Several disks have this filesystem'";
         self.vm.ok(said)?;
         assert_eq!([disk.sha256()?, copy.sha256()?], before, "neither was written to, as a mount does");
 

@@ -23,7 +23,7 @@ async fn relay(door: SocketAddr) -> SocketAddr {
 
 #[tokio::test]
 async fn a_relay_fools_neither_end() {
-    let (door, _) = open(Limits::default()).await;
+    let (door, _) = open(patient()).await;
     let error = ask(relay(door.address()).await, b"{}", GOOD).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied);
     assert!(error.message.contains("HTTP 401 with a wrong proof"), "{error}");
@@ -33,7 +33,7 @@ async fn a_relay_fools_neither_end() {
 
 #[tokio::test]
 async fn a_recorded_request_is_worth_nothing() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let (stream, binding) = raw(door.address()).await;
     let recorded = good_request(&binding, "{}");
     assert!(say(stream, &recorded).await.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -45,7 +45,7 @@ async fn a_recorded_request_is_worth_nothing() {
 
 #[tokio::test]
 async fn a_connection_has_one_request() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let (stream, binding) = raw(door.address()).await;
     let twice = good_request(&binding, "{}").repeat(2);
     let answer = say(stream, &twice).await;
@@ -62,7 +62,7 @@ async fn a_connection_has_one_request() {
 
 #[tokio::test]
 async fn other_protocols_are_not_spoken() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let old = || {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);

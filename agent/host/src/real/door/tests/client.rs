@@ -24,7 +24,7 @@ async fn nobody_there_is_unreachable() {
 
 #[tokio::test]
 async fn a_name_leads_to_its_server() {
-    let (door, _) = open(Limits::default()).await;
+    let (door, _) = open(patient()).await;
     let server = format!("localhost:{}", door.address().port());
     let ask = Ask { server, ..ask_of(door.address(), b"{}") };
     assert_eq!(super::super::client::ask(&ask, &GOOD, Deadlines::default()).await.unwrap().status, 200);

@@ -6,7 +6,7 @@ use tokio::io::AsyncRead;
 
 #[tokio::test]
 async fn what_is_not_as_agreed_is_refused_before_anybody_is_asked() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let proof = format!("{PROOF}: {}\r\n", "0".repeat(64));
     let length = "content-length: 2\r\n";
     let post = "POST /v1/enroll HTTP/1.1";
@@ -46,7 +46,7 @@ async fn what_is_not_as_agreed_is_refused_before_anybody_is_asked() {
 
 #[tokio::test]
 async fn a_request_without_a_proof_is_a_wrong_one() {
-    let (door, echo) = open(Limits::default()).await;
+    let (door, echo) = open(patient()).await;
     let text = "POST /v1/enroll HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
     assert!(say(raw(door.address()).await.0, text).await.starts_with("HTTP/1.1 401 "));
     assert_eq!((echo.asked.load(Relaxed), door.counters().wrong), (1, 1));
@@ -112,7 +112,7 @@ async fn the_slow_are_cut_off_and_hold_nobody_up() {
 
 #[tokio::test]
 async fn who_sends_too_much_is_cut_off() {
-    let (door, _) = open(Limits::default()).await;
+    let (door, _) = open(patient()).await;
     // A handshake message of 64 KiB, as large as they come.
     let mut stream = TcpStream::connect(door.address()).await.unwrap();
     for _ in 0..8 {

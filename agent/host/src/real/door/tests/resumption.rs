@@ -38,7 +38,7 @@ async fn kind(address: SocketAddr, config: &Arc<ClientConfig>, text: bool) -> Op
 
 #[tokio::test]
 async fn an_offered_session_is_not_taken_and_none_is_given() {
-    let (door, _) = open(Limits::default()).await;
+    let (door, _) = open(patient()).await;
     let giver = giver().await;
     let willing = config(|config| config.resumption = Resumption::in_memory_sessions(8));
     assert_eq!(kind(giver, &willing, false).await, Some(HandshakeKind::Full));

@@ -163,11 +163,10 @@ async fn a_node_that_was_read_otherwise_than_before_is_told_before_a_watch_stand
     };
     let told = async {
         let read = || async { clients.node(kubeconfig.path(), "n1").await.unwrap().unwrap() };
-        let signalled = || async { timeout(QUIET, signal.notified()).await.is_ok() };
         let mut told = Vec::new();
-        for _ in 0..4 {
+        for patience in [QUIET, QUIET, SOON, QUIET] {
             read().await;
-            told.push(signalled().await);
+            told.push(timeout(patience, signal.notified()).await.is_ok());
         }
         told
     };
