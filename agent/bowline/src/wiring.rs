@@ -138,4 +138,13 @@ mod tests {
         let all = capabilities(&bowline_settings::load(&[file]).unwrap().settings, 0);
         assert_eq!(all.iter().map(|one| one.name()).collect::<Vec<_>>(), NAMES);
     }
+
+    #[test]
+    fn the_form_of_a_report_tells_all_names() {
+        let document = bowline_schema::document("report").unwrap();
+        let told = document["$defs"]["capability"]["properties"]["name"]["description"].as_str().unwrap();
+        for name in NAMES.iter().chain(&["metrics", "pressure"]) {
+            assert!(told.contains(&format!("`{name}`")), "{name} is not in: {told}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn all() -> Vec<(&'static str, Page)> {
 
 /// A server that is as its settings say.
 pub(crate) fn settled() -> Page {
-    let names = ["node", "volumes", "join", "guard", "cluster", "persistent", "labels"];
+    let names = ["node", "volumes", "join", "guard", "cluster", "persistent-volumes", "labels", "reclaim"];
     let capabilities: Vec<_> = names.iter().map(|name| capability(name, "done", json!({}))).collect();
     let root = disk("/", "ext4 on /dev/sda1", 31, 0.4);
     let data = disk("/var/lib/kafka", "xfs on /dev/sdb", 12, 0.0);
