@@ -52,7 +52,9 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
 fn why_none(reserve: Reserve) -> &'static str {
     match reserve {
         Reserve::Off => "pressure.reserve is off",
-        Reserve::Auto | Reserve::Size(_) => "the root filesystem is large enough to do without, or cannot promise room",
+        Reserve::Auto | Reserve::Size(_) => {
+            "the root filesystem is large enough to do without, cannot promise room, or does not have /var/lib/bowline"
+        }
     }
 }
 
