@@ -70,9 +70,9 @@ fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     ensure!(reads > 0, "nobody has looked at the API for {window} s");
     let measured = json!({ "window": WINDOW.as_secs(), "by_user_and_verb": counted, "server": NODE, "agent": name });
     let mut figures = vec![
-        Figure::new("settled_api_writes", f64::from(writes) * 3600.0 / window, "by the hour", 0.0)
+        Figure::new("settled_api_writes", f64::from(writes) * 3600.0 / window, "by the hour")
             .measured(measured.clone()),
-        Figure::new("settled_api_reads", f64::from(reads) * 60.0 / window, "by the minute", 1.0).measured(measured),
+        Figure::new("settled_api_reads", f64::from(reads) * 60.0 / window, "by the minute").measured(measured),
     ];
     figures.extend(idle::figures(&done));
     Ok(figures)

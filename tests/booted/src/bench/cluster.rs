@@ -54,10 +54,10 @@ fn measure(bed: &Bed) -> Result<Vec<Figure>> {
     let again = begun.elapsed().as_secs_f64();
     tell(&format!("    an agent joined in {first:.1} s, and recreated in {again:.1} s"));
     Ok(vec![
-        Figure::new("five_machines_ready", five, "s", 60.0)
+        Figure::new("five_machines_ready", five, "s")
             .runs(1)
             .measured(json!({ "control_ready": rounded(control_ready), "phases": machines })),
-        Figure::new("recreated_agent_overhead", again - first, "s", 20.0)
+        Figure::new("recreated_agent_overhead", again - first, "s")
             .runs(1)
             .measured(json!({ "first_join": rounded(first), "recreated": rounded(again) })),
     ])

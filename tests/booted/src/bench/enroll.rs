@@ -14,9 +14,6 @@ use std::time::Duration;
 
 const FEW: u32 = 50;
 const MANY: u32 = 500;
-/// Who must not wait for longer, all of them, and what the daemon may take meanwhile.
-const SECONDS: f64 = 10.0;
-const MEGABYTES: f64 = 40.0;
 
 /// By one issuer: fifty, then five hundred, and what the daemon took in memory.
 pub(crate) fn one_issuer() -> Result<Vec<Figure>> {
@@ -38,8 +35,8 @@ pub(crate) fn one_issuer() -> Result<Vec<Figure>> {
         counted(&machine, "many", MANY)?;
         let measured = json!({ "before": rounded(before), "joiners": MANY });
         Ok(vec![
-            served("enroll_500_one_issuer", &many).at_most(SECONDS),
-            Figure::new("enroll_500_issuer_rss", after, "MB", MEGABYTES).measured(measured),
+            served("enroll_500_one_issuer", &many),
+            Figure::new("enroll_500_issuer_rss", after, "MB").measured(measured),
             served("enroll_50_one_issuer", &few),
         ])
     };
@@ -126,5 +123,5 @@ fn served(name: &'static str, served: &Served) -> Figure {
         "p99": at(0.99),
         "by_second": rounded(served.each.len() as f64 / served.seconds),
     });
-    Figure::shown(name, served.seconds, "s").none_failed(served.failed).measured(measured)
+    Figure::new(name, served.seconds, "s").failed(served.failed).measured(measured)
 }

@@ -1,5 +1,6 @@
 //! One figure, and all of them as a file and as a table.
 
+use crate::goals::{self, Goals};
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
@@ -22,38 +23,32 @@ pub(crate) struct Figure {
     /// What it may be at most; in the table only, where each figure is beside it.
     #[serde(skip)]
     pub(crate) goals: Goals,
+    /// How much failed while it was measured.
+    #[serde(skip)]
+    pub(crate) failed: usize,
     /// Everything that the figure was made of.
     pub(crate) measured: Value,
 }
 
-/// What a figure may be at most; nothing where it only shows how something grows.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Goals {
-    pub(crate) ours: Option<f64>,
-    pub(crate) ratio: Option<f64>,
-    /// How much failed while it was measured, which has to be nothing.
-    pub(crate) failed: Option<usize>,
-}
-
 impl Figure {
-    pub(crate) fn new(name: &'static str, ours: f64, unit: &'static str, goal: f64) -> Self {
-        Self::shown(name, ours, unit).at_most(goal)
+    pub(crate) fn new(name: &'static str, ours: f64, unit: &'static str) -> Self {
+        Self {
+            name,
+            ours: rounded(ours),
+            peer: None,
+            ratio: None,
+            unit,
+            peer_name: None,
+            runs: 1,
+            goals: goals::of(name),
+            failed: 0,
+            measured: Value::Null,
+        }
     }
 
-    /// One without a goal.
-    pub(crate) fn shown(name: &'static str, ours: f64, unit: &'static str) -> Self {
-        let (ours, goals) = (rounded(ours), Goals::default());
-        Self { name, ours, peer: None, ratio: None, unit, peer_name: None, runs: 1, goals, measured: Value::Null }
-    }
-
-    pub(crate) fn at_most(mut self, goal: f64) -> Self {
-        self.goals.ours = Some(goal);
-        self
-    }
-
-    /// Nothing may have failed, and so much has.
-    pub(crate) fn none_failed(mut self, failed: usize) -> Self {
-        self.goals.failed = Some(failed);
+    /// So much has failed.
+    pub(crate) fn failed(mut self, failed: usize) -> Self {
+        self.failed = failed;
         self
     }
 
@@ -61,11 +56,6 @@ impl Figure {
         self.peer = Some(rounded(peer));
         self.ratio = Some(rounded(self.ours / peer));
         self.peer_name = Some(name);
-        self
-    }
-
-    pub(crate) fn ratio_at_most(mut self, goal: f64) -> Self {
-        self.goals.ratio = Some(goal);
         self
     }
 
@@ -79,22 +69,17 @@ impl Figure {
         self
     }
 
-    fn has_goal(&self) -> bool {
-        let Goals { ours, ratio, failed } = self.goals;
-        ours.is_some() || ratio.is_some() || failed.is_some()
-    }
-
     fn met(&self) -> bool {
-        let Goals { ours, ratio, failed } = self.goals;
+        let Goals { ours, ratio, none_failed } = self.goals;
         ours.is_none_or(|goal| self.ours <= goal)
             && ratio.is_none_or(|goal| self.ratio.is_some_and(|r| r <= goal))
-            && failed.is_none_or(|failed| failed == 0)
+            && (!none_failed || self.failed == 0)
     }
 
     fn goal(&self) -> String {
         let ours = self.goals.ours.map_or_else(|| "-".into(), |goal| goal.to_string());
         let ratio = self.goals.ratio.map(|goal| format!(", ratio {goal}")).unwrap_or_default();
-        let failed = self.goals.failed.map_or("", |_| ", all served");
+        let failed = if self.goals.none_failed { ", none failed" } else { "" };
         format!("{ours}{ratio}{failed}")
     }
 }
@@ -132,7 +117,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
 
 /// How many goals were met, and which were not.
 pub(crate) fn sum(figures: &[Figure]) -> String {
-    let (met, missed): (Vec<_>, Vec<_>) = figures.iter().filter(|figure| figure.has_goal()).partition(|f| f.met());
+    let (met, missed): (Vec<_>, Vec<_>) = figures.iter().partition(|f| f.met());
     let names = |figures: &[&Figure]| figures.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ");
     match missed.is_empty() {
         true => format!("goals met: all {}", met.len()),
@@ -169,15 +154,15 @@ mod tests {
 
     #[test]
     fn the_file_has_the_agreed_keys_and_the_table_says_what_is_over() {
-        let rss = Figure::new("idle_rss", 13.0, "MB", 12.0).beside(26.0, "node_exporter").ratio_at_most(0.45);
+        let rss = Figure::new("idle_rss", 13.0, "MB").beside(26.0, "node_exporter");
         let json = serde_json::to_value(&rss).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, ["measured", "name", "ours", "peer", "peer_name", "ratio", "runs", "unit"]);
         assert_eq!(json["ratio"], 0.5);
-        let alone = Figure::new("package_size", 3.5, "MB", 4.0);
+        let alone = Figure::new("package_size", 3.5, "MB");
         assert!(serde_json::to_value(&alone).unwrap()["peer"].is_null());
         assert_eq!(sum(&[rss.clone(), alone.clone()]), "goals met: 1\ngoals missed: 1, idle_rss");
-        assert_eq!(sum(&[alone.clone(), Figure::shown("enroll_50_one_issuer", 9.0, "s")]), "goals met: all 1");
+        assert_eq!(sum(&[alone.clone(), alone.clone()]), "goals met: all 2");
         let table = table(&[rss, alone]);
         assert!(table.contains("12, ratio 0.45  over  node_exporter"), "{table}");
         assert!(table.lines().nth(2).unwrap().ends_with(" 4  ok"), "{table}");
@@ -186,9 +171,9 @@ mod tests {
     #[test]
     fn what_failed_meanwhile_is_over_whatever_the_number() {
         let line = |figure: Figure| super::table(&[figure]).lines().nth(1).unwrap().to_string();
-        let quick = || Figure::new("enroll_500_one_issuer", 3.0, "s", 10.0);
-        assert!(line(quick().none_failed(0)).ends_with("10, all served  ok"));
-        assert!(line(quick().none_failed(1)).ends_with("10, all served  over"));
-        assert!(line(Figure::shown("enroll_50_one_issuer", 99.0, "s")).ends_with("-  ok"));
+        let quick = || Figure::new("enroll_500_one_issuer", 3.0, "s");
+        assert!(line(quick()).ends_with("10, none failed  ok"));
+        assert!(line(quick().failed(1)).ends_with("10, none failed  over"));
+        assert!(line(Figure::new("enroll_50_one_issuer", 99.0, "s")).ends_with("-, none failed  ok"));
     }
 }

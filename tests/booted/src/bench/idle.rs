@@ -84,8 +84,8 @@ pub(crate) fn figures(all: &[(&str, Done)]) -> Vec<Figure> {
     let most = |of: fn(&Done) -> f64| all.iter().map(|(_, done)| of(done)).fold(0.0, f64::max);
     let measured: Value = all.iter().map(|(name, done)| ((*name).to_owned(), done.measured.clone())).collect();
     vec![
-        Figure::new("settled_cpu_day", most(|done| done.cpu_day), "ms by the day", 5000.0).measured(measured.clone()),
-        Figure::new("settled_writes_hour", most(|done| done.bytes_hour), "bytes by the hour", 0.0).measured(measured),
+        Figure::new("settled_cpu_day", most(|done| done.cpu_day), "ms by the day").measured(measured.clone()),
+        Figure::new("settled_writes_hour", most(|done| done.bytes_hour), "bytes by the hour").measured(measured),
     ]
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn overhead() -> Result<Vec<Figure>> {
             "peer_phases": peer.phases,
         })).collect::<Vec<_>>(),
     });
-    let figure = Figure::new("install_to_ready_overhead", overhead, "s", 0.5)
+    let figure = Figure::new("install_to_ready_overhead", overhead, "s")
         .beside(median(&of(|(_, peer)| peer.seconds)), "a shell script, all of its time")
         .runs(PAIRS)
         .measured(measured);

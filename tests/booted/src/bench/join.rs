@@ -74,7 +74,7 @@ fn measure(bed: &Bed) -> Result<Figure> {
             "peer_phases": peer.phases,
         })).collect::<Vec<_>>(),
     });
-    Ok(Figure::new("agent_join_overhead", overhead, "s", 1.0)
+    Ok(Figure::new("agent_join_overhead", overhead, "s")
         .beside(median(&of(|(_, peer)| peer.seconds)), "a shell script with a token, all of its time")
         .runs(PAIRS)
         .measured(measured))
