@@ -62,12 +62,12 @@ pub fn ticket(name: &str) -> String {
     hex::encode(Sha256::digest(format!("bowline-ticket-v1:agent:{name}:{KEY}")))
 }
 
-/// All that an agent is told.
-pub fn agent_settings(releases: &Releases, name: &str, disk: Option<&Disk>) -> String {
-    let volume = disk.map_or_else(String::new, |disk| {
+/// All that an agent is told. `volume` is the serial of its disk.
+pub fn agent_settings(releases: &Releases, name: &str, volume: Option<&str>) -> String {
+    let volume = volume.map_or_else(String::new, |serial| {
         format!(
             "[[volume]]\nname = \"kafka\"\ndevice = \"{}\"\nmount = \"/var/lib/kafka\"\nformat = \"blank-only\"\n",
-            disk.link()
+            Disk::link_of(serial)
         )
     });
     format!(
@@ -95,7 +95,7 @@ pub fn agent(
     (name, address, serial): (&'static str, &str, Option<&str>),
 ) -> Result<Agent> {
     let disk = serial.map(|serial| bed.disk(serial, "2G")).transpose()?;
-    let settings = agent_settings(releases, name, disk.as_ref());
+    let settings = agent_settings(releases, name, serial);
     let mut machine =
         synchronised(bed.machine(name).address(address)).cloud_init(&document::with_settings(filled, &settings));
     if let Some(disk) = &disk {

@@ -67,7 +67,12 @@ impl Disk {
 
     /// The link by which a machine knows it.
     pub fn link(&self) -> String {
-        format!("/dev/disk/by-id/scsi-0HC_Volume_{}", self.inner.serial)
+        Self::link_of(&self.inner.serial)
+    }
+
+    /// That of the disk with this serial.
+    pub fn link_of(serial: &str) -> String {
+        format!("/dev/disk/by-id/scsi-0HC_Volume_{serial}")
     }
 
     /// Its size in bytes.

@@ -22,7 +22,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Carries a check out. What it returns is its evidence, and an error its failure.
+    /// Carries a check out. What it returns is its evidence, which is told with it, and an error its failure.
     pub(crate) fn check(&mut self, name: &str, work: impl FnOnce() -> Result<String>) {
         let begun = Instant::now();
         let (passed, evidence) = match work() {
@@ -30,9 +30,10 @@ impl Demo {
             Err(error) => (false, format!("{error:#}")),
         };
         let seconds = begun.elapsed().as_secs_f64();
-        tell(&format!("[{}] {name} ({seconds:.1} s)", if passed { "ok" } else { "FAILED" }));
-        if !passed {
-            tell(&indent(&evidence));
+        let (said, mark) = (evidence.trim(), if passed { "ok" } else { "FAILED" });
+        match said.lines().count() {
+            0 | 1 => tell(&format!("[{mark}] {name}: {said}")),
+            _ => tell(&format!("[{mark}] {name}:\n{}", indent(said))),
         }
         self.checks.push(Check { name: name.into(), passed, seconds, evidence });
     }

@@ -15,7 +15,7 @@ pub(crate) fn tied(control: &Machine, agents: &[Agent], begun: Instant, demo: &m
         for agent in agents {
             in_place(control, agent, None)?;
         }
-        Ok(format!("{:.1} s after the machines began to boot", begun.elapsed().as_secs_f64()))
+        Ok(format!("{:.1} s after the first began to boot", begun.elapsed().as_secs_f64()))
     });
     demo.check("no token is left that somebody could use", || {
         control.wait_for("the tokens to be gone", FIRST_BOOT, || {
@@ -58,6 +58,10 @@ pub(crate) fn recreated(control: &Machine, agents: &[Agent], demo: &mut Demo) ->
         }
         Ok("each volume has what its machine wrote before".into())
     });
+    tell(
+        "    The new machines asked while the old ones might still have lived, and were refused until those were proven gone:\n    \
+         that is what `bowline nodes` still lists below `refused`.",
+    );
     table(control);
     Ok(())
 }
@@ -112,8 +116,7 @@ pub(crate) fn scraped_by_a_pod(control: &Machine, agents: &[Agent], demo: &mut D
 }
 
 fn table(control: &Machine) {
-    let columns = "-L role,workload -o wide";
-    for command in [format!("k3s kubectl get nodes {columns}"), "bowline nodes".into()] {
-        tell(&indent(&control.run(&command).map_or_else(|error| error.to_string(), |said| said.stdout)));
+    for command in ["k3s kubectl get nodes -L role,workload", "bowline nodes"] {
+        tell(&indent(&control.run(command).map_or_else(|error| error.to_string(), |said| said.stdout)));
     }
 }

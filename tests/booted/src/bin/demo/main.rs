@@ -1,6 +1,6 @@
 //! `make demo`: five blank machines get the shipped cloud-init document, each with its own small settings, and become a
-//! cluster: a control node, scraped by a local Prometheus, and four agents that come in with nothing but a ticket. Some are
-//! destroyed and recreated under the same names, the control node is rebooted, its agent killed, and all is as before.
+//! cluster: a control node, scraped by a Prometheus of its own, and four agents that come in with nothing but a ticket. Some
+//! are destroyed and recreated under the same names, the control node is rebooted, Bowline on it killed, and all is as before.
 //!
 //! - `checks`: what is checked, told and written down.
 //! - `cluster`: the agents.
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use bowline_booted::{FIRST_BOOT, VOLUME, deb, document, hetzner, node, pid, ready, releases};
 use bowline_testbed::{Bed, Machine};
 use checks::{Demo, indent, tell, title};
+use serde_json::Value;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ fn is_key_body(line: &str) -> bool {
 
 /// The whole story; returns the command by which the control node is entered.
 fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
-    title("The package is built, and put into a signed apt repository beside a release page of K3s");
+    title("The package is built, and put into a signed apt repository beside a stand-in for K3s's release page");
     let package = deb()?;
     tell(&indent(&format!("{}", package.file_name().unwrap_or_default().to_string_lossy())));
     let releases = releases(bed)?;
@@ -65,15 +66,18 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
     let filled = document::fill_in(&repository, &releases);
     let (diff, bodies) = document::diff(&filled).into_iter().partition::<Vec<_>, _>(|line| !is_key_body(line));
     tell(&indent(&diff.join("\n")));
-    tell(&indent(&format!("  (and {} lines of the two keys' own text)", bodies.len())));
+    tell(&indent(&format!(
+        "  (and {} lines of base64: the mirror's certificate and the repository's key)",
+        bodies.len()
+    )));
 
     title("The control node has more, in files: a cluster key, and whom it lets in");
     tell(&indent(hetzner::CONTROL));
     title("An agent has these settings in the same document, and no token: a ticket for its name alone");
-    let (name, ..) = hetzner::AGENTS[0];
-    tell(&indent(&hetzner::agent_settings(&releases, name, None)));
+    let (name, _, volume) = hetzner::AGENTS[0];
+    tell(&indent(&hetzner::agent_settings(&releases, name, volume)));
 
-    title("Five blank machines boot, with blank disks; nobody logs in");
+    title("Five new machines boot, four of them with a blank disk; nobody logs in");
     let disk = bed.disk(VOLUME, "20G")?;
     let begun = Instant::now();
     let machine = hetzner::control(bed, &filled, &disk)?;
@@ -83,18 +87,18 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
         machine.wait_for("bowline to be active", FIRST_BOOT, || {
             Ok(machine.run("systemctl is-active --quiet bowline")?.success())
         })?;
-        machine.ok("dpkg-query --show bowline")
+        let version = machine.ok("dpkg-query --showformat='${Package} ${Version}' --show bowline")?;
+        Ok(format!("{version}, at most {:.1} s after it began to boot", begun.elapsed().as_secs_f64()))
     });
     demo.check("the control node becomes Ready by itself", || {
         follow(&machine, begun)?;
         ready(&machine)?;
-        Ok(format!("{:.1} s after the machine began to boot", begun.elapsed().as_secs_f64()))
+        Ok(format!("{:.1} s after it began to boot", begun.elapsed().as_secs_f64()))
     });
     cluster::tied(&machine, &agents, begun, demo);
     cluster::recreated(&machine, &agents, demo)?;
     cluster::scraped(&machine, &agents, demo);
     cluster::scraped_by_a_pod(&machine, &agents, demo);
-    title("The control node itself");
     show(&machine, demo)?;
     scrape(&machine, demo);
 
@@ -108,16 +112,16 @@ fn story(bed: &Bed, demo: &mut Demo) -> Result<String> {
         same("the Node", &before, &uid()?)?;
         same("the filesystem", &starts, &machine.ok("blkid -s UUID -o value $(findmnt -no SOURCE /mnt/data)")?)?;
         same("the file on the volume", "precious\n", &machine.read("/mnt/data/file")?)?;
-        nothing_to_do(&machine)
+        Ok(format!("the same Node, filesystem and file; {}", nothing_to_do(&machine)?))
     });
 
-    title("Its agent is killed");
+    title("Bowline on the control node is killed (SIGKILL)");
     let k3s = pid(&machine, "k3s")?;
     machine.kill("bowline")?;
-    demo.check("after the kill all is as before, and K3s did not notice", || {
+    demo.check("after the kill all is as before, and K3s kept its process", || {
         ready(&machine)?;
         same("K3s's process", &k3s, &pid(&machine, "k3s")?)?;
-        nothing_to_do(&machine)
+        Ok(format!("it is {}; {}", k3s.trim(), nothing_to_do(&machine)?))
     });
     machine.enter_command()
 }
@@ -150,11 +154,10 @@ fn follow(machine: &Machine, begun: Instant) -> Result<()> {
 
 fn show(machine: &Machine, demo: &mut Demo) -> Result<()> {
     title("bowline plan, and bowline status");
-    demo.check("nothing is left to do", || nothing_to_do(machine));
-    tell(&indent(&machine.run("bowline plan")?.stdout));
+    demo.check("bowline plan", || nothing_to_do(machine));
     tell(&indent(&machine.run("bowline status")?.stdout));
 
-    title("The node and its labels");
+    title("The control node's labels");
     demo.check("the Node has its labels and its role", || {
         let node = node(machine)?;
         let labels = &node["metadata"]["labels"];
@@ -163,32 +166,39 @@ fn show(machine: &Machine, demo: &mut Demo) -> Result<()> {
                 bail!("{key} is {}, wanted {value}", labels[key]);
             }
         }
-        Ok(labels.to_string())
+        let line = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
+        Ok(labels.as_object().context("it has no labels")?.iter().map(line).collect::<Vec<_>>().join("\n"))
     });
-    tell(&indent(&machine.ok("k3s kubectl get nodes -o wide --show-labels")?));
 
     title("The volume");
     demo.check("the blank disk was formatted and is mounted", || {
         let text = machine.ok("findmnt -o TARGET,SOURCE,FSTYPE,LABEL,SIZE /mnt/data")?;
         if text.contains("ext4") { Ok(text) } else { bail!("{text}") }
     });
-    demo.check("Kubernetes cannot start without it", || {
-        let text = machine
-            .ok("systemctl show -p RequiresMountsFor,Asserts k3s; systemctl cat k3s | grep -A9 bowline-volume")?;
-        if text.contains("AssertPathIsMountPoint=/mnt/data") { Ok(text) } else { bail!("{text}") }
+    demo.check("K3s's unit refuses to start unless /mnt/data is mounted", || {
+        let unit = machine.ok("systemctl cat k3s")?;
+        let lines = ["RequiresMountsFor=/mnt/data", "AssertPathIsMountPoint=/mnt/data"];
+        match lines.iter().all(|line| unit.lines().any(|l| l == *line)) {
+            true => Ok(lines.join("\n")),
+            false => bail!("{unit}"),
+        }
     });
+    tell(
+        "    These machines are containers on one kernel: each also sees the disks of the others, and this host's own.",
+    );
     tell(&indent(&machine.ok("bowline volumes")?));
     Ok(())
 }
 
 fn scrape(machine: &Machine, demo: &mut Demo) {
-    title("The local Prometheus, with the scrape configuration of the package");
+    title("A Prometheus on the control node, with the shipped scrape configuration");
     demo.check("Prometheus sees the node ready and its filesystems", || {
         let prometheus = machine.start_prometheus(&machine.read(SCRAPE)?)?;
         let ready = prometheus.wait_query("bowline_node_ready == 1", Duration::from_secs(60))?;
         let size = prometheus.query("bowline_filesystem_size_bytes{mountpoint=\"/mnt/data\"}")?;
         let (labels, bytes) = size.first().context("no size of /mnt/data")?;
-        Ok(format!("{ready:?}\n{labels:?} {bytes}"))
+        let (instance, _) = ready.first().context("no node")?;
+        Ok(format!("{instance} 1\n{labels} {bytes}"))
     });
     if let Ok(text) = machine.ok("curl -sSf http://127.0.0.1:9787/metrics | grep -E '^bowline_(node_|boot_phase|filesystem_(size|available)_bytes)'") {
         tell(&indent(&text));
