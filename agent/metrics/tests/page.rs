@@ -79,7 +79,7 @@ fn why_nothing_is_foretold() {
         let view =
             View { report: &report, now: 1000, disks: vec![disk], folders: vec![], measured: None, unseen: vec![] };
         let body = view.page().body;
-        let (_, rest) = body.split_once("Nothing is foretold").unwrap();
+        let (_, rest) = body.split_once("No forecast").unwrap();
         rest.split_once('.').unwrap().0.to_owned()
     };
     assert_eq!(of(false, false), " yet: it was not watched for long enough");
@@ -121,7 +121,7 @@ fn what_is_drawn_is_said() {
         "aria-label=\"83 percent of / in use\"",
         "the kubelet evicts (nodefs.available) at 95 %",
         "It grows by 1.7 GiB an hour: the kubelet evicts in 6 h (80 % sure), full in 9 h (70 % sure).",
-        "50 percent in use 99 min ago, 83 percent now, 86 percent in 99 min as foretold\"",
+        "50 percent in use 99 min ago, 83 percent now, 86 percent in 99 min by forecast\"",
         "It cannot be measured: ",
         "Measured 60 s ago.",
         "4.7 GiB",

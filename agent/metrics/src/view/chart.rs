@@ -48,7 +48,7 @@ pub(super) fn line(out: &mut String, disk: &Disk) {
     let point = |at: f64, used: f64| format!("{:.1},{:.1}", (at - first) / all * WIDTH, (1.0 - used) * LINE);
     let mut says = format!("{:.0} % in use {} ago, {:.0} % now", begin * 100.0, about(length), end * 100.0);
     if let Some((seconds, used)) = coming {
-        let _ = write!(says, ", {:.0} % in {} as foretold", used * 100.0, about(seconds));
+        let _ = write!(says, ", {:.0} % in {} by forecast", used * 100.0, about(seconds));
     }
     let _ = write!(
         out,

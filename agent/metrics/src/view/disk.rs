@@ -31,15 +31,15 @@ impl Disk {
             let _ = write!(out, "<p class=\"marks\">{}</p>", marks.join(" · "));
         }
         chart::line(out, self);
-        let _ = writeln!(out, "<p>{}</p></article>", escape(&self.foretold()));
+        let _ = writeln!(out, "<p>{}</p></article>", escape(&self.forecast()));
     }
 
-    fn foretold(&self) -> String {
+    fn forecast(&self) -> String {
         let Some(outlook) = self.outlook else {
             return match (self.read_only, self.beyond) {
-                (true, _) => "Nothing is foretold: it cannot fill.",
-                (_, true) => "Nothing is foretold: there are too many filesystems to watch them all.",
-                _ => "Nothing is foretold yet: it was not watched for long enough.",
+                (true, _) => "No forecast: it cannot fill.",
+                (_, true) => "No forecast: there are too many filesystems to watch them all.",
+                _ => "No forecast yet: it was not watched for long enough.",
             }
             .into();
         };

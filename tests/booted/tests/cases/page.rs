@@ -24,7 +24,7 @@ fn a_browser_on_the_machine_shows_how_it_is() -> Result<()> {
             ensure!(found.is_empty(), "{}", found.join("\n"));
         }
         let shown = browser.ask("document.body.innerText")?.to_string();
-        for text in ["n1", "ready", "volumes", "/mnt/data", "Nothing is foretold yet"] {
+        for text in ["n1", "ready", "volumes", "/mnt/data", "No forecast yet"] {
             ensure!(shown.contains(text), "{text} is not shown: {shown}");
         }
         Ok(())
