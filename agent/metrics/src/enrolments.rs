@@ -65,9 +65,9 @@ impl Enrolments {
 
     pub(crate) fn members_into(&self, out: &mut Exposition) {
         let Some((expected, missing)) = *self.members.lock().unwrap_or_else(PoisonError::into_inner) else { return };
-        let help = "Nodes that the cluster is to have: names that somebody holds.";
+        let help = "Names held by admitted machines: the nodes that the cluster should have.";
         out.gauge("nodes_expected", help, expected);
-        let help = "Nodes that the cluster is to have and that are not there, or not Ready; seen within half an hour.";
+        let help = "Nodes that the cluster should have and that are not there, or not Ready; seen within half an hour.";
         out.gauge("nodes_missing", help, missing);
     }
 

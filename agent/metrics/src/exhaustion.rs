@@ -43,12 +43,12 @@ pub struct FilesystemOutlook {
 type Column<T> = (&'static str, &'static str, fn(&T) -> f64);
 
 const COLUMNS: [Column<FilesystemOutlook>; 5] = [
-    ("filesystem_growth_bytes_per_second", "How fast it fills, in the long run.", |one| {
+    ("filesystem_growth_bytes_per_second", "Long-term growth in bytes per second; negative if it shrinks.", |one| {
         one.outlook.map_or(0.0, |outlook| outlook.growth)
     }),
     (
         "filesystem_full_seconds",
-        "Seconds until an ordinary user can write no more; +Inf where it does not come to that.",
+        "Seconds until an ordinary user can write no more; +Inf if that is not expected.",
         |one| one.full().seconds,
     ),
     (
@@ -58,7 +58,7 @@ const COLUMNS: [Column<FilesystemOutlook>; 5] = [
     ),
     (
         "filesystem_inodes_exhausted_seconds",
-        "Seconds until it has no inode left; +Inf where it does not come to that.",
+        "Seconds until it has no inode left; +Inf if that is not expected.",
         |one| one.inodes().seconds,
     ),
     (
@@ -71,7 +71,7 @@ const COLUMNS: [Column<FilesystemOutlook>; 5] = [
 const EVICTS: [Column<Foreseen>; 2] = [
     (
         "filesystem_eviction_seconds",
-        "Seconds until the kubelet evicts because of it, by signal; +Inf where it does not come to that.",
+        "Seconds until the kubelet evicts because of it, by signal; +Inf if that is not expected.",
         |then| then.seconds,
     ),
     (
@@ -208,12 +208,12 @@ fn unseen(out: &mut Exposition, filesystems: &[Row<'_>], survey: &Survey) {
 
 fn counted(out: &mut Exposition, filesystems: &[Row<'_>], counted: &Counted) {
     let help =
-        "Commands to a disk that did not end well, of disks that count them; the news that one has grown is one, too.";
+        "Failed commands to a disk (SCSI and SATA only); notices that a disk was attached or has grown count as well.";
     let mut family = out.family("disk_io_errors_total", Kind::Counter, help);
     for (device, errors) in &counted.io_errors {
         family.series(&labels(&[("device", device)]), *errors);
     }
-    let help = "Errors that a filesystem wrote down itself, of those that do.";
+    let help = "Errors that the filesystem has recorded itself (ext4, btrfs).";
     let mut family = out.family("filesystem_errors_total", Kind::Counter, help);
     let errors: BTreeMap<&str, u64> =
         counted.filesystem_errors.iter().map(|(n, errors)| (n.as_str(), *errors)).collect();

@@ -69,7 +69,7 @@ pub(crate) fn node(out: &mut Exposition, sample: &Sample<'_>) {
     out.gauge("node_address_known", "1 when the node's address is known.", conditions.contains_key(condition::ADDRESS));
     out.gauge("node_clock_synchronised", "1 when the clock is synchronised.", sample.clock_synchronised);
     if let Some(offset) = sample.clock_offset {
-        let help = "Seconds that the clock is off, by those who keep it; positive: it is behind.";
+        let help = "Clock offset in seconds, as chrony or systemd-timesyncd reports it; positive: the clock is behind.";
         out.gauge("clock_offset_seconds", help, offset);
     }
     out.gauge("node_default_route", "1 when there is a default route.", is(condition::DEFAULT_ROUTE, &["ok"]));
@@ -102,7 +102,7 @@ pub(crate) fn volumes(out: &mut Exposition, sample: &Sample<'_>) {
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(condition::volume(name), "ready"));
     }
-    let help = "1 when somebody has released the volume, and it is unmounted: its disk is to go.";
+    let help = "1 when somebody has released the volume, and it is unmounted: its disk can be detached.";
     let mut family = out.family("volume_released", Kind::Gauge, help);
     for name in &names {
         family.series(&labels(&[("volume", name)]), holds(condition::released(name), "yes"));
