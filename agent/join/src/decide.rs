@@ -54,7 +54,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     if spec.founds() {
         if let Err(none) = &facts.ticket {
-            no_ticket("let nodes in", none, &mut plan);
+            no_ticket("let nodes in", "the cluster key with which it lets nodes in", none, &mut plan);
         }
         gone::founder(facts, &mut plan);
         return plan;
@@ -75,7 +75,11 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     let ticket = match &facts.ticket {
         Ok(ticket) => ticket,
         Err(none) => {
-            no_ticket("come into the cluster", none, &mut plan);
+            let awaited = match spec.role {
+                Role::Server => "the cluster key with which it joins",
+                Role::Agent => "the ticket with which it joins",
+            };
+            no_ticket("come into the cluster", awaited, none, &mut plan);
             return plan;
         }
     };
@@ -170,9 +174,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
 }
 
 /// A file that may still come is waited for; one that is wrong is refused.
-fn no_ticket(what: &str, none: &NoTicket, plan: &mut Plan<Action>) {
+fn no_ticket(what: &str, awaited: &str, none: &NoTicket, plan: &mut Plan<Action>) {
     if none.missing {
-        let wait = Wait::new(ITEM, format!("what it takes to {what}"), none.why.clone());
+        let wait = Wait::new(ITEM, awaited, none.why.clone());
         plan.waits.push(wait.deadline(NOT_BROUGHT, none.hint.clone()).poll(Duration::from_secs(2)));
     } else {
         plan.refuse(ITEM, what, none.why.clone(), none.hint.clone());

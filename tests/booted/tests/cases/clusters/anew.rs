@@ -28,7 +28,7 @@ fn begin(machine: &Machine, releases: &Releases, disk: &Disk) -> Result<()> {
 
 /// The key is put onto a volume that is new, once.
 fn bring_the_key(machine: &Machine) -> Result<()> {
-    tells(machine, &["what it takes to let nodes in", "/var/lib/rancher/cluster.key is not there"])?;
+    tells(machine, &["the cluster key with which it lets nodes in", "/var/lib/rancher/cluster.key is not there"])?;
     machine.wait_for("the volume to be there", Duration::from_secs(60), || {
         Ok(machine.run("mountpoint -q /var/lib/rancher")?.success())
     })?;
