@@ -173,7 +173,7 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
         host.enable(service).await?;
         host.start_no_block(service).await?;
     }
-    output::print("it asks to be let in again: `bowline status` follows it");
+    output::print("This machine now asks to be let in again; `bowline status` shows how far it is.");
     if !starts {
         output::print(&format!(
             "K3s's unit is not as Bowline writes it: when it is let in, see that K3s's configuration\n\

@@ -131,7 +131,9 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
         return Ok(ExitCode::FAILURE);
     }
     output::print(&match released {
-        true => format!("{name} is taken back to {}: `bowline status` follows it", volume.mount.display()),
+        true => {
+            format!("{name} will be mounted at {} again; `bowline status` shows how far it is.", volume.mount.display())
+        }
         false => {
             "no volume is released any more: the node, which was told to take no pods for one, is to take them again"
                 .into()

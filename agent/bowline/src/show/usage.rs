@@ -245,8 +245,9 @@ impl Picture {
         let mut unseen = String::new();
         self.disks.iter().for_each(|disk| disk.unseen(&mut unseen));
         if !unseen.is_empty() {
-            let ago = self.unseen_seconds_ago.map(|ago| format!(", {} ago", about(ago as f64))).unwrap_or_default();
-            let _ = write!(out, "\nin no directory{ago}:\n{unseen}");
+            let ago =
+                self.unseen_seconds_ago.map(|ago| format!(" (measured {} ago)", about(ago as f64))).unwrap_or_default();
+            let _ = write!(out, "\nnot in any directory{ago}:\n{unseen}");
         }
         if !self.folders.is_empty() {
             out.push_str("\nshare of the filesystem that each is on:\n");
@@ -338,7 +339,7 @@ mod tests {
 /srv      [........................]   0 %  0 B free  full in 25 h (30 % sure)
 /mnt/nas  cannot be measured: no answer
 
-in no directory, 10 min ago:
+not in any directory (measured 10 min ago):
    1.9 GiB  on / in files that were deleted and are still open
             most of them by java (811)
   28.6 MiB  beneath what is mounted at /boot, where nobody sees them

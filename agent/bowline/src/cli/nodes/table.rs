@@ -104,7 +104,7 @@ pub(super) fn text(holders: &Holders, now: u64) -> String {
         out.push_str(&lines(&["NAME", "AGO", "FROM", "MACHINE", "WHY"], &refused));
     }
     if !unproven.is_empty() {
-        out.push_str("\nwithout a ticket that fits:\n");
+        out.push_str("\nasked without a valid ticket:\n");
         out.push_str(&lines(&["FROM", "AGO", "TIMES", "AS", "NAME"], &unproven));
         if holders.refused.others > 0 {
             out.push_str(&format!("and {} times from other addresses\n", holders.refused.others));
@@ -278,7 +278,7 @@ refused:
 NAME      AGO  FROM      MACHINE  WHY
 worker-9  1m   10.0.1.9  -        outside-rules
 
-without a ticket that fits:
+asked without a valid ticket:
 FROM      AGO  TIMES  AS     NAME
 10.0.1.9  10s  2      agent  k3s-trading-dev-kafka-7
 and 12 times from other addresses

@@ -35,7 +35,7 @@ fn k3s(machine: &Machine) -> Result<String> {
 fn is_told(server: &Machine) -> Result<()> {
     server.wait_for("the refusals in `bowline nodes`", Duration::from_secs(75), || {
         let told = server.ok("bowline nodes")?;
-        let (refused, unproven) = told.split_once("without a ticket that fits:").unwrap_or((told.as_str(), ""));
+        let (refused, unproven) = told.split_once("asked without a valid ticket:").unwrap_or((told.as_str(), ""));
         let line = |name: &str, code: &str| refused.lines().any(|line| line.starts_with(name) && line.ends_with(code));
         let named = line(NAME, "node-is-alive") && line(STRANGER, "outside-rules");
         Ok(named && unproven.contains("10.0.1.30") && unproven.contains(NAME))
