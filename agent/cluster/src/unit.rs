@@ -2,13 +2,13 @@
 
 use crate::{CONFIG_FILE, NODE_SEEN};
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
-use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME};
+use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME, UNITS};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
 /// The unit file, where K3s's installer writes it.
 pub fn unit_file(role: Role) -> PathBuf {
-    Path::new("/etc/systemd/system").join(role.service())
+    Path::new(UNITS).join(role.service())
 }
 
 /// The commands that take K3s off this machine, by the text of its unit file: the scripts of K3s's installer are there

@@ -6,7 +6,7 @@ use bowline_enroll::Act;
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::keep::{MANAGER, TAINTS_ANNOTATION};
 use bowline_enroll::persistent::{self, Sent};
-use bowline_ports::{Objects, PortError, Write};
+use bowline_ports::{Objects, PortError, Write, node_path};
 use serde_json::json;
 
 /// Where K3s has its Secrets.
@@ -25,7 +25,7 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
             objects.write(&claim_of(name), Write::Delete(uid, Some(resource_version))).await
         }
         Act::DeleteNode { name, uid, resource_version } => {
-            objects.write(&format!("/api/v1/nodes/{name}"), Write::Delete(uid, Some(resource_version))).await
+            objects.write(&node_path(name.as_str()), Write::Delete(uid, Some(resource_version))).await
         }
         Act::DeletePassword { name, uid, resource_version } => {
             let path = format!("{SECRETS}/{}", object::password_name(name));
@@ -44,7 +44,7 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
                 "kind": "Node",
                 "metadata": { "name": name.as_str(), "uid": uid, "labels": labels },
             });
-            objects.write(&format!("/api/v1/nodes/{name}"), Write::Apply(MANAGER, &patch)).await
+            objects.write(&node_path(name.as_str()), Write::Apply(MANAGER, &patch)).await
         }
         Act::SetTaints { name, uid, resource_version, taints, owned } => {
             let taints: Vec<_> = taints.iter().map(object::taint).collect();
@@ -58,7 +58,7 @@ pub(crate) async fn act(objects: &dyn Objects, act: &Act) -> Result<(), PortErro
                 },
                 "spec": { "taints": taints },
             });
-            objects.write(&format!("/api/v1/nodes/{name}"), Write::Merge(&patch)).await
+            objects.write(&node_path(name.as_str()), Write::Merge(&patch)).await
         }
         Act::TakeJoin { holder, lasts, at, resource_version } => {
             let at = i64::try_from(*at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok()).unwrap_or_default();

@@ -2,13 +2,13 @@
 
 use crate::acts::{self, SECRETS};
 use crate::object::{NODE_LABEL, read_claim};
-use crate::read::{NODES, claims, each};
+use crate::read::{claims, each};
 use bowline_enroll::claim::{Claim, NAMESPACE};
 use bowline_enroll::facts::Read;
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::refusals::{Proven, Refusals};
 use bowline_enroll::{Act, NodeName};
-use bowline_ports::{ErrorKind, Objects, PortError, items};
+use bowline_ports::{ErrorKind, NODES, Objects, PortError, items};
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -9,7 +9,7 @@ use bowline_enroll::claim::{COMPONENT, Claim, MANAGED_BY, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
 use bowline_enroll::refusals::Refusals;
 use bowline_enroll::{NodeName, Role};
-use bowline_ports::{ErrorKind, Objects, PortError, items};
+use bowline_ports::{ErrorKind, NODES, Objects, PortError, items, node_path};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +20,6 @@ pub(crate) const JOIN_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/bow
 
 /// Its key among the Leases that are watched: no name of a node.
 pub(crate) const JOIN: &str = "(join)";
-/// All Nodes.
-pub(crate) const NODES: &str = "/api/v1/nodes";
 /// The Leases that kubelets renew.
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// The label of a server's Node.
@@ -39,7 +37,7 @@ pub(crate) async fn facts(
     whose: volumes::Of<'_>,
 ) -> Result<Facts, PortError> {
     let claim_path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{}", Claim::object_name(name));
-    let node_path = format!("{NODES}/{name}");
+    let node_path = node_path(name.as_str());
     let lease_path = format!("{LEASES}/{name}");
     let password_path = format!("{SECRETS}/{}", password_name(name));
     let tokens_path = format!("{SECRETS}?labelSelector={NODE_LABEL}%3D{name}");

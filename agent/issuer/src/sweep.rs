@@ -10,7 +10,7 @@ use bowline_enroll::facts::{Cluster, Facts, JoinLease, Node, Read, Ready, Token}
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::persistent::Found;
 use bowline_enroll::{Act, NodeName, Role, sweep};
-use bowline_ports::{ErrorKind, Objects, PortError};
+use bowline_ports::{ErrorKind, NODES, Objects, PortError};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
@@ -184,7 +184,7 @@ impl<O: Objects> Issuer<O> {
                     Err(_) => {}
                 }
             }),
-            each(&self.objects, read::NODES, |object| {
+            each(&self.objects, NODES, |object| {
                 servers.see(object);
                 nodes.insert(name(object), read_node(object));
             }),

@@ -2,11 +2,11 @@
 //! deleted by that; the Nodes of those that do not ask are looked for, and only while their tokens live.
 
 use crate::Issuer;
-use crate::read::{NODES, each};
+use crate::read::each;
 use bowline_enroll::facts::Facts;
 use bowline_enroll::token::LIFETIME;
 use bowline_enroll::{Act, NodeName, Role};
-use bowline_ports::{Objects, PortError};
+use bowline_ports::{NODES, Objects, PortError, node_path};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl<O: Objects> Issuer<O> {
             return Ok(there);
         }
         for name in names {
-            if self.objects.get(&format!("{NODES}/{name}")).await?.is_some() {
+            if self.objects.get(&node_path(name.as_str())).await?.is_some() {
                 there.insert(name.to_string());
             }
         }

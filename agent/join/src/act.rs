@@ -16,7 +16,7 @@ use bowline_enroll::wire::{EnrollAnswer, EnrollRequest, Grant, Labels, RefusalBo
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::records::{Moment, Restart};
 use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, MARK, PortError, forget_name, read_json, write_json,
+    ActiveState, Answered, Ask, Change, ErrorKind, MARK, PortError, UNITS, forget_name, read_json, write_json,
 };
 use bowline_settings::Role;
 use std::collections::BTreeMap;
@@ -165,7 +165,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
 
 /// Whether Bowline wrote the unit, be it an earlier one that knew of no gate.
 async fn ours(host: &dyn Change, service: &str) -> Result<bool, PortError> {
-    let unit = host.read(&Path::new("/etc/systemd/system").join(service)).await?;
+    let unit = host.read(&Path::new(UNITS).join(service)).await?;
     Ok(unit.is_some_and(|unit| unit.text().starts_with(MARK)))
 }
 
@@ -196,7 +196,7 @@ pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError
 
 /// The link by which it is enabled.
 fn wanted(service: &str) -> PathBuf {
-    Path::new("/etc/systemd/system/multi-user.target.wants").join(service)
+    Path::new(UNITS).join("multi-user.target.wants").join(service)
 }
 
 /// Stops K3s and forgets what the servers gave: another machine has the name, and two kubelets would fight over one

@@ -10,7 +10,7 @@ use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, Ticket};
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
-    NodeObject, PortError, k3s_kubeconfig, node_name, read_json,
+    NodeObject, PortError, UNITS, k3s_kubeconfig, node_name, read_json,
 };
 use bowline_settings::{Role, TicketSource};
 use sha2::{Digest, Sha256};
@@ -173,7 +173,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         comes_yet: unit.began == 0 && unit.file_state == "enabled",
         enabled: unit.file_state == "enabled",
         was_up: there(K3S_NODE_SEEN).await?,
-        foreign: match host.read(&Path::new("/etc/systemd/system").join(spec.role.service())).await? {
+        foreign: match host.read(&Path::new(UNITS).join(spec.role.service())).await? {
             Some(file) => !file.text().starts_with(MARK),
             None => false,
         },

@@ -3,7 +3,7 @@
 use crate::why::Why;
 use bowline_enroll::Code;
 use bowline_enroll::wire::{Agreed, Cut};
-use bowline_ports::{Inspect, K3S_ETCD_TOMBSTONE, PortError};
+use bowline_ports::{Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
 pub const LEAVING: &str = "/var/lib/bowline/left";
 /// A drop-in of K3s's unit, by which nothing starts it as long as [`LEAVING`] is there.
 pub fn held(service: &str) -> String {
-    format!("/etc/systemd/system/{service}.d/50-bowline-leaving.conf")
+    format!("{UNITS}/{service}.d/50-bowline-leaving.conf")
 }
 /// Its text.
 pub const HELD: &str = "# Written by Bowline: this machine was told to leave its cluster.\n\

@@ -13,7 +13,7 @@ pub use taints::Taints;
 use bowline_engine::{Capability, Conditions, Plan, Wait};
 use bowline_ports::{
     CORDONED, Change, ErrorKind, FIELD_MANAGER, Inspect, NodeObject, PortError, Progress, TaintChange, UNCORDON, Write,
-    condition, node_name, uncordon,
+    condition, node_name, node_path, uncordon,
 };
 use bowline_settings::{Filled, fill};
 use serde::Serialize;
@@ -186,7 +186,7 @@ impl Capability for Labels {
             Action::Label { node, labels, .. } => host.apply_labels(&self.kubeconfig, node, labels).await,
             Action::Uncordon { node } => {
                 let over = uncordon(host).await?;
-                let path = format!("/api/v1/nodes/{node}");
+                let path = node_path(node);
                 let there = host.object(&self.kubeconfig, &path).await?.unwrap_or_default();
                 if let Some(end) = cordon::end(&there) {
                     host.write_object(&self.kubeconfig, &path, Write::Merge(&end)).await?;
@@ -198,7 +198,7 @@ impl Capability for Labels {
                 Ok(())
             }
             Action::ForgetCordon { node } => {
-                let path = format!("/api/v1/nodes/{node}");
+                let path = node_path(node);
                 let there = host.object(&self.kubeconfig, &path).await?.unwrap_or_default();
                 match cordon::forget(&there) {
                     Some(patch) => host.write_object(&self.kubeconfig, &path, Write::Merge(&patch)).await,

@@ -240,6 +240,17 @@ pub fn k3s_kubeconfig(server: bool) -> PathBuf {
     if server { k3s_admin_kubeconfig() } else { k3s_kubelet_kubeconfig() }
 }
 
+/// All Nodes, in the Kubernetes API.
+pub const NODES: &str = "/api/v1/nodes";
+
+/// A Node, in the Kubernetes API.
+pub fn node_path(name: &str) -> String {
+    format!("{NODES}/{name}")
+}
+
+/// Where systemd has the units of this machine, which are those of no package.
+pub const UNITS: &str = "/etc/systemd/system";
+
 /// Bowline's own file among K3s's configuration.
 pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 

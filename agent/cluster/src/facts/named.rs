@@ -1,11 +1,8 @@
 //! A K3s that was installed under a name of its own (`INSTALL_K3S_NAME=main`: `k3s-main.service`).
 
-use bowline_ports::{Inspect, PortError};
+use bowline_ports::{Inspect, PortError, UNITS};
 use bowline_settings::Role;
 use std::path::Path;
-
-/// Where K3s's installer writes its unit.
-const UNITS: &str = "/etc/systemd/system";
 
 /// Its service, whether it runs or not: its data is in the usual place.
 pub(super) async fn named(host: &dyn Inspect) -> Result<Option<String>, PortError> {

@@ -11,7 +11,7 @@ mod watch;
 pub use objects::ObjectApi;
 
 use super::blocking::Silent;
-use bowline_ports::{ErrorKind, FIELD_MANAGER, NodeObject, PortError};
+use bowline_ports::{ErrorKind, FIELD_MANAGER, NodeObject, PortError, node_path};
 use credentials::{Credentials, Files};
 use hyper::http::{Method, Request};
 use kube::Client;
@@ -71,7 +71,7 @@ impl Clients {
 
     /// A Node; `None` where there is none of that name. Credentials that are not there are an error.
     async fn get_node(&self, kubeconfig: &Path, what: &str, name: &str) -> Result<Option<Node>, PortError> {
-        found(send(&self.client(kubeconfig).await?, what, ApiRequest::get(&path_of(name))).await)
+        found(send(&self.client(kubeconfig).await?, what, ApiRequest::get(&node_path(name))).await)
     }
 
     /// A Node; `None` where there is none of that name.
@@ -128,7 +128,7 @@ impl Clients {
                 "kind": "Node",
                 "metadata": { "name": name, "uid": uid, "labels": labels },
             });
-            let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
+            let path = format!("{}?fieldManager={FIELD_MANAGER}", node_path(name));
             let client = self.client(kubeconfig).await?;
             let request = ApiRequest::patch(&path, APPLY, &patch).into_http(&what)?;
             let answer: Result<IgnoredAny, _> = client.request(request).await;
@@ -183,11 +183,6 @@ fn found<T>(answer: Result<T, PortError>) -> Result<Option<T>, PortError> {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Of a Node.
-fn path_of(name: &str) -> String {
-    format!("/api/v1/nodes/{name}")
 }
 
 /// An error of the client as a port's.

@@ -1,8 +1,8 @@
 //! The guard in the simulation: the package's unit, which closes ports to pods for as long as it runs.
 
 use super::state::State;
-use super::systemd::{PACKAGED, UNITS};
-use bowline_ports::{ErrorKind, GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, PortError};
+use super::systemd::PACKAGED;
+use bowline_ports::{ErrorKind, GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, PortError, UNITS};
 use std::path::Path;
 
 pub(super) const NO_NFTABLES: &str = "closing ports to pods by nftables: Protocol not supported";

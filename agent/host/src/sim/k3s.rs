@@ -3,8 +3,8 @@
 use super::inspect::sha256;
 use super::state::{SimUnit, State};
 use bowline_ports::{
-    ActiveState, CORDONED, Digest, ErrorKind, FetchOrder, K3S_ETCD_TOMBSTONE, KUBELET_PODS, NodeObject, PortError,
-    Ready, k3s_kubeconfig,
+    ActiveState, CORDONED, Digest, ErrorKind, FetchOrder, K3S_CONFIG, K3S_ETCD_TOMBSTONE, KUBELET_PODS, NodeObject,
+    PortError, Ready, k3s_kubeconfig, node_path,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 const SERVER: &str = "k3s.service";
 const AGENT: &str = "k3s-agent.service";
-const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 /// An agent's kubelet has it when it has come in.
 const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
 /// A server has it as soon as its etcd runs.
@@ -60,7 +59,7 @@ impl State {
     }
 
     fn begins_with_etcd(&self) -> bool {
-        let text = self.files.get(Path::new(CONFIG)).map(|file| file.text()).unwrap_or_default();
+        let text = self.files.get(Path::new(K3S_CONFIG)).map(|file| file.text()).unwrap_or_default();
         text.lines().any(|line| line == "\"cluster-init\": true")
     }
 
@@ -130,7 +129,7 @@ impl State {
             node.ready = if ready { Ready::True } else { Ready::False };
             node.ready_message = if ready { String::new() } else { never.unwrap_or_else(|| "starting".into()) };
         }
-        let object = self.objects.get(&format!("/api/v1/nodes/{name}")).unwrap_or(&Value::Null);
+        let object = self.objects.get(&node_path(name)).unwrap_or(&Value::Null);
         if let Some(node) = &mut self.node {
             node.unschedulable = object["spec"]["unschedulable"] == true;
             node.cordoned = !object["metadata"]["annotations"][CORDONED].is_null();
@@ -162,7 +161,7 @@ impl State {
 
     /// Taints of K3s's configuration: given at registration, and never again.
     fn told_taints(&self) -> Vec<String> {
-        let text = self.files.get(Path::new(CONFIG)).map(|file| file.text()).unwrap_or_default();
+        let text = self.files.get(Path::new(K3S_CONFIG)).map(|file| file.text()).unwrap_or_default();
         let told = text.lines().find_map(|line| line.strip_prefix("\"node-taint+\": "));
         told.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     }
@@ -201,7 +200,7 @@ mod tests {
         let host = SimHost::new(&World::default());
         host.rename("n2");
         host.put("/usr/local/bin/k3s", "");
-        host.put(CONFIG, "\"node-name\": \"n1\"\n");
+        host.put(K3S_CONFIG, "\"node-name\": \"n1\"\n");
         assert_eq!(node_name(&host, None).await.unwrap(), "n2", "K3s has never run as n1");
         host.lock().start_k3s(AGENT).unwrap();
         host.lock().files.retain(|path, _| !path.starts_with("/var/lib/rancher"));

@@ -1,8 +1,8 @@
 //! Mounts in the simulation, and disks that come and go beneath them. What is mounted is a unit, whoever mounted it.
 
 use super::state::{Content, Disk, Held, State};
-use super::systemd::{UNITS, setting};
-use bowline_ports::{ErrorKind, GoneDisk, Mount, PortError};
+use super::systemd::setting;
+use bowline_ports::{ErrorKind, GoneDisk, Mount, PortError, UNITS};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use super::SimHost;
 use super::state::State;
-use bowline_ports::{ErrorKind, Fut, PortError, Write};
+use bowline_ports::{ErrorKind, Fut, PortError, Write, node_path};
 use serde_json::{Value, json};
 
 /// What every selector here is written with.
@@ -31,7 +31,7 @@ impl SimHost {
 
 /// The Node, as long as nobody has written to it as an object.
 fn node(state: &State, path: &str) -> Option<Value> {
-    let node = state.node.as_ref().filter(|node| path.strip_prefix("/api/v1/nodes/") == Some(&node.name))?;
+    let node = state.node.as_ref().filter(|node| path == node_path(&node.name))?;
     Some(json!({ "metadata": { "name": node.name, "uid": node.uid } }))
 }
 

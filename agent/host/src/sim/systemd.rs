@@ -4,11 +4,10 @@ use super::guard::NO_NFTABLES;
 use super::k3s::is_k3s;
 use super::mounts::{place_of, unit_of};
 use super::state::{SimUnit, State};
-use bowline_ports::{ActiveState, ErrorKind, GUARD_SERVICE, GUARD_UNSUPPORTED, Mount, PortError, Unit};
+use bowline_ports::{ActiveState, ErrorKind, GUARD_SERVICE, GUARD_UNSUPPORTED, Mount, PortError, UNITS, Unit};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
-pub(super) const UNITS: &str = "/etc/systemd/system";
 /// Where units of packages lie.
 pub(super) const PACKAGED: &str = "/usr/lib/systemd/system";
 

@@ -1,7 +1,7 @@
 //! A Node's taints: one list, so read and written with what was read as the condition.
 
-use super::{ApiRequest, CALL, Clients, MERGE, Node, path_of, send};
-use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange, taint_text};
+use super::{ApiRequest, CALL, Clients, MERGE, Node, send};
+use bowline_ports::{ErrorKind, FIELD_MANAGER, OWN_TAINTS, PortError, TaintChange, node_path, taint_text};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -20,7 +20,7 @@ impl Clients {
         let what = format!("tainting the Node {name}");
         super::super::blocking::within(what.clone(), CALL, async {
             let client = self.client(kubeconfig).await?;
-            let path = format!("{}?fieldManager={FIELD_MANAGER}", path_of(name));
+            let path = format!("{}?fieldManager={FIELD_MANAGER}", node_path(name));
             let mut moved = PortError::new(ErrorKind::Changed, format!("{what}: others write it all the time"));
             for _ in 0..TRIES {
                 let node = self.get_node(kubeconfig, &what, name).await?;

@@ -7,7 +7,7 @@
 use super::node::{Metadata, Node};
 use super::{ApiRequest, CALL, Clients, failed, send};
 use crate::real::blocking::within;
-use bowline_ports::{ErrorKind, NodeObject, PortError};
+use bowline_ports::{ErrorKind, NODES, NodeObject, PortError};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ impl Clients {
     pub(super) async fn follow(&self, seen: Seen, signal: &Notify) -> Result<(), PortError> {
         let Seen { kubeconfig, mut node } = seen;
         let what = format!("watching the Node {}", node.name);
-        let own = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}", node.name);
+        let own = format!("{NODES}?fieldSelector=metadata.name%3D{}", node.name);
         let client = self.client(&kubeconfig).await?;
         let list: List = within(&what, CALL, send(&client, &what, ApiRequest::get(&own))).await?;
         let mut heard = |now: Option<Node>| {
