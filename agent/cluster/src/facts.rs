@@ -11,7 +11,7 @@ use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-mod hide;
+mod hide_secrets;
 mod named;
 
 /// How systemd calls it that a command of `ExecCondition` said no.
@@ -187,7 +187,7 @@ async fn last_lines(spec: &Cluster, host: &dyn Inspect) -> Result<Vec<String>, P
         None => None,
     };
     let lines = host.journal_tail(spec.spec.role.service(), 40).await.unwrap_or_default();
-    Ok(hide::hide(lines, &hide::secrets(&spec.spec, token.as_deref())))
+    Ok(hide_secrets::hide(lines, &hide_secrets::secrets(&spec.spec, token.as_deref())))
 }
 
 /// What a binary says of itself, or why it says nothing. That one does not run hides nothing of the K3s that does.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::shield;
+use crate::secret_text;
 
 /// Why a value was refused, and what may have been meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) fn quote(text: &str) -> String {
 /// The same without the quotes, for keys.
 pub(crate) fn excerpt(text: &str) -> String {
     const MOST: usize = 48;
-    if shield::is_secret_value(text) {
+    if secret_text::is_secret_value(text) {
         return crate::secret::HIDDEN.to_owned();
     }
     let mut short: String = text.chars().take(MOST).map(printable).collect();

@@ -16,7 +16,6 @@ mod disk;
 mod duration;
 mod enroll;
 mod error;
-mod exhaustion;
 mod fact;
 mod join;
 mod k3s;
@@ -32,10 +31,11 @@ mod options;
 mod origins;
 mod pattern;
 mod persistent;
+mod pressure;
 mod reader;
 mod reclaim;
 mod secret;
-mod shield;
+mod secret_text;
 mod slip;
 mod source;
 mod suggest;
@@ -52,7 +52,6 @@ pub use crate::disk::{DiskMatch, Size, Transport};
 pub use crate::duration::Span;
 pub use crate::enroll::{Enroll, EnrollRule};
 pub use crate::error::{Error, Errors, Place, Snippet};
-pub use crate::exhaustion::{Measured, Percent, Pressure, Usage};
 pub use crate::fact::{Fact, Filled, facts_of, fill};
 pub use crate::join::{Datastore, ENROLL_PORT, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
@@ -68,6 +67,7 @@ pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
 pub use crate::pattern::Pattern;
 pub use crate::persistent::{ClaimName, PersistentVolume, STORAGE_CLASS, is_object_name, object_name, persistent_path};
+pub use crate::pressure::{Measured, Percent, Pressure, Usage};
 pub use crate::reclaim::{LogPattern, Reclaim, Reclaimable, Reclaimed, Reserve};
 pub use crate::secret::{HIDDEN, Secret};
 pub use crate::taint::{Effect, STARTUP_TAINT, Taint};
@@ -199,9 +199,9 @@ fn read<'a>(reader: &mut Reader<'a>, tree: &'a Table) -> Settings {
         volumes: volume::read(reader, &root),
         enroll,
         metrics: metrics::read(reader, &root),
-        pressure: exhaustion::pressure(reader, &root),
-        usage: exhaustion::usage(reader, &root),
-        directories: exhaustion::directories(reader, &root),
+        pressure: pressure::pressure(reader, &root),
+        usage: pressure::usage(reader, &root),
+        directories: pressure::directories(reader, &root),
         reclaim,
         log: metrics::read_log(reader, &root),
     }

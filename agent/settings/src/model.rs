@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::access::{Directory, Mode, Owner};
 use crate::disk::DiskMatch;
 use crate::enroll::Enroll;
-use crate::exhaustion::{Measured, Pressure, Usage};
 use crate::join::{Join, Version};
 use crate::k3s::{ConfigValue, Mirror, Sha256};
 use crate::metrics::{Log, Metrics};
 use crate::net::Cidr;
 use crate::persistent::PersistentVolume;
+use crate::pressure::{Measured, Pressure, Usage};
 use crate::reclaim::Reclaim;
 use crate::taint::Taint;
 

@@ -6,7 +6,7 @@ use crate::complaint::printable;
 use crate::error::Place;
 use crate::reader::dotted;
 use crate::secret::HIDDEN;
-use crate::shield;
+use crate::secret_text;
 use crate::source::{Sources, Spot};
 use crate::tree::{Item, Kind, Table};
 
@@ -102,7 +102,7 @@ fn collect(sources: &Sources<'_>, path: &str, key: &str, item: &Item, into: &mut
     let option = path.starts_with("cluster.config.");
     let ticket = path == "cluster.ticket";
     let secret =
-        ticket || if option { holds_secret(key, item) } else { item.text().is_some_and(shield::is_secret_value) };
+        ticket || if option { holds_secret(key, item) } else { item.text().is_some_and(secret_text::is_secret_value) };
     let places = |spots: &[Spot]| spots.iter().map(|spot| sources.place(*spot)).collect();
     into.push(Origin {
         key: path.to_owned(),
@@ -128,8 +128,8 @@ pub(crate) fn holds_secret(key: &str, item: &Item) -> bool {
 /// The same for one text: also `name=value`, as in `kube-apiserver-arg`.
 pub(crate) fn is_secret_option(key: &str, text: &str) -> bool {
     let inner = key.trim_end_matches('+').ends_with("-arg")
-        && text.split_once('=').is_some_and(|(name, value)| shield::is_secret_name(name) && !is_switch(value));
-    shield::is_secret_name(key) || inner || shield::is_secret_value(text)
+        && text.split_once('=').is_some_and(|(name, value)| secret_text::is_secret_name(name) && !is_switch(value));
+    secret_text::is_secret_name(key) || inner || secret_text::is_secret_value(text)
 }
 
 fn is_switch(value: &str) -> bool {

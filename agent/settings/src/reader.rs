@@ -54,11 +54,11 @@ fn home(key: &str) -> Option<&'static str> {
         Some("[enroll]")
     } else if crate::enroll::RULE_KEYS.contains(&key) && key != "name" {
         Some("an [[enroll.allow]]")
-    } else if crate::exhaustion::PRESSURE_KEYS.contains(&key) {
+    } else if crate::pressure::PRESSURE_KEYS.contains(&key) {
         Some("[pressure]")
-    } else if crate::exhaustion::USAGE_KEYS.contains(&key) {
+    } else if crate::pressure::USAGE_KEYS.contains(&key) {
         Some("[usage]")
-    } else if crate::exhaustion::DIRECTORY_KEYS.contains(&key) {
+    } else if crate::pressure::DIRECTORY_KEYS.contains(&key) {
         Some("a [[directory]]")
     } else if crate::reclaim::KEYS.contains(&key) {
         Some("[reclaim]")

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::complaint::{Complaint, quote};
 use crate::disk::Size;
 use crate::duration::Span;
-use crate::exhaustion::Percent;
+use crate::pressure::Percent;
 use crate::reader::{Reader, Section};
 
 pub(crate) const KEYS: [&str; 5] = ["order", "journal", "rotated-logs", "pod-logs", "images"];

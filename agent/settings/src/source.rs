@@ -6,7 +6,7 @@ use crate::SourceFile;
 use crate::complaint::{Complaint, printable};
 use crate::error::{Error, Place, Snippet};
 use crate::secret::HIDDEN;
-use crate::shield::{self, Shown};
+use crate::secret_text::{self, Shown};
 
 /// A piece of one of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ impl<'a> Sources<'a> {
         files.sort_by(|one, other| {
             (one.path.file_name(), &one.path, &one.text).cmp(&(other.path.file_name(), &other.path, &other.text))
         });
-        Self { files: files.into_iter().map(|file| Source { file, shown: shield::shown_lines(&file.text) }).collect() }
+        Self {
+            files: files.into_iter().map(|file| Source { file, shown: secret_text::shown_lines(&file.text) }).collect(),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &'a SourceFile)> + '_ {
