@@ -3,14 +3,13 @@
 use crate::code::{Code, Refusal};
 use crate::wire::{Cut, Reason};
 use crate::{NodeName, Role};
-use bowline_settings::{EnrollRule, STARTUP_TAINT, Taint};
+use bowline_settings::{CONTROL_PLANE_LABEL, ETCD_LABEL, EnrollRule, STARTUP_TAINT, Taint};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Roles that only K3s gives, and only to servers.
-const OF_SERVERS: [&str; 3] =
-    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master", "node-role.kubernetes.io/etcd"];
+const OF_SERVERS: [&str; 3] = [CONTROL_PLANE_LABEL, "node-role.kubernetes.io/master", ETCD_LABEL];
 
 /// Labels in Kubernetes's own namespaces that a kubelet may set nevertheless (`IsKubeletLabel` of Kubernetes 1.34).
 const OF_KUBELETS: [&str; 11] = [

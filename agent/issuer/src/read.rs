@@ -10,6 +10,7 @@ use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
 use bowline_enroll::refusals::Refusals;
 use bowline_enroll::{NodeName, Role};
 use bowline_ports::{ErrorKind, NODES, Objects, PortError, items, node_path};
+use bowline_settings::{CONTROL_PLANE_LABEL, ETCD_LABEL};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -22,10 +23,6 @@ pub(crate) const JOIN_LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/bow
 pub(crate) const JOIN: &str = "(join)";
 /// The Leases that kubelets renew.
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-/// The label of a server's Node.
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// The label of a member of embedded etcd.
-const ETCD: &str = "node-role.kubernetes.io/etcd";
 
 /// Everything that a decision about a name in a role is made from.
 pub(crate) async fn facts(
@@ -62,7 +59,7 @@ pub(crate) async fn facts(
     );
     let (claim, node, lease, password, tokens, servers, join) = all.inspect_err(|_| forget(leases))?;
     // Whose Node is a server's may be a member of etcd, whatever its machine comes in as: then it counts whether they are a quorum.
-    let member = node.as_ref().is_some_and(|node| node["metadata"]["labels"][ETCD] == "true");
+    let member = node.as_ref().is_some_and(|node| node["metadata"]["labels"][ETCD_LABEL] == "true");
     let servers = match role == Role::Agent && member {
         true => objects.get(&servers_path.replace(any, "")).await.inspect_err(|_| forget(leases))?,
         false => servers,
@@ -128,11 +125,11 @@ impl<'a> Servers<'a> {
 
     /// Sees a Node, which may be no server's.
     pub(crate) fn see(&mut self, server: &Value) {
-        if server["metadata"]["labels"][CONTROL_PLANE] != "true" {
+        if server["metadata"]["labels"][CONTROL_PLANE_LABEL] != "true" {
             return;
         }
         let node = read_node(server).value;
-        if self.own.etcd && node.labels.get(ETCD).is_some_and(|is| is == "true") {
+        if self.own.etcd && node.labels.get(ETCD_LABEL).is_some_and(|is| is == "true") {
             let name = server["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             self.members.push(Member { node: name, healthy: node.ready == Ready::True && !is_learner(server) });
         }

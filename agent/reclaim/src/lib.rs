@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// Seconds after boot in which a clock is to be synchronised before the age of logs counts; where nothing does it, it counts
 /// afterwards.
-const PATIENCE_WITH_CLOCK: Duration = Duration::from_secs(600);
+const CLOCK_COUNTS_AFTER: Duration = Duration::from_secs(600);
 
 /// What is freed, and what is kept for the moment when nothing else helps.
 pub struct Reclaim {
@@ -131,7 +131,7 @@ impl Capability for Reclaim {
 
     async fn observe(&self, host: &dyn Inspect) -> Result<Facts, PortError> {
         let clock = host.clock().await?;
-        let had_its_time = clock.synchronised || clock.uptime >= PATIENCE_WITH_CLOCK.as_secs();
+        let had_its_time = clock.synchronised || clock.uptime >= CLOCK_COUNTS_AFTER.as_secs();
         let mut facts = Facts { now: clock.unix, clock: had_its_time, ..Facts::default() };
         if self.reserve != Reserve::Off || !self.wanted.0.is_empty() {
             facts.mounts = host.mounts().await?;

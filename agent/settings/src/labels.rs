@@ -6,8 +6,13 @@ use crate::complaint::{Complaint, excerpt, quote};
 use crate::fact;
 use crate::reader::{NOT_YET, Reader, Section};
 use crate::secret::HIDDEN;
-use crate::shield;
+use crate::secret_text;
 use crate::tree::Kind;
+
+/// The label of a server's Node.
+pub const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+/// The label of the Node of a member of embedded etcd.
+pub const ETCD: &str = "node-role.kubernetes.io/etcd";
 
 /// Labels that someone else sets, and who.
 const TAKEN: [(&str, &str); 12] = [
@@ -17,9 +22,9 @@ const TAKEN: [(&str, &str); 12] = [
     ("beta.kubernetes.io/os", "the kubelet sets it"),
     ("beta.kubernetes.io/arch", "the kubelet sets it"),
     ("beta.kubernetes.io/instance-type", "Kubernetes copies it from node.kubernetes.io/instance-type"),
-    ("node-role.kubernetes.io/control-plane", "K3s sets it on every server"),
+    (CONTROL_PLANE, "K3s sets it on every server"),
     ("node-role.kubernetes.io/master", "K3s sets it on every server"),
-    ("node-role.kubernetes.io/etcd", "K3s sets it where etcd runs"),
+    (ETCD, "K3s sets it where etcd runs"),
     ("egress.k3s.io/cluster", "K3s sets it"),
     ("p2p.k3s.cattle.io/enabled", "K3s sets it"),
     ("plan.upgrade.cattle.io/k3s", "K3s sets it"),
@@ -111,7 +116,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), Complaint> {
 /// The value of a label, when it is one; facts stay in it as they are. A refused one is not
 /// repeated where the label's name sounds as if a secret came to be there.
 pub(crate) fn check_value(key: &str, value: &str, facts: Facts) -> Result<String, Complaint> {
-    let secret = shield::is_secret_pair(key, value);
+    let secret = secret_text::is_secret_pair(key, value);
     let shown = if secret { HIDDEN.to_owned() } else { quote(value) };
     let braces = fact::has_braces(value);
     if braces && facts == Facts::Others {

@@ -55,14 +55,16 @@ pub use crate::error::{Error, Errors, Place, Snippet};
 pub use crate::fact::{Fact, Filled, facts_of, fill};
 pub use crate::join::{Datastore, ENROLL_PORT, INIT_WAIT, Join, ServerAddress, TicketSource, Version};
 pub use crate::k3s::{ConfigScalar, ConfigValue, K3sVersion, Mirror, Sha256};
-pub use crate::labels::{is_key as is_label_key, is_value as is_label_value};
+pub use crate::labels::{
+    CONTROL_PLANE as CONTROL_PLANE_LABEL, ETCD as ETCD_LABEL, is_key as is_label_key, is_value as is_label_value,
+};
 pub use crate::metrics::{Allow, Log, LogLevel, METRICS_PORT, Metrics, StatusPage};
 pub use crate::model::{
     Arch, Cluster, Distribution, ExternalAddress, Filesystem, Format, Managed, Node, Repair, Role, Settings, Volume,
     VolumeSource,
 };
 pub use crate::net::{Cidr, Listen, ListenHost};
-pub use crate::network::usual_network;
+pub use crate::network::{KUBELET_PORT, usual_network};
 pub use crate::node::is_node_name;
 pub use crate::origins::{Origin, Origins};
 pub use crate::pattern::Pattern;

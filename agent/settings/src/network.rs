@@ -24,9 +24,12 @@ const NETWORKS: [(&str, &str, &str, &str); 2] = [
 /// K3s's own port for its API, until `https-listen-port` says another.
 const API: u16 = 6443;
 
+/// The kubelet's port.
+pub const KUBELET_PORT: u16 = 10250;
+
 /// What Kubernetes listens on besides its API, to be reached from other machines.
 const KUBERNETES: [(u16, &str); 4] =
-    [(2379, "etcd"), (2380, "etcd"), (10250, "the kubelet"), (10256, "kube-proxy's health check")];
+    [(2379, "etcd"), (2380, "etcd"), (KUBELET_PORT, "the kubelet"), (10256, "kube-proxy's health check")];
 
 /// What K3s takes for `cluster-cidr` or `service-cidr` where nobody says; `None` for other options.
 pub fn usual_network(option: &str, ipv6: bool) -> Option<&'static str> {
@@ -282,7 +285,7 @@ fn report(reader: &mut Reader<'_>, one: &Net, other: &Net, complaint: Complaint)
 /// Ports that Kubernetes needs on every address, where there is `[cluster]`.
 pub(crate) fn kubernetes(root: &Section<'_>) -> Vec<(u16, &'static str)> {
     let Some(cluster) = own(root.table, "cluster") else { return Vec::new() };
-    vec![(api_port(cluster), "its API server"), (10250, "the kubelet")]
+    vec![(api_port(cluster), "its API server"), (KUBELET_PORT, "the kubelet")]
 }
 
 /// The port of K3s's API.

@@ -3,6 +3,7 @@
 use super::foretold::Foretold;
 use super::measuring::Measuring;
 use super::watching::Watching;
+use crate::show::usage::WORTH_A_WORD;
 use bowline_engine::Report;
 use bowline_metrics::{Disk, Exhaustion, FilesystemOutlook, FilesystemSample, Folder, Foreseen, Outlook, View};
 use bowline_ports::text::bytes;
@@ -172,7 +173,6 @@ fn space_of(path: &Path, filesystems: &[(Mount, Result<Space, PortError>)]) -> O
 
 /// What takes room and is in no directory.
 fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) -> Vec<String> {
-    const WORTH_A_WORD: u64 = 10_000_000;
     let mut all = Vec::new();
     for one in survey.hidden.iter().filter(|one| one.bytes >= WORTH_A_WORD) {
         let at = one.mount_point.display();

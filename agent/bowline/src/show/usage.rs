@@ -16,7 +16,7 @@ const BAR: usize = 24;
 /// Of the directories in one so many are told, the largest; all are in the JSON.
 const MOST: usize = 12;
 /// Fewer bytes that nobody sees are no line.
-const WORTH_A_WORD: u64 = 10_000_000;
+pub(crate) const WORTH_A_WORD: u64 = 10_000_000;
 
 /// All of it.
 #[derive(Debug, Clone, Serialize)]

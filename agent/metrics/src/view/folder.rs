@@ -7,7 +7,7 @@ use bowline_ports::text::bytes;
 use std::fmt::Write;
 
 /// Bytes a day: what grows by less fills no disk.
-const WORTH_A_WORD: f64 = 1e8;
+const GROWS: f64 = 1e8;
 
 pub(super) fn html(out: &mut String, folders: &[Folder]) {
     // Those that the next one may be beneath, the nearest last.
@@ -32,7 +32,7 @@ fn row(out: &mut String, folder: &Folder, rest: Option<&str>) {
         let _ = write!(out, "<span class=\"heard\">{}</span>", escape(before));
     }
     out.push_str(&escape(rest));
-    if let Some(growth) = folder.growth.filter(|growth| *growth >= WORTH_A_WORD) {
+    if let Some(growth) = folder.growth.filter(|growth| *growth >= GROWS) {
         let _ = write!(out, " <small>grows by {} a day</small>", bytes(growth as u64));
     }
     if !folder.trouble.is_empty() {
