@@ -60,3 +60,14 @@ fn one_that_was_just_let_in_is_not_asked_again_for_what_k3s_said_before() {
         assert_eq!(steps(&plan(&spec(""), &at(ago), &now()))[0], "enroll");
     }
 }
+
+#[test]
+fn what_is_to_be_brought_has_its_name() {
+    let none = || NoTicket { missing: true, why: "/x is not there".into(), hint: "bring it".into() };
+    let waited = |spec: &Join| plan(spec, &Facts { ticket: Err(none()), ..facts() }, &now()).waits[0].what.clone();
+    let mut founder = spec("");
+    founder.spec.servers.clear();
+    assert_eq!(waited(&founder), "the cluster key with which it lets nodes in");
+    assert_eq!(waited(&spec("")), "the cluster key with which it joins");
+    assert_eq!(waited(&Join { role: Role::Agent, ..spec("") }), "the ticket with which it joins");
+}
