@@ -82,11 +82,7 @@ pub fn until(machine: &dyn System, name: &str, what: &str, fits: impl Fn(&Stand)
     let found = wait_some(&format!("volume {name}: {what}"), SOON, || {
         let stand = stand(&report(machine)?, name);
         last = format!("{stand:?}");
-        if !fits(&stand) {
-            std::thread::sleep(machine.pause());
-            return Ok(None);
-        }
-        Ok(Some(stand))
+        Ok(fits(&stand).then_some(stand))
     });
     match found {
         Ok(stand) => Ok(stand),

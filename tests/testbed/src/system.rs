@@ -1,6 +1,5 @@
 //! What cases do inside a booted system, whether it is a container or a virtual machine.
 
-use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -26,11 +25,6 @@ pub trait System {
 
     /// Everything that was written to its console, over all boots.
     fn console(&self) -> Result<String>;
-
-    /// How long to wait between two looks, so that being looked at does not slow it down.
-    fn pause(&self) -> Duration {
-        Duration::ZERO
-    }
 
     /// Runs a shell command inside and returns what it said, whatever its exit status.
     fn run(&self, command: &str) -> Result<Output> {
@@ -62,11 +56,7 @@ pub trait System {
         let mut ended = false;
         wait_for(&format!("{what} on {}", self.name()), limit, || {
             ended = !self.is_running();
-            if ended || probe()? {
-                return Ok(true);
-            }
-            sleep(self.pause());
-            Ok(false)
+            Ok(ended || probe()?)
         })?;
         if ended {
             bail!("{} has ended while {what} was waited for; its console: {}", self.name(), self.console()?);

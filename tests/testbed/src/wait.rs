@@ -14,6 +14,9 @@ pub(crate) const PATIENCE: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 /// The shortest and the longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// A look that takes long keeps the processors from what is waited for, or they are busy: the pause is so many times as long, up to
+/// a limit.
+const EASE: (u32, Duration) = (3, Duration::from_secs(1));
 
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -26,10 +29,10 @@ impl Waiting {
         Waiting
     }
 
-    /// How long to do nothing, so long after the beginning: what takes long is seen a little later.
-    fn pause(&self, since: Duration) -> Duration {
+    /// How long to do nothing, so long after the beginning, when a look took so long: what takes long is seen a little later.
+    fn pause(&self, since: Duration, look: Duration) -> Duration {
         let longest = (PAUSE * WAITING.load(Relaxed)).min(PAUSES.1);
-        (since / 4).clamp(PAUSES.0, longest)
+        (since / 4).clamp(PAUSES.0, longest).max((look * EASE.0).min(EASE.1))
     }
 }
 
@@ -50,6 +53,7 @@ pub fn wait_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Resu
     let limit = limit * PATIENCE;
     let waiting = Waiting::begin();
     loop {
+        let look = Instant::now();
         let last = match probe() {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => String::new(),
@@ -58,6 +62,6 @@ pub fn wait_some<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Resu
         if started.elapsed() > limit {
             bail!("waited {limit:?} for {what}{last}");
         }
-        thread::sleep(waiting.pause(started.elapsed()));
+        thread::sleep(waiting.pause(started.elapsed(), look.elapsed()));
     }
 }

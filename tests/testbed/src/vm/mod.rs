@@ -181,10 +181,6 @@ impl System for VirtualMachine {
         self.qemu().is_ok_and(|qemu| qemu.running())
     }
 
-    fn pause(&self) -> Duration {
-        Duration::from_millis(500)
-    }
-
     fn run_with(&self, command: &str, input: &[u8], limit: Duration) -> Result<Output> {
         let qemu = self.qemu()?;
         let answer = lock(&qemu.door).run(command, input, limit * PATIENCE);
