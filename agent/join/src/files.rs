@@ -43,8 +43,9 @@ pub const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet
 
 /// All that K3s keeps on a server: the cluster's objects, its authorities, its token.
 pub const SERVER_DATA: &str = "/var/lib/rancher/k3s/server";
-/// Embedded etcd's data: a server that has it is a member of its cluster ([`is_member`]).
-pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
+/// Embedded etcd's data: a server that has it is a member of its cluster ([`is_member`]). The folders above it K3s makes at each start
+/// of a server, also of one that never comes in, and of one whose data are in SQLite; it tells its own members by this one.
+pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd/member/wal";
 /// K3s's own token file on servers: it has come up.
 pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 

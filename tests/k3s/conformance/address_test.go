@@ -126,7 +126,7 @@ func TestClusterInit(t *testing.T) {
 	start(t, "--cluster-init", "--secrets-encryption")
 	nodeIs(t, node, readyPath, "True")
 	nodeIs(t, node, `{.metadata.labels.node-role\.kubernetes\.io/etcd}`, "true")
-	for _, file := range []string{"server/db/etcd", "server/tls/etcd/server-ca.crt", "server/tls/etcd/peer-ca.crt", "server/tls/etcd/client.crt", "server/cred/encryption-config.json"} {
+	for _, file := range []string{"server/db/etcd/member/wal", "server/tls/etcd/server-ca.crt", "server/tls/etcd/peer-ca.crt", "server/tls/etcd/client.crt", "server/cred/encryption-config.json"} {
 		if _, err := os.Stat(filepath.Join(dataDir, file)); err != nil {
 			t.Error(err)
 		}

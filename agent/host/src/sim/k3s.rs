@@ -17,7 +17,9 @@ const AGENT: &str = "k3s-agent.service";
 /// An agent's kubelet has it when it has come in.
 const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
 /// A server has it as soon as its etcd runs.
-const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd";
+const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd/member/wal";
+/// K3s notes a member's name before it knows whether it will be one.
+const ETCD_NAME: &str = "/var/lib/rancher/k3s/server/db/etcd/name";
 /// K3s says READY this long after its start; its Node is registered and Ready a little later.
 const UP_AFTER: Duration = Duration::from_secs(3);
 const REGISTERED_AFTER: Duration = Duration::from_secs(4);
@@ -51,7 +53,10 @@ impl State {
         if unit == AGENT {
             self.put(Path::new(KUBELET_CERTIFICATE), b"certificate of the simulation".to_vec(), 0o600);
         }
-        // One that ends before its etcd runs has none.
+        if unit == SERVER {
+            self.put(Path::new(ETCD_NAME), b"name of the simulation".to_vec(), 0o600);
+        }
+        // One that ends before its etcd runs has no data.
         if unit == SERVER && self.k3s.dies_with.is_none() && (self.has_server_to_join() || self.begins_with_etcd()) {
             self.put(Path::new(ETCD_DATA), Vec::new(), 0o700);
         }

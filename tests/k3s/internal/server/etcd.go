@@ -56,12 +56,20 @@ func (s *Settings) memberName() (string, error) {
 	return name, pki.Write(s.etcdDir("name"), []byte(name), 0o600)
 }
 
+// noteMemberName makes etcd's folder with a name in it, as K3s does at each
+// start, before it knows whether it will be a member, and with SQLite too
+// (k3s-io/k3s#13728).
+func (s *Settings) noteMemberName() error {
+	if err := os.MkdirAll(s.etcdDir(), 0o700); err != nil {
+		return err
+	}
+	_, err := s.memberName()
+	return err
+}
+
 // startMember runs the embedded etcd: as it was before, as the first member of
 // a cluster, or as a new one of the cluster that is told.
 func (s *Settings) startMember(ctx context.Context, cluster *access.Info) (*datastore, error) {
-	if err := os.MkdirAll(s.etcdDir(), 0o700); err != nil {
-		return nil, err
-	}
 	if _, err := os.Stat(s.etcdDir(tombstone)); err == nil {
 		logrus.Info("tombstone file has been detected, removing data dir to rejoin the cluster")
 		if err := os.Rename(s.etcdDir(), fmt.Sprintf("%s-old-%d", s.etcdDir(), time.Now().Unix())); err != nil {

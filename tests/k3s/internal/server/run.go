@@ -75,6 +75,9 @@ func (s *Settings) start(ctx context.Context, sp *node.Spawner) error {
 	if err := s.tree(); err != nil {
 		return err
 	}
+	if err := s.noteMemberName(); err != nil {
+		return err
+	}
 	cluster, err := s.fetchCluster(ctx)
 	if err != nil {
 		return fmt.Errorf("starting kubernetes: preparing server: %w", err)
