@@ -35,9 +35,9 @@ use bowline_host::real::filesystems::Sampler;
 use bowline_host::real::notify_socket::Notice;
 use bowline_metrics::{Counters, StepResult};
 use bowline_node::Node;
-use bowline_ports::{Change, GUARD_SERVICE, condition};
+use bowline_ports::{Change, GUARD_SERVICE, PortError, condition};
 use bowline_reclaim::Reclaim;
-use bowline_settings::{Settings, SourceFile};
+use bowline_settings::{Loaded, Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{End, Foretold, sure};
 use known::Known;
@@ -53,6 +53,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 pub(crate) use watching::Watching;
+
+/// How long a command that has the machine is given to end, or to let the daemon have it.
+const ENDS: Duration = Duration::from_secs(20);
 
 /// Runs until systemd ends it. 78 when the settings are wrong.
 #[inline(never)]
@@ -71,31 +74,33 @@ async fn start(folder: &Path) -> ExitCode {
     };
     let host: Arc<dyn Change> = machine.clone();
     let surfaces = Surfaces::new(&host).await;
-    let (loaded, files) = match load::sources(folder).and_then(|files| Ok((load::validated(&files)?, files))) {
-        Ok(both) => both,
-        Err(trouble) => {
-            for line in trouble.to_string().lines() {
-                tracing::error!("{line}");
-            }
-            let first = trouble.lines().into_iter().next().unwrap_or_default();
-            let (what, code) = match trouble.lasts() {
-                true => ("invalid", ExitCode::from(BAD_SETTINGS)),
-                false => ("not readable", ExitCode::FAILURE),
-            };
-            surfaces.tell(Notice::Status(&format!("settings {what}: {first}")));
-            return code;
-        }
-    };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+    let mut settings = settings(folder, &surfaces);
+    if let Err(code) = settings {
+        return code;
     }
-    let lock = match Lock::take(Path::new(paths::LOCK)) {
+    let mut waited = false;
+    let waits = |busy: &PortError| {
+        waited = true;
+        tracing::warn!("{busy}: waiting up to {} s for it to end", ENDS.as_secs());
+        surfaces.tell(Notice::Status("waiting for another bowline to end"));
+    };
+    let lock = match Lock::take_within(Path::new(paths::LOCK), ENDS, waits).await {
         Ok(lock) => lock,
         Err(error) => {
             tracing::error!("{error}");
             return ExitCode::FAILURE;
         }
     };
+    if waited {
+        settings = self::settings(folder, &surfaces);
+    }
+    let (loaded, files) = match settings {
+        Ok(both) => both,
+        Err(code) => return code,
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     level.set(loaded.settings.log.level);
     let mut engine = Engine::new(wiring::capabilities(&loaded.settings, wiring::built()), wiring::VERSION);
     engine.settings(settings_report(&loaded));
@@ -135,6 +140,22 @@ async fn start(folder: &Path) -> ExitCode {
     let code = daemon.turn_for_ever(earlier).await;
     drop(lock);
     code
+}
+
+/// The settings and their files, or how the daemon ends without.
+fn settings(folder: &Path, surfaces: &Surfaces) -> Result<(Loaded, Vec<SourceFile>), ExitCode> {
+    load::sources(folder).and_then(|files| Ok((load::validated(&files)?, files))).map_err(|trouble| {
+        for line in trouble.to_string().lines() {
+            tracing::error!("{line}");
+        }
+        let first = trouble.lines().into_iter().next().unwrap_or_default();
+        let (what, code) = match trouble.lasts() {
+            true => ("invalid", ExitCode::from(BAD_SETTINGS)),
+            false => ("not readable", ExitCode::FAILURE),
+        };
+        surfaces.tell(Notice::Status(&format!("settings {what}: {first}")));
+        code
+    })
 }
 
 struct Daemon {

@@ -31,6 +31,24 @@ impl Lock {
         }
     }
 
+    /// Takes the lock within a time: the process that has it may be about to end. `waits` is told at first that it has to wait.
+    ///
+    /// # Errors
+    /// Another process has it all that time, or it cannot be taken at all.
+    pub async fn take_within(path: &Path, time: Duration, waits: impl FnOnce(&PortError)) -> Result<Self, PortError> {
+        let end = tokio::time::Instant::now() + time;
+        let mut waits = Some(waits);
+        loop {
+            match Self::take(path) {
+                Err(busy) if busy.kind == ErrorKind::Busy && tokio::time::Instant::now() < end => {
+                    waits.take().into_iter().for_each(|waits| waits(&busy));
+                    tokio::time::sleep(TAKE_AGAIN).await;
+                }
+                taken => return taken,
+            }
+        }
+    }
+
     /// Whether a process holds the lock: read from the kernel's list, which everybody may, and without taking the lock
     /// for a moment in somebody's way.
     pub fn is_held(path: &Path) -> bool {
@@ -53,6 +71,9 @@ fn not_opened(path: &Path, error: &std::io::Error) -> PortError {
         _ => failed,
     }
 }
+
+/// Between two attempts to take the lock.
+const TAKE_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often the list of locks is read until a lock is taken for absent.
 const READINGS: u32 = 5;
@@ -212,6 +233,23 @@ mod tests {
         assert_eq!(Lock::take(&path).err().unwrap().kind, ErrorKind::Busy);
         drop(lock);
         given_back("it is held", || !Lock::is_held(&path));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_lock_is_given_time_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = Lock::take(&path).unwrap();
+        let mut told = 0;
+        let late = Lock::take_within(&path, Duration::from_millis(150), |_| told += 1).await;
+        assert_eq!((late.err().map(|error| error.kind), told), (Some(ErrorKind::Busy), 1));
+        let begun = tokio::sync::Notify::new();
+        let waits = Lock::take_within(&path, Duration::from_secs(60), |_| begun.notify_one());
+        let ends = async {
+            begun.notified().await;
+            drop(held);
+        };
+        assert!(tokio::join!(waits, ends).0.is_ok());
     }
 
     #[test]
