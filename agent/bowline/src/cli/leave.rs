@@ -3,10 +3,12 @@
 //! That the machine is to leave stands in a file, which the capability `join` follows, in the daemon or here: what was
 //! interrupted goes on.
 
+use super::converge::{Wait, converge, not_yet};
 use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
-use super::{INVALID, WAITING, apply, load, output};
+use super::{INVALID, WAITING, load, output};
 use bowline_cluster::{remover, unit_file, unit_text};
+use bowline_engine::Report;
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEAVING, Left};
@@ -18,7 +20,7 @@ use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duration) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
@@ -69,18 +71,11 @@ async fn leave(
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
     }
-    // In short looks: when it has left, what it waits for is to be asked back.
-    let end = Instant::now() + timeout;
-    let mut left = String::new();
-    while left.is_empty() && Instant::now() < end {
-        let Some((_, report)) = apply::converge(folder, loaded, Duration::ZERO).await else {
-            return Ok(ExitCode::FAILURE);
-        };
-        left = report.conditions.get(condition::LEFT).cloned().unwrap_or_default();
-        if left.is_empty() {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
+    let left = |report: &Report| report.conditions.get(condition::LEFT).cloned();
+    let Some(report) = converge(folder, loaded, Wait::until(&|report| left(report).is_some(), timeout)).await else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let left = left(&report).unwrap_or_default();
     if left == "unasked" {
         output::print(
             "K3s is stopped. No server was asked, since this machine holds no name: if it still\n\
@@ -94,9 +89,7 @@ async fn leave(
         output::print(&farewell(role, &left));
         return Ok(ExitCode::SUCCESS);
     }
-    output::complain(
-        "the machine has not left yet, and Bowline keeps trying: `bowline status` says what is in the way",
-    );
+    output::complain(&not_yet("the machine has not left yet"));
     Ok(ExitCode::from(WAITING))
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod check;
 mod config;
+mod converge;
 mod cordon;
 pub(crate) mod doctor;
 mod drain;
@@ -21,7 +22,7 @@ mod ticket;
 mod usage;
 mod volumes;
 
-pub(crate) use plan::{last_report, settings_report};
+pub(crate) use plan::{last_report, not_looked_yet, settings_report};
 
 use args::{Args, Command};
 use clap::Parser;

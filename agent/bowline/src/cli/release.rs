@@ -2,10 +2,14 @@
 //! the daemon or here.
 
 use super::args;
+use super::converge::{Wait, converge, not_yet};
 use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
-use super::{INVALID, WAITING, apply, load, output};
+use super::{INVALID, WAITING, load, output};
+use crate::paths;
+use bowline_engine::{Outcome, Report};
 use bowline_host::real::RealHost;
+use bowline_host::real::control::Lock;
 use bowline_ports::{
     ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, UNCORDON, condition, k3s_kubeconfig,
     node_name, read_json, uncordon, write_json,
@@ -15,9 +19,10 @@ use bowline_volumes::{Released, take_back};
 use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long `take` waits for the volume to be mounted, which goes on without it.
+const MOUNTED: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
     let Some(loaded) = load::or_complain(folder) else { return ExitCode::from(INVALID) };
@@ -83,21 +88,13 @@ async fn release(
         let record = Released::of(device, host.clock().await?.unix, cordoned);
         cordon.put_on_record(write_json(host, Released::path_of(name), &record, 0o600)).await?;
     }
-    let end = Instant::now() + timeout;
-    loop {
-        let Some((_, report)) = apply::converge(folder, loaded, Duration::ZERO).await else {
-            return Ok(ExitCode::FAILURE);
-        };
-        if report.conditions.contains_key(&condition::released(name)) {
-            break;
-        }
-        if Instant::now() >= end {
-            output::complain(
-                "the volume is not unmounted yet, and Bowline keeps trying: `bowline status` says what is in the way",
-            );
-            return Ok(ExitCode::from(WAITING));
-        }
-        tokio::time::sleep(AGAIN).await;
+    let done = |report: &Report| report.conditions.contains_key(&condition::released(name));
+    let Some(report) = converge(folder, loaded, Wait::until(&done, timeout)).await else {
+        return Ok(ExitCode::FAILURE);
+    };
+    if !done(&report) {
+        output::complain(&not_yet("the volume is not unmounted yet"));
+        return Ok(ExitCode::from(WAITING));
     }
     output::print(&format!(
         "{name} is unmounted, and all of it is on its disk, which can be detached.\n\
@@ -127,9 +124,12 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
         output::print(&format!("{name} was not released: nothing was changed"));
         return Ok(ExitCode::SUCCESS);
     }
-    if apply::converge(folder, loaded, Duration::ZERO).await.is_none() {
+    let ready = |report: &Report| report.conditions.get(&condition::volume(name)).is_some_and(|state| state == "ready");
+    // Whatever else there is to do goes on without this.
+    let seen = |report: &Report| ready(report) || Outcome::of(report) != Outcome::Busy;
+    let Some(report) = converge(folder, loaded, Wait::until(&seen, MOUNTED)).await else {
         return Ok(ExitCode::FAILURE);
-    }
+    };
     output::print(&match released {
         true => {
             format!("{name} will be mounted at {} again; `bowline status` shows how far it is.", volume.mount.display())
@@ -139,6 +139,9 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
                 .into()
         }
     });
+    if released && !ready(&report) && !Lock::is_held(Path::new(paths::LOCK)) {
+        output::complain(&not_yet(&format!("{name} is not mounted yet")));
+    }
     if !uncordon(host).await?.is_empty() {
         let node = node(host, &loaded.settings).await?;
         output::complain(&format!(

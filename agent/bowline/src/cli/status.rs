@@ -45,7 +45,7 @@ pub(super) async fn run(json: bool, wait_ready: Option<Duration>) -> ExitCode {
     }
     if report.looks == 0 || (unanswered && report.overall == Overall::Ready) {
         output::complain(match report.looks {
-            0 => "the daemon has not looked yet since it was started: this is what was seen before",
+            0 => "bowline has not looked yet since it was started: this is what was seen before",
             _ => "the daemon has not looked again within that time: this is what it saw before",
         });
         return ExitCode::from(WAITING);

@@ -1,6 +1,7 @@
 //! Where one report goes: the status file, systemd's STATUS=, whoever follows by the control socket, the pages.
 
 use super::phases::{Moment, Phases};
+use crate::cli::not_looked_yet;
 use crate::{paths, wiring};
 use bowline_engine::Report;
 use bowline_host::real::control::Published;
@@ -73,8 +74,8 @@ impl Surfaces {
     /// stands, and for what listens where it did. Gives its conditions.
     pub(crate) async fn begin(&self, earlier: Option<Report>, host: &Arc<dyn Change>) -> BTreeMap<String, String> {
         let Some(earlier) = earlier else { return BTreeMap::new() };
-        let report = Report { looks: 0, ..earlier };
-        if let Err(error) = write_json(host.as_ref(), paths::STATUS, &report, 0o644).await {
+        let (report, written) = not_looked_yet(host.as_ref(), earlier).await;
+        if let Err(error) = written {
             tracing::warn!("the status file is out of date: {error}");
         }
         report.conditions

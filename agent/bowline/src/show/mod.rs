@@ -20,4 +20,4 @@ pub use status::status;
 pub(crate) use table::table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

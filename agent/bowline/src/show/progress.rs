@@ -96,6 +96,12 @@ impl Progress {
         let _ = out.flush();
     }
 
+    /// What else there is to be told meanwhile.
+    pub(crate) fn say(&mut self, text: &str, out: &mut dyn Write) {
+        self.line(text, out);
+        let _ = out.flush();
+    }
+
     /// A line that stays; on a terminal as many as it needs.
     fn line(&mut self, text: &str, out: &mut dyn Write) {
         self.draw("", out);

@@ -16,7 +16,7 @@ fn capability(name: &str, state: CapabilityState) -> CapabilityReport {
     CapabilityReport { name: name.into(), state, steps, waits, refusals, notes, error: None }
 }
 
-pub(super) fn step(item: &str, what: &str, why: &str) -> StepReport {
+pub(crate) fn step(item: &str, what: &str, why: &str) -> StepReport {
     StepReport {
         item: item.into(),
         what: what.into(),
@@ -28,7 +28,7 @@ pub(super) fn step(item: &str, what: &str, why: &str) -> StepReport {
     }
 }
 
-pub(super) fn wait(item: &str, what: &str, why: &str, seconds: i64, overdue: Option<&str>) -> WaitReport {
+pub(crate) fn wait(item: &str, what: &str, why: &str, seconds: i64, overdue: Option<&str>) -> WaitReport {
     WaitReport {
         item: item.into(),
         what: what.into(),
@@ -38,7 +38,7 @@ pub(super) fn wait(item: &str, what: &str, why: &str, seconds: i64, overdue: Opt
     }
 }
 
-pub(super) fn report(overall: Overall, capabilities: Vec<CapabilityReport>) -> Report {
+pub(crate) fn report(overall: Overall, capabilities: Vec<CapabilityReport>) -> Report {
     Report {
         schema: Report::SCHEMA,
         version: "0.1.0".into(),
