@@ -5,7 +5,8 @@
 
 use super::cordon::Cordon;
 use super::output;
-use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write, items};
+use bowline_ports::ErrorKind::{Busy, Changed, Denied, NotFound, Timeout, Unreachable};
+use bowline_ports::{CORDONED, Objects, PortError, Write, items};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,61 +62,90 @@ async fn empty(
     }
     let end = Instant::now() + timeout;
     let mut told = BTreeMap::new();
+    let mut away = None;
     loop {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
-        let list = objects.get(&path).await?;
-        let all = items(&path, list.as_ref())?;
-        let pods = match what.beneath {
-            None => pods(all),
-            Some(directory) => {
-                let mut using = Vec::new();
-                for pod in all {
-                    if uses(objects, pod, directory).await? {
-                        using.push(pod.clone());
-                    }
+        let text = match kept(objects, node, what, &mut told).await {
+            Ok(None) => {
+                output::complain(&match what.beneath {
+                    None => format!("no pod that could run elsewhere is left on {node}"),
+                    Some(directory) => format!("no pod on {node} uses {}", directory.display()),
+                });
+                return Ok(ours);
+            }
+            Ok(Some(kept)) => {
+                away = None;
+                format!("some pods are still on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"))
+            }
+            // A server that is started anew must not undo what was done so far; for a while it knows no rights either.
+            Err(error) if matches!(error.kind, Unreachable | Timeout | Busy | Denied) => {
+                if away.replace(error.kind).is_none() {
+                    output::complain(&format!("{}: it is tried again until the time is over", error.message));
                 }
-                self::pods(&using)
+                format!("which pods are still on {node} is not known after {} s: {}", timeout.as_secs(), error.message)
+            }
+            Err(error) => {
+                if error.kind == Changed {
+                    cordon.stays();
+                }
+                return Err(error);
             }
         };
-        if pods.is_empty() {
-            let now = objects.get(&format!("/api/v1/nodes/{node}")).await?.unwrap_or_default();
-            if now["spec"]["unschedulable"] != true {
-                cordon.stays();
-                let text = format!("{node} was told to take pods again while its pods were moved away");
-                return Err(PortError::new(ErrorKind::Changed, text).hint("nothing else was done: run this again"));
-            }
-            output::complain(&match what.beneath {
-                None => format!("no pod that could run elsewhere is left on {node}"),
-                Some(directory) => format!("no pod on {node} uses {}", directory.display()),
-            });
-            return Ok(ours);
-        }
-        let mut kept = Vec::new();
-        for pod in &pods {
-            let why = match pod.going {
-                true => "it is shutting down".to_owned(),
-                false => match evict(objects, pod).await {
-                    Ok(()) if pod.alone => {
-                        "it was asked to go, and has no controller that would make it anew".to_owned()
-                    }
-                    Ok(()) => "it was asked to go".to_owned(),
-                    Err(error) if error.kind == ErrorKind::NotFound => continue,
-                    Err(error) => error.message,
-                },
-            };
-            if told.insert(pod.name(), why.clone()).as_ref() != Some(&why) {
-                output::complain(&format!("{}: {why}", pod.name()));
-            }
-            kept.push(format!("{}: {why}", pod.name()));
-        }
         if Instant::now() >= end {
             cordon.stays();
-            let text = format!("some pods are still on {node} after {} s:\n{}", timeout.as_secs(), kept.join("\n"));
             let hint = format!("{node} takes no more pods: `kubectl uncordon {node}` lets it; {}", what.hint);
-            return Err(PortError::new(ErrorKind::Timeout, text).hint(hint));
+            return Err(PortError::new(Timeout, text).hint(hint));
         }
         sleep(AGAIN).await;
     }
+}
+
+/// Asks those that have to go to do so: which are there still, and why; `None` where none is left. What is new is `told`.
+async fn kept(
+    objects: &dyn Objects,
+    node: &str,
+    what: &Drain<'_>,
+    told: &mut BTreeMap<String, String>,
+) -> Result<Option<Vec<String>>, PortError> {
+    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+    let list = objects.get(&path).await?;
+    let all = items(&path, list.as_ref())?;
+    let pods = match what.beneath {
+        None => pods(all),
+        Some(directory) => {
+            let mut using = Vec::new();
+            for pod in all {
+                if uses(objects, pod, directory).await? {
+                    using.push(pod.clone());
+                }
+            }
+            self::pods(&using)
+        }
+    };
+    if pods.is_empty() {
+        let now = objects.get(&format!("/api/v1/nodes/{node}")).await?.unwrap_or_default();
+        if now["spec"]["unschedulable"] != true {
+            let text = format!("{node} was told to take pods again while its pods were moved away");
+            return Err(PortError::new(Changed, text).hint("nothing else was done: run this again"));
+        }
+        return Ok(None);
+    }
+    let mut kept = Vec::new();
+    for pod in &pods {
+        let why = match pod.going {
+            true => "it is shutting down".to_owned(),
+            false => match evict(objects, pod).await {
+                Ok(()) if pod.alone => "it was asked to go, and has no controller that would make it anew".to_owned(),
+                Ok(()) => "it was asked to go".to_owned(),
+                Err(error) if error.kind == NotFound => continue,
+                Err(error) => error.message,
+            },
+        };
+        if told.insert(pod.name(), why.clone()).as_ref() != Some(&why) {
+            output::complain(&format!("{}: {why}", pod.name()));
+        }
+        kept.push(format!("{}: {why}", pod.name()));
+    }
+    Ok(Some(kept))
 }
 
 /// Whether a pod has something beneath a directory of its node: by `hostPath`, or by a claim of a volume that lies there.
@@ -193,191 +223,4 @@ async fn evict(objects: &dyn Objects, pod: &Pod) -> Result<(), PortError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bowline_ports::Fut;
-    use std::sync::Mutex;
-
-    const ALL: Drain<'_> = Drain { beneath: None, hint: "" };
-
-    /// A node with pods; those named `budget-…` are kept by a disruption budget for the first look.
-    #[derive(Default)]
-    struct Node {
-        pods: Mutex<Vec<Value>>,
-        looks: Mutex<u32>,
-        written: Mutex<Vec<String>>,
-        object: Mutex<Value>,
-        /// Somebody uncordons it at once.
-        uncordoned: bool,
-        no_list: bool,
-    }
-
-    impl Objects for Node {
-        fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
-            let object = match path {
-                "/api/v1/nodes/kafka-0" => Some(self.object.lock().unwrap().clone()),
-                "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka"
-                | "/api/v1/namespaces/default/persistentvolumeclaims/sorter-scratch" => {
-                    Some(json!({ "spec": { "volumeName": "pv" } }))
-                }
-                "/api/v1/persistentvolumes/pv" => Some(json!({ "spec": { "local": { "path": "/mnt/data/0" } } })),
-                _ => None,
-            };
-            if object.is_some() || path.contains("/persistentvolumeclaims/") {
-                return Box::pin(async move { Ok(object) });
-            }
-            assert_eq!(path, "/api/v1/pods?fieldSelector=spec.nodeName%3Dkafka-0");
-            *self.looks.lock().unwrap() += 1;
-            let list = if self.no_list { json!({}) } else { json!({ "items": *self.pods.lock().unwrap() }) };
-            Box::pin(async move { Ok(Some(list)) })
-        }
-
-        fn write<'a>(&'a self, path: &'a str, write: Write<'a>) -> Fut<'a, ()> {
-            self.written.lock().unwrap().push(path.to_owned());
-            let result = match write {
-                Write::Create(eviction) => {
-                    let name = eviction["metadata"]["name"].as_str().unwrap().to_owned();
-                    if name.starts_with("budget-") && *self.looks.lock().unwrap() < 2 {
-                        Err(PortError::new(ErrorKind::Unreachable, "it would violate the pod's disruption budget"))
-                    } else {
-                        self.pods.lock().unwrap().retain(|pod| pod["metadata"]["name"] != *name);
-                        Ok(())
-                    }
-                }
-                Write::Merge(patch) if !self.uncordoned => {
-                    *self.object.lock().unwrap() = patch.clone();
-                    Ok(())
-                }
-                _ => Ok(()),
-            };
-            Box::pin(async move { result })
-        }
-    }
-
-    fn pod(name: &str, more: Value) -> Value {
-        let mut pod = json!({ "metadata": { "namespace": "default", "name": name } });
-        pod.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        pod["metadata"]["name"] = json!(name);
-        pod["metadata"]["namespace"] = json!("default");
-        pod
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pods_go_within_their_budgets_and_what_belongs_to_the_node_stays() {
-        let daemon = json!({ "metadata": { "ownerReferences": [{ "kind": "DaemonSet" }] } });
-        let mirror = json!({ "metadata": { "annotations": { "kubernetes.io/config.mirror": "x" } } });
-        let ended = json!({ "status": { "phase": "Succeeded" } });
-        let all = vec![
-            pod("web", json!({})),
-            pod("budget-kafka", json!({})),
-            pod("logs", daemon),
-            pod("own", mirror),
-            pod("job", ended),
-        ];
-        let node = Node { pods: Mutex::new(all), ..Node::default() };
-        assert!(
-            drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap(),
-            "Bowline has cordoned it"
-        );
-        let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
-        assert_eq!(left, ["logs", "own", "job"]);
-        assert_eq!(node.written.lock().unwrap()[0], "/api/v1/nodes/kafka-0", "cordoned first");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_cordoned_a_node_is_known_when_it_is_drained_again() {
-        for (annotations, ours) in [(json!({ CORDONED: "true" }), true), (json!({}), false)] {
-            let object = json!({ "metadata": { "annotations": annotations }, "spec": { "unschedulable": true } });
-            let node = Node { object: Mutex::new(object), ..Node::default() };
-            assert_eq!(drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap(), ours);
-            assert_eq!(*node.written.lock().unwrap(), Vec::<String>::new());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_somebody_uncordons_meanwhile_is_not_drained() {
-        let node = Node { uncordoned: true, ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(60)).await.unwrap_err();
-        assert_eq!(error.message, "kafka-0 was told to take pods again while its pods were moved away");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_stands_in_the_way_is_told_when_the_time_is_over() {
-        let going = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
-        let mut stuck = pod("stuck", json!({}));
-        stuck["metadata"]["deletionTimestamp"] = going["metadata"]["deletionTimestamp"].clone();
-        let node = Node { pods: Mutex::new(vec![stuck]), ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(10)).await.unwrap_err();
-        assert!(error.message.contains("default/stuck: it is shutting down"), "{error}");
-        assert!(error.hint.unwrap().contains("kubectl uncordon kafka-0"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_no_list_does_not_mean_that_no_pod_is_left() {
-        let node = Node { pods: Mutex::new(vec![pod("web", json!({}))]), no_list: true, ..Node::default() };
-        let error = drain(&node, "kafka-0", &ALL, &Cordon::default(), Duration::from_secs(10)).await.unwrap_err();
-        assert_eq!(error.message, "reading /api/v1/pods: the answer is no list");
-        assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], json!(null), "it takes pods again");
-    }
-
-    /// What a command has done to the Node that is told to end goes with it; what was there before, or is needed, stays.
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_that_is_told_to_end_lets_the_node_take_pods_again() {
-        let kept = || vec![pod("stuck", json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }))];
-        let end = |after| async move {
-            tokio::time::sleep(Duration::from_secs(after)).await;
-            "told"
-        };
-        let before = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
-        for (object, after, code, left) in [
-            (json!({}), 5, Ok("told"), json!(null)),
-            (before, 5, Ok("told"), json!(true)),
-            // The time is over first: the next try is to find it so.
-            (json!({}), 100, Err(ErrorKind::Timeout), json!(true)),
-        ] {
-            let node = Node { pods: Mutex::new(kept()), object: Mutex::new(object), ..Node::default() };
-            let cordon = Cordon::default();
-            let limit = Duration::from_secs(60);
-            let work = async { drain(&node, "kafka-0", &ALL, &cordon, limit).await.map(|_| "moved") };
-            assert_eq!(cordon.unless(end(after), &node, work).await.map_err(|error| error.kind), code);
-            assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_drain_that_does_not_get_on_record_is_undone() {
-        for (written, left) in [(Ok(()), json!(true)), (Err(ErrorKind::NoSpace), json!(null))] {
-            let (node, cordon) = (Node::default(), Cordon::default());
-            let write = async { written.map_err(|kind| PortError::new(kind, "it cannot be written")) };
-            let work = async {
-                drain(&node, "kafka-0", &ALL, &cordon, Duration::from_secs(60)).await?;
-                cordon.put_on_record(write).await
-            };
-            assert_eq!(cordon.unless(std::future::pending(), &node, work).await.map_err(|error| error.kind), written);
-            assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left, "{written:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_pods_that_use_a_directory_go_when_it_is_about_that() {
-        let claim = json!({ "spec": { "volumes": [{ "persistentVolumeClaim": { "claimName": "data-kafka" } }] } });
-        let host =
-            |path: &str| json!({ "spec": { "volumes": [{ "emptyDir": {} }, { "hostPath": { "path": path } }] } });
-        let ephemeral =
-            json!({ "spec": { "volumes": [{ "name": "scratch", "ephemeral": { "volumeClaimTemplate": {} } }] } });
-        let all = vec![
-            pod("kafka", claim),
-            pod("sorter", ephemeral.clone()),
-            // Not bound to anything here.
-            pod("elsewhere", ephemeral),
-            pod("backup", host("/mnt/data")),
-            pod("near", host("/mnt/data-2")),
-            pod("web", json!({})),
-        ];
-        let node = Node { pods: Mutex::new(all), ..Node::default() };
-        let beneath = Drain { beneath: Some(Path::new("/mnt/data")), hint: "" };
-        drain(&node, "kafka-0", &beneath, &Cordon::default(), Duration::from_secs(60)).await.unwrap();
-        let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
-        assert_eq!(left, ["elsewhere", "near", "web"]);
-    }
-}
+mod tests;
