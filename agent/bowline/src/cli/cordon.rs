@@ -20,11 +20,22 @@ impl Cordon {
     /// # Errors
     /// Another command has it.
     pub(super) fn alone() -> Result<Lock, PortError> {
-        Lock::take(Path::new(paths::DRAIN)).map_err(|error| match error.kind {
-            ErrorKind::Busy => {
-                PortError::new(ErrorKind::Busy, "another command is moving pods off this machine: nothing was changed")
-                    .hint("`pgrep -af 'bowline (leave|volumes)'` shows it; run this again once it has ended")
-            }
+        Self::alone_by(Path::new(paths::DRAIN))
+    }
+
+    /// The same, by the lock at this path.
+    ///
+    /// # Errors
+    /// Another command has it.
+    pub(super) fn alone_by(path: &Path) -> Result<Lock, PortError> {
+        Lock::take(path).map_err(|error| match error.kind {
+            ErrorKind::Busy => PortError::new(
+                ErrorKind::Busy,
+                "another command is moving pods off this machine: nothing was changed",
+            )
+            .hint(
+                "`pgrep -af 'bowline (leave|volumes)'` shows it, and Ctrl-C ends it; run this again once it has ended",
+            ),
             _ => error,
         })
     }

@@ -115,15 +115,11 @@ async fn release(
 /// not answer now.
 async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Result<ExitCode, PortError> {
     let volume = known(&loaded.settings, name)?;
-    let released = host.read(&Released::path_of(name)).await?.is_some();
-    if released {
-        take_back(host, name).await?;
-    } else if left_cordoned(host, &loaded.settings).await? {
-        host.write(&Path::new(UNCORDON).join(name), b"", 0o600).await?;
-    } else {
+    let left = left_cordoned(host, &loaded.settings);
+    let Some(released) = ended(host, name, Path::new(paths::DRAIN), left).await? else {
         output::print(&format!("{name} was not released: nothing was changed"));
         return Ok(ExitCode::SUCCESS);
-    }
+    };
     let ready = |report: &Report| report.conditions.get(&condition::volume(name)).is_some_and(|state| state == "ready");
     // Whatever else there is to do goes on without this.
     let seen = |report: &Report| ready(report) || Outcome::of(report) != Outcome::Busy;
@@ -149,6 +145,26 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts on record that a volume is no longer released: whether it was, or a Node was `left` cordoned. `None`: neither.
+async fn ended(
+    host: &dyn Change,
+    name: &str,
+    drains: &Path,
+    left: impl Future<Output = Result<bool, PortError>>,
+) -> Result<Option<bool>, PortError> {
+    // The cordon of a drain that goes on was not left by anybody.
+    let _alone = Cordon::alone_by(drains)?;
+    if host.read(&Released::path_of(name)).await?.is_some() {
+        take_back(host, name).await?;
+        return Ok(Some(true));
+    }
+    if left.await? {
+        host.write(&Path::new(UNCORDON).join(name), b"", 0o600).await?;
+        return Ok(Some(false));
+    }
+    Ok(None)
 }
 
 /// Whether this Node takes no pods for a release, there is none any more, and nobody is to end that yet; not where nobody can be asked.
@@ -221,6 +237,26 @@ mod tests {
         let host = SimHost::new(&World::default());
         host.put(Path::new(UNCORDON).join("another"), "");
         assert_eq!(is_left_cordoned(&host, &Api, "n1").await, Ok(false), "it is taken back, and not there yet");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_back_while_pods_are_moved_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let drains = folder.path().join("drain");
+        let host = SimHost::new(&World::default());
+        host.put(Released::path_of("data"), "{}");
+        let moving = Cordon::alone_by(&drains).unwrap();
+        for name in ["data", "other"] {
+            let error = ended(&host, name, &drains, async { Ok(true) }).await.unwrap_err();
+            assert_eq!(error.message, "another command is moving pods off this machine: nothing was changed");
+        }
+        assert!(uncordon(&host).await.unwrap().is_empty() && host.text(Released::path_of("data")).is_some());
+        drop(moving);
+        for (name, left, done) in [("data", true, Some(true)), ("other", true, Some(false)), ("other", false, None)] {
+            // Each by a lock of its own: a child that another test starts has one for a moment longer.
+            let drains = folder.path().join(format!("{name}-{left}"));
+            assert_eq!(ended(&host, name, &drains, async move { Ok(left) }).await, Ok(done));
+        }
     }
 
     async fn converge(host: &SimHost, settings: &Settings) {
