@@ -7,6 +7,7 @@ use super::converge::{Wait, converge, not_yet};
 use super::cordon::{Cordon, told_to_end};
 use super::drain::{Drain, drain};
 use super::{INVALID, WAITING, load, output};
+use crate::paths;
 use bowline_cluster::{remover, unit_file, unit_text};
 use bowline_engine::Report;
 use bowline_host::real::RealHost;
@@ -30,7 +31,7 @@ pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duratio
     };
     let Some(host) = output::machine() else { return ExitCode::FAILURE };
     let done = match undo {
-        true => come_back(&host, cluster).await,
+        true => come_back(&host, cluster, Path::new(paths::DRAIN)).await,
         false => {
             let cordon = Cordon::default();
             let objects = host.objects(k3s_kubeconfig(cluster.role == Role::Server));
@@ -144,7 +145,9 @@ fn end_of_cluster(unit: &str) -> String {
     )
 }
 
-async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortError> {
+async fn come_back(host: &dyn Change, cluster: &Cluster, drains: &Path) -> Result<ExitCode, PortError> {
+    // One that is about to leave has nothing on record yet.
+    let _alone = Cordon::alone_by(drains)?;
     let Some(file) = host.read(Path::new(LEAVING)).await? else {
         output::print("this machine was not told to leave: nothing was changed");
         return Ok(ExitCode::SUCCESS);
@@ -159,10 +162,11 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
     let service = cluster.role.service();
     // An agent waits for its token, which comes when it is let in. A server that was taken out of etcd would begin a second
     // cluster, were it not for the gate in Bowline's unit: held back by that, it is started once it has a server to join.
-    let unit = host.read(&unit_file(cluster.role)).await?.map(|file| file.text()).unwrap_or_default();
-    let gated = cluster.role == Role::Agent || unit == unit_text(Role::Server);
-    let starts = gated || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_none();
-    if starts {
+    let unit = host.read(&unit_file(cluster.role)).await?.map(|file| file.text());
+    let ours = unit.as_ref().is_none_or(|unit| *unit == unit_text(Role::Server));
+    let starts = cluster.role == Role::Agent || ours || host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_none();
+    // Who was never let in has no K3s yet.
+    if starts && unit.is_some() {
         host.enable(service).await?;
         host.start_no_block(service).await?;
     }
@@ -181,7 +185,47 @@ async fn come_back(host: &RealHost, cluster: &Cluster) -> Result<ExitCode, PortE
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, Role, end_of_cluster, farewell, unit_text};
+    use super::*;
+    use bowline_host::sim::{SimHost, World};
+    use bowline_settings::SourceFile;
+
+    fn agent() -> Cluster {
+        let text = format!(
+            "[cluster]\ndistribution = \"k3s\"\nrole = \"agent\"\nservers = [\"10.0.1.10\"]\nticket = \"{}\"\n",
+            "0a".repeat(32)
+        );
+        let file = SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 };
+        bowline_settings::load(&[file]).unwrap().settings.cluster.unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_was_never_let_in_has_no_service_to_start_when_it_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let drains = folder.path().join("drain");
+        for unit in [None, Some("[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n")] {
+            let host = SimHost::new(&World::default());
+            host.put(LEAVING, "{}");
+            if let Some(unit) = unit {
+                host.put(unit_file(Role::Agent), unit);
+            }
+            assert_eq!(come_back(&host, &agent(), &drains).await, Ok(ExitCode::SUCCESS));
+            let enabled = host.text("/etc/systemd/system/multi-user.target.wants/k3s-agent.service");
+            assert_eq!((host.text(LEAVING), enabled.is_some()), (None, unit.is_some()));
+        }
+    }
+
+    /// What is about to be told to leave has nothing on record yet, and leaves.
+    #[tokio::test]
+    async fn who_moves_its_pods_away_is_not_said_to_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let drains = folder.path().join("drain");
+        let moving = Cordon::alone_by(&drains).unwrap();
+        let host = SimHost::new(&World::default());
+        let error = come_back(&host, &agent(), &drains).await.unwrap_err();
+        assert_eq!(error.message, "another command is moving pods off this machine: nothing was changed");
+        assert!(error.hint.unwrap().contains("Ctrl-C ends it"));
+        drop(moving);
+    }
 
     #[test]
     fn what_it_says_last_is_what_the_servers_did() {
