@@ -74,7 +74,9 @@ pub(super) async fn converge(folder: &Path, loaded: &Loaded, wait: Wait<'_>) -> 
     let Work { last, busy, away, .. } = work;
     // Who was answered knows that it is the daemon.
     let told = done.as_ref().err().into_iter().chain(busy.iter().filter(|_| last.looks == 0)).chain(&away);
-    told.for_each(output::complain_of);
+    for error in told {
+        output::failed(error.clone());
+    }
     done.ok().map(|()| last)
 }
 

@@ -34,7 +34,6 @@ use bowline_host::real::resolve::resolves;
 use bowline_ports::{Inspect, PortError};
 use bowline_settings::Loaded;
 use check::{Check, Verdict};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,7 +45,7 @@ pub(super) async fn run(folder: &Path, json: bool) -> ExitCode {
             output::print(&text(check, output::colour()));
         }
     };
-    let checks = if is_root() {
+    let checks = if output::is_root() {
         let outside = Outside {
             settings: load::folder(folder),
             folder,
@@ -158,10 +157,6 @@ async fn examine(
     let group = report::diagnose(&now, earlier.as_ref().filter(|earlier| earlier.looks > 0), &all);
     add(&mut all, group);
     all
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 fn memory() -> u64 {

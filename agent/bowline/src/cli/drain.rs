@@ -43,6 +43,15 @@ pub(super) async fn drain(
     drained
 }
 
+/// What to do instead, where the API did not answer at all.
+pub(super) fn without_api(error: PortError, instead: &str) -> PortError {
+    let silent = matches!(error.kind, Unreachable | Timeout | NotFound) && error.hint.is_none();
+    match silent {
+        true => error.hint(format!("without the API no pod can be moved: {instead}")),
+        false => error,
+    }
+}
+
 async fn empty(
     objects: &dyn Objects,
     node: &str,

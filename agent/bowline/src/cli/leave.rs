@@ -5,7 +5,8 @@
 
 use super::converge::{Wait, converge, not_yet};
 use super::cordon::{Cordon, told_to_end};
-use super::drain::{Drain, drain};
+use super::drain::{Drain, drain, without_api};
+use super::nodes::silent;
 use super::{INVALID, WAITING, load, output};
 use crate::paths;
 use bowline_cluster::{remover, unit_file, unit_text};
@@ -40,10 +41,7 @@ pub(super) async fn run(folder: &Path, drain: bool, undo: bool, timeout: Duratio
             cordon.unless(told, &objects, work).await
         }
     };
-    done.unwrap_or_else(|error| {
-        output::complain_of(&error);
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(output::failed)
 }
 
 async fn leave(
@@ -64,8 +62,9 @@ async fn leave(
         let _alone = Cordon::alone()?;
         if drained {
             let hint = "nothing was left yet; `bowline leave` without --drain does not wait for them";
-            let kubeconfig = k3s_kubeconfig(role == Role::Server);
-            drain(&host.objects(kubeconfig), &name, &Drain { beneath: None, hint }, cordon, timeout).await?;
+            let objects = host.objects(k3s_kubeconfig(role == Role::Server));
+            let drained = drain(&objects, &name, &Drain { beneath: None, hint }, cordon, timeout).await;
+            drained.map_err(|error| without_api(error, "`bowline leave` without --drain does not move them"))?;
         }
         let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
         cordon.put_on_record(write_json(host, LEAVING, &left, 0o600)).await?;
@@ -118,7 +117,7 @@ fn farewell(role: Role, left: &Left) -> String {
 /// Where the other servers let nodes in, one of which has to take this one out.
 async fn others(host: &RealHost, settings: &Settings, name: &str) -> Result<Vec<String>, PortError> {
     let port = settings.enroll.iter().flat_map(|enroll| &enroll.listen).next().map_or(ENROLL_PORT, |at| at.port);
-    let holders = nodes::holders(&host.objects(k3s_admin_kubeconfig())).await?;
+    let holders = nodes::holders(&host.objects(k3s_admin_kubeconfig())).await.map_err(silent)?;
     let others = holders.all.iter().filter(|holder| {
         let claim = &holder.claim;
         claim.role == Role::Server && claim.name.as_str() != name && holder.standing == Standing::Registered

@@ -75,7 +75,7 @@ async fn now(host: &RealHost) -> Result<u64, PortError> {
 }
 
 /// What to do when the API did not do what it was asked.
-fn silent(error: PortError) -> PortError {
+pub(super) fn silent(error: PortError) -> PortError {
     if error.hint.is_some() {
         return error;
     }

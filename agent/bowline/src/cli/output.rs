@@ -3,9 +3,11 @@
 
 use crate::show::{fitted, folded};
 use bowline_host::real::RealHost;
-use bowline_ports::PortError;
+use bowline_ports::{ErrorKind as Kind, PortError};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Something that was printed did not arrive.
@@ -63,4 +65,37 @@ pub(crate) fn colour() -> bool {
 /// The machine, or the complaint on standard error.
 pub(crate) fn machine() -> Option<RealHost> {
     RealHost::new().map_err(|error| complain(&error.message)).ok()
+}
+
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Writes why a command that changes the machine has failed to standard error.
+pub(crate) fn failed(error: PortError) -> ExitCode {
+    complain_of(&by_rights(error, is_root()));
+    ExitCode::FAILURE
+}
+
+/// Whoever is not root may not do most of it.
+fn by_rights(error: PortError, root: bool) -> PortError {
+    match error.hint.is_none() && error.kind == Kind::Denied && !root {
+        true => error.hint("run it as root"),
+        false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_is_told_to_be_root_and_root_is_not() {
+        let hint = |kind, root| by_rights(PortError::new(kind, "reading /x"), root).hint;
+        assert_eq!(hint(Kind::Denied, false).as_deref(), Some("run it as root"));
+        assert_eq!((hint(Kind::Denied, true), hint(Kind::NotFound, false)), (None, None));
+        let own = by_rights(PortError::new(Kind::Denied, "reading /x").hint("mount it"), false);
+        assert_eq!(own.hint.as_deref(), Some("mount it"));
+    }
 }

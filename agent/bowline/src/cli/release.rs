@@ -4,7 +4,7 @@
 use super::args;
 use super::converge::{Wait, converge, not_yet};
 use super::cordon::{Cordon, told_to_end};
-use super::drain::{Drain, drain};
+use super::drain::{Drain, drain, without_api};
 use super::{INVALID, WAITING, load, output};
 use crate::paths;
 use bowline_engine::{Outcome, Report};
@@ -37,10 +37,7 @@ pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
         }
         args::Volumes::Take { name } => take(&host, folder, &loaded, &name).await,
     };
-    done.unwrap_or_else(|error| {
-        output::complain_of(&error);
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(output::failed)
 }
 
 /// Has a volume unmounted, and says when its disk can be taken away.
@@ -73,15 +70,9 @@ async fn release(
             let (objects, node) =
                 (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
             // An earlier release that is over may let pods come meanwhile: it looks for that at its end.
-            cordoned = drain(&objects, &node, &what, cordon, timeout).await.map_err(|error| match error.hint {
-                Some(_) => error,
-                None => {
-                    let service = cluster.role.service();
-                    error.hint(format!(
-                        "without the API no pod can be moved: `systemctl stop {service}`, then run this again"
-                    ))
-                }
-            })?;
+            let drained = drain(&objects, &node, &what, cordon, timeout).await;
+            let stop = format!("`systemctl stop {}`, then run this again", cluster.role.service());
+            cordoned = drained.map_err(|error| without_api(error, &stop))?;
         }
         // Who was in the way of an earlier release says nothing of this one.
         host.forget_unmounting(name)?;

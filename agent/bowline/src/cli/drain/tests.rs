@@ -209,3 +209,14 @@ async fn only_pods_that_use_a_directory_go_when_it_is_about_that() {
     let left: Vec<_> = node.pods.lock().unwrap().iter().map(|pod| pod["metadata"]["name"].clone()).collect();
     assert_eq!(left, ["elsewhere", "near", "web"]);
 }
+
+#[test]
+fn what_to_do_without_the_api_is_said_where_it_is_that() {
+    let hint = |kind| without_api(PortError::new(kind, "x"), "stop it").hint;
+    for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::NotFound] {
+        assert_eq!(hint(kind).as_deref(), Some("without the API no pod can be moved: stop it"));
+    }
+    assert_eq!(hint(ErrorKind::Invalid), None);
+    let own = without_api(PortError::new(ErrorKind::Timeout, "x").hint("wait"), "stop it");
+    assert_eq!(own.hint.as_deref(), Some("wait"));
+}
