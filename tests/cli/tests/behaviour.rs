@@ -22,6 +22,13 @@ fn what_is_typed_wrong() {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}");
         assert!(!said.err.is_empty(), "{arguments:?}");
     }
+    // There 2 says that there is something to do.
+    for arguments in [&["plan", "--exit-code", "--jsno"][..], &["plan", "--exit-cod"], &["plan", "x", "--exit-code"]] {
+        let said = bowline(folder.path(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(!said.err.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(bowline(folder.path(), &["plan", "--exit-code", "--help"]).code, 0);
     let said = bowline(folder.path(), &["plna"]);
     assert!(said.err.contains("'plan'"), "{}", said.err);
     let said = bowline(folder.path(), &["apply", "--wait", "soon"]);
@@ -277,6 +284,20 @@ fn who_is_in_no_cluster_can_not_leave_one() {
     for arguments in [&["leave"][..], &["leave", "--undo"]] {
         let said = bowline(wrong.path(), &[&["--settings", "config.d"], arguments].concat());
         assert!(said.code == 2 && said.err.contains("`enrol`"), "{said:?}");
+    }
+}
+
+/// Nothing is changed: root, who may, is not asked here.
+#[test]
+fn who_may_not_change_the_machine_is_told_to_be_root() {
+    if std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0 {
+        return;
+    }
+    let folder = good();
+    for arguments in [&["apply"][..], &["leave", "--undo"], &["volumes", "take", "data"]] {
+        let said = bowline(folder.path(), &[&["--settings", "config.d"], arguments].concat());
+        assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+        assert!(said.err.contains("help: run it as root"), "{said:?}");
     }
 }
 

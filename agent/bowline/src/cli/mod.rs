@@ -26,6 +26,7 @@ pub(crate) use plan::{last_report, not_looked_yet, settings_report};
 
 use args::{Args, Command};
 use clap::Parser;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -44,10 +45,11 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = ExitCode>>>;
 /// Runs the program.
 pub fn main() -> ExitCode {
     let given: Vec<_> = std::env::args_os().skip(1).collect();
-    let args = match Args::of_the_unit(&given).unwrap_or_else(Args::parse) {
+    let args = match Args::of_the_unit(&given).map_or_else(Args::try_parse, Ok) {
         // Its work makes event loops of its own.
-        Args { settings, command: Command::Internal { command } } => return internal::run(&settings, command),
-        args => args,
+        Ok(Args { settings, command: Command::Internal { command } }) => return internal::run(&settings, command),
+        Ok(args) => args,
+        Err(error) => return mistyped(&given, &error),
     };
     // One thread, and a few for what may block; those end soon, since each keeps memory of its own. What hangs keeps one for ever,
     // and so there may be more of them.
@@ -67,6 +69,18 @@ pub fn main() -> ExitCode {
     // A hung filesystem may hold a thread for ever; the process does not wait for it.
     runtime.shutdown_background();
     if output::lost() { ExitCode::FAILURE } else { code }
+}
+
+/// What was typed wrong, or help. For `plan --exit-code` 2 says that there is something to do, also where just that is mistyped.
+#[inline(never)]
+fn mistyped(given: &[OsString], error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let asks = given.iter().any(|word| word.to_string_lossy().starts_with("--exit"));
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if asks => ExitCode::FAILURE,
+        _ => ExitCode::from(INVALID),
+    }
 }
 
 /// What people ask for: a piece of code of its own, of which the daemon holds nothing in memory (`apart.ld`).
