@@ -100,6 +100,8 @@ struct Work<'a> {
     progress: show::Progress,
     out: &'a mut dyn Write,
     last: Report,
+    /// A daemon was there.
+    daemon: bool,
     /// Why it is not done here, and why the daemon does not answer now.
     busy: Option<PortError>,
     away: Option<PortError>,
@@ -107,7 +109,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(wait: &'a Wait<'a>, progress: show::Progress, out: &'a mut dyn Write) -> Self {
-        Self { wait, progress, out, last: Report::default(), busy: None, away: None }
+        Self { wait, progress, out, last: Report::default(), daemon: false, busy: None, away: None }
     }
 
     async fn carry_out(&mut self, host: &Arc<dyn Change>, folder: &Path, loaded: &Loaded) -> Result<(), PortError> {
@@ -175,9 +177,9 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Has the daemon look again at once, and follows its reports, also those of the next one when it is started anew: whoever was
-    /// answered once leaves the machine to the daemon, which may not find the lock taken when it starts. Not over: nobody has
-    /// answered, and the lock may be free.
+    /// Has the daemon look again at once, and follows its reports, also those of the next one when it is started anew: whoever has
+    /// found one leaves the machine to it, so that the next one does not find the lock taken. Not over: there was none, and the lock
+    /// may be free.
     ///
     /// # Errors
     /// It may not be asked.
@@ -186,7 +188,10 @@ impl<'a> Work<'a> {
         loop {
             if reports.is_none() {
                 match control::ask_apply(control).await {
-                    Ok(asked) => (reports, answered) = (Some(asked), None),
+                    Ok(asked) => {
+                        self.daemon = true;
+                        (reports, answered) = (Some(asked), None);
+                    }
                     Err(error) if error.kind == ErrorKind::Denied => return Err(error),
                     Err(error) => self.is_away(error),
                 }
@@ -221,7 +226,7 @@ impl<'a> Work<'a> {
             }
             if reports.is_none() {
                 sleep(self.wait.pause()).await;
-                if self.last.looks == 0 {
+                if !self.daemon {
                     return Ok(false);
                 }
             }
