@@ -137,8 +137,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Carries it out here. Whenever nothing is under way somebody else may take the lock, such as a daemon that starts: then it is
-    /// not over.
+    /// Carries it out here, until a daemon that starts wants the lock and gets it, which it does when nothing is under way: then it
+    /// is not over.
     async fn alone(&mut self, engine: &mut Engine, host: &Arc<dyn Change>, mut lock: Lock, path: &Path) -> bool {
         // Who asks how the node stands is not to take an earlier look, perhaps at other settings, for one of this.
         if let Some(earlier) = plan::last_report(host.as_ref()).await
@@ -165,12 +165,13 @@ impl<'a> Work<'a> {
             if wait.is_over(&self.last) {
                 return true;
             }
-            drop(lock);
             let _ = timeout(wait.pause(), engine.next()).await;
-            lock = match Lock::take(path) {
-                Ok(lock) => lock,
-                Err(_) => return false,
-            };
+            if Lock::is_wanted(path) {
+                lock = match lock.give(path).await {
+                    Ok(lock) => lock,
+                    Err(_) => return false,
+                };
+            }
             if wait.until.is_some() {
                 engine.wake(Wake::All);
             }

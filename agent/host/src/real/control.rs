@@ -3,7 +3,7 @@
 use bowline_ports::{ErrorKind, PortError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
@@ -31,22 +31,39 @@ impl Lock {
         }
     }
 
-    /// Takes the lock within a time: the process that has it may be about to end. `waits` is told at first that it has to wait.
+    /// Takes the lock within a time: the process that has it may be about to end, or let it go when it [`is_wanted`](Self::is_wanted).
+    /// `waits` is told at first that it has to wait.
     ///
     /// # Errors
     /// Another process has it all that time, or it cannot be taken at all.
     pub async fn take_within(path: &Path, time: Duration, waits: impl FnOnce(&PortError)) -> Result<Self, PortError> {
         let end = tokio::time::Instant::now() + time;
-        let mut waits = Some(waits);
+        let (mut waits, mut wants) = (Some(waits), None);
         loop {
             match Self::take(path) {
                 Err(busy) if busy.kind == ErrorKind::Busy && tokio::time::Instant::now() < end => {
                     waits.take().into_iter().for_each(|waits| waits(&busy));
+                    wants = wants.or_else(|| Self::take(&wanted(path)).ok());
                     tokio::time::sleep(TAKE_AGAIN).await;
                 }
                 taken => return taken,
             }
         }
+    }
+
+    /// Whether another process waits for the lock.
+    pub fn is_wanted(path: &Path) -> bool {
+        Self::take(&wanted(path)).is_err_and(|error| error.kind == ErrorKind::Busy)
+    }
+
+    /// Gives the lock to whoever waits for it: the lock again, where that did not take it.
+    ///
+    /// # Errors
+    /// It is another's now.
+    pub async fn give(self, path: &Path) -> Result<Self, PortError> {
+        drop(self);
+        tokio::time::sleep(TAKE_AGAIN * 3).await;
+        Self::take(path)
     }
 
     /// Whether a process holds the lock: read from the kernel's list, which everybody may, and without taking the lock
@@ -62,6 +79,11 @@ impl Lock {
             seen()
         })
     }
+}
+
+/// Held by who waits for a lock.
+fn wanted(path: &Path) -> PathBuf {
+    path.with_extension("wanted")
 }
 
 fn not_opened(path: &Path, error: &std::io::Error) -> PortError {
@@ -243,13 +265,18 @@ mod tests {
         let mut told = 0;
         let late = Lock::take_within(&path, Duration::from_millis(150), |_| told += 1).await;
         assert_eq!((late.err().map(|error| error.kind), told), (Some(ErrorKind::Busy), 1));
+        given_back("it is wanted", || !Lock::is_wanted(&path));
         let begun = tokio::sync::Notify::new();
         let waits = Lock::take_within(&path, Duration::from_secs(60), |_| begun.notify_one());
-        let ends = async {
+        let gives = async {
             begun.notified().await;
-            drop(held);
+            while !Lock::is_wanted(&path) {
+                tokio::time::sleep(TAKE_AGAIN).await;
+            }
+            held.give(&path).await.err().map(|error| error.kind)
         };
-        assert!(tokio::join!(waits, ends).0.is_ok());
+        let (taken, given) = tokio::join!(waits, gives);
+        assert_eq!((taken.is_ok(), given), (true, Some(ErrorKind::Busy)));
     }
 
     #[test]
