@@ -85,7 +85,8 @@ impl Facts {
         self.unit_file.as_ref().is_some_and(|text| !text.starts_with(MARK))
     }
 
-    /// Whether the gate of a server that was taken out of etcd did not open. systemd before 251 looks at it again and again.
+    /// Whether a command that is its gate said no: it was taken out of etcd, or a volume is not mounted. systemd before 251 asks again
+    /// and again.
     pub(crate) fn held_out(&self) -> bool {
         let again = self.unit.sub == "auto-restart";
         self.unit.result == HELD_OUT && (again || self.unit.active == ActiveState::Inactive)

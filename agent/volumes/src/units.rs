@@ -193,13 +193,16 @@ pub fn gate_path(service: &str, volume: &str) -> PathBuf {
 
 /// The gate: systemd starts the service only with the volume mounted, also when Bowline does not run.
 ///
-/// `RequiresMountsFor=` alone is silent when there is no mount unit; the assertion is not.
+/// `RequiresMountsFor=` alone is silent when there is no mount unit; the assertion is not. Nor does that hold when systemd starts a
+/// service again that ended by itself: from 254 on it looks at conditions and assertions no more then, but at the command.
 pub fn gate_text(volume: &Volume) -> String {
     format!(
         "{MARK} from [[volume]] name = \"{}\": no start without this volume.\n\
          [Unit]\n\
          RequiresMountsFor={mount}\n\
-         AssertPathIsMountPoint={mount}\n",
+         AssertPathIsMountPoint={mount}\n\
+         [Service]\n\
+         ExecCondition=mountpoint -q {mount}\n",
         volume.name,
         mount = volume.mount.display(),
     )

@@ -37,9 +37,9 @@ pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
     }
 }
 
-/// It is to run, and could not be started since boot.
+/// It is to run, and could not be started since boot, or not again when it had ended by itself.
 fn held_back(unit: &Unit) -> bool {
-    unit.file_state == "enabled" && !unit.started
+    unit.file_state == "enabled" && (!unit.started || unit.result == "exec-condition")
 }
 
 /// It went down with the disk of a volume.
