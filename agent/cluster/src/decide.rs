@@ -4,7 +4,7 @@
 use crate::facts::{Facts, api_port, other, seen};
 use crate::{Action, CRASHES, Cluster, remover, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
-use bowline_ports::{ActiveState, Ready, Unit, condition};
+use bowline_ports::{ActiveState, DEPENDENCY, Ready, Unit, condition};
 use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
 
@@ -218,7 +218,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let held_back = facts.unit.result == "assert";
     let held_out = facts.held_out();
     // systemd starts it again whatever it ends with, unless somebody stopped it: one that did not end well then has failed.
-    let given_up = facts.unit.result == "start-limit-hit";
+    let given_up = facts.unit.result == "start-limit-hit" || facts.unit.result == DEPENDENCY;
     let by_hand = facts.unit.started && !held_back && !held_out && !given_up;
     let anew = facts.restart.as_ref().filter(|restart| facts.removed || restart.start);
     let wanted = anew.is_some_and(|restart| restart.start);

@@ -50,7 +50,7 @@ pub use survey::{
     Beneath, Deleted, DirectorySize, Hidden, Holder, Measured, Part, Survey, SurveyOrder, SurveyedDirectory, path_text,
 };
 pub use tend::{Access, NewDirectory, TendOrder, Work};
-pub use unit::{ActiveState, MARK, Unit};
+pub use unit::{ActiveState, DEPENDENCY, MARK, Unit};
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -260,7 +260,7 @@ pub const K3S_SAYS_OF_ITSELF: [&str; 3] =
     ["Node password rejected", "token CA hash does not match", "encrypted with different token"];
 
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
-/// nothing more; at its next start it sets the data aside and joins anew.
+/// nothing more, or ends, so that systemd starts it again (k3s-io/k3s#13498); at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
 /// The annotation of a Node that Bowline has cordoned, and not somebody else.

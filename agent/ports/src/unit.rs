@@ -36,6 +36,10 @@ impl ActiveState {
     }
 }
 
+/// What stands for [`Unit::result`] where systemd wanted to start a service again, and what it depends on could not be started: it
+/// does not try again.
+pub const DEPENDENCY: &str = "dependency";
+
 /// A unit as systemd knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
@@ -45,7 +49,7 @@ pub struct Unit {
     pub active: ActiveState,
     /// `SubState` (`running`, `auto-restart`, `mounted`).
     pub sub: String,
-    /// `Result` of the last run (`success`, `exit-code`, `assert`).
+    /// `Result` of the last run (`success`, `exit-code`); `assert` where an assertion prevented a start, and [`DEPENDENCY`].
     pub result: String,
     /// `UnitFileState` (`enabled`, `disabled`, `static`); empty where there is no file.
     pub file_state: String,

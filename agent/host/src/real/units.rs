@@ -2,7 +2,7 @@
 
 use super::bus::{self, Bus, CALL, limited};
 use super::tool::{Tool, parse};
-use bowline_ports::{ActiveState, ErrorKind, PortError, Unit};
+use bowline_ports::{ActiveState, DEPENDENCY, ErrorKind, PortError, Unit};
 use futures::StreamExt;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -74,7 +74,10 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
     let text = |from: &Properties, key: &str| {
         from.get(key).and_then(|v| <&str>::try_from(v).ok()).map(str::to_owned).unwrap_or_default()
     };
+    // From systemd 254 on a restart that a dependency made fail leaves the unit so: nothing goes on, and a start is taken.
+    let cut_off = text(common, "SubState") == "auto-restart-queued" && !is_queued(common);
     let active = match text(common, "ActiveState").as_str() {
+        _ if cut_off => ActiveState::Failed,
         "active" => ActiveState::Active,
         "reloading" | "refreshing" => ActiveState::Reloading,
         "activating" => ActiveState::Activating,
@@ -84,7 +87,7 @@ fn from_properties(common: &Properties, special: &Properties) -> Unit {
         "failed" => ActiveState::Failed,
         _ => ActiveState::Inactive,
     };
-    let mut result = text(special, "Result");
+    let mut result = if cut_off { DEPENDENCY.into() } else { text(special, "Result") };
     if result.is_empty() {
         result = if active == ActiveState::Failed { "failed".into() } else { "success".into() };
     }

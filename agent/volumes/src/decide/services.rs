@@ -4,7 +4,7 @@ use super::mounted::absence;
 use crate::facts::Facts;
 use crate::{Action, Volumes};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{ActiveState, Unit, condition};
+use bowline_ports::{ActiveState, DEPENDENCY, Unit, condition};
 
 pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
     if !spec.starts {
@@ -39,7 +39,7 @@ pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
 
 /// It is to run, and could not be started since boot, or not again when it had ended by itself.
 fn held_back(unit: &Unit) -> bool {
-    unit.file_state == "enabled" && (!unit.started || unit.result == "exec-condition")
+    unit.file_state == "enabled" && (!unit.started || unit.result == "exec-condition" || unit.result == DEPENDENCY)
 }
 
 /// It went down with the disk of a volume.

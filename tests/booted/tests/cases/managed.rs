@@ -65,6 +65,16 @@ fn a_service_that_ends_by_itself_does_not_come_back_without_its_volume() -> Resu
         assert!(!machine.run("systemctl is-active kubelet")?.success());
         machine.ok("systemctl start bowline")?;
         until_ready(&machine, "images")?;
+        runs(&machine)?;
+
+        // Nor does it come back where its volume has a unit that fails, and systemd gives it up: Bowline does not.
+        machine.ok("bowline apply --wait 60s && systemctl stop bowline && umount /mnt/images")?;
+        machine.ok(&format!("tune2fs -E force_fsck {0} && systemctl kill --signal=KILL kubelet", disk.link()))?;
+        machine.wait_for("systemd to have given it up", SOON, || {
+            Ok(machine.ok("systemctl show -P SubState kubelet")?.trim() == "auto-restart-queued")
+        })?;
+        machine.ok(&format!("e2fsck -fp {}; systemctl start bowline", disk.link()))?;
+        until_ready(&machine, "images")?;
         runs(&machine)
     })
 }

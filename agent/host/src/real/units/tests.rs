@@ -68,6 +68,21 @@ fn a_unit_without_a_file() {
     assert_eq!(from_properties(&common, &Properties::new()), Unit::not_found());
 }
 
+/// As systemd 257 has it.
+#[test]
+fn a_restart_that_a_dependency_made_fail_is_down() {
+    let of = |id: u32| {
+        let states = [("LoadState", "loaded"), ("ActiveState", "activating"), ("SubState", "auto-restart-queued")];
+        let mut common = properties(&states, &[], &[]);
+        let path = ObjectPath::try_from("/org/freedesktop/systemd1/job/1").unwrap();
+        common.insert("Job".into(), OwnedVariant::try_from(zbus::wire::Variant::from((id, path))).unwrap());
+        let unit = from_properties(&common, &properties(&[("Result", "signal")], &[], &[]));
+        (unit.active, unit.result)
+    };
+    assert_eq!(of(0), (ActiveState::Failed, "dependency".into()));
+    assert_eq!(of(7), (ActiveState::Activating, "signal".into()));
+}
+
 #[test]
 fn a_start_prevented_by_an_assertion_shows() {
     let common = properties(
