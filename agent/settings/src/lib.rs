@@ -116,7 +116,7 @@ pub struct Loaded {
 
 /// Reads all files, in the order of their names whatever the order here.
 ///
-/// No file, or files with nothing in them, are the default settings, for which
+/// No file, or files with nothing but comments, are the default settings, for which
 /// [`Settings::is_empty`] holds.
 ///
 /// # Errors
@@ -140,6 +140,11 @@ fn read_all(files: &[SourceFile], drafts: bool) -> Result<Loaded, Errors> {
     let mut merged = Table::new();
     let mut sound = true;
     for (index, file) in sources.iter() {
+        if file.text.is_empty() {
+            sound = false;
+            errors.push(cut_off(&sources, index));
+            continue;
+        }
         let (tree, problems) = tree::parse(index, &file.text);
         if !problems.is_empty() {
             sound = false;
@@ -158,6 +163,14 @@ fn read_all(files: &[SourceFile], drafts: bool) -> Result<Loaded, Errors> {
         return Err(Errors::new(errors));
     }
     Ok(Loaded { settings, origins: Origins::of(&sources, &merged), warnings: reader.warnings })
+}
+
+/// A file without a byte in it is what a full disk or a power cut leaves: what was in it is not known, and nobody took it out
+/// of the settings.
+fn cut_off(sources: &Sources<'_>, index: usize) -> Error {
+    let complaint = Complaint::new("the file is empty: a full disk or a power cut may have cut it off")
+        .suggest("write it again, or remove it; one that shall say nothing has a comment in it");
+    Error { snippet: None, ..sources.error(Spot::new(index, 0..0), "", complaint) }
 }
 
 /// The first problem of each of the first lines that are no TOML: later ones

@@ -35,7 +35,8 @@ fn text(value: &str) -> ConfigScalar {
 
 #[test]
 fn nothing_is_a_wait_and_no_error() {
-    for files in [vec![], vec![file("10.toml", "")], vec![file("10.toml", "# later\n"), file("20.toml", "[node]\n")]] {
+    for files in [vec![], vec![file("10.toml", "\n")], vec![file("10.toml", "# later\n"), file("20.toml", "[node]\n")]]
+    {
         let loaded = load(&files).unwrap();
         assert!(loaded.settings.is_empty());
         assert!(loaded.origins.is_empty());
@@ -44,6 +45,19 @@ fn nothing_is_a_wait_and_no_error() {
     assert!(!settings(CLUSTER).is_empty());
     let listen = &Settings::default().metrics.listen;
     assert_eq!(listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:9787"]);
+}
+
+/// What was in it is not known: it is not as if somebody had taken it out of the settings.
+#[test]
+fn a_file_without_a_byte_was_cut_off() {
+    let volume = "[[volume]]\nname = \"a\"\nserial = \"1\"\nmount = \"/a\"\n";
+    assert_eq!(load(&[file("10.toml", CLUSTER), file("20.toml", volume)]).unwrap().settings.volumes.len(), 1);
+    let errors = load(&[file("10.toml", CLUSTER), file("20.toml", "")]).unwrap_err();
+    let said: Vec<_> = errors.iter().map(|error| error.place.to_string()).collect();
+    assert_eq!(said, ["/etc/bowline/config.d/20.toml:1:1"]);
+    // What the others lack may have been in it.
+    let errors = load(&[file("10.toml", ""), file("20.toml", "[cluster]\nrole = \"server\"\n")]).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors}");
 }
 
 #[test]

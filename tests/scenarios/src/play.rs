@@ -6,7 +6,7 @@ use bowline_engine::{Engine, Outcome, Report, SettingsReport, Wake};
 use bowline_host::sim::{Fault, FaultMode, SimHost};
 use bowline_ports::{Change, PortError};
 use bowline_settings::{Errors, Loaded, SourceFile};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,11 +79,17 @@ pub async fn play(scenario: &Scenario) -> Result<String, String> {
     }
 }
 
+/// A line `#-- NAME` begins another file.
 fn load(text: &str) -> Result<Loaded, Errors> {
     if text.trim().is_empty() {
         return Ok(Loaded::default());
     }
-    bowline_settings::load(&[SourceFile { path: FILE.into(), text: text.into(), mode: 0o600, uid: 0 }])
+    let file = |path: PathBuf, text: &str| SourceFile { path, text: text.into(), mode: 0o600, uid: 0 };
+    let mut parts = text.split("#-- ");
+    let mut files = vec![file(FILE.into(), parts.next().unwrap_or_default())];
+    let others = parts.filter_map(|part| part.split_once('\n'));
+    files.extend(others.map(|(name, text)| file(Path::new(FILE).with_file_name(name), text)));
+    bowline_settings::load(&files)
 }
 
 struct Story {

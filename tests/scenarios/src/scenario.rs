@@ -185,7 +185,7 @@ pub enum Event {
     },
     /// Somebody writes the settings anew.
     Settings {
-        /// All of them.
+        /// All of them; a line `#-- NAME` begins another file.
         text: String,
     },
 }
