@@ -103,6 +103,10 @@ async fn immutable(mount: &Path, on: bool) -> Result<(), PortError> {
         let text = format!("{} is not an empty directory any more", mount.display());
         return Err(PortError::new(ErrorKind::Changed, text));
     }
+    // On a filesystem that became read-only it cannot be set anew, and does not have to be.
+    if files::meta(Path::new(&held))?.is_some_and(|meta| meta.immutable == Some(on)) {
+        return Ok(());
+    }
     let tool = Tool::Chattr { directory: Path::new(&held), immutable: on };
     let output = tool.run(None, CHATTR).await?;
     let none = ["not supported", "Inappropriate ioctl"];
@@ -111,5 +115,43 @@ async fn immutable(mount: &Path, on: bool) -> Result<(), PortError> {
         Ok(())
     } else {
         Err(tool.failed(&output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an ext4 that met an error: nothing can be set there, and what is set already does not have to be.
+    #[tokio::test]
+    async fn a_mount_point_that_is_unwritable_already_is_fine_on_a_disk_that_became_read_only() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (image, root) = (folder.path().join("image"), folder.path().join("root"));
+        std::fs::create_dir(&root).unwrap();
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let ran = |program: &str, words: &[&str]| {
+            std::process::Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+        };
+        let (image, at) = (image.display().to_string(), root.display().to_string());
+        assert!(ran("mkfs.ext4", &["-q", &image]));
+        if !ran("mount", &["-o", "loop", &image, &at]) {
+            // Without loop devices.
+            return;
+        }
+        let place = root.join("data");
+        let set = shield(&place).await;
+        let again = match ran("mount", &["-o", "remount,ro", &at]) {
+            true => Some((shield(&place).await, bare(&place).await)),
+            false => None,
+        };
+        let was = files::meta(&place).unwrap().unwrap().immutable;
+        assert!(ran("umount", &[&at]));
+        set.unwrap();
+        let (again, cleared) = again.unwrap();
+        assert_eq!((again, was), (Ok(()), Some(true)));
+        assert!(cleared.is_err(), "it is set still");
     }
 }
