@@ -41,7 +41,8 @@ pub use node_name::{
 };
 pub use objects::{Objects, Write, each, items};
 pub use reclaim::{
-    RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest, reclaim_job,
+    RECLAIMED, RECLAIMED_SPARE, RESERVE, RESERVE_BEGUN, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, latest,
+    reclaim_job,
 };
 pub use records::{
     ENROLLED, ENROLLED_WITH_DATA, K3S_NODE_SEEN, K3S_RESTART, UNCORDON, json, read_json, uncordon, write_json,

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 /// The file that takes room until the disk of the system is about to be full.
 pub const RESERVE: &str = "/var/lib/bowline/reserve";
 
+/// The same while it is made.
+pub const RESERVE_BEGUN: &str = "/var/lib/bowline/.reserve.bowline-tmp";
+
 /// What was freed so far, by what it was: [`Reclaims`] as JSON.
 pub const RECLAIMED: &str = "/var/lib/bowline/reclaimed.json";
 

@@ -14,6 +14,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(3600);
 const TOLD: Duration = Duration::from_secs(86_400);
 
 pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
+    if let Some(why) = facts.unread.as_ref().filter(|_| !settings.wanted.0.is_empty()) {
+        plan.note("record", format!("what was freed before is not known, and counts as nothing: {why}"));
+    }
     // A counter that is there from the start shows its first event, too.
     for one in settings.wanted.0.iter().filter(|one| !facts.record.contains_key(one.what.name())) {
         plan.state(condition::reclaimed(one.what.name()), "0");

@@ -15,8 +15,8 @@ mod reserve;
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::text::{bytes, span};
 use bowline_ports::{
-    Change, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE, ReclaimOrder,
-    Reclaiming, Reclaims, Space, items, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
+    Change, Inspect, Job, Meta, Mount, PortError, Progress, RECLAIMED, RECLAIMED_SPARE, RESERVE, RESERVE_BEGUN,
+    ReclaimOrder, Reclaiming, Reclaims, Space, items, k3s_kubelet_kubeconfig, latest, node_name, reclaim_job as job,
 };
 use bowline_settings::{Reclaim as Wanted, Reclaimable, Reserve};
 use serde::Serialize;
@@ -60,12 +60,16 @@ pub struct Facts {
     pub absent: BTreeSet<String>,
     /// What was freed before.
     pub record: Reclaims,
+    /// Why a part of that is not known.
+    pub unread: Option<String>,
     /// What is being freed.
     pub working: Option<String>,
     /// Directories of pods that have ended, or why they are not known; only where their logs may be due.
     pub ended: Option<Result<Vec<String>, String>>,
     /// The reserve.
     pub reserve: Option<Meta>,
+    /// One that was begun is there: being made, or cut off.
+    pub begun: bool,
     /// How full the filesystem is that it is on, or is to be on.
     pub home: Option<Space>,
 }
@@ -82,6 +86,8 @@ pub enum Action {
     GiveUp(u64),
     /// Remove it: there is to be none.
     Remove,
+    /// Remove what was begun and cut off.
+    RemoveBegun,
 }
 
 impl fmt::Display for Action {
@@ -106,6 +112,7 @@ impl fmt::Display for Action {
                 write!(f, "give up the reserve ({RESERVE}): the disk is about to be full, {} are left", bytes(*left))
             }
             Self::Remove => write!(f, "remove the reserve ({RESERVE})"),
+            Self::RemoveBegun => write!(f, "remove a reserve that was begun ({RESERVE_BEGUN})"),
         }
     }
 }
@@ -137,6 +144,7 @@ impl Capability for Reclaim {
             facts.mounts = host.mounts().await?;
         }
         facts.reserve = host.meta(Path::new(RESERVE)).await?;
+        facts.begun = host.meta(Path::new(RESERVE_BEGUN)).await?.is_some();
         if self.reserve != Reserve::Off {
             facts.home = Some(host.space(Path::new("/var/lib/bowline")).await?);
         }
@@ -160,9 +168,14 @@ impl Capability for Reclaim {
             facts.places.push(space);
         }
         for place in [RECLAIMED, RECLAIMED_SPARE] {
-            let Some(file) = host.read(Path::new(place)).await? else { continue };
-            // A record that was cut off is no reason to free nothing: it begins anew.
-            facts.record = latest(facts.record, serde_json::from_slice(&file.content).unwrap_or_default());
+            match host.read(Path::new(place)).await {
+                // A record that was cut off is no reason to free nothing: it begins anew. Nor is one that cannot be read.
+                Ok(Some(file)) => {
+                    facts.record = latest(facts.record, serde_json::from_slice(&file.content).unwrap_or_default());
+                }
+                Ok(None) => {}
+                Err(error) => facts.unread = Some(error.message),
+            }
         }
         Ok(facts)
     }
@@ -179,6 +192,7 @@ impl Capability for Reclaim {
             Action::Free(order) => host.reclaim(order, progress).await,
             Action::Keep(bytes) => host.reserve(Path::new(RESERVE), *bytes).await,
             Action::GiveUp(_) | Action::Remove => host.remove(Path::new(RESERVE)).await,
+            Action::RemoveBegun => host.remove(Path::new(RESERVE_BEGUN)).await,
         }
     }
 }

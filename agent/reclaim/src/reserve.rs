@@ -24,6 +24,8 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
     let there = facts.reserve.as_ref().filter(|meta| meta.kind == FileKind::File).map(|meta| meta.size);
     let wanted = facts.home.as_ref().and_then(|home| wanted(settings.reserve, home, facts));
     match (wanted, there, facts.home.as_ref()) {
+        // It takes the room of one, and nothing else gives that up. While one is made, this waits: it is the same item.
+        _ if facts.begun => plan.step(ITEM, Action::RemoveBegun, "a power cut left it, and it takes room"),
         (None, Some(_), _) => plan.step(ITEM, Action::Remove, why_none(settings.reserve)),
         (Some(_), Some(held), Some(home)) if home.available < held / 2 => {
             let why = "what needs room now is K3s, SSH, and whoever acts";

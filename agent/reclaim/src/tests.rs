@@ -237,3 +237,34 @@ fn how_old_logs_are_is_not_guessed() {
         ["rotated-logs: how old logs are is not known before the clock is synchronised"]
     );
 }
+
+/// A power cut left it: it takes room, and nobody else gives that up.
+#[test]
+fn a_reserve_that_was_begun_and_cut_off_is_removed() {
+    let auto = reclaim("# none\n");
+    for reserve in [None, Some(1 << 20)] {
+        let reserve = reserve.map(|size| Meta {
+            kind: FileKind::File,
+            mode: 0o600,
+            owner: (0, 0),
+            size,
+            device: "8:1".into(),
+            immutable: None,
+        });
+        let begun =
+            Facts { begun: true, reserve, home: Some(used(40, 99)), mounts: vec![mount("/", "ext4")], ..facts(&[]) };
+        let steps = steps(&auto, &begun);
+        let (what, why) = ("/var/lib/bowline/.reserve.bowline-tmp", "a power cut left it, and it takes room");
+        assert_eq!(steps, [format!("reserve: remove a reserve that was begun ({what}) ({why})")]);
+    }
+}
+
+#[test]
+fn a_record_that_can_not_be_read_counts_as_none() {
+    let mut full = facts(&[Some(used(100, 85)), Some(used(100, 85))]);
+    full.unread = Some("reading: Input/output error".into());
+    let why = "record: what was freed before is not known, and counts as nothing: reading: Input/output error";
+    assert_eq!(notes(&reclaim(JOURNAL_AND_LOGS), &full), [why]);
+    assert_eq!(steps(&reclaim(JOURNAL_AND_LOGS), &full).len(), 1);
+    assert!(notes(&reclaim("[pressure]\nreserve = \"off\"\n"), &full).is_empty());
+}

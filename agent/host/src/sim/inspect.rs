@@ -3,8 +3,8 @@
 use super::SimHost;
 use super::state::{Disk, State};
 use bowline_ports::{
-    Address, Arch, BlockDevice, Clock, ErrorKind, File, Filesystem, Fut, GoneDisk, Inspect, Job, Listener, Meta,
-    MetadataAnswer, MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
+    Address, Arch, BlockDevice, Clock, ErrorKind, File, FileKind, Filesystem, Fut, GoneDisk, Inspect, Job, Listener,
+    Meta, MetadataAnswer, MetadataAsk, Mount, NodeObject, PortError, Probe, Space, Unit,
 };
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv4Addr};
@@ -49,7 +49,12 @@ impl Inspect for SimHost {
     }
 
     fn read<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<File>> {
-        self.look("read", |state| Ok(state.read(path)))
+        self.look("read", |state| match state.meta(path).map(|meta| meta.kind) {
+            Some(FileKind::Directory) => {
+                Err(PortError::new(ErrorKind::Invalid, format!("{}: not a regular file", path.display())))
+            }
+            _ => Ok(state.read(path)),
+        })
     }
 
     fn meta<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<Meta>> {
