@@ -5,8 +5,8 @@ use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket, removed};
 use crate::files::{
-    ENROLLED, Enrolled, GAVE_WAY, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, SERVERS_CLOCK, TOKEN, Told,
-    held, is_member,
+    ENROLLED, Enrolled, GAVE_WAY, GAVE_WAY_SPARE, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD,
+    SERVERS_CLOCK, TOKEN, Told, gave_way, held, is_member,
 };
 use crate::machine_key;
 use crate::why::{Unanswered, Why};
@@ -132,7 +132,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     host.remove(Path::new(LAST_TRY)).await?;
     host.remove(Path::new(NODE_SAID)).await?;
     clock(host, now).await?;
-    let gave_way = host.read(Path::new(GAVE_WAY)).await?;
+    let gave_way = gave_way(host).await?;
     let out = removed.is_some();
     let ours = ours(host, service).await?;
     // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
@@ -160,6 +160,7 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
         _ => {}
     }
     // Last: as long as it is there, this is done again.
+    host.remove(Path::new(GAVE_WAY_SPARE)).await?;
     host.remove(Path::new(GAVE_WAY)).await
 }
 
@@ -190,8 +191,9 @@ pub(crate) async fn release(spec: &Join, host: &dyn Change) -> Result<(), PortEr
 /// Stops K3s. What its pods run is not touched: K3s leaves them alone when it stops.
 pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError> {
     let service = spec.role.service();
-    host.remove(&wanted(service)).await?;
-    host.stop_no_block(service).await
+    // Also where it cannot be disabled, as on a disk that became read-only.
+    let disabled = host.remove(&wanted(service)).await;
+    host.stop_no_block(service).await.and(disabled)
 }
 
 /// The link by which it is enabled.
@@ -204,9 +206,15 @@ fn wanted(service: &str) -> PathBuf {
 /// was interrupted finds it running.
 pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> Result<(), PortError> {
     // Whoever is interrupted finds out once only whether it was enabled.
-    if host.meta(Path::new(GAVE_WAY)).await?.is_none() {
+    if gave_way(host).await?.is_none() {
         let enabled = host.meta(&wanted(spec.role.service())).await?.is_some();
-        host.write(Path::new(GAVE_WAY), if enabled { WAS_ENABLED } else { b"" }, 0o600).await?;
+        let content = if enabled { WAS_ENABLED } else { b"" };
+        // A full disk is no reason to go on running: the other machine's kubelet has the same Node.
+        if host.write(Path::new(GAVE_WAY), content, 0o600).await.is_err() {
+            host.write(Path::new(GAVE_WAY_SPARE), content, 0o600).await?;
+            // Over a boot, too, where a rename takes no room: that it is there says most.
+            let _ = host.rename(Path::new(ENROLLED), Path::new(GAVE_WAY), 0o600).await;
+        }
     }
     let at = host.clock().await?.uptime;
     let code = Why::Refused(Code::ClaimedElsewhere);

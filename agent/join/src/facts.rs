@@ -2,8 +2,8 @@
 
 use crate::Join;
 use crate::files::{
-    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, GAVE_WAY, KUBELET_CERTIFICATE, LAST_TRY, LEAVING,
-    Last, Left, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, held, is_member,
+    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, KUBELET_CERTIFICATE, LAST_TRY, LEAVING, Last, Left,
+    NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
 };
 use crate::machine_key;
 use bowline_enroll::NodeName;
@@ -126,7 +126,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let removed = removed(host).await?;
-    let gave_way = there(GAVE_WAY).await?;
+    let gave_way = gave_way(host).await?.is_some();
     let joined = match spec.role {
         Role::Agent => there(KUBELET_CERTIFICATE).await?,
         Role::Server => is_member(host).await?,

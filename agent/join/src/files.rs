@@ -3,7 +3,7 @@
 use crate::why::Why;
 use bowline_enroll::Code;
 use bowline_enroll::wire::{Agreed, Cut};
-use bowline_ports::{Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS};
+use bowline_ports::{File, Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub const SERVERS_CLOCK: &str = "/run/bowline/servers-clock.json";
 /// That Bowline stopped K3s because another machine has the name; until the servers let this one in. A server that was
 /// replaced must know it after a boot, too: its data are those of no member of the cluster, and it founds no other.
 pub const GAVE_WAY: &str = "/var/lib/bowline/gave-way";
+/// The same where the disk of that one takes nothing, until the next boot.
+pub const GAVE_WAY_SPARE: &str = "/run/bowline/gave-way";
 /// K3s's own node password.
 pub const PASSWORD: &str = "/etc/rancher/node/password";
 /// The kubelet's certificate: K3s makes it when it has come in.
@@ -55,7 +57,18 @@ pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 /// It cannot be looked at.
 pub async fn is_member(host: &dyn Inspect) -> Result<bool, PortError> {
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
-    Ok(there(ETCD_DATA).await? && !there(K3S_ETCD_TOMBSTONE).await? && !there(GAVE_WAY).await?)
+    Ok(there(ETCD_DATA).await? && !there(K3S_ETCD_TOMBSTONE).await? && gave_way(host).await?.is_none())
+}
+
+/// What stands on record of K3s's being stopped for another machine; `None`: nothing.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) async fn gave_way(host: &dyn Inspect) -> Result<Option<File>, PortError> {
+    match host.read(Path::new(GAVE_WAY_SPARE)).await? {
+        None => host.read(Path::new(GAVE_WAY)).await,
+        file => Ok(file),
+    }
 }
 
 /// What a server said when it let this machine in.

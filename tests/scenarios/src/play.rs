@@ -160,6 +160,8 @@ impl Story {
             Event::LetGo => self.host.use_mount(None),
             Event::Hold { pod, mount } => self.host.hold(pod, mount),
             Event::EndPod { pod } => self.host.end_pod(pod),
+            Event::Full { so } => self.host.refuse_writes(*so),
+            Event::Take { volume } => bowline_volumes::take_back(&self.host, volume).await.map_err(failed)?,
             Event::Settings { text } => self.change_settings(text),
         }
         // As the daemon is woken by its events.

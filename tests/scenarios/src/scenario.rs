@@ -183,6 +183,16 @@ pub enum Event {
         /// Which.
         pod: String,
     },
+    /// The disk of the system takes no byte more, or has room again.
+    Full {
+        /// Whether it is full.
+        so: bool,
+    },
+    /// Somebody takes a released volume back, as `bowline volumes take` does.
+    Take {
+        /// Its name.
+        volume: String,
+    },
     /// Somebody writes the settings anew.
     Settings {
         /// All of them; a line `#-- NAME` begins another file.
@@ -227,6 +237,9 @@ impl Event {
             Self::LetGo => "nobody uses it any more".into(),
             Self::Hold { pod, mount } => format!("the pod {pod} has {} mounted", mount.display()),
             Self::EndPod { pod } => format!("the pod {pod} ends"),
+            Self::Full { so: true } => "the disk of the system is full".into(),
+            Self::Full { so: false } => "the disk of the system has room again".into(),
+            Self::Take { volume } => format!("the volume {volume} is taken back"),
             Self::Settings { .. } => "the settings are written anew".into(),
         }
     }

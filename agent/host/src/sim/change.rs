@@ -53,6 +53,7 @@ impl Change for SimHost {
             "write",
             |_| {}, // atomic: a cut leaves the old file
             move |state| {
+                state.has_room(path)?;
                 state.put(path, content.to_vec(), mode);
                 Ok(())
             },
@@ -117,6 +118,7 @@ impl Change for SimHost {
             "write_unit",
             |state| state.put(path, text.as_bytes().to_vec(), 0o644),
             |state| {
+                state.has_room(path)?;
                 state.put(path, text.as_bytes().to_vec(), 0o644);
                 state.reload();
                 Ok(())
@@ -199,7 +201,8 @@ impl Change for SimHost {
     }
 
     fn reserve<'a>(&'a self, path: &'a Path, bytes: u64) -> Fut<'a, ()> {
-        self.change("reserve", |_| {}, move |state| state.reserve(path, bytes))
+        let half = move |state: &mut State| state.begin_reserve(path, bytes);
+        self.change("reserve", half, move |state| state.reserve(path, bytes))
     }
 
     fn apply_labels<'a>(&'a self, _: &'a Path, node: &'a str, labels: &'a BTreeMap<String, String>) -> Fut<'a, ()> {

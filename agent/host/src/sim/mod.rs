@@ -292,6 +292,11 @@ impl SimHost {
         }
     }
 
+    /// The disk of the system is full, or has room again. What is renamed or removed needs none.
+    pub fn refuse_writes(&self, so: bool) {
+        self.lock().full = so;
+    }
+
     /// Everything that must never happen and did: data written over, K3s on a bare directory.
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()

@@ -1,7 +1,7 @@
 //! Room that is freed, and room that is kept.
 
 use super::state::State;
-use bowline_ports::{PortError, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, json};
+use bowline_ports::{PortError, RESERVE_BEGUN, ReclaimOrder, ReclaimRecord, Reclaiming, Reclaims, json};
 use std::path::Path;
 
 impl State {
@@ -28,12 +28,29 @@ impl State {
         Ok(())
     }
 
+    /// Whether the disk takes a file.
+    pub(super) fn has_room(&self, path: &Path) -> Result<(), PortError> {
+        match self.full && !path.starts_with("/run") {
+            true => Err(full(format_args!("writing {}", path.display()))),
+            false => Ok(()),
+        }
+    }
+
+    /// What a power cut leaves of one: the earlier one is gone, and the new one has not its name yet.
+    pub(super) fn begin_reserve(&mut self, path: &Path, bytes: u64) {
+        self.files.remove(path);
+        self.give_up(path);
+        // Without room nothing was begun.
+        let _ = self.reserve(Path::new(RESERVE_BEGUN), bytes);
+    }
+
     /// Makes a file that takes room.
     pub(super) fn reserve(&mut self, path: &Path, bytes: u64) -> Result<(), PortError> {
+        self.files.remove(Path::new(RESERVE_BEGUN));
+        self.give_up(Path::new(RESERVE_BEGUN));
         self.give_up(path);
         if self.space.free < bytes {
-            let full = std::io::Error::from_raw_os_error(nix::libc::ENOSPC);
-            return Err(PortError::io(format_args!("keeping room with {}", path.display()), &full));
+            return Err(full(format_args!("keeping room with {}", path.display())));
         }
         self.space.free -= bytes;
         self.put(path, Vec::new(), 0o600);
@@ -47,4 +64,8 @@ impl State {
             self.space.free += bytes;
         }
     }
+}
+
+fn full(what: std::fmt::Arguments<'_>) -> PortError {
+    PortError::io(what, &std::io::Error::from_raw_os_error(nix::libc::ENOSPC))
 }

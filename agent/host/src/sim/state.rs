@@ -156,8 +156,9 @@ pub(super) struct State {
     pub(super) open_starts: u32,
     /// The kernel can close ports.
     pub(super) nftables: bool,
-    /// How full filesystems are.
+    /// How full filesystems are, and whether the disk of the system takes no byte more.
     pub(super) space: WorldSpace,
+    pub(super) full: bool,
     /// A file that takes room without having all of its bytes here.
     pub(super) reserve: Option<(PathBuf, u64)>,
     pub(super) began: Instant,
@@ -208,6 +209,7 @@ impl State {
             open_starts: 0,
             nftables: world.nftables,
             space: world.space.clone(),
+            full: false,
             reserve: None,
             began: Instant::now(),
             booted: Instant::now(),

@@ -3,7 +3,7 @@
 use super::stop;
 use crate::Join;
 use crate::facts::answered;
-use crate::files::{ANSWERED, AnsweredBy, ENROLLED, GAVE_WAY, LAST_TRY, is_member};
+use crate::files::{ANSWERED, AnsweredBy, ENROLLED, LAST_TRY, gave_way, is_member};
 use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, Change, K3S_ETCD_TOMBSTONE, PortError, write_json};
 use bowline_settings::Role;
@@ -26,7 +26,7 @@ pub(super) async fn has_founded(spec: &Join, host: &dyn Change) -> Result<bool, 
     if spec.role == Role::Agent || spec.spec.init.is_none() || there(ENROLLED).await? {
         return Ok(false);
     }
-    let was_in = there(K3S_ETCD_TOMBSTONE).await? || there(GAVE_WAY).await?;
+    let was_in = there(K3S_ETCD_TOMBSTONE).await? || gave_way(host).await?.is_some();
     Ok(!was_in && (is_member(host).await? || !host.unit(spec.role.service()).await?.active.is_down()))
 }
 

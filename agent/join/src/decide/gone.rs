@@ -3,7 +3,7 @@
 
 use super::{ITEM, LET_IN};
 use crate::facts::Facts;
-use crate::files::{AnsweredBy, GAVE_WAY, Last, SERVER_DATA};
+use crate::files::{AnsweredBy, GAVE_WAY, GAVE_WAY_SPARE, Last, SERVER_DATA};
 use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
@@ -127,11 +127,11 @@ pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
         plan.step(ITEM, Action::GiveWay { message: why.into() }, format!("{why}: it would begin a second cluster"));
     } else {
         let begin = match facts.foreign {
-            true => format!("`k3s-uninstall.sh` and `rm {GAVE_WAY}`"),
+            true => format!("`k3s-uninstall.sh` and `rm -f {GAVE_WAY} {GAVE_WAY_SPARE}`"),
             // Somebody has to start it: it was stopped, and may be down for a reason.
             false => {
                 format!(
-                    "`rm -r {SERVER_DATA} && rm -f {GAVE_WAY} {K3S_NODE_SEEN} && systemctl start {}`",
+                    "`rm -r {SERVER_DATA} && rm -f {GAVE_WAY} {GAVE_WAY_SPARE} {K3S_NODE_SEEN} && systemctl start {}`",
                     Role::Server.service()
                 )
             }

@@ -137,7 +137,7 @@ fn a_founder_that_was_taken_out_of_etcd_begins_no_second_cluster() {
         let stays = plan(&founder, &Facts { gave_way: true, down: true, removed, ..out.clone() }, &now());
         assert!(steps(&stays).is_empty() && stays.conditions["leaving"] == "yes", "{stays:?}");
         assert!(stays.refusals[0].hint.contains("set `servers`"), "{stays:?}");
-        let begins = "run `rm -r /var/lib/rancher/k3s/server && rm -f /var/lib/bowline/gave-way /var/lib/bowline/k3s-node && \
+        let begins = "run `rm -r /var/lib/rancher/k3s/server && rm -f /var/lib/bowline/gave-way /run/bowline/gave-way /var/lib/bowline/k3s-node && \
                       systemctl start k3s.service`";
         assert!(stays.refusals[0].hint.ends_with(begins), "{stays:?}");
         let foreign =
