@@ -60,10 +60,13 @@ pub async fn take_back(host: &dyn Change, volume: &str) -> Result<(), PortError>
     let record = host.read(&path).await?;
     // One that cannot be read may be: the Node itself says who has cordoned it.
     let cordoned = |content: &[u8]| serde_json::from_slice::<Released>(content).map_or(true, |r| r.cordoned);
-    if record.is_some_and(|file| cordoned(&file.content)) {
-        host.write(&Path::new(UNCORDON).join(volume), b"", 0o600).await?;
+    match record {
+        // By one change, which takes no room: of that note, only its name counts.
+        Some(file) if cordoned(&file.content) => {
+            host.rename(&path, &Path::new(UNCORDON).join(volume), 0o600).await?;
+        }
+        _ => host.remove(&path).await?,
     }
-    host.remove(&path).await?;
     host.remove(&gone_path(volume)).await
 }
 
