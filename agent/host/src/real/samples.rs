@@ -2,7 +2,7 @@
 //! being remembered. What is in it is not this module's business.
 
 use super::blocking::{DURABLE, QUICK, Silent, blocking};
-use super::files;
+use super::{files, space};
 use bowline_ports::PortError;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,6 +10,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What is left to others beside it.
+const MARGIN: u64 = 16 << 20;
 
 /// Where the file is, or is to be. Nobody is sent there while an earlier one still waits: what was to be written first would
 /// come last.
@@ -61,6 +64,7 @@ impl SamplePlace {
     pub async fn make(&self, content: Vec<u8>) -> Result<SampleFile, PortError> {
         let made = self.silent.within(DURABLE, "making", &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
+            room_for(path, content.len() as u64).map_err(failed)?;
             files::replace(path, 0o600, |file| file.write_all_at(&content, 0)).map_err(failed)
         });
         Ok(self.held(Some(made.await?)))
@@ -69,6 +73,21 @@ impl SamplePlace {
     fn held(&self, file: Option<File>) -> SampleFile {
         SampleFile { place: self.clone(), file: file.map(Arc::new) }
     }
+}
+
+/// Whether there is room for it and some more. Where there is not, to try would fill the disk to its last byte, once a minute.
+fn room_for(path: &Path, length: u64) -> std::io::Result<()> {
+    let free = space::ask(path.parent().unwrap_or(path))?.available;
+    // What is left of an earlier try will be free again.
+    let part = std::fs::metadata(files::temporary(path)).map_or(0, |meta| meta.size());
+    match fits(free.saturating_add(part), length) {
+        true => Ok(()),
+        false => Err(std::io::Error::from_raw_os_error(nix::libc::ENOSPC)),
+    }
+}
+
+fn fits(free: u64, length: u64) -> bool {
+    free >= length.saturating_add(MARGIN)
 }
 
 fn writable(path: &Path) -> std::io::Result<File> {
@@ -154,6 +173,16 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let nowhere = place.path().join("no/such/folder");
         assert!(SamplePlace::new(&nowhere).make(vec![]).await.unwrap_err().message.contains("no/such/folder"));
+    }
+
+    #[tokio::test]
+    async fn the_last_of_a_disk_is_left_to_others() {
+        assert!(fits(MARGIN + 9, 9) && !fits(MARGIN + 8, 9) && !fits(0, 0));
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("samples");
+        let all = space::ask(place.path()).unwrap().available;
+        assert_eq!(room_for(&path, all).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "nothing was begun");
     }
 
     #[tokio::test]
