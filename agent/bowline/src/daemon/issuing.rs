@@ -1,8 +1,10 @@
 //! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so. A member of a cluster
 //! answers before, too: what it says then is that it cannot decide, which keeps others from founding a second one.
 
+mod failed;
 mod own;
 
+use bowline_engine::CapabilityReport;
 use bowline_enroll::Secret;
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{Headers, Purpose};
@@ -14,17 +16,17 @@ use bowline_join::machine_key;
 use bowline_metrics::Enrolments;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, condition, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Enroll, Role, Settings};
+use failed::{Failed, TRY_AGAIN};
 use own::own;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Between two sweeps when nobody asks anything, while time alone brings something to clean up.
 const SWEEP_PENDING: Duration = Duration::from_secs(300);
 /// While other servers wait for this one to be up.
@@ -52,7 +54,7 @@ pub(crate) struct Issuing {
     doors: Vec<Door>,
     /// Who cleans up, looks for Nodes, writes Events and notes refusals.
     helpers: Vec<JoinHandle<()>>,
-    failed: Option<(Instant, String)>,
+    failed: Option<Failed>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -117,11 +119,7 @@ impl Issuing {
                 self.served = Some(wanted);
             }
             Err(error) => {
-                let text = format!("nobody can be let in: {}", error.in_full());
-                if self.failed.as_ref().is_none_or(|(_, last)| *last != text) {
-                    tracing::warn!("{text}");
-                }
-                self.failed = Some((Instant::now(), text));
+                self.failed = Some(Failed::again(self.failed.take(), error));
                 self.watch = Watch::default();
             }
         }
@@ -150,9 +148,14 @@ impl Issuing {
         }
     }
 
+    /// What the report says: nothing while there is nobody to let in, or the doors are open.
+    pub(crate) fn report(&self) -> Option<CapabilityReport> {
+        self.failed.as_ref().map(Failed::report)
+    }
+
     /// When the next try is due.
     pub(crate) fn due(&self) -> Option<Duration> {
-        self.failed.as_ref().map(|(at, _)| TRY_AGAIN.saturating_sub(at.elapsed()))
+        self.failed.as_ref().map(Failed::left)
     }
 
     async fn close(&mut self) {

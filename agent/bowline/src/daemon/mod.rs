@@ -370,6 +370,7 @@ impl Daemon {
         self.listeners.adjust(&self.settings, address, pods.as_deref(), pages).await;
         let mut attached = self.listeners.reports();
         attached.extend(self.watching.report());
+        attached.extend(self.issuing.report());
         self.engine.attach(attached);
     }
 }
