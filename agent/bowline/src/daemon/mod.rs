@@ -224,7 +224,7 @@ impl Daemon {
             self.engine.start(&host);
             let report = self.engine.report().clone();
             self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
-            if let Some(place) = self.sandbox.outlived(inspect, &report).await {
+            if let Some(place) = self.sandbox.outlived(inspect, &report, self.watching.denied()).await {
                 tracing::error!(
                     "{place} was made anew, or is writable now, and the sandbox of this start does not have it so: \
                      ending, for systemd to start Bowline in a new one"

@@ -1,7 +1,7 @@
 //! The file of samples as the daemon holds it: read at the start, or as soon as it can be, and written each minute.
 
 use bowline_host::real::samples::{SampleFile, SamplePlace};
-use bowline_ports::PortError;
+use bowline_ports::{ErrorKind, PortError};
 use bowline_pressure::file::{Patch, Store, fresh};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ pub(super) struct Memory {
     behind: bool,
     /// Why nothing is read or written, as it was told last.
     trouble: String,
+    denied: bool,
 }
 
 enum Held {
@@ -28,7 +29,7 @@ enum Held {
 impl Memory {
     pub(super) fn at(path: &Path) -> Self {
         let place = SamplePlace::new(path);
-        Self { path: path.into(), place, held: Held::Unread, behind: false, trouble: String::new() }
+        Self { path: path.into(), place, held: Held::Unread, behind: false, trouble: String::new(), denied: false }
     }
 
     /// What is in the file, once: as soon as it can be read.
@@ -81,6 +82,7 @@ impl Memory {
         };
         // What was not written once is missing for what comes after it: all of it again.
         self.behind = written.is_err();
+        self.denied = written.as_ref().is_err_and(|error| error.kind == ErrorKind::Denied);
         self.tell(written.err().map(|error| format!("how filesystems fill is not kept across a restart: {error}")));
     }
 
@@ -88,6 +90,11 @@ impl Memory {
         let file = self.place.make(fresh()).await?;
         write(&file, all).await?;
         Ok(file)
+    }
+
+    /// Whether it may not be written.
+    pub(super) fn denied(&self) -> bool {
+        self.denied
     }
 
     /// Once for each trouble.
@@ -155,6 +162,23 @@ mod tests {
         }
         assert_eq!(memory.trouble, "");
         assert_eq!(on_disk(&path), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    /// A node that has nothing to do hears of a read-only disk by this alone.
+    #[tokio::test]
+    async fn what_may_not_be_written_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let chattr = |flag: &str| std::process::Command::new("chattr").arg(flag).arg(folder.path()).status();
+        // Without root, or on a filesystem without such a flag.
+        if !chattr("+i").is_ok_and(|status| status.success()) {
+            return;
+        }
+        let (mut memory, mut store) = (Memory::at(&folder.path().join("samples")), Store::default());
+        minute(&mut memory, &mut store, 0).await;
+        let denied = memory.denied();
+        assert!(chattr("-i").unwrap().success());
+        minute(&mut memory, &mut store, 1).await;
+        assert_eq!((denied, memory.denied()), (true, false));
     }
 
     #[tokio::test]

@@ -18,11 +18,12 @@ impl Sandbox {
         Self(shut(host).await)
     }
 
-    /// A directory that the next start could write. Looked for only where a step was denied something.
-    pub(super) async fn outlived(&self, host: &dyn Inspect, report: &Report) -> Option<&'static str> {
+    /// A directory that the next start could write. Looked for only where a step was denied something, or, on a node that has none
+    /// to do, the file of samples was (`denied`).
+    pub(super) async fn outlived(&self, host: &dyn Inspect, report: &Report, denied: bool) -> Option<&'static str> {
         let steps = report.capabilities.iter().flat_map(|one| &one.steps);
         let mut kinds = steps.filter_map(|step| Some(step.failing.as_ref()?.kind));
-        match kinds.any(|kind| kind == ErrorKind::Denied) {
+        match denied || kinds.any(|kind| kind == ErrorKind::Denied) {
             true => shut(host).await.into_iter().find(|place| !self.0.contains(place)),
             false => None,
         }

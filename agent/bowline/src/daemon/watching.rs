@@ -58,6 +58,8 @@ struct State {
     foretold: Option<(Instant, Arc<Outlooks>)>,
     eviction: Eviction,
     rules: Pressure,
+    /// The file of samples may not be written.
+    denied: bool,
 }
 
 #[derive(Clone)]
@@ -144,6 +146,11 @@ impl Watching {
         })
     }
 
+    /// Whether the file of samples may not be written, as on a filesystem that is read-only.
+    pub(crate) fn denied(&self) -> bool {
+        self.state().denied
+    }
+
     /// Looks whether something else is to be told, and puts it into the journal.
     fn tell(&self) {
         let foretold = self.foretold();
@@ -207,6 +214,7 @@ impl Watching {
                 None => patches,
             };
             memory.keep(patches, || self.state().store.patches()).await;
+            self.state().denied = memory.denied();
             let beyond = self.state().beyond();
             if let Some(first) = beyond.first().filter(|_| !told_beyond) {
                 let (count, first) = (beyond.len(), first.display());
