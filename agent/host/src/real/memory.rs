@@ -1,5 +1,6 @@
 //! What was found out about a file stays true until the file is another one.
 
+use super::blocking::Silent;
 use bowline_ports::PortError;
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,11 +23,16 @@ impl<T> Default for Memory<T> {
 
 impl<T: Clone> Memory<T> {
     /// The fact about a file, found out anew when the file is not the one remembered; `None` without a file.
-    pub(crate) async fn of<F>(&self, path: &Path, find_out: impl FnOnce() -> F) -> Result<Option<T>, PortError>
+    pub(crate) async fn of<F>(
+        &self,
+        silent: &Silent,
+        path: &Path,
+        find_out: impl FnOnce() -> F,
+    ) -> Result<Option<T>, PortError>
     where
         F: Future<Output = Result<Option<T>, PortError>>,
     {
-        let Some(before) = stamp(path)? else { return Ok(None) };
+        let Some(before) = silent.look(path, stamp).await? else { return Ok(None) };
         if let Some((of, fact)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path)
             && *of == before
         {
@@ -35,7 +41,7 @@ impl<T: Clone> Memory<T> {
         let fact = find_out().await?;
         // Changed while it was read: true of neither.
         if let Some(fact) = &fact
-            && stamp(path)? == Some(before)
+            && silent.look(path, stamp).await? == Some(before)
         {
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.insert(path.to_path_buf(), (before, fact.clone()));
@@ -69,7 +75,7 @@ mod tests {
                 asked.set(asked.get() + 1);
                 Ok(Some(asked.get()))
             };
-            memory.of(file.path(), find_out).await.unwrap()
+            memory.of(&Silent::default(), file.path(), find_out).await.unwrap()
         };
         assert_eq!((ask().await, ask().await), (Some(1), Some(1)));
         std::fs::write(file.path(), "longer").unwrap();

@@ -220,7 +220,7 @@ impl Inspect for RealHost {
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>> {
         Box::pin(async move {
             let work = || self.silent.within(HASH, "reading", path, job::fetch::sha256);
-            self.hashes.of(path, work).await
+            self.hashes.of(&self.silent, path, work).await
         })
     }
 
@@ -285,7 +285,7 @@ impl Inspect for RealHost {
     }
 
     fn k3s_version<'a>(&'a self, binary: &'a Path) -> Fut<'a, Option<String>> {
-        Box::pin(self.versions.of(binary, || k3s_version(binary)))
+        Box::pin(self.versions.of(&self.silent, binary, || k3s_version(binary)))
     }
 
     fn node<'a>(&'a self, kubeconfig: &'a Path, name: &'a str) -> Fut<'a, Option<NodeObject>> {

@@ -3,12 +3,14 @@
 
 pub(crate) mod parse;
 
+use super::blocking::Silent;
 use bowline_ports::{ErrorKind, Filesystem, PortError};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -224,9 +226,11 @@ impl Tool<'_> {
         deadline: Duration,
         held: impl Send + 'static,
     ) -> Result<Output, PortError> {
-        let child = self.command(device).spawn().map_err(|error| self.not_started(&error))?;
-        let mut running = Running(Some((child, held)));
-        match tokio::time::timeout(deadline, running.output()).await {
+        let began = Instant::now();
+        let mut command = self.command(device);
+        let started = started(self.name(), deadline, move || command.spawn(), held).await?;
+        let mut running = started.map_err(|error| self.not_started(&error))?;
+        match tokio::time::timeout(deadline.saturating_sub(began.elapsed()), running.output()).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => Err(self.not_started(&error)),
             Err(_) => Err(PortError::new(
@@ -252,6 +256,21 @@ impl Tool<'_> {
     pub(crate) fn failed(&self, output: &Output) -> PortError {
         PortError::new(ErrorKind::Other, format!("{} failed ({}): {}", self.name(), output.status, last_words(output)))
     }
+}
+
+/// What hangs where it is started is not started once more meanwhile.
+static STARTS: LazyLock<Silent> = LazyLock::new(Silent::default);
+
+/// Starts a program on another thread: whoever starts one waits until it is read from its disk, which may hang. One that comes
+/// when nobody waits any more is killed.
+async fn started<T: Send + 'static>(
+    name: String,
+    deadline: Duration,
+    start: impl FnOnce() -> std::io::Result<Child> + Send + 'static,
+    held: T,
+) -> Result<std::io::Result<Running<T>>, PortError> {
+    let work = move |_: &Path| Ok(start().map(|child| Running(Some((child, held)))));
+    STARTS.within(deadline, "starting", Path::new(&name), work).await
 }
 
 /// A program that runs, and what is held as long as it does.
@@ -341,6 +360,25 @@ mod tests {
             format!("-f -q -K -L a-volume-wit -m uuid={uuid} /proc/self/fd/0")
         );
         assert_eq!(cut("näme", 2), "n");
+    }
+
+    /// As on a disk that hangs: the loop turns on, and the program that comes after all is ended.
+    #[tokio::test]
+    async fn a_start_that_hangs_keeps_nobody_else_waiting() {
+        let (endless, _write) = std::io::pipe().unwrap();
+        let mut command = Tool::IptablesSave("cat").command(Some(File::from(OwnedFd::from(endless))));
+        let start = move || {
+            std::thread::sleep(Duration::from_secs(1));
+            command.spawn()
+        };
+        let (held, began) = (Arc::new(()), Instant::now());
+        let started = started("hangs".into(), Duration::from_millis(100), start, Arc::clone(&held)).await;
+        assert_eq!(started.err().map(|error| error.kind), Some(ErrorKind::Timeout));
+        assert!(began.elapsed() < Duration::from_millis(900));
+        while Arc::strong_count(&held) > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(began.elapsed() > Duration::from_millis(900), "it was held until the program had come, and ended");
     }
 
     #[tokio::test]
