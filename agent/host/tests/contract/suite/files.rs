@@ -29,6 +29,7 @@ pub(crate) async fn what_is_not_there_is_none(fixture: &impl Fixture) {
         assert_eq!(host.sha256(&path).await.unwrap(), None, "{}", path.display());
     }
     assert_eq!(host.list(&directory.join("file")).await.unwrap(), None, "a file is no directory");
+    assert_eq!(host.read(directory).await.unwrap_err().kind, ErrorKind::Invalid, "nor is a directory a file");
     assert_eq!(host.k3s_version(&directory.join("k3s")).await.unwrap(), None);
 }
 
