@@ -55,7 +55,7 @@ fn without_settings() {
 /// A mistyped folder must not pass for one that is empty.
 #[test]
 fn settings_that_are_not_where_they_are_said_to_be() {
-    let folder = settings(&[("50-node.toml", GOOD, 0o644), ("60-empty.toml", "", 0o644)]);
+    let folder = settings(&[("50-node.toml", GOOD, 0o644), ("60-empty.toml", "# later\n", 0o644)]);
     let file = "config.d/50-node.toml";
     for command in [&["check"][..], &["config"], &["apply"], &["plan"], &["volumes"]] {
         for (place, text) in [
@@ -96,7 +96,7 @@ fn check_says_what_is_taken_for_settings_and_is_not_read() {
     std::fs::create_dir(&settings).unwrap();
     std::fs::write(settings.join("10-node.toml"), "[log]\nlevel = \"debug\"\n").unwrap();
     std::fs::write(settings.join("20.toml.bak"), "").unwrap();
-    std::fs::write(settings.join("30-x.conf"), "").unwrap();
+    std::fs::write(settings.join("30-x.conf"), "# later\n").unwrap();
     let said = bowline(folder.path(), &["check", "config.d"]);
     assert_eq!((said.code, said.out.as_str()), (0, "the settings are valid\n"));
     let not_read =

@@ -53,7 +53,7 @@ fn what_is_wrong_with_settings() {
         let error = &value["errors"][0];
         assert!(error["line"].is_u64() && error["file"].as_str().unwrap().starts_with("config.d/"), "{value:#}");
     }
-    let folder = settings(&[("10.toml", "", 0o644)]);
+    let folder = settings(&[("10.toml", "# later\n", 0o644)]);
     fs::write(folder.path().join("config.d/20.toml.bak"), "").unwrap();
     let (value, said) = json(folder.path(), &["check"], "check");
     assert_eq!((said.code, &value["valid"], &value["absent"]), (0, &true.into(), &true.into()));
