@@ -18,11 +18,17 @@ pub(crate) fn addresses() -> Result<Vec<Address>, PortError> {
                 (_, Some(v6)) => IpAddr::V6(v6.ip()),
                 _ => return None,
             };
-            Some(Address { interface: one.interface_name, address })
+            Some(Address { interface: device(&one.interface_name).to_owned(), address })
         })
         .collect();
     addresses.sort_by(|a, b| (&a.interface, a.address).cmp(&(&b.interface, b.address)));
     Ok(addresses)
+}
+
+/// The device of an address: the C library gives the label in its place where the address has one (`eth1:0`), and no device has
+/// a `:` in its name.
+fn device(label: &str) -> &str {
+    label.split(':').next().unwrap_or(label)
 }
 
 /// The interface of the default route, IPv4 before IPv6.
@@ -168,5 +174,28 @@ mod tests {
     fn loopback_has_its_address() {
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
         assert!(addresses().unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
+    }
+
+    #[test]
+    fn a_label_is_no_device() {
+        for (label, name) in [("eth1:0", "eth1"), ("bond0.7:web:1", "bond0.7"), ("wg-0", "wg-0"), ("", "")] {
+            assert_eq!(device(label), name, "{label}");
+        }
+    }
+
+    /// Needs root, and a network of its own to add an address in.
+    #[test]
+    fn an_address_with_a_label_is_its_devices() {
+        let labelled: IpAddr = "192.0.2.7".parse().unwrap();
+        let add = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            let words = ["address", "add", "192.0.2.7/32", "dev", "lo", "label", "lo:x"];
+            let added = std::process::Command::new("ip").args(words).status().is_ok_and(|ended| ended.success());
+            added.then(addresses)
+        };
+        // Of a thread of its own: the others keep their network.
+        let Some(found) = std::thread::spawn(add).join().unwrap() else { return };
+        let found: Vec<_> = found.unwrap().into_iter().filter(|one| one.address == labelled).collect();
+        assert_eq!(found, [Address { interface: "lo".into(), address: labelled }]);
     }
 }
