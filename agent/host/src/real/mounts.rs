@@ -219,7 +219,8 @@ fn lines(text: &[u8], per_mount: bool) -> impl Iterator<Item = (Mount, &[u8])> {
 }
 
 fn parse_line(line: &[u8], per_mount: bool) -> Option<(Mount, &[u8])> {
-    let words: Vec<&[u8]> = line.split(|b| *b == b' ').filter(|w| !w.is_empty()).collect();
+    // Who mounts may name nothing as the source: then there are two spaces.
+    let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let [_, _, number, root, target, options, rest @ ..] = words.as_slice() else { return None };
     let separator = rest.iter().position(|w| *w == b"-")?;
     let [fstype, source, filesystem_options, ..] = rest.get(separator + 1..)? else { return None };
@@ -267,23 +268,27 @@ mod tests {
 43 29 8:48 / /mnt/c rw,relatime - ext4 /dev/sdd ro,errors=remount-ro
 44 29 8:64 / /mnt/d rw,relatime - ext4 /dev/sde rw,errors=remount-ro,emergency_ro
 45 29 8:80 / /mnt/e rw,relatime - ext4 /dev/sdf rw,shutdown
+46 29 0:52 / /mnt/f rw,relatime shared:9 - tmpfs  rw,size=1024k
 garbage
 ";
 
     #[test]
     fn escapes_optional_fields_and_read_only() {
         let table = parse(TABLE, true);
-        assert_eq!(table.len(), 6);
+        assert_eq!(table.len(), 7);
         assert_eq!(table[1].target, Path::new("/mnt/my data\\x"));
         assert_eq!((table[1].fstype.as_str(), table[1].source.as_str()), ("xfs", "/dev/sdb"));
         assert_eq!(table[2].root, Path::new("/sub"));
-        assert_eq!(table.iter().map(|m| m.read_only).collect::<Vec<_>>(), [false, false, true, true, true, true]);
+        let read_only: Vec<_> = table.iter().map(|m| m.read_only).collect();
+        assert_eq!(read_only, [false, false, true, true, true, true, false]);
+        assert_eq!((table[6].target.as_path(), table[6].source.as_str()), (Path::new("/mnt/f"), ""));
+        assert_eq!(table[6].fstype, "tmpfs");
     }
 
     #[test]
     fn in_the_own_table_only_the_filesystems_options_count() {
         let read_only: Vec<_> = parse(TABLE, false).iter().map(|m| m.read_only).collect();
-        assert_eq!(read_only, [false, false, false, true, true, true]);
+        assert_eq!(read_only, [false, false, false, true, true, true, false]);
     }
 
     #[test]
