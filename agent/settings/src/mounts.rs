@@ -122,10 +122,11 @@ pub(crate) fn check(text: &str) -> Result<PathBuf, Complaint> {
     if text.len() > 200 {
         return Err(Complaint::new("a mount point has at most 200 characters"));
     }
-    // The unit's name has `\\xNN` for some characters, and a file that is being written has a few more around it.
+    // The unit's name has `\\xNN` for some characters. The longest of the files that are named by it is the unit that checks, and a
+    // file that is being written has a few more around its name.
     let escaped = |byte: u8| if byte.is_ascii_alphanumeric() || b"/:_.".contains(&byte) { 1 } else { 4 };
     let name: usize = text.bytes().skip(1).map(escaped).sum();
-    if name + ".mount".len() > 255 - "..bowline-tmp".len() {
+    if "bowline-check-".len() + name + ".service".len() > 255 - "..bowline-tmp".len() {
         return Err(Complaint::new(
             "a mount point is also the name of a systemd unit, with four characters for each `-`, `+`, `@`, `,` and `=`: \
              this one is too long for that",
@@ -228,6 +229,9 @@ mod tests {
         }
         let long = format!("/mnt/{}", "a-".repeat(60));
         assert!(check(&long).is_err() && check(&long.replace('-', "_")).is_ok());
+        // 220 of 255, since `bowline-check-NAME.service` is written under another name first.
+        let escaped = |more: usize| format!("/{}{}", "-".repeat(40), "a".repeat(60 + more));
+        assert!(check(&escaped(0)).is_ok() && check(&escaped(1)).is_err());
         let end = check("/mnt//data/").unwrap_err();
         assert_eq!(end.suggestion.as_deref(), Some("write \"/mnt/data\""));
     }

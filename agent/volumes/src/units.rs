@@ -211,6 +211,8 @@ pub fn gate_text(volume: &Volume) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shield::Shielded;
+    use bowline_settings::SourceFile;
 
     /// Whatever it is cut off after, the next look finds the unit and removes the rest.
     #[test]
@@ -218,6 +220,22 @@ mod tests {
         let files = files_of_mount_unit("mnt-data.mount");
         assert_eq!(files.last(), Some(&mount_unit_path(Path::new("/mnt/data"))));
         assert!(files.contains(&check_unit_path(Path::new("/mnt/data"))));
+    }
+
+    /// A file's name has 255 bytes, and that of one that is being written begins and ends with 13 more.
+    #[test]
+    fn the_files_of_the_longest_mount_point_have_names_that_fit() {
+        let at = |more: usize| format!("/{}{}", "-".repeat(40), "a".repeat(60 + more));
+        let load = |mount: &str| {
+            let text = format!("[[volume]]\nname = \"data\"\nmount = \"{mount}\"\ndevice = \"/dev/sdb\"\n");
+            bowline_settings::load(&[SourceFile { path: "10.toml".into(), text, mode: 0o600, uid: 0 }])
+        };
+        assert!(load(&at(1)).is_err());
+        let volume = load(&at(0)).unwrap().settings.volumes.remove(0);
+        let mut files = files_of_mount_unit(&mount_unit_name(&volume.mount)).to_vec();
+        files.extend([gate_path("k3s-agent.service", &volume.name), Shielded::path_of(&volume.mount)]);
+        let longest = files.iter().map(|file| file.file_name().unwrap().len()).max();
+        assert_eq!(longest, Some(255 - 13));
     }
 
     #[test]
