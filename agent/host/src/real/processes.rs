@@ -1,8 +1,8 @@
 //! The processes of a machine, and the files that they have open, out of `/proc`.
 
+use super::mounts::unescape;
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -28,27 +28,66 @@ pub(crate) fn descriptors(process: &Path) -> impl Iterator<Item = PathBuf> + use
 /// is. What a network or another program serves may not answer, and is not asked for. An error where a mount table cannot be
 /// read: then any of them may be open.
 pub(crate) fn open_files(proc: &Path) -> io::Result<Vec<(u64, u64)>> {
-    // What a service was given by systemd was opened before it had mounts of its own.
-    let first = LazyCell::new(|| mount_table(&proc.join("1")).ok().flatten().map(|text| on_disks(&text)));
+    let first = First::of(proc);
     let mut all = Vec::new();
     for process in processes(proc) {
-        // Before the table is read: what ends meanwhile has nothing open.
-        let open: Vec<_> = descriptors(&process).collect();
-        if open.is_empty() {
-            continue;
-        }
-        let Some(own) = mount_table(&process)?.map(|text| on_disks(&text)) else { continue };
-        for fd in open {
-            let info = fd.file_name().and_then(|name| fs::read_to_string(process.join("fdinfo").join(name)).ok());
-            let Some(mount) = info.as_deref().and_then(mount_of) else { continue };
-            // What is in no table any more was unmounted, and is in use.
-            let known = own.get(mount).or_else(|| first.as_ref()?.get(mount));
-            if *known.unwrap_or(&true) {
-                all.extend(which(&fd));
-            }
-        }
+        all.extend(first.open(&process)?.iter().filter_map(|fd| which(fd)));
     }
     Ok(all)
+}
+
+/// The processes that have a file on such a device open, stand in it, or are run from it. What a network serves is not asked for
+/// here either, and one whose mount table cannot be read is none.
+pub(crate) fn openers(proc: &Path, device: impl Fn(u64) -> bool) -> Vec<PathBuf> {
+    let first = First::of(proc);
+    let on_it = |file: PathBuf| which(&file).is_some_and(|(number, _)| device(number));
+    let uses = |process: &PathBuf| {
+        let files = first.places(process).into_iter().chain(first.open(process).unwrap_or_default());
+        files.into_iter().any(on_it)
+    };
+    processes(proc).filter(uses).collect()
+}
+
+/// The mounts of the first process: what a service was given by systemd was opened before it had mounts of its own, and whoever
+/// has changed its root sees but a part of them.
+struct First {
+    table: String,
+    on_disks: HashMap<String, bool>,
+}
+
+impl First {
+    fn of(proc: &Path) -> Self {
+        let table = mount_table(&proc.join("1")).ok().flatten().unwrap_or_default();
+        Self { on_disks: on_disks(&table), table }
+    }
+
+    /// The files on disks that a process has open, each a link in its folder.
+    fn open(&self, process: &Path) -> io::Result<Vec<PathBuf>> {
+        // Before the table is read: what ends meanwhile has nothing open.
+        let mut open: Vec<_> = descriptors(process).collect();
+        if open.is_empty() {
+            return Ok(open);
+        }
+        let Some(own) = mount_table(process)?.map(|text| on_disks(&text)) else { return Ok(Vec::new()) };
+        open.retain(|fd| {
+            let info = fd.file_name().and_then(|name| fs::read_to_string(process.join("fdinfo").join(name)).ok());
+            let Some(mount) = info.as_deref().and_then(mount_of) else { return false };
+            // What is in no table any more was unmounted, and is in use.
+            *own.get(mount).or_else(|| self.on_disks.get(mount)).unwrap_or(&true)
+        });
+        Ok(open)
+    }
+
+    /// Where it stands, its root and its program, as far as they are on disks: the text of a link says where, and asks nobody.
+    fn places(&self, process: &Path) -> Vec<PathBuf> {
+        let Ok(Some(own)) = mount_table(process) else { return Vec::new() };
+        let mut places = ["cwd", "root", "exe"].map(|link| process.join(link)).to_vec();
+        places.retain(|link| {
+            fs::read_link(link)
+                .is_ok_and(|path| is_on_disk(&own, &path).or_else(|| is_on_disk(&self.table, &path)).unwrap_or(true))
+        });
+        places
+    }
 }
 
 /// The device and the inode of a file that is open, as far as they are known here: of what was unmounted while a dead server
@@ -77,12 +116,28 @@ pub(crate) fn mount_of(info: &str) -> Option<&str> {
 pub(crate) fn on_disks(mounts: &str) -> HashMap<String, bool> {
     let one = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
-        let mut words = filesystem.split(' ');
-        let (kind, source) = (words.next()?, words.next()?);
-        let local = source.starts_with("/dev/") && !kind.starts_with("fuse") || ["overlay", "zfs"].contains(&kind);
-        Some((mount.split(' ').next()?.to_owned(), local))
+        Some((mount.split(' ').next()?.to_owned(), is_local(filesystem)?))
     };
     mounts.lines().filter_map(one).collect()
+}
+
+/// Whether a path is on a disk, by the mount of a table that it is below; `None`: it is below none.
+fn is_on_disk(mounts: &str, path: &Path) -> Option<bool> {
+    // As roughly as the table has it.
+    let path = path.to_string_lossy();
+    let around = mounts.lines().filter_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let target = PathBuf::from(unescape(mount.split(' ').nth(4)?.as_bytes()));
+        Path::new(&*path).starts_with(&target).then_some((target.components().count(), filesystem))
+    });
+    // Of several at one place the last one is on top.
+    is_local(around.max_by_key(|(depth, _)| *depth)?.1)
+}
+
+fn is_local(filesystem: &str) -> Option<bool> {
+    let mut words = filesystem.split(' ');
+    let (kind, source) = (words.next()?, words.next()?);
+    Some(source.starts_with("/dev/") && !kind.starts_with("fuse") || ["overlay", "zfs"].contains(&kind))
 }
 
 #[cfg(test)]
@@ -99,6 +154,29 @@ mod tests {
         let expected = [("36", true), ("42", false), ("43", false), ("44", false), ("45", true)];
         assert_eq!(on_disks(mounts), expected.map(|(mount, local)| (mount.to_owned(), local)).into());
         assert_eq!(mount_of("pos:\t0\nflags:\t02\nmnt_id:\t36\nino:\t7\n"), Some("36"));
+    }
+
+    #[test]
+    fn who_stands_on_what_a_network_serves_is_not_asked() {
+        let place = tempfile::tempdir_in(".").unwrap();
+        let (proc, at) = (place.path().join("proc"), place.path().canonicalize().unwrap());
+        process(&proc, 7, 36, Path::new("/nowhere"), b"");
+        std::os::unix::fs::symlink(&at, proc.join("7/cwd")).unwrap();
+        let uses = |own: String, first: String| {
+            fs::create_dir_all(proc.join("1")).unwrap();
+            fs::write(proc.join("7/mountinfo"), own).unwrap();
+            fs::write(proc.join("1/mountinfo"), first).unwrap();
+            openers(&proc, |_| true) == [proc.join("7")]
+        };
+        let root = "36 1 8:1 / / rw - ext4 /dev/sda1 rw\n".to_owned();
+        let served = format!("{root}42 36 0:35 / {} rw - nfs4 nas:/export rw\n", at.display());
+        assert!(uses(root.clone(), String::new()));
+        assert!(!uses(served.clone(), String::new()));
+        assert!(uses(format!("{served}43 42 8:2 / {} rw - xfs /dev/sdb rw\n", at.display()), String::new()));
+        // With another root it sees no mount around it.
+        assert!(!uses(String::new(), served) && uses(String::new(), root));
+        fs::remove_file(proc.join("7/mountinfo")).unwrap();
+        assert!(openers(&proc, |_| true).is_empty());
     }
 
     #[test]

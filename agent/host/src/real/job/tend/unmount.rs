@@ -1,6 +1,6 @@
 //! Unmounting, for everybody: a filesystem that a container still has mounted is not off its disk.
 
-use super::super::super::processes::{descriptors, name, processes};
+use super::super::super::processes::{self, name, processes};
 use super::super::super::{files, mounts};
 use super::super::Report;
 use bowline_ports::{ErrorKind, Mount, PortError, ProgressValue};
@@ -130,11 +130,8 @@ fn named(process: &Path) -> String {
 
 /// Those that have a file of this filesystem open, or stand in it.
 fn openers(proc: &Path, number: &str) -> BTreeSet<String> {
-    let on_it = |path: PathBuf| fs::metadata(path).is_ok_and(|meta| files::number(meta.dev()) == number);
-    let uses = |process: &PathBuf| {
-        ["cwd", "root", "exe"].iter().any(|link| on_it(process.join(link))) || descriptors(process).any(&on_it)
-    };
-    processes(proc).filter(uses).map(|process| named(&process)).collect()
+    let all = processes::openers(proc, |device| files::number(device) == number);
+    all.iter().map(|process| named(process)).collect()
 }
 
 /// Those that have it mounted at a place of their own, one for each such namespace. What systemd's services see at the place
@@ -156,7 +153,8 @@ mod tests {
 
     #[test]
     fn who_stands_in_a_filesystem_is_named() {
-        let place = tempfile::tempdir().unwrap();
+        // Where tests run: it is on a disk.
+        let place = tempfile::tempdir_in(".").unwrap();
         let file = File::create(place.path().join("held")).unwrap();
         let number = files::number(file.metadata().unwrap().dev());
         let own = format!("({})", std::process::id());
