@@ -121,13 +121,13 @@ impl Claim {
     pub fn with_refused(&self, attempt: Refused) -> Option<Self> {
         let same =
             |old: &Refused| old.from == attempt.from && old.code == attempt.code && old.machine == attempt.machine;
-        if self.refused.iter().any(|old| same(old) && attempt.at < old.at.saturating_add(REFUSED_EVERY.as_secs())) {
+        // Another server's clock may be ahead, or this one's was.
+        let recent = |old: &&Refused| attempt.at.abs_diff(old.at) < REFUSED_EVERY.as_secs();
+        if self.refused.iter().filter(recent).any(same) {
             return None;
         }
         // One who comes from ever new addresses or with ever new keys does not get more writes than that either.
-        let recent =
-            self.refused.iter().filter(|old| attempt.at < old.at.saturating_add(REFUSED_EVERY.as_secs())).count();
-        if recent >= MOST_REFUSED {
+        if self.refused.iter().filter(recent).count() >= MOST_REFUSED {
             return None;
         }
         let mut claim = self.clone();

@@ -23,6 +23,9 @@ pub const KEPT: Duration = Duration::from_secs(7 * 86_400);
 /// How often the same refusal is worth a write.
 const WRITTEN_EVERY: Duration = Duration::from_secs(600);
 
+/// What lies further ahead was noted by a clock that was wrong.
+const AHEAD: Duration = Duration::from_secs(300);
+
 /// A machine with a good ticket that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -81,7 +84,8 @@ impl Refusals {
     pub fn refused(&mut self, new: Proven) -> bool {
         let same = |old: &Proven| old.name == new.name && old.role == new.role;
         let as_before = |old: &Proven| (old.from, old.code, &old.machine) == (new.from, new.code, &new.machine);
-        let recent = |old: &Proven| new.at < old.at.saturating_add(WRITTEN_EVERY.as_secs());
+        // By a clock that was ahead it was noted in a time to come.
+        let recent = |old: &Proven| new.at.abs_diff(old.at) < WRITTEN_EVERY.as_secs();
         if self.proven.iter().any(|old| same(old) && as_before(old) && recent(old)) {
             return false;
         }
@@ -95,7 +99,7 @@ impl Refusals {
     pub fn without_ticket(&mut self, from: IpAddr, (role, name): (Role, &NodeName), at: u64) -> bool {
         let name = name.clone();
         if let Some(known) = self.unproven.iter_mut().find(|known| known.from == from) {
-            let due = at >= known.noted.saturating_add(WRITTEN_EVERY.as_secs());
+            let due = at.abs_diff(known.noted) >= WRITTEN_EVERY.as_secs();
             let noted = if due { at } else { known.noted };
             *known = Unproven { at, times: known.times.saturating_add(1), name, role, noted, ..*known };
             return due;
@@ -127,9 +131,10 @@ impl Refusals {
         self.others = self.others.saturating_add(other.others);
     }
 
-    /// Forgets what is too much, the oldest first, and what is too old.
+    /// Forgets what is too much, the oldest first, what is too old, and what this server noted by a clock that was ahead: it would
+    /// count as the latest for as long.
     pub fn forget(&mut self, now: u64) {
-        let kept = |at: u64| now < at.saturating_add(KEPT.as_secs());
+        let kept = |at: u64| !is_old(at, now) && at <= now.saturating_add(AHEAD.as_secs());
         self.proven.retain(|one| kept(one.at));
         self.unproven.retain(|one| kept(one.at));
         if self.unproven.is_empty() {
@@ -138,11 +143,9 @@ impl Refusals {
         self.bound();
     }
 
-    /// Whether nothing of it is worth keeping any more.
+    /// Whether nothing of it is worth keeping any more. What another server noted may be ahead of a clock that is behind.
     pub fn is_over(&self, now: u64) -> bool {
-        let mut left = self.clone();
-        left.forget(now);
-        left.proven.is_empty() && left.unproven.is_empty()
+        self.proven.iter().map(|one| one.at).chain(self.unproven.iter().map(|one| one.at)).all(|at| is_old(at, now))
     }
 
     fn bound(&mut self) {
@@ -181,6 +184,10 @@ impl Refusals {
             others: list(data, "unproven-others")?,
         })
     }
+}
+
+fn is_old(at: u64, now: u64) -> bool {
+    now >= at.saturating_add(KEPT.as_secs())
 }
 
 fn oldest<T>(all: &[T], at: impl Fn(&T) -> u64) -> Option<usize> {
@@ -248,6 +255,24 @@ mod tests {
         assert_eq!((all.proven.len(), all.unproven.len(), all.others), (0, 1, 7));
         assert!(all.is_over(2000 + KEPT.as_secs()));
         assert!(Refusals::default().is_over(0));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_hides_nothing() {
+        const DAY: u64 = 86_400;
+        let mut all = Refusals::default();
+        all.refused(refused("a", DAY + 1000));
+        all.without_ticket(ip(1), (Role::Agent, &name("b")), DAY + 1000);
+        // Set back.
+        assert!(all.refused(refused("a", 1000)) && !all.refused(refused("a", 1001)));
+        assert!(all.without_ticket(ip(1), (Role::Agent, &name("b")), 1000));
+        assert!(!all.without_ticket(ip(1), (Role::Agent, &name("b")), 1001));
+        assert_eq!((all.proven[0].at, all.unproven[0].at), (1000, 1001));
+        all.refused(refused("c", DAY));
+        all.refused(refused("d", 1300));
+        assert!(!all.is_over(1000), "another server's clock may be behind");
+        all.forget(1000);
+        assert_eq!(all.proven.iter().map(|one| one.at).collect::<Vec<_>>(), [1000, 1300]);
     }
 
     #[test]

@@ -327,6 +327,9 @@ fn attempts_are_noted_seldom_and_bounded() {
     });
     assert_eq!(written.count(), 7);
     claim = claim.with_refused(attempt(1000, 9)).unwrap();
+    // One that a clock noted which was a day ahead hides none.
+    claim = claim.with_refused(attempt(87_400, 9)).unwrap();
+    assert!(claim.with_refused(attempt(1100, 9)).is_some());
     assert_eq!(claim.refused.len(), 8);
     assert_eq!(Claim::from_data(&claim.to_data()).unwrap(), claim);
     assert_eq!(Claim::object_name(&name("kafka-0")), "claim.kafka-0");
