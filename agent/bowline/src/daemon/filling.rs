@@ -1,7 +1,7 @@
 //! What a look at how filesystems fill goes by: which there are, and how much room each had before.
 
 use bowline_host::real::MountTable;
-use bowline_host::real::samples::filesystem_uuids;
+use bowline_host::real::samples::FilesystemUuids;
 use bowline_metrics::real_mounts;
 use bowline_ports::{Mount, PortError, Space};
 use std::collections::BTreeMap;
@@ -25,9 +25,9 @@ impl Places {
             self.unknown = true;
         }
         if self.unknown {
-            let uuids = filesystem_uuids();
+            let uuids = FilesystemUuids::read();
             self.unknown =
-                self.mounts.iter().any(|mount| mount.source.starts_with("/dev/") && !uuids.contains_key(&mount.number));
+                self.mounts.iter().any(|mount| mount.source.starts_with("/dev/") && uuids.of(mount).is_none());
             self.keys = self.mounts.iter().map(|mount| key(mount, &uuids)).collect();
         }
         Ok(())
@@ -45,9 +45,9 @@ impl Places {
 }
 
 /// The filesystem, wherever it is mounted and whatever the kernel calls its disk; else what the mount table says.
-pub(super) fn key(mount: &Mount, uuids: &BTreeMap<String, String>) -> String {
-    match uuids.get(&mount.number) {
-        Some(uuid) => uuid.clone(),
+pub(super) fn key(mount: &Mount, uuids: &FilesystemUuids) -> String {
+    match uuids.of(mount) {
+        Some(uuid) => uuid.to_owned(),
         None => format!("{} at {}", mount.source, mount.target.display()),
     }
 }

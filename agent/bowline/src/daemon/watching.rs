@@ -5,7 +5,7 @@
 use bowline_engine::{CapabilityReport, CapabilityState, Note};
 use bowline_host::real::counted::counted;
 use bowline_host::real::filesystems::Sampler;
-use bowline_host::real::samples::{filesystem_uuids, read_samples};
+use bowline_host::real::samples::{FilesystemUuids, read_samples};
 use bowline_ports::{Change, Counted, Inspect, Mount, PortError, Space, boot_id};
 use bowline_pressure::file::{MOST, Patch, Store};
 use bowline_pressure::history::Sample;
@@ -95,7 +95,7 @@ impl Watching {
 
     /// How full filesystems are now, for forecasts out of what is remembered.
     pub(crate) fn seen(&self, mounts: &[Mount], spaces: &[Result<Space, PortError>]) {
-        let uuids = filesystem_uuids();
+        let uuids = FilesystemUuids::read();
         let known = mounts.iter().zip(spaces).filter_map(|(mount, space)| {
             let space = *space.as_ref().ok()?;
             Some((mount.target.clone(), Seen::of(mount, key(mount, &uuids), space)))

@@ -198,12 +198,8 @@ impl Tree {
         }
     }
 
-    /// The device of a mount: btrfs shows a number that no device has, but its source is one.
     fn filesystem_device(&self, mount: &Mount) -> String {
-        if mount.number.starts_with("0:") && Path::new(&mount.source).starts_with(&self.dev) {
-            return device_number(Path::new(&mount.source)).unwrap_or_else(|| mount.number.clone());
-        }
-        mount.number.clone()
+        filesystem_device(mount, &self.dev)
     }
 
     /// Device name -> UUID, of all devices of the btrfs filesystems in use.
@@ -283,6 +279,13 @@ fn reaches(
         return false;
     }
     hit(name) || above.get(name).is_some_and(|next| next.iter().any(|n| reaches(n, above, seen, hit)))
+}
+
+/// The number of a mount's device: btrfs shows one that no device has, but its source is one below `dev`.
+pub(super) fn filesystem_device(mount: &Mount, dev: &Path) -> String {
+    let source = Path::new(&mount.source);
+    let made_up = mount.number.starts_with("0:") && source.starts_with(dev);
+    made_up.then(|| device_number(source)).flatten().unwrap_or_else(|| mount.number.clone())
 }
 
 fn device_number(path: &Path) -> Option<String> {

@@ -1,9 +1,10 @@
 //! The file of samples: made once in its full length, then written in place, so that a full disk does not keep anything from
 //! being remembered. What is in it is not this module's business.
 
+use super::block::filesystem_device;
 use super::blocking::{DURABLE, QUICK, Silent, blocking};
 use super::{files, space};
-use bowline_ports::PortError;
+use bowline_ports::{Mount, PortError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -139,19 +140,92 @@ pub async fn read_samples(path: &Path) -> Result<Option<Vec<u8>>, PortError> {
     .await
 }
 
-/// UUIDs of the filesystems on block devices, by `major:minor`: what udev knows.
-pub fn filesystem_uuids() -> BTreeMap<String, String> {
-    let links = std::fs::read_dir("/dev/disk/by-uuid").into_iter().flatten().flatten();
-    let known = links.filter_map(|link| {
-        let device = std::fs::metadata(link.path()).ok()?.rdev();
-        Some((files::number(device), link.file_name().to_str()?.to_owned()))
-    });
-    known.collect()
+/// UUIDs of the filesystems on block devices, by the device's number: what udev knows.
+#[derive(Debug, Default)]
+pub struct FilesystemUuids(BTreeMap<String, String>);
+
+impl FilesystemUuids {
+    /// As they are now.
+    pub fn read() -> Self {
+        let links = std::fs::read_dir("/dev/disk/by-uuid").into_iter().flatten().flatten();
+        let known = links.filter_map(|link| {
+            let device = std::fs::metadata(link.path()).ok()?.rdev();
+            Some((files::number(device), link.file_name().to_str()?.to_owned()))
+        });
+        Self(known.chain(Self::of_btrfs(Path::new("/sys/fs/btrfs"))).collect())
+    }
+
+    /// A btrfs of several disks has one link, and any of them may be the source of its mount.
+    fn of_btrfs(all: &Path) -> Vec<(String, String)> {
+        let names = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.filter_map(|one| one.file_name().into_string().ok()).collect::<Vec<_>>()
+        };
+        let mut members = Vec::new();
+        for uuid in names(all) {
+            let devices = all.join(&uuid).join("devices");
+            let numbers = names(&devices).into_iter().filter_map(|one| {
+                std::fs::read_to_string(devices.join(one).join("dev")).ok().map(|number| number.trim().to_owned())
+            });
+            members.extend(numbers.map(|number| (number, uuid.clone())));
+        }
+        members
+    }
+
+    /// That of the filesystem that is mounted.
+    pub fn of(&self, mount: &Mount) -> Option<&str> {
+        self.0.get(&filesystem_device(mount, Path::new("/dev"))).map(String::as_str)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mount(number: &str, source: &str) -> Mount {
+        Mount {
+            target: "/mnt".into(),
+            source: source.into(),
+            number: number.into(),
+            fstype: "btrfs".into(),
+            root: "/".into(),
+            read_only: false,
+            errors: 0,
+        }
+    }
+
+    #[test]
+    fn a_filesystem_whose_number_is_made_up_is_known_by_its_source() {
+        let uuids = FilesystemUuids([("8:16".to_owned(), "u1".to_owned())].into());
+        assert_eq!(uuids.of(&mount("8:16", "/dev/anything")), Some("u1"));
+        for (number, source) in [("0:52", "tmpfs"), ("0:52", "/dev/null"), ("0:52", "/dev/bowline-nothing")] {
+            assert_eq!(uuids.of(&mount(number, source)), None, "{source}");
+        }
+        // Of this machine's disks, where it has one.
+        let disks = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
+        for name in disks.filter_map(|disk| disk.file_name().into_string().ok()) {
+            let source = format!("/dev/{name}");
+            let number = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).unwrap_or_default();
+            if Path::new(&source).exists() {
+                let uuids = FilesystemUuids([(number.trim().to_owned(), "u2".to_owned())].into());
+                assert_eq!(uuids.of(&mount("0:37", &source)), Some("u2"), "{source}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_disks_of_a_btrfs_have_its_uuid() {
+        let all = tempfile::tempdir().unwrap();
+        for (name, number) in [("sdb", "8:16\n"), ("sdc", "8:32\n")] {
+            let device = all.path().join("u1/devices").join(name);
+            std::fs::create_dir_all(&device).unwrap();
+            std::fs::write(device.join("dev"), number).unwrap();
+        }
+        std::fs::create_dir(all.path().join("features")).unwrap();
+        let mut members = FilesystemUuids::of_btrfs(all.path());
+        members.sort();
+        assert_eq!(members, [("8:16", "u1"), ("8:32", "u1")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
 
     #[tokio::test]
     async fn made_once_and_written_in_place() {
