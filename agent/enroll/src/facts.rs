@@ -69,10 +69,11 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it is worth nothing any more; or, by a clock that is synchronised, would be worth something for much longer than it
-    /// was to last: the servers' clock was set back. Those of two servers may differ by as much as it lasts.
+    /// Whether it is worth nothing any more; or would be worth something for much longer than it was to last: the servers' clock was
+    /// set back. Those of two servers may differ by as much as it lasts. By a clock that is not synchronised none is: the control plane
+    /// itself removes tokens that have expired.
     pub fn is_over(&self, now: u64, synchronised: bool) -> bool {
-        self.expires <= now || synchronised && self.expires > now.saturating_add(2 * LIFETIME.as_secs())
+        synchronised && (self.expires <= now || self.expires > now.saturating_add(2 * LIFETIME.as_secs()))
     }
 }
 
@@ -144,4 +145,16 @@ pub struct Facts {
     pub now: u64,
     /// Whether that clock is synchronised.
     pub synchronised: bool,
+}
+
+impl Facts {
+    /// Whether the claim never became a Node and its time is over. Where this server's clock is not synchronised, which did not write
+    /// the claim perhaps, it has to have watched for that time itself.
+    pub fn claim_is_over(&self) -> bool {
+        self.claim.as_ref().map(|claim| &claim.value).is_some_and(|claim| {
+            let watched =
+                claim.expires().is_some_and(|end| self.lease_still_for.as_secs() >= end.saturating_sub(claim.issued));
+            claim.is_expired(self.now, self.synchronised) && (self.synchronised || watched)
+        })
+    }
 }

@@ -29,8 +29,7 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
         acts.extend(facts.tokens.iter().map(delete));
         return acts;
     }
-    if claim.value.is_expired(facts.now, facts.synchronised) && (facts.node.is_none() || claim.value.replaces.is_some())
-    {
+    if facts.claim_is_over() && (facts.node.is_none() || claim.value.replaces.is_some()) {
         // With a Node there, its password is that of the machine that was to be replaced.
         acts.extend(password().filter(|_| facts.node.is_none()));
         acts.extend(facts.tokens.iter().map(delete));
@@ -148,8 +147,9 @@ pub fn is_due(name: &NodeName, facts: &Facts, after: Duration) -> bool {
     let quorum = facts.node.is_none() || may_go(claim.role, name, &facts.cluster);
     let told = match &facts.node {
         Some(node) => node.value.unknown_since.is_some_and(|since| {
+            // Another server's clock says since when.
             let silent = Duration::from_secs(facts.now.saturating_sub(since));
-            silent.min(facts.up) >= after
+            facts.synchronised && silent.min(facts.up) >= after
         }),
         None => claim.removed.is_some() && claim.removed == claim.node_uid,
     };

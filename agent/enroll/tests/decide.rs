@@ -359,6 +359,11 @@ fn nothing_lasts_for_long_that_is_from_a_time_to_come() {
     // Two servers' clocks differ by a little.
     assert!(sweep::name(&name("kafka-0"), &later(NOW + 7170, *expires), None).is_empty());
     assert!(token(NOW + 7380).is_over(NOW, true) && !token(NOW + 180).is_over(NOW, true));
-    // A server whose own clock may be behind takes nothing from anybody.
-    assert!(!token(NOW + 7380).is_over(NOW, false));
+    // A server whose own clock may be behind takes nothing from anybody, nor one whose clock may be ahead.
+    assert!(!token(NOW + 7380).is_over(NOW, false) && !token(NOW - 1).is_over(NOW, false));
+    let ahead =
+        |watched| Facts { synchronised: false, lease_still_for: still(watched), ..later(NOW + 4 * 7200, *expires) };
+    assert!(sweep::name(&name("kafka-0"), &ahead(599), None).is_empty());
+    // What it has watched for as long as the claim lasts ends all the same: its clock may never be synchronised.
+    assert_eq!(words(&sweep::name(&name("kafka-0"), &ahead(600), None)), ["-token", "unclaim"]);
 }

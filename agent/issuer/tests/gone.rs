@@ -118,6 +118,33 @@ async fn how_long_it_was_silent_before_this_issuer_looked_is_believed_once_it_wa
     }
 }
 
+/// Since when a Node is silent another server's clock says. This one's is two hours ahead: it believes none of that before it is
+/// synchronised, and goes by what it has watched itself.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
+    let (lately, ahead) = ("2027-01-15T08:30:00Z", 2 * 3600);
+    for (synchronised, goes) in [(false, false), (true, true)] {
+        let store = Store::new();
+        let began = two_agents(&issuer(&store), &store).await;
+        store.silent_since("kafka-0", lately);
+        let issuer = issuer(&store).up_for(3 * HOUR);
+        issuer.set_synchronised(synchronised);
+        let key = Machine::of(Role::Server, "control", 200).key.public();
+        let looks = async |times| {
+            for _ in 0..times {
+                issuer.sweep(&key, NOW + began.elapsed().as_secs() + ahead).await.unwrap();
+                advance(SOON).await;
+                store.renew("kafka-1");
+                store.renew("control");
+            }
+        };
+        looks(4).await;
+        assert_eq!(store.at(NODE).is_none(), goes, "synchronised: {synchronised}");
+        looks(10).await;
+        assert!(store.at(NODE).is_none(), "watched for its whole time");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_is_removed_because_the_api_was_away_between_two_looks() {
     let store = Store::new();

@@ -112,7 +112,7 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
         // With a Node of its own it only was not written down yet: then the Node tells whether it lives.
         && (facts.node.is_none() || claim.replaces.is_some())
         && let Some(end) = claim.expires()
-        && !claim.is_expired(facts.now, facts.synchronised)
+        && !facts.claim_is_over()
     {
         let left = Duration::from_secs(end.saturating_sub(facts.now));
         let message = format!(
