@@ -10,6 +10,9 @@ const MOST: usize = 4096;
 /// since the API did not answer, must not count as gone.
 const CLOSELY: Duration = Duration::from_secs(5);
 
+/// Some node renews its Lease within this, as long as any lives.
+const RENEWED_WITHIN: Duration = Duration::from_secs(60);
+
 /// For how long a Lease has stood still.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Still {
@@ -19,9 +22,10 @@ pub(crate) struct Still {
     pub(crate) watched: Duration,
 }
 
-/// What was seen of each Lease, and since when; and whose Nodes are due to be removed, and since when.
+/// What was seen of each Lease, and since when; whose Nodes are due to be removed, and since when; and when any Lease was renewed
+/// last, by the clock of whoever did.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(HashMap<String, Seen>, HashMap<String, Instant>);
+pub(crate) struct Leases(HashMap<String, Seen>, HashMap<String, Instant>, Option<u64>);
 
 #[derive(Debug)]
 struct Seen {
@@ -51,6 +55,16 @@ impl Leases {
         Still { since: now.saturating_duration_since(seen.since), watched: seen.watched }
     }
 
+    /// Notes when any Lease was renewed last, in seconds since 1970.
+    pub(crate) fn renewed(&mut self, newest: Option<u64>) {
+        self.2 = newest;
+    }
+
+    /// The time, no later than the clocks of all nodes have it: they renew their Leases several times a minute.
+    pub(crate) fn no_later(&self, unix: u64) -> u64 {
+        self.2.map_or(unix, |newest| unix.min(newest.saturating_add(RENEWED_WITHIN.as_secs())))
+    }
+
     /// Notes whether the Node of this name is due to be removed, and tells for how long it has been. Between two looks the
     /// API may have been away without anybody noticing: right after that every Lease stands still, and every Node is silent.
     pub(crate) fn due(&mut self, name: &str, due: bool, now: Instant) -> Duration {
@@ -70,6 +84,7 @@ impl Leases {
     pub(crate) fn forget(&mut self) {
         self.0.clear();
         self.1.clear();
+        self.2 = None;
     }
 }
 
@@ -108,6 +123,14 @@ mod tests {
         assert_eq!(leases.1.len(), 1);
         assert_eq!(leases.due("a", true, at(300)), Duration::ZERO, "its name was gone");
         assert_eq!(leases.due("b", true, at(300)), Duration::from_secs(100));
+    }
+
+    #[test]
+    fn it_is_no_later_than_all_nodes_have_it() {
+        let mut leases = Leases::default();
+        assert_eq!(leases.no_later(9000), 9000, "none says");
+        leases.renewed(Some(1000));
+        assert_eq!([1000, 1060, 9000].map(|unix| leases.no_later(unix)), [1000, 1060, 1060]);
     }
 
     #[test]

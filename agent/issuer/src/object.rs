@@ -112,6 +112,12 @@ pub(crate) fn read_claim(object: &Value) -> Result<Read<Claim>, PortError> {
     Ok(read(object, claim))
 }
 
+/// When a Lease was renewed last, in seconds since 1970, by its holder's clock.
+pub(crate) fn renewed(lease: &Value) -> Option<u64> {
+    let at: jiff::Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
+    at.as_second().try_into().ok()
+}
+
 pub(crate) fn read_node(object: &Value) -> Read<Node> {
     let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     let condition = conditions.find(|c| c["type"] == "Ready" && c["status"].is_string());

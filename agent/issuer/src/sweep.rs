@@ -2,7 +2,7 @@
 
 use crate::acts::SECRETS;
 use crate::leases::Still;
-use crate::object::{NODE_LABEL, read_claim, read_node, read_token};
+use crate::object::{NODE_LABEL, read_claim, read_node, read_token, renewed};
 use crate::read::{self, JOIN_LEASE, LEASES, each, is_claim, own_path};
 use crate::{Issuer, LOOKS, policy, volumes};
 use bowline_enroll::claim::{Claim, MANAGED_BY};
@@ -168,7 +168,7 @@ impl<O: Objects> Issuer<O> {
         let tokens_path = format!("{SECRETS}?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1);
         let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
         let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
-        let (mut refusals, mut own_unreadable) = (Vec::new(), None);
+        let (mut refusals, mut own_unreadable, mut newest) = (Vec::new(), None, None);
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let read = tokio::try_join!(
             each(&self.objects, &own_path, |object| {
@@ -193,6 +193,7 @@ impl<O: Objects> Issuer<O> {
                 tokens.entry(node.to_owned()).or_default().extend(read_token(object));
             }),
             each(&self.objects, LEASES, |object| {
+                newest = newest.max(renewed(object));
                 leases.insert(name(object), read::version(object));
             }),
             self.objects.get(JOIN_LEASE),
@@ -202,6 +203,7 @@ impl<O: Objects> Issuer<O> {
         let now = Instant::now().into_std();
         self.remember(claims.values().map(|claim| &claim.value));
         let mut watched = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.renewed(newest);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
@@ -238,8 +240,8 @@ impl<O: Objects> Issuer<O> {
     /// a machine that lives has the time to renew its Lease.
     fn removes_after(&self, name: &NodeName, facts: &Facts) -> Option<Duration> {
         let after = self.settings.remove_gone_after?.duration();
-        let due = sweep::is_due(name, facts, after);
         let mut leases = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = sweep::is_due(name, &Facts { now: leases.no_later(facts.now), ..facts.clone() }, after);
         let since = leases.due(name.as_str(), due, Instant::now().into_std());
         (due && since >= self.settings.grace.duration()).then_some(after)
     }

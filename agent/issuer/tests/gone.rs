@@ -119,11 +119,12 @@ async fn how_long_it_was_silent_before_this_issuer_looked_is_believed_once_it_wa
 }
 
 /// Since when a Node is silent another server's clock says. This one's is two hours ahead: it believes none of that before it is
-/// synchronised, and goes by what it has watched itself.
+/// synchronised, nor when all nodes have an earlier time, and goes by what it has watched itself.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
     let (lately, ahead) = ("2027-01-15T08:30:00Z", 2 * 3600);
-    for (synchronised, goes) in [(false, false), (true, true)] {
+    let late = Some("2027-01-15T08:40:00.000000Z");
+    for (synchronised, renewed, goes) in [(false, None, false), (true, None, true), (true, late, false)] {
         let store = Store::new();
         let began = two_agents(&issuer(&store), &store).await;
         store.silent_since("kafka-0", lately);
@@ -136,10 +137,16 @@ async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
                 advance(SOON).await;
                 store.renew("kafka-1");
                 store.renew("control");
+                if let Some(at) = renewed {
+                    store.renew_at("kafka-1", at);
+                }
             }
         };
+        if let Some(at) = renewed {
+            store.renew_at("kafka-1", at);
+        }
         looks(4).await;
-        assert_eq!(store.at(NODE).is_none(), goes, "synchronised: {synchronised}");
+        assert_eq!(store.at(NODE).is_none(), goes, "synchronised: {synchronised}, newest Lease: {renewed:?}");
         looks(10).await;
         assert!(store.at(NODE).is_none(), "watched for its whole time");
     }

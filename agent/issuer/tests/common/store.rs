@@ -143,6 +143,12 @@ impl Store {
         self.put(&path, lease);
     }
 
+    /// A kubelet renews its Lease at this time of its own clock.
+    pub(crate) fn renew_at(&self, name: &str, at: &str) {
+        self.renew(name);
+        self.change(&lease_of(name), |lease| lease["spec"]["renewTime"] = json!(at));
+    }
+
     /// The control plane has heard nothing for long.
     pub(crate) fn silent(&self, name: &str) {
         self.change(&format!("/api/v1/nodes/{name}"), |node| {
