@@ -2,6 +2,7 @@
 
 use bowline_enroll::key::{ClusterKeys, PublicKey};
 use bowline_join::machine_key;
+use bowline_ports::text::shell;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError};
 use bowline_settings::{Settings, TicketSource};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub(crate) async fn read(host: &dyn Inspect, path: &Path) -> Result<ClusterKeys,
     if file.mode & 0o077 != 0 {
         let text = format!("{shown} has mode {:04o}: others can read it, and let in anybody", file.mode);
         return Err(PortError::new(ErrorKind::Invalid, text)
-            .hint(format!("`chmod 600 {shown}`; if others may have read it, change the key")));
+            .hint(format!("`chmod 600 {}`; if others may have read it, change the key", shell(path))));
     }
     let invalid = |why: String| PortError::new(ErrorKind::Invalid, format!("{shown}: {why}"));
     ClusterKeys::parse(&file.text()).map_err(invalid)

@@ -8,6 +8,7 @@ use crate::files::{
 use crate::machine_key;
 use bowline_enroll::NodeName;
 use bowline_enroll::key::{ClusterKeys, Ticket};
+use bowline_ports::text::shell;
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
     NodeObject, PortError, UNITS, k3s_kubeconfig, node_name, read_json,
@@ -246,7 +247,7 @@ pub async fn read_ticket(spec: &Join, host: &dyn Inspect, name: &str) -> Result<
     if meta.mode & 0o077 != 0 {
         let why = format!("{shown} has mode {:04o}: others than root can read it", meta.mode & 0o7777);
         let what = if server { "let in anybody: then change the key" } else { "come in by this name" };
-        return Ok(Err(wrong(why, &format!("`chmod 600 {shown}`; whoever has read it can {what}"))));
+        return Ok(Err(wrong(why, &format!("`chmod 600 {}`; whoever has read it can {what}", shell(path)))));
     }
     let text = host.read(path).await?.map(|file| file.text()).unwrap_or_default();
     if server {

@@ -34,6 +34,16 @@ pub fn about(seconds: f64) -> String {
     format!("{:.0} {unit}", (seconds / length).floor())
 }
 
+/// A path or a name that others chose, as a shell takes it: what people are to paste does what it says.
+pub fn shell(word: impl AsRef<std::ffi::OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_/.:@%+=,-".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.into_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 fn two_units(seconds: i64, [second, minute, hour, day]: [&str; 4], gap: &str) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -66,6 +76,20 @@ pub fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_for_a_shell() {
+        for (word, quoted) in [
+            ("/mnt/data-1_a.b:c@d%e+f=g,h", "/mnt/data-1_a.b:c@d%e+f=g,h"),
+            ("/media/u/My Disk", "'/media/u/My Disk'"),
+            ("x;reboot", "'x;reboot'"),
+            ("mnt-a\\x2db.mount", "'mnt-a\\x2db.mount'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell(word), quoted);
+        }
+    }
 
     #[test]
     fn sizes() {

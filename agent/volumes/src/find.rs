@@ -2,7 +2,7 @@
 
 use crate::units::by_uuid;
 use bowline_ports::BlockDevice;
-use bowline_ports::text::bytes;
+use bowline_ports::text::{bytes, shell};
 use bowline_settings::{DiskMatch, Volume, VolumeSource};
 use std::fmt;
 use std::path::Path;
@@ -345,7 +345,7 @@ pub fn why_not(device: &BlockDevice, volume: &Volume) -> Option<WhyNot> {
         let command = format!("swapoff {name}");
         no(format!("{name} is in use as swap"), format!("`{command}`, or correct `{key}`"), Some(command))
     } else if let Some(at) = elsewhere {
-        let command = format!("umount {}", at.display());
+        let command = format!("umount {}", shell(at));
         no(format!("{name} is mounted at {}", at.display()), format!("`{command}`, or correct `{key}`"), Some(command))
     } else if device.read_only {
         let command = format!("blockdev --setrw {name}");

@@ -1,5 +1,6 @@
 //! Files and directories: bounded reads, atomic and durable writes.
 
+use bowline_ports::text::shell;
 use bowline_ports::{ErrorKind, File, FileKind, Meta, PortError};
 use nix::fcntl::OFlag;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -260,9 +261,10 @@ fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
             error.hint(hint)
         }
         ErrorKind::Denied => error.hint(format!(
-            "is the filesystem of {0} mounted read-only? Look with: findmnt --target {0}; dmesg may say why, and \
+            "is the filesystem of {} mounted read-only? Look with: findmnt --target {}; dmesg may say why, and \
              `mount -o remount,rw` makes it writable; where it is already, `systemctl restart bowline` has the sandbox made anew",
-            place.display()
+            place.display(),
+            shell(place)
         )),
         _ => error,
     }

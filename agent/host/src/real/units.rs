@@ -2,6 +2,7 @@
 
 use super::bus::{self, Bus, CALL, limited};
 use super::tool::{Tool, parse};
+use bowline_ports::text::shell;
 use bowline_ports::{ActiveState, DEPENDENCY, ErrorKind, PortError, Unit};
 use futures::StreamExt;
 use std::collections::HashMap;
@@ -230,8 +231,9 @@ fn start_failed(name: &str, result: &str, unit: &Unit, last: &[String]) -> PortE
         _ => ErrorKind::Other,
     };
     let others = if result == "dependency" { "; journalctl -b -u 'bowline-check-*'" } else { "" };
+    let quoted = shell(name);
     PortError::new(kind, format!("{name} did not start: {cause}{words}"))
-        .hint(format!("look with: systemctl status {name}; journalctl -u {name}{others}"))
+        .hint(format!("look with: systemctl status {quoted}; journalctl -u {quoted}{others}"))
 }
 
 /// Queues a start.

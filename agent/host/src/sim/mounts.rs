@@ -2,6 +2,7 @@
 
 use super::state::{Content, Disk, Held, State};
 use super::systemd::setting;
+use bowline_ports::text::shell;
 use bowline_ports::{ErrorKind, GoneDisk, Mount, PortError, UNITS};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
@@ -60,7 +61,8 @@ impl State {
         if !cause.is_empty() {
             let text =
                 format!("{name} did not start: systemd says failed (exit-code): mount: {}: {cause}", at.display());
-            let hint = format!("look with: systemctl status {name}; journalctl -u {name}");
+            let quoted = shell(name);
+            let hint = format!("look with: systemctl status {quoted}; journalctl -u {quoted}");
             return Err(PortError::new(ErrorKind::Other, text).hint(hint));
         }
         let device = disk.device.path.clone();

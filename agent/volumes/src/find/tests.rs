@@ -77,6 +77,21 @@ fn a_part_of_something_else_is_no_candidate_and_is_refused_by_its_name() {
 }
 
 #[test]
+fn the_command_that_frees_a_disk_is_safe_to_paste() {
+    let volume = volume("device = \"/dev/sdb\"");
+    for (at, command) in [
+        ("/mnt/other", "umount /mnt/other"),
+        ("/media/u/My Disk", "umount '/media/u/My Disk'"),
+        ("/media/x;reboot", "umount '/media/x;reboot'"),
+    ] {
+        let mut used = disk("/dev/sdb", "200", GB);
+        used.mounted_at = vec![at.into()];
+        let why = why_not(&used, &volume).unwrap();
+        assert_eq!((why.command.as_deref(), why.hint.contains(command)), (Some(command), true), "{why:?}");
+    }
+}
+
+#[test]
 fn two_that_fit_are_none_and_the_one_in_use_stays() {
     let mut machine = machine();
     machine.push(disk("/dev/sdd", "400", 100 * GB));

@@ -1,7 +1,7 @@
 //! Programs, places to write, space, processors and memory.
 
 use super::check::{Check, Subject};
-use bowline_ports::text::bytes;
+use bowline_ports::text::{bytes, shell};
 use bowline_ports::{ErrorKind, FileKind, Inspect, Mount, PortError, Space};
 use bowline_settings::{Filesystem, Format, Settings};
 use std::path::{Path, PathBuf};
@@ -150,14 +150,15 @@ fn place(place: &Place) -> Check {
             let remedy = format!(
                 "look at `dmesg`: the kernel makes a filesystem read-only when it or its disk is damaged; then it is checked \
                  first, the root's by a reboot with `fsck.mode=force`. Only one that was mounted so on purpose: \
-                 `mount -o remount,rw {target}`"
+                 `mount -o remount,rw {}`",
+                shell(&mount.target)
             );
             Check::finding(name, found, remedy).explains(Subject::Failure(ErrorKind::Denied))
         }
         (Ok(Some(FileKind::Directory)), _) => Check::ok(name, "writable"),
         (Ok(None), _) => {
             let remedy = "make it, and start Bowline again, whose sandbox is made of what exists";
-            let command = format!("mkdir --parents {name} && systemctl restart bowline.service");
+            let command = format!("mkdir --parents {} && systemctl restart bowline.service", shell(&place.path));
             Check::finding(name, "it does not exist", remedy).command(command)
         }
         (Ok(Some(_)), _) => {
@@ -167,7 +168,7 @@ fn place(place: &Place) -> Check {
 }
 
 fn room(path: &Path, space: &Result<Space, PortError>) -> Check {
-    let (name, shown) = (format!("space on {}", path.display()), path.display());
+    let (name, shown) = (format!("space on {}", path.display()), shell(path));
     let space = match space {
         Ok(space) => space,
         Err(error) => return Check::blind(name, error),
