@@ -2,8 +2,9 @@
 //! adopted as it is or refused.
 
 use crate::facts::{Facts, api_port, other, seen};
-use crate::{Action, CRASHES, Cluster, remover, unit_file, unit_text};
+use crate::{Action, CRASHES, Cluster, caution, remover, unit_file, unit_text};
 use bowline_engine::{Conditions, Plan, Wait};
+use bowline_ports::text::shell;
 use bowline_ports::{ActiveState, DEPENDENCY, Ready, Unit, condition};
 use bowline_settings::{Cluster as Spec, Role, Version};
 use std::time::Duration;
@@ -57,7 +58,7 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             ITEM,
             format!("run K3s as {}", a(role)),
             format!("K3s is installed on this machine as {} ({})", a(other), other.service()),
-            format!("remove it (`{}`) if this machine is to be {}", remover(other, unit), a(role)),
+            format!("remove it (`{}`) if this machine is to be {}{}", remover(other, unit), a(role), caution(unit)),
         );
         return plan;
     }
@@ -69,8 +70,9 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
             format!("run K3s as {}", a(role)),
             format!("K3s is installed on this machine under another name ({named})"),
             format!(
-                "let it be {service}, which Bowline adopts (`systemctl disable --now {named} && mv /etc/systemd/system/{named} \
-                 /etc/systemd/system/{service} && systemctl enable --now {service}`), or remove it"
+                "let it be {service}, which Bowline adopts (`systemctl disable --now {0} && mv /etc/systemd/system/{0} \
+                 /etc/systemd/system/{service} && systemctl enable --now {service}`), or remove it",
+                shell(named)
             ),
         );
         return plan;

@@ -19,7 +19,7 @@ pub use config::{OwnNode, config_text, differing_keys};
 pub use decide::BY_HAND;
 pub use facts::{Facts, Staged, api_port};
 pub use release::{RELEASES, Release};
-pub use unit::{remover, unit_file, unit_text};
+pub use unit::{caution, remover, unit_file, unit_text};
 
 use bowline_engine::{Capability, Conditions, Plan};
 use bowline_ports::records::Moment;

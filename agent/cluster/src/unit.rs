@@ -2,7 +2,7 @@
 
 use crate::{CONFIG_FILE, NODE_SEEN};
 use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
-use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME, UNITS};
+use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME, UNINSTALLING_ERASES, UNITS};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,11 @@ pub fn remover(role: Role, unit: &str) -> String {
         (false, Role::Server) => "k3s-uninstall.sh".into(),
         (false, Role::Agent) => "k3s-agent-uninstall.sh".into(),
     }
+}
+
+/// What to heed before [`remover`] is run, after its `; `; nothing where volumes stay as they are.
+pub fn caution(unit: &str) -> String {
+    if unit.starts_with(MARK) { String::new() } else { format!("; {UNINSTALLING_ERASES}") }
 }
 
 /// The whole text of the unit file.

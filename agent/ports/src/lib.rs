@@ -231,6 +231,10 @@ pub fn k3s_kubelet_kubeconfig() -> PathBuf {
     PathBuf::from("/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
 }
 
+/// What the scripts that uninstall K3s do besides, for whoever is told to run one.
+pub const UNINSTALLING_ERASES: &str =
+    "that script erases volumes mounted beneath /var/lib/rancher and /var/lib/kubelet: release or unmount those first";
+
 /// The kubeconfig of K3s's administrator, on servers.
 pub fn k3s_admin_kubeconfig() -> PathBuf {
     PathBuf::from("/etc/rancher/k3s/k3s.yaml")

@@ -9,7 +9,7 @@ use super::drain::{Drain, drain, without_api};
 use super::nodes::silent;
 use super::{INVALID, WAITING, load, output};
 use crate::paths;
-use bowline_cluster::{remover, unit_file, unit_text};
+use bowline_cluster::{caution, remover, unit_file, unit_text};
 use bowline_engine::Report;
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
@@ -137,10 +137,12 @@ async fn others(host: &RealHost, settings: &Settings, name: &str) -> Result<Vec<
 /// How to end the cluster of the only server, by the text of K3s's unit file.
 fn end_of_cluster(unit: &str) -> String {
     let remover = remover(Role::Server, unit);
+    let volumes =
+        Some(caution(unit)).filter(|it| !it.is_empty()).unwrap_or_else(|| " (volumes stay as they are)".into());
     // Bowline would set it up again.
     format!(
-        "let another server join first; to end the cluster, take [cluster] out of the settings, then run `{remover}` (volumes \
-         stay as they are)"
+        "let another server join first; to end the cluster, take [cluster] out of the settings, then run \
+         `{remover}`{volumes}"
     )
 }
 
@@ -245,6 +247,9 @@ mod tests {
             ours.contains("`systemctl disable --now k3s.service && rm -f /etc/systemd/system/k3s.service "),
             "{ours}"
         );
-        assert!(end_of_cluster("[Service]\n").contains("then run `k3s-uninstall.sh`"));
+        assert!(ours.ends_with("(volumes stay as they are)"), "{ours}");
+        let theirs = end_of_cluster("[Service]\n");
+        assert!(theirs.contains("then run `k3s-uninstall.sh`; that script erases volumes"), "{theirs}");
+        assert!(!theirs.contains("stay as they are"), "{theirs}");
     }
 }

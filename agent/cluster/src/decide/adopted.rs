@@ -3,7 +3,7 @@
 use super::binary::differs_from_pin;
 use super::{ITEM, a};
 use crate::facts::Facts;
-use crate::{Action, BINARY, Cluster, remover, unit_file};
+use crate::{Action, BINARY, Cluster, caution, remover, unit_file};
 use bowline_engine::{Conditions, Plan};
 use bowline_ports::condition;
 
@@ -11,7 +11,8 @@ use bowline_ports::condition;
 pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut Plan<Action>) -> bool {
     let text = facts.unit_file.as_deref().unwrap_or_default();
     let script = remover(spec.spec.role, text);
-    let hint = format!("change the settings to what is installed, or uninstall that K3s (`{script}`)");
+    let uninstall = format!("or uninstall that K3s (`{script}`){}", caution(text));
+    let hint = format!("change the settings to what is installed, {uninstall}");
     let (role, path) = (spec.spec.role, unit_file(spec.spec.role));
     let path = path.display();
     let same = text.lines().any(|l| {
@@ -24,7 +25,7 @@ pub(super) fn adopted(spec: &Cluster, facts: &Facts, version: &str, plan: &mut P
                 ITEM,
                 "adopt K3s",
                 format!("{path} exists, but {BINARY} {why}"),
-                "put the K3s that belongs to it back there, or uninstall that K3s (`k3s-uninstall.sh`)",
+                format!("put the K3s that belongs to it back there, {uninstall}"),
             );
         }
         Some(installed) if installed != version => plan.refuse(

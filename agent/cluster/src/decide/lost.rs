@@ -3,7 +3,7 @@
 use super::ITEM;
 use super::binary::outlived;
 use crate::facts::Facts;
-use crate::{Action, Cluster, remover};
+use crate::{Action, Cluster, caution, remover};
 use bowline_engine::{Conditions, Plan, Risk, Wait};
 use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, condition};
@@ -82,15 +82,19 @@ fn removed(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Acti
         // `join` says so by this condition, for which this is looked at again: then a restart is on record.
         Some(_) if now.is(condition::JOINS_ANEW, "yes") => plan.waits.push(Wait::new(ITEM, "K3s to be restarted", why)),
         Some(_) => plan.waits.push(Wait::new(ITEM, "the other servers to let it join anew", why)),
-        None => plan.refuse(
-            ITEM,
-            "be a server of the cluster",
-            why,
-            format!(
-                "set `servers` in [cluster] to the others: it joins anew with them; or, for this one to be none for good, \
-                 take [cluster] out of the settings, then run `{}`",
-                remover(spec.spec.role, facts.unit_file.as_deref().unwrap_or_default())
-            ),
-        ),
+        None => {
+            let unit = facts.unit_file.as_deref().unwrap_or_default();
+            plan.refuse(
+                ITEM,
+                "be a server of the cluster",
+                why,
+                format!(
+                    "set `servers` in [cluster] to the others: it joins anew with them; or, for this one to be none for good, \
+                     take [cluster] out of the settings, then run `{}`{}",
+                    remover(spec.spec.role, unit),
+                    caution(unit)
+                ),
+            );
+        }
     }
 }

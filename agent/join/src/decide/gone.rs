@@ -8,7 +8,7 @@ use crate::why::Why;
 use crate::{Action, Join};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::Code;
-use bowline_ports::{K3S_NODE_SEEN, condition};
+use bowline_ports::{K3S_NODE_SEEN, UNINSTALLING_ERASES, condition};
 use bowline_settings::Role;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ pub(super) fn founder(facts: &Facts, plan: &mut Plan<Action>) {
         plan.step(ITEM, Action::GiveWay { message: why.into() }, format!("{why}: it would begin a second cluster"));
     } else {
         let begin = match facts.foreign {
-            true => format!("`k3s-uninstall.sh` and `rm -f {GAVE_WAY} {GAVE_WAY_SPARE}`"),
+            true => format!("`k3s-uninstall.sh` and `rm -f {GAVE_WAY} {GAVE_WAY_SPARE}`; {UNINSTALLING_ERASES}"),
             // Somebody has to start it: it was stopped, and may be down for a reason.
             false => {
                 format!(

@@ -1,6 +1,7 @@
 //! What people are told to do works on the machine that they are told it of.
 
 use super::*;
+use bowline_ports::UNINSTALLING_ERASES;
 
 #[test]
 fn what_removes_k3s_is_on_the_machine() {
@@ -9,7 +10,9 @@ fn what_removes_k3s_is_on_the_machine() {
         let facts = Facts { other_role: Some(unit), ..fresh() };
         plan(&spec(""), &facts, &all()).refusals.remove(0).hint
     };
-    assert_eq!(hint(by_hand.into()), "remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server");
+    let theirs =
+        format!("remove it (`k3s-agent-uninstall.sh`) if this machine is to be a server; {UNINSTALLING_ERASES}");
+    assert_eq!(hint(by_hand.into()), theirs);
     let ours = "remove it (`systemctl disable --now k3s-agent.service && rm -f /etc/systemd/system/k3s-agent.service \
                 /etc/rancher/k3s/config.yaml.d/50-bowline.yaml /var/lib/bowline/k3s-node /var/lib/bowline/node-name && systemctl daemon-reload && systemctl reboot`) if this machine is to be a server";
     assert_eq!(hint(unit_text(Role::Agent)), ours);
@@ -25,6 +28,9 @@ fn what_has_a_name_of_its_own_is_refused_with_what_makes_it_fit() {
     assert_eq!(refusal.why, "K3s is installed on this machine under another name (k3s-main.service)");
     assert!(refusal.hint.contains("`systemctl disable --now k3s-main.service && mv "), "{}", refusal.hint);
     assert_eq!(plan.conditions[condition::K3S_ELSEWHERE], "k3s-main.service", "the servers are not asked for it");
+    let named = Facts { named: Some("k3s-a\\x2db.service".into()), ..fresh() };
+    let hint = &super::plan(&spec(""), &named, &all()).refusals[0].hint;
+    assert!(hint.contains("`systemctl disable --now 'k3s-a\\x2db.service' && mv "), "{hint}");
 }
 
 #[test]
@@ -36,7 +42,9 @@ fn a_server_out_of_etcd_is_removed_by_what_is_on_the_machine() {
     let ours = hint(unit_text(Role::Server));
     assert!(ours.contains("then run `systemctl disable --now k3s.service && rm -f "), "{ours}");
     let foreign = hint("[Service]\nExecStart=/usr/local/bin/k3s server\n".into());
-    assert!(foreign.ends_with("take [cluster] out of the settings, then run `k3s-uninstall.sh`"), "{foreign}");
+    let end = format!("take [cluster] out of the settings, then run `k3s-uninstall.sh`; {UNINSTALLING_ERASES}");
+    assert!(foreign.ends_with(&end), "{foreign}");
+    assert!(!ours.contains("erases"), "{ours}");
 }
 
 /// Nothing that the servers see has its member: no Node names it.
@@ -95,7 +103,11 @@ fn an_agent_of_somebody_else_has_the_script_of_agents() {
     let unit = "[Service]\nExecStart=/usr/local/bin/k3s agent\n";
     let other = Facts { installed: Some("v1.30.0+k3s1".into()), unit_file: Some(unit.into()), ..up() };
     let hint = &plan(&agent, &other, &all()).refusals[0].hint;
-    assert!(hint.ends_with("uninstall that K3s (`k3s-agent-uninstall.sh`)"), "{hint}");
+    let end = format!("uninstall that K3s (`k3s-agent-uninstall.sh`); {UNINSTALLING_ERASES}");
+    assert!(hint.ends_with(&end), "{hint}");
+    let broken = Facts { installed: None, ..other };
+    let hint = &plan(&agent, &broken, &all()).refusals[0].hint;
+    assert!(hint.ends_with(&end), "{hint}");
 }
 
 /// Started with its old configuration it would found a cluster, with the authorities of the one that it is out of.

@@ -143,6 +143,7 @@ fn a_founder_that_was_taken_out_of_etcd_begins_no_second_cluster() {
         let foreign =
             plan(&founder, &Facts { foreign: true, gave_way: true, down: true, removed, ..out.clone() }, &now());
         assert!(foreign.refusals[0].hint.contains("run `k3s-uninstall.sh` and"), "{foreign:?}");
+        assert!(foreign.refusals[0].hint.ends_with(bowline_ports::UNINSTALLING_ERASES), "{foreign:?}");
     }
 }
 
