@@ -143,7 +143,7 @@ mod tests {
     fn the_form_of_a_report_tells_all_names() {
         let document = bowline_schema::document("report").unwrap();
         let told = document["$defs"]["capability"]["properties"]["name"]["description"].as_str().unwrap();
-        for name in NAMES.iter().chain(&["metrics", "pressure"]) {
+        for name in NAMES.iter().chain(&["enroll", "metrics", "pressure"]) {
             assert!(told.contains(&format!("`{name}`")), "{name} is not in: {told}");
         }
     }

@@ -238,7 +238,7 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
         (_, Some(volume)) => format!("systemd stopped it when volume {volume} went away, which is back"),
         _ if held_back => "somebody started it before its volumes were there, and its gate held it back".to_string(),
         _ if held_out && !facts.removed => {
-            "it ended while a volume was not mounted, and its gate held it back until that was".to_string()
+            "its gate held it back (a volume was not mounted, or it was out of etcd), and does no more".to_string()
         }
         _ if held_out => {
             "it was taken out of etcd, and its gate held it back until it had a server to join".to_string()

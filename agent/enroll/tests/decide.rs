@@ -364,6 +364,9 @@ fn nothing_lasts_for_long_that_is_from_a_time_to_come() {
     let ahead =
         |watched| Facts { synchronised: false, lease_still_for: still(watched), ..later(NOW + 4 * 7200, *expires) };
     assert!(sweep::name(&name("kafka-0"), &ahead(599), None).is_empty());
+    let waits = kafka(2, "10.0.1.20", &ahead(100));
+    let refusal = waits.refusal().unwrap();
+    assert!(refusal.message.ends_with("its claim ends in 500 seconds"), "{}", refusal.message);
     // What it has watched for as long as the claim lasts ends all the same: its clock may never be synchronised.
     assert_eq!(words(&sweep::name(&name("kafka-0"), &ahead(600), None)), ["-token", "unclaim"]);
 }

@@ -66,15 +66,19 @@ pub(crate) async fn enroll(
     };
     let exchange = Exchange { purpose: Purpose::Enroll, ticket, key };
     let answered = ask(host, issuers, request.to_body(), &exchange).await?;
-    // Who may found and was answered knows that there is a cluster, until it is in.
-    if let (Some(_), true, Ok((by, _))) = (spec.spec.init, fresh, &answered) {
-        asked::was_answered(spec, host, by).await?;
-    }
+    // Who may found and was answered knows that there is a cluster, until it is in. What was answered counts on a full disk, too.
+    let noted = match (spec.spec.init, fresh, &answered) {
+        (Some(_), true, Ok((by, _))) => asked::was_answered(spec, host, by).await,
+        _ => Ok(()),
+    };
     let last = match answered {
         Err(silence) => silence,
         Ok((server, answer)) => match parse_enroll_answer(answer.status, &answer.body) {
             Ok(EnrollAnswer::Granted(_)) if fresh && asked::has_founded(spec, host).await? => return Ok(()),
-            Ok(EnrollAnswer::Granted(grant)) => return keep(spec, host, name, &used, *grant).await,
+            Ok(EnrollAnswer::Granted(grant)) => {
+                noted?;
+                return keep(spec, host, name, &used, *grant).await;
+            }
             Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
             Err(error) => {
                 let message = format!("{server}: {error}");
@@ -95,7 +99,7 @@ pub(crate) async fn enroll(
         spec.spec.init.zip(silent_since).filter(|(wait, since)| at.saturating_sub(*since) >= wait.duration().as_secs());
     let again = if wait.is_some() { FOUNDER_ASKS.as_secs() } else { last.again };
     let last = Last { at, again, silent_since, asked, ..last };
-    write_json(host, LAST_TRY, &last, 0o600).await
+    write_json(host, LAST_TRY, &last, 0o600).await.and(noted)
 }
 
 /// Keeps a grant: the token last, so that what is there is whole.
@@ -226,11 +230,12 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
         0o600,
     )
     .await?;
-    forget_name(host).await?;
+    // Whatever of this the disk does not take, K3s stops.
+    let mut done = forget_name(host).await;
     for file in [TOKEN, NODE_SAID, ENROLLED] {
-        host.remove(Path::new(file)).await?;
+        done = done.and(host.remove(Path::new(file)).await);
     }
-    stop(spec, host).await
+    stop(spec, host).await.and(done)
 }
 
 /// The first proven answer, with who gave it; or why there is none. That of a server which cannot decide just now, or which

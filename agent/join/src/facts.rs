@@ -2,8 +2,8 @@
 
 use crate::Join;
 use crate::files::{
-    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, KUBELET_CERTIFICATE, LAST_TRY, LEAVING, Last, Left,
-    NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
+    ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, HELD, KUBELET_CERTIFICATE, LAST_TRY, LEAVING, Last,
+    Left, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
 };
 use crate::machine_key;
 use bowline_enroll::NodeName;
@@ -165,7 +165,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         answered: host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file)),
         gave_way,
         leaving: leaving(host).await?,
-        held: host.meta(Path::new(&held(spec.role.service()))).await?.is_some(),
+        held: host.read(Path::new(&held(spec.role.service()))).await?.is_some_and(|file| file.text() == HELD),
         removed,
         owed: there(K3S_RESTART).await?,
         founding: spec.spec.init.is_some() && founding(host).await?,

@@ -23,7 +23,8 @@ pub fn held(service: &str) -> String {
 }
 /// Its text.
 pub const HELD: &str = "# Written by Bowline: this machine was told to leave its cluster.\n\
-     [Unit]\nConditionPathExists=!/var/lib/bowline/left\n";
+     [Unit]\nConditionPathExists=!/var/lib/bowline/left\n\
+     [Service]\nExecCondition=/bin/sh -c '[ ! -e /var/lib/bowline/left ]'\n";
 /// What came of the last try, until the next boot.
 pub const LAST_TRY: &str = "/run/bowline/enroll.json";
 /// That a server of the cluster answered this one, which may found ([`AnsweredBy`]): it founds none until it was let in, over

@@ -322,7 +322,10 @@ fn gates(spec: &Volumes, volume: &Volume, seen: &VolumeFacts, facts: &Facts, ite
         if volume.gate && there != Some(wanted.as_str()) {
             let why = match there {
                 None => format!("{service} must not start without the volume"),
-                Some(_) => "it differs from the settings: they changed, or it was edited by hand".to_string(),
+                Some(_) => {
+                    "it differs from the settings: they changed, it was edited by hand, or an earlier Bowline wrote it"
+                        .to_string()
+                }
             };
             plan.step(item, Action::Write { path, text: wanted.clone() }, why);
             set = false;

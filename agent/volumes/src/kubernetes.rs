@@ -5,7 +5,7 @@ use crate::decide::filesystem;
 use crate::facts::{Facts, MountPoint, VolumeFacts};
 use crate::{Action, Volumes};
 use bowline_engine::{Plan, Wait};
-use bowline_ports::{GoneDisk, Inspect, PortError};
+use bowline_ports::{GoneDisk, Inspect, PortError, UNITS};
 use bowline_settings::{Role, Volume};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +24,6 @@ const OF_OTHERS: [&str; 3] = ["/var/lib/containerd", "/var/lib/etcd", "/var/snap
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml";
 /// The same, in files that K3s reads after it.
 const CONFIG_PARTS: &str = "/etc/rancher/k3s/config.yaml.d";
-const UNITS: &str = "/etc/systemd/system";
 /// What pods have mounted nobody tells.
 const AGAIN: Duration = Duration::from_secs(15);
 

@@ -285,7 +285,8 @@ impl Capability for Volumes {
                     _ => Ok(()),
                 }
             }
-            Action::Start { service } => host.start_no_block(service).await,
+            // Waited for: one that something else holds back has failed, and is not started without end.
+            Action::Start { service } => host.start(service).await,
             Action::Stop { service } => {
                 // Compared with when systemd started it again.
                 let now = host.clock().await?.awake;

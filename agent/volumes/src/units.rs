@@ -4,8 +4,7 @@ use bowline_ports::{Filesystem, MARK};
 use bowline_settings::Volume;
 use std::path::{Path, PathBuf};
 
-/// Where units of this machine lie.
-pub(crate) const UNITS: &str = "/etc/systemd/system";
+pub(crate) use bowline_ports::UNITS;
 
 /// How the names of gates begin and end, with the volume's between.
 pub(crate) const GATES: (&str, &str) = ("50-bowline-volume-", ".conf");

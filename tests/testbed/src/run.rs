@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +82,8 @@ pub(crate) fn within<T: Send>(network: &Path, work: impl FnOnce() -> Result<T> +
 
 /// The same as [`run`], with standard output and error as bytes.
 pub(crate) fn run_bytes(command: &mut Command, input: &[u8], limit: Duration) -> Result<(i32, Vec<u8>, Vec<u8>)> {
-    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    // What it sends to its process group (`kill 0`), inside of a machine too, reaches nobody else.
+    command.process_group(0).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| describe(command))?;
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
@@ -105,10 +107,7 @@ pub(crate) fn run_bytes(command: &mut Command, input: &[u8], limit: Duration) ->
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };
-    let code = status.code().unwrap_or_else(|| {
-        use std::os::unix::process::ExitStatusExt;
-        128 + status.signal().unwrap_or(0)
-    });
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     Ok((code, stdout.map(Collected::finish).unwrap_or_default(), stderr.map(Collected::finish).unwrap_or_default()))
 }
 

@@ -4,7 +4,7 @@ use super::{output, plan};
 use crate::{paths, show, wiring};
 use bowline_engine::{Engine, Outcome, Report, Wake};
 use bowline_host::real::control::{self, Lock, Reports};
-use bowline_ports::{Change, ErrorKind, PortError};
+use bowline_ports::{Change, ErrorKind, PortError, write_json};
 use bowline_settings::Loaded;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -122,7 +122,7 @@ impl<'a> Work<'a> {
                     engine.settings(plan::settings_report(loaded));
                     self.alone(&mut engine, host, lock, Path::new(paths::LOCK)).await
                 }
-                Err(error) if error.kind == ErrorKind::Denied => return Err(error),
+                Err(error) if error.kind != ErrorKind::Busy => return Err(error),
                 Err(busy) => {
                     self.busy = Some(busy);
                     if let Some(report) = plan::last_report(host.as_ref()).await {
@@ -142,7 +142,7 @@ impl<'a> Work<'a> {
     async fn alone(&mut self, engine: &mut Engine, host: &Arc<dyn Change>, mut lock: Lock, path: &Path) -> bool {
         // Who asks how the node stands is not to take an earlier look, perhaps at other settings, for one of this.
         if let Some(earlier) = plan::last_report(host.as_ref()).await
-            && let (_, Err(error)) = plan::not_looked_yet(host.as_ref(), earlier).await
+            && let (_, Err(error)) = not_looked_yet(host.as_ref(), earlier).await
         {
             self.progress.say(&format!("the status file is out of date: {}", error.message), self.out);
         }
@@ -265,6 +265,14 @@ fn same_settings(folder: &Path, daemon: &Report) -> Result<(), PortError> {
         folder.display()
     );
     Err(PortError::new(ErrorKind::Busy, message))
+}
+
+/// What an earlier process of this boot saw, as no look of the one that has the lock now: for who asks how the node stands until that
+/// has looked. And whether it got there.
+pub(crate) async fn not_looked_yet(host: &dyn Change, earlier: Report) -> (Report, Result<(), PortError>) {
+    let report = Report { looks: 0, ..earlier };
+    let written = write_json(host, paths::STATUS, &report, 0o644).await;
+    (report, written)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::output;
 use crate::paths;
 use bowline_host::real::control::Lock;
-use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write};
+use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write, node_path};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,7 +71,7 @@ impl Cordon {
         let node = self.node().take();
         let Some(node) = node else { return };
         let patch = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
-        output::complain(&match objects.write(&format!("/api/v1/nodes/{node}"), Write::Merge(&patch)).await {
+        output::complain(&match objects.write(&node_path(&node), Write::Merge(&patch)).await {
             Ok(()) => format!("{node} takes pods again"),
             Err(error) => {
                 format!(

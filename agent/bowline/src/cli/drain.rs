@@ -6,7 +6,7 @@
 use super::cordon::Cordon;
 use super::output;
 use bowline_ports::ErrorKind::{Busy, Changed, Denied, NotFound, Timeout, Unreachable};
-use bowline_ports::{CORDONED, Objects, PortError, Write, items};
+use bowline_ports::{CORDONED, Objects, PortError, Write, items, node_path};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,8 +27,9 @@ pub(super) struct Drain<'a> {
 /// that has cordoned it, now or in an earlier try. `cordon` remembers it, where it is now.
 ///
 /// # Errors
-/// The API says no: then the node takes pods again as before. Or pods are left when the time is over: which ones, and what keeps
-/// them; the node takes none, for the next try. Or somebody has uncordoned it meanwhile.
+/// The API says no to the cordon, or makes no sense: then the node takes pods again as before. Or pods are left when the time is over
+/// (which ones, and what keeps them), or nobody can tell, also because the API lets nothing be read: the node takes none, for the
+/// next try. Or somebody has uncordoned it meanwhile.
 pub(super) async fn drain(
     objects: &dyn Objects,
     node: &str,
@@ -59,7 +60,7 @@ async fn empty(
     cordon: &Cordon,
     timeout: Duration,
 ) -> Result<bool, PortError> {
-    let path = format!("/api/v1/nodes/{node}");
+    let path = node_path(node);
     let found = objects.get(&path).await?.unwrap_or_default();
     let cordoned = found["spec"]["unschedulable"] == true;
     let ours = !cordoned || found["metadata"]["annotations"][CORDONED] == "true";
@@ -131,7 +132,7 @@ async fn kept(
         }
     };
     if pods.is_empty() {
-        let now = objects.get(&format!("/api/v1/nodes/{node}")).await?.unwrap_or_default();
+        let now = objects.get(&node_path(node)).await?.unwrap_or_default();
         if now["spec"]["unschedulable"] != true {
             let text = format!("{node} was told to take pods again while its pods were moved away");
             return Err(PortError::new(Changed, text).hint("nothing else was done: run this again"));

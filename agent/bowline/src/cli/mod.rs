@@ -22,7 +22,8 @@ mod ticket;
 mod usage;
 mod volumes;
 
-pub(crate) use plan::{last_report, not_looked_yet, settings_report};
+pub(crate) use converge::not_looked_yet;
+pub(crate) use plan::{last_report, settings_report};
 
 use args::{Args, Command};
 use clap::Parser;

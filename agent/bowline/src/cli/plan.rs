@@ -3,7 +3,7 @@
 use super::{INVALID, load, output};
 use crate::{paths, show, wiring};
 use bowline_engine::{CapabilityState, Engine, Report, SettingsReport};
-use bowline_ports::{Change, Inspect, PortError, read_json, write_json};
+use bowline_ports::{Inspect, read_json};
 use bowline_settings::Loaded;
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,14 +41,6 @@ pub(super) async fn look(loaded: &Loaded, host: &dyn Inspect) -> Report {
 /// The daemon's last report of this boot.
 pub(crate) async fn last_report(host: &dyn Inspect) -> Option<Report> {
     read_json(host, paths::STATUS).await.ok()?
-}
-
-/// What an earlier process of this boot saw, as no look of the one that has the lock now: for who asks how the node stands until that
-/// has looked. And whether it got there.
-pub(crate) async fn not_looked_yet(host: &dyn Change, earlier: Report) -> (Report, Result<(), PortError>) {
-    let report = Report { looks: 0, ..earlier };
-    let written = write_json(host, paths::STATUS, &report, 0o644).await;
-    (report, written)
 }
 
 /// What the report says of settings that were loaded well.

@@ -12,7 +12,7 @@ use bowline_host::real::RealHost;
 use bowline_host::real::control::Lock;
 use bowline_ports::{
     ActiveState, CORDONED, Change, ErrorKind, Inspect, Objects, PortError, UNCORDON, condition, k3s_kubeconfig,
-    node_name, read_json, uncordon, write_json,
+    node_name, node_path, read_json, uncordon, write_json,
 };
 use bowline_settings::{Loaded, Role, Settings, Volume};
 use bowline_volumes::{Released, take_back};
@@ -21,7 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long `take` waits for the volume to be mounted, which goes on without it.
+/// How long `take` waits for the volume to be mounted; a daemon goes on without it.
 const MOUNTED: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(folder: &Path, command: args::Volumes) -> ExitCode {
@@ -126,7 +126,8 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
                 .into()
         }
     });
-    if released && !ready(&report) && !Lock::is_held(Path::new(paths::LOCK)) {
+    let left = released && !ready(&report) && !Lock::is_held(Path::new(paths::LOCK));
+    if left {
         output::complain(&not_yet(&format!("{name} is not mounted yet")));
     }
     if !uncordon(host).await?.is_empty() {
@@ -135,7 +136,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
             "{node} takes no pods yet: it takes them when the volume is ready and its API answers, or: kubectl uncordon {node}"
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if left { ExitCode::from(WAITING) } else { ExitCode::SUCCESS })
 }
 
 /// Puts on record that a volume is no longer released: whether it was, or a Node was `left` cordoned. `None`: neither.
@@ -171,7 +172,7 @@ async fn is_left_cordoned(host: &dyn Inspect, objects: &dyn Objects, node: &str)
     }
     let ours =
         |node: Value| node["metadata"]["annotations"][CORDONED] == "true" && node["spec"]["unschedulable"] == true;
-    Ok(objects.get(&format!("/api/v1/nodes/{node}")).await.is_ok_and(|node| node.is_some_and(ours)))
+    Ok(objects.get(&node_path(node)).await.is_ok_and(|node| node.is_some_and(ours)))
 }
 
 fn known<'a>(settings: &'a Settings, name: &str) -> Result<&'a Volume, PortError> {

@@ -134,7 +134,7 @@ impl Listeners {
                 kind: m.error.kind,
                 error: m.error.message.clone(),
                 hint: m.error.hint.clone(),
-                next_try: unix_now() + i64::try_from(TRY_AGAIN.as_secs()).unwrap_or(0),
+                next_try: unix_now() + TRY_AGAIN.saturating_sub(m.tried.elapsed()).as_secs().cast_signed(),
             }),
         };
         vec![CapabilityReport {

@@ -92,6 +92,7 @@ async fn start(folder: &Path) -> ExitCode {
         }
     };
     if waited {
+        surfaces.tell(Notice::Status("looking for the first time"));
         settings = self::settings(folder, &surfaces);
     }
     let (loaded, files) = match settings {

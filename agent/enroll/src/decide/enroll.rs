@@ -114,7 +114,10 @@ fn standing<'a>(order: &Order<'_>, request: &EnrollRequest, facts: &'a Facts) ->
         && let Some(end) = claim.expires()
         && !facts.claim_is_over()
     {
-        let left = Duration::from_secs(end.saturating_sub(facts.now));
+        // By a clock that is not synchronised it ends no sooner than it was watched for as long as it lasts.
+        let lasts = if facts.synchronised { 0 } else { end.saturating_sub(claim.issued) };
+        let unwatched = lasts.saturating_sub(facts.lease_still_for.as_secs());
+        let left = Duration::from_secs(end.saturating_sub(facts.now).max(unwatched));
         let message = format!(
             "machine {} was let in as {name} from {} and has not joined yet: its claim ends in {} seconds",
             claim.machine_key.short(),

@@ -20,7 +20,7 @@ impl Lock {
             std::fs::create_dir_all(folder).map_err(refused)?;
         }
         let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(path).map_err(refused)?;
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => {
@@ -251,6 +251,8 @@ mod tests {
         let path = folder.path().join("lock");
         assert!(!Lock::is_held(&path));
         let lock = Lock::take(&path).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "whoever may read it may hold it");
         assert!(Lock::is_held(&path));
         assert_eq!(Lock::take(&path).err().unwrap().kind, ErrorKind::Busy);
         drop(lock);

@@ -29,7 +29,7 @@ pub(crate) fn services(spec: &Volumes, facts: &Facts, plan: &mut Plan<Action>) {
         }
         if missing.is_empty() {
             let action = Action::Start { service: service.clone() };
-            plan.step(item, action, "it was held back, or taken down, by a volume that is there now");
+            plan.step(item, action, "it is down, as without a volume, and all volumes are there");
         } else {
             let why = format!("it is not started without volume {missing}");
             plan.waits.push(Wait::new(item, format!("volume {missing}"), why));

@@ -1,6 +1,6 @@
 //! The agent killed, upgraded and cut off from power after every step: the same end, and nothing done twice.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, stand, until, until_ready, volume_on};
 use bowline_booted::{ADDRESS, FIRST_BOOT, VOLUME, bare, configure, deb, pid, ready, releases, report, settings};
 use bowline_testbed::{Cast, Disk, Fault, K3S_VERSION, Machine, case, case_of};
@@ -27,6 +27,7 @@ fn after(step: &str, volume: &str) -> String {
 /// Gives the agent these settings, and a signal as soon as the step is done for the volume of this name.
 fn signalled(machine: &Machine, settings: &str, signal: &str, (name, step): (&str, &str)) -> Result<()> {
     let (agent, watch) = (pid(machine, "bowline")?, after(step, name));
+    ensure!(agent != "0", "no agent runs");
     machine.ok(&format!("nohup sh -c '{watch}; kill -{signal} {agent}; echo > /run/at-{name}' >/dev/null 2>&1 &"))?;
     configure(machine, settings)?;
     machine.wait_for(&format!("SIG{signal} when {name}"), SOON, || {
@@ -49,7 +50,7 @@ fn killed_after_each_step_it_goes_on_where_it_was() -> Result<()> {
         let disks = (0..STEPS.len()).map(|n| bed.disk(&format!("9000{n}"), "64M")).collect::<Result<Vec<_>>>()?;
         let machine = disks.iter().fold(bed.machine("n1").address(ADDRESS), |m, d| m.disk(d));
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;
-        install(&machine, "")?;
+        install(&machine, "# nothing yet\n")?;
         let mut settings = String::new();
         for (number, ((name, step), disk)) in STEPS.iter().zip(&disks).enumerate() {
             settings.push_str(&volume_on(disk, name, BLANK_ONLY));
@@ -70,7 +71,7 @@ fn power_cut_after_each_step_ends_the_same() -> Result<()> {
     case_of(Cast::PLAIN, "power-cut-after-each-step", |bed| {
         let disks = (0..STEPS.len()).map(|n| bed.disk(&format!("9100{n}"), "64M")).collect::<Result<Vec<_>>>()?;
         let machine = disks.iter().fold(bed.machine("n1").address(ADDRESS), |m, d| m.disk(d)).start()?;
-        install(&machine, "")?;
+        install(&machine, "# nothing yet\n")?;
         let mut settings = String::new();
         for ((name, step), disk) in STEPS.iter().zip(&disks) {
             settings.push_str(&volume_on(disk, name, BLANK_ONLY));
@@ -99,7 +100,7 @@ fn a_mkfs_under_way_is_followed_by_whoever_comes_next() -> Result<()> {
         let machine = machine.file("/etc/systemd/system/bowline.service.d/quick.conf", RESTART, 0o644).start()?;
         machine.put("/usr/local/sbin/held-mkfs", HELD_MKFS, 0o755)?;
         machine.ok("ln -sf /usr/local/sbin/held-mkfs /usr/sbin/mkfs.ext4")?;
-        install(&machine, "")?;
+        install(&machine, "# nothing yet\n")?;
         let held = "until pgrep -x --runstates T mkfs.ext4; do sleep 0.05; done";
         let working = |s: &Stand| matches!(s, Stand::Working(what) if what.starts_with("format "));
 

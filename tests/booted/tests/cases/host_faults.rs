@@ -52,7 +52,7 @@ fn read_only_and_full_filesystems_are_named() -> Result<()> {
     case_of(Cast::PLAIN, "bad-filesystems", |bed| {
         let (units, state) = (bed.disk("96000", "64M")?, bed.disk("96001", "64M")?);
         let machine = bed.machine("n1").address(ADDRESS).disk(&units).disk(&state).start()?;
-        install(&machine, "")?;
+        install(&machine, "# nothing yet\n")?;
         machine.ok("mount --bind /etc/systemd/system /etc/systemd/system
              mount -o remount,ro,bind /etc/systemd/system && systemctl restart bowline")?;
         configure(&machine, &volume_on(&units, "units", BLANK_ONLY))?;

@@ -2,14 +2,14 @@
 
 use super::check::{Check, Subject};
 use bowline_ports::text::{bytes, shell};
-use bowline_ports::{ErrorKind, FileKind, Inspect, Mount, PortError, Space};
+use bowline_ports::{ErrorKind, FileKind, Inspect, Mount, PortError, Space, UNITS};
 use bowline_settings::{Filesystem, Format, Settings};
 use std::path::{Path, PathBuf};
 
 /// Where programs are looked for.
 const PROGRAMS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Where Bowline writes.
-pub(crate) const PLACES: [&str; 4] = ["/etc/systemd/system", "/usr/local/bin", "/etc/rancher", "/var/lib/bowline"];
+pub(crate) const PLACES: [&str; 4] = [UNITS, "/usr/local/bin", "/etc/rancher", "/var/lib/bowline"];
 /// Where K3s and its download need space.
 const ROOMS: [&str; 3] = ["/", "/usr/local/bin", "/var/lib"];
 const MIB: u64 = 1 << 20;

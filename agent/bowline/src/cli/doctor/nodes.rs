@@ -5,17 +5,12 @@ use super::check::Check;
 use super::servers::{FAR, PORTS};
 use bowline_engine::Report;
 use bowline_host::real::reach::Reach;
-use bowline_ports::{Inspect, condition, items, k3s_admin_kubeconfig};
-use bowline_settings::{Cluster, Datastore, Role};
+use bowline_ports::{Inspect, NODES, condition, items, k3s_admin_kubeconfig};
+use bowline_settings::{Cluster, Datastore, ETCD_LABEL, KUBELET_PORT, Role};
 use serde_json::Value;
 use std::time::Duration;
 
-/// All Nodes, in the API.
-const NODES: &str = "/api/v1/nodes";
-const KUBELET: u16 = 10250;
 const ETCD: [u16; 2] = [2379, 2380];
-/// The label that K3s gives servers with etcd.
-const HAS_ETCD: &str = "node-role.kubernetes.io/etcd";
 /// So many nodes that cannot be reached say enough: each takes seconds.
 const ENOUGH: usize = 5;
 
@@ -52,7 +47,7 @@ pub(super) async fn gather(
             facts.untried += 1;
             continue;
         }
-        let mut ports = vec![(KUBELET, reach(&address, KUBELET, FAR).await)];
+        let mut ports = vec![(KUBELET_PORT, reach(&address, KUBELET_PORT, FAR).await)];
         for port in ETCD.into_iter().filter(|_| etcd && cluster.join.datastore == Datastore::Etcd) {
             ports.push((port, reach(&address, port, FAR).await));
         }
@@ -71,7 +66,7 @@ fn others(nodes: &[Value], own: &str) -> Vec<(String, String, bool)> {
         let mut addresses = node["status"]["addresses"].as_array().into_iter().flatten();
         let address = addresses.find(|one| one["type"] == "InternalIP")?["address"].as_str()?;
         let name = node["metadata"]["name"].as_str()?;
-        Some((name.to_string(), address.to_string(), node["metadata"]["labels"].get(HAS_ETCD).is_some()))
+        Some((name.to_string(), address.to_string(), node["metadata"]["labels"].get(ETCD_LABEL).is_some()))
     });
     all.filter(|(_, address, _)| address != own).collect()
 }
@@ -163,7 +158,7 @@ mod tests {
     fn the_others_that_are_alive() {
         let nodes = [
             node("a", "10.0.1.10", "True", &json!({})),
-            node("b", "10.0.1.11", "True", &json!({ HAS_ETCD: "true" })),
+            node("b", "10.0.1.11", "True", &json!({ ETCD_LABEL: "true" })),
             node("c", "10.0.1.12", "Unknown", &json!({})),
             node("d", "10.0.1.13", "True", &json!({})),
         ];

@@ -45,7 +45,7 @@ impl Failed {
                 kind: self.error.kind,
                 error: self.error.message.clone(),
                 hint: self.error.hint.clone(),
-                next_try: unix_now() + TRY_AGAIN.as_secs().cast_signed(),
+                next_try: unix_now() + self.left().as_secs().cast_signed(),
             }),
         };
         CapabilityReport {
