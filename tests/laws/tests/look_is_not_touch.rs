@@ -83,11 +83,12 @@ fn only_apply_converses() {
     assert!(seen >= 5, "only {seen} calls were found: is this still how they are written?");
 }
 
-/// Of all commands, `apply`, `leave`, `volumes release` and the daemon alone hold the writing port.
+/// Of all commands, `apply`, `leave`, `volumes release`, what carries those out, and the daemon alone hold the writing port.
 #[test]
 fn reading_commands_hold_no_change() {
     for file in code("agent/bowline/src/cli").iter().chain(&code("agent/bowline/src/show")) {
-        let writes = ["cli/apply.rs", "cli/leave.rs", "cli/release.rs"].iter().any(|own| file.path.ends_with(own));
+        let own = ["cli/apply.rs", "cli/leave.rs", "cli/release.rs", "cli/converge.rs"];
+        let writes = own.iter().any(|own| file.path.ends_with(own));
         for (number, line) in file.lines().filter(|_| !writes) {
             let named = line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "Change");
             assert!(!named, "{}:{number}: {line}", file.path);
