@@ -4,7 +4,7 @@ use super::{ARRIVAL, only_alike};
 use crate::facts::{Facts, Former, Orphan, VolumeFacts};
 use crate::find::{Found, find, holds, why_other};
 use crate::shield;
-use crate::units::{mount_unit_name, mount_unit_path, written_by_bowline};
+use crate::units::{mount_unit_name, mount_unit_path, uuid_of, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{BlockDevice, Job, Mount, PortError, TendOrder, Work, condition};
@@ -73,6 +73,19 @@ pub(crate) fn released(
     }
     let mount = facts.mounts.iter().rfind(|mount| mount.target == volume.mount && device.is_mounted_by(mount));
     let ours = seen.unit_file.as_deref().is_some_and(written_by_bowline);
+    // That of another volume, which had this place by earlier settings, and has none of its own that could say that it goes.
+    let here = facts.mounts.iter().rfind(|one| one.target == volume.mount && !device.is_mounted_by(one));
+    let uuid = seen.unit_file.as_deref().filter(|_| ours).and_then(uuid_of);
+    let left =
+        |one: &&Mount| facts.devices.iter().any(|it| it.is_mounted_by(one) && uuid.is_some_and(|uuid| holds(it, uuid)));
+    if let Some(left) = here.filter(left) {
+        let action = retire(&volume.name, Some(mount_unit_name(&volume.mount)), &volume.mount, &left.number, false);
+        return plan.step(
+            item,
+            action,
+            "earlier settings mounted it there for another volume, and this one is released",
+        );
+    }
     if mount.is_some() || ours {
         if let (Some(_), Some(Job::Failed(error))) = (mount, &seen.unmounting) {
             for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && unit.active.is_up()) {
