@@ -128,19 +128,16 @@ fn where_the_runtime_has_another_place_it_is_told() {
     assert!(notes(&k3s, &missing).is_empty(), "K3s has not started yet");
 }
 
+fn a_reserve(size: u64) -> Meta {
+    Meta { kind: FileKind::File, mode: 0o600, owner: (0, 0), size, device: "8:1".into(), immutable: None }
+}
+
 #[test]
 fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     let auto = reclaim("[log]\nlevel = \"info\"\n");
     let at = |gib, share, held: Option<u64>| Facts {
         home: Some(used(gib, share)),
-        reserve: held.map(|size| Meta {
-            kind: FileKind::File,
-            mode: 0o600,
-            owner: (0, 0),
-            size,
-            device: "8:1".into(),
-            immutable: None,
-        }),
+        reserve: held.map(a_reserve),
         mounts: vec![mount("/", "ext4")],
         ..facts(&[])
     };
@@ -243,16 +240,13 @@ fn how_old_logs_are_is_not_guessed() {
 fn a_reserve_that_was_begun_and_cut_off_is_removed() {
     let auto = reclaim("# none\n");
     for reserve in [None, Some(1 << 20)] {
-        let reserve = reserve.map(|size| Meta {
-            kind: FileKind::File,
-            mode: 0o600,
-            owner: (0, 0),
-            size,
-            device: "8:1".into(),
-            immutable: None,
-        });
-        let begun =
-            Facts { begun: true, reserve, home: Some(used(40, 99)), mounts: vec![mount("/", "ext4")], ..facts(&[]) };
+        let begun = Facts {
+            begun: true,
+            reserve: reserve.map(a_reserve),
+            home: Some(used(40, 99)),
+            mounts: vec![mount("/", "ext4")],
+            ..facts(&[])
+        };
         let steps = steps(&auto, &begun);
         let (what, why) = ("/var/lib/bowline/.reserve.bowline-tmp", "a power cut left it, and it takes room");
         assert_eq!(steps, [format!("reserve: remove a reserve that was begun ({what}) ({why})")]);
