@@ -1,6 +1,6 @@
 //! From when on the kubelet of this machine evicts, and for which filesystems that holds: read from its configuration.
 
-use bowline_ports::{Inspect, Mount, Space};
+use bowline_ports::{FileKind, Inspect, Mount, PortError, Space};
 use bowline_pressure::eviction::k3s::{self, FILES};
 use bowline_pressure::eviction::{self as kubelet, Defaults, Free, option, options_in};
 use std::path::{Path, PathBuf};
@@ -76,9 +76,8 @@ async fn attempt(host: &dyn Inspect) -> Result<Eviction, String> {
     files.extend(folder(host, FILES[1], &[".yaml", ".yml"]).await?);
     let units: Vec<String> = texts(host, &K3S.map(PathBuf::from)).await?.into_iter().map(|(_, text)| text).collect();
     let k3s = k3s::options(&borrowed(&files), &units.join("\n")).map_err(|problem| problem.to_string())?;
-    if there(host, &k3s.agent).await {
-        let mut files = texts(host, &k3s.config.iter().map(PathBuf::from).collect::<Vec<_>>()).await?;
-        files.extend(folder(host, &k3s.drop_ins, &[".conf"]).await?);
+    if there(host, Path::new(&k3s.agent)).await {
+        let files = texts(host, &files_of_k3s(host, &k3s).await?).await?;
         return eviction(host, Defaults::K3s, &files, &k3s.arguments, [&k3s.nodefs, &k3s.imagefs]).await;
     }
     if let [(_, text)] = &texts(host, &[MICROK8S.into()]).await?[..] {
@@ -97,13 +96,39 @@ async fn attempt(host: &dyn Inspect) -> Result<Eviction, String> {
     };
     let mut files = texts(host, &config).await?;
     if let Some(drop_ins) = option(&arguments, "config-dir") {
-        files.extend(folder(host, &drop_ins, &[".conf"]).await?);
+        files.extend(texts(host, &drop_in_files(host, Path::new(&drop_ins)).await?).await?);
     }
     if files.is_empty() && arguments.is_empty() {
         return Ok(Eviction::default());
     }
     let nodefs = option(&arguments, "root-dir").unwrap_or_else(|| KUBELET.into());
     eviction(host, Defaults::Upstream, &files, &arguments, [&nodefs, CONTAINERD]).await
+}
+
+/// The configuration files of K3s's kubelet, in the order in which they are merged. From 1.32 on it reads K3s's own directory alone:
+/// what `config` and `config-dir` name counts as it was copied there, and itself only where K3s has not started with it yet.
+async fn files_of_k3s(host: &dyn Inspect, k3s: &k3s::Options) -> Result<Vec<PathBuf>, String> {
+    let managed = Path::new(&k3s.managed);
+    let own = [&k3s.config, &k3s.config_dir].map(|own| own.as_deref().map(Path::new));
+    if !there(host, &managed.join(k3s::DEFAULTS)).await {
+        let mut files: Vec<PathBuf> = own[0].map(Path::to_path_buf).into_iter().collect();
+        files.extend(drop_in_files(host, own[1].unwrap_or(managed)).await?);
+        return Ok(files);
+    }
+    // Each with its place in that directory.
+    let mut files: Vec<_> = drop_in_files(host, managed).await?.into_iter().map(|file| (file.clone(), file)).collect();
+    for (own, copy) in own.into_iter().zip(k3s::COPIES.map(|copy| managed.join(copy))) {
+        // K3s copies nothing that is in there already.
+        let Some(own) = own.filter(|own| !own.starts_with(managed)) else { continue };
+        if there(host, &copy).await {
+            continue;
+        }
+        let is_file = copy.extension().is_some();
+        let found = if is_file { vec![own.to_path_buf()] } else { drop_in_files(host, own).await? };
+        files.extend(found.into_iter().map(|file| (copy.join(file.strip_prefix(own).unwrap_or(&file)), file)));
+    }
+    files.sort();
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
 
 async fn eviction(
@@ -137,8 +162,8 @@ fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
     files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
 }
 
-async fn there(host: &dyn Inspect, path: &str) -> bool {
-    host.meta(Path::new(path)).await.is_ok_and(|meta| meta.is_some())
+async fn there(host: &dyn Inspect, path: &Path) -> bool {
+    host.meta(path).await.is_ok_and(|meta| meta.is_some())
 }
 
 /// The files of these that are there.
@@ -157,6 +182,28 @@ async fn folder(host: &dyn Inspect, path: &str, endings: &[&str]) -> Result<Vec<
     let wanted = names.iter().filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
     let paths: Vec<_> = wanted.map(|name| Path::new(path).join(name)).collect();
     texts(host, &paths).await
+}
+
+/// The files `*.conf` of a directory and of those in it, as a kubelet reads them: by their names, one directory after the other, and
+/// through no link to one.
+async fn drop_in_files(host: &dyn Inspect, root: &Path) -> Result<Vec<PathBuf>, String> {
+    let (mut files, mut unread) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(path) = unread.pop() {
+        let failed = |error: PortError| error.to_string();
+        if host.meta(&path).await.map_err(failed)?.is_none_or(|meta| meta.kind != FileKind::Directory) {
+            files.extend(path.as_os_str().as_encoded_bytes().ends_with(b".conf").then_some(path));
+            continue;
+        }
+        let (real, above) = (host.real_path(&path).await.map_err(failed)?, path.parent().unwrap_or(&path));
+        let above = host.real_path(above).await.map_err(failed)?;
+        if above.zip(path.file_name()).map(|(above, name)| above.join(name)) == real {
+            let names = host.list(&path).await.map_err(failed)?.unwrap_or_default();
+            unread.extend(names.iter().map(|name| path.join(name)));
+        }
+    }
+    // By component: what is in a directory stands where its name does.
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -193,6 +240,65 @@ mod tests {
             let (nodefs, _) = eviction.places.clone().unwrap();
             assert_eq!(eviction.of(&nodefs, &SPACE), ON_ROOT, "{path}");
         }
+    }
+
+    /// K3s's own files go first, then what it copied of `config-dir` to beside them, then those of an admin; an earlier K3s leaves
+    /// that directory to whoever names another.
+    #[tokio::test]
+    async fn what_k3s_gives_its_kubelet_to_read() {
+        const NODEFS: &str = "evictionHard: {nodefs.available: 10%}\n";
+        let own = "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d";
+        let started = ("00-k3s-defaults.conf", "evictionHard: {nodefs.available: 5%, imagefs.available: 5%}\n");
+        let both = |nodefs, imagefs| vec![("nodefs.available", nodefs), ("imagefs.available", imagefs)];
+        for (what, in_own, options, wanted) in [
+            ("copied", vec![started, ("20-cli-config-dir/a.conf", NODEFS)], "config-dir=/etc/kubelet.d", both(100, 50)),
+            ("copied once", vec![started, ("20-cli-config-dir/b/a.conf", NODEFS)], "v=2", both(100, 50)),
+            ("not copied yet", vec![started], "config-dir=/etc/kubelet.d", both(70, 50)),
+            ("a file not copied yet", vec![started], "config=/etc/kubelet.d/a.conf", both(70, 50)),
+            (
+                "an admin's has the last word",
+                vec![
+                    started,
+                    ("90-own.conf", "evictionHard: {imagefs.available: 20%}\n"),
+                    ("a.txt", "evictionHard: 5\n"),
+                ],
+                "config-dir=/etc/kubelet.d",
+                both(70, 200),
+            ),
+            ("named in its place", vec![started, ("x/a.conf", NODEFS)], &format!("config-dir={own}/x"), both(100, 50)),
+            ("before 1.32", vec![("90-own.conf", NODEFS)], "config-dir=/etc/kubelet.d", both(70, 50)),
+        ] {
+            let host = SimHost::new(&World::default());
+            let write = async |path: &str, text: &str| {
+                bowline_ports::Change::write(&host, Path::new(path), text.as_bytes(), 0o600).await.unwrap();
+            };
+            write("/etc/rancher/k3s/config.yaml", &format!("kubelet-arg: [{options}]\n")).await;
+            let soft = "evictionSoft: {nodefs.available: 7%}\nevictionSoftGracePeriod: {nodefs.available: 2m}\n";
+            write("/etc/kubelet.d/a.conf", soft).await;
+            for (name, text) in in_own {
+                write(&format!("{own}/{name}"), text).await;
+            }
+            let eviction = read(&host).await;
+            assert_eq!(eviction.trouble(), None, "{what}");
+            let (nodefs, _) = eviction.places.clone().unwrap();
+            assert_eq!(eviction.of(&nodefs, &SPACE), wanted, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_to_a_directory_is_not_followed() {
+        let (host, place) = (bowline_host::real::RealHost::new().unwrap(), tempfile::tempdir().unwrap());
+        let at = |path: &str| place.path().join(path);
+        for path in ["a/d/x.conf", "a/b/y.conf", "a/b.conf", "a/b.txt"] {
+            std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            std::fs::write(at(path), "").unwrap();
+        }
+        for (target, link) in [("b", "a/c"), ("..", "a/e"), ("a", "link"), ("b.txt", "a/f.conf")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        let all = drop_in_files(&host, &at("a")).await.unwrap();
+        assert_eq!(all, ["a/b/y.conf", "a/b.conf", "a/d/x.conf", "a/f.conf"].map(at));
+        assert!(drop_in_files(&host, &at("link")).await.unwrap().is_empty());
     }
 
     /// It goes on as it was told at its start, whatever somebody writes there afterwards.

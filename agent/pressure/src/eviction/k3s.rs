@@ -5,6 +5,10 @@ use serde_json::Value;
 
 /// The file that is read first, and the directory of those that follow it by their names (`*.yaml`, `*.yml`).
 pub const FILES: [&str; 2] = ["/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/config.yaml.d"];
+/// What K3s from 1.32 on writes into [`Options::managed`] at each start.
+pub const DEFAULTS: &str = "00-k3s-defaults.conf";
+/// Where it copies the file that `config` names, and the directory that `config-dir` names; neither is removed again.
+pub const COPIES: [&str; 2] = ["10-cli-config.conf", "20-cli-config-dir"];
 /// Where K3s keeps its data, unless `data-dir` says otherwise.
 const DATA: &str = "/var/lib/rancher/k3s";
 
@@ -19,10 +23,13 @@ pub struct Options {
     pub nodefs: String,
     /// On whose filesystem `imagefs` is.
     pub imagefs: String,
-    /// A configuration file of somebody's own (`--config`), which the kubelet reads first.
+    /// A configuration file of somebody's own (`config`).
     pub config: Option<String>,
-    /// The directory of the kubelet's configuration files (`*.conf`, by their names).
-    pub drop_ins: String,
+    /// A directory of such files of somebody's own (`config-dir`).
+    pub config_dir: Option<String>,
+    /// K3s's own directory of the kubelet's configuration files. From 1.32 on the kubelet reads no others
+    /// (`extractConfigArgs` of `pkg/daemons/agent`).
+    pub managed: String,
 }
 
 /// Reads K3s's configuration files, in their order: a later file replaces a key, or adds to it where the key ends in `+`. What the
@@ -67,7 +74,8 @@ pub fn options(files: &[Text], unit: &str) -> Result<Options, Problem> {
         nodefs: option("root-dir").unwrap_or_else(|| "/var/lib/kubelet".into()),
         imagefs: format!("{data}/agent/containerd"),
         config: option("config"),
-        drop_ins: option("config-dir").unwrap_or_else(|| format!("{data}/agent/etc/kubelet.conf.d")),
+        config_dir: option("config-dir"),
+        managed: format!("{data}/agent/etc/kubelet.conf.d"),
         arguments,
     })
 }

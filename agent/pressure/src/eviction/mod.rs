@@ -4,8 +4,9 @@
 //! They are often one and the same, for which then both thresholds hold. Whatever is free below a threshold makes the
 //! kubelet remove images first, then evict pods.
 //!
-//! - Files of the kind KubeletConfiguration are merged in the order of their names, a map key by key (RFC 7396, as the
-//!   kubelet's `--config-dir`). K3s from 1.32 on writes its own defaults there as the first one (`00-k3s-defaults.conf`).
+//! - Files of the kind KubeletConfiguration are merged in the order of their names, those in directories within it too, a map
+//!   key by key (RFC 7396, as the kubelet's `--config-dir`). K3s from 1.32 on writes its own defaults there as the first one
+//!   (`00-k3s-defaults.conf`), and copies to it what `config` and `config-dir` name.
 //! - An option on the kubelet's command line replaces the whole map of that name; given several times, they add up.
 //!   K3s hands on `kubelet-arg` ([`k3s`]).
 //! - Signals that nobody names have no threshold, except where no map is given at all: then upstream's defaults hold, in

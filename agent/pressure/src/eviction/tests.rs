@@ -156,7 +156,7 @@ fn what_k3s_hands_on() {
     let nothing = given(&[]);
     assert_eq!((nothing.nodefs.as_str(), nothing.arguments.len()), ("/var/lib/kubelet", 0));
     assert_eq!(nothing.imagefs, "/var/lib/rancher/k3s/agent/containerd");
-    assert_eq!(nothing.drop_ins, "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d");
+    assert_eq!(nothing.managed, "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d");
 
     let one = ("config.yaml", "kubelet-arg:\n- eviction-hard=nodefs.available<1Gi\n- max-pods=200\nnode-name: n1\n");
     assert_eq!(given(&[one]).arguments, ["eviction-hard=nodefs.available<1Gi", "max-pods=200"]);
@@ -182,7 +182,8 @@ fn what_k3s_hands_on_and_can_not_be_followed() {
 fn files_of_ones_own_are_followed() {
     let given = |text: &str| k3s::options(&[("config.yaml", text)], "").unwrap();
     let own = given("kubelet-arg: [config=/etc/kubelet.yaml, config-dir=/etc/kubelet.d]\n");
-    assert_eq!((own.config.as_deref(), own.drop_ins.as_str()), (Some("/etc/kubelet.yaml"), "/etc/kubelet.d"));
+    assert_eq!(own.config.as_deref().zip(own.config_dir.as_deref()), Some(("/etc/kubelet.yaml", "/etc/kubelet.d")));
+    assert_eq!(own.managed, given("").managed, "K3s's own are read all the same");
     assert_eq!(given("kubelet-arg: [\"config=\"]\n").config, None);
 }
 
