@@ -72,6 +72,8 @@ pub enum Reclaiming {
     Images {
         /// K3s's binary, which has `crictl` in it; without one it is the `crictl` that is installed.
         k3s: Option<PathBuf>,
+        /// Where the runtime keeps them.
+        place: PathBuf,
         /// Bytes, at most; the largest go first.
         at_most: u64,
     },

@@ -139,7 +139,8 @@ fn order(settings: &Reclaim, facts: &Facts, what: &Reclaimable) -> Result<Option
             None => None,
         },
         Reclaimable::Images { at_most } => {
-            Some(Reclaiming::Images { k3s: settings.k3s.clone(), at_most: at_most.bytes() })
+            let (k3s, place) = (settings.k3s.clone(), place(what, settings.k3s.is_some()).into());
+            Some(Reclaiming::Images { k3s, place, at_most: at_most.bytes() })
         }
     })
 }

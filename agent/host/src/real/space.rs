@@ -3,13 +3,16 @@
 
 use super::blocking::Silent;
 use bowline_ports::{PortError, Space};
-use rustix::fs::{Mode, OFlags, RawDir, StatVfs, StatVfsMountFlags, fstat, fstatvfs, open, stat, statvfs};
+use rustix::fs::{Mode, OFlags, RawDir, StatVfs, StatVfsMountFlags, fstat, fstatfs, fstatvfs, open, stat, statvfs};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(2);
+/// `BTRFS_SUPER_MAGIC`.
+const BTRFS: u64 = 0x9123_683e;
 
 /// Asks the filesystem at a path. Who asks while somebody else does waits for them.
 pub(crate) async fn space_at(silent: &Silent, path: &Path) -> Result<Space, PortError> {
@@ -67,6 +70,11 @@ pub(crate) fn ask_once(path: &Path, expected: Option<&str>) -> std::io::Result<R
 /// there, or it does not say.
 pub fn read_only_here(path: &Path) -> Option<bool> {
     statvfs(path).ok().map(|of| of.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Whether what is open is on a btrfs.
+pub(crate) fn is_btrfs(open: impl AsFd) -> std::io::Result<bool> {
+    Ok(u64::try_from(fstatfs(open)?.f_type).is_ok_and(|kind| kind == BTRFS))
 }
 
 /// `statvfs`, at once, and nothing else.

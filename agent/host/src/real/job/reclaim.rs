@@ -86,7 +86,9 @@ impl Order for ReclaimOrder {
             Reclaiming::PodLogs { ended, older_than, at_most } => {
                 logs::of_pods(Path::new("/var/log/pods"), ended, *older_than, *at_most, &mut meanwhile)
             }
-            Reclaiming::Images { k3s, at_most } => images::unused(k3s.as_deref(), *at_most, &mut meanwhile).await,
+            Reclaiming::Images { k3s, place, at_most } => {
+                images::unused(k3s.as_deref(), || images::room(place), *at_most, &mut meanwhile).await
+            }
         };
         let trouble = result.as_ref().map_or_else(ToString::to_string, Clone::clone);
         let counted = tally.end(freed, trouble);

@@ -33,7 +33,7 @@ fn what_each_order_may() {
     let (older_than, at_most) = (0, 0);
     for (what, may) in [
         (Reclaiming::Journal { keep: 0 }, files),
-        (Reclaiming::Images { k3s: None, at_most }, files),
+        (Reclaiming::Images { k3s: None, place: "/x".into(), at_most }, files),
         (Reclaiming::RotatedLogs { patterns: Vec::new(), older_than, at_most }, files | SYS_PTRACE),
         (Reclaiming::PodLogs { ended: Vec::new(), older_than, at_most }, files | SYS_PTRACE),
     ] {

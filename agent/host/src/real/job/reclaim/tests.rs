@@ -96,7 +96,8 @@ fn images_go_that_no_container_knows_by_any_name() {
             {"id": "sha256:f", "repoTags": ["registry.k8s.io/pause:3.10"], "size": "120"},
             {"id": "sha256:g", "repoDigests": ["docker.io/rancher/mirrored-pause@sha256:9"], "size": "130"},
             {"id": "sha256:d", "repoTags": ["d:1"], "size": "400"},
-            {"id": "sha256:e", "repoDigests": ["e@sha256:5"], "size": "500"}
+            {"id": "sha256:e", "repoDigests": ["e@sha256:5"], "size": "500"},
+            {"id": "sha256:h", "repoTags": ["h:1"], "size": "451"}
         ]}"#,
     )
     .unwrap();
@@ -107,10 +108,11 @@ fn images_go_that_no_container_knows_by_any_name() {
         ]}"#,
     )
     .unwrap();
-    let chosen: Vec<String> = choose(images, containers, 450).into_iter().map(|image| image.id).collect();
-    assert_eq!(chosen, ["sha256:b", "sha256:a"], "the largest first; 300 + 200 is too much, 300 + 100 is not");
+    let (chosen, too_large) = choose(images, containers, 450);
+    let chosen: Vec<String> = chosen.into_iter().map(|image| image.id).collect();
+    assert_eq!((chosen, too_large), (["sha256:b", "sha256:c", "sha256:a"].map(String::from).to_vec(), 1));
     let none: Containers = serde_json::from_str("{}").unwrap();
-    assert!(choose(serde_json::from_str("{}").unwrap(), none, 450).is_empty());
+    assert!(choose(serde_json::from_str("{}").unwrap(), none, 450).0.is_empty());
 }
 
 fn order(name: &str, folder: &Path) -> ReclaimOrder {
@@ -186,25 +188,104 @@ fn of_many_files_it_is_told_meanwhile_what_is_free() {
     assert_eq!((freed, told), (600 << 12, vec![256 << 12, 512 << 12]));
 }
 
-/// A runtime that has three images, and cannot remove the second.
+/// A runtime that has three images, in files of its directory, and says that they are smaller. To remove one it does what is in
+/// the file `rmi`, and to list containers what is in `ps`.
 const RUNTIME: &str = r#"#!/bin/sh
+cd "$(dirname "$0")"
 case "$3" in
     images) echo '{"images": [{"id": "a", "size": "300"}, {"id": "b", "size": "200"}, {"id": "c", "size": "100"}]}' ;;
-    ps) echo '{}' ;;
-    rmi) [ "$4" != b ] ;;
+    ps) . ./ps ;;
+    rmi) . ./rmi ;;
 esac
 "#;
+const NONE_RUNS: &str = "echo '{}'";
+
+struct Runtime {
+    folder: tempfile::TempDir,
+}
+
+impl Runtime {
+    fn new(ps: &str, rmi: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("layers")).unwrap();
+        for (name, text) in [("ps", ps), ("rmi", rmi), ("k3s", RUNTIME)] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        for (image, bytes) in [("a", 700), ("b", 500), ("c", 400)] {
+            std::fs::write(folder.path().join("layers").join(image), vec![1; bytes]).unwrap();
+        }
+        let runtime = folder.path().join("k3s");
+        std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).unwrap();
+        given_back("it is open for writing", || std::process::Command::new(&runtime).output().is_ok());
+        Self { folder }
+    }
+
+    /// On a disk of 10,000 bytes.
+    fn room(&self) -> u64 {
+        let files = std::fs::read_dir(self.folder.path().join("layers")).unwrap();
+        // One may go at this very moment.
+        10_000 - files.flatten().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum::<u64>()
+    }
+
+    /// What was freed, what was told meanwhile, and of the end; and what is left.
+    async fn freed(&self, at_most: u64) -> (u64, Vec<u64>, Result<String, String>, String) {
+        let mut told = Vec::new();
+        let runtime = self.folder.path().join("k3s");
+        let (freed, result) =
+            images::unused(Some(&runtime), || Ok(self.room()), at_most, &mut |freed| told.push(freed)).await;
+        (freed, told, result.map_err(|error| error.message), left(&self.folder.path().join("layers")).concat())
+    }
+}
 
 #[tokio::test]
 async fn of_images_it_is_told_after_each_what_is_free() {
+    let runtime = Runtime::new(NONE_RUNS, "[ \"$4\" != b ] && rm \"layers/$4\"");
+    let (freed, told, result, left) = runtime.freed(1 << 30).await;
+    assert_eq!((freed, told, result.is_err(), left.as_str()), (1100, vec![700, 1100], true, "b"));
+}
+
+/// What the runtime says is what it was to download.
+#[tokio::test]
+async fn of_images_it_is_measured_what_is_free() {
+    const REMOVES: &str = "rm \"layers/$4\"";
+    let gone = |freed, told: &[u64], left: &str| (freed, told.to_vec(), Ok(String::new()), left.to_owned());
+    let runtime = Runtime::new(NONE_RUNS, REMOVES);
+    assert_eq!(runtime.freed(700).await, gone(700, &[700], "bc"), "it ends with the first");
+    assert_eq!(Runtime::new(NONE_RUNS, REMOVES).freed(850).await, gone(1100, &[700, 1100], "b"), "not 700 + 200");
+    let (freed, told, result, left) = Runtime::new(NONE_RUNS, REMOVES).freed(250).await;
+    assert_eq!((freed, told, left.as_str()), (500, vec![500], "ac"));
+    assert_eq!(result.unwrap_err(), "1 of them are larger than at-most, and stay");
+    // What others share stays.
+    let (freed, told, result, left) = Runtime::new(NONE_RUNS, ":").freed(1 << 30).await;
+    assert_eq!((freed, told, left.as_str()), (0, vec![0; 3], "abc"));
+    assert_eq!(result.unwrap(), "3 of them were removed, which made no room: others share their layers");
+}
+
+/// Its garbage collector has its own time.
+#[tokio::test]
+async fn what_a_runtime_gives_back_late_is_measured() {
+    let soon = Runtime::new(NONE_RUNS, "(sleep 0.2; rm \"layers/$4\") >/dev/null 2>&1 &");
+    assert_eq!(soon.freed(700).await.1, [700], "before the next one");
+    let late = "[ \"$4\" = a ] || exit 1; (sleep 3; rm \"layers/$4\") >/dev/null 2>&1 &";
+    let (freed, told, ..) = Runtime::new(NONE_RUNS, late).freed(1 << 30).await;
+    assert_eq!((freed, told), (700, vec![0]), "at the end of all");
+}
+
+#[tokio::test]
+async fn an_image_that_a_container_was_made_of_meanwhile_stays() {
+    let later = "[ -e seen ] && echo '{\"containers\": [{\"imageRef\": \"c\"}]}' || echo '{}'; touch seen";
+    let runtime = Runtime::new(later, "rm \"layers/$4\"");
+    let (freed, told, result, left) = runtime.freed(1 << 30).await;
+    assert_eq!((freed, told, result, left.as_str()), (1200, vec![700, 1200], Ok(String::new()), "c"));
+}
+
+#[test]
+fn how_much_room_there_is_where_images_are() {
     let folder = tempfile::tempdir().unwrap();
-    let runtime = folder.path().join("k3s");
-    std::fs::write(&runtime, RUNTIME).unwrap();
-    std::fs::set_permissions(&runtime, PermissionsExt::from_mode(0o755)).unwrap();
-    given_back("it is open for writing", || std::process::Command::new(&runtime).output().is_ok());
-    let mut told = Vec::new();
-    let (freed, result) = images::unused(Some(&runtime), 1 << 30, &mut |freed| told.push(freed)).await;
-    assert_eq!((freed, told, result.is_err()), (400, vec![300, 400], true));
+    let size = crate::real::space::ask(folder.path()).unwrap().size;
+    assert!((1..=size).contains(&images::room(folder.path()).unwrap()));
+    let nowhere = images::room(&folder.path().join("none")).unwrap_err();
+    assert_eq!(nowhere.kind, ErrorKind::NotFound);
 }
 
 /// A disk that is full, or was mounted read-only: nothing can be written, and the counting goes on all the same.
