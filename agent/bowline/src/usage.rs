@@ -14,11 +14,18 @@ const K3S: [(&str, u8); 6] = [
     ("/var/lib/kubelet/pods", 0),
     ("/var/log/pods", 1),
 ];
-const OTHERS: [(&str, u8); 8] = [
+/// Besides those, where something else manages Kubernetes: K3s too, perhaps.
+const OTHERS: [(&str, u8); 12] = [
     ("/var/lib/containerd", 1),
     ("/var/lib/etcd", 0),
-    ("/var/lib/kubelet/pods", 0),
-    ("/var/log/pods", 1),
+    // RKE2.
+    ("/var/lib/rancher/rke2/agent/containerd", 1),
+    ("/var/lib/rancher/rke2/agent/images", 0),
+    ("/var/lib/rancher/rke2/server/db", 0),
+    // k0s.
+    ("/var/lib/k0s/containerd", 1),
+    ("/var/lib/k0s/etcd", 0),
+    ("/var/lib/k0s/kubelet/pods", 0),
     // MicroK8s.
     ("/var/snap/microk8s/common/default-storage", 1),
     ("/var/snap/microk8s/common/var/lib/containerd", 1),
@@ -29,15 +36,15 @@ const ALWAYS: [(&str, u8); 1] = [("/var/log/journal", 0)];
 
 /// Everything that is measured by these settings: the distribution's own, and `[[directory]]`.
 pub(crate) fn directories(settings: &Settings) -> Vec<SurveyedDirectory> {
-    let own: &[(&str, u8)] = match (&settings.cluster, &settings.managed) {
-        (Some(_), _) => &K3S,
-        (None, Some(_)) => &OTHERS,
-        (None, None) => &[],
+    let own: [&[(&str, u8)]; 2] = match (&settings.cluster, &settings.managed) {
+        (Some(_), _) => [&K3S, &[]],
+        (None, Some(_)) => [&K3S, &OTHERS],
+        (None, None) => [&[], &[]],
     };
     let named = settings.directories.iter();
     let mut all: Vec<_> =
         named.map(|one| SurveyedDirectory { path: one.path.clone(), depth: one.depth, named: true }).collect();
-    for (path, depth) in own.iter().chain(&ALWAYS) {
+    for (path, depth) in own.concat().iter().chain(&ALWAYS) {
         if !all.iter().any(|one| one.path == Path::new(path)) {
             all.push(SurveyedDirectory { path: path.into(), depth: *depth, named: false });
         }
@@ -98,7 +105,13 @@ mod tests {
         let all = directories(&bowline_settings::load(&[file]).unwrap().settings);
         let etcd: Vec<_> = all.iter().filter(|one| one.path == Path::new("/var/lib/etcd")).collect();
         assert_eq!(etcd, [&SurveyedDirectory { path: "/var/lib/etcd".into(), depth: 3, named: true }]);
-        assert!(all.iter().any(|one| one.path == Path::new("/var/log/journal")));
+        let of_others =
+            ["k3s/agent/containerd", "rke2/agent/containerd"].map(|path| Path::new("/var/lib/rancher").join(path));
+        for path in
+            of_others.iter().map(PathBuf::as_path).chain(["/var/lib/containerd", "/var/log/journal"].map(Path::new))
+        {
+            assert_eq!(all.iter().filter(|one| one.path == path).count(), 1, "{}", path.display());
+        }
         assert_eq!(directories(&Settings::default()).len(), 1, "the journal");
     }
 }
