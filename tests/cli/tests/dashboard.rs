@@ -110,6 +110,21 @@ fn filled_in(query: &str) -> String {
     text
 }
 
+/// Of two nodes: one is sure of what is far and not of what is near, the other of nothing.
+fn forecasts(at: u64) -> String {
+    let mut text = String::new();
+    for (instance, mountpoint, full, evicts, confidence) in
+        [("lone-0", "/", 600, 300, 0.2), ("lone-0", "/data", 500_000, 400_000, 0.9), ("lone-1", "/", 600, 300, 0.4)]
+    {
+        let of = format!("mountpoint=\"{mountpoint}\",instance=\"{instance}\",job=\"bowline\"");
+        for (name, seconds, signal) in [("full", full, ""), ("eviction", evicts, "signal=\"nodefs.available\",")] {
+            text += &format!("bowline_filesystem_{name}_seconds{{{signal}{of}}} {seconds} {at}\n");
+            text += &format!("bowline_filesystem_{name}_confidence{{{signal}{of}}} {confidence} {at}\n");
+        }
+    }
+    text
+}
+
 #[test]
 fn every_query_and_every_rule_is_run() {
     let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
@@ -120,6 +135,9 @@ fn every_query_and_every_rule_is_run() {
         r#"ALERTS{alertname="BowlineFilesystemFilling",alertstate="firing",severity="critical",instance="kafka-0""#;
     for minute in 0..=120 {
         samples += &format!("{alert},job=\"bowline\",mountpoint=\"/\"}} 1 {}\n", end - (120 - minute) * 60);
+    }
+    for minute in 0..=120 {
+        samples += &forecasts(end - (120 - minute) * 60);
     }
     let config = json!({
         "global": {"scrape_interval": "30s", "evaluation_interval": "1s"},
@@ -138,6 +156,18 @@ fn every_query_and_every_rule_is_run() {
     };
     // Nothing is there that was not recorded.
     assert_eq!(run("bowline_filesystem_fill_seconds", true), Ok(vec![]));
+
+    for (title, instance, wanted) in [
+        ("Next full in", "lone-0", "500000"),
+        ("Next eviction in", "lone-0", "400000"),
+        ("Next full in", "lone-1", "+Inf"),
+        ("Next eviction in", "lone-1", "+Inf"),
+    ] {
+        let panel = panels().into_iter().find(|panel| panel["title"] == title).unwrap();
+        let query = panel["targets"][0]["expr"].as_str().unwrap().replace("$node", instance);
+        let answer = run(&query, false).unwrap();
+        assert_eq!((answer.len(), &answer[0]["value"][1]), (1, &json!(wanted)), "{query}");
+    }
 
     let mut faults = Vec::new();
     let mut count = 0;
