@@ -15,8 +15,9 @@ const LARGE: u64 = 64 << 30;
 /// Of a small one: as much as this, and no more than a fiftieth.
 const MOST: u64 = 256 << 20;
 const PART: u64 = 50;
-/// Filesystems that promise room to a file that has not been written to: where others are, nobody asked for a reserve.
-const PROMISE: [&str; 4] = ["btrfs", "ext4", "f2fs", "xfs"];
+/// Filesystems that promise room to a file that has not been written to, and give it back when that goes: where others are, nobody
+/// asked for a reserve. A snapshot of a btrfs keeps what is removed.
+const PROMISE: [&str; 3] = ["ext4", "f2fs", "xfs"];
 /// It is made where there is this many times as much room.
 const PLENTY: u64 = 4;
 
@@ -55,7 +56,8 @@ fn why_none(reserve: Reserve) -> &'static str {
     match reserve {
         Reserve::Off => "pressure.reserve is off",
         Reserve::Auto | Reserve::Size(_) => {
-            "the root filesystem is large enough to do without, cannot promise room, or does not have /var/lib/bowline"
+            "the root filesystem is large enough to do without, cannot promise room or give it back, or does not have \
+             /var/lib/bowline"
         }
     }
 }

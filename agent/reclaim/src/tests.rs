@@ -156,10 +156,13 @@ fn a_small_disk_keeps_room_and_gives_it_up_in_time() {
     assert_eq!(condition(&at(64, 50, None)), None);
     let elsewhere = Facts { mounts: vec![mount("/", "ext4"), mount("/var/lib/bowline", "ext4")], ..at(40, 50, None) };
     assert!(steps(&auto, &elsewhere).is_empty(), "on a filesystem of its own nothing is kept");
-    for without in ["zfs", "ext3"] {
+    for without in ["zfs", "ext3", "btrfs"] {
         let without = Facts { mounts: vec![mount("/", without)], ..at(40, 50, None) };
-        assert!(steps(&auto, &without).is_empty() && condition(&without).is_none(), "it cannot promise room");
+        assert!(steps(&auto, &without).is_empty() && condition(&without).is_none(), "it promises no room, or keeps it");
     }
+    let asked = reclaim("[pressure]\nreserve = \"256MiB\"\n");
+    let btrfs = Facts { mounts: vec![mount("/", "btrfs")], ..at(40, 50, None) };
+    assert_eq!(steps(&asked, &btrfs), [keep], "who knows that there are no snapshots may have one");
 }
 
 #[test]
