@@ -5,6 +5,7 @@ use super::block::filesystem_device;
 use super::blocking::{DURABLE, QUICK, Silent, blocking};
 use super::{files, space};
 use bowline_ports::{Mount, PortError};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -66,7 +67,12 @@ impl SamplePlace {
         let made = self.silent.within(DURABLE, "making", &self.path, move |path| {
             let failed = |error: std::io::Error| PortError::io(format_args!("making {}", path.display()), &error);
             room_for(path, content.len() as u64).map_err(failed)?;
-            files::replace(path, 0o600, |file| file.write_all_at(&content, 0)).map_err(failed)
+            let fill = |file: &mut File| {
+                // Where that fails, a full disk keeps some from being remembered, and nothing else.
+                let _ = written_in_place(file);
+                file.write_all_at(&content, 0)
+            };
+            files::replace(path, 0o600, fill).map_err(failed)
         });
         Ok(self.held(Some(made.await?)))
     }
@@ -74,6 +80,15 @@ impl SamplePlace {
     fn held(&self, file: Option<File>) -> SampleFile {
         SampleFile { place: self.clone(), file: file.map(Arc::new) }
     }
+}
+
+/// Has a btrfs write to this file in place, instead of to new room each time, as it does of itself: only as long as the file is
+/// empty can that be chosen.
+fn written_in_place(file: &File) -> std::io::Result<()> {
+    if !space::is_btrfs(file)? {
+        return Ok(());
+    }
+    Ok(ioctl_setflags(file, ioctl_getflags(file)? | IFlags::NOCOW)?)
 }
 
 /// Whether there is room for it and some more. Where there is not, to try would fill the disk to its last byte, once a minute.
@@ -247,6 +262,40 @@ mod tests {
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let nowhere = place.path().join("no/such/folder");
         assert!(SamplePlace::new(&nowhere).make(vec![]).await.unwrap_err().message.contains("no/such/folder"));
+    }
+
+    /// It writes to new room, of which there is none.
+    #[tokio::test]
+    async fn on_a_full_btrfs_it_is_written_in_place() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (image, root) = (folder.path().join("image"), folder.path().join("root"));
+        std::fs::create_dir(&root).unwrap();
+        File::create(&image).unwrap().set_len(128 << 20).unwrap();
+        let ran = |program: &str, words: &[&str]| {
+            std::process::Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+        };
+        let (image, at) = (image.display().to_string(), root.display().to_string());
+        assert!(ran("mkfs.btrfs", &["-q", &image]));
+        if !ran("mount", &["-o", "loop", &image, &at]) {
+            // Without loop devices, or btrfs.
+            return;
+        }
+        let written = async {
+            let made = SamplePlace::new(&root.join("samples")).make(vec![7; 1 << 20]).await?;
+            let mut others = File::create(root.join("others")).unwrap();
+            while std::io::Write::write_all(&mut others, &[1; 1 << 20]).is_ok() {}
+            let _ = others.sync_all();
+            for round in 0..4 {
+                made.write((0..16).map(|piece| (piece << 16, vec![round; 1 << 15])).collect()).await?;
+            }
+            Ok::<_, PortError>(())
+        };
+        let written = written.await;
+        assert!(ran("umount", &[&at]));
+        written.unwrap();
     }
 
     #[tokio::test]
