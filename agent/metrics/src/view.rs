@@ -116,6 +116,8 @@ pub struct Folder {
     pub share: Option<f64>,
     /// Bytes a day that it grows by, as far as that goes on; `None` where it was not measured three times.
     pub growth: Option<f64>,
+    /// How many directories in it are not listed, because there are too many.
+    pub left_out: u64,
     /// What could not be read of it.
     pub trouble: String,
 }

@@ -58,6 +58,7 @@ fn page(report: &Report) -> bowline_metrics::Page {
         bytes: Some(5_000_000_000),
         share: Some(0.05),
         growth: Some(3e9),
+        left_out: 12,
         trouble: "1 could not be read".into(),
     };
     let view = View {
@@ -148,6 +149,7 @@ fn what_is_not_known_is_no_number_and_what_is_due_is_now() {
         bytes: None,
         share,
         growth: Some(f64::NAN),
+        left_out: 0,
         trouble: String::new(),
     };
     let view = View {

@@ -135,15 +135,20 @@ fn folders(
     let mut folders = Vec::new();
     for one in all {
         let size = space_of(one.place(), filesystems);
-        let folder = |path: &Path, depth: u8, bytes: Option<DirectorySize>, trouble: &str| Folder {
+        let folder = |path: &Path, depth: u8, bytes: Option<DirectorySize>| Folder {
             path: path.display().to_string(),
             depth,
             bytes: bytes.map(|bytes| bytes.allocated),
             share: bytes.zip(size).map(|(bytes, size)| bytes.allocated as f64 / size as f64),
             growth: growth.get(path).map(|rate| rate * 86_400.0),
-            trouble: trouble.to_owned(),
+            left_out: 0,
+            trouble: String::new(),
         };
-        folders.push(folder(&one.path, 0, one.size, &one.trouble));
+        // The page has less room than the survey.
+        let shown = one.parts.len().min(FOLDERS.saturating_sub(folders.len() + 1));
+        let left_out = one.left_out.saturating_add((one.parts.len() - shown) as u64);
+        let trouble = one.trouble.clone();
+        folders.push(Folder { left_out, trouble, ..folder(&one.path, 0, one.size) });
         let mut parts: Vec<_> = one.parts.iter().collect();
         // Beneath their parents; among brothers the largest first.
         let order = |path: &Path| -> Vec<(std::cmp::Reverse<u64>, PathBuf)> {
@@ -158,7 +163,7 @@ fn folders(
             keys
         };
         parts.sort_by_cached_key(|part| order(&part.path));
-        folders.extend(parts.iter().map(|part| folder(&part.path, part.depth, Some(part.size), "")));
+        folders.extend(parts[..shown].iter().map(|part| folder(&part.path, part.depth, Some(part.size))));
     }
     folders.truncate(FOLDERS);
     folders
@@ -195,7 +200,7 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
 mod tests {
     use super::*;
     use crate::daemon::filling::mount_at;
-    use bowline_ports::ErrorKind;
+    use bowline_ports::{ErrorKind, Part};
 
     fn at(target: &str, size: Option<u64>) -> (Mount, Result<Space, PortError>) {
         let space = |size| Space { size, free: 0, available: 0, inodes: 0, inodes_free: 0 };
@@ -209,6 +214,31 @@ mod tests {
         let survey = Survey { directories: vec![linked], ..Survey::default() };
         let all = folders(&survey, &BTreeMap::new(), &[at("/", Some(80)), at("/data", Some(40))]);
         assert_eq!((all[0].path.as_str(), all[0].share), ("/srv/x", Some(0.25)));
+    }
+
+    #[test]
+    fn how_many_directories_are_not_listed_is_known() {
+        let part = |number| Part {
+            path: format!("/srv/x/{number}").into(),
+            depth: 1,
+            size: DirectorySize { allocated: number, ..DirectorySize::default() },
+        };
+        let size = |allocated| Some(DirectorySize { allocated, ..DirectorySize::default() });
+        let of = |path: &str, bytes, parts: u64, left_out| Measured {
+            path: path.into(),
+            size: size(bytes),
+            parts: (0..parts).map(part).collect(),
+            left_out,
+            ..Measured::default()
+        };
+        let survey = |parts, left_out| {
+            let directories = vec![of("/srv/x", 10_000, parts, left_out), of("/srv/y", 10, 0, 0)];
+            folders(&Survey { directories, ..Survey::default() }, &BTreeMap::new(), &[])
+        };
+        let all = survey(3, 5);
+        assert_eq!((all.len(), all[0].left_out, all[1].path.as_str(), all[4].left_out), (5, 5, "/srv/x/2", 0));
+        let all = survey(500, 5);
+        assert_eq!((all.len(), all[0].left_out, all[59].path.as_str()), (60, 446, "/srv/x/441"));
     }
 
     #[test]

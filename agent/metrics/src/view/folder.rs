@@ -35,6 +35,9 @@ fn row(out: &mut String, folder: &Folder, rest: Option<&str>) {
     if let Some(growth) = folder.growth.filter(|growth| *growth >= GROWS) {
         let _ = write!(out, " <small>grows by {} a day</small>", bytes(growth as u64));
     }
+    if folder.left_out > 0 {
+        let _ = write!(out, " <small>{} more are not listed: there are too many</small>", folder.left_out);
+    }
     if !folder.trouble.is_empty() {
         let _ = write!(out, " <span class=\"bad\">{}</span>", escape(&folder.trouble));
     }
@@ -70,6 +73,7 @@ mod tests {
                 bytes: None,
                 share: None,
                 growth: None,
+                left_out: 0,
                 trouble: String::new(),
             })
             .collect();
@@ -96,18 +100,24 @@ mod tests {
         assert_eq!(rows(&[("/", 0), ("/etc", 1)]), ["/".to_owned(), heard("/", "etc")]);
     }
 
+    fn of(growth: Option<f64>, left_out: u64) -> String {
+        let path = "/srv".into();
+        let folder = Folder { path, depth: 0, bytes: Some(1), share: None, growth, left_out, trouble: String::new() };
+        let mut out = String::new();
+        row(&mut out, &folder, None);
+        out
+    }
+
     #[test]
     fn what_grows_is_told() {
-        let told = |growth| {
-            let mut out = String::new();
-            row(
-                &mut out,
-                &Folder { path: "/srv".into(), depth: 0, bytes: Some(1), share: None, growth, trouble: String::new() },
-                None,
-            );
-            out.contains("<small>grows by 2.8 GiB a day</small>")
-        };
+        let told = |growth| of(growth, 0).contains("<small>grows by 2.8 GiB a day</small>");
         assert_eq!([Some(3e9), Some(-3e9), Some(9e7), None].map(told), [true, false, false, false]);
+    }
+
+    #[test]
+    fn what_is_not_listed_is_told() {
+        assert!(of(None, 12).contains("<small>12 more are not listed: there are too many</small>"));
+        assert!(!of(None, 0).contains("not listed"));
     }
 
     #[test]

@@ -121,6 +121,7 @@ fn hostile() -> Page {
     let hung = Disk { mountpoint: all.clone(), what: all.clone(), error: Some(all.clone()), ..Disk::default() };
     let mut within = folder(&all, 200, u64::MAX, 1e17);
     within.trouble = all.clone();
+    within.left_out = u64::MAX;
     page(
         &report,
         vec![shown, hung],
@@ -262,6 +263,7 @@ fn folder(path: &str, depth: u8, bytes: u64, share: f64) -> Folder {
         bytes: Some(bytes),
         share: Some(share),
         growth: Some(2e9),
+        left_out: 0,
         trouble: String::new(),
     }
 }
