@@ -5,9 +5,11 @@ use crate::key::PublicKey;
 use crate::persistent::Wish;
 use crate::rules::Wished;
 use crate::{NodeName, Role};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The namespace of everything of Bowline's own.
@@ -39,6 +41,30 @@ pub struct Refused {
     /// By which machine, shortened ([`PublicKey::short`]).
     pub machine: String,
 }
+
+/// One of them as it is read. Who was refused only informs: what a newer Bowline notes otherwise is left out.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Noted {
+    Known(Refused),
+    Other(IgnoredAny),
+}
+
+/// A wish as it is read here. What a newer Bowline adds to it is left out, which no request may send.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", remote = "Wish")]
+struct Kept {
+    name: String,
+    volume: String,
+    path: PathBuf,
+    claim: String,
+    class: String,
+    #[serde(default)]
+    capacity: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct KeptWish(#[serde(with = "Kept")] Wish);
 
 /// That a name was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +242,13 @@ impl Claim {
         data
     }
 
+    /// Whether the `data` of a ConfigMap says whose claim it is: then it is sound, whatever else of it cannot be read here.
+    pub fn says_whose(data: &BTreeMap<String, String>) -> bool {
+        let text = |key: &str| data.get(key).map_or("", String::as_str);
+        let role = ["server", "agent"].contains(&text("role"));
+        role && NodeName::new(text("name")).is_ok() && PublicKey::parse(text("machine-key")).is_ok()
+    }
+
     /// Reads the `data` of a ConfigMap.
     ///
     /// # Errors
@@ -238,6 +271,9 @@ impl Claim {
         let revoked = data.get("revoked").map_or("null", String::as_str);
         let wished = data.get("wished").map_or("null", String::as_str);
         let persistent = data.get("persistent-volumes").map_or("[]", String::as_str);
+        let refused: Vec<Noted> = serde_json::from_str(refused).unwrap_or_default();
+        let persistent: Result<Vec<KeptWish>, _> = serde_json::from_str(persistent);
+        let persistent = persistent.map_err(|_| bad("persistent-volumes"))?;
         let list =
             |key: &str| data.get(key).map(|names| names.split(',').map(String::from).collect()).unwrap_or_default();
         Ok(Self {
@@ -253,8 +289,14 @@ impl Claim {
             revoked: serde_json::from_str(revoked).map_err(|_| bad("revoked"))?,
             barred: list("barred-keys"),
             wished: serde_json::from_str(wished).map_err(|_| bad("wished"))?,
-            refused: serde_json::from_str(refused).map_err(|_| bad("refused"))?,
-            persistent: serde_json::from_str(persistent).map_err(|_| bad("persistent-volumes"))?,
+            refused: refused
+                .into_iter()
+                .filter_map(|noted| match noted {
+                    Noted::Known(refused) => Some(refused),
+                    Noted::Other(_) => None,
+                })
+                .collect(),
+            persistent: persistent.into_iter().map(|KeptWish(wish)| wish).collect(),
             forgotten: list("persistent-volumes-forgotten"),
             removed: data.get("removed").cloned(),
         })

@@ -10,7 +10,7 @@ pub(crate) const ELSEWHERE: Duration = Duration::from_secs(30);
 
 /// Why a request was refused. The words are part of the wire format, of metrics and of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(into = "String", try_from = "String")]
 pub enum Code {
     /// No such name, or the wrong ticket: the same answer for both.
     NotLetIn,
@@ -32,10 +32,54 @@ pub enum Code {
     NoQuorum,
     /// The cluster cannot serve the request yet, such as while an old etcd member goes.
     NotReady,
+    /// What only a newer Bowline says. Its message tells people why; another server may answer otherwise.
+    Other(Word),
+}
+
+/// The word of a code that is not known here: 1 to 32 lower-case letters, digits and `-`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Word([u8; 32]);
+
+impl Word {
+    fn new(text: &str) -> Option<Self> {
+        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let mut word = [0; 32];
+        word.get_mut(..text.len())
+            .filter(|_| !text.is_empty() && text.bytes().all(good))?
+            .copy_from_slice(text.as_bytes());
+        Some(Self(word))
+    }
+
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default().trim_end_matches('\0')
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Code {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let known = Self::ALL.into_iter().find(|code| code.as_str() == text);
+        known
+            .or_else(|| Word::new(&text).map(Self::Other))
+            .ok_or("a code has 1 to 32 lower-case letters, digits and `-`")
+    }
+}
+
+impl From<Code> for String {
+    fn from(code: Code) -> Self {
+        code.to_string()
+    }
 }
 
 impl Code {
-    /// All of them.
+    /// All that are known here.
     pub const ALL: [Self; 10] = [
         Self::NotLetIn,
         Self::BadRequest,
@@ -49,7 +93,7 @@ impl Code {
         Self::NotReady,
     ];
 
-    /// The word.
+    /// The word; one for all that are not known here.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotLetIn => "not-let-in",
@@ -62,23 +106,27 @@ impl Code {
             Self::Revoked => "revoked",
             Self::NoQuorum => "no-quorum",
             Self::NotReady => "not-ready",
+            Self::Other(_) => "other",
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status that goes with it. Nobody here sends one that is not known.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
             Self::NotLetIn | Self::OutsideRules | Self::Revoked => 403,
             Self::NodeIsAlive | Self::ClaimedElsewhere | Self::NotClaimed => 409,
-            Self::Busy | Self::NoQuorum | Self::NotReady => 503,
+            Self::Busy | Self::NoQuorum | Self::NotReady | Self::Other(_) => 503,
         }
     }
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Other(word) => word.as_str(),
+            known => known.as_str(),
+        })
     }
 }
 

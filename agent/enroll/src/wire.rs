@@ -1,4 +1,4 @@
-//! What is sent: JSON bodies, read with limits, without duplicate keys, without unknown fields.
+//! What is sent: JSON bodies, read with limits, without duplicate keys; requests without unknown fields.
 //!
 //! Every reader here takes bytes from the network and is total: it ends, in time and memory linear in the body's 16
 //! KiB, with a value or a [`WireError`].
@@ -68,7 +68,9 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
 /// Reads an answer, which may have a token in it: only the place of a mistake is told.
 fn read_quietly<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
     fits(body)?;
-    serde_json::from_slice(body).map_err(|error| {
+    // Of the fields that are read, serde sees to that itself.
+    let each_once = serde_json::from_slice::<unique::EachOnce>(body);
+    each_once.and_then(|_| serde_json::from_slice(body)).map_err(|error| {
         WireError(format!(
             "the answer is not what version {VERSION} says, at line {} column {}: do the servers run a newer Bowline?",
             error.line(),

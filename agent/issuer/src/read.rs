@@ -3,7 +3,7 @@
 use crate::Own;
 use crate::acts::SECRETS;
 use crate::leases::{Leases, Still};
-use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token};
+use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token, strings};
 use crate::{refusals, volumes};
 use bowline_enroll::claim::{COMPONENT, Claim, MANAGED_BY, NAMESPACE};
 use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
@@ -74,7 +74,8 @@ pub(crate) async fn facts(
     let Still { since, watched } = look(name.as_str(), lease.as_ref());
     let mut cluster = Servers::new(own);
     servers.iter().for_each(|server| cluster.see(server));
-    let claim = claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, &error))).transpose()?;
+    let claim =
+        claim.as_ref().map(|claim| read_claim(claim).map_err(|error| unreadable(name, claim, &error))).transpose()?;
     let persistent = volumes::of(objects, claim.as_ref().map(|claim| &claim.value), whose).await;
     let persistent = persistent.inspect_err(|_| forget(leases))?;
     Ok(Facts {
@@ -94,10 +95,16 @@ pub(crate) async fn facts(
 }
 
 /// A claim that somebody wrote by hand, or a newer Bowline did.
-pub(crate) fn unreadable(name: &NodeName, error: &PortError) -> PortError {
+pub(crate) fn unreadable(name: &NodeName, claim: &Value, error: &PortError) -> PortError {
     let object = Claim::object_name(name);
-    PortError::new(ErrorKind::Invalid, format!("the claim of {name} cannot be read: {}", error.message))
-        .hint(format!("if {name} is to come in anew: kubectl -n {NAMESPACE} delete configmap {object}"))
+    // One that says who holds the name is not to be deleted for what a newer Bowline added.
+    let hint = match Claim::says_whose(&strings(&claim["data"])) {
+        true => format!(
+            "if another server runs a newer Bowline, upgrade this one; if not: kubectl -n {NAMESPACE} edit configmap {object}"
+        ),
+        false => format!("if {name} is to come in anew: kubectl -n {NAMESPACE} delete configmap {object}"),
+    };
+    PortError::new(ErrorKind::Invalid, format!("the claim of {name} cannot be read: {}", error.message)).hint(hint)
 }
 
 /// While the API did not answer, nobody could renew a Lease.

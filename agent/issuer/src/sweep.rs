@@ -179,7 +179,7 @@ impl<O: Objects> Issuer<O> {
                 match read_claim(object) {
                     Ok(claim) => _ = claims.insert(claim.value.name.clone(), claim),
                     Err(error) if name(object) == Claim::object_name(&self.own.name) => {
-                        own_unreadable = Some(read::unreadable(&self.own.name, &error));
+                        own_unreadable = Some(read::unreadable(&self.own.name, object, &error));
                     }
                     Err(_) => {}
                 }

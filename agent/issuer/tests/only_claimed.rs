@@ -118,6 +118,23 @@ async fn what_somebody_changed_is_put_back_and_what_is_somebody_elses_is_left() 
     assert_eq!(store.paths(API), [POLICY], "somebody else's stays");
 }
 
+/// A newer server and this one would rewrite the policy in turn.
+#[tokio::test]
+async fn a_server_that_a_newer_one_noted_something_about_stays_exempt() {
+    let store = cluster();
+    let on = only_claimed(&store, true);
+    sweep(&on).await.unwrap();
+    let mut claim = claim_of_a_server(&store);
+    let refused = json!([{ "at": NOW, "from": "10.0.1.9", "code": "in-quarantine", "machine": "0", "why": "new" }]);
+    claim["data"]["refused"] = json!(refused.to_string());
+    store.put("/api/v1/namespaces/bowline/configmaps/claim.control-2", claim);
+    sweep(&on).await.unwrap();
+    assert!(condition(&store).contains("'system:node:control-2'"), "{}", condition(&store));
+    store.writes();
+    sweep(&on).await.unwrap();
+    assert_eq!(store.writes(), [""; 0]);
+}
+
 /// One that a newer Bowline wrote, or somebody by hand: the servers that join are exempt all the same.
 #[tokio::test]
 async fn a_claim_of_this_server_that_can_not_be_read_is_named_and_holds_up_nothing() {
@@ -130,4 +147,11 @@ async fn a_claim_of_this_server_that_can_not_be_read_is_named_and_holds_up_nothi
     assert!(error.message.starts_with("the claim of control cannot be read: "), "{error:?}");
     assert!(error.hint.unwrap().ends_with("delete configmap claim.control"));
     assert_eq!((store.at(claim), store.paths(API).len()), (before, 2));
+    // One that says who holds the name is not to be deleted.
+    store.change(claim, |claim| {
+        claim["data"]["role"] = json!("server");
+        claim["data"]["since"] = json!("yesterday");
+    });
+    let hint = sweep(&only_claimed(&store, true)).await.unwrap_err().hint.unwrap();
+    assert!(hint.contains("upgrade this one") && !hint.contains("delete"), "{hint}");
 }

@@ -281,15 +281,18 @@ async fn ask(
 }
 
 /// Whether another server may answer otherwise: 1 where this one cannot decide just now, 2 where what a person set on it stands
-/// in the way, which may be behind the others'.
+/// in the way, which may be behind the others', or it is newer than this machine and the others, and refuses for a reason of its own.
 fn passes_by(answer: &Answered) -> Option<u8> {
     let refusal: RefusalBody = serde_json::from_slice(&answer.body).ok()?;
     match refusal.code {
         Code::NotReady if refusal.is_elsewhere() => Some(1),
-        Code::OutsideRules | Code::BadRequest | Code::Revoked => Some(2),
+        Code::OutsideRules | Code::BadRequest | Code::Revoked | Code::Other(_) => Some(2),
         _ => None,
     }
-    .filter(|_| answer.status == refusal.code.status())
+    .filter(|_| match refusal.code {
+        Code::Other(_) => answer.status != 200,
+        code => answer.status == code.status(),
+    })
 }
 
 fn last(server: &str, refusal: &RefusalBody) -> Last {
@@ -329,4 +332,23 @@ fn versions(spec: &Join) -> Versions {
 async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
     let uptime = host.clock().await?.uptime;
     write_json(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_refuses_by_what_it_has_alone_is_passed_by() {
+        let weight = |status, code: &str, retry: Option<u64>| {
+            let body = serde_json::json!({ "version": 1, "code": code, "message": "", "retry-after": retry, "now": 1 });
+            passes_by(&Answered { status, body: body.to_string().into_bytes() })
+        };
+        assert_eq!([weight(503, "not-ready", Some(30)), weight(503, "not-ready", Some(1))], [Some(1), None]);
+        assert_eq!([weight(403, "outside-rules", None), weight(409, "outside-rules", None)], [Some(2), None]);
+        assert_eq!([weight(409, "node-is-alive", Some(5)), weight(409, "not-claimed", None)], [None, None]);
+        // A newer one's reason: whatever its status is, an older server may let it in.
+        assert_eq!([weight(409, "in-quarantine", None), weight(503, "in-quarantine", Some(5))], [Some(2), Some(2)]);
+        assert_eq!(weight(200, "in-quarantine", None), None);
+    }
 }

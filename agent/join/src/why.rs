@@ -8,10 +8,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Why {
+    /// Nobody gave an answer that counts. Tried first: any word may be a code of a newer server.
+    Unanswered(Unanswered),
     /// A server refused it, with a proof.
     Refused(Code),
-    /// Nobody gave an answer that counts.
-    Unanswered(Unanswered),
 }
 
 /// Why there is no answer that counts.
@@ -41,7 +41,7 @@ impl Why {
             Self::Refused(Code::NotLetIn | Code::OutsideRules | Code::Revoked | Code::BadRequest)
             | Self::Unanswered(Unanswered::NotProven) => Duration::ZERO,
             Self::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere) => Duration::from_secs(180),
-            Self::Refused(Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
+            Self::Refused(Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady | Code::Other(_))
             | Self::Unanswered(
                 Unanswered::NoAnswer | Unanswered::BadAnswer | Unanswered::Late | Unanswered::Nameless,
             ) => Duration::from_secs(300),
@@ -65,6 +65,9 @@ impl Why {
             Self::Refused(Code::ClaimedElsewhere) => format!(
                 "if that machine runs, stop it or give this one another `node.name`; if it is gone, {name} is free when its claim ends"
             ),
+            Self::Refused(code @ Code::Other(_)) => {
+                format!("upgrade Bowline here: a newer one on the servers refuses it, for a reason that this one does not know ({code})")
+            }
             Self::Unanswered(Unanswered::NotProven) => {
                 "make sure that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
                     .into()
@@ -105,6 +108,9 @@ mod tests {
             assert_eq!(serde_json::to_string(&why).unwrap(), text);
             assert_eq!(serde_json::from_str::<Why>(&text).unwrap(), why);
         }
-        assert!(serde_json::from_str::<Why>("\"something-else\"").is_err(), "it is asked again");
+        let newer: Why = serde_json::from_str("\"something-else\"").unwrap();
+        assert_eq!(serde_json::to_string(&newer).unwrap(), "\"something-else\"");
+        assert!(newer.hint("kafka-0").contains("(something-else)"));
+        assert!(serde_json::from_str::<Why>("\"Something else\"").is_err(), "it is asked again");
     }
 }

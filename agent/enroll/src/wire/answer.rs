@@ -1,4 +1,5 @@
-//! What issuers send back. The status says which body it is, and is part of the proof.
+//! What issuers send back. The status says which body it is, and is part of the proof. A newer one may say more than is read here:
+//! until the version is another one, what it adds can be ignored.
 
 use super::{Labels, VERSION, WireError, read_quietly, version, write};
 use crate::code::{Code, ELSEWHERE, Refusal};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 /// What was asked for and not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Cut {
     /// The label or taint, as it was asked for.
     pub what: String,
@@ -24,15 +25,16 @@ pub struct Cut {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// No rule permits it; or what `why` says.
-    #[default]
-    NotPermitted,
     /// Somebody else keeps it on the Node with another value.
     Kept,
     /// The rule itself gives it another value.
     Given,
     /// It is nobody's to give.
     Never,
+    /// No rule permits it; or what `why` says.
+    #[default]
+    #[serde(other)]
+    NotPermitted,
 }
 
 impl Reason {
@@ -43,7 +45,7 @@ impl Reason {
 
 /// Settings on which all servers of a cluster must agree, and that agents live by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Agreed {
     /// `cluster-cidr`, as K3s writes it: one network, or two with a comma.
     pub cluster_cidr: String,
@@ -64,7 +66,7 @@ pub struct Agreed {
 
 /// How a joining server keeps its place: only one joins at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct JoinHint {
     /// Seconds without a word from it, after which another takes its place.
     pub lasts: u64,
@@ -74,7 +76,7 @@ pub struct JoinHint {
 
 /// The answer with a credential in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Grant {
     /// [`VERSION`].
     pub version: u32,
@@ -125,7 +127,7 @@ fn hide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> 
 
 /// The answer to `POST /v1/node`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct NodeAnswer {
     /// [`VERSION`].
     pub version: u32,
@@ -152,7 +154,7 @@ impl NodeAnswer {
 
 /// The answer to `POST /v1/leave`: the name is free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct LeaveAnswer {
     /// [`VERSION`].
     pub version: u32,
@@ -167,7 +169,7 @@ impl LeaveAnswer {
 
 /// A refusal as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct RefusalBody {
     /// [`VERSION`].
     pub version: u32,

@@ -1,9 +1,9 @@
-//! Maps without duplicate keys: serde's own silently take the last of two.
+//! JSON without duplicate keys: serde's own maps silently take the last of two, and what is not read is not looked at.
 
 use super::MAX_LABELS;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Options as they are told: no key twice.
@@ -54,5 +54,61 @@ impl<'de> Visitor<'de> for Reader {
             all.insert(key, value);
         }
         Ok(all)
+    }
+}
+
+/// Anything that has no key twice, in any of its objects.
+pub(super) struct EachOnce;
+
+impl<'de> Deserialize<'de> for EachOnce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for EachOnce {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self, A::Error> {
+        while all.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut all: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some((key, Self)) = all.next_entry::<String, Self>()? {
+            if let Some(twice) = seen.replace(key) {
+                return Err(A::Error::custom(format!("duplicate key `{twice}`")));
+            }
+        }
+        Ok(self)
     }
 }
