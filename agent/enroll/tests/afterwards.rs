@@ -195,6 +195,7 @@ fn a_server_keeps_its_turn_until_it_is_a_healthy_member() {
         join: Some(join("control-2", 40)),
         ..facts()
     };
+    facts.claim.as_mut().unwrap().value.from = ip("10.0.1.11");
     let ask = |facts: &Facts| node(&machine(1), Role::Server, "control-2", "10.0.1.11", Phase::Joining, facts);
     assert_eq!(words(ask(&facts).acts()), ["join"]);
     facts.node = Some(read(a_node("10.0.1.11", Ready::True), "u1"));

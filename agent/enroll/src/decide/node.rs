@@ -34,7 +34,7 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
     let mut cut = admission.cut;
     let mut acts = Vec::new();
     let node = facts.node.as_ref().filter(|node| !node.value.deleting);
-    let next = Claim {
+    let mut next = Claim {
         node_uid: node.map(|node| node.uid.clone()).or_else(|| claim.value.node_uid.clone()),
         persistent: request.persistent_volumes.clone(),
         forgotten: persistent::forgotten(name, &request.persistent_volumes, &facts.persistent),
@@ -43,6 +43,13 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
         wished: Some(wished),
         ..claim.value.clone()
     };
+    // The sweep decides by the address on record. It follows to another rule, and with what is written anyway: one who asks from two
+    // addresses of one rule in turn makes nobody write.
+    let here = rule(order.rules, role, name, order.peer)?;
+    let same = rule(order.rules, role, name, claim.value.from).is_ok_and(|before| before == here);
+    if !same || next != claim.value {
+        next.from = order.peer.to_canonical();
+    }
     acts.extend(becomes(claim, next));
     if node.is_some() {
         acts.extend(tokens_have_served(facts));
@@ -64,8 +71,7 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
     }
     // Last: what the API refuses of them holds up nothing else.
     if !request.persistent_volumes.is_empty() || !facts.persistent.volumes.is_empty() {
-        let rule = rule(order.rules, role, name, order.peer)?;
-        let (permitted, out) = persistent::permitted(rule, name, &request.persistent_volumes);
+        let (permitted, out) = persistent::permitted(here, name, &request.persistent_volumes);
         // What a rule no longer permits is not taken away: it is only not made.
         let goes = |name: &str| !request.persistent_volumes.iter().any(|wish| wish.name == name);
         let outcome = persistent::reconcile(name, &permitted, &facts.persistent, goes);
