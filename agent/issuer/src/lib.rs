@@ -42,7 +42,7 @@ use refusals::Noted;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-pub use sweep::{Members, Rest};
+pub use sweep::{Members, Rest, SWEEP_IDLE, SWEEP_PENDING};
 use tokens::Tokens;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -151,7 +151,7 @@ pub struct Issuer<O> {
     unnoted: Notify,
     tokens: Mutex<Tokens>,
     minted: Notify,
-    members: Mutex<Option<Members>>,
+    members: Mutex<Option<(Members, Instant)>>,
     clock: Clock,
 }
 

@@ -28,6 +28,13 @@ pub enum Rest {
     Long,
 }
 
+/// Between two sweeps when nobody asks anything, while time alone brings something to clean up, or somebody is missing.
+pub const SWEEP_PENDING: Duration = Duration::from_secs(300);
+/// And when there is nothing: each sweep is eight reads.
+pub const SWEEP_IDLE: Duration = Duration::from_secs(1800);
+/// A sweep takes its time, and may have to be tried again.
+const LATE: Duration = Duration::from_secs(120);
+
 /// How many nodes the cluster is to have, and how many of them it has not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Members {
@@ -103,7 +110,7 @@ impl<O: Objects> Issuer<O> {
         let own = &self.own.name;
         let overview = self.overview(unix).await?;
         let members = overview.members();
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Some(members);
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Some((members, Instant::now()));
         let facts = overview.facts(own);
         let turn = sweep::turn(own, &facts);
         let joins = turn.is_none() && facts.join.as_ref().is_some_and(|join| join.value.holder.as_ref() == Some(own));
@@ -148,9 +155,12 @@ impl<O: Objects> Issuer<O> {
         Ok(())
     }
 
-    /// Who is of the cluster, as the last sweep saw it; `None` before the first.
+    /// Who is of the cluster, as the last sweep saw it; `None` before the first, and when the next one is overdue: a server that
+    /// cannot look any more says nothing of who came back since.
     pub fn members(&self) -> Option<Members> {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        let (members, at) = (*self.members.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let next = if members.missing > 0 { SWEEP_PENDING } else { SWEEP_IDLE };
+        (at.elapsed() < next + LATE).then_some(members)
     }
 
     /// Looks after the policy of `only-claimed`.

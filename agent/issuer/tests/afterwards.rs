@@ -7,8 +7,11 @@ mod common;
 use bowline_enroll::wire::Phase;
 use bowline_enroll::{Code, Role, STARTUP_TAINT};
 use bowline_issuer::{Members, Rest};
-use common::{Machine, NOW, ROLE, Store, TEAM, issuer, keys};
+use bowline_ports::ErrorKind;
+use common::{Fault, Machine, NOW, ROLE, Store, TEAM, issuer, keys};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::advance;
 
 const CLAIM: &str = "/api/v1/namespaces/bowline/configmaps/claim.kafka-0";
 const NODE: &str = "/api/v1/nodes/kafka-0";
@@ -144,7 +147,7 @@ async fn a_server_writes_down_that_its_name_is_its_own() {
     assert_eq!(claim["data"]["machine-key"], recreated.key.public().to_string());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn who_holds_a_name_and_is_not_there_is_counted() {
     let (store, _) = a_node().await;
     store.kubelet("control", "10.0.1.10");
@@ -159,5 +162,24 @@ async fn who_holds_a_name_and_is_not_there_is_counted() {
     assert_eq!(issuer.members(), Some(Members { expected: 2, missing: 1 }));
     store.remove(NODE);
     issuer.sweep(&server, NOW).await.unwrap();
-    assert_eq!(issuer.members(), Some(Members { expected: 2, missing: 1 }));
+    let one = Some(Members { expected: 2, missing: 1 });
+    assert_eq!(issuer.members(), one);
+    // Its API is away: who is missing is looked for every five minutes, and may be back.
+    store.fail(Some(Fault::Away(ErrorKind::Unreachable)));
+    for (minutes, counted) in [(5, one), (5, None)] {
+        advance(Duration::from_secs(minutes * 60)).await;
+        issuer.sweep(&server, NOW).await.unwrap_err();
+        assert_eq!(issuer.members(), counted, "{minutes} minutes more");
+    }
+    store.fail(None);
+    store.kubelet("kafka-0", "10.0.1.20");
+    issuer.sweep(&server, NOW).await.unwrap();
+    let all = Some(Members { expected: 2, missing: 0 });
+    assert_eq!(issuer.members(), all);
+    store.fail(Some(Fault::Away(ErrorKind::Unreachable)));
+    for (minutes, counted) in [(30, all), (10, None)] {
+        advance(Duration::from_secs(minutes * 60)).await;
+        issuer.sweep(&server, NOW).await.unwrap_err();
+        assert_eq!(issuer.members(), counted, "{minutes} minutes more");
+    }
 }

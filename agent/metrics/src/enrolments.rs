@@ -11,7 +11,7 @@ pub struct Enrolments {
     registry: Registry,
     requests: IntCounterVec,
     connections: IntCounterVec,
-    /// Nodes that the cluster is to have, and those of them that it has not; `None` before they were counted.
+    /// Nodes that the cluster is to have, and those of them that it has not; `None` while nobody has counted them lately.
     members: Arc<Mutex<Option<(usize, usize)>>>,
 }
 
@@ -58,9 +58,9 @@ impl Enrolments {
         self.connections.with_label_values(&[end]).inc();
     }
 
-    /// The nodes were counted.
-    pub fn members(&self, expected: usize, missing: usize) {
-        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = Some((expected, missing));
+    /// How many nodes the cluster is to have, and how many of them it has not; `None` takes an earlier count back.
+    pub fn members(&self, counted: Option<(usize, usize)>) {
+        *self.members.lock().unwrap_or_else(PoisonError::into_inner) = counted;
     }
 
     pub(crate) fn members_into(&self, out: &mut Exposition) {
@@ -73,5 +73,25 @@ impl Enrolments {
 
     pub(crate) fn encoded(&self) -> String {
         counters::encoded(&self.registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may end so")]
+
+    use super::*;
+    use crate::exposition::Form;
+
+    #[test]
+    fn who_stops_counting_says_nothing_of_who_is_missing() {
+        let enrolments = Enrolments::new([], &[]).unwrap();
+        let shown = |counted| {
+            enrolments.members(counted);
+            let mut out = Exposition::with_capacity(Form::Text, 512);
+            enrolments.members_into(&mut out);
+            out.into_text().contains("nodes_missing")
+        };
+        assert_eq!([None, Some((3, 1)), None].map(shown), [false, true, false]);
     }
 }

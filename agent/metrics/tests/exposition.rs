@@ -161,7 +161,7 @@ fn with_sample<T>(report: &Report, f: impl FnOnce(&Sample<'_>) -> T) -> T {
     counters.reloaded(false);
     let requests = [("enroll", "granted"), ("enroll", "not-let-in"), ("leave", "left")];
     let enrolments = Enrolments::new(requests, &["answered", "full"]).unwrap();
-    enrolments.members(5, 1);
+    enrolments.members(Some((5, 1)));
     enrolments.answered("enroll", "granted");
     enrolments.ended("full");
     let volumes = ["data".to_string(), "scratch".to_string()];

@@ -10,7 +10,7 @@ use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{Headers, Purpose};
 use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
 use bowline_host::real::{ObjectApi, RealHost};
-use bowline_issuer::{Issuer, Rest, Watch};
+use bowline_issuer::{Issuer, Rest, SWEEP_IDLE, SWEEP_PENDING, Watch};
 use bowline_join::files::MACHINE_KEY;
 use bowline_join::machine_key;
 use bowline_metrics::Enrolments;
@@ -27,12 +27,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// Between two sweeps when nobody asks anything, while time alone brings something to clean up.
-const SWEEP_PENDING: Duration = Duration::from_secs(300);
-/// While other servers wait for this one to be up.
+/// Until the next sweep while other servers wait for this one to be up.
 const SWEEP_AWAITED: Duration = Duration::from_secs(2);
-/// And when there is nothing: each sweep is eight reads.
-const SWEEP_IDLE: Duration = Duration::from_secs(1800);
 /// After an answer, until what it left is cleaned up.
 const SWEEP_AFTER_ANSWER: Duration = Duration::from_secs(20);
 /// Between two looks at the persistent volumes of nodes, where there are some: one read each.
@@ -165,6 +161,8 @@ impl Issuing {
         for door in self.doors.drain(..) {
             door.close().await;
         }
+        // Nobody counts any more.
+        self.enrolments.members(None);
         self.served = None;
     }
 
@@ -341,10 +339,9 @@ async fn sweep(desk: Arc<Desk>, machine: MachineKey) {
     let (mut begun, mut moved) = (false, 0);
     loop {
         let swept = desk.issuer.sweep(&key, desk.unix().await).await;
-        if let Some(members) = desk.issuer.members() {
-            desk.enrolments.members(members.expected, members.missing);
-        }
-        begun |= desk.issuer.members().is_some();
+        let members = desk.issuer.members();
+        desk.enrolments.members(members.map(|members| (members.expected, members.missing)));
+        begun |= members.is_some();
         let rest = rest(swept, begun, &mut moved);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
