@@ -259,6 +259,10 @@ fn sweeping() {
         assert!(claim.is_held_by(&machine(1).public(), Role::Server));
         assert_eq!(claim.node_uid.as_deref(), Some("u1"));
     }
+    // One that waits for this very Node to go has the name: this machine was taken for gone.
+    others.claim.as_mut().unwrap().value =
+        Claim { replaces: Some("u1".into()), ..a_claim("control", Role::Server, &machine(2), None) };
+    assert!(own(&others).is_none());
 }
 
 #[test]

@@ -207,6 +207,7 @@ fn revoked_until_the_key_changes() {
     let (acts, _) = granted(kafka(2, "10.0.1.20", &facts));
     let Act::UpdateClaim { claim, .. } = &acts[0] else { panic!() };
     assert_eq!((claim.revoked.as_ref(), claim.machine_key), (None, machine(2).public()));
+    assert!(claim.refuses("an older key"), "it stays on record");
 
     // That somebody came in by another key does not make the revoked ticket good again: not while they hold the name, and not
     // when they are gone.

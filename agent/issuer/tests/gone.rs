@@ -9,6 +9,7 @@ use bowline_enroll::Role;
 use bowline_issuer::{Issuer, Rest};
 use common::{Fault, Machine, NOW, Store, issuer_with};
 use serde_json::json;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, advance};
 
@@ -149,6 +150,25 @@ async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
         assert_eq!(store.at(NODE).is_none(), goes, "synchronised: {synchronised}, newest Lease: {renewed:?}");
         looks(10).await;
         assert!(store.at(NODE).is_none(), "watched for its whole time");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_speaks_at_any_moment_before_it_is_removed_keeps_its_node() {
+    for call in 1.. {
+        let store = Store::new();
+        let issuer = issuer(&store);
+        let began = two_agents(&issuer, &store).await;
+        silent_for(&store, HOUR).await;
+        sweep(&issuer, began).await.unwrap();
+        silent_for(&store, SOON).await;
+        let spoke = store.before(call, NODE, |node| node["status"]["conditions"][0]["status"] = json!("True"));
+        let _ = sweep(&issuer, began).await;
+        if !spoke.load(Ordering::Relaxed) {
+            assert!(call > 10 && store.at(NODE).is_none(), "{call} calls");
+            return;
+        }
+        assert!(store.at(NODE).is_some(), "it spoke before call {call}");
     }
 }
 

@@ -102,15 +102,25 @@ fn is_a_member(store: &Store) {
 
 #[tokio::test]
 async fn a_server_that_joined_gives_its_turn_back_as_soon_as_it_is_a_member() {
-    let store = settled(0).await;
-    let issuer = issuer_with_etcd(&store);
-    store.put(TURN, json!({ "metadata": { "name": "server-join" }, "spec": { "holderIdentity": "control" } }));
-    // Its kubelet is not Ready yet when its issuer opens.
-    assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Moment);
-    assert_eq!(store.at(TURN).unwrap()["spec"]["holderIdentity"], "control");
-    is_a_member(&store);
-    assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Long);
-    assert!(store.at(TURN).unwrap()["spec"]["holderIdentity"].is_null());
+    // A K3s that does not say whether it has a vote is a member as soon as it is Ready.
+    for (voter, rest) in [(None, Rest::Long), (Some("False"), Rest::Moment), (Some("True"), Rest::Long)] {
+        let store = settled(0).await;
+        let issuer = issuer_with_etcd(&store);
+        store.put(TURN, json!({ "metadata": { "name": "server-join" }, "spec": { "holderIdentity": "control" } }));
+        // Its kubelet is not Ready yet when its issuer opens.
+        assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), Rest::Moment);
+        assert_eq!(store.at(TURN).unwrap()["spec"]["holderIdentity"], "control");
+        is_a_member(&store);
+        if let Some(status) = voter {
+            store.change("/api/v1/nodes/control", |node| {
+                let conditions = node["status"]["conditions"].as_array_mut().unwrap();
+                conditions.push(json!({ "type": "EtcdIsVoter", "status": status }));
+            });
+        }
+        assert_eq!(issuer.sweep(&server(), NOW).await.unwrap(), rest, "has a vote: {voter:?}");
+        let holder = store.at(TURN).unwrap()["spec"]["holderIdentity"].clone();
+        assert_eq!(holder.is_null(), rest == Rest::Long, "has a vote: {voter:?}");
+    }
 }
 
 /// Whoever has the turn renews it every half minute; who does not for two minutes, by this issuer's own clock, is dead.

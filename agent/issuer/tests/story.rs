@@ -7,7 +7,8 @@ mod common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_enroll::{Code, Role};
-use common::{Fault, Machine, NOW, Store, ip, issuer, keys};
+use bowline_issuer::Asked;
+use common::{Fault, Machine, NOW, Sent, Store, ip, issuer, keys};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::advance;
@@ -102,6 +103,20 @@ async fn a_claim_that_never_became_a_node_ends_with_all_that_came_of_it() {
     assert!(store.at(CLAIM).is_some());
     issuer.sweep(&server, NOW + 600).await.unwrap();
     assert!(store.at(CLAIM).is_none() && store.at(PASSWORD).is_none() && store.paths(TOKENS).is_empty());
+}
+
+/// A server whose clock is hours ahead takes no name away for that.
+#[tokio::test(start_paused = true)]
+async fn by_a_clock_that_is_not_synchronised_no_claim_is_over() {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    Machine::agent("kafka-0", 1).enroll(&issuer).await.unwrap();
+    let Sent { peer, binding, path, headers, body } = Machine::agent("kafka-0", 2).enrolling();
+    for (synchronised, result) in [(false, "claimed-elsewhere"), (true, "granted")] {
+        issuer.set_synchronised(synchronised);
+        let asked = Asked { peer, binding, path, headers: headers.clone(), body: &body };
+        assert_eq!(issuer.answer(asked, NOW + 7200, &[9; 24]).await.result, result);
+    }
 }
 
 /// A cluster in which a machine came in as kafka-0, and became a Node.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, dead_code, unused_imports, reason = "a test may end so, and uses a part of it")]
 
+mod patch;
 mod store;
 
 pub(crate) use store::{Fault, Store};

@@ -1,10 +1,12 @@
 //! The Kubernetes API as far as an issuer sees it, in memory: versions, preconditions, field managers, and faults.
 
+use super::patch::{apply, merge};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_ports::{ErrorKind, Fut, Objects, PortError, Write};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What it gives at a time, whatever is asked for: collections of tests are small.
@@ -25,6 +27,9 @@ pub(crate) enum Fault {
     NoCollection(usize),
 }
 
+/// What somebody else does before the call of this number, to the object of this path.
+type Before = (usize, String, fn(&mut Value), Arc<AtomicBool>);
+
 /// One store; a clone is another client of the same.
 #[derive(Clone, Default)]
 pub(crate) struct Store(Arc<Mutex<Inner>>);
@@ -35,6 +40,9 @@ struct Inner {
     version: u64,
     calls: usize,
     fault: Option<Fault>,
+    before: Option<Before>,
+    /// What the API has in its own memory, where that is older.
+    memory: Option<BTreeMap<String, Value>>,
     reads: usize,
     writes: Vec<String>,
     under_way: usize,
@@ -59,6 +67,20 @@ impl Store {
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut inner = self.0.lock().unwrap();
         (inner.calls, inner.fault) = (0, fault);
+    }
+
+    /// Before the call of this number, counted from now, somebody else changes an object that is there. Whether they did is told then.
+    pub(crate) fn before(&self, call: usize, path: &str, with: fn(&mut Value)) -> Arc<AtomicBool> {
+        let done = Arc::new(AtomicBool::new(false));
+        let mut inner = self.0.lock().unwrap();
+        (inner.calls, inner.before) = (0, Some((call, path.to_owned(), with, Arc::clone(&done))));
+        done
+    }
+
+    /// From now on the API's own memory stands still: what is asked of it with `resourceVersion=0` is as it is now.
+    pub(crate) fn remember(&self) {
+        let mut inner = self.0.lock().unwrap();
+        inner.memory = Some(inner.objects.clone());
     }
 
     /// How many calls there were since [`Self::fail`] or the beginning.
@@ -177,6 +199,13 @@ impl Store {
         inner.under_way -= 1;
         inner.calls += 1;
         let calls = inner.calls;
+        if let Some((_, path, with, done)) = inner.before.take_if(|(at, ..)| *at == calls)
+            && let Some(mut object) = inner.objects.get(&path).cloned()
+        {
+            with(&mut object);
+            inner.store(&path, object);
+            done.store(true, Ordering::Relaxed);
+        }
         match inner.fault {
             Some(Fault::Away(kind)) => Err(error(kind, "the API")),
             Some(Fault::Refused(at)) if at == calls => Err(error(ErrorKind::Unreachable, "the API is away")),
@@ -221,7 +250,9 @@ impl Inner {
         };
         let within = format!("{collection}/");
         let of = |path: &str| path.strip_prefix(&within).is_some_and(|name| !name.contains('/'));
-        let here = self.objects.iter().filter(|(path, object)| of(path) && fits(object).unwrap_or(true));
+        let memory = self.memory.as_ref().filter(|_| words.get("resourceVersion") == Some(&"0"));
+        let here =
+            memory.unwrap_or(&self.objects).iter().filter(|(path, object)| of(path) && fits(object).unwrap_or(true));
         // From where the page before ended, as many as are asked for.
         let begin: usize = words.get("continue").map_or(0, |token| token.parse().unwrap());
         let most = words.get("limit").map_or(usize::MAX, |limit| limit.parse::<usize>().unwrap().min(PAGE));
@@ -327,51 +358,4 @@ impl Inner {
 
 fn lease_of(node: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
-}
-
-/// RFC 7386.
-fn merge(object: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *object = patch.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = json!({});
-    }
-    for (key, value) in fields {
-        if value.is_null() {
-            object.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut object[key], value);
-        }
-    }
-}
-
-/// Server-side apply of labels, never forced.
-fn apply(object: &mut Value, manager: &str, patch: &Value) -> Result<(), ()> {
-    let wanted = patch["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    let mut fields = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let owns = |field: &Value, key: &str| !field["fieldsV1"]["f:metadata"]["f:labels"][format!("f:{key}")].is_null();
-    let others = |key: &str| fields.iter().any(|field| field["manager"] != manager && owns(field, key));
-    let mut labels = object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    if wanted.iter().any(|(key, value)| others(key) && labels.get(key).is_some_and(|there| there != value)) {
-        return Err(());
-    }
-    let mine = fields.iter().position(|field| field["manager"] == manager);
-    labels
-        .retain(|key, _| wanted.contains_key(key) || others(key) || !mine.is_some_and(|mine| owns(&fields[mine], key)));
-    labels.extend(wanted.clone());
-    let owned: BTreeMap<String, Value> = wanted.keys().map(|key| (format!("f:{key}"), json!({}))).collect();
-    let field = json!({
-        "manager": manager,
-        "operation": "Apply",
-        "fieldsV1": { "f:metadata": { "f:labels": owned } },
-    });
-    match mine {
-        Some(mine) => fields[mine] = field,
-        None => fields.push(field),
-    }
-    object["metadata"]["labels"] = json!(labels);
-    object["metadata"]["managedFields"] = json!(fields);
-    Ok(())
 }
