@@ -1,8 +1,8 @@
 //! The service, with the settings that K3s's own installer gives it (contract: K3s `install.sh`).
 
 use crate::{CONFIG_FILE, NODE_SEEN};
-use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA};
-use bowline_ports::{K3S_ETCD_TOMBSTONE, MARK, NODE_NAME, UNINSTALLING_ERASES, UNITS};
+use bowline_ports::{ENROLLED, ENROLLED_WITH_DATA, K3S_ETCD_DATA, K3S_ETCD_TOMBSTONE, K3S_SERVER};
+use bowline_ports::{MARK, NODE_NAME, UNINSTALLING_ERASES, UNITS};
 use bowline_settings::Role;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,11 @@ pub fn caution(unit: &str) -> String {
     if unit.starts_with(MARK) { String::new() } else { format!("; {UNINSTALLING_ERASES}") }
 }
 
+/// Whether K3s has a server to join.
+const JOINS: &str = r#"grep -qsE "^.?server.?:" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*.y*ml"#;
+/// Where what K3s has of a cluster that never was is kept, beneath [`K3S_SERVER`].
+const ASIDE: &str = "bowline-set-aside";
+
 /// The whole text of the unit file.
 ///
 /// `Type=notify` with `TimeoutStartSec=0` means that a start that waits for the unit never returns while K3s cannot
@@ -40,14 +45,27 @@ pub fn caution(unit: &str) -> String {
 /// does not try again (`exec-condition`); before 251, as in Ubuntu 22.04, it tries every 5 s (`auto-restart`), and counts that as
 /// restarts.
 ///
+/// A server that was started to found a cluster, and then joins another one before etcd has data, has authorities of its own by now.
+/// K3s ends for ever at those that are newer than the cluster's (its `ReconcileBootstrapData`): they are set aside, once, and K3s
+/// gets the cluster's. One with data in SQLite has a cluster of its own, which nothing may hide. The authorities go last: whatever
+/// is interrupted is done again.
+///
 /// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
 /// a volume, is a member that nobody lets in, and K3s compares nothing then.
 pub fn unit_text(role: Role) -> String {
     let (service, verb) = (role.service(), role.as_str());
     let gate = match role {
+        Role::Server => {
+            format!("ExecCondition=/bin/sh -c '[ ! -e {K3S_ETCD_TOMBSTONE} ] || \\\n    {JOINS}'\n")
+        }
+        Role::Agent => String::new(),
+    };
+    let aside = match role {
         Role::Server => format!(
-            "ExecCondition=/bin/sh -c '[ ! -e {K3S_ETCD_TOMBSTONE} ] || \\\n    \
-                 grep -qsE \"^.?server.?:\" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*.y*ml'\n"
+            "ExecStartPre=-/bin/sh -c 'cd {K3S_SERVER} 2>/dev/null && [ -e tls/server-ca.key ] || exit 0; \\\n    \
+                 [ -e {K3S_ETCD_DATA} ] || [ -e {K3S_ETCD_TOMBSTONE} ] || [ -e db/state.db ] || ! {JOINS} || \\\n    \
+                 {{ mkdir -p -m 700 {ASIDE}; [ -e {ASIDE}/cred ] || [ ! -e cred ] || mv cred {ASIDE}/; \\\n    \
+                 [ -e {ASIDE}/tls ] || mv tls {ASIDE}/; }}'\n"
         ),
         Role::Agent => String::new(),
     };
@@ -87,7 +105,7 @@ Restart=always
 RestartSec=5s
 {gate}ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
-ExecStart=/usr/local/bin/k3s {verb}
+{aside}ExecStart=/usr/local/bin/k3s {verb}
 {keep}"
     )
 }

@@ -44,11 +44,10 @@ pub const PASSWORD: &str = "/etc/rancher/node/password";
 /// The kubelet's certificate: K3s makes it when it has come in.
 pub const KUBELET_CERTIFICATE: &str = "/var/lib/rancher/k3s/agent/client-kubelet.crt";
 
-/// All that K3s keeps on a server: the cluster's objects, its authorities, its token.
-pub const SERVER_DATA: &str = "/var/lib/rancher/k3s/server";
-/// Embedded etcd's data: a server that has it is a member of its cluster ([`is_member`]). The folders above it K3s makes at each start
-/// of a server, also of one that never comes in, and of one whose data are in SQLite; it tells its own members by this one.
-pub const ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd/member/wal";
+/// Embedded etcd's data: a server that has it is a member of its cluster ([`is_member`]).
+pub use bowline_ports::K3S_ETCD_DATA as ETCD_DATA;
+/// All that K3s keeps on a server.
+pub use bowline_ports::K3S_SERVER as SERVER_DATA;
 /// K3s's own token file on servers: it has come up.
 pub const SERVER_TOKEN: &str = "/var/lib/rancher/k3s/server/token";
 

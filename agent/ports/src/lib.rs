@@ -264,6 +264,13 @@ pub const K3S_CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 pub const K3S_SAYS_OF_ITSELF: [&str; 3] =
     ["Node password rejected", "token CA hash does not match", "encrypted with different token"];
 
+/// All that K3s keeps on a server: the cluster's objects, its authorities, its token.
+pub const K3S_SERVER: &str = "/var/lib/rancher/k3s/server";
+
+/// Embedded etcd's data: a server that has it is a member of its cluster. The folders above it K3s makes at each start of a server,
+/// also of one that never comes in, and of one whose data are in SQLite; it tells its own members by this one.
+pub const K3S_ETCD_DATA: &str = "/var/lib/rancher/k3s/server/db/etcd/member/wal";
+
 /// K3s puts this file beside etcd's data when a server's member was taken out (its Node was deleted), and then does
 /// nothing more, or ends, so that systemd starts it again (k3s-io/k3s#13498); at its next start it sets the data aside and joins anew.
 pub const K3S_ETCD_TOMBSTONE: &str = "/var/lib/rancher/k3s/server/db/etcd/tombstone";

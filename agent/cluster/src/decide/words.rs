@@ -37,12 +37,22 @@ fn has_namesake(lines: &[String]) -> bool {
     lines.iter().rev().take(10).any(|line| line.contains("duplicate node name found"))
 }
 
+/// Whether K3s has files of another cluster, or of its own founding, which it does not replace by those of the one that it joins.
+fn has_other_authorities(lines: &[String]) -> bool {
+    lines.iter().rev().take(10).any(|line| line.contains("newer than datastore"))
+}
+
 /// What to do about a K3s that ends again and again.
 pub(super) fn remedy(lines: &[String], service: &str) -> String {
     // Its predecessor was destroyed between its place in etcd and its Node, by which the servers would have taken it out.
     if has_namesake(lines) {
         return "etcd has a member of an earlier machine of this name: take it out on another server, as \
                 /usr/share/doc/bowline/CLUSTERS.md tells (“A server whose name etcd still has”)"
+            .into();
+    }
+    if has_other_authorities(lines) {
+        return "these files are not the cluster's, and newer: if nobody needs them, move them away (`mv`), and K3s gets the \
+                cluster's; a server with data of its own, as in SQLite, cannot join with them"
             .into();
     }
     format!("fix what it names (often `[cluster.config]`); all that it said: `journalctl -u {service}`")

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,23 +101,80 @@ func (s *Settings) fetchCluster(ctx context.Context) (*access.Info, error) {
 	if err := json.Unmarshal(data, &files); err != nil {
 		return nil, fmt.Errorf("failed to bootstrap cluster data: %w", err)
 	}
-	for name, path := range s.bootstrapFiles() {
+	if err := s.reconcile(files); err != nil {
+		return nil, err
+	}
+	return info, nil
+}
+
+// systemTimeSkew is by how many seconds a file is newer only for K3s's clocks.
+const systemTimeSkew = 3
+
+// reconcile writes the cluster's files, as K3s's ReconcileBootstrapData: over
+// those that are there only where none of these is newer. At one that is, K3s
+// ends at once; here that is an error, and so the same line with more before it.
+func (s *Settings) reconcile(files map[string]bootstrapFile) error {
+	whole := s.certDirsExist()
+	update, newer := !whole, []string(nil)
+	paths := s.bootstrapFiles()
+	for name, path := range paths {
 		f, there := files[name]
-		if !there && name == "EncryptionConfig" {
+		switch {
+		case !there && name == "EncryptionConfig":
+			delete(paths, name)
+			continue
+		case len(f.Content) == 0:
+			return fmt.Errorf("failed to bootstrap cluster data: the other server gave no %s", name)
+		case !whole:
 			continue
 		}
-		if len(f.Content) == 0 {
-			return nil, fmt.Errorf("failed to bootstrap cluster data: the other server gave no %s", name)
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			logrus.Warn(path + " doesn't exist. continuing...")
+			update = true
+			continue
 		}
+		fi, statErr := os.Stat(path)
+		if err = errors.Join(err, statErr); err != nil {
+			return fmt.Errorf("failed to bootstrap cluster data: failed to get update status of %s: %w", name, err)
+		}
+		if bytes.Equal(data, f.Content) {
+			continue
+		}
+		update = true
+		if fi.ModTime().Unix()-f.Timestamp.Unix() >= systemTimeSkew {
+			newer = append(newer, path)
+		} else {
+			logrus.Warn(path + " will be updated from the datastore.")
+		}
+	}
+	if len(newer) > 0 {
+		return errors.New(strings.Join(newer, ", ") + " newer than datastore and could cause a cluster outage. Remove the file(s) from disk and restart to be recreated from datastore.")
+	}
+	if !update {
+		return nil
+	}
+	for name, path := range paths {
 		mode := fs.FileMode(0o600)
 		if strings.HasSuffix(path, ".crt") {
 			mode = 0o644
 		}
-		if err := pki.Write(path, f.Content, mode); err != nil {
-			return nil, err
+		if err := pki.Write(path, files[name].Content, mode); err != nil {
+			return err
 		}
 	}
-	return info, nil
+	return nil
+}
+
+// certDirsExist says whether there is anything that the cluster's files could
+// differ from.
+func (s *Settings) certDirsExist() bool {
+	for _, dir := range []string{s.server("cred"), s.tls(), s.tls("etcd")} {
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // compare refuses to join with settings that all servers must share.

@@ -57,6 +57,9 @@ fn a_server_whose_name_etcd_still_has_is_told_what_takes_it_out() {
     };
     let words = "time=\"t\" level=fatal msg=\"ETCD join failed: duplicate node name found, please use a unique name for this node\"";
     assert!(said(words).contains("“A server whose name etcd still has”"), "{}", said(words));
+    let newer = "level=fatal msg=\"/var/lib/rancher/k3s/server/tls/server-ca.key newer than datastore and could cause a cluster outage. \
+                 Remove the file(s) from disk and restart to be recreated from datastore.\"";
+    assert!(said(newer).contains("move them away (`mv`)"), "{}", said(newer));
     assert!(said("level=fatal msg=\"no such flag\"").starts_with("fix what it names"));
 }
 

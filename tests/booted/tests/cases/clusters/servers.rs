@@ -11,6 +11,8 @@ fn uid(nodes: &[Seen], name: &str) -> String {
     nodes.iter().find(|(node, ..)| node == name).map(|(_, uid, _)| uid.clone()).unwrap_or_default()
 }
 
+const K3S_SERVER: &str = "/var/lib/rancher/k3s/server";
+
 const CONFIG: &str = "/etc/rancher/k3s/config.yaml.d/50-bowline.yaml";
 
 /// Bowline is purged, and installed anew while K3s runs: that goes on as it is, with the options that only the first server's
@@ -45,6 +47,15 @@ fn with_its_data_alone(server: &Machine) -> Result<()> {
     let config = server.read(CONFIG)?;
     ensure!(config.contains("\"cluster-cidr\": \"10.52.0.0/16\""), "taken over from beside the data: {config}");
     ensure!(!config.contains("token-file"), "nobody let it in: {config}");
+    Ok(())
+}
+
+/// What K3s has of a cluster that it was started to found, when it was stopped before etcd had data: newer than the cluster's.
+fn founded_nothing(server: &Machine) -> Result<()> {
+    server.ok(&format!(
+        "mkdir -p {K3S_SERVER}/tls/etcd {K3S_SERVER}/cred && cd {K3S_SERVER} && for name in tls/server-ca.crt tls/server-ca.key \
+         tls/client-ca.crt tls/client-ca.key tls/etcd/peer-ca.crt tls/etcd/peer-ca.key cred/passwd; do echo of its own >$name; done"
+    ))?;
     Ok(())
 }
 
@@ -101,8 +112,9 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
         all_ready(&all[1], &[WORKER.0])?;
         say("an agent came in by the second server");
 
-        // And comes back as another machine, with nothing: it asks first, and founds no second cluster.
+        // And comes back as another machine, with nothing: it asks first, and founds no second cluster. Its K3s has begun to, once.
         all[0].recreate()?;
+        founded_nothing(&all[0])?;
         begin(&all[0], &releases, 0)?;
         let name = names[0];
         all[1]
@@ -111,6 +123,7 @@ fn three_servers_at_once_become_one_cluster_that_outlives_each_of_them() -> Resu
                 Ok(nodes.iter().any(|(node, id, ready)| node == name && *ready && *id != uid(&whole, name)))
             })
             .with_context(|| all[0].run("bowline status").map(|said| said.stdout).unwrap_or_default())?;
+        ensure!(all[0].read(&format!("{K3S_SERVER}/bowline-set-aside/tls/server-ca.key"))? == "of its own\n");
         all[0].wait_for("it to be the same cluster", CLUSTER, || Ok(nodes(&all[0])?.len() == 4))?;
         all[0].wait_for("all names to be held", CLUSTER, || {
             let held = all[0].ok("bowline nodes")?;
