@@ -77,6 +77,12 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
     all
 }
 
+/// Of pods or services with a network of IPv4 and one of IPv6, the option and both. K3s starts with these only on a node with addresses
+/// of both kinds, and a node has one address here.
+pub fn two_networks(told: &Agreed) -> Option<(String, String)> {
+    spread(told).into_iter().find(|(option, value)| usual_network(option, false).is_some() && value.contains(','))
+}
+
 /// What the cluster has otherwise than K3s by itself and the settings do not mention: to be set as well.
 pub fn taken_over(config: &Config, told: &Agreed) -> Config {
     let mut all = Config::new();
@@ -287,6 +293,16 @@ mod tests {
             differences(&added, &agreed(&within, false)).is_empty()
                 && !taken_over(&added, &told).contains_key("disable")
         );
+    }
+
+    #[test]
+    fn a_second_network_is_told() {
+        let told = |options: &[(&str, ConfigValue)]| two_networks(&agreed(&config(options), false));
+        assert_eq!(told(&[("cluster-cidr", text("10.52.0.0/16")), ("disable", list(&["traefik", "servicelb"]))]), None);
+        let both = "10.53.0.0/16,fd00:43::/112";
+        for written in [text(both), list(&["10.53.0.0/16", " fd00:43::/112"])] {
+            assert_eq!(told(&[("service-cidr", written)]), Some(("service-cidr".into(), both.into())));
+        }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! The plan: ask until let in, ask again when that is worth nothing any more, and ask for what only servers may do.
 
+mod alike;
 mod data;
 mod gone;
 mod leave;
 mod own;
 mod reason;
 
-use crate::agree::{differences, taken_over};
+use crate::agree::{differences, two_networks};
 use crate::facts::{Facts, Key, NoTicket};
 use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last};
 use crate::why::Why;
 use crate::{Action, Join};
+use alike::{agree, of_one_kind, they_have};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_ports::condition;
@@ -155,8 +157,12 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         }
     }
     if let Some(enrolled) = enrolled.filter(|_| !lapsed) {
+        let fits = match spec.role {
+            Role::Server => agree(spec, enrolled, they_have, &mut plan),
+            Role::Agent => of_one_kind(enrolled, &mut plan),
+        };
         // One that is a member already goes on as it is.
-        if server && !agree(spec, enrolled, they_have, &mut plan) && !facts.joined {
+        if !fits && !facts.joined {
             return plan;
         }
         comes_in(enrolled, &mut plan);
@@ -270,35 +276,6 @@ fn for_good(spec: &Join, last: &Last, facts: &Facts) -> String {
     }
 }
 
-/// Takes over what the cluster's servers agreed on, as far as these settings say nothing. False: they say something else, and are
-/// refused; `words` gives the reason and the hint for an option and what the servers have.
-fn agree(
-    spec: &Join,
-    enrolled: &Enrolled,
-    words: impl Fn(&str, &str) -> (String, String),
-    plan: &mut Plan<Action>,
-) -> bool {
-    let taken = taken_over(&spec.config, &enrolled.agreed);
-    if !taken.is_empty() {
-        plan.state(condition::K3S_OPTIONS, serde_json::to_string(&taken).unwrap_or_default());
-    }
-    let all = differences(&spec.config, &enrolled.agreed);
-    for difference in &all {
-        let (option, ours) = (&difference.option, &difference.ours);
-        let (why, hint) = words(option, &difference.theirs);
-        plan.refuse(format!("join/{option}"), format!("be a server with {option} = {ours}"), why, hint);
-    }
-    all.is_empty()
-}
-
-/// The servers have told so just now.
-fn they_have(option: &str, theirs: &str) -> (String, String) {
-    (
-        format!("the cluster's servers have {option} = {theirs}, and all have to have the same"),
-        format!("set `{option}` in [cluster.config] to what they have, or leave it out"),
-    )
-}
-
 /// With what it was let in with.
 fn comes_in(enrolled: &Enrolled, plan: &mut Plan<Action>) {
     plan.state(condition::ENROLLED, enrolled.ca.clone());
@@ -313,7 +290,8 @@ fn lapsed(spec: &Join, facts: &Facts, enrolled: &Enrolled) -> bool {
     let over = facts.heard.is_none_or(|at| facts.uptime.saturating_sub(at) >= JOIN_LASTS.as_secs());
     // One that was started has lost its data, or does not see them just now: to be let in anew would end its member.
     let never = !facts.joined && !facts.enabled && !facts.was_up && facts.removed.is_none() && !facts.gave_way;
-    never && facts.down && over && differences(&spec.config, &enrolled.agreed).is_empty()
+    let agreed = &enrolled.agreed;
+    never && facts.down && over && differences(&spec.config, agreed).is_empty() && two_networks(agreed).is_none()
 }
 
 /// Whether K3s of a server that is no member yet has long not come in, since it does not reach the one that it joins. Who lets it in

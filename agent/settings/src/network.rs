@@ -14,7 +14,8 @@ use crate::tree::{Item, Kind, Table};
 /// K3s's options that are one port.
 const PORTS: [&str; 3] = ["https-listen-port", "advertise-port", "lb-server-port"];
 
-/// K3s's options that are networks: one, or one of IPv4 and one of IPv6. With what K3s has by itself (its
+/// K3s's options that are networks: one each, since a node has one address here, and K3s does not start with networks of both kinds
+/// then ("must share the same IP version"). With what K3s has by itself (its
 /// `util.GetDefaultAddresses`), by the kind of the node's address.
 const NETWORKS: [(&str, &str, &str, &str); 2] = [
     ("cluster-cidr", "10.42.0.0/16", "fd00:42::/56", "the network of the pods"),
@@ -77,13 +78,14 @@ pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, 
         reader.complain(item.at, path, complaint);
     }
     let Some((_, v4, v6, _)) = network else { return };
-    let mut seen: Vec<Cidr> = Vec::new();
+    let mut first: Option<Cidr> = None;
     for (text, at) in parts(item) {
         let read = text.parse::<Cidr>();
         let Some(network) = Cidr::masked(text) else {
             let address = text.split_once('/').is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
             let words = format!("{} is not a network: expected one such as \"{v4}\"", quote(text));
-            let words = Complaint::new(words).suggest(format!("\"{v4}\", or \"{v4},{v6}\" with IPv6"));
+            let words =
+                Complaint::new(words).suggest(format!("\"{v4}\", or \"{v6}\" where nodes have addresses of IPv6"));
             reader.complain(at, path, read.err().filter(|_| address).unwrap_or(words));
             continue;
         };
@@ -91,13 +93,14 @@ pub(crate) fn check_option<'a>(reader: &mut Reader<'a>, path: &str, name: &str, 
             let complaint = Complaint::new(format!("\"{text}\" is an address inside {network}, which K3s makes of it"));
             reader.warn(at, path, complaint.suggest(format!("\"{network}\"")));
         }
-        if let Some(other) = seen.iter().find(|other| other.address().is_ipv4() == network.address().is_ipv4()) {
+        if let Some(first) = first {
             let complaint = Complaint::new(format!(
-                "`{name}` has one network of IPv4 and one of IPv6 at most, not {other} and {network}"
+                "`{name}` is one network, not {first} and {network}: a node has one address here, and K3s starts only with \
+                 networks of its kind"
             ));
             reader.complain(at, path, complaint.suggest("leave one of them out"));
         }
-        seen.push(network);
+        first = first.or(Some(network));
     }
 }
 

@@ -22,7 +22,7 @@ fn warned(text: &str) -> Vec<(String, String)> {
 fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
     for options in [
         "cluster-cidr = \"10.52.0.0/16\"",
-        "cluster-cidr = \"10.52.0.0/16, fd00:52::/56\"\nservice-cidr = [\"10.53.0.0/16\", \"fd00:53::/112\"]",
+        "cluster-cidr = \"fd00:52::/56\"\nservice-cidr = [\"fd00:53::/112\"]",
         // By itself a cluster of IPv6 has fd00:43::/112, one of IPv4 10.43.0.0/16.
         "cluster-cidr = [\"fd00:52::/56\"]\nhttps-listen-port = \"6444\"",
         "https-listen-port = 443",
@@ -32,6 +32,9 @@ fn networks_that_are_apart_are_taken_as_k3s_takes_them() {
     for (options, key) in [
         ("cluster-cidr = \"10.0.0.0/8\"\nservice-cidr = \"10.7.0.0/16\"", "cluster.config.service-cidr"),
         ("cluster-cidr = \"10.42.0.9/16\"\nservice-cidr = \"10.42.128.0/17\"", "cluster.config.service-cidr"),
+        // K3s does not start with these on a node with one address.
+        ("cluster-cidr = \"10.52.0.0/16, fd00:52::/56\"", "cluster.config.cluster-cidr"),
+        ("service-cidr = [\"10.53.0.0/16\", \"fd00:53::/112\"]", "cluster.config.service-cidr"),
         ("cluster-cidr = \"10.52.0.0/33\"", "cluster.config.cluster-cidr"),
         ("cluster-cidr = \"\"", "cluster.config.cluster-cidr"),
         ("https-listen-port = 0", "cluster.config.https-listen-port"),
@@ -48,7 +51,7 @@ fn with_networks_that_nobody_wrote_it_is_a_warning() {
         ("[cluster.config]\ncluster-cidr = \"10.43.0.0/16\"\n", "cluster.config.cluster-cidr"),
         ("[cluster.config]\ncluster-cidr = \"10.0.0.0/8\"\n", "cluster.config.cluster-cidr"),
         ("[cluster.config]\nservice-cidr = \"10.42.128.0/17\"\n", "cluster.config.service-cidr"),
-        ("[cluster.config]\ncluster-cidr = \"10.52.0.0/16,fd00:43::/64\"\n", "cluster.config.cluster-cidr"),
+        ("[cluster.config]\ncluster-cidr = \"fd00:43::/64\"\n", "cluster.config.cluster-cidr"),
         ("[node]\naddress = \"10.42.0.7\"\n", "node.address"),
         ("[node]\naddress = \"10.43.7.0/24\"\n", "node.address"),
         ("[node]\naddress = \"fd00:42::/64\"\n", "node.address"),
@@ -85,7 +88,8 @@ fn a_network_of_pods_has_room_for_a_node() {
         assert_eq!(with(&told), []);
         assert_eq!(with(&told.replace("kube-controller-manager-arg", "\"kube-controller-manager-arg+\"")), []);
     }
-    assert_eq!(with("cluster-cidr = \"10.52.0.0/24,fd00:52::/64\"\nservice-cidr = \"10.53.0.0/28\""), []);
+    assert_eq!(with("cluster-cidr = \"10.52.0.0/24\"\nservice-cidr = \"10.53.0.0/28\""), []);
+    assert_eq!(with("cluster-cidr = \"fd00:52::/64\"\nservice-cidr = \"fd00:53::/124\""), []);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bowline_ports::{NodeObject, Ready};
 use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
+mod alike;
 mod founds;
 mod gone;
 mod kept;
@@ -158,19 +159,6 @@ fn one_with_the_clusters_data_is_a_member_and_asks_nobody() {
         &Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11"), ("volume/k3s", "ready")]),
     );
     assert_eq!(goes_on.conditions["k3s-servers"], "https://10.0.1.10:6443");
-}
-
-#[test]
-fn what_servers_agree_on_is_taken_over_or_refused_by_name() {
-    let joins = plan(&spec(""), &let_in(facts()), &now());
-    assert_eq!(joins.conditions["k3s-options"], "{\"cluster-cidr\":\"10.52.0.0/16\"}");
-    assert_eq!(joins.conditions["enrolled"], "c".repeat(64));
-    let other = spec("[cluster.config]\ncluster-cidr = \"10.99.0.0/16\"\n");
-    let refused = plan(&other, &let_in(facts()), &now());
-    assert!(!refused.conditions.contains_key("enrolled"), "K3s is not started");
-    let refusal = &refused.refusals[0];
-    assert!(refusal.what.contains("cluster-cidr = 10.99.0.0/16"), "{refusal:?}");
-    assert!(refusal.why.contains("10.52.0.0/16"), "{refusal:?}");
 }
 
 #[test]
