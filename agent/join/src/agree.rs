@@ -12,11 +12,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 type Config = BTreeMap<String, ConfigValue>;
 
 /// Options with a default of K3s's own, besides those that go by the kind of the node's address.
-const DEFAULTS: [(&str, &str); 3] =
-    [("cluster-domain", "cluster.local"), ("flannel-backend", "vxlan"), ("egress-selector-mode", "agent")];
+const DEFAULTS: [(&str, &str); 4] = [
+    ("cluster-domain", "cluster.local"),
+    ("flannel-backend", "vxlan"),
+    ("egress-selector-mode", "agent"),
+    // K3s before 1.32.4 knows no other, nor the option: it is written only where it is another.
+    ("secrets-encryption-provider", "aescbc"),
+];
 
 /// Options that are false, or nothing (but for what [`DEFAULTS`] says), unless somebody sets them.
-const FURTHER: [&str; 9] = [
+const FURTHER: [&str; 10] = [
     "disable-cloud-controller",
     "disable-helm-controller",
     "disable-network-policy",
@@ -25,6 +30,7 @@ const FURTHER: [&str; 9] = [
     "flannel-external-ip",
     "flannel-ipv6-masq",
     "secrets-encryption",
+    "secrets-encryption-provider",
     "supervisor-metrics",
 ];
 
@@ -252,6 +258,7 @@ mod tests {
             ("cluster-cidr", text("10.52.0.0/16")),
             ("disable", list(&["traefik", "servicelb"])),
             ("secrets-encryption", ConfigValue::One(ConfigScalar::Bool(true))),
+            ("secrets-encryption-provider", text("aescbc")),
         ]);
         let told = agreed(&first, false);
         let taken = taken_over(&Config::new(), &told);
@@ -259,6 +266,10 @@ mod tests {
             serde_json::json!(taken),
             serde_json::json!({ "cluster-cidr": "10.52.0.0/16", "disable": ["servicelb", "traefik"], "secrets-encryption": true })
         );
+        let secretbox = agreed(&config(&[("secrets-encryption-provider", text("secretbox"))]), false);
+        let taken = taken_over(&Config::new(), &secretbox);
+        assert_eq!(serde_json::json!(taken), serde_json::json!({ "secrets-encryption-provider": "secretbox" }));
+        assert!(differences(&first, &secretbox).iter().any(|it| it.option == "secrets-encryption-provider"));
         // In another order, or as one text, it is the same.
         let other = config(&[("disable", text("servicelb, traefik"))]);
         assert!(differences(&other, &told).is_empty());

@@ -58,12 +58,11 @@ pub(super) fn remedy(lines: &[String], service: &str) -> String {
     format!("fix what it names (often `[cluster.config]`); all that it said: `journalctl -u {service}`")
 }
 
-/// The lines in which K3s says why it ended: the fatal and error ones, else the last ones.
+/// The lines in which K3s says why it ended: the fatal and error ones, and the warnings of what servers do not have alike, which the
+/// fatal one does not name; else the last ones.
 pub(super) fn last_words(lines: &[String]) -> String {
-    let grave: Vec<_> = lines
-        .iter()
-        .filter(|l| l.contains("level=fatal") || l.contains("level=error") || l.contains("Error:"))
-        .collect();
+    const GRAVE: [&str; 4] = ["level=fatal", "level=error", "Error:", "critical configuration mismatched"];
+    let grave: Vec<_> = lines.iter().filter(|line| GRAVE.iter().any(|sign| line.contains(sign))).collect();
     let mut chosen: Vec<String> = if grave.is_empty() {
         lines.iter().rev().take(2).rev().cloned().collect()
     } else {

@@ -119,8 +119,8 @@ func TestDifferences(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 	other := mine
-	other.ClusterIPRange, other.ClusterIPRanges, other.EncryptSecrets, other.FlannelBackend = b, []*net.IPNet{b}, true, "none"
-	if d := mine.Differences(other); !slices.Equal(d, []string{"cluster-cidr", "secrets-encryption", "flannel-backend"}) {
+	other.ClusterIPRange, other.ClusterIPRanges, other.EncryptSecrets, other.EncryptProvider, other.FlannelBackend = b, []*net.IPNet{b}, true, "secretbox", "none"
+	if d := mine.Differences(other); !slices.Equal(d, []string{"cluster-cidr", "secrets-encryption", "secrets-encryption-provider", "flannel-backend"}) {
 		t.Errorf("%v", d)
 	}
 }

@@ -135,7 +135,7 @@ var ServerFlags = []Flag{
 	{Name: "kube-proxy-arg", Kind: Slice, Support: Idle},
 	{Name: "protect-kernel-defaults", Kind: Bool},
 	{Name: "secrets-encryption", Kind: Bool},
-	{Name: "secrets-encryption-provider", Support: Refused},
+	{Name: "secrets-encryption-provider", Default: "aescbc"},
 	{Name: "enable-pprof", Kind: Bool, Support: Refused},
 	{Name: "rootless", Kind: Bool, Support: Refused},
 	{Name: "prefer-bundled-bin", Kind: Bool, Support: Idle},

@@ -160,7 +160,7 @@ func (s *Settings) apiserverArgs(d *datastore) ([]string, error) {
 	}
 	if s.Values.Bool("secrets-encryption") {
 		file := s.server("cred", "encryption-config.json")
-		if err := encryptionConfig(file); err != nil {
+		if err := encryptionConfig(file, s.Values.String("secrets-encryption-provider")); err != nil {
 			return nil, err
 		}
 		a["encryption-provider-config"] = file
@@ -169,7 +169,7 @@ func (s *Settings) apiserverArgs(d *datastore) ([]string, error) {
 }
 
 // encryptionConfig makes the key for --secrets-encryption once.
-func encryptionConfig(file string) error {
+func encryptionConfig(file, provider string) error {
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -177,6 +177,6 @@ func encryptionConfig(file string) error {
 	if _, err := rand.Read(key); err != nil {
 		return err
 	}
-	const form = `{"kind":"EncryptionConfiguration","apiVersion":"apiserver.config.k8s.io/v1","resources":[{"resources":["secrets"],"providers":[{"aescbc":{"keys":[{"name":"aescbckey","secret":"%s"}]}},{"identity":{}}]}]}`
-	return pki.Write(file, fmt.Appendf(nil, form, base64.StdEncoding.EncodeToString(key)), 0o600)
+	const form = `{"kind":"EncryptionConfiguration","apiVersion":"apiserver.config.k8s.io/v1","resources":[{"resources":["secrets"],"providers":[{"%[1]s":{"keys":[{"name":"%[1]skey","secret":"%[2]s"}]}},{"identity":{}}]}]}`
+	return pki.Write(file, fmt.Appendf(nil, form, provider, base64.StdEncoding.EncodeToString(key)), 0o600)
 }

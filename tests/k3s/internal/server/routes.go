@@ -154,7 +154,7 @@ func (s *Settings) config() access.Config {
 			ServiceIPRanges: one(s.ServiceCIDR), ServiceIPRange: s.ServiceCIDR,
 			DisableCCM: s.Values.Bool("disable-cloud-controller"), DisableHelmController: s.Values.Bool("disable-helm-controller"),
 			DisableNPC: s.Values.Bool("disable-network-policy"), DisableServiceLB: disables["servicelb"],
-			EncryptSecrets: s.Values.Bool("secrets-encryption"), FlannelBackend: s.Backend,
+			EncryptSecrets: s.Values.Bool("secrets-encryption"), EncryptProvider: s.Values.String("secrets-encryption-provider"), FlannelBackend: s.Backend,
 			EgressSelectorMode: s.Values.String("egress-selector-mode"),
 		},
 		AdvertiseIP: s.AdvertiseIP.String(), HTTPSPort: s.ListenPort, SupervisorPort: s.ListenPort,

@@ -41,6 +41,7 @@ type Settings struct {
 var (
 	backends    = []string{"none", "vxlan", "host-gw", "wireguard-native"}
 	egressModes = []string{"agent", "cluster", "pod", "disabled"}
+	encryptions = []string{"aescbc", "secretbox"}
 )
 
 // NewSettings checks every value; what K3s refuses is an error.
@@ -114,6 +115,9 @@ func (s *Settings) modes() error {
 	}
 	if m := s.Values.String("egress-selector-mode"); !slices.Contains(egressModes, m) {
 		return fmt.Errorf("invalid egress-selector-mode %s", m)
+	}
+	if p := s.Values.String("secrets-encryption-provider"); !slices.Contains(encryptions, p) {
+		return fmt.Errorf("unsupported secrets-encryption-provider %s", p)
 	}
 	if o := s.Values.String("write-kubeconfig"); o != "" {
 		s.Kubeconfig = o

@@ -75,6 +75,22 @@ fn a_server_with_a_token_of_before_asks_for_another() {
     assert!(plan(&member, &facts, &now).conditions["k3s-join"].ends_with("with different token"));
 }
 
+#[test]
+fn what_servers_do_not_have_alike_is_named() {
+    let mut facts = Facts { node: None, ..up() };
+    (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+    facts.last_lines = [
+        "level=warning msg=\"critical configuration mismatched: secrets-encryption-provider\"",
+        "level=info msg=\"something else\"",
+        "level=fatal msg=\"starting kubernetes: critical configuration value mismatch between servers\"",
+    ]
+    .map(String::from)
+    .into();
+    let why = plan(&spec(""), &facts, &all()).waits.remove(0).why;
+    let words = "critical configuration mismatched: secrets-encryption-provider | starting kubernetes: critical configuration value";
+    assert!(why.contains(words), "{why}");
+}
+
 /// The server that let it in was destroyed since: another one may take it. What else keeps K3s down none of them cures.
 #[test]
 fn a_server_that_does_not_reach_the_one_that_it_joins_says_so() {
