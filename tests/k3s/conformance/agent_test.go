@@ -196,8 +196,8 @@ func TestAgentWaits(t *testing.T) {
 	other := newBox(t, 3)
 	for _, c := range []struct{ token, words string }{
 		{"K10" + zeros + "::node:early-secret", "token CA hash does not match the Cluster CA certificate hash: " + zeros + " != " + hash},
-		{"K10" + hash + "::node:wrong", notReady + "failed to retrieve configuration from server: https://127.0.0.1:6444/v1-k3s/config: 401 Unauthorized"},
-		{"K10" + hash + "::abcdef.0123456789abcdef", "/v1-k3s/config: 401 Unauthorized"},
+		{"K10" + hash + "::node:wrong", notReady + "failed to retrieve configuration from server: not authorized"},
+		{"K10" + hash + "::abcdef.0123456789abcdef", notReady + "failed to retrieve configuration from server: not authorized"},
 	} {
 		s := other.k3s("agent", server, "--token="+c.token)
 		s.blocked()

@@ -103,8 +103,8 @@ func joinsRefused(t *testing.T, b *box, full string) {
 		words string
 		args  []string
 	}{
-		{"401 Unauthorized", []string{"--token=wrong"}},
-		{"403 Forbidden", []string{"--secrets-encryption", "--token=" + newToken(t)}},
+		{": not authorized", []string{"--token=wrong"}},
+		{": forbidden", []string{"--secrets-encryption", "--token=" + newToken(t)}},
 		{"token CA hash does not match the Cluster CA certificate hash: " + zeros, []string{"--token=K10" + zeros + "::server:secret"}},
 		{"K3S_TOKEN is required to join a cluster", nil},
 		{"critical configuration value mismatch", []string{"--token=" + full}},

@@ -10,8 +10,17 @@ pub(super) fn not_taken(lines: &[String]) -> Option<String> {
         let line = lines.iter().rev().take(10).find(|line| signs.iter().any(|sign| line.contains(sign)));
         line.map(|line| message(line))
     };
+    let is_told = || lines.iter().rev().take(10).map(|line| message(line)).find(|message| is_refused(message));
     // What can be about nobody else comes first.
-    says(&K3S_SAYS_OF_ITSELF).or_else(|| says(SIGNS))
+    says(&K3S_SAYS_OF_ITSELF).or_else(is_told).or_else(|| says(SIGNS))
+}
+
+/// Whether K3s tells, since 1.32 by the server's own words alone, that it is refused. A server has lines of such an end about others,
+/// too (`Sending HTTP/1.1 403 response to …: forbidden`).
+fn is_refused(message: &str) -> bool {
+    const ASKED: [&str; 2] = ["failed to retrieve configuration from server: ", "failed to bootstrap cluster data: "];
+    let refused = message.ends_with(": not authorized") || message.ends_with(": forbidden");
+    refused && ASKED.iter().any(|asked| message.contains(asked))
 }
 
 /// What K3s says of the server that it joins (`https://ADDRESS:6443`), where it does not reach it or that is not up. Another one may

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"bowline.test/k3s/internal/token"
 )
@@ -131,9 +133,18 @@ func (i *Info) checkHash() error {
 type StatusError struct {
 	URL, Status string
 	Code        int
+	// Message is what a Status in the answer says.
+	Message string
 }
 
-func (e *StatusError) Error() string { return e.URL + ": " + e.Status }
+// Error is the server's own message where there is one, and nothing else, as
+// K3s has had it since 1.32.
+func (e *StatusError) Error() string {
+	if e.Message != "" {
+		return e.Message
+	}
+	return e.URL + ": " + e.Status
+}
 
 // Get asks for a path of the server with all credentials.
 func (i *Info) Get(ctx context.Context, path string) ([]byte, error) {
@@ -142,7 +153,8 @@ func (i *Info) Get(ctx context.Context, path string) ([]byte, error) {
 
 // Request is one request with all credentials. Refused with 401, it is made
 // again without the client certificate: the token may do where the Node of the
-// certificate is gone.
+// certificate is gone. With a header it is for this node's own certificate, for
+// which K3s reads no message.
 func (i *Info) Request(ctx context.Context, method, path string, body []byte, header http.Header) ([]byte, error) {
 	var config *tls.Config
 	if len(i.CACerts) > 0 {
@@ -155,7 +167,10 @@ func (i *Info) Request(ctx context.Context, method, path string, body []byte, he
 	var status *StatusError
 	if errors.As(err, &status) && status.Code == http.StatusUnauthorized && header != nil && config != nil && len(config.Certificates) > 0 {
 		logrus.Info("Node authorization rejected, retrying without client certificate authentication")
-		return i.send(ctx, client(trust(i.CACerts)), method, path, body, header)
+		answer, err = i.send(ctx, client(trust(i.CACerts)), method, path, body, header)
+	}
+	if header != nil && errors.As(err, &status) {
+		status.Message = ""
 	}
 	return answer, err
 }
@@ -206,7 +221,11 @@ func do(c *http.Client, r *http.Request) ([]byte, error) {
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
 	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		return nil, &StatusError{URL: r.URL.String(), Status: answer.Status, Code: answer.StatusCode}
+		var said metav1.Status
+		if json.Unmarshal(body, &said) != nil || said.Kind != "Status" {
+			said.Message = ""
+		}
+		return nil, &StatusError{URL: r.URL.String(), Status: answer.Status, Code: answer.StatusCode, Message: said.Message}
 	}
 	return body, err
 }

@@ -109,6 +109,34 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestStatus: what a server says of a refusal stands alone, except for a node's
+// own certificate.
+func TestStatus(t *testing.T) {
+	said := ""
+	s, hash := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(said))
+	})
+	i, err := Validate(context.Background(), s.URL, "K10"+hash+"::node:pw", WithUser("node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"not authorized","code":401}`: "not authorized",
+		`{"kind":"Status","apiVersion":"v1"}`: s.URL + "/x: 401 Unauthorized",
+		`{"message":"not authorized"}`:        s.URL + "/x: 401 Unauthorized",
+		"not authorized":                      s.URL + "/x: 401 Unauthorized",
+	} {
+		said = body
+		if _, err := i.Get(context.Background(), "/x"); err == nil || err.Error() != want {
+			t.Errorf("%s: %v", body, err)
+		}
+		if _, err := i.Request(context.Background(), http.MethodPost, "/x", nil, http.Header{}); err == nil || err.Error() != s.URL+"/x: 401 Unauthorized" {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestDifferences(t *testing.T) {
 	_, a, _ := net.ParseCIDR("10.42.0.0/16")
 	_, b, _ := net.ParseCIDR("10.52.0.0/16")

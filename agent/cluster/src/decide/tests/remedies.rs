@@ -75,6 +75,32 @@ fn a_server_with_a_token_of_before_asks_for_another() {
     assert!(plan(&member, &facts, &now).conditions["k3s-join"].ends_with("with different token"));
 }
 
+/// Since 1.32 K3s repeats what the server says, without the address and the number.
+#[test]
+fn a_k3s_that_is_refused_says_so_in_the_words_of_its_release() {
+    let refused = |line: &str| {
+        let mut facts = Facts { node: None, last_lines: vec![line.into(), "something else".into()], ..up() };
+        (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
+        let member = Cluster { token: Some("/etc/rancher/k3s/bowline-token".into()), ..spec("") };
+        plan(&member, &facts, &all_with(&[("enrolled", "ab")])).conditions.get("k3s-join").cloned()
+    };
+    for says in [
+        "Waiting to retrieve agent configuration; server is not ready: failed to retrieve configuration from server: not authorized",
+        "Error: preparing server: failed to bootstrap cluster data: forbidden",
+        "starting kubernetes: preparing server: failed to bootstrap cluster data: failed to validate server configuration: not authorized",
+        "server is not ready: failed to retrieve configuration from server: https://127.0.0.1:6444/v1-k3s/config: 401 Unauthorized",
+    ] {
+        assert_eq!(refused(&format!("time=\"t\" level=info msg=\"{says}\"")).as_deref(), Some(says));
+    }
+    for others in [
+        "level=error msg=\"Sending HTTP/1.1 403 response to 10.0.1.30:41234: forbidden\"",
+        "E0101 10:00:00.000000 1 reflector.go:205] failed to list *v1.Node: nodes is forbidden",
+        "level=warning msg=\"failed to bootstrap cluster data: forbidden fruit\"",
+    ] {
+        assert_eq!(refused(others), None, "{others}");
+    }
+}
+
 #[test]
 fn what_servers_do_not_have_alike_is_named() {
     let mut facts = Facts { node: None, ..up() };

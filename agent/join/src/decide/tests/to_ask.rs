@@ -29,6 +29,8 @@ fn a_member_is_asked_again_only_for_what_its_k3s_says_of_itself() {
     };
     let others = "Unable to authenticate the request: invalid bearer token";
     assert!(!asks(&member, others) && asks(&let_in(facts()), others));
+    let refused = "preparing server: failed to bootstrap cluster data: forbidden";
+    assert!(!asks(&member, refused) && asks(&let_in(facts()), refused));
     assert!(asks(&member, "bootstrap data already found and encrypted with different token"));
 }
 
@@ -47,7 +49,7 @@ fn it_waits_on_while_the_servers_are_asked() {
 #[test]
 fn one_that_was_just_let_in_is_not_asked_again_for_what_k3s_said_before() {
     let now = || {
-        let told = [("k3s-join", "401 Unauthorized")];
+        let told = [("k3s-join", "failed to retrieve configuration from server: not authorized")];
         Conditions::from_pairs([("name", "control-2"), ("address", "10.0.1.11")].into_iter().chain(told))
     };
     let at = |ago| {
