@@ -111,6 +111,11 @@ pub fn differing_keys(old: &str, new: &str) -> Vec<String> {
     keys
 }
 
+/// The value of a key that is one text.
+pub(crate) fn text_of(text: &str, key: &str) -> Option<String> {
+    serde_json::from_str(lines(text).get(key)?).ok()
+}
+
 fn lines(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))

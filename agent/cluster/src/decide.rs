@@ -20,7 +20,7 @@ use adopted::{adopted, no_node, unready};
 use binary::binary;
 use configure::configure;
 use stopped::{stopped_for_release, went_with};
-use words::{last_words, not_taken, remedy, unreached};
+use words::{last_words, not_a_member, not_taken, remedy, unreached};
 
 const ITEM: &str = "k3s";
 /// Downloading takes longest: everything but the start goes on beside it.
@@ -279,7 +279,11 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
     if facts.unit.active == ActiveState::Active && ready {
         return;
     }
-    if spec.token.is_some() && facts.unit.active != ActiveState::Active {
+    // What a server that was just started says is of before, or of others who ask it.
+    let starts =
+        facts.unit.active == ActiveState::Activating && facts.unit.restarts == 0 && facts.unit.sub != "auto-restart";
+    let tells = facts.unit.active != ActiveState::Active && !(starts && spec.spec.role == Role::Server);
+    if spec.token.is_some() && tells {
         if let Some(words) = not_taken(&facts.last_lines) {
             plan.state(condition::K3S_JOIN, words);
         }
@@ -331,6 +335,13 @@ fn watch(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action
                 .deadline(Duration::ZERO, hint)
                 .poll(Duration::from_secs(5)),
         );
+        return;
+    }
+    let unknown = not_a_member(&facts.last_lines).filter(|_| facts.unit.active == ActiveState::Activating);
+    if let Some(words) = unknown {
+        let wait = Wait::new(ITEM, READY, format!("K3s does not come up; it says: {words}"));
+        let wait = wait.deadline(Duration::from_secs(60), remedy(&facts.last_lines, service));
+        plan.waits.push(wait.poll(Duration::from_secs(2)));
         return;
     }
     let why = match (&facts.node, &facts.api_error) {

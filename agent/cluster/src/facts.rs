@@ -4,8 +4,8 @@ use crate::release::{self, STAGED, pinned};
 use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, unit_file};
 use bowline_ports::records::{Moment, Restart};
 use bowline_ports::{
-    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject, PortError, Ready, Unit,
-    k3s_kubeconfig, name_is_recorded, node_name,
+    ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_DATA, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject,
+    PortError, Ready, Unit, k3s_kubeconfig, name_is_recorded, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -73,6 +73,8 @@ pub struct Facts {
     pub node_seen: Option<String>,
     /// Its name is on record, as that of this machine.
     pub name_recorded: bool,
+    /// A server's data are in embedded etcd.
+    pub etcd: bool,
     /// A server's member was taken out of etcd, and K3s waits to be started again.
     pub removed: bool,
     /// Why the API does not answer.
@@ -113,8 +115,8 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
     let role = spec.spec.role;
     let unit = host.unit(role.service()).await?;
     let down = unit.active.is_down() || unit.sub == "auto-restart";
-    // An agent that is not let in stays "activating", and says why.
-    let waits = role == Role::Agent && unit.active == ActiveState::Activating;
+    // An agent that is not let in stays "activating", and says why; so does a server that etcd does not know.
+    let waits = unit.active == ActiveState::Activating;
     let troubled = waits || unit.restarts > 0 || unit.sub == "auto-restart" || unit.active == ActiveState::Failed;
     // By their names: until the binary is there they lead nowhere, and would count as absent.
     let commands = host.list(Path::new("/usr/local/bin")).await?.unwrap_or_default();
@@ -176,6 +178,7 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         node,
         node_seen: host.read(Path::new(NODE_SEEN)).await?.map(|file| file.text().trim().to_owned()),
         name_recorded: name_is_recorded(host).await?,
+        etcd: role == Role::Server && host.meta(Path::new(K3S_ETCD_DATA)).await?.is_some(),
         removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),
         api_error,
     })

@@ -1,7 +1,7 @@
 //! K3s's configuration: written when it changes, and K3s restarted for it.
 
 use super::{ITEM, READ_AT_START};
-use crate::config::{OwnNode, config_text, differing_keys, keys};
+use crate::config::{OwnNode, config_text, differing_keys, keys, text_of};
 use crate::facts::Facts;
 use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
@@ -10,6 +10,24 @@ use bowline_ports::{ActiveState, condition};
 
 fn running(facts: &Facts) -> bool {
     facts.unit.active.is_up() && !facts.held_out()
+}
+
+/// Whether etcd has this server at another address than it has by now: true, and refused. K3s changes the address of no member that is
+/// there, and would wait for ever until etcd knows it.
+fn moves(facts: &Facts, address: &str, plan: &mut Plan<Action>) -> bool {
+    let before = facts.config.as_ref().and_then(|text| text_of(text, "node-ip"));
+    let Some(before) = before.filter(|before| facts.etcd && !facts.removed && before != address) else { return false };
+    plan.refuse(
+        ITEM,
+        format!("give K3s the address {address}"),
+        format!("etcd has this server at {before}, and K3s does not come up with another one; its configuration stays as it is"),
+        format!(
+            "let the machine have {before} again, and set `address` in [node] to that; how a server gets another one, \
+             /usr/share/doc/bowline/CLUSTERS.md tells (“A server with another address”): among others it leaves and comes back, an only \
+             one takes `k3s server --cluster-reset`"
+        ),
+    );
+    true
 }
 
 pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
@@ -23,6 +41,9 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
     let join = spec.token.as_deref().zip(servers.split(',').next().filter(|first| !first.is_empty()));
     let told = now.get(condition::K3S_OPTIONS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let node = OwnNode { name, address, interface, external };
+    if moves(facts, address, plan) {
+        return;
+    }
     let wanted = config_text(&spec.spec, &node, join, told);
     let running = running(facts);
     // One on its way down may be in the middle of a restart, and have read what was there before.

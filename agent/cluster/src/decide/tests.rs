@@ -8,6 +8,7 @@ use bowline_ports::{Arch, NodeObject, Unit};
 use std::collections::BTreeMap;
 
 mod binary;
+mod etcd;
 mod names;
 mod remedies;
 mod restarts;
@@ -52,6 +53,7 @@ fn fresh() -> Facts {
         node: None,
         node_seen: Some("u".into()),
         name_recorded: true,
+        etcd: false,
         removed: false,
         api_error: None,
     }

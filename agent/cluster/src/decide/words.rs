@@ -51,12 +51,22 @@ fn has_other_authorities(lines: &[String]) -> bool {
     lines.iter().rev().take(10).any(|line| line.contains("newer than datastore"))
 }
 
-/// What to do about a K3s that ends again and again.
+/// What K3s says where etcd does not know this server by its name and address: it waits for that for ever.
+pub(super) fn not_a_member(lines: &[String]) -> Option<String> {
+    lines.iter().rev().find(|line| line.contains("not a member of the etcd cluster")).map(|line| message(line))
+}
+
+/// What to do about a K3s that ends again and again, or does not come up.
 pub(super) fn remedy(lines: &[String], service: &str) -> String {
     // Its predecessor was destroyed between its place in etcd and its Node, by which the servers would have taken it out.
     if has_namesake(lines) {
         return "etcd has a member of an earlier machine of this name: take it out on another server, as \
                 /usr/share/doc/bowline/CLUSTERS.md tells (“A server whose name etcd still has”)"
+            .into();
+    }
+    if not_a_member(lines).is_some() {
+        return "if etcd has this server under another address, /usr/share/doc/bowline/CLUSTERS.md tells how it gets this one (“A server \
+                with another address”)"
             .into();
     }
     if has_other_authorities(lines) {

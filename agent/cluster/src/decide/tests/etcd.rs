@@ -1,0 +1,69 @@
+//! A server whose data are in etcd.
+
+use super::*;
+
+const ETCD: &str = "datastore = \"etcd\"\n";
+
+fn member() -> Facts {
+    let config = config_text(&spec(ETCD).spec, &own(None), None, BTreeMap::new());
+    Facts { etcd: true, config: Some(config), ..up() }
+}
+
+fn moved() -> Conditions {
+    all_with(&[("address", "10.0.2.10")])
+}
+
+/// K3s takes a new address to no member that is there: it would wait for etcd to know it, for ever.
+#[test]
+fn one_that_has_another_address_stays_as_it_is_and_says_what_to_do() {
+    for active in [ActiveState::Active, ActiveState::Activating] {
+        let mut facts = member();
+        facts.unit.active = active;
+        let stays = plan(&spec(ETCD), &facts, &moved());
+        assert!(said(&stays).is_empty(), "{:?}", said(&stays));
+        let [refusal] = &stays.refusals[..] else { panic!("{:?}", stays.refusals) };
+        assert!(refusal.why.starts_with("etcd has this server at 10.0.1.10, and "), "{refusal:?}");
+        assert!(refusal.hint.contains("“A server with another address”"), "{refusal:?}");
+    }
+    assert!(plan(&spec(ETCD), &member(), &all()).refusals.is_empty());
+}
+
+#[test]
+fn without_data_in_etcd_or_out_of_it_another_address_is_an_option_like_others() {
+    let changed = "restart K3s (changed: advertise-address, cluster-init, node-ip)";
+    let no_data = said(&plan(&spec(""), &Facts { etcd: false, ..member() }, &moved()));
+    assert_eq!(no_data.last().unwrap(), changed);
+    // It joins anew, and K3s sets its data aside.
+    let mut joins = spec(ETCD);
+    joins.token = Some("/etc/rancher/k3s/bowline-token".into());
+    let mut out = Facts { node: None, removed: true, ..member() };
+    (out.unit.active, out.unit.result) = (ActiveState::Inactive, "exec-condition".into());
+    let more = [("address", "10.0.2.10"), ("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443")];
+    let anew = plan(&joins, &out, &all_with(&more));
+    assert!(anew.refusals.is_empty() && said(&anew)[0].contains("node-ip"), "{anew:?}");
+}
+
+/// Such as one whose data came with a volume: its configuration was another machine's.
+#[test]
+fn one_that_etcd_does_not_know_says_so_while_it_comes_up() {
+    let words = "Failed to test data store connection: this server is a not a member of the etcd cluster. Found \
+                 [n1-1a=https://10.0.1.10:2380], expect: n1-1a=https://10.0.2.10:2380";
+    let mut facts = Facts { node: None, api_error: Some("connection refused".into()), ..member() };
+    (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "start".into());
+    facts.last_lines = vec![format!("time=\"t\" level=info msg=\"{words}\""), "{\"level\":\"info\"}".into()];
+    let waits = plan(&spec(ETCD), &facts, &all()).waits;
+    assert_eq!((waits[0].what.as_str(), &waits[0].why), (READY, &format!("K3s does not come up; it says: {words}")));
+    assert!(waits[0].overdue.contains("“A server with another address”"), "{waits:?}");
+}
+
+/// A server that comes up says what its API server thinks of others: nothing is asked of the servers for that.
+#[test]
+fn what_a_server_says_while_it_comes_up_is_no_reason_to_ask_to_be_let_in() {
+    let joins = Cluster { token: Some("/etc/rancher/k3s/bowline-token".into()), ..spec(ETCD) };
+    let mut facts = Facts { node: None, last_lines: vec!["invalid bearer token".into()], ..member() };
+    (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "start".into());
+    let now = all_with(&[("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443")]);
+    assert!(!plan(&joins, &facts, &now).conditions.contains_key("k3s-join"));
+    facts.unit.restarts = 1;
+    assert!(plan(&joins, &facts, &now).conditions.contains_key("k3s-join"));
+}
