@@ -7,6 +7,7 @@ use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
 use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, condition};
+use bowline_settings::{Cluster as Spec, Datastore};
 
 fn running(facts: &Facts) -> bool {
     facts.unit.active.is_up() && !facts.held_out()
@@ -30,6 +31,21 @@ fn moves(facts: &Facts, address: &str, plan: &mut Plan<Action>) -> bool {
     true
 }
 
+/// The settings, with where the data are by now: in etcd they stay.
+fn stored(spec: &Spec, facts: &Facts, joins: bool, plan: &mut Plan<Action>) -> Spec {
+    let mut spec = spec.clone();
+    let decided =
+        ["cluster-init", "datastore-endpoint", "disable-etcd"].iter().any(|key| spec.config.contains_key(*key));
+    if facts.etcd && !joins && !decided && spec.join.datastore == Datastore::Sqlite {
+        spec.join.datastore = Datastore::Etcd;
+        plan.note(
+            ITEM,
+            "`datastore` is \"sqlite\" in the settings, and this server's data are in etcd: there they stay",
+        );
+    }
+    spec
+}
+
 pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     let (Some(name), Some(address), Some(interface)) =
         (now.get(condition::NAME), now.get(condition::ADDRESS), now.get(condition::INTERFACE))
@@ -44,7 +60,8 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
     if moves(facts, address, plan) {
         return;
     }
-    let wanted = config_text(&spec.spec, &node, join, told);
+    let stored = stored(&spec.spec, facts, join.is_some(), plan);
+    let wanted = config_text(&stored, &node, join, told);
     let running = running(facts);
     // One on its way down may be in the middle of a restart, and have read what was there before.
     let may_run = !facts.down();

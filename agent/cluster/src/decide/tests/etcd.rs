@@ -67,3 +67,16 @@ fn what_a_server_says_while_it_comes_up_is_no_reason_to_ask_to_be_let_in() {
     facts.unit.restarts = 1;
     assert!(plan(&joins, &facts, &now).conditions.contains_key("k3s-join"));
 }
+
+/// K3s goes by what is there: without `cluster-init` it would be restarted, and do what it did.
+#[test]
+fn its_data_stay_in_etcd_whatever_the_settings_say_later() {
+    let sqlite = plan(&spec("datastore = \"sqlite\"\n"), &member(), &all());
+    assert!(said(&sqlite).is_empty(), "{:?}", said(&sqlite));
+    let [note] = &sqlite.notes[..] else { panic!("{:?}", sqlite.notes) };
+    assert!(note.text.ends_with("this server's data are in etcd: there they stay"), "{note:?}");
+    assert!(plan(&spec(ETCD), &member(), &all()).notes.is_empty());
+    // What K3s's own options say of it stands.
+    let own = plan(&spec("[cluster.config]\ndatastore-endpoint = \"etcd\"\n"), &member(), &all());
+    assert!(own.notes.is_empty() && said(&own).last().unwrap().contains("cluster-init"), "{own:?}");
+}
