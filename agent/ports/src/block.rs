@@ -38,7 +38,7 @@ impl fmt::Display for Filesystem {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceId {
     /// The serial that the device itself reports (SCSI VPD page 0x80, NVMe, virtio); for a loop device its
-    /// backing file. `None` where the device has none.
+    /// backing file. `None` where the device has none, or not one of its own.
     pub serial: Option<String>,
     /// Size in bytes.
     pub size: u64,
@@ -53,6 +53,10 @@ pub struct BlockDevice {
     pub number: String,
     /// Serial and size.
     pub id: DeviceId,
+    /// The serial of its controller, which it tells as its own and other disks tell as well, here or on other machines: settings may
+    /// name it by that, and what is written to it is not known by it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_serial: Option<String>,
     /// Vendor, trimmed; empty where unknown.
     pub vendor: String,
     /// Model, trimmed; empty where unknown.
@@ -86,6 +90,11 @@ pub struct BlockDevice {
 }
 
 impl BlockDevice {
+    /// The serial that it tells, be it its own or not.
+    pub fn told_serial(&self) -> Option<&str> {
+        self.id.serial.as_deref().or(self.shared_serial.as_deref())
+    }
+
     /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source:
     /// the device, or what LVM and LUKS call it.
     pub fn is_mounted_by(&self, mount: &Mount) -> bool {

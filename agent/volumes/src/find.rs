@@ -49,11 +49,10 @@ pub(crate) fn holds(device: &BlockDevice, uuid: &str) -> bool {
     device.uuid.as_deref() == Some(uuid) || device.links.contains(&by_uuid(uuid))
 }
 
-/// Whether the settings name this very disk, and not its place or what it is like.
+/// Whether the settings name this very disk, and not its place or what it is like. By a serial that several have they do not.
 pub(crate) fn is_named(volume: &Volume, device: &BlockDevice, devices: &[BlockDevice]) -> bool {
-    let serial = whole(device, devices).and_then(|disk| disk.id.serial.as_deref());
-    let by_link = || link_name(volume).zip(serial).is_some_and(|(name, serial)| has_serial(name, serial));
-    matches!(volume.source, VolumeSource::Serial(_)) || by_link()
+    let Some(serial) = whole(device, devices).and_then(|disk| disk.id.serial.as_deref()) else { return false };
+    matches!(volume.source, VolumeSource::Serial(_)) || link_name(volume).is_some_and(|name| has_serial(name, serial))
 }
 
 /// Why a device is not the one that a volume means; `None` when it fits. One that is named may be in use, and is refused
@@ -140,7 +139,7 @@ fn differs(
     match &volume.source {
         VolumeSource::Device(path) if leads(path, device) => None,
         VolumeSource::Device(_) => Some(Difference::Path),
-        VolumeSource::Serial(serial) => match device.id.serial.as_deref() {
+        VolumeSource::Serial(serial) => match device.told_serial() {
             _ if device.partition_of.is_some() => Some(Difference::Partition),
             Some(own) if own == serial => None,
             Some(_) => Some(Difference::OtherSerial),
@@ -208,7 +207,7 @@ fn named_instead<'a>(volume: &Volume, device: &'a BlockDevice, devices: &'a [Blo
     // A partition is named by its disk's serial.
     let own = whole(device, devices)?;
     let named = |one: &BlockDevice| {
-        one.partition_of.is_none() && one.id.serial.as_deref().is_some_and(|serial| has_serial(name, serial))
+        one.partition_of.is_none() && one.told_serial().is_some_and(|serial| has_serial(name, serial))
     };
     // Asked first: then none of many others has to be compared.
     if named(own) { None } else { devices.iter().find(|one| named(one)) }
@@ -226,7 +225,7 @@ const SHORTENED: usize = 20;
 fn named_elsewhere<'a>(volume: &'a Volume, device: &BlockDevice, devices: &[BlockDevice]) -> Option<&'a str> {
     let name = link_name(volume)?;
     let own = whole(device, devices)?;
-    let serial = in_links(own.id.serial.as_deref()?);
+    let serial = in_links(own.told_serial()?);
     let mut kinds = BY_SERIAL.iter().filter(|(transport, _)| own.transport == *transport);
     let mut rest = kinds.find_map(|(_, begin)| name.strip_prefix(begin))?;
     if own.transport == "nvme" {
@@ -295,7 +294,7 @@ fn another(wanted: &DiskMatch, device: &BlockDevice, measured: bool) -> Option<S
     let size = device.id.size;
     text("vendor", &wanted.vendor, &device.vendor)
         .or_else(|| text("model", &wanted.model, &device.model))
-        .or_else(|| text("serial", &wanted.serial, device.id.serial.as_deref().unwrap_or_default()))
+        .or_else(|| text("serial", &wanted.serial, device.told_serial().unwrap_or_default()))
         .or_else(transport)
         .or_else(|| {
             let least = wanted.min_size.filter(|least| measured && size < least.bytes())?;
@@ -376,9 +375,10 @@ pub(crate) fn describe(device: &BlockDevice) -> String {
     if !kind.trim().is_empty() {
         parts.push(kind.trim().to_string());
     }
-    match &device.id.serial {
-        Some(serial) => parts.push(format!("serial {serial}")),
-        None => parts.push("no serial".into()),
+    match (&device.id.serial, &device.shared_serial) {
+        (Some(serial), _) => parts.push(format!("serial {serial}")),
+        (None, Some(serial)) => parts.push(format!("serial {serial}, which others may have as well")),
+        (None, None) => parts.push("no serial".into()),
     }
     format!("{} ({})", device.path.display(), parts.join(", "))
 }

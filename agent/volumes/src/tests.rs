@@ -4,6 +4,7 @@ use super::*;
 use bowline_ports::{ActiveState, BlockDevice, DeviceId, ErrorKind, GoneDisk, Mount, Probe, Unit};
 use bowline_settings::SourceFile;
 
+mod alike;
 mod elses;
 mod released;
 mod several_disks;

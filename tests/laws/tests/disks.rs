@@ -5,7 +5,7 @@
 
 mod history;
 
-use bowline_host::sim::{Content, Disorder, SimHost, World, WorldDisk};
+use bowline_host::sim::{Content, Disorder, Fault, FaultMode, SimHost, World, WorldDisk};
 use bowline_laws::{Case, law, number, run_for, simulate};
 use bowline_volumes::Released;
 use history::{Event, PATHS, PLACES, Wish, disk, event, in_force, link_of, settings, wish};
@@ -44,6 +44,7 @@ impl Story {
             disk.serial = match disk.serial.as_deref() {
                 Some("own") => Some(format!("1000{number}")),
                 Some("same") => Some("same".into()),
+                Some("controller") => Some("controller".into()),
                 _ => None,
             };
             if disk.links.is_empty() {
@@ -200,6 +201,34 @@ fn misplaced(story: &Story, before: &[PathBuf]) -> Vec<String> {
             .then(|| format!("{there:?} at {}", place.display()))
     };
     in_force(&story.wishes).filter_map(|(_, wish)| wrong(wish)).collect()
+}
+
+/// As on Azure: disks of one size have one serial, and the settings name their place.
+#[test]
+fn what_is_in_the_place_of_a_half_made_disk_with_its_serial_and_size_is_not_taken_for_it() {
+    let disk = |content: &str| WorldDisk {
+        content: content.into(),
+        shared: true,
+        size: 20 << 30,
+        ..WorldDisk::volume("", "controller")
+    };
+    let half_made = (0..12).filter(|at| {
+        simulate(async {
+            let mut story = Story::new(vec![disk("blank"), disk("raw")], vec![Some(Wish::at(PATHS[0]))]);
+            story.happen(Event::Pull(1)).await;
+            story.happen(Event::Run(Some(Fault::at_change(*at, FaultMode::CrashDuring)))).await;
+            story.happen(Event::KillWork).await;
+            story.happen(Event::Reboot).await;
+            let cut_off = story.contents()[Path::new(PATHS[0])].0 == Content::HalfMade;
+            story.happen(Event::Pull(0)).await;
+            story.happen(Event::PutBack(1, 0)).await;
+            story.happen(Event::Run(None)).await;
+            assert_eq!(story.contents()[Path::new(PATHS[1])].0, Content::Raw, "cut off at change {at}");
+            assert!(story.host.violations().is_empty(), "{:?}", story.host.violations());
+            cut_off
+        })
+    });
+    assert!(half_made.count() > 0, "none was cut off in the midst of it");
 }
 
 proptest! {

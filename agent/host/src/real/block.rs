@@ -48,6 +48,7 @@ impl Tree {
                 devices.insert(name, device);
             }
         }
+        self.take_shared_serials(&mut devices);
         let partitions: Vec<(String, PathBuf)> = devices
             .iter()
             .filter_map(|(name, device)| {
@@ -100,6 +101,7 @@ impl Tree {
             announced: self.udev_data(&number).exists() || !self.udev.exists(),
             path,
             id: DeviceId { serial, size },
+            shared_serial: None,
             vendor: line(&described.join("vendor")).filter(|v| !v.starts_with("0x")).unwrap_or_default(),
             model: line(&described.join("model")).unwrap_or_default(),
             transport: transport(disk.as_deref().unwrap_or(&directory)).to_owned(),
@@ -113,6 +115,27 @@ impl Tree {
             read_only: line(&directory.join("ro")).is_some_and(|v| v != "0"),
             number,
         })
+    }
+
+    /// A namespace of an NVMe controller tells that one's serial. It is a disk's own where the disk is all that the controller is there
+    /// for.
+    fn take_shared_serials(&self, devices: &mut BTreeMap<String, BlockDevice>) {
+        let directory = |name: &str| self.sys.join("class/block").join(name);
+        let is_namespace = |name: &str, device: &BlockDevice| name.starts_with("nvme") && device.partition_of.is_none();
+        let namespaces: Vec<(String, Option<PathBuf>)> = devices
+            .iter()
+            .filter(|(name, device)| is_namespace(name, device))
+            .map(|(name, _)| (name.clone(), fs::canonicalize(directory(name).join("device")).ok()))
+            .collect();
+        for (name, controller) in &namespaces {
+            let beside = || namespaces.iter().any(|(other, its)| other != name && its.is_some() && its == controller);
+            let further = || line(&directory(name).join("nsid")).is_some_and(|number| number != "1");
+            if let Some(device) = devices.get_mut(name)
+                && (further() || beside() || tells_one_for_all(device))
+            {
+                device.shared_serial = device.id.serial.take();
+            }
+        }
     }
 
     /// What udev keeps of a device, from when it has come to it.
@@ -258,6 +281,14 @@ pub(crate) fn serial(directory: &Path) -> Option<String> {
         return Some(serial);
     }
     line(&directory.join("device/serial")).or_else(|| line(&directory.join("serial"))).filter(|s| !s.is_empty())
+}
+
+/// How the models of NVMe controllers begin that tell the same serial on every machine: Azure's, VMware's and VirtualBox's.
+const ONE_FOR_ALL: [&str; 3] = ["MSFT NVMe Accelerator", "VMware Virtual NVMe Disk", "ORCL-VBOX-NVME"];
+
+/// Whether its serial is known to be no disk's own. Google's controllers tell their model (`nvme_card-pd`).
+fn tells_one_for_all(device: &BlockDevice) -> bool {
+    device.id.serial.as_ref() == Some(&device.model) || ONE_FOR_ALL.iter().any(|begin| device.model.starts_with(begin))
 }
 
 /// The unit serial number in VPD page 0x80: four bytes of header, the last two its length.

@@ -234,29 +234,27 @@ impl State {
     /// Plugs a disk in; one that is there already only changes.
     pub(super) fn attach(&mut self, disk: &WorldDisk) {
         let there = self.disks.iter().position(|d| d.device.path == disk.path);
-        let number = number_of(&disk.path);
         let content = content_of(disk);
         if let Some(at) = &disk.mounted_at {
             self.foreign_mounts.push((disk.path.clone(), at.clone()));
         }
+        let (shared_serial, serial) =
+            if disk.shared { (disk.serial.clone(), None) } else { (None, disk.serial.clone()) };
         let device = BlockDevice {
             path: disk.path.clone(),
-            number,
-            id: DeviceId { serial: disk.serial.clone(), size: disk.size },
+            number: number_of(&disk.path),
+            id: DeviceId { serial, size: disk.size },
+            shared_serial,
             vendor: "SIM".into(),
             model: "Volume".into(),
             transport: "scsi".into(),
             links: disk.links.clone(),
-            uuid: None,
             announced: true,
-            partition_of: None,
             partitions: disk.partitions.clone(),
             holders: disk.holders.clone(),
             member: if content == Content::Member { disk.content.clone() } else { String::new() },
-            mounted_at: Vec::new(),
-            swap: false,
             root: disk.root,
-            read_only: false,
+            ..BlockDevice::default()
         };
         let extent = disk.extent.unwrap_or(device.id.size);
         let disk_there = Disk { home: disk.path.clone(), device, content, disorder: disk.disorder(), extent };

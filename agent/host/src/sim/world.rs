@@ -123,6 +123,8 @@ pub struct WorldDisk {
     pub path: PathBuf,
     /// Serial.
     pub serial: Option<String>,
+    /// That is its controller's, and other disks' as well.
+    pub shared: bool,
     /// Bytes.
     pub size: u64,
     /// Links made by udev.

@@ -137,6 +137,31 @@ fn a_serial_names_a_disk_and_a_place_does_not() {
     assert!(!is("match = { vendor = \"HC\" }"));
 }
 
+/// As Azure's disks: the same serial, also on other machines. It is what the settings may say, and tells one disk from no other.
+#[test]
+fn a_serial_that_several_have_finds_a_disk_and_names_none() {
+    let namespace = |path: &str| BlockDevice {
+        shared_serial: Some("SN: 000001".into()),
+        transport: "nvme".into(),
+        model: "MSFT NVMe Accelerator v1.0".into(),
+        ..disk(path, "", GB)
+    };
+    let (one, mut other) = (namespace("/dev/nvme0n1"), namespace("/dev/nvme0n2"));
+    let link = "/dev/disk/by-id/nvme-MSFT_NVMe_Accelerator_v1.0_SN:_000001_2";
+    other.links.push(link.into());
+    let both = [one.clone(), other.clone()];
+    let (by_serial, by_link) = ("serial = \"SN: 000001\"", format!("device = \"{link}\""));
+    assert_eq!(found(by_serial, &both), "/dev/nvme0n1 /dev/nvme0n2");
+    assert_eq!(found(by_serial, &both[1..]), "/dev/nvme0n2");
+    assert_eq!(found("match = { serial = \"SN*\" }", &both[1..]), "/dev/nvme0n2");
+    assert_eq!(found(&by_link, &both), "/dev/nvme0n2");
+    assert_eq!(doubt(&volume(&by_link), &both[1], None, &both), None);
+    for source in [by_serial, &by_link] {
+        assert!(!is_named(&volume(source), &other, &both), "{source}");
+    }
+    assert!(describe(&one).ends_with("serial SN: 000001, which others may have as well)"), "{}", describe(&one));
+}
+
 #[test]
 fn a_path_goes_before_what_fits() {
     let mut machine = machine();

@@ -22,6 +22,13 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
+    /// A disk by its place, to be formatted as ext4 when it is blank.
+    pub(crate) fn at(path: &str) -> Self {
+        let source = format!("device = \"{path}\"");
+        let (filesystem, format, repair) = ("ext4", "blank-only", "never");
+        Self { source, place: 0, filesystem, format, repair, growth: false, persistent: false }
+    }
+
     /// The number by which it names its disk, where it does.
     pub(crate) fn number(&self) -> Option<usize> {
         let (_, rest) = self.source.split_once("1000")?;
@@ -69,12 +76,13 @@ pub(crate) fn disk() -> impl Strategy<Value = WorldDisk> {
         2 => prop_oneof![2 => Just("ext4"), 1 => Just("xfs"), 1 => Just("btrfs"), 1 => Just("vfat")],
         1 => prop_oneof![Just("gpt"), Just("unreadable"), Just("ambivalent")],
     ];
-    let serial = prop_oneof![6 => Just("own"), 1 => Just("same"), 1 => Just("")];
+    let serial = prop_oneof![6 => Just("own"), 1 => Just("same"), 2 => Just("controller"), 1 => Just("")];
     // udev's links were seen at the wrong disk.
     let link = prop_oneof![8 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let disorder = prop_oneof![4 => Just(""), 1 => Just("light"), 1 => Just("deep")];
     (content, serial, link, any::<bool>(), disorder).prop_map(|(content, serial, link, large, disorder)| {
         let mut disk = WorldDisk::volume("", serial);
+        disk.shared = serial == "controller";
         disk.content = content.into();
         disk.size = if large { 40 << 30 } else { 20 << 30 };
         disk.links = link.map(|of| link_of(of).into()).into_iter().collect();
@@ -94,6 +102,9 @@ pub(crate) fn wish() -> impl Strategy<Value = Wish> {
         3 => (0usize..4).prop_map(|disk| format!("device = \"{}\"", link_of(disk))),
         2 => (0usize..4).prop_map(|disk| format!("serial = \"1000{disk}\"")),
         1 => Just("serial = \"same\"".to_owned()),
+        1 => Just("serial = \"controller\"".to_owned()),
+        // As clouds name places; a disk with any serial, and any other of its size, may be there.
+        1 => (0..PATHS.len()).prop_map(|name| format!("device = \"{}\"", PATHS[name])),
         1 => Just("match = { vendor = \"SIM\" }".to_owned()),
         1 => Just("match = { max-size = \"30GiB\" }".to_owned()),
     ];

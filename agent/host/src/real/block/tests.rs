@@ -22,6 +22,15 @@ impl Fake {
         fs::canonicalize(self.0.path().join("dev")).unwrap()
     }
 
+    /// Of NVMe disks.
+    fn controller(&self, name: &str, serial: &str, model: &str) {
+        let directory = self.0.path().join("sys/devices/nvme").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        for (file, text) in [("serial", serial), ("model", model)] {
+            fs::write(directory.join(file), format!("{text:<20}\n")).unwrap();
+        }
+    }
+
     /// `at` is the path below `sys/devices`.
     fn device(&self, at: &str, number: &str, sectors: u64, files: &[(&str, &[u8])]) {
         let directory = self.0.path().join("sys/devices").join(at);
@@ -176,4 +185,43 @@ fn a_serial_page_is_read_by_its_length() {
     assert_eq!(vpd_serial(b"\x00\x80\x00\x00"), None);
     assert_eq!(vpd_serial(b"\x00\x83\x00\x02ab"), None);
     assert_eq!(vpd_serial(b""), None);
+}
+
+/// Each namespace of a controller tells that one's serial, and on some clouds it is the same on every machine.
+#[test]
+fn a_serial_that_a_controller_tells_for_several_disks_is_no_disks_own() {
+    let told = |serial: &str, model: &str, namespaces: &[&str]| {
+        let fake = Fake::new();
+        fake.controller("nvme0", serial, model);
+        for (at, nsid) in namespaces.iter().enumerate() {
+            let directory = format!("nvme/nvme0/nvme0n{}", at + 1);
+            fake.device(&directory, &format!("259:{}", 2 * at), 1 << 21, &[("nsid", nsid.as_bytes())]);
+            symlink("..", fake.0.path().join("sys/devices").join(&directory).join("device")).unwrap();
+            let part = format!("{directory}/nvme0n{}p1", at + 1);
+            fake.device(&part, &format!("259:{}", 2 * at + 1), 1 << 20, &[("partition", b"1")]);
+        }
+        // Another one beside it, as EC2 has them.
+        fake.controller("nvme1", "vol0a", "Amazon Elastic Block Store");
+        fake.device("nvme/nvme1/nvme1n1", "259:90", 1 << 21, &[("nsid", b"1\n")]);
+        symlink("..", fake.0.path().join("sys/devices/nvme/nvme1/nvme1n1/device")).unwrap();
+        let devices = fake.tree().devices(&[], &[]).unwrap();
+        let other = by_name(&devices, "nvme1n1");
+        assert_eq!((other.id.serial.as_deref(), other.shared_serial.as_deref()), (Some("vol0a"), None));
+        let whole = devices.iter().filter(|one| one.partition_of.is_none() && one.path != other.path);
+        whole.map(|one| (one.id.serial.clone(), one.shared_serial.clone())).collect::<Vec<_>>()
+    };
+    let own = |serial: &str| (Some(serial.to_owned()), None);
+    let shared = |serial: &str| (None, Some(serial.to_owned()));
+    assert_eq!(told("S4EVNX0N", "Samsung SSD", &["1\n"]), [own("S4EVNX0N")], "the disk of its controller");
+    assert_eq!(told("S4EVNX0N", "Samsung SSD", &["1\n", "2\n"]), [shared("S4EVNX0N"), shared("S4EVNX0N")]);
+    assert_eq!(told("S4EVNX0N", "Samsung SSD", &["3\n"]), [shared("S4EVNX0N")], "the others may be taken out");
+    for (serial, model) in [
+        ("SN: 000001", "MSFT NVMe Accelerator v1.0"),
+        ("nvme_card-pd", "nvme_card-pd"),
+        ("VMware NVME_0000", "VMware Virtual NVMe Disk"),
+        ("VB1234-56789", "ORCL-VBOX-NVME-VER12"),
+    ] {
+        assert_eq!(told(serial, model, &["1\n"]), [shared(serial)], "{model} alone");
+        assert_eq!(told(serial, model, &["1\n", "2\n"]), [shared(serial), shared(serial)], "{model}");
+    }
 }

@@ -1,0 +1,100 @@
+//! Plans for disks that are like others: of one serial, which is their controller's, two paths to one disk, and a record that may be
+//! of this disk.
+
+use super::*;
+use crate::units::mount_unit_text;
+use bowline_ports::{Filesystem, Signature, SignatureKind};
+
+const SHARED: &str = "SN: 000001";
+
+/// As Azure and Google have them.
+fn namespace() -> BlockDevice {
+    let id = DeviceId { serial: None, size: 1 << 30 };
+    BlockDevice { path: "/dev/nvme0n2".into(), id, shared_serial: Some(SHARED.into()), ..disk() }
+}
+
+/// The UUID that earlier builds planned for it.
+fn earlier() -> String {
+    planned_uuid(&DeviceId { serial: Some(SHARED.into()), size: 1 << 30 }, "data", "")
+}
+
+fn spec(source: &str) -> Volumes {
+    let text = format!("[[volume]]\nname = \"data\"\n{source}\nmount = \"/mnt/data\"\nformat = \"blank-only\"\n");
+    Volumes { volumes: volumes(&text), services: Vec::new(), starts: false }
+}
+
+fn planned(spec: &Volumes, device: BlockDevice, seen: VolumeFacts) -> Plan<Action> {
+    let mut facts = facts(vec![Ok(seen)]);
+    facts.devices.push(device);
+    spec.plan(&facts, &Conditions::default())
+}
+
+fn writes(plan: &Plan<Action>) -> bool {
+    plan.steps.iter().any(|step| matches!(step.action, Action::Format(_) | Action::Record(_)))
+}
+
+fn holding(name: &str, uuid: &str) -> Probe {
+    let (kind, label) = (SignatureKind::Filesystem, None);
+    let one = Signature { kind, name: name.into(), uuid: Some(uuid.into()), label };
+    Probe { signatures: vec![one], data_at: Some(1024), zeros: 0, ..blank() }
+}
+
+/// The record of formatting it as XFS, and its mark.
+fn begun(id: DeviceId, filesystem: Filesystem) -> VolumeFacts {
+    let uuid = planned_uuid(&id, "data", "");
+    let intent = Intent { volume: "data".into(), device: "/dev/sdb".into(), id, filesystem, uuid };
+    VolumeFacts { begun: Some(intent.mark()), intent: Some(Ok(intent)), ..nothing_seen() }
+}
+
+/// It looks like the one that was wiped, which another machine may have.
+#[test]
+fn a_blank_disk_whose_serial_others_have_does_not_become_a_volume_that_was_on_another() {
+    for source in ["serial = \"SN: 000001\"", "device = \"/dev/nvme0n2\""] {
+        let spec = spec(source);
+        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier()));
+        let used = VolumeFacts { unit_file, probe: Some(Ok(blank())), ..nothing_seen() };
+        let plan = planned(&spec, namespace(), used);
+        assert!(!writes(&plan), "{source}: {plan:?}");
+        assert!(plan.refusals[0].why.contains("does not have the volume's filesystem"), "{source}: {plan:?}");
+        let fresh = VolumeFacts { probe: Some(Ok(blank())), ..nothing_seen() };
+        assert!(writes(&planned(&spec, namespace(), fresh)), "{source}");
+    }
+}
+
+/// What earlier builds have put on record of such a disk.
+#[test]
+fn a_disk_that_has_no_serial_any_more_stays_the_volumes() {
+    let spec = spec("device = \"/dev/nvme0n2\"");
+    let id = DeviceId { serial: Some(SHARED.into()), size: 1 << 30 };
+    let with = |probe: Probe| VolumeFacts { probe: Some(Ok(probe)), ..begun(id.clone(), Filesystem::Ext4) };
+    let raw = || Probe { data_at: Some(4096), zeros: 0, ..blank() };
+    let plan = planned(&spec, namespace(), with(raw()));
+    assert!(plan.steps.is_empty() && plan.refusals[0].why.contains("was begun"), "{plan:?}");
+    let plan = planned(&spec, namespace(), VolumeFacts { begun: None, ..with(raw()) });
+    assert!(!writes(&plan) && plan.refusals[0].why.contains("data at byte 4096"), "{plan:?}");
+    let plan = planned(&spec, namespace(), with(holding("ext4", &earlier())));
+    assert!(!writes(&plan) && plan.refusals.is_empty(), "{plan:?}");
+    assert!(matches!(plan.steps.last().unwrap().action, Action::Mount { .. }), "{plan:?}");
+
+    let mounted = BlockDevice { mounted_at: vec!["/mnt/data".into()], uuid: Some(earlier()), ..namespace() };
+    let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier()));
+    let unit = Unit { load: "loaded".into(), file_state: "enabled".into(), ..Unit::not_found() };
+    let mut facts = facts(vec![Ok(VolumeFacts { unit_file, unit, ..begun(id, Filesystem::Ext4) })]);
+    facts.mounts.push(at_data(&mounted));
+    facts.devices.push(mounted);
+    let plan = spec.plan(&facts, &Conditions::default());
+    assert!(plan.refusals.is_empty() && plan.waits.is_empty() && !writes(&plan), "{plan:?}");
+    assert!(matches!(plan.steps[0].action, Action::Forget { .. }), "{plan:?}");
+}
+
+fn at_data(device: &BlockDevice) -> Mount {
+    Mount {
+        target: "/mnt/data".into(),
+        source: device.path.display().to_string(),
+        number: device.number.clone(),
+        fstype: "ext4".into(),
+        root: "/".into(),
+        read_only: false,
+        errors: 0,
+    }
+}
