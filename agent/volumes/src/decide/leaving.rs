@@ -7,7 +7,7 @@ use crate::shield;
 use crate::units::{mount_unit_name, mount_unit_path, uuid_of, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, Job, Mount, PortError, TendOrder, Work, condition};
+use bowline_ports::{BlockDevice, DeviceId, Job, Mount, PortError, TendOrder, Work, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
@@ -27,6 +27,7 @@ pub(crate) fn released(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
+    let released = &known_by(released, facts);
     let Some(device) = disk(volume, seen, released, facts) else {
         if let Some(unknown) = unknown(released, facts) {
             let what = format!("udev to come to {}, or `bowline volumes take {}`", unknown.path.display(), volume.name);
@@ -135,6 +136,25 @@ pub(crate) fn uncordon(spec: &Volumes, names: &[String], facts: &Facts, plan: &m
     }
 }
 
+/// The record of a disk, by what it can be told from others: not by a serial that others tell as well, which earlier builds took down.
+fn known_by(released: &Released, facts: &Facts) -> Released {
+    let shared = |serial: &String| facts.devices.iter().any(|one| one.shared_serial.as_ref() == Some(serial));
+    let serial = released.disk.serial.clone().filter(|serial| !shared(serial));
+    Released { disk: DeviceId { serial, size: released.disk.size }, ..released.clone() }
+}
+
+/// Whether a device that has the serial of the released disk is that: it has the filesystem as well, as far as that is known of both.
+/// It may have been made anew on the only disk of that serial, if that has the size that it had, and is in use for nothing else.
+fn has_its_filesystem(device: &BlockDevice, volume: &Volume, released: &Released, facts: &Facts) -> bool {
+    let serial = &device.id.serial;
+    let alone = || facts.devices.iter().all(|one| one.number == device.number || one.id.serial != *serial);
+    let free = device.mounted_at.is_empty() || device.mounted_at.contains(&volume.mount);
+    match (&released.uuid, &device.uuid) {
+        (Some(uuid), Some(_)) => holds(device, uuid) || device.id == released.disk && free && alone(),
+        _ => true,
+    }
+}
+
 /// The released disk, by its serial: it may have been made larger since. Without one (partitions have none) it is the one with the
 /// volume's filesystem, or one of its size where the settings have it, which has no filesystem any more: its owner may have erased it.
 /// Where that is not on record either, several may be alike: it is the one that is mounted as the volume, or else the one that the
@@ -144,11 +164,14 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
     };
     let same = |device: &&BlockDevice| match (&released.disk.serial, &released.uuid) {
-        (Some(serial), _) => device.id.serial.as_ref() == Some(serial),
+        (Some(serial), _) => {
+            device.id.serial.as_ref() == Some(serial) && has_its_filesystem(device, volume, released, facts)
+        }
         (None, Some(uuid)) => device.id.serial.is_none() && holds(device, uuid),
         (None, None) => device.id == released.disk,
     };
-    let alike = || facts.devices.iter().filter(same);
+    // Whatever it tells of itself, the running system's is nobody's to release.
+    let alike = || facts.devices.iter().filter(|device| !device.root && same(device));
     let known = released.disk.serial.is_some() || released.uuid.is_some();
     let named = match find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices) {
         Found::One(device) => alike().find(|one| one.number == device.number),
@@ -160,7 +183,9 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         let went = || facts.mounts.iter().any(|mount| mount.target == volume.mount && !device.is_mounted_by(mount));
         known && device.id == released.disk && device.uuid.is_none() && device.announced && fits() && !went()
     };
-    alike().find(mounted).or(named).or_else(|| alike().find(|_| known)).or_else(|| facts.devices.iter().find(erased))
+    let holds_it = |device: &&BlockDevice| released.uuid.as_ref().is_some_and(|uuid| holds(device, uuid));
+    let known_one = || alike().find(holds_it).or_else(|| alike().find(|_| known));
+    alike().find(mounted).or(named).or_else(known_one).or_else(|| facts.devices.iter().find(erased))
 }
 
 /// The disk whose partition the settings name, where it has none of that name: the kernel takes all away for a moment when it reads

@@ -77,3 +77,56 @@ fn a_release_that_did_not_come_to_its_end_leaves_no_unit_when_its_disk_is_gone()
     assert!(matches!(&planned(true)[..], [Action::Retire { unit: Some(unit), .. }] if unit == "mnt-data.mount"));
     assert!(matches!(&planned(false)[..], [Action::TakeBack { .. }]));
 }
+
+/// Some hypervisors give several disks one serial; and Azure's and Google's NVMe disks tell their controller's, which earlier builds
+/// took down.
+#[test]
+fn a_disk_with_the_serial_of_the_released_one_is_not_therefore_it() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/disk/by-path/lun-0\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let own = || BlockDevice { uuid: Some("ab-1".into()), ..disk() };
+    // What becomes of the release, with these disks: it waits for one to be detached or unmounted, or its disk is gone.
+    let planned = |record: &Released, devices: Vec<BlockDevice>| {
+        let mut facts =
+            facts(vec![Ok(VolumeFacts { released: Some(Ok(record.clone())), gone: Some(1), ..nothing_seen() })]);
+        (facts.devices, facts.boot.uptime) = (devices, Some(600));
+        let plan = spec.plan(&facts, &Conditions::default());
+        match plan.steps.first().map(|step| &step.action) {
+            Some(Action::TakeBack { .. }) => "gone".to_owned(),
+            _ => plan.waits[0].what.split(", or").next().unwrap_or_default().to_owned(),
+        }
+    };
+    let stays = "/dev/sdb to be detached";
+    let record = Released::of(&own(), 0, false);
+    let sized =
+        |device: BlockDevice, gib: u64| BlockDevice { id: DeviceId { size: gib << 30, ..device.id.clone() }, ..device };
+    let unknown = || BlockDevice { uuid: None, ..own() };
+    assert_eq!(planned(&record, vec![own()]), stays);
+    assert_eq!(planned(&record, vec![sized(own(), 2)]), stays, "it was made larger");
+    assert_eq!(planned(&record, vec![unknown()]), stays, "it was erased, or udev has not come to it");
+    let other = || BlockDevice { path: "/dev/sda".into(), number: "8:0".into(), uuid: Some("cd-2".into()), ..disk() };
+    let anew = BlockDevice { uuid: Some("cd-2".into()), ..own() };
+    assert_eq!(planned(&record, vec![anew]), stays, "somebody has made another filesystem on it");
+    assert_eq!(planned(&record, vec![other(), own()]), stays);
+    assert_eq!(planned(&record, vec![sized(other(), 40)]), "gone", "another size and another filesystem");
+    assert_eq!(
+        planned(&record, vec![other(), BlockDevice { path: "/dev/sdc".into(), number: "8:32".into(), ..other() }]),
+        "gone"
+    );
+    let in_use = BlockDevice { mounted_at: vec!["/mnt/other".into()], ..other() };
+    assert_eq!(planned(&record, vec![in_use]), "gone");
+    let system = BlockDevice { root: true, mounted_at: vec!["/".into()], uuid: None, ..other() };
+    assert_eq!(planned(&record, vec![system.clone()]), "gone");
+    assert_eq!(planned(&record, vec![system.clone(), own()]), stays);
+    assert_eq!(planned(&Released { uuid: None, ..record.clone() }, vec![system.clone()]), "gone");
+
+    // By its filesystem, from when its serial is known to be its controller's.
+    let namespace = |device: BlockDevice| {
+        let id = DeviceId { serial: None, size: device.id.size };
+        BlockDevice { shared_serial: device.id.serial.clone(), id, ..device }
+    };
+    assert_eq!(planned(&record, vec![namespace(system.clone()), namespace(own())]), stays);
+    assert_eq!(planned(&record, vec![namespace(system.clone()), namespace(other())]), "gone");
+    let late = BlockDevice { announced: false, ..namespace(unknown()) };
+    assert_eq!(planned(&record, vec![namespace(system), late]), "udev to come to /dev/sdb");
+}
