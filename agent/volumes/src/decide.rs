@@ -21,6 +21,7 @@ mod held;
 mod leaving;
 mod mounted;
 mod services;
+mod twins;
 mod unmounted;
 
 pub(crate) use leaving::{forgotten, uncordon};

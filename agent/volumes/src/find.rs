@@ -193,7 +193,7 @@ fn link_name(volume: &Volume) -> Option<&str> {
 }
 
 /// The whole disk that a device is, or is a partition of.
-fn whole<'a>(device: &'a BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
+pub(crate) fn whole<'a>(device: &'a BlockDevice, devices: &'a [BlockDevice]) -> Option<&'a BlockDevice> {
     match &device.partition_of {
         Some(disk) => devices.iter().find(|one| one.path == *disk),
         None => Some(device),

@@ -1,5 +1,6 @@
 //! A volume at whose mount point something is mounted.
 
+use super::twins::{ONE_DISK, lead_to_one};
 use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
@@ -62,15 +63,21 @@ pub(super) fn mounted(
         if let (Some(uuid), Some(twin)) = (uuid, twin)
             && holds(twin, uuid)
         {
-            return plan.refuse(
-                item,
-                what,
-                format!("{} is mounted there: it has the UUID ({uuid}) of the volume's filesystem, and is a copy or the original", describe(twin)),
-                format!(
+            let has =
+                format!("{} is mounted there: it has the UUID ({uuid}) of the volume's filesystem", describe(twin));
+            let (why, hint) = if lead_to_one(device, twin, &facts.devices) {
+                (
+                    format!("{has}, and the serial and size of {}: both lead to one disk", device.path.display()),
+                    ONE_DISK.to_owned(),
+                )
+            } else {
+                let hint = format!(
                     "stop what uses it, unmount it, and detach it or give it a UUID of its own ({}); Bowline mounts the disk that is meant",
                     new_uuid(filesystem(volume))
-                ),
-            );
+                );
+                (format!("{has}, and is a copy or the original"), hint)
+            };
+            return plan.refuse(item, what, why, hint);
         }
         return plan.refuse(
             item,

@@ -1,13 +1,13 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
 use super::held::held;
-use super::{check, enable, filesystem, forget, intent as intent_of, made_by, new_uuid, write_unit};
+use super::twins::{refuse_twin, twin};
+use super::{check, enable, filesystem, forget, intent as intent_of, made_by, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
-use crate::find::{describe, holds};
 use crate::intent::Intent;
 use crate::others::Claim;
-use crate::units::{by_uuid, mount_unit_name, mount_unit_path, mount_unit_text};
+use crate::units::{mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{ActiveState, BlockDevice, Filesystem, MARK, Probe, SignatureKind, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
@@ -269,38 +269,6 @@ fn claimed(volume: &Volume, seen: &VolumeFacts) -> Option<(String, &'static str)
         }
         None => None,
     }
-}
-
-/// Another disk to which the UUID leads by which this one is mounted, or that is mounted and has it: the kernel refuses a second XFS
-/// with it, and takes two btrfs for one.
-fn twin<'a>(place: Place<'a>, uuid: &str) -> Option<&'a BlockDevice> {
-    let link = by_uuid(uuid);
-    let leads_to = |device: &BlockDevice| device.links.contains(&link);
-    place.facts.devices.iter().find(|other| {
-        let mounted = !other.mounted_at.is_empty() && holds(other, uuid);
-        other.path != place.device.path && (mounted || leads_to(other) && !leads_to(place.device))
-    })
-}
-
-/// A disk and its copy, such as a snapshot that was restored, have one UUID: which of them is mounted by it is chance.
-fn refuse_twin(place: Place<'_>, twin: &BlockDevice, uuid: &str, plan: &mut Plan<Action>) {
-    let Place { volume, device, item, .. } = place;
-    plan.refuse(
-        item,
-        format!("mount {} on {}", device.path.display(), volume.mount.display()),
-        format!(
-            "{} has the same filesystem UUID ({uuid}), {}: one is a copy of the other",
-            describe(twin),
-            match twin.mounted_at.first() {
-                Some(at) => format!("and is mounted at {}", at.display()),
-                None => "which leads to it".to_owned(),
-            },
-        ),
-        format!(
-            "detach the copy, or give it a UUID of its own ({}); nothing was touched",
-            new_uuid(filesystem(volume))
-        ),
-    );
 }
 
 /// Unit, reload, enable, mount. A filesystem that was there before (`old`) may have to be repaired first; for one that was just made

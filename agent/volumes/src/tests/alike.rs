@@ -98,3 +98,33 @@ fn at_data(device: &BlockDevice) -> Mount {
         errors: 0,
     }
 }
+
+/// iSCSI by two portals, and no multipathd: a UUID that is changed on one is changed on both.
+#[test]
+fn two_paths_to_one_disk_are_no_disk_and_its_copy() {
+    let spec = spec("device = \"/dev/sdb\"");
+    let link = "/dev/disk/by-uuid/ab-1";
+    let told = |serial: &str, mounted: bool| {
+        let mut other = disk();
+        (other.path, other.number) = ("/dev/sdc".into(), "8:32".into());
+        (other.links, other.uuid) = (vec![link.into()], Some("ab-1".into()));
+        other.id.serial = Some(serial.into());
+        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, "ab-1"));
+        let probe = (!mounted).then(|| Ok(holding("ext4", "ab-1")));
+        let mut facts = facts(vec![Ok(VolumeFacts { probe, unit_file, ..nothing_seen() })]);
+        if mounted {
+            other.mounted_at = vec!["/mnt/data".into()];
+            facts.mounts.push(at_data(&other));
+        }
+        facts.devices = vec![BlockDevice { uuid: Some("ab-1".into()), ..disk() }, other];
+        let plan = spec.plan(&facts, &Conditions::default());
+        (plan.refusals[0].why.clone(), plan.refusals[0].hint.clone())
+    };
+    for mounted in [false, true] {
+        let (why, hint) = told("1", mounted);
+        assert!(why.ends_with("both lead to one disk") && !why.contains("copy"), "{why}");
+        assert!(hint.contains("/dev/mapper/") && !hint.contains("nouuid") && !hint.contains("tune2fs"), "{hint}");
+        let (why, hint) = told("2", mounted);
+        assert!(why.contains("copy") && hint.contains("tune2fs"), "{why}: {hint}");
+    }
+}
