@@ -87,34 +87,11 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         // Made to its end, and the disk was enlarged, say, before that was noted.
         plan.step(item, forget(volume), COMPLETE);
     } else if let (Some(other), None) = (written, begun) {
-        if let Some(serial) = &other.id.serial
-            && device.id.serial.as_ref() == Some(serial)
-        {
-            return plan.refuse(
-                item,
-                format!("use {} for {}", device.path.display(), volume.name),
-                format!(
-                    "making {} on this disk was begun and not finished, when it had {} bytes; it has {}, and the settings say {}",
-                    other.filesystem, other.id.size, device.id.size, volume.filesystem
-                ),
-                format!(
-                    "look at the disk (`blkid -p {name}`). If nothing on it is wanted, erase it (`wipefs -a {name}`, then \
-                     `blkdiscard -z {name}`) and remove {}; if somebody has put data on it since, remove that record alone",
-                    other.path().display(),
-                    name = device.path.display(),
-                ),
-            );
+        // It did not come to writing anything: the mark is set before the tool is known to start.
+        if !(probe.is_blank() && may_be_it(other, device)) {
+            return begun_otherwise(place, other, plan);
         }
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            format!(
-                "formatting was begun on another disk: {} (serial {})",
-                other.device.display(),
-                other.id.serial.as_deref().unwrap_or("none")
-            ),
-            format!("attach that disk, or give it up by removing {}", other.path().display()),
-        );
+        plan.step(item, forget(volume), "nothing is on the disk: what was begun there has written nothing");
     }
     if let Some(error) = &probe.read_error {
         return plan.refuse(
@@ -239,6 +216,49 @@ fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, pla
         hint.push_str(&format!(", or set `filesystem = \"{}\"` to use it as it is", one.name));
     }
     plan.refuse(item, what, found, hint);
+}
+
+/// Whether a disk may be the one that a record is of. Without a serial of its own it is like others of its size.
+fn may_be_it(record: &Intent, device: &BlockDevice) -> bool {
+    let same_size = record.id.size == device.id.size;
+    match (&record.id.serial, &device.id.serial) {
+        (Some(its), Some(own)) => its == own,
+        (Some(its), None) => same_size && device.shared_serial.as_ref() == Some(its),
+        (None, own) => same_size && own.is_none(),
+    }
+}
+
+/// Making a filesystem was begun (`other`), of another kind or on another disk, and something may have been written.
+fn begun_otherwise(place: Place<'_>, other: &Intent, plan: &mut Plan<Action>) {
+    let Place { volume, device, item, .. } = place;
+    let (what, name) = (format!("use {} for {}", device.path.display(), volume.name), device.path.display());
+    let record = other.path();
+    if !may_be_it(other, device) {
+        return plan.refuse(
+            item,
+            what,
+            format!(
+                "formatting was begun on another disk: {} (serial {})",
+                other.device.display(),
+                other.id.serial.as_deref().unwrap_or("none")
+            ),
+            format!("attach that disk, or give it up by removing {}", record.display()),
+        );
+    }
+    let which = if device.id.serial.is_some() { "this disk" } else { "this disk or one that looks like it" };
+    plan.refuse(
+        item,
+        what,
+        format!(
+            "making {} on {which} was begun and not finished, when it had {} bytes; it has {}, and the settings say {}",
+            other.filesystem, other.id.size, device.id.size, volume.filesystem
+        ),
+        format!(
+            "look at the disk (`blkid -p {name}`). If nothing on it is wanted, erase it (`wipefs -a {name}`, then \
+             `blkdiscard -z {name}`) and remove {}; if somebody has put data on it since, remove that record alone",
+            record.display(),
+        ),
+    );
 }
 
 fn format(place: Place<'_>, resume: bool, why: &str, plan: &mut Plan<Action>) {

@@ -128,3 +128,28 @@ fn two_paths_to_one_disk_are_no_disk_and_its_copy() {
         assert!(why.contains("copy") && hint.contains("tune2fs"), "{why}: {hint}");
     }
 }
+
+/// The tool was not there, say, and the settings want another filesystem since.
+#[test]
+fn what_was_begun_and_has_written_nothing_binds_nobody() {
+    let spec = spec("device = \"/dev/sdb\"");
+    let of = |serial: Option<&str>| DeviceId { serial: serial.map(Into::into), size: 1 << 30 };
+    let plan = |recorded: Option<&str>, own: Option<&str>, probe: Probe| {
+        let seen = VolumeFacts { probe: Some(Ok(probe)), ..begun(of(recorded), Filesystem::Xfs) };
+        planned(&spec, BlockDevice { id: of(own), ..disk() }, seen)
+    };
+    for serial in [Some("1"), None] {
+        let steps: Vec<_> = plan(serial, serial, blank()).steps.into_iter().map(|step| step.action).collect();
+        let first: Vec<_> = steps.iter().take(3).collect();
+        assert!(matches!(first[..], [Action::Forget { .. }, Action::Record(_), Action::Format(_)]), "{first:?}");
+        let Action::Format(order) = first[2] else { panic!("{first:?}") };
+        assert!(!order.resume && order.filesystem == Filesystem::Ext4, "all is proven again");
+        // Something is there: it may be half of that filesystem, or anybody's.
+        let plan = plan(serial, serial, Probe { data_at: Some(4096), zeros: 0, ..blank() });
+        assert!(plan.steps.is_empty() && plan.refusals[0].why.contains("was begun and not finished"), "{plan:?}");
+    }
+    for (recorded, own) in [(Some("2"), Some("1")), (Some("2"), None), (None, Some("1"))] {
+        let plan = plan(recorded, own, blank());
+        assert!(plan.steps.is_empty() && plan.refusals[0].why.contains("on another disk"), "{plan:?}");
+    }
+}
