@@ -17,6 +17,7 @@ use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
 
+mod foreign;
 mod held;
 mod leaving;
 mod mounted;

@@ -8,6 +8,7 @@ mod alike;
 mod elses;
 mod released;
 mod several_disks;
+mod unusable;
 
 fn volumes(text: &str) -> Vec<Volume> {
     let files = [SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 }];

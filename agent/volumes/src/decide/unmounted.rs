@@ -1,5 +1,6 @@
 //! A volume whose disk is there and not mounted: formatted, mounted or refused.
 
+use super::foreign::foreign;
 use super::held::held;
 use super::twins::{refuse_twin, twin};
 use super::{check, enable, filesystem, forget, intent as intent_of, made_by, write_unit};
@@ -9,7 +10,7 @@ use crate::intent::Intent;
 use crate::others::Claim;
 use crate::units::{mount_unit_name, mount_unit_path, mount_unit_text};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{ActiveState, BlockDevice, Filesystem, MARK, Probe, SignatureKind, TendOrder, Work};
+use bowline_ports::{ActiveState, BlockDevice, MARK, Probe, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
 use std::time::Duration;
 
@@ -181,41 +182,6 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         ),
         _ => foreign(volume, device, probe, item, plan),
     }
-}
-
-/// Something is on the device that Bowline did not put there and was not told to use.
-fn foreign(volume: &Volume, device: &BlockDevice, probe: &Probe, item: &str, plan: &mut Plan<Action>) {
-    let name = device.path.display();
-    let list: Vec<_> = probe
-        .signatures
-        .iter()
-        .map(|s| match s.kind {
-            SignatureKind::Filesystem => format!("a filesystem ({})", s.name),
-            SignatureKind::PartitionTable => format!("a partition table ({})", s.name),
-            SignatureKind::Member => format!("part of something else ({})", s.name),
-        })
-        .collect();
-    let found = if !list.is_empty() {
-        format!("{name} holds {}", list.join(" and "))
-    } else if probe.ambivalent {
-        format!("{name} holds signatures that contradict each other")
-    } else if let Some(at) = probe.data_at {
-        format!("{name} has no known signature, but data at byte {at}")
-    } else {
-        format!("{name} could not be proven blank")
-    };
-    let what = format!("format or mount {name} for {}", volume.name);
-    let mut hint = format!(
-        "nothing was touched. If the data is not wanted, erase it yourself (`wipefs -a {name}`, then \
-         `blkdiscard -z {name}`); else use another disk"
-    );
-    let usable = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs].map(Filesystem::name);
-    if let Some(one) =
-        probe.filesystem().filter(|one| one.name != filesystem(volume).name() && usable.contains(&one.name.as_str()))
-    {
-        hint.push_str(&format!(", or set `filesystem = \"{}\"` to use it as it is", one.name));
-    }
-    plan.refuse(item, what, found, hint);
 }
 
 /// Whether a disk may be the one that a record is of. Without a serial of its own it is like others of its size.
