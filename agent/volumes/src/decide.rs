@@ -23,6 +23,7 @@ mod leaving;
 mod mounted;
 mod services;
 mod twins;
+mod unlinked;
 mod unmounted;
 
 pub(crate) use leaving::{forgotten, uncordon};

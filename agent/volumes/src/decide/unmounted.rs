@@ -3,6 +3,7 @@
 use super::foreign::foreign;
 use super::held::held;
 use super::twins::{refuse_twin, twin};
+use super::unlinked::unlinked;
 use super::{check, enable, filesystem, forget, intent as intent_of, made_by, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
@@ -116,6 +117,9 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         && let Some(used) = seen.used(volume)
         && held(place, probe, used, planned == used, plan)
     {
+        return;
+    }
+    if unlinked(place, probe, plan) {
         return;
     }
     match (begun, probe.filesystem()) {

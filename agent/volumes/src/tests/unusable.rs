@@ -22,6 +22,36 @@ fn holding(all: &[(SignatureKind, &str)]) -> Probe {
     Probe { signatures: all.iter().map(one).collect(), data_at: Some(1024), zeros: 0, ..blank() }
 }
 
+/// udev's rules have a list of the kernel's names, and make links of nothing else.
+#[test]
+fn a_disk_to_which_no_link_by_uuid_will_lead_is_refused_before_it_is_written_to() {
+    let ext4 = || holding(&[(SignatureKind::Filesystem, "ext4")]);
+    let refused = |device: &BlockDevice, probe: Probe| {
+        let plan = planned(device, probe);
+        let refusal = plan.refusals.first().map(|refusal| refusal.why.clone()).unwrap_or_default();
+        let refused = refusal.contains("/dev/disk/by-uuid");
+        assert!(refused == plan.steps.is_empty(), "{plan:?}");
+        refused
+    };
+    for path in ["/dev/drbd0", "/dev/rbd0", "/dev/rbd0p1"] {
+        let device = BlockDevice { path: path.into(), ..disk() };
+        assert!(refused(&device, blank()) && refused(&device, ext4()), "{path}");
+        // Newer rules, or a person's, make links for it as well.
+        let links = vec!["/dev/disk/by-diskseq/9".into()];
+        let linked = BlockDevice { links, ..device.clone() };
+        assert!(!refused(&linked, blank()) && !refused(&linked, ext4()), "{path}");
+        // udev has not come to it yet.
+        assert!(!refused(&BlockDevice { announced: false, ..device }, blank()), "{path}");
+    }
+    // Right after the filesystem was made, its link is still to come.
+    for path in
+        ["/dev/sdb", "/dev/nvme1n1", "/dev/vdb", "/dev/xvdb", "/dev/dm-0", "/dev/md127", "/dev/loop3", "/dev/sdb1"]
+    {
+        let device = BlockDevice { path: path.into(), ..disk() };
+        assert!(!refused(&device, blank()) && !refused(&device, ext4()), "{path}");
+    }
+}
+
 /// Whoever follows the advice keeps the filesystem.
 #[test]
 fn what_is_left_of_an_earlier_use_can_be_removed_by_itself() {
