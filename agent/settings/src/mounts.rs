@@ -227,6 +227,15 @@ mod tests {
         ] {
             assert!(check(path).is_err(), "{path}");
         }
+        // Word for word: whoever shortens a list gives a part of the system away.
+        let trees = "/bin /boot /dev /efi /etc /lib /lib32 /lib64 /libx32 /lost+found /proc /root /run /sbin /sys /tmp /usr \
+                     /var/lib/apt /var/lib/bowline /var/lib/cloud /var/lib/dpkg /var/lib/systemd /var/lock /var/run /var/tmp";
+        for tree in trees.split(' ') {
+            assert!(check(tree).is_err() && check(&format!("{tree}/a")).is_err(), "{tree}");
+        }
+        for place in ["/", "/var", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/snap"] {
+            assert!(check(place).is_err() && (place == "/" || check(&format!("{place}/a")).is_ok()), "{place}");
+        }
         let long = format!("/mnt/{}", "a-".repeat(60));
         assert!(check(&long).is_err() && check(&long.replace('-', "_")).is_ok());
         // 220 of 255, since `bowline-check-NAME.service` is written under another name first.
@@ -243,6 +252,14 @@ mod tests {
         }
         for option in ["", "ro", "noauto", "bind", "a,b", "a b", "x-systemd.growfs", "-o", "loop=/x", "nofail"] {
             assert!(check_option(option).is_err(), "{option}");
+        }
+        // Word for word, as the trees above.
+        let refused = "ro auto noauto nofail fail user users owner group bind rbind move remount loop offset sizelimit private \
+                       rprivate slave rslave shared rshared unbindable runbindable norecovery noload degraded comment";
+        for option in refused.split(' ') {
+            for option in [option.to_owned(), format!("{option}=1")] {
+                assert!(check_option(&option).is_err(), "{option}");
+            }
         }
     }
 

@@ -214,6 +214,33 @@ mod tests {
         }
     }
 
+    /// Word for word: whoever shortens a list takes something from a Kubernetes that runs.
+    #[test]
+    fn every_place_of_every_kubernetes() {
+        let common = [
+            "/var/lib/rancher",
+            "/var/lib/kubelet",
+            "/var/lib/cni",
+            "/var/log/pods",
+            "/var/log/containers",
+            "/opt/cni",
+        ];
+        let of_others = ["/var/lib/containerd", "/var/lib/etcd", "/var/snap/microk8s"];
+        let k3s = ["k3s.service", "k3s-agent.service"];
+        let others =
+            ["kubelet.service", "rke2-server.service", "rke2-agent.service", "snap.microk8s.daemon-kubelite.service"];
+        assert_eq!((K3S, OTHERS), (k3s, others));
+        for service in k3s.iter().chain(&others).copied() {
+            let runs = Kubernetes { services: vec![service.into()], data: Vec::new() };
+            for place in common.iter().chain(&of_others).map(Path::new) {
+                let uses = common.iter().any(|one| Path::new(one) == place) || others.contains(&service);
+                let wanted = uses.then(|| (service, place.to_path_buf()));
+                assert_eq!(runs.users(&place.join("within")), wanted, "{service} and {}", place.display());
+                assert!(runs.keeps_its_own(place), "{}", place.display());
+            }
+        }
+    }
+
     #[test]
     fn who_uses_which_place() {
         let of = |services: &[&str]| Kubernetes {

@@ -5,9 +5,11 @@
 
 mod history;
 
+use bowline_engine::Capability;
 use bowline_host::sim::{Content, Disorder, Fault, FaultMode, SimHost, World, WorldDisk};
 use bowline_laws::{Case, law, number, run_for, simulate};
-use bowline_volumes::Released;
+use bowline_ports::{DeviceId, Filesystem, Progress};
+use bowline_volumes::{Action, Intent, Released, Volumes};
 use history::{Event, PATHS, PLACES, Wish, disk, event, in_force, link_of, settings, wish};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,6 +106,7 @@ impl Story {
                 self.case.settings = settings(&self.wishes);
             }
             Event::Release(volume) => self.release(volume),
+            Event::Unrecord(volume) => host.delete(Intent::path_of(&format!("v{volume}"))),
             Event::Take(volume) => host.delete(Released::path_of(&format!("v{volume}"))),
             Event::Use(place) => {
                 let place = PathBuf::from(PLACES[place]);
@@ -229,6 +232,21 @@ fn what_is_in_the_place_of_a_half_made_disk_with_its_serial_and_size_is_not_take
         })
     });
     assert!(half_made.count() > 0, "none was cut off in the midst of it");
+}
+
+/// Or what somebody writes to the disk before that is begun would be taken for half of it.
+#[test]
+fn a_record_begins_without_the_mark_of_an_earlier_one_that_was_removed() {
+    let (volume, device, uuid) = ("data".to_owned(), "/dev/sdb".into(), "ab-1".to_owned());
+    let intent = Intent { volume, device, id: DeviceId::default(), filesystem: Filesystem::Ext4, uuid };
+    simulate(async {
+        let host = SimHost::new(&World::default());
+        host.put_secret(Intent::begun_of("data"), &intent.mark());
+        let spec = Volumes { volumes: Vec::new(), services: Vec::new(), starts: false };
+        spec.apply(&Action::Record(intent.clone()), &host, &Progress::default()).await.unwrap();
+        assert!(host.text(intent.path()).is_some());
+        assert_eq!(host.text(Intent::begun_of("data")), None);
+    });
 }
 
 proptest! {

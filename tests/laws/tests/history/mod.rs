@@ -55,6 +55,8 @@ pub(crate) enum Event {
     Release(usize),
     /// And takes it back.
     Take(usize),
+    /// A person removes the record of a formatting that was begun, and not its mark.
+    Unrecord(usize),
     /// Somebody uses what is mounted there,
     Use(usize),
     /// or nobody any more.
@@ -131,6 +133,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         3 => (0usize..2, proptest::option::weighted(0.7, wish())).prop_map(|(volume, wish)| Event::Wish(volume, wish)),
         2 => (0usize..2).prop_map(Event::Release),
         1 => (0usize..2).prop_map(Event::Take),
+        1 => (0usize..2).prop_map(Event::Unrecord),
         1 => (0..PLACES.len()).prop_map(Event::Use),
         1 => Just(Event::LetGo),
         1 => (0..PLACES.len()).prop_map(Event::Bind),
