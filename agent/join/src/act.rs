@@ -5,8 +5,8 @@ use crate::Join;
 use crate::exchange::{Exchange, password_hash};
 use crate::facts::{fingerprint, read_ticket, removed};
 use crate::files::{
-    ENROLLED, Enrolled, GAVE_WAY, GAVE_WAY_SPARE, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD,
-    SERVERS_CLOCK, TOKEN, Told, gave_way, held, is_member,
+    ENROLLED, Enrolled, GAVE_WAY, GAVE_WAY_SPARE, HELD, LAST_TRY, Last, MACHINE_KEY, NODE_SAID, PASSWORD, TOKEN, Told,
+    gave_way, held, is_member,
 };
 use crate::machine_key;
 use crate::why::{Unanswered, Why};
@@ -15,17 +15,17 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{EnrollAnswer, EnrollRequest, Grant, Labels, RefusalBody, Versions, parse_enroll_answer};
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::records::{Moment, Restart};
-use bowline_ports::{
-    ActiveState, Answered, Ask, Change, ErrorKind, MARK, PortError, UNITS, forget_name, read_json, write_json,
-};
+use bowline_ports::{ActiveState, Change, ErrorKind, MARK, PortError, UNITS, forget_name, read_json, write_json};
 use bowline_settings::Role;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod ask;
 mod asked;
 mod leave;
 mod node;
+use ask::{Heard, ask};
 pub(crate) use asked::{forget, stop_to_join};
 pub(crate) use leave::leave;
 pub(crate) use node::{About, ask_for_node};
@@ -68,16 +68,16 @@ pub(crate) async fn enroll(
     let answered = ask(host, issuers, request.to_body(), &exchange).await?;
     // Who may found and was answered knows that there is a cluster, until it is in. What was answered counts on a full disk, too.
     let noted = match (spec.spec.init, fresh, &answered) {
-        (Some(_), true, Ok((by, _))) => asked::was_answered(spec, host, by).await,
+        (Some(_), true, Ok(heard)) => asked::was_answered(spec, host, &heard.by).await,
         _ => Ok(()),
     };
     let last = match answered {
         Err(silence) => silence,
-        Ok((server, answer)) => match parse_enroll_answer(answer.status, &answer.body) {
+        Ok(Heard { by: server, answer, told }) => match parse_enroll_answer(answer.status, &answer.body) {
             Ok(EnrollAnswer::Granted(_)) if fresh && asked::has_founded(spec, host).await? => return Ok(()),
             Ok(EnrollAnswer::Granted(grant)) => {
                 noted?;
-                return keep(spec, host, name, &used, *grant).await;
+                return keep(spec, host, name, &used, *grant, told).await;
             }
             Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
             Err(error) => {
@@ -103,8 +103,14 @@ pub(crate) async fn enroll(
 }
 
 /// Keeps a grant: the token last, so that what is there is whole.
-async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: Grant) -> Result<(), PortError> {
-    let now = grant.now;
+async fn keep(
+    spec: &Join,
+    host: &dyn Change,
+    name: &str,
+    ticket: &str,
+    grant: Grant,
+    told: Option<Told>,
+) -> Result<(), PortError> {
     let service = spec.role.service();
     let unit = host.unit(service).await?;
     let before: Option<Enrolled> = read_json(host, ENROLLED).await?;
@@ -135,7 +141,8 @@ async fn keep(spec: &Join, host: &dyn Change, name: &str, ticket: &str, grant: G
     // Who answered stays on record until it is in.
     host.remove(Path::new(LAST_TRY)).await?;
     host.remove(Path::new(NODE_SAID)).await?;
-    clock(host, now).await?;
+    // K3s's certificates do not forgive another clock here.
+    ask::keep_time(host, told).await?;
     let gave_way = gave_way(host).await?;
     let out = removed.is_some();
     let ours = ours(host, service).await?;
@@ -238,63 +245,6 @@ pub(crate) async fn give_way(spec: &Join, host: &dyn Change, message: &str) -> R
     stop(spec, host).await.and(done)
 }
 
-/// The first proven answer, with who gave it; or why there is none. That of a server which cannot decide just now, or which
-/// refuses by what it has alone (its rules, its release, its key), counts only when no other one gives a better one.
-async fn ask(
-    host: &dyn Change,
-    issuers: &[String],
-    body: Vec<u8>,
-    exchange: &Exchange,
-) -> Result<Result<(String, Answered), Last>, PortError> {
-    let mut silent = Vec::new();
-    let mut code = Why::NO_ANSWER;
-    let mut passed: Option<(u8, String, Answered)> = None;
-    for server in issuers {
-        let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
-        match host.ask(&ask, exchange).await {
-            Ok(answer) => match passes_by(&answer) {
-                None => return Ok(Ok((server.clone(), answer))),
-                Some(weight) if passed.as_ref().is_none_or(|(before, ..)| *before < weight) => {
-                    passed = Some((weight, server.clone(), answer));
-                }
-                Some(_) => {}
-            },
-            Err(error) => {
-                // Somebody is there, be it one with another key: that is no silence, and nothing is concluded from it.
-                match error.kind {
-                    ErrorKind::Denied => code = Why::Unanswered(Unanswered::NotProven),
-                    ErrorKind::Busy if code != Why::Unanswered(Unanswered::NotProven) => {
-                        code = Why::Unanswered(Unanswered::Late);
-                    }
-                    ErrorKind::NotFound if code == Why::NO_ANSWER => code = Why::Unanswered(Unanswered::Nameless),
-                    _ => {}
-                }
-                silent.push(error.message);
-            }
-        }
-    }
-    if let Some((_, server, answer)) = passed {
-        return Ok(Ok((server, answer)));
-    }
-    let message = silent.join("; ");
-    Ok(Err(Last { code, message, at: 0, again: 1, silent_since: None, asked: Vec::new() }))
-}
-
-/// Whether another server may answer otherwise: 1 where this one cannot decide just now, 2 where what a person set on it stands
-/// in the way, which may be behind the others', or it is newer than this machine and the others, and refuses for a reason of its own.
-fn passes_by(answer: &Answered) -> Option<u8> {
-    let refusal: RefusalBody = serde_json::from_slice(&answer.body).ok()?;
-    match refusal.code {
-        Code::NotReady if refusal.is_elsewhere() => Some(1),
-        Code::OutsideRules | Code::BadRequest | Code::Revoked | Code::Other(_) => Some(2),
-        _ => None,
-    }
-    .filter(|_| match refusal.code {
-        Code::Other(_) => answer.status != 200,
-        code => answer.status == code.status(),
-    })
-}
-
 fn last(server: &str, refusal: &RefusalBody) -> Last {
     Last {
         code: Why::Refused(refusal.code),
@@ -326,29 +276,4 @@ fn node_name(name: &str) -> Result<NodeName, PortError> {
 
 fn versions(spec: &Join) -> Versions {
     Versions { bowline: spec.version.clone(), kubernetes: spec.kubernetes.clone() }
-}
-
-/// Keeps what a server's clock says: K3s's certificates do not forgive another one here.
-async fn clock(host: &dyn Change, unix: u64) -> Result<(), PortError> {
-    let uptime = host.clock().await?.uptime;
-    write_json(host, SERVERS_CLOCK, &Told { unix, uptime }, 0o600).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_refuses_by_what_it_has_alone_is_passed_by() {
-        let weight = |status, code: &str, retry: Option<u64>| {
-            let body = serde_json::json!({ "version": 1, "code": code, "message": "", "retry-after": retry, "now": 1 });
-            passes_by(&Answered { status, body: body.to_string().into_bytes() })
-        };
-        assert_eq!([weight(503, "not-ready", Some(30)), weight(503, "not-ready", Some(1))], [Some(1), None]);
-        assert_eq!([weight(403, "outside-rules", None), weight(409, "outside-rules", None)], [Some(2), None]);
-        assert_eq!([weight(409, "node-is-alive", Some(5)), weight(409, "not-claimed", None)], [None, None]);
-        // A newer one's reason: whatever its status is, an older server may let it in.
-        assert_eq!([weight(409, "in-quarantine", None), weight(503, "in-quarantine", Some(5))], [Some(2), Some(2)]);
-        assert_eq!(weight(200, "in-quarantine", None), None);
-    }
 }

@@ -1,6 +1,7 @@
 //! The plan: ask until let in, ask again when that is worth nothing any more, and ask for what only servers may do.
 
 mod alike;
+mod clock;
 mod data;
 mod gone;
 mod leave;
@@ -16,7 +17,6 @@ use alike::{agree, of_one_kind, they_have};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_ports::condition;
-use bowline_ports::text::about;
 use bowline_settings::{Role, fill};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,11 +26,6 @@ const NODE_ITEM: &str = "join/node";
 const LET_IN: &str = "to be let into the cluster";
 /// For so long a file that is not there may just not have been brought yet.
 const NOT_BROUGHT: Duration = Duration::from_secs(60);
-/// By how much two clocks may differ.
-const SKEW: Duration = Duration::from_secs(300);
-/// The time is asked again after so long, where theirs and this machine's differ.
-const ASK_TIME: Duration = Duration::from_secs(60);
-const THEIR_CLOCK: &str = "the servers' clock may have been set meanwhile";
 /// Why a server asks again that was let in.
 const LAPSED: &str = "one server joins at a time, and its turn has passed";
 /// Why a server asks again whose K3s does not come in.
@@ -167,8 +162,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         }
         comes_in(enrolled, &mut plan);
         // A server whose Node is there asks nobody any more: what was said of its clock is soon old.
-        if !(server && facts.node.is_some() && asks_time(facts)) {
-            clock(facts, &mut plan);
+        if !(server && facts.node.is_some() && clock::asks_time(facts)) {
+            clock::plan(facts, address, &mut plan);
         }
         if server {
             turn(facts, name, &issuers, now, &mut plan);
@@ -187,37 +182,6 @@ fn no_ticket(what: &str, awaited: &str, none: &NoTicket, plan: &mut Plan<Action>
     } else {
         plan.refuse(ITEM, what, none.why.clone(), none.hint.clone());
     }
-}
-
-/// A clock that is not the servers': K3s's certificates are made by theirs.
-fn clock(facts: &Facts, plan: &mut Plan<Action>) {
-    if !is_off(facts) {
-        return;
-    }
-    let off = about(facts.ahead.unsigned_abs() as f64);
-    let way = if facts.ahead > 0 { "ahead of" } else { "behind" };
-    let skew = format!("it is {off} {way} that of the servers");
-    plan.state(condition::SKEW, skew.clone());
-    plan.waits.push(
-        Wait::new(
-            "join/clock",
-            "the clock of this machine to be right",
-            format!("{skew}, and so not in their certificates' time"),
-        )
-        .deadline(Duration::from_secs(60), "set the clock (`timedatectl set-ntp true`, or `date`)")
-        .poll(Duration::from_secs(2)),
-    );
-}
-
-/// Whether this machine's clock is not the servers', by what they said last.
-fn is_off(facts: &Facts) -> bool {
-    facts.ahead.unsigned_abs() > SKEW.as_secs()
-}
-
-/// Whether the servers are to be asked for the time again: theirs may have been the wrong one, and right since.
-fn asks_time(facts: &Facts) -> bool {
-    let long_ago = |at: Option<u64>| at.is_none_or(|at| facts.uptime.saturating_sub(at) >= ASK_TIME.as_secs());
-    is_off(facts) && long_ago(facts.heard) && long_ago(facts.said.as_ref().map(|said| said.at))
 }
 
 /// Whether a server can tell if it has the cluster's data: that may be on a volume.

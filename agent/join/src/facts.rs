@@ -3,7 +3,7 @@
 use crate::Join;
 use crate::files::{
     ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, HELD, KUBELET_CERTIFICATE, LAST_TRY, LEAVING, Last,
-    Left, NODE_SAID, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
+    Left, NODE_SAID, Odd, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
 };
 use crate::machine_key;
 use bowline_enroll::NodeName;
@@ -60,6 +60,12 @@ pub struct Facts {
     pub said: Option<Said>,
     /// How many seconds this machine's clock is ahead of the servers', as far as they told.
     pub ahead: i64,
+    /// Who told, `ADDRESS:PORT`.
+    pub told_by: String,
+    /// Servers whose clock is neither that one's nor this machine's.
+    pub odd: Vec<Odd>,
+    /// A time service says that this machine's clock is synchronised.
+    pub synchronised: bool,
     /// Seconds since boot when a server last let it in, or heard that it is at it; `None`: not since the boot.
     pub heard: Option<u64>,
     /// K3s has come in before: an agent's kubelet has a certificate, a server has etcd's data, and is a member still.
@@ -159,8 +165,11 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         token: there(TOKEN).await?,
         last: read_json(host, LAST_TRY).await?,
         said: read_json(host, NODE_SAID).await?,
-        ahead: told.map_or(0, |told| told.ahead(&clock)),
-        heard: told.map(|told| told.uptime),
+        ahead: told.as_ref().map_or(0, |told| told.ahead(&clock)),
+        heard: told.as_ref().map(|told| told.uptime),
+        told_by: told.as_ref().map(|told| told.by.clone()).unwrap_or_default(),
+        odd: told.map(|told| told.odd).unwrap_or_default(),
+        synchronised: clock.synchronised,
         joined,
         answered: host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file)),
         gave_way,

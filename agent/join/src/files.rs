@@ -2,6 +2,7 @@
 
 use crate::why::Why;
 use bowline_enroll::Code;
+use bowline_enroll::token::LIFETIME;
 use bowline_enroll::wire::{Agreed, Cut};
 use bowline_ports::{File, Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS};
 use bowline_settings::Taint;
@@ -139,13 +140,33 @@ pub struct Left {
 }
 
 /// What a server's clock said, in a proven answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// Seconds since 1970, by the server.
     pub unix: u64,
     /// Seconds since boot, here, when it was said.
     pub uptime: u64,
+    /// Which server, `ADDRESS:PORT`.
+    #[serde(default)]
+    pub by: String,
+    /// Those that answered before it, and whose clock is another one; only where its own is this machine's.
+    #[serde(default)]
+    pub odd: Vec<Odd>,
 }
+
+/// A server whose clock is neither another server's nor this machine's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Odd {
+    /// `ADDRESS:PORT`.
+    pub server: String,
+    /// By how many seconds it is ahead of that one's; negative: behind.
+    pub ahead: i64,
+}
+
+/// By how many seconds a server's clock and this machine's, or another server's, may differ. Less than a token lasts: one that a
+/// server made whose clock is so far behind still lives for a minute by the right time, and K3s comes in by it within seconds.
+pub(crate) const SKEW: u64 = 120;
+const _: () = assert!(SKEW + 60 <= LIFETIME.as_secs());
 
 impl Told {
     /// How many seconds this machine's clock is ahead of the server's; negative when it is behind. Seconds since boot go
@@ -153,6 +174,17 @@ impl Told {
     pub fn ahead(&self, clock: &bowline_ports::Clock) -> i64 {
         let server = self.unix.saturating_add(clock.uptime.saturating_sub(self.uptime));
         clock.unix.saturating_sub_unsigned(server)
+    }
+
+    /// Whether that is too far.
+    pub(crate) fn is_off(&self, clock: &bowline_ports::Clock) -> bool {
+        self.ahead(clock).unsigned_abs() > SKEW
+    }
+
+    /// Beside what another server said, with which this machine agrees.
+    pub(crate) fn odd(&self, right: &Self) -> Odd {
+        let since = |told: &Self| i64::try_from(told.unix).unwrap_or(i64::MAX).saturating_sub_unsigned(told.uptime);
+        Odd { server: self.by.clone(), ahead: since(self).saturating_sub(since(right)) }
     }
 }
 
@@ -207,11 +239,22 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_is_no_longer_off() {
-        let told = Told { unix: 1_000_000, uptime: 100 };
+        let told = Told { unix: 1_000_000, uptime: 100, ..Told::default() };
         let clock = |unix, uptime| Clock { unix, synchronised: true, uptime, awake: uptime };
         assert_eq!(told.ahead(&clock(1_000_000 - 365, 100)), -365);
         assert_eq!(told.ahead(&clock(1_000_060 - 365, 160)), -365, "a minute later as far off");
         assert_eq!(told.ahead(&clock(1_000_060, 160)), 0, "set right");
         assert_eq!(told.ahead(&clock(i64::MIN, 160)), i64::MIN);
+        assert!(told.is_off(&clock(1_000_000 - 121, 100)) && !told.is_off(&clock(1_000_000 + 120, 100)));
+    }
+
+    #[test]
+    fn clocks_of_servers_are_compared_whenever_they_were_heard() {
+        let told = |unix, uptime, by: &str| Told { unix, uptime, by: by.into(), odd: Vec::new() };
+        let odd = told(999_400, 100, "a:7470").odd(&told(1_000_003, 103, "b:7470"));
+        assert_eq!(odd, Odd { server: "a:7470".into(), ahead: -600 });
+        assert_eq!(told(u64::MAX, 100, "a:7470").odd(&told(0, 103, "b:7470")).ahead, i64::MAX);
+        // As an earlier Bowline wrote it.
+        assert_eq!(serde_json::from_str::<Told>(r#"{"unix": 7, "uptime": 3}"#).unwrap(), told(7, 3, ""));
     }
 }

@@ -52,14 +52,26 @@ impl SimHost {
 
 fn next(state: &mut State, ask: &Ask) -> Option<WorldAnswer> {
     let answers = state.answers.get_mut(&ask.server)?;
-    let answer = if answers.len() > 1 { Some(answers.remove(0)) } else { answers.first().cloned() };
+    let mut answer = if answers.len() > 1 { Some(answers.remove(0)) } else { answers.first().cloned() };
     if !matches!(answer, None | Some(WorldAnswer::Unreachable | WorldAnswer::Nameless)) {
         state.asked.push(ask.clone());
     }
     if let Some(WorldAnswer::LetsIn { node, .. }) = answer.as_ref().filter(|_| ask.path == NODE) {
         state.give(node, &ask.body);
     }
+    if let Some(WorldAnswer::LetsIn { enroll, node }) = &mut answer {
+        let passed = state.began.elapsed().as_secs();
+        (*enroll, *node) = (later(enroll, passed), later(node, passed));
+    }
     answer
+}
+
+/// What is said so many seconds after the world began: the servers' clocks go on.
+fn later(body: &str, passed: u64) -> String {
+    let Ok(mut said) = serde_json::from_str::<Value>(body) else { return body.into() };
+    let Some(now) = said["now"].as_u64() else { return body.into() };
+    said["now"] = (now + passed).into();
+    said.to_string()
 }
 
 impl State {
@@ -113,6 +125,13 @@ mod tests {
         assert_eq!(kind(&ask).await, Ok(200));
         assert_eq!(kind(&ask).await, Ok(200), "the last answer again and again");
         assert_eq!(host.asked().len(), 5);
+    }
+
+    #[test]
+    fn the_clocks_of_servers_go_on() {
+        assert_eq!(later(r#"{"now": 7, "version": 1}"#, 5), r#"{"now":12,"version":1}"#);
+        assert_eq!(later("{}", 5), "{}");
+        assert_eq!(later("no JSON", 5), "no JSON");
     }
 
     #[test]

@@ -226,8 +226,8 @@ pub enum WorldAnswer {
         /// Its body.
         body: String,
     },
-    /// It lets the machine in, and gives its Node what it says: proven answers to the two questions. What a machine that has
-    /// left asks it does not know.
+    /// It lets the machine in, and gives its Node what it says: proven answers to the two questions. `now` in them is what its
+    /// clock says when the world begins. What a machine that has left asks it does not know.
     LetsIn {
         /// The body of a grant.
         enroll: String,

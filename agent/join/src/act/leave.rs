@@ -1,6 +1,6 @@
 //! The name goes back to the servers, and what they gave is forgotten.
 
-use super::{ask, last, node_name, secrets};
+use super::{Heard, ask, last, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
 use crate::facts::left;
@@ -24,7 +24,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
     let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
     match ask(host, issuers, request.to_body(), &exchange).await? {
         Err(silence) => not_yet(host, silence).await,
-        Ok((server, answer)) => match parse_leave_answer(answer.status, &answer.body) {
+        Ok(Heard { by: server, answer, .. }) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => given_back(host, None).await,
             // There is nothing to give back.
             Ok(Err(refusal)) if refusal.code == Code::NotClaimed && spec.role == Role::Agent => forget(host).await,

@@ -1,6 +1,7 @@
 //! What is asked of the servers for this machine's Node.
 
-use super::{ask, clock, node_name, secrets, versions};
+use super::ask::keep_time;
+use super::{Heard, ask, node_name, secrets, versions};
 use crate::Join;
 use crate::exchange::Exchange;
 use crate::files::{ENROLLED, Enrolled, NODE_SAID, Said};
@@ -61,9 +62,9 @@ pub(crate) async fn ask_for_node(
     match answered {
         Err(silence) if briefly => return soon_again(host, silence.message).await,
         Err(silence) => return Err(PortError::new(ErrorKind::Unreachable, silence.message)),
-        Ok((server, answer)) => match parse_node_answer(answer.status, &answer.body) {
+        Ok(Heard { by: server, answer, told }) => match parse_node_answer(answer.status, &answer.body) {
             Ok(Ok(answer)) => {
-                clock(host, answer.now).await?;
+                keep_time(host, told).await?;
                 if !briefly {
                     (said.labels, said.taints, said.cut) = (answer.labels.0, answer.taints, answer.cut);
                 }

@@ -1,6 +1,7 @@
 //! What an agent asks of the servers for its own Node, once it is in.
 
-use super::{NODE_ITEM, THEIR_CLOCK, asks_time};
+use super::NODE_ITEM;
+use super::clock::{THEIR_CLOCK, asks_time};
 use crate::facts::Facts;
 use crate::files::Said;
 use crate::why::Why;

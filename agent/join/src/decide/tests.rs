@@ -10,6 +10,7 @@ use bowline_settings::{ConfigScalar, ConfigValue};
 use std::collections::BTreeMap;
 
 mod alike;
+mod clock;
 mod founds;
 mod gone;
 mod kept;
@@ -58,6 +59,9 @@ fn facts() -> Facts {
         last: None,
         said: None,
         ahead: 0,
+        told_by: "10.0.1.10:7470".into(),
+        odd: Vec::new(),
+        synchronised: true,
         heard: Some(95),
         joined: false,
         answered: None,
@@ -321,37 +325,6 @@ fn other_servers_are_learnt_of_now_and_then() {
     let told = |at| Facts { said: said(asked, None).map(|said| Said { at, ..said }), uptime: 50_000, ..inside() };
     assert_eq!(steps(&plan(&agent, &told(50_000 - 6 * 3600 + 1), &now)), [""; 0]);
     assert_eq!(steps(&plan(&agent, &told(50_000 - 6 * 3600), &now)), ["node"]);
-}
-
-#[test]
-fn a_clock_that_is_not_the_servers_is_named_and_holds_k3s_back() {
-    let off = |ahead| plan(&spec(""), &Facts { ahead, ..let_in(facts()) }, &now());
-    let year = off(365 * 86_400);
-    assert_eq!(year.conditions["skew"], "it is 365 d ahead of that of the servers");
-    assert!(year.conditions.contains_key("enrolled"), "it is let in all the same");
-    assert_eq!(year.waits[0].item, "join/clock");
-    assert!(off(-400).waits[0].why.starts_with("it is 6 min behind"), "{:?}", off(-400).waits);
-    assert!(!off(299).conditions.contains_key("skew"));
-    // Theirs may have been set right since: they are asked each minute, by an agent with all that it asks for, or it would lose that.
-    let skewed = |uptime, facts| Facts { ahead: 400, heard: Some(100), uptime, said: None, ..facts };
-    let server = |uptime| {
-        let node = Some(a_node());
-        plan(&spec(""), &skewed(uptime, Facts { joined: true, node, ..let_in(facts()) }), &now()).conditions
-    };
-    assert!(server(159).contains_key("skew"));
-    assert!(!server(160).contains_key("skew"), "it asks nobody any more");
-    let agent = Join { role: Role::Agent, ..spec("") };
-    let at = |uptime| {
-        let mut facts = skewed(uptime, let_in(facts()));
-        facts.enrolled.as_mut().unwrap().role = "agent".into();
-        plan(&agent, &facts, &now())
-    };
-    assert!(at(159).steps.is_empty());
-    let [Action::AskForNode { asked, .. }] = &at(160).steps.iter().map(|s| s.action.clone()).collect::<Vec<_>>()[..]
-    else {
-        panic!("{:?}", at(160))
-    };
-    assert!(!asked.is_empty());
 }
 
 #[test]
