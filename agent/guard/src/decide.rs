@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 const ITEM: &str = "guard";
+/// Cilium's interface on the host. It may carry packets in eBPF, where no rule of netfilter sees them.
+const CILIUM: &str = "cilium_host";
 
 pub(crate) fn plan(spec: &Guard, facts: &Facts, now: &Conditions) -> Plan<Action> {
     let mut plan = Plan::default();
@@ -17,6 +19,16 @@ pub(crate) fn plan(spec: &Guard, facts: &Facts, now: &Conditions) -> Plan<Action
     let closed = facts.closed.as_ref() == Some(&text);
     if closed {
         plan.state(condition::GUARD, "closed");
+        if facts.addresses.iter().any(|address| address.interface == CILIUM) {
+            plan.note(
+                ITEM,
+                format!(
+                    "Cilium may carry what pods send past the rules that close {}: let it use the host's routing \
+                     (`bpf.hostLegacyRouting`), or deny pods that port by a policy of its own",
+                    ports(&order)
+                ),
+            );
+        }
     }
     if unit.load != "loaded" {
         let (why, hint) = match unit.load.as_str() {

@@ -2,8 +2,9 @@
 //! `bowline-guard.service` at every boot. What this capability does is to say what is closed, and that it stays so.
 //!
 //! Packets are told by the interface that they come in by: machines come by that of the node's own address, that of the
-//! default route, and those of the addresses where the issuer listens; all else is of pods, whatever network plugin
-//! makes them. So an interface that nobody thought of is closed, and not open.
+//! default route, and those of the addresses where the issuer listens; all else is of pods. So an interface that nobody
+//! thought of is closed, and not open. What never passes netfilter is not seen: a network plugin may carry pods' packets
+//! from one interface to another in eBPF (Cilium), which the report says where there is one.
 //!
 //! - `decide`: the plan.
 

@@ -154,3 +154,15 @@ fn on_ipv6_the_pods_have_another_network() {
     assert_eq!(pods(&now), [("fd00:42::".parse().unwrap(), 56)]);
     assert_eq!(pods(&node()), [("10.42.0.0".parse().unwrap(), 16)]);
 }
+
+#[test]
+fn a_network_plugin_that_may_pass_by_the_rules_is_told() {
+    let (spec, mut facts) = (server(&["{address}:7470"]), facts());
+    facts.addresses.push(Address { interface: "cilium_host".into(), address: "10.42.0.7".parse().unwrap() });
+    assert!(plan(&spec, &facts, &node()).notes.is_empty(), "nothing is closed yet");
+    let text = order(&spec, &node()).text();
+    (facts.order, facts.closed) = (Some(text.clone()), Some(text));
+    let told = plan(&spec, &facts, &node());
+    assert_eq!(told.conditions["guard"], "closed");
+    assert!(told.notes[0].text.starts_with("Cilium may carry what pods send past the rules"), "{:?}", told.notes);
+}
