@@ -119,3 +119,26 @@ fn what_nobody_can_mend_stands_on_the_console_until_it_is_mended() -> Result<()>
         Ok(())
     })
 }
+
+#[test]
+fn a_source_of_the_image_that_is_gone_is_told_of_and_keeps_nothing_from_being_installed() -> Result<()> {
+    case("dead-apt-source", |bed| {
+        let releases = releases(bed)?;
+        let machine = vm(bed, &releases, None)?;
+        let gone = format!(
+            "Types: deb\nURIs: {}\nSuites: gone\nComponents: main\nSigned-By: /etc/apt/keyrings/bowline.asc\n",
+            bed.apt_repository(&[])?.url()
+        );
+        let machine = machine.file("/etc/apt/sources.list.d/other.sources", gone, 0o644).start()?;
+        assert_eq!(machine.wait_cloud_init()?.errors, Vec::<String>::new());
+        machine.wait_for("bowline to be installed", FIRST_BOOT, || {
+            Ok(machine.run("systemctl is-active bowline")?.success())
+        })?;
+        assert!(machine.console()?.contains("does not have a Release file"), "{}", machine.console()?);
+        let unit = "bowline-install.service";
+        machine.wait_for("the end of the installation", Duration::from_secs(10), || {
+            Ok(machine.run(&format!("systemctl is-enabled {unit}"))?.stdout.trim() == "disabled")
+        })?;
+        Ok(())
+    })
+}
