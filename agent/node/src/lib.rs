@@ -6,6 +6,7 @@
 mod address;
 mod cloud;
 mod fact;
+mod name;
 
 pub use cloud::{Asked, CloudFacts, Kept, Network, Said};
 
@@ -47,6 +48,8 @@ pub struct Facts {
     pub host_name: String,
     /// The name under which its Node was seen, or with which K3s has run.
     pub seen: Option<String>,
+    /// The stage of cloud-init in which it may still set the host name; read only where that is to be a Node's.
+    pub naming: Option<&'static str>,
     /// All addresses.
     pub addresses: Vec<Address>,
     /// The interface of the default route.
@@ -161,6 +164,7 @@ impl Capability for Node {
         let mut facts = Facts {
             host_name: host.host_name().await?,
             seen: if self.kubernetes { seen_name(host).await? } else { None },
+            naming: None,
             addresses: host.addresses().await?,
             default_route: host.default_route().await?,
             default_source: host.default_source().await?,
@@ -177,6 +181,9 @@ impl Capability for Node {
             interfaces: BTreeMap::new(),
             gpu: if self.uses(Fact::Gpu) { fact::gpu(host).await? } else { None },
         };
+        if self.kubernetes && self.spec.name.is_none() && facts.seen.is_none() {
+            facts.naming = host.read(Path::new(name::STATUS)).await?.and_then(|file| name::stage(&file.content));
+        }
         facts.asked = self.ask(host, &facts).await?;
         if self.awaited_network(&facts).is_some() && facts.said().is_some() {
             facts.interfaces = address::interfaces(host).await?;
@@ -189,7 +196,7 @@ impl Capability for Node {
         if let Some(known) = facts.to_keep(self.needs_moving()).filter(|known| facts.kept.as_ref() != Some(known)) {
             plan.step("cloud", Action::Keep(known), "metadata is not relied on after the first boot");
         }
-        self.name(facts, &mut plan);
+        self.name(facts, now, &mut plan);
         self.address(facts, now, &mut plan);
         self.external_address(facts, &mut plan);
         if self.kubernetes {
@@ -209,7 +216,13 @@ impl Capability for Node {
 }
 
 impl Node {
-    fn name(&self, facts: &Facts, plan: &mut Plan<Action>) {
+    fn name(&self, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
+        if let Some((wait, in_time)) = self.awaited_name(facts, now) {
+            plan.waits.push(wait);
+            if in_time {
+                return;
+            }
+        }
         let host_name = facts.host_name.to_lowercase();
         let seen = facts.seen.as_ref().filter(|_| self.spec.name.is_none());
         if let Some(seen) = seen.filter(|seen| **seen != host_name) {

@@ -4,11 +4,12 @@ use super::*;
 use bowline_ports::ErrorKind;
 use bowline_settings::ExternalAddress;
 
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     let address =
         |interface: &str, address: &str| Address { interface: interface.into(), address: address.parse().unwrap() };
     Facts {
         seen: None,
+        naming: None,
         host_name: "K3s-Control".into(),
         addresses: vec![
             address("lo", "127.0.0.1"),
@@ -30,7 +31,7 @@ fn facts() -> Facts {
     }
 }
 
-fn node(address: Option<&str>) -> Node {
+pub(crate) fn node(address: Option<&str>) -> Node {
     Node {
         spec: Spec { address: address.map(|a| a.parse().unwrap()), ..Spec::default() },
         kubernetes: true,

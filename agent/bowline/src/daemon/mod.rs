@@ -250,6 +250,7 @@ impl Daemon {
                         self.engine.wake(Wake::Capability(Node::NAME));
                         self.engine.wake(Wake::Capability(Guard::NAME));
                     }
+                    Some(Event::HostName) => self.engine.wake(Wake::Capability(Node::NAME)),
                     Some(Event::Units) => self.engine.wake(Wake::Look),
                     Some(Event::Node) => self.engine.wake(Wake::Capability(Cluster::NAME)),
                     // Without events the timers still turn the loop; systemd's watchdog sees that it lives.

@@ -1,8 +1,9 @@
-//! What wakes the daemon: changed settings, block devices that come, go or change, addresses and the default route,
-//! systemd's units, and this machine's Node. Each kind of event is told at most once in half a second, the first at once.
+//! What wakes the daemon: changed settings, block devices that come, go or change, addresses and the default route, the host
+//! name, systemd's units, and this machine's Node. Each kind of event is told at most once in half a second, the first at once.
 
 mod devices;
 mod filesystems;
+mod host_name;
 mod network;
 mod settings;
 mod units;
@@ -32,6 +33,8 @@ pub enum Event {
     Devices,
     /// An address came or went, or a default route.
     Network,
+    /// The host is called otherwise.
+    HostName,
     /// A watched unit changed its state, or a job for it ended.
     Units,
     /// The Node has changed, or nobody tells whether it has and it was not looked at for a while.
@@ -52,20 +55,24 @@ pub struct Sources {
 /// Starts watching; it ends when the receiver is dropped.
 pub(crate) fn watch(bus: Arc<Bus>, clusters: Arc<Clients>, sources: Sources) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(8);
+    // Before anybody looks: what changes from then on is told.
+    let named = host_name::now();
     tokio::spawn(async move {
-        let signals = [const { Notify::const_new() }; 5];
-        let [settings, devices, network, units, node] = &signals;
+        let signals = [const { Notify::const_new() }; 6];
+        let [settings, devices, network, name, units, node] = &signals;
         tokio::select! {
             () = sender.closed() => {}
             () = settings::watch(&sources.settings, &sources.unfinished, settings) => {}
             () = devices::watch(devices) => {}
             () = filesystems::watch(devices) => {}
             () = network::watch(network) => {}
+            () = host_name::watch(named, name) => {}
             () = units::watch(&bus, sources.units, units) => {}
             () = clusters.watch(node) => {}
             () = pass_on(settings, Event::Settings, &sender) => {}
             () = pass_on(devices, Event::Devices, &sender) => {}
             () = pass_on(network, Event::Network, &sender) => {}
+            () = pass_on(name, Event::HostName, &sender) => {}
             () = pass_on(units, Event::Units, &sender) => {}
             () = pass_on(node, Event::Node, &sender) => {}
         }

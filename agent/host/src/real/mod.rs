@@ -172,8 +172,10 @@ fn fill_random(into: &mut [u8]) -> Result<(), PortError> {
     source.fill(into).map_err(|_| PortError::new(ErrorKind::Other, "the kernel gives no random bytes"))
 }
 
-/// Files of this boot, and what the kernel tells of filesystems and of the machine.
-const IN_MEMORY: [&str; 5] = ["/run/bowline", "/run/bowline-guard", "/run/cloud-init", "/sys/fs", "/sys/class/dmi"];
+/// Files of this boot, and what the kernel tells of filesystems and of the machine. Not all of cloud-init's: one is a link to the
+/// system's disk.
+const IN_MEMORY: [&str; 5] =
+    ["/run/bowline", "/run/bowline-guard", "/run/cloud-init/instance-data.json", "/sys/fs", "/sys/class/dmi"];
 
 impl Inspect for RealHost {
     fn clock(&self) -> Fut<'_, Clock> {

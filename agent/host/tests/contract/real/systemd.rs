@@ -257,7 +257,7 @@ async fn changes_of_units_and_devices_wake(real: &Real) {
                 match events.recv().await.unwrap() {
                     Event::Units => of_units = true,
                     Event::Devices => of_devices = true,
-                    Event::Settings | Event::Network | Event::Node => {}
+                    Event::Settings | Event::Network | Event::HostName | Event::Node => {}
                 }
             }
         };
