@@ -212,80 +212,85 @@ impl Daemon {
         let conditions = self.surfaces.begin(earlier, &self.host).await;
         self.listen(&conditions).await;
         self.surfaces.tell(Notice::Ready);
-        loop {
-            let began = Instant::now();
-            let host = Arc::clone(&self.host);
-            let inspect: &dyn bowline_ports::Inspect = host.as_ref();
-            alive.looking(true);
-            self.engine.look(inspect).await;
-            self.counters.looked(began.elapsed().as_secs_f64());
-            let conditions = self.known.conditions(self.engine.report());
-            self.listen(&conditions).await;
-            self.issuing.adjust(&self.settings, &conditions, &self.machine).await;
-            self.engine.start(&host);
-            let report = self.engine.report().clone();
-            self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
-            if let Some(place) = self.sandbox.outlived(inspect, &report, self.watching.denied()).await {
-                tracing::error!(
-                    "{place} was made anew, or is writable now, and the sandbox of this start does not have it so: \
-                     ending, for systemd to start Bowline in a new one"
-                );
-                self.surfaces.tell(Notice::Stopping);
-                return ExitCode::FAILURE;
+        let turns = async {
+            loop {
+                let began = Instant::now();
+                let host = Arc::clone(&self.host);
+                let inspect: &dyn bowline_ports::Inspect = host.as_ref();
+                alive.looking(true);
+                self.engine.look(inspect).await;
+                self.counters.looked(began.elapsed().as_secs_f64());
+                let conditions = self.known.conditions(self.engine.report());
+                self.listen(&conditions).await;
+                self.issuing.adjust(&self.settings, &conditions, &self.machine).await;
+                self.engine.start(&host);
+                let report = self.engine.report().clone();
+                self.surfaces.publish(&report, self.settings.volumes.len(), &host).await;
+                if let Some(place) = self.sandbox.outlived(inspect, &report, self.watching.denied()).await {
+                    tracing::error!(
+                        "{place} was made anew, or is writable now, and the sandbox of this start does not have it so: \
+                         ending, for systemd to start Bowline in a new one"
+                    );
+                    break ExitCode::FAILURE;
+                }
+                alive.looking(false);
+                let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();
+                tokio::select! {
+                    () = self.engine.next() => {
+                        for (capability, well) in self.engine.take_ended() {
+                            self.counters.step(capability, if well { StepResult::Done } else { StepResult::Failed });
+                        }
+                    }
+                    event = events.recv() => match event {
+                        Some(Event::Settings) => self.reload(false, &units),
+                        // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
+                        // go, each of which would else be a look at the API.
+                        Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
+                        Some(Event::Network) => {
+                            self.engine.wake(Wake::Capability(Node::NAME));
+                            self.engine.wake(Wake::Capability(Guard::NAME));
+                        }
+                        Some(Event::HostName) => self.engine.wake(Wake::Capability(Node::NAME)),
+                        Some(Event::Units) => self.engine.wake(Wake::Look),
+                        Some(Event::Node) => self.engine.wake(Wake::Capability(Cluster::NAME)),
+                        // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
+                        None => {
+                            tracing::warn!("events ended: looking by the timer only until they are back");
+                            tokio::time::sleep(Duration::from_secs(5)).await;
+                            events = self.machine.events(sources(&units, &self.folder));
+                            self.engine.wake(Wake::Look);
+                        }
+                    },
+                    Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
+                    Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
+                    // The sockets are tried at each turn: nothing else has to be looked at for that.
+                    () = sleep_maybe(retry) => {}
+                    Some(heard) = asks.recv() => {
+                        // What was changed just before is what is asked for; its event comes later. Half a file is no change yet.
+                        if unfinished.is_none() {
+                            self.reload(false, &units);
+                        }
+                        let _ = heard.send(self.engine.report().looks);
+                        self.engine.wake(Wake::All);
+                    }
+                    Some(()) = reload.recv() => {
+                        self.surfaces.tell(Notice::Reloading);
+                        self.reload(true, &units);
+                        let conditions = self.known.conditions(self.engine.report());
+                        self.listen(&conditions).await;
+                        self.surfaces.tell(Notice::Ready);
+                    }
+                }
             }
-            alive.looking(false);
-            let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();
-            tokio::select! {
-                () = self.engine.next() => {
-                    for (capability, well) in self.engine.take_ended() {
-                        self.counters.step(capability, if well { StepResult::Done } else { StepResult::Failed });
-                    }
-                }
-                event = events.recv() => match event {
-                    Some(Event::Settings) => self.reload(false, &units),
-                    // Disks concern volumes, whose conditions have the others look: on a machine whose loop devices come and
-                    // go, each of which would else be a look at the API.
-                    Some(Event::Devices) => self.engine.wake(Wake::Capability(Volumes::NAME)),
-                    Some(Event::Network) => {
-                        self.engine.wake(Wake::Capability(Node::NAME));
-                        self.engine.wake(Wake::Capability(Guard::NAME));
-                    }
-                    Some(Event::HostName) => self.engine.wake(Wake::Capability(Node::NAME)),
-                    Some(Event::Units) => self.engine.wake(Wake::Look),
-                    Some(Event::Node) => self.engine.wake(Wake::Capability(Cluster::NAME)),
-                    // Without events the timers still turn the loop; systemd's watchdog sees that it lives.
-                    None => {
-                        tracing::warn!("events ended: looking by the timer only until they are back");
-                        tokio::time::sleep(Duration::from_secs(5)).await;
-                        events = self.machine.events(sources(&units, &self.folder));
-                        self.engine.wake(Wake::Look);
-                    }
-                },
-                Ok(()) = pressure.changed() => self.engine.wake(Wake::Look),
-                Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
-                // The sockets are tried at each turn: nothing else has to be looked at for that.
-                () = sleep_maybe(retry) => {}
-                Some(heard) = asks.recv() => {
-                    // What was changed just before is what is asked for; its event comes later. Half a file is no change yet.
-                    if unfinished.is_none() {
-                        self.reload(false, &units);
-                    }
-                    let _ = heard.send(self.engine.report().looks);
-                    self.engine.wake(Wake::All);
-                }
-                Some(()) = reload.recv() => {
-                    self.surfaces.tell(Notice::Reloading);
-                    self.reload(true, &units);
-                    let conditions = self.known.conditions(self.engine.report());
-                    self.listen(&conditions).await;
-                    self.surfaces.tell(Notice::Ready);
-                }
-                Some(()) = stop.recv() => break,
-                Some(()) = interrupt.recv() => break,
-            }
-        }
+        };
+        // Also in the midst of a long look: it changes nothing, and every step may be left off anywhere.
+        let code = tokio::select! {
+            code = turns => code,
+            Some(()) = stop.recv() => ExitCode::SUCCESS,
+            Some(()) = interrupt.recv() => ExitCode::SUCCESS,
+        };
         self.surfaces.tell(Notice::Stopping);
-        ExitCode::SUCCESS
+        code
     }
 
     /// Takes changed settings into force, or keeps the earlier ones and says so everywhere.

@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 use bowline_booted::looks::{BLANK_ONLY, SOON, Stand, install, look_again, until, until_ready, volume_on};
 use bowline_booted::{ADDRESS, configure};
-use bowline_testbed::{Cast, case_of};
+use bowline_testbed::{Cast, K3S_VERSION, case_of};
+use std::time::{Duration, Instant};
 
 #[test]
 fn without_dbus_it_says_so_and_goes_on_when_it_is_back() -> Result<()> {
@@ -80,6 +81,26 @@ fn read_only_and_full_filesystems_are_named() -> Result<()> {
         machine.ok("rm /var/lib/bowline/full")?;
         look_again(&machine)?;
         until_ready(&machine, "state")?;
+        Ok(())
+    })
+}
+
+/// In K3s's place: it is asked for its version at a look, which gives it twenty seconds.
+const HANGS: &str = "#!/bin/sh\necho asked >/run/bowline/asked\nexec /bin/sleep 3600\n";
+
+/// systemd would wait for fifteen seconds, and kill it.
+#[test]
+fn it_is_stopped_in_the_midst_of_a_look_that_takes_long() -> Result<()> {
+    case_of(Cast::PLAIN, "stopped-in-a-look", |bed| {
+        let machine = bed.machine("n1").address(ADDRESS).file("/usr/local/bin/k3s", HANGS, 0o755).start()?;
+        let settings = format!("[cluster]\ndistribution = \"k3s\"\nversion = \"{K3S_VERSION}\"\nrole = \"server\"\n");
+        install(&machine, &settings)?;
+        machine.wait_for("a look", SOON, || Ok(machine.run("test -e /run/bowline/asked")?.success()))?;
+        let begun = Instant::now();
+        machine.ok("systemctl stop bowline")?;
+        let took = begun.elapsed();
+        assert_eq!(machine.ok("systemctl show bowline -p Result --value")?.trim(), "success", "after {took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
         Ok(())
     })
 }
