@@ -6,12 +6,30 @@ use bowline_host::real::control::Lock;
 use bowline_ports::{CORDONED, ErrorKind, Objects, PortError, Write, node_path};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// From an undoing to the look at whether it lasts, and how often one follows another.
+const MOMENT: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 10;
 
 /// The Node, for as long as its cordon is to go with the command.
 #[derive(Default)]
-pub(super) struct Cordon(Mutex<Option<String>>);
+pub(super) struct Cordon {
+    node: Mutex<Option<Told>>,
+    /// Whether what it is for is being put on record.
+    recording: watch::Sender<bool>,
+}
+
+/// A Node that was told to take no pods.
+struct Told {
+    name: String,
+    /// The API has answered: nothing is on its way any more.
+    answered: bool,
+}
 
 impl Cordon {
     /// The right to move pods off this machine, given back when dropped: whoever ends one of two commands would let pods come that
@@ -42,7 +60,15 @@ impl Cordon {
 
     /// The Node is about to be told.
     pub(super) fn begins(&self, node: &str) {
-        *self.node() = Some(node.to_owned());
+        *self.node() = Some(Told { name: node.to_owned(), answered: false });
+    }
+
+    /// What came of it: without an answer it may still come.
+    pub(super) fn answered(&self, told: &Result<(), PortError>) {
+        let silent = |error: &PortError| matches!(error.kind, ErrorKind::Timeout | ErrorKind::Unreachable);
+        if let Some(node) = self.node().as_mut() {
+            node.answered = !told.as_ref().is_err_and(silent);
+        }
     }
 
     /// It outlives the command, which says so.
@@ -59,19 +85,33 @@ impl Cordon {
         write: impl Future<Output = Result<(), PortError>>,
     ) -> Result<(), PortError> {
         let node = self.node().take();
+        self.recording.send_replace(true);
         let done = write.await;
         if done.is_err() {
             *self.node() = node;
         }
+        self.recording.send_replace(false);
         done
     }
 
     /// Lets the Node take pods again, and says whether it does.
     pub(super) async fn undo(&self, objects: &dyn Objects) {
-        let node = self.node().take();
-        let Some(node) = node else { return };
+        let told = self.node().take();
+        let Some(Told { name: node, answered }) = told else { return };
+        let path = node_path(&node);
         let patch = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
-        output::complain(&match objects.write(&node_path(&node), Write::Merge(&patch)).await {
+        let mut undone = objects.write(&path, Write::Merge(&patch)).await;
+        // A cordon that was on its way may have come after that.
+        for _ in 0..if answered { 0 } else { LOOKS } {
+            tokio::time::sleep(MOMENT).await;
+            match objects.get(&path).await {
+                Ok(Some(now)) if now["metadata"]["annotations"][CORDONED] == "true" => {
+                    undone = objects.write(&path, Write::Merge(&patch)).await;
+                }
+                _ => break,
+            }
+        }
+        output::complain(&match undone {
             Ok(()) => format!("{node} takes pods again"),
             Err(error) => {
                 format!(
@@ -82,7 +122,8 @@ impl Cordon {
         });
     }
 
-    /// Carries out a command's work, unless it is told to end before; `told` says with which exit status.
+    /// Carries out a command's work, unless it is told to end before; `told` says with which exit status. What is being put on record
+    /// by then is waited for.
     ///
     /// # Errors
     /// Those of the work: what is not on record by then is undone.
@@ -92,21 +133,31 @@ impl Cordon {
         objects: &dyn Objects,
         work: impl Future<Output = Result<T, PortError>>,
     ) -> Result<T, PortError> {
-        let done = tokio::select! {
-            done = work => done,
+        // It stays until all is undone, and with it that no other command moves pods.
+        let mut work = pin!(work);
+        let (code, recorded) = tokio::select! {
+            done = &mut work => {
+                if done.is_err() {
+                    self.undo(objects).await;
+                }
+                return done;
+            }
             code = told => {
-                self.undo(objects).await;
-                Ok(code)
+                // Half of it would be a Node that takes no pods, and nobody who knows why.
+                let mut recording = self.recording.subscribe();
+                tokio::select! {
+                    biased;
+                    _ = recording.wait_for(|recording| !recording) => (code, Ok(())),
+                    done = &mut work => (code, done.map(drop)),
+                }
             }
         };
-        if done.is_err() {
-            self.undo(objects).await;
-        }
-        done
+        self.undo(objects).await;
+        recorded.map(|()| code)
     }
 
-    fn node(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn node(&self) -> MutexGuard<'_, Option<Told>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

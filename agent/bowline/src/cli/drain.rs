@@ -66,8 +66,10 @@ async fn empty(
     let ours = !cordoned || found["metadata"]["annotations"][CORDONED] == "true";
     if !cordoned {
         cordon.begins(node);
-        let cordon = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
-        objects.write(&path, Write::Merge(&cordon)).await?;
+        let patch = json!({ "metadata": { "annotations": { CORDONED: "true" } }, "spec": { "unschedulable": true } });
+        let told = objects.write(&path, Write::Merge(&patch)).await;
+        cordon.answered(&told);
+        told?;
         output::complain(&format!("{node} takes no more pods"));
     }
     let end = Instant::now() + timeout;

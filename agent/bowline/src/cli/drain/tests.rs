@@ -20,10 +20,24 @@ struct Node {
     no_list: bool,
     /// From that look on so many are not answered.
     silent: (u32, u32),
+    /// It is told to take no pods so much later than it is asked to, and nobody is answered.
+    slow: Option<Duration>,
+    coming: Mutex<Option<(Instant, Value)>>,
+}
+
+impl Node {
+    /// What is on its way comes, once it is time.
+    fn comes(&self) {
+        let mut coming = self.coming.lock().unwrap();
+        if let Some((_, patch)) = coming.take_if(|(at, _)| Instant::now() >= *at) {
+            *self.object.lock().unwrap() = patch;
+        }
+    }
 }
 
 impl Objects for Node {
     fn get<'a>(&'a self, path: &'a str) -> Fut<'a, Option<Value>> {
+        self.comes();
         let object = match path {
             "/api/v1/nodes/kafka-0" => Some(self.object.lock().unwrap().clone()),
             "/api/v1/namespaces/default/persistentvolumeclaims/data-kafka"
@@ -57,6 +71,11 @@ impl Objects for Node {
                     self.pods.lock().unwrap().retain(|pod| pod["metadata"]["name"] != *name);
                     Ok(())
                 }
+            }
+            Write::Merge(patch) if self.slow.is_some() && patch["spec"]["unschedulable"] == true => {
+                let at = Instant::now() + self.slow.unwrap_or_default();
+                *self.coming.lock().unwrap() = Some((at, patch.clone()));
+                return Box::pin(std::future::pending());
             }
             Write::Merge(patch) if !self.uncordoned => {
                 *self.object.lock().unwrap() = patch.clone();
@@ -185,6 +204,50 @@ async fn a_drain_that_does_not_get_on_record_is_undone() {
         };
         assert_eq!(cordon.unless(std::future::pending(), &node, work).await.map_err(|error| error.kind), written);
         assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left, "{written:?}");
+    }
+}
+
+/// Who ends the command while it is being put on record finds it there, or all as before.
+#[tokio::test(start_paused = true)]
+async fn what_is_being_put_on_record_is_waited_for() {
+    for (written, code, left) in
+        [(Ok(()), Ok("told"), json!(true)), (Err(ErrorKind::NoSpace), Err(ErrorKind::NoSpace), json!(null))]
+    {
+        let (node, cordon, on_record) = (Node::default(), Cordon::default(), Mutex::new(None));
+        let write = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            *on_record.lock().unwrap() = Some(written.is_ok());
+            written.map_err(|kind| PortError::new(kind, "it cannot be written"))
+        };
+        let work = async {
+            drain(&node, "kafka-0", &ALL, &cordon, Duration::from_secs(60)).await?;
+            cordon.put_on_record(write).await?;
+            std::future::pending::<Result<&str, PortError>>().await
+        };
+        let told = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            "told"
+        };
+        assert_eq!(cordon.unless(told, &node, work).await.map_err(|error| error.kind), code);
+        assert_eq!(*on_record.lock().unwrap(), Some(written.is_ok()));
+        assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], left, "{written:?}");
+    }
+}
+
+/// What is asked of the API last is not always what it does last.
+#[tokio::test(start_paused = true)]
+async fn a_cordon_that_comes_after_it_was_undone_is_undone_as_well() {
+    for slow in [200, 800].map(Duration::from_millis) {
+        let (node, cordon) = (Node { slow: Some(slow), ..Node::default() }, Cordon::default());
+        let work = async { drain(&node, "kafka-0", &ALL, &cordon, Duration::from_secs(60)).await.map(|_| "moved") };
+        let told = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            "told"
+        };
+        assert_eq!(cordon.unless(told, &node, work).await, Ok("told"));
+        tokio::time::sleep(slow).await;
+        node.comes();
+        assert_eq!(node.object.lock().unwrap()["spec"]["unschedulable"], json!(null), "{slow:?}");
     }
 }
 
