@@ -29,15 +29,13 @@ use trouble::Trouble;
 
 type Key = (&'static str, String);
 
-/// Who asks again within this is still asking.
-const ASKED_ANEW: Duration = Duration::from_secs(3);
-
 /// What made the loop wake up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
     /// Settings changed or somebody asked: look at everything, and try again what failed.
     All,
-    /// Devices or units changed: look at everything, with every delay as it is (our own failures make such events).
+    /// Devices or units changed, or who has asked still waits: look at everything, with every delay as it is (our own failures
+    /// make such events).
     Look,
     /// One capability by its name.
     Capability(&'static str),
@@ -72,8 +70,6 @@ pub struct Engine {
     without_effect: BTreeMap<Key, (serde_json::Value, Option<Trouble>)>,
     told: Told,
     restarts: Restarts,
-    /// When somebody asked last for everything to be looked at.
-    asked: Option<Instant>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
     ended: Vec<(&'static str, bool)>,
@@ -96,7 +92,6 @@ impl Engine {
             without_effect: BTreeMap::new(),
             told: Told::default(),
             restarts: Restarts::default(),
-            asked: None,
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
             ended: Vec::new(),
@@ -153,16 +148,15 @@ impl Engine {
         std::mem::take(&mut self.ended)
     }
 
-    /// Marks what has to be looked at again. A wake of all also ends every delay, unless it follows another within seconds.
+    /// Marks what has to be looked at again. A wake of all also ends every delay.
     pub fn wake(&mut self, wake: Wake) {
         for slot in &mut self.slots {
             if wake == Wake::All || wake == Wake::Look || wake == Wake::Capability(slot.capability.0.name()) {
                 slot.dirty = true;
             }
         }
-        let now = Instant::now();
-        // A command that waits for something asks all the time, and ends no delay after the first.
-        if wake == Wake::All && self.asked.replace(now).is_none_or(|at| now.duration_since(at) >= ASKED_ANEW) {
+        if wake == Wake::All {
+            let now = Instant::now();
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
             self.restarts.forget();
         }

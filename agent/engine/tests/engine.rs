@@ -251,6 +251,45 @@ async fn a_service_is_restarted_ever_less_often_whatever_the_reason() {
     assert_eq!(world.seconds_between().len(), between.len() + 1);
 }
 
+/// Fails, and says how often.
+struct Failing(Arc<AtomicU32>);
+impl Capability for Failing {
+    const NAME: &'static str = "failing";
+    type Facts = ();
+    type Action = String;
+    async fn observe(&self, _: &dyn Inspect) -> Result<(), PortError> {
+        Ok(())
+    }
+    fn plan(&self, (): &(), _: &Conditions) -> Plan<String> {
+        let mut plan = Plan::default();
+        plan.step("x", "set x".into(), "it is not set");
+        plan
+    }
+    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
+        self.0.fetch_add(1, SeqCst);
+        Err(PortError::new(ErrorKind::Denied, "no luck"))
+    }
+}
+
+/// A command that waits looks twice a second; another one that asks meanwhile is heard all the same, and so is the next.
+#[tokio::test(start_paused = true)]
+async fn each_who_asks_ends_the_delays_and_who_only_looks_ends_none() {
+    let host: Arc<dyn Change> = Arc::new(ClockOnly);
+    let tries = Arc::new(AtomicU32::new(0));
+    let mut engine = Engine::new(vec![boxed(Failing(tries.clone()))], "test").without_jitter();
+    let mut after = 0;
+    for (wake, times) in [(Wake::Look, 20), (Wake::All, 1), (Wake::Look, 2), (Wake::All, 1), (Wake::Look, 20)] {
+        for _ in 0..times {
+            engine.wake(wake);
+            engine.turn(&host).await;
+            let _ = tokio::time::timeout(Duration::from_millis(500), engine.next()).await;
+        }
+        // The first look has begun it.
+        after += u32::from(wake == Wake::All || after == 0);
+        assert_eq!(tries.load(SeqCst), after, "{wake:?}");
+    }
+}
+
 /// Its one step never ends, unless it is the right one.
 struct Fetcher(&'static str, Arc<AtomicU32>);
 impl Capability for Fetcher {

@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
                 };
             }
             if wait.until.is_some() {
-                engine.wake(Wake::All);
+                engine.wake(Wake::Look);
             }
         }
     }
@@ -185,10 +185,15 @@ impl<'a> Work<'a> {
     /// # Errors
     /// It may not be asked.
     async fn follow(&mut self, control: &Path) -> Result<bool, PortError> {
-        let (mut reports, mut answered) = (None::<Reports>, None::<Instant>);
+        let (mut reports, mut answered, mut tried) = (None::<Reports>, None::<Instant>, false);
         loop {
             if reports.is_none() {
-                match control::ask_apply(control).await {
+                // Once is enough for what failed to be tried again; others ask for that as well.
+                let asked = match tried {
+                    true => control::ask_again(control).await,
+                    false => control::ask_apply(control).await,
+                };
+                match asked {
                     Ok(asked) => {
                         self.daemon = true;
                         (reports, answered) = (Some(asked), None);
@@ -206,7 +211,7 @@ impl<'a> Work<'a> {
                 Some(Ok(Some(text))) => {
                     if let Ok(report) = serde_json::from_str::<Report>(&text) {
                         self.progress.show(&report, self.out);
-                        (self.last, self.away) = (report, None);
+                        (self.last, self.away, tried) = (report, None, true);
                         answered.get_or_insert_with(Instant::now);
                     }
                 }

@@ -270,8 +270,8 @@ impl Daemon {
                         if unfinished.is_none() {
                             self.reload(false, &units);
                         }
+                        self.engine.wake(if heard.tries { Wake::All } else { Wake::Look });
                         let _ = heard.send(self.engine.report().looks);
-                        self.engine.wake(Wake::All);
                     }
                     Some(()) = reload.recv() => {
                         self.surfaces.tell(Notice::Reloading);

@@ -122,10 +122,29 @@ const BUSY: &str = "busy";
 /// How many looks there were, and the report of the last one as JSON.
 pub type Published = (u64, String);
 
-/// One that asks for a look: it is told how many there were when it was heard.
-pub type LookRequest = oneshot::Sender<u64>;
+/// What makes the daemon look at everything, and try again what failed.
+const APPLY: &str = "apply";
+/// What only makes it look, for who has said the other before and still waits. A daemon that does not know it takes the next word.
+const AGAIN: &str = "again";
 
-/// Listens on the control socket. Each word that comes (`apply`) is sent on; whoever asked gets every report of a look that began
+/// One that asks for a look.
+pub struct LookRequest {
+    /// What failed is to be tried again at once.
+    pub tries: bool,
+    heard: oneshot::Sender<u64>,
+}
+
+impl LookRequest {
+    /// Tells it how many looks there were when it was heard.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub fn send(self, looks: u64) -> Result<(), u64> {
+        self.heard.send(looks)
+    }
+}
+
+/// Listens on the control socket. Each first word that is known is sent on; whoever asked gets every report of a look that began
 /// after it was heard, one a line, until it hangs up.
 pub fn listen(
     path: &Path,
@@ -174,13 +193,14 @@ async fn answer(
     let (read, mut write) = stream.into_split();
     let mut words = BufReader::new(read).lines();
     while let Some(word) = words.next_line().await? {
-        if word.trim() != "apply" {
+        let tries = word.trim() == APPLY;
+        if !tries && word.trim() != AGAIN {
             write.write_all(b"unknown\n").await?;
             continue;
         }
         // Only a look that began after the question is an answer to it: one under way may have seen what was before.
         let (heard, looks) = oneshot::channel();
-        if asked.send(heard).await.is_err() {
+        if asked.send(LookRequest { tries, heard }).await.is_err() {
             return Ok(());
         }
         let Ok(before) = looks.await else { return Ok(()) };
@@ -230,9 +250,18 @@ impl Reports {
 
 /// Asks the daemon to look again and to try again what failed.
 pub async fn ask_apply(path: &Path) -> Result<Reports, PortError> {
+    ask(path, format!("{APPLY}\n")).await
+}
+
+/// Asks the daemon to look again, with what failed to be tried again when it is time.
+pub async fn ask_again(path: &Path) -> Result<Reports, PortError> {
+    ask(path, format!("{AGAIN}\n{APPLY}\n")).await
+}
+
+async fn ask(path: &Path, words: String) -> Result<Reports, PortError> {
     let failed = |e: std::io::Error| PortError::io(format!("asking the daemon at {}", path.display()), &e);
     let (read, mut write) = UnixStream::connect(path).await.map_err(failed)?.into_split();
-    match write.write_all(b"apply\n").await {
+    match write.write_all(words.as_bytes()).await {
         // Closed already: why, it has said.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         asked => asked.map_err(failed)?,
@@ -241,117 +270,4 @@ pub async fn ask_apply(path: &Path) -> Result<Reports, PortError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::real::given_back::given_back;
-
-    #[test]
-    fn one_holder_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        assert!(!Lock::is_held(&path));
-        let lock = Lock::take(&path).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600, "whoever may read it may hold it");
-        assert!(Lock::is_held(&path));
-        assert_eq!(Lock::take(&path).err().unwrap().kind, ErrorKind::Busy);
-        drop(lock);
-        given_back("it is held", || !Lock::is_held(&path));
-    }
-
-    #[tokio::test]
-    async fn who_has_the_lock_is_given_time_to_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let held = Lock::take(&path).unwrap();
-        let mut told = 0;
-        let late = Lock::take_within(&path, Duration::from_millis(150), |_| told += 1).await;
-        assert_eq!((late.err().map(|error| error.kind), told), (Some(ErrorKind::Busy), 1));
-        given_back("it is wanted", || !Lock::is_wanted(&path));
-        let begun = tokio::sync::Notify::new();
-        let waits = Lock::take_within(&path, Duration::from_secs(60), |_| begun.notify_one());
-        let gives = async {
-            begun.notified().await;
-            while !Lock::is_wanted(&path) {
-                tokio::time::sleep(TAKE_AGAIN).await;
-            }
-            held.give(&path).await.err().map(|error| error.kind)
-        };
-        let (taken, given) = tokio::join!(waits, gives);
-        assert_eq!((taken.is_ok(), given), (true, Some(ErrorKind::Busy)));
-    }
-
-    #[test]
-    fn only_a_writing_flock_on_that_very_file_counts() {
-        let device = nix::sys::stat::makedev(0x103, 0x19);
-        let held = |line: &str| lists(line, device, 1234);
-        assert!(held("3: POSIX  ADVISORY  READ 7 00:19:9 0 EOF\n1: FLOCK  ADVISORY  WRITE 812 103:19:1234 0 EOF\n"));
-        assert!(held("1: FLOCK  ADVISORY  WRITE 812 103:19:1234 0 EOF"));
-        for other in
-            ["1: FLOCK  ADVISORY  READ 812", "1: -> FLOCK  ADVISORY  WRITE 812", "1: POSIX  ADVISORY  WRITE 812"]
-        {
-            assert!(!held(&format!("{other} 103:19:1234 0 EOF")), "{other}");
-        }
-        assert!(!held("1: FLOCK  ADVISORY  WRITE 812 103:19:12345 0 EOF"));
-        assert!(!held("1: FLOCK  ADVISORY  WRITE 812 03:19:1234 0 EOF"));
-    }
-
-    #[tokio::test]
-    async fn a_command_asks_and_gets_reports_of_looks_that_began_after_it_asked() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.sock");
-        let (asked, mut asks) = mpsc::channel(1);
-        let (publish, reports) = watch::channel((6, String::from("old")));
-        let server = listen(&path, asked, reports).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let mut answers = ask_apply(&path).await.unwrap();
-        let heard = asks.recv().await.unwrap();
-        publish.send((7, "under way when it asked".into())).unwrap();
-        heard.send(7).unwrap();
-        tokio::task::yield_now().await;
-        publish.send((8, "new".into())).unwrap();
-        assert_eq!(answers.next().await.unwrap().as_deref(), Some("new"));
-        // One that is there before the question's own answer is read is not lost.
-        let mut answers = ask_apply(&path).await.unwrap();
-        let heard = asks.recv().await.unwrap();
-        heard.send(8).unwrap();
-        publish.send((9, "at once".into())).unwrap();
-        assert_eq!(answers.next().await.unwrap().as_deref(), Some("at once"));
-        server.abort();
-    }
-
-    #[tokio::test]
-    async fn one_command_too_many_is_told_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.sock");
-        let (asked, mut asks) = mpsc::channel(PLACES);
-        let (publish, reports) = watch::channel((0, String::new()));
-        let server = listen(&path, asked, reports).unwrap();
-        let mut others = Vec::new();
-        for _ in 0..PLACES {
-            others.push((ask_apply(&path).await.unwrap(), asks.recv().await.unwrap()));
-        }
-        for _ in 0..3 {
-            let error = ask_apply(&path).await.unwrap().next().await.unwrap_err();
-            assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::Busy, true));
-            assert_eq!(error.message, "the daemon is asked by 8 other commands already");
-        }
-        for (mut answers, heard) in others {
-            heard.send(0).unwrap();
-            publish.send((1, "there".into())).unwrap();
-            assert_eq!(answers.next().await.unwrap().as_deref(), Some("there"));
-        }
-        server.abort();
-    }
-
-    #[test]
-    fn only_who_may_not_is_told_to_be_root() {
-        let hint = |error| not_opened(Path::new("/run/bowline/lock"), &std::io::Error::from(error)).hint;
-        for error in [nix::errno::Errno::EACCES, nix::errno::Errno::EPERM] {
-            assert_eq!(hint(error).as_deref(), Some("run it as root"));
-        }
-        for error in [nix::errno::Errno::ENOSPC, nix::errno::Errno::EROFS] {
-            assert_eq!(hint(error), None);
-        }
-    }
-}
+mod tests;
