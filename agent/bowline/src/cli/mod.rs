@@ -26,12 +26,12 @@ pub(crate) use converge::not_looked_yet;
 pub(crate) use plan::{last_report, settings_report};
 
 use args::{Args, Command};
+use bowline_host::real::event_loop;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// How a command ends when the settings are wrong, and when there is something to do.
 pub(crate) const INVALID: u8 = 2;
@@ -52,11 +52,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return mistyped(&given, &error),
     };
-    // One thread, and a few for what may block; those end soon, since each keeps memory of its own. What hangs keeps one for ever,
-    // and so there may be more of them.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().max_blocking_threads(64).thread_keep_alive(Duration::from_secs(1));
-    let runtime = match runtime.build() {
+    let runtime = match event_loop() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::complain(&format!("cannot start: {error}"));

@@ -30,6 +30,20 @@ pub(crate) async fn within<T>(
 /// So much work goes on at a time while all of it answers: each thread keeps memory of its own, for a while after its end, too.
 const PLACES: usize = 8;
 
+/// Threads that hang are many before there are none left: each volume of a disk may keep several for ever, and what one that waits
+/// costs is mostly addresses.
+const THREADS: usize = 512;
+
+/// The event loop of this program: one thread, and a few for what may block; those end soon, since each keeps memory of its own.
+///
+/// # Errors
+/// The kernel has nothing left for one.
+pub fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(THREADS).thread_keep_alive(Duration::from_secs(1));
+    runtime.build()
+}
+
 thread_local! {
     /// Those of this event loop, which is one thread.
     static FREE: Arc<Semaphore> = Arc::new(Semaphore::new(PLACES));

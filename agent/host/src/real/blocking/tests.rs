@@ -134,6 +134,25 @@ fn what_hangs_takes_nobodys_place_and_no_more_work_goes_on_than_there_are_places
     drop(answer);
 }
 
+/// As the program has them: volumes of disks that do not answer.
+#[test]
+fn a_hundred_that_hang_leave_threads_for_the_others() {
+    let runtime = event_loop().unwrap();
+    let (answer, waits) = mpsc::channel::<()>();
+    let waits = Arc::new(Mutex::new(waits));
+    runtime.block_on(async {
+        let hang = |_| {
+            let waits = Arc::clone(&waits);
+            let work = move || Ok(waits.lock().is_ok_and(|waits| waits.recv().is_ok()));
+            blocking("hanging".into(), MOMENT, work)
+        };
+        let hung = futures::future::join_all((0..100).map(hang)).await;
+        assert!(hung.iter().all(Result::is_err));
+        assert_eq!(blocking("beside them".into(), DURABLE, || Ok(7)).await, Ok(7));
+    });
+    drop(answer);
+}
+
 /// The daemon's steps stand still while it writes its status file.
 #[test]
 fn work_that_was_begun_and_is_not_polled_keeps_nobody_waiting() {
