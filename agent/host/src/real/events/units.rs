@@ -32,7 +32,7 @@ pub(super) async fn watch(bus: &Bus, mut names: watch::Receiver<Vec<String>>, si
             told = true;
         }
         tokio::time::sleep(AGAIN).await;
-        // What happened without us.
+        // Nobody tells of anything meanwhile.
         signal.notify_one();
     }
 }
@@ -53,6 +53,8 @@ async fn follow(bus: &Bus, units: &[String], signal: &Notify) -> Result<(), Port
         connection.closed().await;
         return Ok(());
     }
+    // What happened until now, while nobody listened to all of them.
+    signal.notify_one();
     let mut all = select_all(streams);
     while let Some(message) = all.next().await {
         message.map_err(|e| bus::failed("listening for units", &e))?;
