@@ -15,18 +15,18 @@ mod logging;
 mod measuring;
 mod phases;
 mod picture;
+mod reloading;
 mod remembering;
 mod sandbox;
 mod scrape;
 mod surfaces;
 mod watching;
 
-use crate::cli::load::{self, Trouble};
-use crate::cli::{BAD_SETTINGS, Running, settings_report};
-use crate::{key, paths, wiring};
+use crate::cli::{Running, settings_report};
+use crate::{paths, wiring};
 use alive::Alive;
 use bowline_cluster::Cluster;
-use bowline_engine::{Capability, Engine, Report, SettingsReport, Wake};
+use bowline_engine::{Capability, Engine, Report, Wake};
 use bowline_guard::Guard;
 use bowline_host::real::RealHost;
 use bowline_host::real::control::{self, Lock};
@@ -37,7 +37,7 @@ use bowline_metrics::{Counters, StepResult};
 use bowline_node::Node;
 use bowline_ports::{Change, GUARD_SERVICE, PortError, condition};
 use bowline_reclaim::Reclaim;
-use bowline_settings::{Loaded, Settings, SourceFile};
+use bowline_settings::{Settings, SourceFile};
 use bowline_volumes::{Volumes, mount_unit_name};
 pub(crate) use foretold::{End, Foretold, sure};
 use known::Known;
@@ -74,7 +74,7 @@ async fn start(folder: &Path) -> ExitCode {
     };
     let host: Arc<dyn Change> = machine.clone();
     let surfaces = Surfaces::new(&host).await;
-    let mut settings = settings(folder, &surfaces);
+    let mut settings = reloading::settings(folder, &surfaces);
     if let Err(code) = settings {
         return code;
     }
@@ -93,7 +93,7 @@ async fn start(folder: &Path) -> ExitCode {
     };
     if waited {
         surfaces.tell(Notice::Status("looking for the first time"));
-        settings = self::settings(folder, &surfaces);
+        settings = reloading::settings(folder, &surfaces);
     }
     let (loaded, files) = match settings {
         Ok(both) => both,
@@ -122,6 +122,7 @@ async fn start(folder: &Path) -> ExitCode {
         folder: folder.to_path_buf(),
         settings: loaded.settings,
         files: Ok(files),
+        reads_again: None,
         level,
         measuring: Measuring::remembered(&machine),
         machine,
@@ -143,27 +144,13 @@ async fn start(folder: &Path) -> ExitCode {
     code
 }
 
-/// The settings and their files, or how the daemon ends without.
-fn settings(folder: &Path, surfaces: &Surfaces) -> Result<(Loaded, Vec<SourceFile>), ExitCode> {
-    load::sources(folder).and_then(|files| Ok((load::validated(&files)?, files))).map_err(|trouble| {
-        for line in trouble.to_string().lines() {
-            tracing::error!("{line}");
-        }
-        let first = trouble.lines().into_iter().next().unwrap_or_default();
-        let (what, code) = match trouble.lasts() {
-            true => ("invalid", ExitCode::from(BAD_SETTINGS)),
-            false => ("not readable", ExitCode::FAILURE),
-        };
-        surfaces.tell(Notice::Status(&format!("settings {what}: {first}")));
-        code
-    })
-}
-
 struct Daemon {
     folder: PathBuf,
     settings: Settings,
     /// What the settings files said, or why they could not be read: to tell a change from a mere touch.
     files: Result<Vec<SourceFile>, Vec<String>>,
+    /// When they are read again that could not be read.
+    reads_again: Option<Instant>,
     level: logging::Level,
     machine: Arc<RealHost>,
     host: Arc<dyn Change>,
@@ -234,6 +221,7 @@ impl Daemon {
                     break ExitCode::FAILURE;
                 }
                 alive.looking(false);
+                let reads = self.reads_again.map(|at| at.saturating_duration_since(Instant::now()));
                 let retry = self.listeners.due().into_iter().chain(self.issuing.due()).min();
                 tokio::select! {
                     () = self.engine.next() => {
@@ -265,6 +253,7 @@ impl Daemon {
                     Ok(()) = room.changed() => self.engine.wake(Wake::Capability(Reclaim::NAME)),
                     // The sockets are tried at each turn: nothing else has to be looked at for that.
                     () = sleep_maybe(retry) => {}
+                    () = sleep_maybe(reads), if unfinished.is_none() => self.reload(false, &units),
                     Some(heard) = asks.recv() => {
                         // What was changed just before is what is asked for; its event comes later. Half a file is no change yet.
                         if unfinished.is_none() {
@@ -291,54 +280,6 @@ impl Daemon {
         };
         self.surfaces.tell(Notice::Stopping);
         code
-    }
-
-    /// Takes changed settings into force, or keeps the earlier ones and says so everywhere.
-    fn reload(&mut self, asked: bool, units: &watch::Sender<Vec<String>>) {
-        // Read once: what is compared is what is taken into force.
-        let sources = load::sources(&self.folder);
-        let files = sources.as_ref().map(Clone::clone).map_err(Trouble::lines);
-        if files == self.files && !asked {
-            return;
-        }
-        self.files = files;
-        match sources.and_then(|files| load::validated(&files)) {
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    tracing::warn!("{warning}");
-                }
-                self.counters.reloaded(true);
-                self.engine.settings(settings_report(&loaded));
-                self.level.set(loaded.settings.log.level);
-                for file in key::credentials(&loaded.settings).into_iter().filter(|_| asked) {
-                    let file = file.display();
-                    tracing::info!(
-                        "{file} is as systemd brought it when Bowline started: `systemctl restart bowline` brings it anew"
-                    );
-                }
-                if loaded.settings == self.settings {
-                    tracing::info!("settings read again: nothing changed");
-                } else {
-                    tracing::info!("settings changed");
-                    self.engine.replace(wiring::capabilities(&loaded.settings, wiring::built()));
-                    self.settings = loaded.settings;
-                    self.watching.rules(&self.settings.pressure);
-                    self.measure();
-                    let wanted = watched(&self.settings);
-                    units.send_if_modified(|units| std::mem::replace(units, wanted.clone()) != wanted);
-                }
-                self.engine.wake(Wake::All);
-            }
-            Err(trouble) => {
-                self.counters.reloaded(false);
-                tracing::error!("the changed settings are not used, the earlier ones stay in force:");
-                for line in trouble.to_string().lines() {
-                    tracing::error!("{line}");
-                }
-                let files = self.files.iter().flatten().map(|file| file.path.display().to_string()).collect();
-                self.engine.settings(SettingsReport { files, errors: trouble.lines(), absent: false });
-            }
-        }
     }
 
     /// Measures directories by the settings in force.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc};
 
 /// A quiet time after the last change: editors write in several steps.
@@ -19,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// when the program has its answer. Of one that is kept open for longer, what is in it then counts.
 const UNFINISHED: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
+/// Of what somebody writes elsewhere nobody hears: a file that has just changed may not be whole.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Notifies of every change; never ends.
 pub(super) async fn watch(directory: &Path, unfinished: &Unfinished, signal: &Notify) {
@@ -54,8 +56,27 @@ pub(super) async fn watch(directory: &Path, unfinished: &Unfinished, signal: &No
         }
         // What was written before the watch began is seen now: whoever hears it compares.
         signal.notify_one();
-        while events.recv().await.is_some() {
-            settle(&mut events, unfinished).await;
+        let mut seen = led_to(directory);
+        loop {
+            // What a link leads to changes elsewhere, and nobody tells of it.
+            let linked = directory.ancestors().any(is_link) || !seen.is_empty();
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(()) => {
+                        settle(&mut events, unfinished).await;
+                        seen = led_to(directory);
+                    }
+                    None => break,
+                },
+                () = tokio::time::sleep(AGAIN), if linked => {
+                    let now = led_to(directory);
+                    let is_news = now != seen && unfinished.is_none() && now.iter().all(Target::is_whole);
+                    if !is_news && nearest(directory) == place && self::inode(&place) == inode {
+                        continue;
+                    }
+                    seen = now;
+                }
+            }
             if place == directory {
                 signal.notify_one();
             }
@@ -127,6 +148,46 @@ fn is_change(kind: EventKind) -> bool {
 /// The directory, or the nearest one above it that exists.
 fn nearest(directory: &Path) -> PathBuf {
     directory.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink())
+}
+
+/// What a settings file is a link to: which file, if there is one, and since when and how long it is as it is.
+#[derive(PartialEq)]
+struct Target {
+    link: PathBuf,
+    file: Option<(u64, u64)>,
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl Target {
+    /// Whether nobody seems to be writing it. One that is emptied first may be filled much later.
+    fn is_whole(&self) -> bool {
+        let age = self.modified.and_then(|at| at.elapsed().ok());
+        age.is_none_or(|age| age >= if self.length == 0 { UNFINISHED } else { FRESH })
+    }
+}
+
+/// What the settings files are links to that are some.
+fn led_to(directory: &Path) -> Vec<Target> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let links = entries.map(|entry| entry.path()).filter(|path| is_settings_file(path) && is_link(path));
+    let target = |link: PathBuf| {
+        let meta = std::fs::metadata(&link).ok();
+        let meta = meta.as_ref();
+        Target {
+            file: meta.map(|meta| (meta.dev(), meta.ino())),
+            modified: meta.and_then(|meta| meta.modified().ok()),
+            length: meta.map_or(0, std::fs::Metadata::len),
+            link,
+        }
+    };
+    let mut all: Vec<Target> = links.map(target).collect();
+    all.sort_by(|one, other| one.link.cmp(&other.link));
+    all
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {

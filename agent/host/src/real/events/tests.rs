@@ -108,3 +108,68 @@ async fn a_file_that_is_being_written_is_told_when_it_is_closed() {
     std::fs::rename(directory.path().join("new.toml"), &file).unwrap();
     assert!(settings(&mut events, SOON).await, "renamed while it was open");
 }
+
+/// Writes a file as if it were long ago.
+fn put(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+}
+
+/// As configuration management does that keeps the files elsewhere: no event tells of what is written there.
+#[tokio::test(start_paused = true)]
+async fn what_links_lead_to_is_looked_at_now_and_then() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let target = elsewhere.path().join("node");
+    let place = folder.path().join("config.d");
+    put(&target, "one");
+    let (unfinished, signal) = (Unfinished::default(), Notify::new());
+    let told = || async { timeout(Duration::from_secs(25), signal.notified()).await.is_ok() };
+    let story = async {
+        assert!(told().await, "what was written before");
+        assert!(!told().await, "nothing is a link");
+    };
+    std::fs::create_dir(&place).unwrap();
+    put(&place.join("10-node.toml"), "whole");
+    tokio::select! {
+        () = super::settings::watch(&place, &unfinished, &signal) => {}
+        () = story => {}
+    }
+    std::os::unix::fs::symlink(&target, place.join("20-more.toml")).unwrap();
+    let story = async {
+        assert!(told().await, "what was written before");
+        assert!(!told().await, "nothing has changed");
+        put(&target, "two");
+        assert!(told().await);
+        std::fs::write(&target, "").unwrap();
+        assert!(!told().await, "it may be filled later");
+        std::fs::write(&target, "ha").unwrap();
+        assert!(!told().await, "it may not be all yet");
+        put(&target, "");
+        assert!(told().await);
+        assert!(!told().await, "it is told once");
+        std::fs::remove_file(&target).unwrap();
+        assert!(told().await, "it leads nowhere");
+    };
+    tokio::select! {
+        () = super::settings::watch(&place, &unfinished, &signal) => {}
+        () = story => {}
+    }
+    // The folder itself.
+    std::fs::remove_file(place.join("20-more.toml")).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(folder.path().join("later"), &link).unwrap();
+    let story = async {
+        assert!(told().await);
+        assert!(!told().await, "it leads nowhere yet");
+        std::fs::rename(&place, folder.path().join("later")).unwrap();
+        assert!(told().await, "what it leads to has come");
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &link).unwrap();
+        assert!(told().await, "it leads elsewhere");
+    };
+    tokio::select! {
+        () = super::settings::watch(&link, &unfinished, &signal) => {}
+        () = story => {}
+    }
+}
