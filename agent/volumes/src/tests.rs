@@ -6,6 +6,7 @@ use bowline_settings::SourceFile;
 
 mod alike;
 mod elses;
+mod growth;
 mod released;
 mod several_disks;
 mod unusable;

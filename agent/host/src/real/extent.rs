@@ -11,6 +11,8 @@ use std::path::Path;
 
 const EXT4_AT: u64 = 1 << 10;
 const BTRFS_AT: u64 = 64 << 10;
+/// Where in btrfs's superblock the item of the device itself is.
+const DEVICE_ITEM: usize = 0xc9;
 /// ext4's feature by which block numbers have 64 bits.
 const EXT4_64BIT: u32 = 0x80;
 
@@ -91,6 +93,20 @@ pub(crate) fn turns_read_only(device: &File) -> bool {
     device.read_exact_at(&mut errors, EXT4_AT + 0x3c).is_ok() && u16::from_le_bytes(errors) == 2
 }
 
+/// Whether the ext4 on a device, mounted or not, has noted that it met errors: `s_state`.
+pub(crate) fn notes_errors(device: &File) -> bool {
+    let mut state = [0; 2];
+    device.read_exact_at(&mut state, EXT4_AT + 0x3a).is_ok() && u16::from_le_bytes(state) & 2 != 0
+}
+
+/// The number that the device has in its btrfs, by which alone the kernel tells whose size is meant: its first disk has 1, and may be
+/// gone. The device item of this device begins with it.
+pub(crate) fn number(device: &File) -> std::io::Result<u64> {
+    let mut number = [0; 8];
+    device.read_exact_at(&mut number, BTRFS_AT + DEVICE_ITEM as u64)?;
+    Ok(u64::from_le_bytes(number))
+}
+
 /// `num_devices` of the btrfs on a device: of how many disks it is. 1 where that cannot be read.
 pub(crate) fn disks(device: &File) -> u64 {
     let mut superblock = [0; 1024];
@@ -124,8 +140,8 @@ fn btrfs(superblock: &[u8]) -> Option<u64> {
     if superblock.get(0x40..0x48)? != b"_BHRfS_M" {
         return None;
     }
-    // The device item of this device begins at 0xc9 with its number.
-    bytes(superblock, 0xc9 + 8).map(u64::from_le_bytes)
+    // After its number.
+    bytes(superblock, DEVICE_ITEM + 8).map(u64::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -165,8 +181,9 @@ mod tests {
             command.args(options).args(files.iter().map(tempfile::NamedTempFile::path));
             let done = command.output().unwrap();
             assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-            for file in &files {
+            for (at, file) in (1..).zip(&files) {
                 assert_eq!(disks(file.as_file()), number, "{command:?}");
+                assert!(program != "mkfs.btrfs" || super::number(file.as_file()).unwrap() == at, "{command:?}");
             }
         }
     }

@@ -44,6 +44,8 @@ pub(crate) enum Tool<'a> {
         device: &'a Path,
         /// Where it is mounted.
         mount: &'a Path,
+        /// Of its device, in a btrfs.
+        id: u64,
     },
     /// Looks whether the filesystem on the device at standard input is sound, or repairs what loses nothing.
     Check {
@@ -135,14 +137,12 @@ impl Tool<'_> {
             Self::Mkfs { filesystem: Filesystem::Btrfs, label, uuid } => {
                 own(&["-f", "-q", "-K", "-L", cut(label, 255), "-U", uuid, DEVICE])
             }
-            Self::Grow { filesystem, device, mount } => {
-                let path = |path: &Path| path.as_os_str().to_owned();
+            Self::Grow { filesystem, device, mount, id } => {
+                let [device, mount] = [device, mount].map(|path| path.as_os_str().to_owned());
                 return match filesystem {
-                    Filesystem::Ext4 => vec![path(device)],
-                    Filesystem::Xfs => vec!["-d".into(), path(mount)],
-                    Filesystem::Btrfs => {
-                        vec!["filesystem".into(), "resize".into(), "max".into(), path(mount)]
-                    }
+                    Filesystem::Ext4 => vec![device],
+                    Filesystem::Xfs => vec!["-d".into(), mount],
+                    Filesystem::Btrfs => vec!["filesystem".into(), "resize".into(), format!("{id}:max").into(), mount],
                 };
             }
             Self::Check { filesystem: Filesystem::Ext4, repair: false } => own(&["-n", "-f", DEVICE]),

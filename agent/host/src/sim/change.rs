@@ -5,8 +5,8 @@ use super::fault::{FaultMode, failure};
 use super::state::{Content, State};
 use super::work::Order;
 use bowline_ports::{
-    Answered, Ask, BlockDevice, Change, ErrorKind, FIELD_MANAGER, FetchOrder, FormatOrder, Fut, GrowOrder, Job,
-    PortError, Progress, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
+    Answered, Ask, BlockDevice, Change, ErrorKind, FIELD_MANAGER, FetchOrder, Filesystem, FormatOrder, Fut, GrowOrder,
+    Job, PortError, Progress, Proofs, ReclaimOrder, TaintChange, TendOrder, Write,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -241,6 +241,11 @@ impl State {
             let text = format!("{} was not grown: it is another disk, or not mounted", order.device.display());
             return Err(PortError::new(ErrorKind::Changed, text));
         };
+        // As the kernel does with one that has noted errors.
+        if order.filesystem == Filesystem::Ext4 && disk.disorder.is_some() {
+            let text = "resize2fs failed (exit status: 1): Permission denied to resize filesystem";
+            return Err(PortError::new(ErrorKind::Other, text).hint("it has noted errors: a check takes the note away"));
+        }
         disk.extent = order.id.size;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Mounts in the simulation, and disks that come and go beneath them. What is mounted is a unit, whoever mounted it.
 
-use super::state::{Content, Disk, Held, State};
+use super::state::{Content, Disk, Disorder, Held, State};
 use super::systemd::setting;
 use bowline_ports::text::shell;
 use bowline_ports::{ErrorKind, GoneDisk, Mount, PortError, UNITS};
@@ -67,7 +67,7 @@ impl State {
         }
         let device = disk.device.path.clone();
         let by_bowline = text.starts_with("# Written by Bowline") && setting(text, "Type").as_deref() == Some("ext4");
-        if by_bowline && disk.disorder.is_some() {
+        if by_bowline && disk.disorder.is_some_and(|disorder| disorder != Disorder::Noted) {
             self.violations.push(format!("what is in disorder is mounted at {}", at.display()));
         }
         if self.files.keys().any(|path| path.starts_with(&at)) {
@@ -132,7 +132,7 @@ impl State {
             fstype,
             root: "/".into(),
             read_only: false,
-            errors: 0,
+            errors: u64::from(disk.disorder == Some(Disorder::Noted)),
         };
         match mount.fstype.as_str() {
             // That is another unit, which waits for somebody to go there.

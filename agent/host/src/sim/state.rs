@@ -44,6 +44,8 @@ pub enum Content {
 /// What is wrong with the files of a filesystem, which it has written down itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disorder {
+    /// It has noted that it met errors, and nothing is wrong with them.
+    Noted,
     /// It can be repaired without losing anything.
     Light,
     /// Somebody has to decide what is lost.

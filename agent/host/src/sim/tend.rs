@@ -127,7 +127,10 @@ fn fits(disk: &Disk) -> Result<(), PortError> {
 fn make_sound(disk: &mut Disk, filesystem: Filesystem, repair: bool) -> Result<(), PortError> {
     let Some(disorder) = disk.disorder else { return Ok(()) };
     let shown = disk.device.path.display();
-    if repair && disorder == Disorder::Light && filesystem != Filesystem::Btrfs {
+    if disorder == Disorder::Noted && !repair {
+        return Ok(());
+    }
+    if repair && disorder != Disorder::Deep && filesystem != Filesystem::Btrfs {
         disk.disorder = None;
         return Ok(());
     }

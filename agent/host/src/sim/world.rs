@@ -136,7 +136,8 @@ pub struct WorldDisk {
     pub uuid: Option<String>,
     /// How many bytes of the disk the filesystem takes, where that is not all of them.
     pub extent: Option<u64>,
-    /// What is wrong with its files: `light`, or `deep` where somebody has to decide what is lost.
+    /// What is wrong with its files: `light`, or `deep` where somebody has to decide what is lost; `noted` where it only says that it
+    /// met errors.
     pub disorder: String,
     /// It holds the running system.
     pub root: bool,
@@ -151,6 +152,7 @@ pub struct WorldDisk {
 impl WorldDisk {
     pub(super) fn disorder(&self) -> Option<Disorder> {
         match self.disorder.as_str() {
+            "noted" => Some(Disorder::Noted),
             "light" => Some(Disorder::Light),
             "deep" => Some(Disorder::Deep),
             _ => None,

@@ -87,6 +87,10 @@ pub(crate) fn released(
             "earlier settings mounted it there for another volume, and this one is released",
         );
     }
+    if mount.is_some() && matches!(seen.growing, Some(Job::Running(_))) {
+        let why = "it was released, and what grows it keeps it mounted";
+        return plan.waits.push(Wait::new(item, "its filesystem to have grown", why).poll(Duration::from_secs(1)));
+    }
     if mount.is_some() || ours {
         if let (Some(_), Some(Job::Failed(error))) = (mount, &seen.unmounting) {
             for (service, _) in facts.services.iter().filter(|(_, unit)| volume.gate && unit.active.is_up()) {

@@ -211,10 +211,17 @@ fn arrange(volume: &Volume, seen: &VolumeFacts, mount: &Mount, item: &str, plan:
     plan.step(item, Action::Arrange(order), why);
 }
 
+/// The item of growing a volume's filesystem.
+fn growth(volume: &str) -> String {
+    format!("growth/{volume}")
+}
+
 /// A device that has become larger than its filesystem by so much is worth growing into; less is what `mkfs` leaves over.
 const WORTH_IT: u64 = 32 << 20;
 
 /// The filesystem follows its device, online. False when the device is too small for it.
+///
+/// Growing is an item of its own: a volume that is mounted is ready, also where its filesystem does not grow.
 fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, plan: &mut Plan<Action>) -> bool {
     let extent = match &seen.extent {
         Ok(Some(extent)) => *extent,
@@ -253,7 +260,7 @@ fn size(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, item: &str, p
         mount: volume.mount.clone(),
         filesystem: filesystem(volume),
     };
-    plan.step(item, Action::Grow(order), format!("its disk has {size} bytes, its filesystem {extent}"));
+    plan.step(growth(&volume.name), Action::Grow(order), format!("its disk has {size} bytes, its filesystem {extent}"));
     true
 }
 

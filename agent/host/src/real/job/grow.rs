@@ -1,10 +1,10 @@
 //! Growing a mounted filesystem to the size of its device.
 
-use super::super::mounts;
 use super::super::tool::Tool;
+use super::super::{extent, mounts};
 use super::device::Device;
 use super::{Order, Report, Verb};
-use bowline_ports::{ErrorKind, GrowOrder, PortError, ProgressValue};
+use bowline_ports::{ErrorKind, Filesystem, GrowOrder, PortError, ProgressValue};
 use std::time::Duration;
 
 /// ext4 writes the inode tables of what is new later, in the background: this takes seconds.
@@ -53,10 +53,23 @@ async fn grow(order: &GrowOrder, report: Report<'_>) -> Result<(), PortError> {
         total: 0,
         text: format!("growing {} to the size of its device", order.filesystem),
     });
-    let tool = Tool::Grow { filesystem: order.filesystem, device: &order.device, mount: &order.mount };
+    let id = match order.filesystem {
+        Filesystem::Btrfs => extent::number(&open.file)
+            .map_err(|e| PortError::io(format_args!("reading the superblock of {device}"), &e))?,
+        Filesystem::Ext4 | Filesystem::Xfs => 0,
+    };
+    let tool = Tool::Grow { filesystem: order.filesystem, device: &order.device, mount: &order.mount, id };
     let output = tool.run(None, GROWING).await?;
-    if !output.status.success() {
-        return Err(tool.failed(&output));
+    if output.status.success() {
+        return Ok(());
     }
-    Ok(())
+    let failed = tool.failed(&output);
+    // The kernel's word for it is EPERM, and nothing more.
+    if order.filesystem == Filesystem::Ext4 && extent::notes_errors(&open.file) {
+        return Err(failed.hint(format!(
+            "it has noted errors, and the kernel grows no ext4 that has: a check takes the note away. With `repair = \"safe\"` on the \
+             volume Bowline makes that before the next mount, such as at a boot; or unmount it, and `e2fsck -f -p {device}`"
+        )));
+    }
+    Err(failed)
 }
