@@ -1,6 +1,7 @@
 //! The real host on loop devices, and what only it can be asked.
 
 mod alone;
+mod care;
 mod devices;
 mod metadata;
 mod systemd;
@@ -21,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 /// All cases of this host.
-const ALL: usize = CASES + alone::cases::CASES + systemd::cases::CASES;
+const ALL: usize = CASES + alone::cases::CASES + care::cases::CASES + systemd::cases::CASES;
 /// How many have ended, and of what this machine lacks how many of them only showed how that is told.
 static ENDED: Mutex<(usize, BTreeMap<&str, usize>)> = Mutex::new((0, BTreeMap::new()));
 

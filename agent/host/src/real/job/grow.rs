@@ -5,6 +5,7 @@ use super::super::{extent, mounts};
 use super::device::Device;
 use super::{Order, Report, Verb};
 use bowline_ports::{ErrorKind, Filesystem, GrowOrder, PortError, ProgressValue};
+use std::path::Path;
 use std::time::Duration;
 
 /// ext4 writes the inode tables of what is new later, in the background: this takes seconds.
@@ -64,12 +65,46 @@ async fn grow(order: &GrowOrder, report: Report<'_>) -> Result<(), PortError> {
         return Ok(());
     }
     let failed = tool.failed(&output);
-    // The kernel's word for it is EPERM, and nothing more.
-    if order.filesystem == Filesystem::Ext4 && extent::notes_errors(&open.file) {
-        return Err(failed.hint(format!(
-            "it has noted errors, and the kernel grows no ext4 that has: a check takes the note away. With `repair = \"safe\"` on the \
-             volume Bowline makes that before the next mount, such as at a boot; or unmount it, and `e2fsck -f -p {device}`"
-        )));
+    let noted = order.filesystem == Filesystem::Ext4 && extent::notes_errors(&open.file);
+    Err(match advice(&failed.message, noted, &order.device) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    })
+}
+
+/// What to do about a growth that failed with these words, of an ext4 that has noted errors or not.
+fn advice(said: &str, noted: bool, device: &Path) -> Option<String> {
+    if said.contains("has unsupported") {
+        let text = "it was made by a newer e2fsprogs, and nothing is known to be damaged: install a newer e2fsprogs, or a newer system";
+        return Some(text.to_owned());
     }
-    Err(failed)
+    // The kernel's word for it is EPERM, and nothing more.
+    noted.then(|| {
+        format!(
+            "it has noted errors, and the kernel grows no ext4 that has: a check takes the note away. With `repair = \"safe\"` on the \
+             volume Bowline makes that before the next mount, such as at a boot; or unmount it, and `e2fsck -f -p {}`",
+            device.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// resize2fs 1.47.0, of features that it does not know.
+    #[test]
+    fn a_growth_that_fails_is_told_with_what_helps() {
+        let advice = |said: &str, noted| advice(said, noted, Path::new("/dev/sdb")).unwrap_or_default();
+        for said in [
+            "resize2fs: Filesystem has unsupported feature(s) (/dev/sdb)",
+            "resize2fs: Filesystem has unsupported read-only feature(s) while trying to open /dev/sdb; Couldn't find valid \
+             filesystem superblock.",
+        ] {
+            assert!(advice(said, false).contains("install a newer e2fsprogs"), "{said}");
+        }
+        let denied = "resize2fs: Permission denied to resize filesystem";
+        assert_eq!(advice(denied, false), "");
+        assert!(advice(denied, true).ends_with("`e2fsck -f -p /dev/sdb`"));
+    }
 }

@@ -5,7 +5,7 @@ use super::super::super::{extent, pods};
 use super::super::Report;
 use super::super::device::{Device, lock};
 use super::replay::{Refused, is_in_use, refuses, replay};
-use super::words::{findings, log_is_dirty};
+use super::words::{findings, log_is_dirty, not_checked};
 use bowline_ports::{DeviceId, ErrorKind, Filesystem, PortError, ProgressValue};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -85,7 +85,10 @@ pub(super) async fn make_sound(
         looked.log = refused.filter(|_| !check.status.success() && log_is_dirty(&check));
     }
     let sound = check.status.success();
-    if !sound && let Some(why) = not_to_be_repaired(target, repair, &mut looked, &check) {
+    if !sound
+        && let Some(why) =
+            not_known(target, &looked, &check).or_else(|| not_to_be_repaired(target, repair, &mut looked, &check))
+    {
         return Err(why);
     }
     // That it has met errors an ext4 forgets by a repair alone, and until then it is checked at each boot.
@@ -102,6 +105,13 @@ pub(super) async fn make_sound(
     let found = findings(filesystem, &done);
     let text = format!("{filesystem} on {shown} cannot be repaired without a decision: {found}");
     Err(PortError::new(ErrorKind::Invalid, text).hint(advice(target, true, &looked)))
+}
+
+/// What its check could not look at is no damage, and no tool's to repair.
+fn not_known(target: &Target<'_>, looked: &Looked, check: &Output) -> Option<PortError> {
+    let (found, advice) = not_checked(target.filesystem, check)?;
+    let text = format!("{} on {} could not be checked: {found}", target.filesystem, target.device.display());
+    Some(PortError::new(ErrorKind::Invalid, text).hint(format!("{}{advice}", looked.unchanged())))
 }
 
 /// Why one that is not sound is left to a person; `None` where it may be repaired.
@@ -156,6 +166,16 @@ struct Looked {
     log: Option<Refused>,
 }
 
+impl Looked {
+    fn unchanged(&self) -> &'static str {
+        if self.written {
+            "nothing was changed but for what a replay of its journal wrote"
+        } else {
+            "nothing was changed"
+        }
+    }
+}
+
 /// A filesystem with its UUID is mounted somewhere.
 fn in_use(target: &Target<'_>) -> PortError {
     let (shown, filesystem) = (target.device.display(), target.filesystem.name());
@@ -192,12 +212,7 @@ async fn run(tool: Tool<'_>, device: &File) -> Result<Output, PortError> {
 }
 
 fn advice(target: &Target<'_>, tried: bool, looked: &Looked) -> String {
-    let device = target.device.display();
-    let unchanged = if looked.written {
-        "nothing was changed but for what a replay of its journal wrote"
-    } else {
-        "nothing was changed"
-    };
+    let (device, unchanged) = (target.device.display(), looked.unchanged());
     match (target.filesystem, tried) {
         (Filesystem::Btrfs, _) => format!(
             "{unchanged}. Look at `btrfs check --readonly {device}`, and save the data (`btrfs restore`) before any repair"

@@ -45,6 +45,46 @@ pub(super) fn log_is_dirty(output: &Output) -> bool {
     said.iter().any(|text| text.contains("valuable metadata changes in a log"))
 }
 
+/// What a tool says that could not check a filesystem, whatever is on it, and what to do: of damage that tells nothing.
+pub(super) fn not_checked(filesystem: Filesystem, output: &Output) -> Option<(String, &'static str)> {
+    let said = [&output.stderr, &output.stdout].map(|stream| String::from_utf8_lossy(stream).into_owned()).join("\n");
+    let line = |words: &[&str]| {
+        let line = said.lines().map(str::trim).find(|line| words.iter().any(|word| line.contains(word)))?;
+        Some(line.replace("/proc/self/fd/0 has", "it has").trim_end_matches('.').to_owned())
+    };
+    let unknown = [
+        "has unsupported feature",
+        "has unknown compat",
+        "unsupported filesystem features",
+        "unsupported option features",
+    ];
+    if let Some(line) = line(&unknown) {
+        return Some((
+            format!("{line}; the kernel or its tools are older than the filesystem"),
+            match filesystem {
+                Filesystem::Ext4 => {
+                    ", and nothing is known to be damaged: install a newer e2fsprogs, or a newer system"
+                }
+                Filesystem::Xfs => ", and nothing is known to be damaged: install a newer xfsprogs, or a newer system",
+                Filesystem::Btrfs => {
+                    ", and nothing is known to be damaged: install a newer btrfs-progs, or a newer system"
+                }
+            },
+        ));
+    }
+    if filesystem == Filesystem::Xfs && line(&["has an external log"]).is_some() {
+        return Some((
+            "its log is on another disk".to_owned(),
+            ", and nothing is known to be damaged: a volume is a filesystem on one disk. Use another one, or mount it without Bowline",
+        ));
+    }
+    // fsck: 8 is an operational error. A superblock that makes no sense is damage all the same.
+    let failed = filesystem == Filesystem::Ext4 && output.status.code().is_some_and(|code| code & 8 != 0);
+    (failed && line(&["does not describe a valid"]).is_none()).then(|| {
+        (last_words(output), ". `dmesg` may say more, such as errors of the disk; Bowline tries again by itself")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +156,76 @@ Fix? no
              (was 1, should be 0); Block bitmap differences:  -4385"
         );
         assert_eq!(findings(Filesystem::Ext4, &said("")), "e2fsck 1.47.0 (5-Feb-2023)", "something at least");
+    }
+
+    /// e2fsck 1.47.0, xfs_repair 6.1.0 and btrfs 6.2: of features that they do not know, and of logs on other disks; e2fsck 1.46.5 of
+    /// an ext4 that 1.47 made.
+    const NEWER: [(Filesystem, i32, &str, &str); 5] = [
+        (
+            Filesystem::Ext4,
+            8,
+            "e2fsck 1.46.5 (30-Dec-2021)
+/proc/self/fd/0 has unsupported feature(s): FEATURE_C12
+e2fsck: Get a newer version of e2fsck!
+",
+            "it has unsupported feature(s): FEATURE_C12; ",
+        ),
+        (
+            Filesystem::Ext4,
+            8,
+            "e2fsck 1.47.0 (5-Feb-2023)
+/proc/self/fd/0 has unsupported feature(s): FEATURE_C20 FEATURE_I20
+e2fsck: Get a newer version of e2fsck!
+",
+            "it has unsupported feature(s): FEATURE_C20 FEATURE_I20; ",
+        ),
+        (
+            Filesystem::Xfs,
+            1,
+            "Phase 1 - find and verify superblock...
+Superblock has unknown compat/rocompat/incompat features (0x0/0x0/0x40000000).
+Using a more recent xfs_repair is recommended.
+Found unsupported filesystem features.  Exiting now.
+",
+            "Superblock has unknown compat/rocompat/incompat features (0x0/0x0/0x40000000); ",
+        ),
+        (
+            Filesystem::Btrfs,
+            1,
+            "couldn't open because of unsupported option features (10000000000).
+ERROR: cannot open file system
+",
+            "couldn't open because of unsupported option features (10000000000); ",
+        ),
+        (
+            Filesystem::Xfs,
+            1,
+            "Phase 1 - find and verify superblock...
+
+fatal error -- This filesystem has an external log.  Specify log device with the -l option.
+",
+            "its log is on another disk",
+        ),
+    ];
+
+    #[test]
+    fn what_could_not_be_checked_is_told_from_damage() {
+        let ended = |code: i32, text: &str| Output { status: ExitStatus::from_raw(code << 8), ..said(text) };
+        for (filesystem, code, text, found) in NEWER {
+            let (told, advice) = not_checked(filesystem, &ended(code, text)).unwrap();
+            let older =
+                if found.ends_with("; ") { "the kernel or its tools are older than the filesystem" } else { "" };
+            assert_eq!(told, format!("{found}{older}"));
+            assert!(advice.contains("nothing is known to be damaged") && !advice.contains('`'), "{advice}");
+        }
+        let memory = "e2fsck 1.47.0 (5-Feb-2023)\ne2fsck: Cannot allocate memory\n";
+        assert!(not_checked(Filesystem::Ext4, &ended(8, memory)).unwrap().0.ends_with("Cannot allocate memory"));
+        let superblock = "The superblock could not be read or does not describe a valid ext2/ext3/ext4\nfilesystem.\n";
+        for (filesystem, code, text) in
+            [(Filesystem::Ext4, 8, superblock), (Filesystem::Ext4, 4, ENTRY), (Filesystem::Xfs, 1, DAMAGED)]
+        {
+            assert_eq!(not_checked(filesystem, &ended(code, text)), None);
+        }
     }
 
     #[test]
