@@ -58,17 +58,19 @@ pub(crate) fn looked_text(uptime: u64, device: &Path) -> String {
 /// The unit without which the filesystem with this UUID is not mounted, at a boot above all, when Bowline does not look first.
 ///
 /// A disk and its copy have one UUID, and which of them is mounted by it is chance: with several of them it lets none be mounted.
-/// (The disks of one btrfs have a second UUID each.) ext4 only notes that it met errors, and goes on with them, where the others
-/// refuse by themselves when they are damaged: with that note it is not mounted either. What fails here Bowline looks at itself,
-/// and leaves a mark that counts for one mount of that disk within two minutes, whatever the filesystem notes of itself: only a
-/// repair takes the note away.
+/// (The disks of one btrfs have a second UUID each, and the paths of a multipath are no disks.) ext4 only notes that it met errors,
+/// and goes on with them, where the others refuse by themselves when they are damaged: with that note it is not mounted either.
+/// What fails here Bowline looks at itself, and leaves a mark that counts for one mount of that disk within two minutes, whatever
+/// the filesystem notes of itself: only a repair takes the note away.
 ///
 /// It needs nothing of Bowline's, which may have been removed since, and nothing but udev's records and the superblock: without
 /// them, or without `dumpe2fs`, it lets the mount go on. Ordered like a mount, so early that even what a volume beneath `/var`
 /// holds waits for it, and after udev was told of all disks.
 pub fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
     let link = by_uuid(uuid).display().to_string();
-    let records = format!("grep -slx E:ID_FS_UUID={uuid} /run/udev/data/b*");
+    // The paths to one disk, of which multipath makes another device, have what that has.
+    let records =
+        format!("grep -slx E:ID_FS_UUID={uuid} /run/udev/data/b* | xargs -r grep -Lx E:DM_MULTIPATH_DEVICE_PATH=1");
     let several = match filesystem {
         Filesystem::Ext4 | Filesystem::Xfs => format!("test $$({records} | wc -l) -gt 1"),
         Filesystem::Btrfs => {

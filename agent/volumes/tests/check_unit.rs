@@ -81,6 +81,20 @@ fn one_disk_is_mounted_and_one_beside_its_copy_is_not() {
 }
 
 #[test]
+fn the_paths_to_one_disk_are_no_copies() {
+    let machine = Machine::new();
+    machine.record("b252:0", "E:ID_FS_UUID_SUB=one\n");
+    let path = "E:DM_MULTIPATH_DEVICE_PATH=1\nE:ID_FS_UUID_SUB=one\n";
+    for number in ["b8:16", "b8:32"] {
+        machine.record(number, path);
+    }
+    let all = [Filesystem::Ext4, Filesystem::Xfs, Filesystem::Btrfs];
+    assert!(all.into_iter().all(|filesystem| machine.lets(filesystem)));
+    machine.record("b252:1", "E:DM_MULTIPATH_DEVICE_PATH=0\nE:ID_FS_UUID_SUB=one\n");
+    assert!(all.into_iter().all(|filesystem| !machine.lets(filesystem)), "another multipath");
+}
+
+#[test]
 fn the_disks_of_one_btrfs_are_no_copies() {
     let machine = Machine::new();
     machine.record("b8:16", "E:ID_FS_UUID_SUB=one\n");

@@ -19,13 +19,14 @@ pub(super) fn lead_to_one(one: &BlockDevice, other: &BlockDevice, devices: &[Blo
 }
 
 /// Another disk to which the UUID leads by which this one is mounted, or that is mounted and has it: the kernel refuses a second XFS
-/// with it, and takes two btrfs for one.
+/// with it, and takes two btrfs for one. What it is built on, such as the paths of a multipath, is no other disk.
 pub(super) fn twin<'a>(place: Place<'a>, uuid: &str) -> Option<&'a BlockDevice> {
     let link = by_uuid(uuid);
     let leads_to = |device: &BlockDevice| device.links.contains(&link);
     place.facts.devices.iter().find(|other| {
         let mounted = !other.mounted_at.is_empty() && holds(other, uuid);
-        other.path != place.device.path && (mounted || leads_to(other) && !leads_to(place.device))
+        let beneath = other.holders.iter().any(|holder| place.device.path.ends_with(holder));
+        !beneath && other.path != place.device.path && (mounted || leads_to(other) && !leads_to(place.device))
     })
 }
 

@@ -1,4 +1,4 @@
-//! A btrfs of several disks is no volume.
+//! A btrfs of several disks is no volume, and the paths to one disk are no several disks.
 
 use super::*;
 use bowline_ports::{Signature, SignatureKind};
@@ -23,4 +23,27 @@ fn one_disk_of_a_btrfs_of_several_is_refused() {
     assert!(two.steps.is_empty());
     assert_eq!(two.refusals[0].why, "/dev/sdb is one of 2 disks of a btrfs, which Bowline does not mount");
     assert!(two.refusals[0].hint.contains("`btrfs device remove`"), "{}", two.refusals[0].hint);
+}
+
+/// Until udev has come to what multipath made of them, a path may have the link.
+#[test]
+fn the_paths_to_a_disk_are_not_taken_for_its_copies() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/mapper/data\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let refused = |holder: &str| {
+        let mut found = blank();
+        let (name, uuid, label) = ("ext4".into(), Some("ab-1".into()), None);
+        found.signatures = vec![Signature { kind: SignatureKind::Filesystem, name, uuid, label }];
+        found.data_at = Some(1024);
+        let seen = VolumeFacts { probe: Some(Ok(found)), number: Some("252:0".into()), ..nothing_seen() };
+        let mut facts = facts(vec![Ok(seen)]);
+        let id = DeviceId { serial: None, size: 1 << 30 };
+        let (path, number, links) = ("/dev/dm-0".into(), "252:0".into(), vec!["/dev/mapper/data".into()]);
+        facts.devices.push(BlockDevice { path, number, links, id, ..disk() });
+        let (holders, links) = (vec![holder.into()], vec!["/dev/disk/by-uuid/ab-1".into()]);
+        facts.devices.push(BlockDevice { holders, links, ..disk() });
+        spec.plan(&facts, &Conditions::default()).refusals.into_iter().map(|refusal| refusal.why).next()
+    };
+    assert_eq!(refused("dm-0"), None);
+    assert!(refused("dm-10").unwrap().contains("has the same filesystem UUID (ab-1)"));
 }
