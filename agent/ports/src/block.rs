@@ -63,6 +63,8 @@ pub struct BlockDevice {
     pub model: String,
     /// How it is attached: `scsi`, `sata`, `usb`, `nvme`, `virtio`, `mmc`; empty where that is not known.
     pub transport: String,
+    /// It is reached through the network (iSCSI), or what it is built on is.
+    pub network: bool,
     /// All links that udev made (`/dev/disk/by-id/…`), sorted.
     pub links: Vec<PathBuf>,
     /// The UUID of what it holds, as udev noted it; of a disk and its copy the link leads to one only.

@@ -362,8 +362,13 @@ fn check(volume: &Volume, seen: &VolumeFacts, uuid: &str, item: &str, plan: &mut
     }
 }
 
-fn write_unit(volume: &Volume, uuid: &str) -> Action {
-    Action::Write { path: mount_unit_path(&volume.mount), text: mount_unit_text(volume, filesystem(volume), uuid) }
+/// The text of its mount unit.
+fn unit_text(volume: &Volume, device: &BlockDevice, uuid: &str) -> String {
+    mount_unit_text(volume, filesystem(volume), uuid, device.network)
+}
+
+fn write_unit(volume: &Volume, text: String) -> Action {
+    Action::Write { path: mount_unit_path(&volume.mount), text }
 }
 
 fn forget(volume: &Volume) -> Action {

@@ -161,9 +161,13 @@ pub fn mount_unit_path(mount: &Path) -> PathBuf {
 /// `nofail` in a unit's options means what it does in fstab: wanted, not required, and not ordered before
 /// local-fs.target: a missing disk stops no boot (systemd.mount(5)). What comes after multi-user.target waits for it as long
 /// as systemd does for any device (`DefaultTimeoutStartSec=`, 90 s).
-pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> String {
-    let options: Vec<&str> =
-        std::iter::once("nofail").chain(volume.options.iter().map(String::as_str).filter(|o| *o != "nofail")).collect();
+///
+/// `network`: its disk is reached through the network. With `_netdev` systemd mounts it after the network, and, which nobody else
+/// sees to, unmounts it before that is taken down.
+pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str, network: bool) -> String {
+    let own = if network { ["nofail", "_netdev"].as_slice() } else { &["nofail"] };
+    let others = volume.options.iter().map(String::as_str).filter(|option| !own.contains(option));
+    let options: Vec<&str> = own.iter().copied().chain(others).collect();
     format!(
         "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
          [Unit]\n\
@@ -237,6 +241,36 @@ mod tests {
         files.extend([gate_path("k3s-agent.service", &volume.name), Shielded::path_of(&volume.mount)]);
         let longest = files.iter().map(|file| file.file_name().unwrap().len()).max();
         assert_eq!(longest, Some(255 - 13));
+    }
+
+    #[test]
+    fn a_disk_behind_the_network_is_unmounted_before_that_goes() {
+        let text = "[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\ndevice = \"/dev/sdb\"\n\
+                    options = [\"noatime\", \"_netdev\", \"nofail\"]\n";
+        let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
+        let mut volume = bowline_settings::load(&[file]).unwrap().settings.volumes.remove(0);
+        let unit = |volume: &Volume, network| mount_unit_text(volume, Filesystem::Ext4, "b0-17", network);
+        assert!(unit(&volume, false).contains("\nOptions=nofail,noatime,_netdev\n"), "as the settings say");
+        volume.options.truncate(1);
+        assert_eq!(
+            unit(&volume, true),
+            "# Written by Bowline from [[volume]] name = \"data\"; change the settings, not this file.\n\
+             [Unit]\n\
+             Description=Volume data\n\
+             Documentation=man:bowline(1)\n\
+             Requires=bowline-check-mnt-data.service\n\
+             After=bowline-check-mnt-data.service\n\
+             \n\
+             [Mount]\n\
+             What=/dev/disk/by-uuid/b0-17\n\
+             Where=/mnt/data\n\
+             Type=ext4\n\
+             Options=nofail,_netdev,noatime\n\
+             \n\
+             [Install]\n\
+             WantedBy=multi-user.target\n"
+        );
+        assert!(unit(&volume, false).contains("\nOptions=nofail,noatime\n"));
     }
 
     #[test]

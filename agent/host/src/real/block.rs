@@ -105,6 +105,7 @@ impl Tree {
             vendor: line(&described.join("vendor")).filter(|v| !v.starts_with("0x")).unwrap_or_default(),
             model: line(&described.join("model")).unwrap_or_default(),
             transport: transport(disk.as_deref().unwrap_or(&directory)).to_owned(),
+            network: passes(&directory, "session"),
             partition_of,
             partitions: Vec::new(),
             holders: names(&directory.join("holders")),
@@ -199,6 +200,10 @@ impl Tree {
             .iter()
             .map(|d| (name_of(&d.path), d.partitions.iter().map(|p| name_of(p)).chain(d.holders.clone()).collect()))
             .collect();
+        let mut networked = BTreeSet::new();
+        for device in devices.iter().filter(|device| device.network) {
+            reaches(&name_of(&device.path), &above, &mut networked, &|_| false);
+        }
         let numbers: BTreeMap<String, String> = devices.iter().map(|d| (name_of(&d.path), d.number.clone())).collect();
         for device in devices.iter_mut() {
             let own: BTreeSet<&str> = std::iter::once(device.number.as_str())
@@ -217,6 +222,7 @@ impl Tree {
             {
                 device.holders.push(format!("btrfs {uuid}"));
             }
+            device.network = networked.contains(&name_of(&device.path));
             (device.mounted_at, device.swap, device.root) = (targets, swap, root);
         }
     }
@@ -255,19 +261,23 @@ fn leads_to(link: &Path) -> Option<PathBuf> {
 
 /// How a disk is attached, by its place in the device tree (`/sys/devices/…/ata1/host0/…/block/sda`).
 fn transport(directory: &Path) -> &'static str {
-    let numbered = |part: &str, word: &str| {
-        part.strip_prefix(word).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
-    };
-    let passes = |word: &str| directory.iter().any(|part| numbered(&part.to_string_lossy(), word));
     let name = name_of(directory);
     let kinds = [("nvme", "nvme"), ("vd", "virtio"), ("mmcblk", "mmc"), ("sd", "scsi")];
-    if passes("usb") {
+    if passes(directory, "usb") {
         "usb"
-    } else if passes("ata") {
+    } else if passes(directory, "ata") {
         "sata"
     } else {
         kinds.iter().find_map(|(start, kind)| name.starts_with(start).then_some(*kind)).unwrap_or_default()
     }
+}
+
+/// Whether the way to a device leads through one of these, each of which has a number: `…/host3/session1/target3:0:0/…` is iSCSI.
+fn passes(directory: &Path, word: &str) -> bool {
+    let numbered = |part: &str| {
+        part.strip_prefix(word).is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()))
+    };
+    directory.iter().any(|part| numbered(&part.to_string_lossy()))
 }
 
 /// The serial that the device reports: SCSI, then NVMe, then virtio; for a loop device its backing file.

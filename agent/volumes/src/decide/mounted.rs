@@ -1,11 +1,11 @@
 //! A volume at whose mount point something is mounted.
 
 use super::twins::{ONE_DISK, lead_to_one};
-use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
+use super::{check, enable, filesystem, forget, made_by, new_uuid, unit_text, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::find::{describe, holds};
-use crate::units::{mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
+use crate::units::{mount_unit_path, uuid_of, written_by_bowline};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{
     Access, ActiveState, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
@@ -138,7 +138,7 @@ pub(super) fn mounted(
         Some(text) if text.starts_with(MARK) => {
             let uuid = uuid_of(text).unwrap_or_default();
             // Which filesystem is mounted is a fact; only what the settings decide may be rewritten here.
-            let wanted = mount_unit_text(volume, filesystem(volume), uuid);
+            let wanted = unit_text(volume, device, uuid);
             if uuid.is_empty() {
                 return plan.refuse(
                     item,
@@ -150,7 +150,7 @@ pub(super) fn mounted(
             check(volume, seen, uuid, item, plan);
             if *text != wanted {
                 let why = "it differs from the settings: they changed, it was edited by hand, or an earlier Bowline wrote it; in force at the next mount";
-                plan.step(item, write_unit(volume, uuid), why);
+                plan.step(item, write_unit(volume, wanted), why);
             } else if seen.unit.needs_reload {
                 plan.step(item, Action::Reload, "its mount unit changed on disk");
             }

@@ -4,12 +4,12 @@ use super::foreign::foreign;
 use super::held::held;
 use super::twins::{refuse_twin, twin};
 use super::unlinked::unlinked;
-use super::{check, enable, filesystem, forget, intent as intent_of, made_by, write_unit};
+use super::{check, enable, filesystem, forget, intent as intent_of, made_by, unit_text, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::intent::Intent;
 use crate::others::Claim;
-use crate::units::{mount_unit_name, mount_unit_path, mount_unit_text};
+use crate::units::{mount_unit_name, mount_unit_path};
 use bowline_engine::{Plan, Risk, Wait};
 use bowline_ports::{ActiveState, BlockDevice, MARK, Probe, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
@@ -306,8 +306,8 @@ fn bring_up(place: Place<'_>, old: bool, uuid: &str, plan: &mut Plan<Action>) {
 }
 
 fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
-    let Place { volume, seen, item, .. } = place;
-    let wanted = mount_unit_text(volume, filesystem(volume), uuid);
+    let Place { volume, seen, device, item, .. } = place;
+    let wanted = unit_text(volume, device, uuid);
     check(volume, seen, uuid, item, plan);
     match &seen.unit_file {
         Some(text) if *text == wanted => {
@@ -322,7 +322,7 @@ fn write_and_enable(place: Place<'_>, uuid: &str, plan: &mut Plan<Action>) {
                 }
                 None => "systemd mounts the volume, also when Bowline does not run",
             };
-            plan.step(item, write_unit(volume, uuid), why);
+            plan.step(item, write_unit(volume, wanted), why);
         }
     }
     enable(volume, seen, item, plan);

@@ -51,7 +51,7 @@ fn begun(id: DeviceId, filesystem: Filesystem) -> VolumeFacts {
 fn a_blank_disk_whose_serial_others_have_does_not_become_a_volume_that_was_on_another() {
     for source in ["serial = \"SN: 000001\"", "device = \"/dev/nvme0n2\""] {
         let spec = spec(source);
-        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier()));
+        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier(), false));
         let used = VolumeFacts { unit_file, probe: Some(Ok(blank())), ..nothing_seen() };
         let plan = planned(&spec, namespace(), used);
         assert!(!writes(&plan), "{source}: {plan:?}");
@@ -77,7 +77,7 @@ fn a_disk_that_has_no_serial_any_more_stays_the_volumes() {
     assert!(matches!(plan.steps.last().unwrap().action, Action::Mount { .. }), "{plan:?}");
 
     let mounted = BlockDevice { mounted_at: vec!["/mnt/data".into()], uuid: Some(earlier()), ..namespace() };
-    let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier()));
+    let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, &earlier(), false));
     let unit = Unit { load: "loaded".into(), file_state: "enabled".into(), ..Unit::not_found() };
     let mut facts = facts(vec![Ok(VolumeFacts { unit_file, unit, ..begun(id, Filesystem::Ext4) })]);
     facts.mounts.push(at_data(&mounted));
@@ -109,7 +109,7 @@ fn two_paths_to_one_disk_are_no_disk_and_its_copy() {
         (other.path, other.number) = ("/dev/sdc".into(), "8:32".into());
         (other.links, other.uuid) = (vec![link.into()], Some("ab-1".into()));
         other.id.serial = Some(serial.into());
-        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, "ab-1"));
+        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, "ab-1", false));
         let probe = (!mounted).then(|| Ok(holding("ext4", "ab-1")));
         let mut facts = facts(vec![Ok(VolumeFacts { probe, unit_file, ..nothing_seen() })]);
         if mounted {

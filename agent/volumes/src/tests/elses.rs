@@ -62,7 +62,8 @@ fn what_a_gone_disk_left_mounted_is_systemds_while_kubernetes_stops() {
     let mount = at_data("/dev/sdb", "8:16");
     let back = BlockDevice { path: "/dev/sdc".into(), number: "8:32".into(), uuid: Some("ours".into()), ..disk() };
     let planned = |service: ActiveState, unit: ActiveState| {
-        let unit_file = Some(crate::units::mount_unit_text(&volumes(text)[0], bowline_ports::Filesystem::Ext4, "ours"));
+        let unit_file =
+            Some(crate::units::mount_unit_text(&volumes(text)[0], bowline_ports::Filesystem::Ext4, "ours", false));
         let unit = Unit { active: unit, ..Unit::not_found() };
         let seen = VolumeFacts { unit, unit_file, ..nothing_seen() };
         let service = ("k3s.service".to_owned(), Unit { active: service, ..Unit::not_found() });

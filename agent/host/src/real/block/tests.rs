@@ -155,6 +155,23 @@ fn how_disks_are_attached() {
 }
 
 #[test]
+fn what_lies_on_an_iscsi_disk_is_on_the_network() {
+    let fake = Fake::new();
+    fake.device("platform/host3/session1/target3:0:0/3:0:0:1/block/sdb", "8:16", 1 << 21, &[("holders/dm-0", b"")]);
+    fake.device("platform/host3/session1/target3:0:0/3:0:0:1/block/sdb/sdb1", "8:17", 1 << 20, &[("partition", b"1")]);
+    fake.device("virtual/block/dm-0", "253:0", 1 << 21, &[("holders/dm-1", b"")]);
+    fake.device("virtual/block/dm-1", "253:1", 1 << 20, &[]);
+    fake.device("pci0/sessions/host2/target2/block/sda", "8:0", 1 << 21, &[("holders/dm-2", b"")]);
+    fake.device("virtual/block/dm-2", "253:2", 1 << 21, &[]);
+    let devices = fake.tree().devices(&[], &[]).unwrap();
+    for (name, network) in
+        [("sdb", true), ("sdb1", true), ("dm-0", true), ("dm-1", true), ("sda", false), ("dm-2", false)]
+    {
+        assert_eq!(by_name(&devices, name).network, network, "{name}");
+    }
+}
+
+#[test]
 fn a_mount_of_a_partition_is_a_mount_of_its_disk() {
     let fake = Fake::new();
     fake.device("a/sda", "8:0", 1 << 20, &[]);
