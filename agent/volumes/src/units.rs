@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_disk_behind_the_network_is_unmounted_before_that_goes() {
         let text = "[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\ndevice = \"/dev/sdb\"\n\
-                    options = [\"noatime\", \"_netdev\", \"nofail\"]\n";
+                    options = [\"noatime\", \"_netdev\"]\n";
         let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
         let mut volume = bowline_settings::load(&[file]).unwrap().settings.volumes.remove(0);
         let unit = |volume: &Volume, network| mount_unit_text(volume, Filesystem::Ext4, "b0-17", network);

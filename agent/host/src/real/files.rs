@@ -344,6 +344,30 @@ pub fn read_settings_file(path: &Path) -> Result<Option<SettingsFile>, PortError
 mod tests {
     use super::*;
 
+    /// A directory is opened to be synced, and to be listed: else nobody opens it.
+    #[test]
+    fn what_is_removed_is_gone_from_the_disk_as_well() {
+        use notify::event::AccessKind;
+        use notify::{EventKind, RecursiveMode, Watcher};
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("record");
+        fs::write(&file, "that it was begun").unwrap();
+        let (sender, events) = std::sync::mpsc::channel();
+        let mut watcher = notify::recommended_watcher(move |event| _ = sender.send(event)).unwrap();
+        watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
+        remove(&file).unwrap();
+        let mut removed = false;
+        loop {
+            let event = events.recv_timeout(std::time::Duration::from_secs(10)).unwrap().unwrap();
+            removed |= matches!(event.kind, EventKind::Remove(_)) && event.paths == [file.clone()];
+            if removed && matches!(event.kind, EventKind::Access(AccessKind::Open(_))) && event.paths == [folder.path()]
+            {
+                break;
+            }
+        }
+    }
+
     #[test]
     fn texts_of_what_is_a_file_and_can_be_read() {
         let folder = tempfile::tempdir().unwrap();

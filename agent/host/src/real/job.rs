@@ -6,6 +6,8 @@ pub(crate) mod fetch;
 pub(crate) mod format;
 mod grow;
 pub(crate) mod job_files;
+#[cfg(test)]
+mod loops;
 mod reclaim;
 mod survey;
 mod tend;

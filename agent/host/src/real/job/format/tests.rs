@@ -1,8 +1,12 @@
-//! The judgement as tables; real devices are the contract suite's.
+//! The judgement as tables, and what happens to a loop device while it is proven blank; else real devices are the contract suite's.
 
+use super::super::loops::{Loop, ran};
 use super::*;
 use bowline_ports::{DeviceId, Filesystem, Probe, Signature};
 use probe::Remains;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const UUID: &str = "6b7a1c1e-3c6f-5b57-9d6b-0d8b1d1f7a11";
 
@@ -136,4 +140,75 @@ fn who_waits_for_a_lock() {
     assert!(waits(locks, 1240));
     assert!(!waits(locks, 1234));
     assert!(!waits(locks, 77));
+}
+
+/// The order to format a device as it is, with its record in a folder.
+fn order_for(path: &Path, folder: &Path) -> FormatOrder {
+    let found = block::read(&[]).unwrap().into_iter().find(|one| one.path == path).unwrap();
+    FormatOrder {
+        device: path.to_owned(),
+        id: found.id,
+        mount: folder.join("mnt"),
+        begun: folder.join("begun"),
+        ..order(false)
+    }
+}
+
+/// What comes of an order, when this happens to the device once most of it was read and found blank; `None` without loop devices.
+async fn meanwhile(happens: impl Fn(&Path) + Send + Sync) -> Option<String> {
+    // The most that is read whole: long enough to be told of in between.
+    const SIZE: u64 = 4 << 30;
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Loop::over(&folder.path().join("disk"), SIZE)?;
+    let (order, happened) = (order_for(&disk.0, folder.path()), AtomicBool::new(false));
+    let report = |value: ProgressValue| {
+        if value.text == "proving it is blank" && value.done > 256 << 20 && !happened.swap(true, Relaxed) {
+            happens(&disk.0);
+        }
+    };
+    let error = format(&order, &report).await.unwrap_err();
+    assert!(happened.into_inner(), "{error}");
+    assert_eq!(error.kind, ErrorKind::Changed, "{error}");
+    assert!(!order.begun.exists(), "nothing was begun");
+    Some(error.message)
+}
+
+#[tokio::test]
+async fn what_becomes_of_the_device_while_it_is_proven_blank_counts() {
+    let read_only = |disk: &Path| _ = ran("blockdev", &["--setro", disk.to_str().unwrap()]).unwrap();
+    let Some(error) = meanwhile(read_only).await else { return };
+    assert!(error.ends_with("was not formatted: it is read-only"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_written_while_it_is_proven_blank_stays() {
+    let write = |disk: &Path| {
+        let disk = File::options().write(true).open(disk).unwrap();
+        disk.write_all_at(&[1], 1080).unwrap();
+        disk.sync_all().unwrap();
+    };
+    let Some(error) = meanwhile(write).await else { return };
+    assert!(error.ends_with("since it was proven blank, it is not blank: there is data at byte 1080"), "{error}");
+}
+
+/// Who partitions a disk, and udev, lock all of it.
+#[tokio::test]
+async fn a_partition_is_not_formatted_while_its_disk_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Loop::over(&folder.path().join("disk"), 64 << 20) else { return };
+    if ran("addpart", &[disk.shown(), "1", "2048", "65536"]).is_none() {
+        return;
+    }
+    let partition = Path::new(&format!("{}p1", disk.shown())).to_owned();
+    let order = order_for(&partition, folder.path());
+    let held = File::open(&disk.0).unwrap();
+    held.lock_shared().unwrap();
+    let error = format(&order, &|_| {}).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Busy, "{error}");
+    assert!(error.message.starts_with(&format!("{}: another program keeps it locked", disk.shown())), "{error}");
+    let open = File::open(&partition).unwrap();
+    let found = probe::of(&open, "it", probe::GLANCE, &|_, _| {}).await.unwrap().probe;
+    assert!(found.is_blank(), "{found:?}");
+    drop((held, open));
+    let _ = ran("delpart", &[disk.shown(), "1"]);
 }

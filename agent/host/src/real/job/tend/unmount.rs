@@ -150,6 +150,24 @@ fn holders(proc: &Path, what: &Mounted<'_>) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::real::job::loops::{Loop, Place, ran};
+
+    /// As on a disk that has less room than it says: what was written would be lost without a word.
+    #[tokio::test]
+    async fn what_can_not_be_written_out_stays_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let [thin, at] = ["thin", "at"].map(|name| folder.path().join(name));
+        let Some(_thin) = Place::new(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"], &thin) else { return };
+        let Some(disk) = Loop::over(&thin.join("disk"), 64 << 20) else { return };
+        ran("mkfs.ext4", &["-q", disk.shown()]).unwrap();
+        let _mounted = Place::new(&[disk.shown()], &at).unwrap();
+        assert!(fs::write(thin.join("rest"), vec![7; 16 << 20]).is_err(), "it is full from now on");
+        fs::write(at.join("data"), vec![7; 8 << 20]).unwrap();
+        let number = files::number(fs::metadata(&at).unwrap().dev());
+        let error = unmount(&at, &number, &|_| {}).await.unwrap_err();
+        assert!(error.message.starts_with("writing out "), "{error}");
+        assert!(mounts::read().unwrap().iter().any(|one| one.target == at));
+    }
 
     #[test]
     fn who_stands_in_a_filesystem_is_named() {
