@@ -54,6 +54,8 @@ pub struct Facts {
     pub with_data: Option<Result<Enrolled, String>>,
     /// The token file is there.
     pub token: bool,
+    /// The hash of the authority that the token is for, where it has one.
+    pub token_ca: Option<String>,
     /// What came of the last try.
     pub last: Option<Last>,
     /// What the servers said of labels and taints.
@@ -163,6 +165,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
             Role::Agent => None,
         },
         token: there(TOKEN).await?,
+        token_ca: token_ca(host).await?,
         last: read_json(host, LAST_TRY).await?,
         said: read_json(host, NODE_SAID).await?,
         ahead: told.as_ref().map_or(0, |told| told.ahead(&clock)),
@@ -198,6 +201,17 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
 /// When K3s noticed that this server was taken out of etcd: it leaves an empty file, which it removes when it joins anew.
 pub(crate) async fn removed(host: &dyn Inspect) -> Result<Option<i64>, PortError> {
     Ok(host.read(Path::new(K3S_ETCD_TOMBSTONE)).await?.map(|file| file.modified))
+}
+
+/// The hash in the token that K3s comes in with (`K10HASH::user:password`).
+async fn token_ca(host: &dyn Inspect) -> Result<Option<String>, PortError> {
+    let file = match host.read(Path::new(TOKEN)).await {
+        // Root's alone.
+        Err(error) if error.kind == ErrorKind::Denied => return Ok(None),
+        file => file?,
+    };
+    let text = file.map(|file| file.text()).unwrap_or_default();
+    Ok(text.strip_prefix("K10").and_then(|rest| Some(rest.split_once("::")?.0.to_owned())))
 }
 
 /// Whether Bowline's configuration of K3s is that of a server that begins a cluster.

@@ -30,9 +30,11 @@ pub(super) fn plan(spec: &Join, facts: &Facts, name: &str, plan: &mut Plan<Actio
         return;
     }
     // Bowline was purged and installed anew: K3s has its token and its configuration still. One that may found has founded,
-    // perhaps: then the token is that of an earlier cluster.
-    let same = facts.token && spec.spec.init.is_none() && before.name == name && before.role == Role::Server.as_str();
-    if facts.joined && same { comes_in(before, plan) } else { founds(plan) }
+    // perhaps: then the token is that of an earlier cluster, or K3s was told to begin one.
+    let in_theirs = !facts.founding && facts.token_ca.as_ref() == Some(&before.ca);
+    let theirs = facts.token && (spec.spec.init.is_none() || in_theirs);
+    let same = before.name == name && before.role == Role::Server.as_str();
+    if facts.joined && theirs && same { comes_in(before, plan) } else { founds(plan) }
 }
 
 /// They told so when these data came into their cluster.

@@ -56,6 +56,7 @@ fn facts() -> Facts {
         enrolled: None,
         with_data: None,
         token: false,
+        token_ca: None,
         last: None,
         said: None,
         ahead: 0,

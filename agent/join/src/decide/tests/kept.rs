@@ -33,6 +33,21 @@ fn where_k3s_has_its_token_still_nothing_changes_and_nobody_is_asked() {
     }
 }
 
+/// The first server has joined the others, which had founded before it or were there when it was recreated.
+#[test]
+fn a_first_server_that_joined_goes_on_by_the_token_of_that_cluster() {
+    let spec = spec("init = true\n");
+    let theirs = Facts { token: true, token_ca: Some("c".repeat(64)), ..with_data() };
+    let goes_on = plan(&spec, &theirs, &now());
+    assert!(steps(&goes_on).is_empty() && !goes_on.conditions.contains_key("k3s-founds"), "{goes_on:?}");
+    assert_eq!(goes_on.conditions["k3s-servers"], "https://10.0.1.10:6443");
+    // It has founded another one since.
+    let another = Facts { token_ca: Some("d".repeat(64)), ..theirs.clone() };
+    for facts in [another, Facts { founding: true, ..theirs.clone() }, Facts { token_ca: None, ..theirs }] {
+        assert_eq!(plan(&spec, &facts, &now()).conditions["k3s-founds"], "yes");
+    }
+}
+
 #[test]
 fn with_settings_that_say_something_else_it_is_not_started_and_one_that_was_goes_on() {
     let told = |facts: Facts| plan(&other_network(), &facts, &now());
