@@ -1,6 +1,7 @@
 //! The issuer of a server: it answers as soon as the API does, and for as long as the settings say so. A member of a cluster
 //! answers before, too: what it says then is that it cannot decide, which keeps others from founding a second one.
 
+mod doors;
 mod failed;
 mod own;
 
@@ -8,17 +9,15 @@ use bowline_engine::CapabilityReport;
 use bowline_enroll::Secret;
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{Headers, Purpose};
-use bowline_host::real::door::{Answerer, Asked, Counters, Door, Limits, Reply, listen};
+use bowline_host::real::door::{Answerer, Asked, Counters, Reply};
 use bowline_host::real::{ObjectApi, RealHost};
 use bowline_issuer::{Issuer, Rest, SWEEP_IDLE, SWEEP_PENDING, Watch};
-use bowline_join::files::MACHINE_KEY;
-use bowline_join::machine_key;
 use bowline_metrics::Enrolments;
 use bowline_ports::{Change, ErrorKind, Inspect, PortError, condition, k3s_admin_kubeconfig};
 use bowline_settings::{Cluster, Enroll, Role, Settings};
-use failed::{Failed, TRY_AGAIN};
-use own::own;
-
+use doors::Doors;
+use failed::{ELSEWHERE, Failed, NOBODY, TRY_AGAIN};
+use own::{machine_key, own};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -47,7 +46,7 @@ pub(crate) struct Issuing {
     keys: Vec<String>,
     /// What is wrong with the key file since.
     key_trouble: Option<String>,
-    doors: Vec<Door>,
+    doors: Option<Doors>,
     /// Who cleans up, looks for Nodes, writes Events and notes refusals.
     helpers: Vec<JoinHandle<()>>,
     failed: Option<Failed>,
@@ -71,8 +70,17 @@ pub(crate) fn enrolments() -> Result<Enrolments, bowline_metrics::Error> {
 impl Issuing {
     /// No doors yet. They are counted for as long as the daemon lives, however often they open.
     pub(crate) fn new(enrolments: Enrolments) -> Self {
-        let (doors, helpers, watch) = (Vec::new(), Vec::new(), Watch::default());
-        Self { enrolments, served: None, keys: Vec::new(), key_trouble: None, doors, helpers, watch, failed: None }
+        let (helpers, watch) = (Vec::new(), Watch::default());
+        Self {
+            enrolments,
+            served: None,
+            keys: Vec::new(),
+            key_trouble: None,
+            doors: None,
+            helpers,
+            watch,
+            failed: None,
+        }
     }
 
     /// The counters, where the settings make an issuer.
@@ -101,7 +109,17 @@ impl Issuing {
             self.failed = None;
         }
         let same = wanted == self.served && !self.other_keys(host).await;
-        if same || (wanted.is_some() && self.due().is_some_and(|left| !left.is_zero())) {
+        if wanted.is_some() && self.due().is_some_and(|left| !left.is_zero()) {
+            return;
+        }
+        if same {
+            // One that could not be opened is tried again; the others stay as they are.
+            if self.failed.is_some()
+                && let Some(doors) = &mut self.doors
+            {
+                let opened = doors.open().await;
+                self.failed = opened.err().map(|error| Failed::again(self.failed.take(), ELSEWHERE, error));
+            }
             return;
         }
         self.close().await;
@@ -110,12 +128,12 @@ impl Issuing {
             return;
         };
         match self.open(&wanted, host).await {
-            Ok(()) => {
-                self.failed = None;
+            Ok(opened) => {
+                self.failed = opened.err().map(|error| Failed::again(self.failed.take(), ELSEWHERE, error));
                 self.served = Some(wanted);
             }
             Err(error) => {
-                self.failed = Some(Failed::again(self.failed.take(), error));
+                self.failed = Some(Failed::again(self.failed.take(), NOBODY, error));
                 self.watch = Watch::default();
             }
         }
@@ -158,15 +176,16 @@ impl Issuing {
         for helper in self.helpers.drain(..) {
             helper.abort();
         }
-        for door in self.doors.drain(..) {
-            door.close().await;
+        if let Some(doors) = self.doors.take() {
+            doors.close().await;
         }
         // Nobody counts any more.
         self.enrolments.members(None);
         self.served = None;
     }
 
-    async fn open(&mut self, wanted: &Served, host: &Arc<RealHost>) -> Result<(), PortError> {
+    /// What came of opening the doors, where one is open at least.
+    async fn open(&mut self, wanted: &Served, host: &Arc<RealHost>) -> Result<Result<(), PortError>, PortError> {
         let keys = keys(wanted, host).await?;
         self.keys = names(&keys);
         let machine = machine_key(host, &wanted.cluster).await?;
@@ -177,19 +196,20 @@ impl Issuing {
         let issuer = issuer.watching(&self.watch).up_for(up);
         let enrolments = self.enrolments.clone();
         let desk = Arc::new(Desk { issuer, host: Arc::clone(host), enrolments, asked: Notify::new() });
-        for listen_at in &wanted.enroll.listen {
-            let Some(at) = listen_at.resolve(Some(address)) else { continue };
-            let door = listen(at, Arc::clone(&desk) as Arc<dyn Answerer>, Limits::default()).await?;
-            tracing::info!("{name} lets nodes in at {}", door.address());
-            self.doors.push(door);
+        let addresses = wanted.enroll.listen.iter().filter_map(|listen| listen.resolve(Some(address))).collect();
+        let mut doors = Doors::new(name.to_string(), addresses, Arc::clone(&desk) as Arc<dyn Answerer>);
+        let opened = doors.open().await;
+        if doors.are_shut() {
+            opened.clone()?;
         }
+        self.doors = Some(doors);
         self.helpers = vec![
             tokio::spawn(tell(Arc::clone(&desk))),
             tokio::spawn(note(Arc::clone(&desk))),
             tokio::spawn(tokens(Arc::clone(&desk))),
             tokio::spawn(sweep(desk, machine)),
         ];
-        Ok(())
+        Ok(opened)
     }
 }
 
@@ -231,18 +251,6 @@ async fn keys(wanted: &Served, host: &RealHost) -> Result<ClusterKeys, PortError
 
 fn names(keys: &ClusterKeys) -> Vec<String> {
     keys.iter().map(|key| key.id()).collect()
-}
-
-/// The machine key. A server that founds makes it here; one that joins has made it to be let in, and two of them would be two
-/// machines to the cluster.
-async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, PortError> {
-    if let Some(key) = machine_key::read(host).await? {
-        return Ok(key);
-    }
-    if !cluster.join.servers.is_empty() {
-        return Err(PortError::new(ErrorKind::NotFound, format!("{MACHINE_KEY} is not there yet")));
-    }
-    machine_key::make(host).await
 }
 
 /// Who answers at the doors.

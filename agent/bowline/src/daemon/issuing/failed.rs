@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// Why there is no door, and since when.
+/// What it means that there is no door, or that one of several is missing.
+pub(super) const NOBODY: &str = "nobody can be let in";
+pub(super) const ELSEWHERE: &str = "nodes are let in at the other addresses only";
+
+/// Why there is no door, or not every one, and since when.
 pub(super) struct Failed {
     tried: Instant,
     /// Seconds since 1970.
@@ -17,10 +21,10 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// A try that failed, after an earlier one or not. Each trouble is told once.
-    pub(super) fn again(before: Option<Self>, error: PortError) -> Self {
+    /// A try that failed, after an earlier one or not; `what` follows from it. Each trouble is told once.
+    pub(super) fn again(before: Option<Self>, what: &str, error: PortError) -> Self {
         if before.as_ref().is_none_or(|before| before.error != error) {
-            tracing::warn!("nobody can be let in: {}", error.in_full());
+            tracing::warn!("{what}: {}", error.in_full());
         }
         let (since, attempts) = before.map_or((unix_now(), 0), |before| (before.since, before.attempts));
         Self { tried: Instant::now(), since, attempts: attempts.saturating_add(1), error }
@@ -69,9 +73,9 @@ mod tests {
     fn what_fails_is_in_the_report_with_what_helps() {
         let error =
             || PortError::new(ErrorKind::NoSpace, "writing /var/lib/bowline/machine.key: No space").hint("make room");
-        let first = Failed::again(None, error());
+        let first = Failed::again(None, NOBODY, error());
         let since = first.since;
-        let again = Failed::again(Some(Failed { since: since - 60, ..first }), error());
+        let again = Failed::again(Some(Failed { since: since - 60, ..first }), NOBODY, error());
         let report = again.report();
         assert_eq!(report.state, CapabilityState::Failing);
         let failing = report.steps[0].failing.as_ref().unwrap();

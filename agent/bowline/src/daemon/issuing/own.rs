@@ -2,11 +2,13 @@
 
 use super::Served;
 use bowline_cluster::{BINARY, api_port};
+use bowline_enroll::key::MachineKey;
 use bowline_enroll::{NodeName, Secret, token};
 use bowline_host::real::RealHost;
 use bowline_issuer::Own;
 use bowline_join::agree::{agreed, taken_over};
-use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, SERVER_TOKEN, is_member};
+use bowline_join::files::{ENROLLED, ENROLLED_WITH_DATA, ETCD_DATA, Enrolled, MACHINE_KEY, SERVER_TOKEN, is_member};
+use bowline_join::machine_key;
 use bowline_ports::{ErrorKind, Inspect, PortError, read_json};
 use bowline_settings::{Cluster, ConfigValue};
 use std::collections::BTreeMap;
@@ -38,6 +40,18 @@ async fn config(cluster: &Cluster, host: &RealHost) -> Result<BTreeMap<String, C
         config.extend(taken_over(&cluster.config, &enrolled.agreed));
     }
     Ok(config)
+}
+
+/// The machine key. A server that founds makes it here; one that joins has made it to be let in, and two of them would be two
+/// machines to the cluster.
+pub(super) async fn machine_key(host: &RealHost, cluster: &Cluster) -> Result<MachineKey, PortError> {
+    if let Some(key) = machine_key::read(host).await? {
+        return Ok(key);
+    }
+    if !cluster.join.servers.is_empty() {
+        return Err(PortError::new(ErrorKind::NotFound, format!("{MACHINE_KEY} is not there yet")));
+    }
+    machine_key::make(host).await
 }
 
 pub(super) async fn own(wanted: &Served, host: &RealHost) -> Result<Own, PortError> {
