@@ -211,7 +211,13 @@ fn sweeping() {
     let swept = |facts: &Facts, after: Option<u64>| {
         words(&sweep::name(&name("kafka-0"), facts, after.map(Duration::from_secs)))
     };
-    assert_eq!(swept(&settled(), None), ["reclaim", "-token"]);
+    assert_eq!(swept(&settled(), None), ["-token", "reclaim"]);
+    let mut back = settled();
+    back.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
+    back.tokens[0].expires = NOW + 160;
+    assert_eq!(swept(&back, None), [""; 0], "it came back to its Node, and its K3s is still to start");
+    back.tokens[0].expires = NOW;
+    assert_eq!(swept(&back, None), ["-token"]);
     let mut never = settled();
     never.node = None;
     assert_eq!(swept(&never, None), ["-token"], "expired, and the claim is not");

@@ -5,7 +5,7 @@ use crate::Role;
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::code::{Code, Refusal};
-use crate::facts::{Facts, Read, Ready};
+use crate::facts::{Facts, Read, Ready, Token};
 use crate::keep;
 use crate::persistent;
 use crate::rules::{Wished, admit, rule};
@@ -90,12 +90,19 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
     Ok(Decision::Answer { acts, answer: Box::new(answer) })
 }
 
-/// The claim remembers its Node, and tokens have served.
+/// Tokens by which it became a Node have served, and the claim remembers that Node: last, so that whoever is interrupted does both
+/// again. One that was given out since is for a machine that came back to its Node, and whose K3s is still to start with it.
 pub(crate) fn becomes_node(claim: &Read<Claim>, uid: &str, facts: &Facts) -> Vec<Act> {
     let speaks = facts.node.as_ref().is_some_and(|node| node.value.ready != Ready::Unknown);
     let removed = claim.value.removed.clone().filter(|_| !speaks);
     let next = Claim { node_uid: Some(uid.to_owned()), removed, ..claim.value.clone() };
-    becomes(claim, next).into_iter().chain(tokens_have_served(facts)).collect()
+    let new = next.node_uid != claim.value.node_uid;
+    let served = facts.tokens.iter().filter(|token| new || token.is_over(facts.now, facts.synchronised));
+    served.map(delete_token).chain(becomes(claim, next)).collect()
+}
+
+fn delete_token(token: &Token) -> Act {
+    Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() }
 }
 
 fn becomes(claim: &Read<Claim>, next: Claim) -> Option<Act> {
@@ -104,7 +111,7 @@ fn becomes(claim: &Read<Claim>, next: Claim) -> Option<Act> {
 }
 
 fn tokens_have_served(facts: &Facts) -> impl Iterator<Item = Act> {
-    facts.tokens.iter().map(|token| Act::DeleteToken { object: token.object.clone(), uid: token.uid.clone() })
+    facts.tokens.iter().map(delete_token)
 }
 
 /// A server's place in the queue: kept while it joins, given back when it is a healthy member.
