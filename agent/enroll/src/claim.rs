@@ -1,10 +1,12 @@
 //! The claim: which machine key holds a name. One ConfigMap a name, in the namespace [`NAMESPACE`].
 
 use crate::code::Code;
+use crate::keep::{record, recorded};
 use crate::key::PublicKey;
 use crate::persistent::Wish;
 use crate::rules::Wished;
 use crate::{NodeName, Role};
+use bowline_settings::Taint;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -103,6 +105,8 @@ pub struct Claim {
     pub barred: Vec<String>,
     /// What its node asked for last; `None` where it did before this was kept.
     pub wished: Option<Wished>,
+    /// The taints that the issuers gave its Node, or are about to; `None` where they did before this was kept.
+    pub given: Option<Vec<Taint>>,
     /// What was refused because of it, the oldest first; at most 8.
     pub refused: Vec<Refused>,
     /// The persistent volumes that its node asked for last, permitted or not.
@@ -198,6 +202,7 @@ impl Claim {
             revoked: None,
             barred: Vec::new(),
             wished: None,
+            given: Some(Vec::new()),
             refused: Vec::new(),
             persistent: Vec::new(),
             forgotten: Vec::new(),
@@ -232,6 +237,7 @@ impl Claim {
         put("node-uid", self.node_uid.clone());
         put("replaces", self.replaces.clone());
         put("removed", self.removed.clone());
+        put("taints", self.given.as_deref().map(record));
         put("barred-keys", (!self.barred.is_empty()).then(|| self.barred.join(",")));
         put("wished", self.wished.as_ref().and_then(|wished| serde_json::to_string(wished).ok()));
         put("revoked", self.revoked.as_ref().and_then(|revoked| serde_json::to_string(revoked).ok()));
@@ -289,6 +295,7 @@ impl Claim {
             revoked: serde_json::from_str(revoked).map_err(|_| bad("revoked"))?,
             barred: list("barred-keys"),
             wished: serde_json::from_str(wished).map_err(|_| bad("wished"))?,
+            given: data.get("taints").map(|taints| recorded(Some(&record(&recorded(Some(taints)))))),
             refused: refused
                 .into_iter()
                 .filter_map(|noted| match noted {

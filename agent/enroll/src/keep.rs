@@ -62,17 +62,26 @@ pub fn follow(rules: &[EnrollRule], claim: &Claim, node: &Node) -> Option<(Label
             .collect(),
         taints: recorded(node.owned_taints.as_deref())
             .into_iter()
-            .filter(|taint| node.taints.contains(taint))
+            .filter(|taint| node.taints.contains(taint) && claim.given.as_ref().is_none_or(|all| all.contains(taint)))
             .collect(),
     };
     let wished = claim.wished.clone().unwrap_or_else(given);
     let admission = admit(rules, claim.role, &claim.name, claim.from, &wished).ok()?;
-    Some((labels(&admission.labels, node), of_issuers(&admission.taints, node, false)))
+    Some((labels(&admission.labels, node), of_issuers(&admission.taints, node, claim.given.as_deref(), false)))
 }
 
-/// The taints on record as Bowline's.
-fn recorded(record: Option<&str>) -> Vec<Taint> {
-    record.unwrap_or_default().split(',').filter_map(|text| text.parse().ok()).collect()
+/// The taints on record as Bowline's. No record speaks of the startup taint: that goes when its node is settled.
+pub(crate) fn recorded(record: Option<&str>) -> Vec<Taint> {
+    let all = record.unwrap_or_default().split(',').filter_map(|text| text.parse().ok());
+    all.filter(|taint: &Taint| taint.key != STARTUP_TAINT).collect()
+}
+
+/// Taints as a record has them.
+pub(crate) fn record(taints: &[Taint]) -> String {
+    let mut names: Vec<String> = taints.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.dedup();
+    names.join(",")
 }
 
 /// What is to become of a Node's taints.
@@ -82,17 +91,22 @@ pub struct TaintPlan {
     pub set: Option<(Vec<Taint>, String)>,
     /// What somebody else keeps with another value.
     pub conflicts: Vec<Cut>,
+    /// All that are Bowline's before or afterwards, sorted.
+    pub given: Vec<Taint>,
 }
 
-/// [`taints`], by the record of the issuers.
-pub fn of_issuers(wanted: &[Taint], node: &Node, started: bool) -> TaintPlan {
-    taints(wanted, &node.taints, node.owned_taints.as_deref(), started)
+/// [`taints`], by the record of the issuers. A kubelet can write that annotation: it counts for what is `given` by the claim as well,
+/// which no kubelet can write; where nobody has written that down yet, for what is wanted now.
+pub fn of_issuers(wanted: &[Taint], node: &Node, given: Option<&[Taint]>, started: bool) -> TaintPlan {
+    let mut ours = recorded(node.owned_taints.as_deref());
+    ours.retain(|taint| given.unwrap_or(wanted).contains(taint));
+    taints(wanted, &node.taints, Some(&record(&ours)), started)
 }
 
 /// Compares wanted taints with those that are `there`. Only those on `record` as Bowline's are changed or removed, and
 /// the startup taint when `started`. A taint is told from others by key and effect.
-pub fn taints(wanted: &[Taint], there: &[Taint], record: Option<&str>, started: bool) -> TaintPlan {
-    let owned = recorded(record);
+pub fn taints(wanted: &[Taint], there: &[Taint], on_record: Option<&str>, started: bool) -> TaintPlan {
+    let owned = recorded(on_record);
     let same = |one: &Taint, other: &Taint| one.key == other.key && one.effect == other.effect;
     let mut conflicts = Vec::new();
     let mut ours: Vec<Taint> = Vec::new();
@@ -124,9 +138,8 @@ pub fn taints(wanted: &[Taint], there: &[Taint], record: Option<&str>, started: 
             all.push(taint.clone());
         }
     }
-    let mut names: Vec<String> = ours.iter().map(ToString::to_string).collect();
-    names.sort();
-    let names = names.join(",");
-    let changed = all != there || names != record.unwrap_or_default();
-    TaintPlan { set: changed.then_some((all, names)), conflicts }
+    let names = record(&ours);
+    let changed = all != there || names != on_record.unwrap_or_default();
+    let given = recorded(Some(&record(&[owned, ours].concat())));
+    TaintPlan { set: changed.then_some((all, names)), conflicts, given }
 }

@@ -4,7 +4,7 @@
 use crate::act::Act;
 use crate::claim::Claim;
 use crate::decide::may_go;
-use crate::facts::{Facts, Ready};
+use crate::facts::{Facts, Read, Ready};
 use crate::key::PublicKey;
 use crate::persistent::{self, Change, Found};
 use crate::{NodeName, Role, keep, rules};
@@ -72,13 +72,22 @@ pub fn name(name: &NodeName, facts: &Facts, remove_gone_after: Option<Duration>)
 /// by [`crate::decide::node`].
 pub fn granted(name: &NodeName, facts: &Facts, rules: &[EnrollRule]) -> Vec<Act> {
     let mut acts = Vec::new();
-    let claim = facts.claim.as_ref().map(|claim| &claim.value).filter(|claim| claim.revoked.is_none());
-    let (Some(claim), Some(node)) = (claim, &facts.node) else { return acts };
+    let (Some(Read { value: claim, resource_version, .. }), Some(node)) = (&facts.claim, &facts.node) else {
+        return acts;
+    };
+    if claim.revoked.is_some() {
+        return acts;
+    }
     // The Node is that of the claim, and not its predecessor's.
     if node.value.deleting || claim.node_uid.as_deref() != Some(node.uid.as_str()) || claim.replaces.is_some() {
         return acts;
     }
     let Some((labels, taints)) = keep::follow(rules, claim, &node.value) else { return acts };
+    // Before the Node has them, as for one that asks.
+    if claim.given.as_ref() != Some(&taints.given) {
+        let claim = Claim { given: Some(taints.given), ..claim.clone() };
+        acts.push(Act::UpdateClaim { claim, resource_version: resource_version.clone() });
+    }
     let uid = node.uid.clone();
     if let Some(labels) = labels.apply {
         acts.push(Act::SetLabels { name: name.clone(), uid: uid.clone(), labels });

@@ -76,12 +76,14 @@ fn swept(facts: &Facts) -> Vec<&'static str> {
 #[test]
 fn the_sweep_follows_a_node_to_its_new_address() {
     let mut facts = a_node();
-    assert_eq!(asks(&mut facts, "10.0.1.20", ""), ["labels", "taints"]);
+    assert_eq!(asks(&mut facts, "10.0.1.20", ""), ["reclaim", "labels", "taints"]);
     assert_eq!(swept(&facts), NONE);
     assert_eq!(asks(&mut facts, "::ffff:10.0.2.20", ""), ["reclaim", "labels", "taints"]);
     assert_eq!(facts.claim.as_ref().unwrap().value.from, ip("10.0.2.20"));
-    assert_eq!(swept(&facts), NONE);
+    assert_eq!(swept(&facts), ["reclaim"], "the taint of zone a is gone");
+    assert_eq!(asks(&mut facts, "10.0.2.20", ""), ["reclaim"]);
     assert_eq!(asks(&mut facts, "10.0.2.20", ""), NONE);
+    assert_eq!(swept(&facts), NONE);
     // Its address of before is under no rule any more.
     facts.claim.as_mut().unwrap().value.from = ip("10.0.9.20");
     assert_eq!(asks(&mut facts, "10.0.2.20", ""), ["reclaim"]);
@@ -108,6 +110,8 @@ proptest! {
     ) {
         let mut facts = a_node();
         for (zone, last, role) in all {
+            asks(&mut facts, &format!("10.0.{zone}.{last}"), role);
+            prop_assert!(swept(&facts).iter().all(|act| *act == "reclaim"), "{:?}", swept(&facts));
             asks(&mut facts, &format!("10.0.{zone}.{last}"), role);
             prop_assert_eq!(swept(&facts), NONE);
             for last in 20..=22 {

@@ -125,7 +125,11 @@ fn taints_of_others_stay() {
         .map(taint)
         .to_vec();
     node.owned_taints = Some("gone=1:NoSchedule,own=1:NoSchedule".into());
-    let plan = keep::of_issuers(&["own=2:NoSchedule", "x=2:NoExecute", "new:NoSchedule"].map(taint), &node, false);
+    let given = ["gone=1:NoSchedule", "own=1:NoSchedule"].map(taint);
+    let wanted = ["own=2:NoSchedule", "x=2:NoExecute", "new:NoSchedule"].map(taint);
+    let plan = keep::of_issuers(&wanted, &node, Some(&given), false);
+    let all_of_ours = ["gone=1:NoSchedule", "new:NoSchedule", "own=1:NoSchedule", "own=2:NoSchedule"].map(taint);
+    assert_eq!(plan.given, all_of_ours, "those that go, too, until they are gone");
     let (all, owned) = plan.set.unwrap();
     assert_eq!(
         all,
@@ -134,10 +138,12 @@ fn taints_of_others_stay() {
     assert_eq!(owned, "new:NoSchedule,own=2:NoSchedule");
     assert_eq!(plan.conflicts[0].what, "x=2:NoExecute");
     (node.taints, node.owned_taints) = (all, Some(owned));
-    let settled = keep::of_issuers(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set.unwrap();
+    let wanted = ["own=2:NoSchedule", "new:NoSchedule"].map(taint);
+    let of_issuers = |node: &_| keep::of_issuers(&wanted, node, Some(&all_of_ours), true).set;
+    let settled = of_issuers(&node).unwrap();
     assert!(!settled.0.iter().any(|taint| taint.key == "bowline/initializing"));
     (node.taints, node.owned_taints) = (settled.0, Some(settled.1));
-    assert_eq!(keep::of_issuers(&["own=2:NoSchedule", "new:NoSchedule"].map(taint), &node, true).set, None);
+    assert_eq!(of_issuers(&node), None);
 }
 
 fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: &Facts) -> Decision<NodeAnswer> {
@@ -278,6 +284,7 @@ fn grants_follow_the_rules_without_the_node_asking() {
     facts.claim.as_mut().unwrap().value.node_uid = Some("u1".into());
     // What it asked for nobody has written down yet.
     facts.claim.as_mut().unwrap().value.wished = None;
+    facts.claim.as_mut().unwrap().value.given = Some(vec![taint("dedicated=kafka:NoSchedule")]);
     let granted = |facts: &Facts, rules: &[_]| sweep::granted(&name("kafka-0"), facts, rules);
     let wanted = rules();
     let [Act::SetLabels { labels, .. }, Act::SetTaints { taints, owned, .. }] = &granted(&facts, &wanted)[..] else {

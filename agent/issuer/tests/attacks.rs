@@ -6,8 +6,8 @@ mod common;
 
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{self, Headers, Purpose};
-use bowline_enroll::wire::MAX_BODY;
-use bowline_enroll::{Role, Secret};
+use bowline_enroll::wire::{MAX_BODY, Phase};
+use bowline_enroll::{Role, STARTUP_TAINT, Secret};
 use common::{Machine, Sent, Store, issuer, keys, name};
 
 /// Sends it to a cluster with a member, and sees that nothing is written; `quiet`: nor read.
@@ -203,5 +203,45 @@ async fn a_machine_key_that_proves_nothing_is_none() {
         let sent = proven(&machine, Purpose::Enroll, &body);
         let answer = refused(&weak, &sent, true).await;
         assert_eq!(answer.status, 400, "{weak}");
+    }
+}
+
+/// Whoever is root on a node can write its annotations, and so the record of the taints that are the issuers'. What the claim
+/// does not name as well is not theirs, and the startup taint never is.
+#[tokio::test]
+async fn a_node_that_writes_its_own_record_is_rid_of_no_taint() {
+    let node = "/api/v1/nodes/kafka-0";
+    let keys = |store: &Store| -> Vec<String> {
+        let node = store.at(node).unwrap();
+        let taints = node["spec"]["taints"].as_array().unwrap();
+        taints.iter().map(|taint| taint["key"].as_str().unwrap().to_owned()).collect()
+    };
+    let server = Machine::of(Role::Server, "control", 200).key.public();
+    for asks in [false, true] {
+        let store = Store::new();
+        let (issuer, machine) = (issuer(&store), Machine::agent("kafka-0", 1));
+        machine.enroll(&issuer).await.unwrap();
+        store.kubelet("kafka-0", "10.0.1.20");
+        machine.node(&issuer, Phase::Initializing).await.unwrap();
+        assert_eq!(keys(&store), [STARTUP_TAINT, "dedicated"]);
+        // It is made anew, by whoever has its certificate.
+        store.remove(node);
+        store.kubelet("kafka-0", "10.0.1.20");
+        store.change(node, |node| {
+            let taint = serde_json::json!({ "key": "quarantine", "value": "yes", "effect": "NoSchedule" });
+            node["spec"]["taints"].as_array_mut().unwrap().push(taint);
+            let record = format!("{STARTUP_TAINT}:NoSchedule,{STARTUP_TAINT}=:NoSchedule,quarantine=yes:NoSchedule");
+            node["metadata"]["annotations"]["bowline/taints"] = record.into();
+        });
+        for _ in 0..3 {
+            if asks {
+                machine.node(&issuer, Phase::Initializing).await.unwrap();
+            }
+            issuer.sweep(&server, common::NOW).await.unwrap();
+        }
+        assert_eq!(keys(&store), [STARTUP_TAINT, "quarantine", "dedicated"], "asks: {asks}");
+        store.writes();
+        issuer.sweep(&server, common::NOW).await.unwrap();
+        assert!(store.writes().is_empty(), "asks: {asks}");
     }
 }

@@ -211,6 +211,7 @@ fn claim(order: &Order<'_>, request: &EnrollRequest, facts: &Facts, standing: &S
         replaces: standing.old.map(|old| old.uid.clone()),
         revoked: None,
         barred: before.map(|claim| claim.value.refused_keys()).unwrap_or_default(),
+        given: mine.map_or_else(|| Some(Vec::new()), |claim| claim.given.clone()),
         wished: Some(Wished { labels: request.labels.0.clone(), taints: request.taints.clone() }),
         refused: before.map(|claim| claim.value.refused.clone()).unwrap_or_default(),
         // Kept as they were until its machine asks for its own.

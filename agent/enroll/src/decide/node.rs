@@ -34,7 +34,13 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
     let mut cut = admission.cut;
     let mut acts = Vec::new();
     let node = facts.node.as_ref().filter(|node| !node.value.deleting);
+    let taints = node.map(|node| {
+        let (given, settled) = (claim.value.given.as_deref(), request.phase == Phase::Settled);
+        keep::of_issuers(&admission.taints, &node.value, given, settled)
+    });
     let mut next = Claim {
+        // Before the Node has them: what a crash leaves there is known to be Bowline's.
+        given: taints.as_ref().map_or_else(|| claim.value.given.clone(), |taints| Some(taints.given.clone())),
         node_uid: node.map(|node| node.uid.clone()).or_else(|| claim.value.node_uid.clone()),
         persistent: request.persistent_volumes.clone(),
         forgotten: persistent::forgotten(name, &request.persistent_volumes, &facts.persistent),
@@ -55,14 +61,13 @@ fn decide(order: &Order<'_>, request: &NodeRequest, facts: &Facts) -> Result<Dec
         acts.extend(tokens_have_served(facts));
     }
     acts.extend(turn(request, facts));
-    if let Some(node) = node {
+    if let (Some(node), Some(taints)) = (node, taints) {
         let labels = keep::labels(&admission.labels, &node.value);
         cut.extend(labels.conflicts);
         if let Some(labels) = labels.apply {
             acts.push(Act::SetLabels { name: name.clone(), uid: node.uid.clone(), labels });
         }
         // After the labels: workloads come when the startup taint goes.
-        let taints = keep::of_issuers(&admission.taints, &node.value, request.phase == Phase::Settled);
         cut.extend(taints.conflicts);
         if let Some((taints, owned)) = taints.set {
             let (uid, resource_version) = (node.uid.clone(), node.resource_version.clone());
