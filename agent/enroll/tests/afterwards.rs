@@ -144,6 +144,10 @@ fn taints_of_others_stay() {
     assert!(!settled.0.iter().any(|taint| taint.key == "bowline/initializing"));
     (node.taints, node.owned_taints) = (settled.0, Some(settled.1));
     assert_eq!(of_issuers(&node), None);
+    // Whatever is on record, only who settles is rid of the startup taint.
+    let startup = [taint("bowline/initializing:NoSchedule")];
+    (node.taints, node.owned_taints) = (startup.to_vec(), Some(startup[0].to_string()));
+    assert_eq!(keep::of_issuers(&[], &node, Some(&startup), false).set, None);
 }
 
 fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: &Facts) -> Decision<NodeAnswer> {
