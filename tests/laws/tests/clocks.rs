@@ -1,0 +1,54 @@
+//! Of servers whose clocks differ, one that agrees with this machine's is believed; else what was given last.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
+
+use bowline_engine::Outcome;
+use bowline_host::sim::{SimHost, WorldAnswer};
+use bowline_join::files::TOKEN;
+use bowline_laws::{SECRET, agent_case, run_for, simulate};
+use std::time::Duration;
+
+const FIRST: &str = "10.0.1.8:7470";
+const SECOND: &str = "10.0.1.9:7470";
+const PATIENCE: Duration = Duration::from_secs(45);
+const REFUSES: &str =
+    r#"{"version": 1, "code": "busy", "message": "another server joins", "retry-after": 5, "now": 1800000000}"#;
+
+/// The same answer by another clock, with a token of its own.
+fn behind(answer: &WorldAnswer, seconds: u64, secret: &str) -> WorldAnswer {
+    let WorldAnswer::LetsIn { enroll, node } = answer else { panic!("{answer:?}") };
+    let time = |body: &str| body.replace("\"now\":1800000000", &format!("\"now\":{}", 1_800_000_000 - seconds));
+    WorldAnswer::LetsIn { enroll: time(enroll).replace(SECRET, secret), node: time(node) }
+}
+
+/// What comes of asking two servers, and whose token it has.
+fn comes(
+    first: impl Fn(&WorldAnswer) -> WorldAnswer,
+    second: impl Fn(&WorldAnswer) -> WorldAnswer,
+) -> (Outcome, String) {
+    let mut case = agent_case();
+    case.settings = case.settings.replace("[\"10.0.1.9\"]", "[\"10.0.1.8\", \"10.0.1.9\"]");
+    let granted = case.world.answers[SECOND][0].clone();
+    case.world.answers.insert(FIRST.into(), vec![first(&granted)]);
+    case.world.answers.insert(SECOND.into(), vec![second(&granted)]);
+    simulate(async {
+        let host = SimHost::new(&case.world);
+        let outcome = run_for(&case, &host, &mut Vec::new(), PATIENCE).await.unwrap();
+        let token = host.text(TOKEN).unwrap_or_default();
+        (outcome, token.trim().rsplit("::").next().unwrap_or_default().to_owned())
+    })
+}
+
+#[test]
+fn a_server_with_another_clock_is_believed_only_where_no_other_one_answers() {
+    let theirs = |seconds, secret: &'static str| move |answer: &WorldAnswer| behind(answer, seconds, secret);
+    let refuses = |_: &WorldAnswer| WorldAnswer::Says { status: 503, body: REFUSES.into() };
+    let away = |_: &WorldAnswer| WorldAnswer::Unreachable;
+    assert_eq!(comes(theirs(600, "first"), theirs(0, "second")), (Outcome::Converged, "second".into()));
+    assert_eq!(comes(theirs(120, "first"), theirs(0, "second")), (Outcome::Converged, "first".into()));
+    // All are against it: the token that was made last has ended those before it.
+    assert_eq!(comes(theirs(600, "first"), theirs(590, "second")), (Outcome::Waiting, "second".into()));
+    // What was given counts, whoever refuses it or is away.
+    assert_eq!(comes(theirs(600, "first"), refuses), (Outcome::Waiting, "first".into()));
+    assert_eq!(comes(theirs(600, "first"), away), (Outcome::Waiting, "first".into()));
+}
