@@ -2,7 +2,7 @@
 //! allow it and it is proven blank, or is our own attempt that was cut off.
 
 use crate::facts::{Boot, Facts, MountPoint, VolumeFacts};
-use crate::find::{describe, described, doubt, find, key, listed, why_not};
+use crate::find::{find, why_not};
 use crate::intent::{Intent, planned_uuid};
 use crate::kubernetes;
 use crate::others::{self, Claim};
@@ -13,10 +13,11 @@ use crate::units::{
 use crate::{Action, Found, Volumes};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{BlockDevice, Filesystem, Job, PortError, Unit, condition};
-use bowline_settings::{Volume, VolumeSource};
+use bowline_settings::Volume;
 use std::path::Path;
 use std::time::Duration;
 
+mod choice;
 mod foreign;
 mod held;
 mod leaving;
@@ -26,6 +27,7 @@ mod twins;
 mod unlinked;
 mod unmounted;
 
+use choice::{its_disk, not_this_one, only_alike};
 pub(crate) use leaving::{forgotten, uncordon};
 use mounted::mounted;
 pub(crate) use services::services;
@@ -44,6 +46,33 @@ pub(crate) fn found<'a>(spec: &'a Volumes, facts: &'a Facts) -> Vec<(&'a Volume,
     spec.volumes.iter().zip(&facts.volumes).map(one).collect()
 }
 
+/// What is not done, why not, and what a person can do.
+struct No {
+    what: String,
+    why: String,
+    hint: String,
+}
+
+impl No {
+    fn new(what: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), hint: hint.into() }
+    }
+
+    /// That a disk is not used for a volume.
+    fn use_of(volume: &Volume, device: &BlockDevice, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(format!("use {} for {}", device.path.display(), volume.name), why, hint)
+    }
+
+    /// That a disk is not mounted where its volume belongs.
+    fn mounting(volume: &Volume, device: &BlockDevice, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(format!("mount {} on {}", device.path.display(), volume.mount.display()), why, hint)
+    }
+
+    fn tell(self, item: &str, plan: &mut Plan<Action>) {
+        plan.refuse(item, self.what, self.why, self.hint);
+    }
+}
+
 pub(crate) fn volume(
     spec: &Volumes,
     volume: &Volume,
@@ -54,77 +83,12 @@ pub(crate) fn volume(
     let item = format!("volume/{}", volume.name);
     // The gate comes first, and whatever else is wrong: Kubernetes must not start on the bare directory.
     gates(spec, volume, seen, facts, &item, plan);
-    if let Some(former) = seen.former.iter().find(|former| former.under_way) {
-        return plan.waits.push(shield::being_made(&item, &volume.name, &former.at));
+    if !is_here(volume, seen, facts, &item, plan) {
+        return;
     }
-    for former in &seen.former {
-        let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
-        leaving::give_up(&volume.name, former, facts, &item, why, plan);
-    }
-    match &seen.released {
-        Some(Ok(record)) => return leaving::released(volume, seen, record, facts, &item, plan),
-        Some(Err(broken)) => {
-            let (what, why) = (
-                format!("use the volume {}", volume.name),
-                format!("whether it was released cannot be read: {broken}"),
-            );
-            let hint = format!("`bowline volumes take {}` takes it back", volume.name);
-            return plan.refuse(item, what, why, hint);
-        }
-        None => {}
-    }
-    let own = found.iter().find(|(one, _)| one.name == volume.name).map_or(&Found::None, |(_, own)| own);
-    let device = match own {
-        Found::One(device) => *device,
-        Found::None => {
-            // A place on another volume is made there, and not beneath it.
-            if outer(spec, volume, facts).is_none() {
-                shield::missing(volume, seen, facts, &item, plan);
-            }
-            return missing(volume, seen, facts, &item, plan);
-        }
-        Found::Several(_) => {
-            let list = listed(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
-            return plan.refuse(
-                item,
-                format!("use a disk for {}", volume.name),
-                format!("{} fits several disks: {list}", volume.source),
-                "name the disk by `device` instead",
-            );
-        }
-    };
-    if let Some(path) = stands_in(volume, seen, device)
-        && facts.boot.is_young(STANDING_IN)
-    {
-        let what = format!("the disk {}, or {} s from the boot on", path.display(), STANDING_IN.as_secs());
-        let why = format!("it is not attached yet; {} is like `match`, and is taken then", describe(device));
-        return plan.waits.push(Wait::new(&item, what, why).poll(Duration::from_secs(5)));
-    }
-    if let Some(why) = doubt(volume, device, seen.used(volume), &facts.devices) {
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            why,
-            "name the disk by `serial`, or have udev make its links anew (`udevadm trigger --settle`); nothing was touched",
-        );
-    }
-    if let Some(other) = rival(volume, device, found) {
-        let (path, one, two) = (device.path.display(), &volume.name, &other.name);
-        return plan.refuse(
-            item,
-            format!("use {path} for {one}"),
-            format!("volumes {one} ({}) and {two} ({}) lead to one disk, {path}", volume.source, other.source),
-            "correct `device` or `serial` of one of the two, or remove it from the settings; nothing was touched",
-        );
-    }
-    if let Some(other) = contradiction(volume, device, facts) {
-        let (path, mount) = (device.path.display(), volume.mount.display());
-        return plan.refuse(
-            item,
-            format!("use {path} for {}", volume.name),
-            format!("{other}, and the settings mount {path} at {mount}"),
-            "remove that line or unit (and `systemctl daemon-reload`), or correct the settings; nothing was touched",
-        );
+    let Some(device) = its_disk(spec, volume, seen, (facts, found), &item, plan) else { return };
+    if let Some(no) = not_this_one(volume, seen, device, (facts, found)) {
+        return no.tell(&item, plan);
     }
     if let Some(part) = facts.cloud_config.as_deref().and_then(|text| others::cloud_init(text, device)) {
         let text = format!(
@@ -135,7 +99,7 @@ pub(crate) fn volume(
         plan.note(&item, text);
     }
     if let Some(not) = why_not(device, volume) {
-        return plan.refuse(item, format!("use {} for {}", device.path.display(), volume.name), not.reason, not.hint);
+        return No::use_of(volume, device, not.reason, not.hint).tell(&item, plan);
     }
     if let Some(mount) = facts.mounts.iter().rfind(|m| m.target == volume.mount) {
         return mounted(volume, seen, device, mount, facts, &item, plan);
@@ -148,59 +112,66 @@ pub(crate) fn volume(
     if let Some(Job::Running(_)) = &seen.job {
         return being_made(Place { volume, seen, device, facts, other: None, item: &item }, plan);
     }
-    match &seen.mount_point {
-        MountPoint::Free => {
-            if let Some((why, hint)) = kubernetes::in_use(volume, seen, facts) {
-                let what = format!("mount {} on {}", device.path.display(), volume.mount.display());
-                return plan.refuse(item, what, why, hint);
-            }
-        }
-        MountPoint::Mounted => {}
-        MountPoint::Leads(real) => {
-            return plan.refuse(
-                item,
-                format!("mount {} on {}", device.path.display(), volume.mount.display()),
-                format!(
-                    "{} leads to {}, and systemd mounts nothing behind a link",
-                    volume.mount.display(),
-                    real.display()
-                ),
-                format!("name that place: `mount = \"{}\"`; or have no link there", real.display()),
-            );
-        }
-        MountPoint::Filled(entries) => {
-            return plan.refuse(
-                item,
-                format!("mount {} on {}", device.path.display(), volume.mount.display()),
-                format!("{} is not empty: it holds {}", volume.mount.display(), entries.join(", ")),
-                "a mount would hide these files: move them away, or choose another `mount`",
-            );
-        }
-        MountPoint::NotADirectory => {
-            return plan.refuse(
-                item,
-                format!("mount {} on {}", device.path.display(), volume.mount.display()),
-                format!("{} is not a directory", volume.mount.display()),
-                "move it away, or choose another `mount`",
-            );
-        }
+    if let Some(no) = place_is_taken(volume, seen, device, facts) {
+        return no.tell(&item, plan);
     }
     match &seen.probe {
         Some(Ok(probe)) => {
             let other = in_charge(volume, device, facts);
             unmounted(Place { volume, seen, device, facts, other, item: &item }, probe, plan);
         }
-        Some(Err(error)) => plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            error.message.clone(),
-            error.hint.clone().unwrap_or_else(|| "look at the disk with `dmesg` and `blkid -p`".into()),
-        ),
+        Some(Err(error)) => {
+            let hint = error.hint.clone().unwrap_or_else(|| "look at the disk with `dmesg` and `blkid -p`".into());
+            No::use_of(volume, device, error.message.clone(), hint).tell(&item, plan);
+        }
         None => plan.waits.push(
             Wait::new(&item, format!("a look at {}", device.path.display()), "the disk just changed")
                 .poll(Duration::from_secs(1)),
         ),
     }
+}
+
+/// Whether the volume belongs here, and to nothing that is under way. What it was at places of earlier settings is given up.
+fn is_here(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) -> bool {
+    if let Some(former) = seen.former.iter().find(|former| former.under_way) {
+        plan.waits.push(shield::being_made(item, &volume.name, &former.at));
+        return false;
+    }
+    for former in &seen.former {
+        let why = format!("the settings said {} earlier, and now {}", former.at.display(), volume.mount.display());
+        leaving::give_up(&volume.name, former, facts, item, why, plan);
+    }
+    match &seen.released {
+        Some(Ok(record)) => leaving::released(volume, seen, record, facts, item, plan),
+        Some(Err(broken)) => {
+            let why = format!("whether it was released cannot be read: {broken}");
+            let hint = format!("`bowline volumes take {}` takes it back", volume.name);
+            No::new(format!("use the volume {}", volume.name), why, hint).tell(item, plan);
+        }
+        None => return true,
+    }
+    false
+}
+
+/// Why nothing may be mounted at the volume's mount point.
+fn place_is_taken(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, facts: &Facts) -> Option<No> {
+    let at = volume.mount.display();
+    let (why, hint) = match &seen.mount_point {
+        MountPoint::Free => kubernetes::in_use(volume, seen, facts)?,
+        MountPoint::Mounted => return None,
+        MountPoint::Leads(real) => (
+            format!("{at} leads to {}, and systemd mounts nothing behind a link", real.display()),
+            format!("name that place: `mount = \"{}\"`; or have no link there", real.display()),
+        ),
+        MountPoint::Filled(entries) => (
+            format!("{at} is not empty: it holds {}", entries.join(", ")),
+            "a mount would hide these files: move them away, or choose another `mount`".to_owned(),
+        ),
+        MountPoint::NotADirectory => {
+            (format!("{at} is not a directory"), "move it away, or choose another `mount`".to_owned())
+        }
+    };
+    Some(No::mounting(volume, device, why, hint))
 }
 
 /// A volume that could not be looked at; the others go on.
@@ -215,40 +186,6 @@ pub(crate) fn blind(volume: &Volume, error: &PortError, plan: &mut Plan<Action>)
         .deadline(Duration::ZERO, hint)
         .poll(Duration::from_secs(10)),
     );
-}
-
-/// The path that leads nowhere, where a disk is taken only because it is like the `match` beside that, and is not mounted yet.
-fn stands_in<'a>(volume: &'a Volume, seen: &VolumeFacts, device: &BlockDevice) -> Option<&'a Path> {
-    let VolumeSource::DeviceOrMatch { device: path, .. } = &volume.source else { return None };
-    (only_alike(volume, seen, device) && !device.mounted_at.contains(&volume.mount)).then_some(path.as_path())
-}
-
-/// Whether a disk is a volume's only by what it is like: no path or serial leads to it.
-fn only_alike(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice) -> bool {
-    match &volume.source {
-        VolumeSource::Device(_) | VolumeSource::Serial(_) => false,
-        VolumeSource::Match(_) => true,
-        VolumeSource::DeviceOrMatch { device: path, .. } => {
-            seen.number.is_none() && device.path != *path && !device.links.contains(path)
-        }
-    }
-}
-
-/// Another volume that leads to the same disk, to a partition of it, or to the disk that it is a partition of.
-fn rival<'a>(volume: &Volume, device: &BlockDevice, found: &[(&'a Volume, Found<'_>)]) -> Option<&'a Volume> {
-    let part = |whole: &BlockDevice, part: &BlockDevice| part.partition_of.as_ref() == Some(&whole.path);
-    let same = |one: &BlockDevice| one.path == device.path || part(one, device) || part(device, one);
-    let mut others = found.iter().filter(|(other, _)| other.name != volume.name);
-    others.find_map(|(other, found)| matches!(found, Found::One(one) if same(one)).then_some(*other))
-}
-
-/// What somebody else says of this disk, or of this place, and is not what the settings say.
-fn contradiction<'a>(volume: &Volume, device: &BlockDevice, facts: &'a Facts) -> Option<&'a Claim> {
-    let fstype = filesystem(volume).name();
-    facts.claims.iter().find(|claim| {
-        let (names, here) = (claim.names(device), claim.at == volume.mount);
-        (names || here) && !(names && claim.agrees(&volume.mount, fstype))
-    })
 }
 
 /// What somebody else says of this disk, and is what the settings say.
@@ -303,16 +240,6 @@ fn intent(volume: &Volume, seen: &VolumeFacts, device: &BlockDevice, boot: &Boot
         filesystem: filesystem(volume),
         uuid,
     }
-}
-
-fn missing(volume: &Volume, seen: &VolumeFacts, facts: &Facts, item: &str, plan: &mut Plan<Action>) {
-    let others = listed(volume, seen.number.as_deref(), seen.used(volume), &facts.devices);
-    let why = if described(volume) { "no free disk matches that" } else { "it is not attached" };
-    plan.waits.push(
-        Wait::new(item, format!("the disk {}", volume.source), format!("{why}; attached: {others}"))
-            .deadline(ARRIVAL, format!("attach the disk, or correct `{}` of volume {}", key(volume), volume.name))
-            .poll(Duration::from_secs(5)),
-    );
 }
 
 /// The gate on every service that must not run without the volume.

@@ -4,14 +4,14 @@ use super::foreign::foreign;
 use super::held::held;
 use super::twins::{refuse_twin, twin};
 use super::unlinked::unlinked;
-use super::{check, enable, filesystem, forget, intent as intent_of, made_by, unit_text, write_unit};
+use super::{No, check, enable, filesystem, forget, intent as intent_of, made_by, unit_text, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::intent::Intent;
 use crate::others::Claim;
 use crate::units::{mount_unit_name, mount_unit_path};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{ActiveState, BlockDevice, MARK, Probe, TendOrder, Work};
+use bowline_ports::{ActiveState, BlockDevice, MARK, Probe, Signature, TendOrder, Work};
 use bowline_settings::{Format, Repair, Volume};
 use std::time::Duration;
 
@@ -50,27 +50,55 @@ pub(super) fn being_made(place: Place<'_>, plan: &mut Plan<Action>) {
     plan.waits.push(wait.poll(Duration::from_secs(5)).deadline(MAKING, hint));
 }
 
+/// What is on record of making a filesystem on the disk.
+struct Record<'a> {
+    /// What it would be now.
+    ours: Intent,
+    /// The same is announced.
+    announced: bool,
+    /// And was begun.
+    begun: Option<&'a Intent>,
+}
+
 pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) {
-    let Place { volume, seen, device, facts, other, item } = place;
+    let Place { volume, seen, other, item, .. } = place;
     if let Some(other) = other {
         plan.note(item, format!("mounted by {}, which is left in charge", other.by));
     } else if let Some((why, hint)) = claimed(volume, seen) {
         return plan.refuse(item, format!("write {}", mount_unit_path(&volume.mount).display()), why, hint);
     }
+    let record = match on_record(place, probe, plan) {
+        Ok(record) => record,
+        Err(no) => return no.tell(item, plan),
+    };
+    if let Some(no) = unfit(place, probe) {
+        return no.tell(item, plan);
+    }
+    if record.begun.is_none()
+        && let Some(used) = seen.used(volume)
+        && held(place, probe, used, record.ours.uuid == used, plan)
+    {
+        return;
+    }
+    if unlinked(place, probe, plan) {
+        return;
+    }
+    by_what_it_holds(place, probe, record, plan);
+}
+
+/// Reads the record, and drops it where it tells nothing of the disk any more.
+fn on_record<'a>(place: Place<'a>, probe: &Probe, plan: &mut Plan<Action>) -> Result<Record<'a>, No> {
+    let Place { volume, seen, device, facts, item, .. } = place;
     let intent = match &seen.intent {
         Some(Ok(intent)) => Some(intent),
         Some(Err(broken)) => {
-            return plan.refuse(
-                item,
-                format!("use {} for {}", device.path.display(), volume.name),
-                format!("the record of an earlier formatting cannot be read: {broken}"),
-                "look at the disk; remove the record if what is on the disk is as you expect",
-            );
+            let why = format!("the record of an earlier formatting cannot be read: {broken}");
+            let hint = "look at the disk; remove the record if what is on the disk is as you expect";
+            return Err(No::use_of(volume, device, why, hint));
         }
         None => None,
     };
     let ours = intent_of(volume, seen, device, &facts.boot);
-    let planned = ours.uuid.clone();
     let same = |it: &&Intent| it.same(&ours);
     let announced = intent.filter(same);
     // The device was proven blank, and something of ours may have been written to it since.
@@ -83,45 +111,48 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
         plan.step(item, forget(volume), why);
     }
     let holds_it = |it: &Intent| probe.filesystem().is_some_and(|found| found.uuid.as_ref() == Some(&it.uuid));
-    if let (Some(other), None) = (written, begun)
-        && holds_it(other)
-    {
-        // Made to its end, and the disk was enlarged, say, before that was noted.
-        plan.step(item, forget(volume), COMPLETE);
-    } else if let (Some(other), None) = (written, begun) {
-        // It did not come to writing anything: the mark is set before the tool is known to start.
-        if !(probe.is_blank() && may_be_it(other, device)) {
-            return begun_otherwise(place, other, plan);
-        }
-        plan.step(item, forget(volume), "nothing is on the disk: what was begun there has written nothing");
+    if let (Some(other), None) = (written, begun) {
+        let why = if holds_it(other) {
+            // Made to its end, and the disk was enlarged, say, before that was noted.
+            COMPLETE
+        } else if probe.is_blank() && may_be_it(other, device) {
+            // It did not come to writing anything: the mark is set before the tool is known to start.
+            "nothing is on the disk: what was begun there has written nothing"
+        } else {
+            return Err(begun_otherwise(place, other));
+        };
+        plan.step(item, forget(volume), why);
     }
+    let announced = announced.is_some();
+    Ok(Record { ours, announced, begun })
+}
+
+/// Why the disk is no volume's, whatever is on record of it.
+fn unfit(place: Place<'_>, probe: &Probe) -> Option<No> {
+    let Place { volume, device, .. } = place;
+    let name = device.path.display();
     if let Some(error) = &probe.read_error {
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            format!("{} cannot be read: {error}", device.path.display()),
-            "look at `dmesg`: the disk may be failing",
-        );
+        let why = format!("{name} cannot be read: {error}");
+        return Some(No::use_of(volume, device, why, "look at `dmesg`: the disk may be failing"));
     }
     // Of several disks it would be chance by which one it is found and mounted, and a release would leave the others out.
     if probe.disks > 1 {
-        return plan.refuse(
-            item,
-            format!("use {} for {}", device.path.display(), volume.name),
-            format!("{} is one of {} disks of a btrfs, which Bowline does not mount", device.path.display(), probe.disks),
+        return Some(No::use_of(
+            volume,
+            device,
+            format!("{name} is one of {} disks of a btrfs, which Bowline does not mount", probe.disks),
             "a volume is a filesystem on one disk: use another disk, take the others out of this btrfs (`btrfs device remove`), or \
              mount it without Bowline; nothing was touched",
-        );
+        ));
     }
-    if begun.is_none()
-        && let Some(used) = seen.used(volume)
-        && held(place, probe, used, planned == used, plan)
-    {
-        return;
-    }
-    if unlinked(place, probe, plan) {
-        return;
-    }
+    None
+}
+
+/// Makes its filesystem, mounts the one that is there, or refuses what is there instead.
+fn by_what_it_holds(place: Place<'_>, probe: &Probe, record: Record<'_>, plan: &mut Plan<Action>) {
+    let Place { volume, device, item, .. } = place;
+    let Record { ours, announced, begun } = record;
+    let planned = ours.uuid.clone();
     match (begun, probe.filesystem()) {
         // All three mkfs write the superblock that blkid finds last: with it, the filesystem is complete, and may
         // even have been used on another machine since. It is never made again.
@@ -151,29 +182,9 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
             ),
             format!("to use it as it is, remove {}", begun.path().display()),
         ),
-        (None, Some(found)) if found.name == filesystem(volume).name() => match &found.uuid {
-            Some(uuid) => {
-                let label = found.label.as_deref().unwrap_or("none");
-                plan.note(
-                    item,
-                    format!(
-                        "{} has {} (label {label}, UUID {uuid}{}): used as it is",
-                        device.path.display(),
-                        found.name,
-                        last_mount(probe)
-                    ),
-                );
-                bring_up(place, true, uuid, plan);
-            }
-            None => plan.refuse(
-                item,
-                format!("mount {}", device.path.display()),
-                "its filesystem has no UUID",
-                format!("give it one (`tune2fs -U random {}`)", device.path.display()),
-            ),
-        },
+        (None, Some(found)) if found.name == filesystem(volume).name() => as_it_is(place, probe, found, plan),
         _ if probe.is_blank() && volume.format == Format::BlankOnly => {
-            if announced.is_none() {
+            if !announced {
                 plan.step(item, Action::Record(ours), "a power cut must not make our own work look like a stranger's");
             }
             format(place, false, PROVEN, plan);
@@ -188,6 +199,32 @@ pub(super) fn unmounted(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>
     }
 }
 
+/// Mounts a filesystem that was there before.
+fn as_it_is(place: Place<'_>, probe: &Probe, found: &Signature, plan: &mut Plan<Action>) {
+    let Place { device, item, .. } = place;
+    match &found.uuid {
+        Some(uuid) => {
+            let label = found.label.as_deref().unwrap_or("none");
+            plan.note(
+                item,
+                format!(
+                    "{} has {} (label {label}, UUID {uuid}{}): used as it is",
+                    device.path.display(),
+                    found.name,
+                    last_mount(probe)
+                ),
+            );
+            bring_up(place, true, uuid, plan);
+        }
+        None => plan.refuse(
+            item,
+            format!("mount {}", device.path.display()),
+            "its filesystem has no UUID",
+            format!("give it one (`tune2fs -U random {}`)", device.path.display()),
+        ),
+    }
+}
+
 /// Whether a disk may be the one that a record is of. Without a serial of its own it is like others of its size.
 fn may_be_it(record: &Intent, device: &BlockDevice) -> bool {
     let same_size = record.id.size == device.id.size;
@@ -199,26 +236,19 @@ fn may_be_it(record: &Intent, device: &BlockDevice) -> bool {
 }
 
 /// Making a filesystem was begun (`other`), of another kind or on another disk, and something may have been written.
-fn begun_otherwise(place: Place<'_>, other: &Intent, plan: &mut Plan<Action>) {
-    let Place { volume, device, item, .. } = place;
-    let (what, name) = (format!("use {} for {}", device.path.display(), volume.name), device.path.display());
-    let record = other.path();
+fn begun_otherwise(place: Place<'_>, other: &Intent) -> No {
+    let Place { volume, device, .. } = place;
+    let (name, record) = (device.path.display(), other.path());
     if !may_be_it(other, device) {
-        return plan.refuse(
-            item,
-            what,
-            format!(
-                "formatting was begun on another disk: {} (serial {})",
-                other.device.display(),
-                other.id.serial.as_deref().unwrap_or("none")
-            ),
-            format!("attach that disk, or give it up by removing {}", record.display()),
-        );
+        let serial = other.id.serial.as_deref().unwrap_or("none");
+        let why = format!("formatting was begun on another disk: {} (serial {serial})", other.device.display());
+        let hint = format!("attach that disk, or give it up by removing {}", record.display());
+        return No::use_of(volume, device, why, hint);
     }
     let which = if device.id.serial.is_some() { "this disk" } else { "this disk or one that looks like it" };
-    plan.refuse(
-        item,
-        what,
+    No::use_of(
+        volume,
+        device,
         format!(
             "making {} on {which} was begun and not finished, when it had {} bytes; it has {}, and the settings say {}",
             other.filesystem, other.id.size, device.id.size, volume.filesystem
@@ -228,7 +258,7 @@ fn begun_otherwise(place: Place<'_>, other: &Intent, plan: &mut Plan<Action>) {
              `blkdiscard -z {name}`) and remove {}; if somebody has put data on it since, remove that record alone",
             record.display(),
         ),
-    );
+    )
 }
 
 fn format(place: Place<'_>, resume: bool, why: &str, plan: &mut Plan<Action>) {
