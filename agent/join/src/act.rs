@@ -15,7 +15,9 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{EnrollAnswer, EnrollRequest, Grant, Labels, RefusalBody, Versions, parse_enroll_answer};
 use bowline_enroll::{Code, NodeName};
 use bowline_ports::records::{Moment, Restart};
-use bowline_ports::{ActiveState, Change, ErrorKind, MARK, PortError, UNITS, forget_name, read_json, write_json};
+use bowline_ports::{
+    ActiveState, Change, ErrorKind, MARK, PortError, UNITS, configured, forget_name, read_json, write_json,
+};
 use bowline_settings::Role;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -146,8 +148,10 @@ async fn keep(
     let gave_way = gave_way(host).await?;
     let out = removed.is_some();
     let ours = ours(host, service).await?;
+    // K3s would come up as the Node that it is configured as, which may be another machine's by now.
+    let renamed = configured(host, "node-name").await?.is_some_and(|there| there != name);
     // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
-    if !out && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
+    if !out && !renamed && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
         host.enable(service).await?;
     }
     if out && ours {
@@ -161,13 +165,17 @@ async fn keep(
         // Not before its restart is on record: it is not asked again for the same reason.
         write_json(host, ENROLLED, &Enrolled { after: removed, ..enrolled }, 0o600).await?;
     }
+    if renamed && !out && gave_way.is_some() && !unit.active.is_up() {
+        let restart = Restart::of(format!("it was let in as {name}"));
+        Restart { start: true, ..restart }.put_on_record(host).await?;
+    }
     match unit.active {
         // For the same reason only `cluster` starts it, by that record; a K3s of somebody else is started by them.
         _ if out => {}
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
-        state if gave_way.is_some() && !state.is_up() => host.start_no_block(service).await?,
+        state if gave_way.is_some() && !renamed && !state.is_up() => host.start_no_block(service).await?,
         _ => {}
     }
     // Last: as long as it is there, this is done again.
