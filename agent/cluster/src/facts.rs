@@ -5,7 +5,7 @@ use crate::{BINARY, CONFIG_FILE, Cluster, NODE_SEEN, unit_file};
 use bowline_ports::records::{Moment, Restart};
 use bowline_ports::{
     ActiveState, Arch, ErrorKind, Inspect, Job, K3S_ETCD_DATA, K3S_ETCD_TOMBSTONE, Listener, MARK, NodeObject,
-    PortError, Ready, Unit, k3s_kubeconfig, name_is_recorded, node_name,
+    PortError, Ready, Unit, is_copy, k3s_kubeconfig, name_is_recorded, node_name,
 };
 use bowline_settings::{ConfigScalar, ConfigValue, K3sVersion, Role};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -176,7 +176,11 @@ pub(crate) async fn observe(spec: &Cluster, host: &dyn Inspect) -> Result<Facts,
         listener: if down && role == Role::Server { host.listener(api_port(&spec.spec)).await? } else { None },
         unit,
         node,
-        node_seen: host.read(Path::new(NODE_SEEN)).await?.map(|file| file.text().trim().to_owned()),
+        // On a copy of another machine's disk it is that of the other one's Node.
+        node_seen: match is_copy(host).await? {
+            false => host.read(Path::new(NODE_SEEN)).await?.map(|file| file.text().trim().to_owned()),
+            true => None,
+        },
         name_recorded: name_is_recorded(host).await?,
         etcd: role == Role::Server && host.meta(Path::new(K3S_ETCD_DATA)).await?.is_some(),
         removed: role == Role::Server && host.meta(Path::new(K3S_ETCD_TOMBSTONE)).await?.is_some(),

@@ -25,10 +25,12 @@ use std::time::Duration;
 
 mod ask;
 mod asked;
+mod copy;
 mod leave;
 mod node;
 use ask::{Heard, ask};
 pub(crate) use asked::{forget, stop_to_join};
+pub(crate) use copy::{replace_key, stop_copy};
 pub(crate) use leave::leave;
 pub(crate) use node::{About, ask_for_node};
 

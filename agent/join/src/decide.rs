@@ -4,12 +4,13 @@ mod alike;
 mod clock;
 mod data;
 mod gone;
+mod key;
 mod leave;
 mod own;
 mod reason;
 
 use crate::agree::{differences, two_networks};
-use crate::facts::{Facts, Key, NoTicket};
+use crate::facts::{Facts, NoTicket};
 use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last};
 use crate::why::Why;
 use crate::{Action, Join};
@@ -46,6 +47,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     if facts.removed.is_some() && facts.owed {
         plan.state(condition::JOINS_ANEW, "yes");
     }
+    if facts.other_left {
+        plan.step(ITEM, Action::ForgetLeft, "the disk of this machine is a copy of that one's");
+    }
     if facts.held {
         plan.step(ITEM, Action::Release, "it is to be in its cluster again");
     }
@@ -56,18 +60,8 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         gone::founder(facts, &mut plan);
         return plan;
     }
-    match &facts.key {
-        Key::There => {}
-        Key::Absent => plan.step(ITEM, Action::MakeKey, "it tells this machine from another of the same name"),
-        Key::Broken(why) => {
-            plan.refuse(
-                ITEM,
-                "use the key of this machine",
-                why.clone(),
-                "bring it back from a backup, or remove it: then this is another machine to the cluster",
-            );
-            return plan;
-        }
+    if gone::runs_as_another(facts, &mut plan) {
+        return plan;
     }
     let ticket = match &facts.ticket {
         Ok(ticket) => ticket,
@@ -80,6 +74,14 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             return plan;
         }
     };
+    let server = spec.role == Role::Server;
+    if server && !data_is_known(spec, now, &mut plan) {
+        return plan;
+    }
+    // Not before there is a ticket: an image that is made without one is to have no key.
+    if !key::plan(facts, spec.role, &mut plan) {
+        return plan;
+    }
     if !facts.password {
         plan.step(ITEM, Action::MakePassword, "K3s binds the node's name to it");
     }
@@ -87,10 +89,6 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         plan.waits.push(Wait::new(ITEM, "the node's name and address", "the servers are told them"));
         return plan;
     };
-    let server = spec.role == Role::Server;
-    if server && !data_is_known(spec, now, &mut plan) {
-        return plan;
-    }
     // A member of etcd stays one when the cluster key changes. K3s says that it is up when it has data, wherever they lie.
     let was_taken_out = facts.removed.is_some() || facts.gave_way;
     let has_founded = facts.up && spec.spec.init.is_some() && facts.enrolled.is_none() && !was_taken_out;

@@ -3,7 +3,7 @@
 use crate::Join;
 use crate::files::{
     ANSWERED, AnsweredBy, ENROLLED, ENROLLED_WITH_DATA, Enrolled, HELD, KUBELET_CERTIFICATE, LAST_TRY, LEAVING, Last,
-    Left, NODE_SAID, Odd, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member,
+    Left, NODE_SAID, Odd, PASSWORD, SERVERS_CLOCK, Said, TOKEN, Told, gave_way, held, is_member, leaving,
 };
 use crate::machine_key;
 use bowline_enroll::NodeName;
@@ -11,7 +11,7 @@ use bowline_enroll::key::{ClusterKeys, Ticket};
 use bowline_ports::text::shell;
 use bowline_ports::{
     ActiveState, ErrorKind, File, Inspect, K3S_CONFIG, K3S_ETCD_TOMBSTONE, K3S_NODE_SEEN, K3S_RESTART, MARK,
-    NodeObject, PortError, UNITS, k3s_kubeconfig, node_name, read_json,
+    NodeObject, PortError, UNITS, configured, is_copy, k3s_kubeconfig, node_name, read_json,
 };
 use bowline_settings::{Role, TicketSource};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,10 @@ pub enum Key {
     Absent,
     /// There is a file, and it is no key.
     Broken(String),
+    /// It is that of the machine of whose disk this one's is a copy.
+    Anothers,
+    /// It is there, and not noted that it is this machine's.
+    Unnoted,
     /// It is there.
     There,
 }
@@ -78,6 +82,8 @@ pub struct Facts {
     pub gave_way: bool,
     /// It was told to leave.
     pub leaving: Option<Left>,
+    /// Another machine was, of whose disk this one's is a copy.
+    pub other_left: bool,
     /// Nothing starts K3s as long as it was.
     pub held: bool,
     /// When K3s noticed that this server's member was taken out of etcd, in nanoseconds since 1970; `None`: it was not, or K3s has
@@ -99,6 +105,8 @@ pub struct Facts {
     pub was_up: bool,
     /// It is somebody else's: the scripts of K3s's installer are there.
     pub foreign: bool,
+    /// As which Node an agent's K3s runs on a copy of another machine's disk.
+    pub copy_of: Option<String>,
     /// It is on its way down: to tell it again would tell it for ever.
     pub stopping: bool,
     /// This Node, by the kubelet's own credentials, on a server by the administrator's.
@@ -126,12 +134,13 @@ impl Facts {
 pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, PortError> {
     let clock = host.clock().await?;
     let name = node_name(host, spec.name.as_deref()).await?;
-    let key = match machine_key::read(host).await {
-        Ok(None) => Key::Absent,
-        Ok(Some(_)) => Key::There,
-        Err(error) if error.kind == ErrorKind::Invalid => Key::Broken(error.message),
-        Err(error) => return Err(error),
+    let key = machine_key::standing(host).await?;
+    let enrolled = match (spec.role, &key) {
+        // It was given to the other machine. A server's own is that of the member whose data it has.
+        (Role::Agent, Key::Anothers) => None,
+        _ => read_json(host, ENROLLED).await?,
     };
+    let leaving = leaving(host).await?;
     let ticket = read_ticket(spec, host, &name).await?.map(|ticket| fingerprint(&ticket));
     let there = |path: &'static str| async move { Ok::<_, PortError>(host.meta(Path::new(path)).await?.is_some()) };
     let removed = removed(host).await?;
@@ -159,7 +168,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         key,
         ticket,
         password: there(PASSWORD).await?,
-        enrolled: read_json(host, ENROLLED).await?,
+        enrolled,
         with_data: match spec.role {
             Role::Server => host.read(Path::new(ENROLLED_WITH_DATA)).await?.map(|file| parsed(&file)),
             Role::Agent => None,
@@ -176,7 +185,8 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         joined,
         answered: host.read(Path::new(ANSWERED)).await?.map(|file| answered(&file)),
         gave_way,
-        leaving: leaving(host).await?,
+        other_left: leaving.is_none() && there(LEAVING).await?,
+        leaving,
         held: host.read(Path::new(&held(spec.role.service()))).await?.is_some_and(|file| file.text() == HELD),
         removed,
         owed: there(K3S_RESTART).await?,
@@ -189,6 +199,10 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         foreign: match host.read(&Path::new(UNITS).join(spec.role.service())).await? {
             Some(file) => !file.text().starts_with(MARK),
             None => false,
+        },
+        copy_of: match spec.role {
+            Role::Agent if is_copy(host).await? => configured(host, "node-name").await?,
+            _ => None,
         },
         stopping: unit.active == ActiveState::Deactivating,
         node,
@@ -230,15 +244,6 @@ pub(crate) fn answered(file: &File) -> AnsweredBy {
 
 fn parsed(file: &File) -> Result<Enrolled, String> {
     serde_json::from_slice(&file.content).map_err(|error| error.to_string())
-}
-
-/// That the file is there is what counts.
-async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
-    Ok(host.read(Path::new(LEAVING)).await?.map(|file| left(&file)))
-}
-
-pub(crate) fn left(file: &File) -> Left {
-    serde_json::from_slice(&file.content).unwrap_or_default()
 }
 
 /// The ticket of this name: from the settings, from a file, or from the cluster key of a server. The inner error is

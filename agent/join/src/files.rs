@@ -4,7 +4,7 @@ use crate::why::Why;
 use bowline_enroll::Code;
 use bowline_enroll::token::LIFETIME;
 use bowline_enroll::wire::{Agreed, Cut};
-use bowline_ports::{File, Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS};
+use bowline_ports::{File, Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS, is_anothers};
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// The machine key: who this machine is. Made once, 0600, never leaves the machine.
 pub const MACHINE_KEY: &str = "/var/lib/bowline/machine.key";
+/// What the firmware calls the machine whose key that is: a copy of the disk has the key, too.
+pub const MACHINE_KEY_OF: &str = "/var/lib/bowline/machine.key.of";
 /// The token that K3s comes in with. It stays there when it has served: its `K10HASH` pins the cluster's CA.
 pub const TOKEN: &str = "/etc/rancher/k3s/bowline-token";
 /// What the servers said when they let this machine in ([`Enrolled`]), without the token; and its copy beside a server's data.
@@ -126,6 +128,9 @@ impl AnsweredBy {
 pub struct Left {
     /// Seconds since 1970.
     pub since: i64,
+    /// What the firmware calls this machine: one that is made of a copy of its disk was told nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// A server's: where the others answer, `ADDRESS:PORT`. Its own door closes.
     pub issuers: Vec<String>,
     /// Seconds since 1970 when the servers had taken its Node, and a server's member of etcd, out of the cluster; or had refused to,
@@ -137,6 +142,22 @@ pub struct Left {
     pub last: Option<Last>,
     /// Its pods were moved away before, and its Node takes no new ones.
     pub drained: bool,
+}
+
+/// That this machine was told to leave: the note of another one, of whose disk this one's is a copy, is none. Where it makes no
+/// sense, that it is there is what counts.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn leaving(host: &dyn Inspect) -> Result<Option<Left>, PortError> {
+    let Some(file) = host.read(Path::new(LEAVING)).await? else { return Ok(None) };
+    let left = left(&file);
+    let anothers = is_anothers(host, left.machine.as_deref().unwrap_or_default()).await?;
+    Ok(Some(left).filter(|_| !anothers))
+}
+
+pub(crate) fn left(file: &File) -> Left {
+    serde_json::from_slice(&file.content).unwrap_or_default()
 }
 
 /// What a server's clock said, in a proven answer.

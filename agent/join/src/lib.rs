@@ -33,6 +33,7 @@ use bowline_settings::{ConfigValue, Join as Spec, Role, Taint, Volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// `servers`, the ticket, and what the node would have. Without `servers` a server founds its cluster; it is here to be
@@ -67,6 +68,10 @@ pub struct Join {
 pub enum Action {
     /// Make the machine key.
     MakeKey,
+    /// Make one in place of another machine's, and forget what the servers gave that one.
+    ReplaceKey,
+    /// Note that the machine key is this machine's.
+    NoteKey,
     /// Make K3s's node password.
     MakePassword,
     /// Ask the servers to be let in.
@@ -108,8 +113,15 @@ pub enum Action {
     Stop,
     /// Stop a K3s without data of a cluster, so that it can join one.
     StopToJoin,
+    /// Stop a K3s that runs as another machine, of whose disk this one's is a copy.
+    StopCopy {
+        /// As which Node.
+        name: String,
+    },
     /// Keep K3s from being started, by systemd too.
     Hold,
+    /// Forget that another machine was told to leave, of whose disk this one's is a copy.
+    ForgetLeft,
     /// Let K3s be started again.
     Release,
     /// Stop K3s, and forget what the servers gave: they do not give this machine its name.
@@ -133,13 +145,17 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeKey => f.write_str("make the key of this machine"),
+            Self::ReplaceKey => f.write_str("make a key of this machine's own"),
+            Self::NoteKey => f.write_str("note that the machine key is this machine's"),
             Self::MakePassword => f.write_str("make K3s's node password"),
             Self::Enroll { name, issuers, .. } => write!(f, "ask {} to let {name} in", issuers.join(", ")),
             Self::Forget => f.write_str("forget what came of asking to be let in"),
             Self::AskForNode { about, .. } => write!(f, "ask the servers for {about}"),
             Self::StopToJoin => f.write_str("stop K3s, until it is let in"),
             Self::Stop => f.write_str("stop K3s, now and at every boot"),
+            Self::StopCopy { name } => write!(f, "stop K3s, which runs as {name}"),
             Self::Hold => f.write_str("keep K3s from being started again"),
+            Self::ForgetLeft => f.write_str("forget that another machine was told to leave"),
             Self::Release => f.write_str("let K3s be started again"),
             Self::GiveWay { message } => write!(f, "stop K3s: {message}"),
             Self::Leave { name, issuers, .. } => {
@@ -185,6 +201,8 @@ impl Capability for Join {
     async fn apply(&self, action: &Action, host: &dyn Change, _: &Progress) -> Result<(), PortError> {
         match action {
             Action::MakeKey => machine_key::make(host).await.map(drop),
+            Action::ReplaceKey => act::replace_key(host).await,
+            Action::NoteKey => machine_key::note(host).await,
             Action::MakePassword => act::make_password(host).await,
             Action::Enroll { name, address, issuers, labels, .. } => {
                 act::enroll(self, host, name, address, issuers, labels).await
@@ -196,7 +214,9 @@ impl Capability for Join {
             }
             Action::StopToJoin => act::stop_to_join(self, host).await,
             Action::Stop => act::stop(self, host).await,
+            Action::StopCopy { name } => act::stop_copy(self, host, name).await,
             Action::Hold => act::hold(self, host).await,
+            Action::ForgetLeft => host.remove(Path::new(files::LEAVING)).await,
             Action::Release => act::release(self, host).await,
             Action::GiveWay { message } => act::give_way(self, host, message).await,
             Action::Leave { name, issuers, .. } => act::leave(self, host, name, issuers).await,

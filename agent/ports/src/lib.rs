@@ -37,7 +37,8 @@ pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, 
 pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{
-    KUBELET_PODS, NODE_NAME, configured, forget_name, machine_id, name_is_recorded, node_name, see_name, seen_name,
+    KUBELET_PODS, NODE_NAME, configured, forget_name, is_anothers, is_copy, machine_id, name_is_recorded, node_name,
+    see_name, seen_name,
 };
 pub use objects::{Objects, Write, each, items};
 pub use reclaim::{

@@ -63,6 +63,27 @@ async fn recorded<'a>(host: &dyn Inspect, text: &'a str) -> Result<(&'a str, boo
     Ok((name, machine.trim() == machine_id(host).await?.unwrap_or_default()))
 }
 
+/// Whether the Node on record is that of another machine: the disk of this one is a copy of its disk.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn is_copy(host: &dyn Inspect) -> Result<bool, PortError> {
+    let Some(file) = host.read(Path::new(NODE_NAME)).await? else { return Ok(false) };
+    let text = file.text();
+    let (name, machine) = text.split_once('\n').unwrap_or((&text, ""));
+    Ok(!name.is_empty() && is_anothers(host, machine).await?)
+}
+
+/// Whether what was noted beside a record of the machine that made it ([`machine_id`]) says that it is another one's. Nothing does
+/// where the firmware told nothing then, or tells nothing now.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn is_anothers(host: &dyn Inspect, machine: &str) -> Result<bool, PortError> {
+    let machine = machine.trim();
+    Ok(!machine.is_empty() && machine_id(host).await?.is_some_and(|own| own != machine))
+}
+
 /// Whether K3s has run here, in either role.
 async fn ran(host: &dyn Inspect) -> Result<bool, PortError> {
     for server in [true, false] {

@@ -13,10 +13,10 @@ use bowline_cluster::{caution, remover, unit_file, unit_text};
 use bowline_engine::Report;
 use bowline_host::real::RealHost;
 use bowline_issuer::nodes::{self, Standing};
-use bowline_join::files::{LEAVING, Left};
+use bowline_join::files::{LEAVING, Left, leaving};
 use bowline_ports::{
     Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, condition, k3s_admin_kubeconfig, k3s_kubeconfig,
-    node_name, read_json, write_json,
+    machine_id, node_name, read_json, write_json,
 };
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ async fn leave(
     cordon: &Cordon,
     timeout: Duration,
 ) -> Result<ExitCode, PortError> {
-    if host.read(Path::new(LEAVING)).await?.is_none() {
+    if leaving(host).await?.is_none() {
         let name = node_name(host, loaded.settings.node.name.as_deref()).await?;
         let issuers = match role {
             Role::Agent => Vec::new(),
@@ -66,7 +66,8 @@ async fn leave(
             let drained = drain(&objects, &name, &Drain { beneath: None, hint }, cordon, timeout).await;
             drained.map_err(|error| without_api(error, "`bowline leave` without --drain does not move them"))?;
         }
-        let left = Left { since: host.clock().await?.unix, issuers, drained, ..Left::default() };
+        let (since, machine) = (host.clock().await?.unix, machine_id(host).await?);
+        let left = Left { since, machine, issuers, drained, ..Left::default() };
         cordon.put_on_record(write_json(host, LEAVING, &left, 0o600)).await?;
     } else if drained {
         output::complain("it was told to leave before: pods are not moved away any more");
@@ -149,11 +150,10 @@ fn end_of_cluster(unit: &str) -> String {
 async fn come_back(host: &dyn Change, cluster: &Cluster, drains: &Path) -> Result<ExitCode, PortError> {
     // One that is about to leave has nothing on record yet.
     let _alone = Cordon::alone_by(drains)?;
-    let Some(file) = host.read(Path::new(LEAVING)).await? else {
+    let Some(left) = leaving(host).await? else {
         output::print("this machine was not told to leave: nothing was changed");
         return Ok(ExitCode::SUCCESS);
     };
-    let left: Left = serde_json::from_slice(&file.content).unwrap_or_default();
     if cluster.role == Role::Server && cluster.join.servers.is_empty() {
         let text = "this server founded its cluster, and the settings name no other that would let it in again";
         let hint = "set `servers` in [cluster] to those that are in the cluster, then `bowline leave --undo`";

@@ -3,8 +3,7 @@
 use super::{Heard, ask, last, node_name, secrets};
 use crate::Join;
 use crate::exchange::Exchange;
-use crate::facts::left;
-use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Last, Left, NODE_SAID, TOKEN, is_member};
+use crate::files::{ANSWERED, ENROLLED, LAST_TRY, LEAVING, Last, Left, NODE_SAID, TOKEN, is_member, left};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};

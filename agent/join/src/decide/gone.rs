@@ -25,6 +25,25 @@ pub(super) fn watch(facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     }
 }
 
+/// Stops the K3s of an agent that runs as the machine of whose disk this one's is a copy, and has a name of its own: whatever the servers
+/// would answer, there would be two kubelets of one Node. True when the plan ends with that.
+pub(super) fn runs_as_another(facts: &Facts, plan: &mut Plan<Action>) -> bool {
+    let other = facts.copy_of.as_ref().filter(|other| **other != facts.name);
+    let Some(other) = other.filter(|_| !facts.down && !facts.foreign) else { return false };
+    if facts.stopping {
+        let wait = Wait::new(ITEM, "K3s to have stopped", "it is on its way down");
+        plan.waits.push(wait.poll(Duration::from_secs(2)));
+    } else {
+        let why = format!(
+            "the disk of this machine is a copy of that of {other}, and two kubelets would be one Node: it is started as \
+             {} when the servers have let that in",
+            facts.name
+        );
+        plan.step(ITEM, Action::StopCopy { name: other.clone() }, why);
+    }
+    true
+}
+
 /// Stops K3s, when the servers do not give this machine its name: true when the plan ends with that.
 pub(super) fn gives_way(facts: &Facts, role: Role, enrolled: bool, name: &str, plan: &mut Plan<Action>) -> bool {
     if let Some(why) = anothers(facts, role, enrolled) {

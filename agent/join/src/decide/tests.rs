@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::agree::agreed;
+use crate::facts::Key;
 use crate::files::{Left, Said};
 use crate::why::Unanswered;
 use bowline_enroll::Code;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 
 mod alike;
 mod clock;
+mod copies;
 mod founds;
 mod gone;
 mod kept;
@@ -68,6 +70,7 @@ fn facts() -> Facts {
         answered: None,
         gave_way: false,
         leaving: None,
+        other_left: false,
         held: false,
         removed: None,
         owed: false,
@@ -78,6 +81,7 @@ fn facts() -> Facts {
         enabled: false,
         was_up: false,
         foreign: false,
+        copy_of: None,
         stopping: false,
         node: None,
         name: "control-2".into(),
@@ -126,13 +130,17 @@ fn let_in_again(facts: Facts) -> Facts {
 fn steps(plan: &Plan<Action>) -> Vec<&'static str> {
     let word = |action: &Action| match action {
         Action::MakeKey => "key",
+        Action::ReplaceKey => "own key",
+        Action::NoteKey => "note key",
         Action::MakePassword => "password",
         Action::Enroll { .. } => "enroll",
         Action::Forget => "forget",
         Action::AskForNode { .. } => "node",
         Action::Stop => "stop",
         Action::StopToJoin => "stop to join",
+        Action::StopCopy { .. } => "stop copy",
         Action::Hold => "hold",
+        Action::ForgetLeft => "forget left",
         Action::Release => "release",
         Action::GiveWay { .. } => "give way",
         Action::Leave { .. } => "leave",

@@ -1,0 +1,101 @@
+//! What a machine has on its disk of another one, of whose disk its own is a copy: the firmware tells the two apart.
+
+use bowline_engine::Outcome;
+use bowline_host::sim::{SimHost, World, WorldCloud};
+use bowline_join::files::{ENROLLED, LEAVING, MACHINE_KEY, MACHINE_KEY_OF, PASSWORD};
+use bowline_laws::{Case, agent_case, member_case, run_for, simulate};
+use bowline_ports::NODE_NAME;
+use std::path::Path;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(75);
+const OWN: &str = "bbbbbbbb-0b2f-4f0e-9d3c-1f4b7c6a8d90";
+const OTHER: &str = "aaaaaaaa-0b2f-4f0e-9d3c-1f4b7c6a8d90";
+
+/// A machine whose firmware calls it so.
+fn on(case: &Case, firmware: Option<&str>) -> SimHost {
+    let dmi = firmware.map(|id| ("product_uuid".to_owned(), id.to_uppercase())).into_iter().collect();
+    let cloud = Some(WorldCloud { dmi, ..WorldCloud::default() });
+    SimHost::new(&World { cloud, ..case.world.clone() })
+}
+
+fn key(host: &SimHost) -> (Option<String>, Option<String>) {
+    (host.text(MACHINE_KEY), host.text(MACHINE_KEY_OF))
+}
+
+/// A machine key that is on the disk, and of whom that was noted.
+fn with_key(firmware: Option<&str>, of: Option<&str>) -> (bool, Option<String>) {
+    let case = agent_case();
+    let there = format!("{}\n", "12".repeat(32));
+    simulate(async {
+        let host = on(&case, firmware);
+        host.put_secret(MACHINE_KEY, &there);
+        if let Some(of) = of {
+            host.put_secret(MACHINE_KEY_OF, &format!("{of}\n"));
+        }
+        assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+        let (key, of) = key(&host);
+        (key == Some(there.clone()), of)
+    })
+}
+
+#[test]
+fn the_key_of_another_machine_is_replaced_and_no_other() {
+    let own = Some(format!("{OWN}\n"));
+    assert_eq!(with_key(Some(OWN), Some(OTHER)), (false, own.clone()));
+    assert_eq!(with_key(Some(OWN), Some(OWN)), (true, own.clone()));
+    assert_eq!(with_key(Some(OWN), None), (true, own), "an earlier build noted nothing");
+    // Where the firmware tells nothing, a copy is the same machine.
+    assert_eq!(with_key(None, None), (true, None));
+    assert_eq!(with_key(None, Some(OTHER)), (true, Some(format!("{OTHER}\n"))));
+}
+
+/// The whole disk of a machine that is in, on another one: an agent comes in anew, a server is the member that its data are.
+#[test]
+fn a_copy_of_a_whole_machine_has_a_key_of_its_own_unless_it_is_a_member_of_etcd() {
+    for (case, member) in [(agent_case(), false), (member_case(), true)] {
+        simulate(async {
+            let first = on(&case, Some(OTHER));
+            assert_eq!(run_for(&case, &first, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+            assert_eq!(key(&first).1, Some(format!("{OTHER}\n")));
+            let copy = on(&case, Some(OWN));
+            for (path, text, mode) in first.files_with_modes() {
+                if !path.starts_with("/sys") && !path.starts_with("/run") && !path.starts_with("/proc") {
+                    if mode == 0o600 { copy.put_secret(path, &text) } else { copy.put(path, &text) }
+                }
+            }
+            // The simulated machines make the same ones.
+            let (there, password) = (format!("{}\n", "12".repeat(32)), "00112233445566778899aabbccddeeff\n");
+            copy.put_secret(MACHINE_KEY, &there);
+            copy.put_secret(PASSWORD, password);
+            copy.reboot();
+            assert_eq!(run_for(&case, &copy, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+            let (after, of) = key(&copy);
+            assert_eq!((after == Some(there), of), (member, Some(format!("{OWN}\n"))));
+            assert_eq!(copy.text(PASSWORD).as_deref() == Some(password), member);
+            let enrolls = copy.asked().iter().filter(|ask| ask.path == "/v1/enroll").count();
+            assert_eq!(enrolls, usize::from(!member), "by its own key it asks to be let in");
+            assert!(
+                copy.text(ENROLLED).is_some()
+                    && copy.text(NODE_NAME).is_some_and(|name| name.ends_with(&format!("{OWN}\n")))
+            );
+        });
+    }
+}
+
+/// A note of an earlier build has no machine in it, and is this one's.
+#[test]
+fn who_was_told_to_leave_is_told_apart_from_its_copies() {
+    let case = member_case();
+    for (machine, leaves) in [(Some(OTHER), false), (Some(OWN), true), (None, true)] {
+        simulate(async {
+            let host = on(&case, Some(OWN));
+            let machine = machine.map(|machine| format!(", \"machine\": \"{machine}\"")).unwrap_or_default();
+            host.put_secret(LEAVING, &format!("{{\"since\": 1800000000, \"given-back\": 1800000000{machine}}}"));
+            let outcome = run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+            assert_eq!(outcome, Some(if leaves { Outcome::Waiting } else { Outcome::Converged }));
+            let there = host.files().iter().any(|(path, _)| path == Path::new(LEAVING));
+            assert_eq!(there, leaves);
+        });
+    }
+}
