@@ -69,6 +69,9 @@ fn full_bed(case: &str) -> Result<(Bed, Traces)> {
     let bed = Bed::new(case)?;
     let disk = bed.disk("12345678", "1G")?;
     let machine = bed.machine("m").address("10.0.1.10").disk(&disk).start()?;
+    // A machine may be up before its udev has come to every disk.
+    let there = || Ok(machine.run(&format!("test -b {}", disk.link()))?.success());
+    machine.wait_for("its disk", Duration::from_secs(30), there)?;
     machine.ok(&format!("mkfs.ext4 -q {0} && mount {0} /mnt", disk.link()))?;
     machine.ok("systemd-run --quiet --property=KillMode=none sleep 1000; setsid sleep 1000 >/dev/null 2>&1 &")?;
     bed.web()?.put("/x", "x");
