@@ -165,8 +165,10 @@ pub(super) async fn unused(
     };
     let (mut removed, mut stated, mut result) = (0_u64, 0_u64, Ok(()));
     for image in chosen {
-        // Compressed it is smaller than what it leaves, but for what it shares.
-        if gain.freed >= at_most || gain.freed.saturating_add(image.bytes()) > at_most {
+        // Compressed it is smaller than what it leaves, but for what it shares; and where others fill the disk meanwhile, nothing
+        // becomes room, however much goes.
+        let gone = gain.freed.max(stated);
+        if gone >= at_most || gone.saturating_add(image.bytes()) > at_most {
             continue;
         }
         // A container may have been made of it since.
@@ -204,7 +206,7 @@ pub(super) async fn unused(
     }
     let told = match removed {
         1.. if gain.freed == 0 => {
-            format!("{removed} of them were removed, which made no room: others share their layers")
+            format!("{removed} of them were removed, which made no room: others share their layers, or filled it")
         }
         _ => String::new(),
     };
