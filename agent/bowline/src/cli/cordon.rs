@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// From an undoing to the look at whether it lasts, and how often one follows another.
+/// From an undoing to the look at whether it lasts, and from one look to the next: longer than a call is waited for.
 const MOMENT: Duration = Duration::from_secs(1);
-const LOOKS: u32 = 10;
+const LOOKS: u32 = 6;
 
 /// The Node, for as long as its cordon is to go with the command.
 #[derive(Default)]
@@ -101,14 +101,13 @@ impl Cordon {
         let path = node_path(&node);
         let patch = json!({ "metadata": { "annotations": { CORDONED: Value::Null } }, "spec": { "unschedulable": Value::Null } });
         let mut undone = objects.write(&path, Write::Merge(&patch)).await;
-        // A cordon that was on its way may have come after that.
+        // A cordon that was on its way may come after that, once.
         for _ in 0..if answered { 0 } else { LOOKS } {
             tokio::time::sleep(MOMENT).await;
-            match objects.get(&path).await {
-                Ok(Some(now)) if now["metadata"]["annotations"][CORDONED] == "true" => {
-                    undone = objects.write(&path, Write::Merge(&patch)).await;
-                }
-                _ => break,
+            let Ok(Some(now)) = objects.get(&path).await else { break };
+            if now["metadata"]["annotations"][CORDONED] == "true" {
+                undone = objects.write(&path, Write::Merge(&patch)).await;
+                break;
             }
         }
         output::complain(&match undone {

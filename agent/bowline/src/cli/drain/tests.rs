@@ -237,7 +237,7 @@ async fn what_is_being_put_on_record_is_waited_for() {
 /// What is asked of the API last is not always what it does last.
 #[tokio::test(start_paused = true)]
 async fn a_cordon_that_comes_after_it_was_undone_is_undone_as_well() {
-    for slow in [200, 800].map(Duration::from_millis) {
+    for slow in [200, 800, 3000].map(Duration::from_millis) {
         let (node, cordon) = (Node { slow: Some(slow), ..Node::default() }, Cordon::default());
         let work = async { drain(&node, "kafka-0", &ALL, &cordon, Duration::from_secs(60)).await.map(|_| "moved") };
         let told = async {
