@@ -29,6 +29,9 @@ use trouble::Trouble;
 
 type Key = (&'static str, String);
 
+/// Who asks again within this is still asking.
+const ASKED_ANEW: Duration = Duration::from_secs(3);
+
 /// What made the loop wake up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
@@ -70,6 +73,8 @@ pub struct Engine {
     without_effect: BTreeMap<Key, (serde_json::Value, Option<Trouble>)>,
     told: Told,
     restarts: Restarts,
+    /// When somebody asked last for everything to be looked at.
+    asked: Option<Instant>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>,
     in_flight: BTreeMap<Key, InFlight>,
     ended: Vec<(&'static str, bool)>,
@@ -92,6 +97,7 @@ impl Engine {
             without_effect: BTreeMap::new(),
             told: Told::default(),
             restarts: Restarts::default(),
+            asked: None,
             running: FuturesUnordered::new(),
             in_flight: BTreeMap::new(),
             ended: Vec::new(),
@@ -148,7 +154,8 @@ impl Engine {
         std::mem::take(&mut self.ended)
     }
 
-    /// Marks what has to be looked at again. A wake of all also ends every delay.
+    /// Marks what has to be looked at again. A wake of all also ends every delay, and what holds restarts back unless it follows
+    /// another within seconds: a command of an earlier version asks so all the time while it waits.
     pub fn wake(&mut self, wake: Wake) {
         for slot in &mut self.slots {
             if wake == Wake::All || wake == Wake::Look || wake == Wake::Capability(slot.capability.0.name()) {
@@ -158,7 +165,9 @@ impl Engine {
         if wake == Wake::All {
             let now = Instant::now();
             self.trouble.values_mut().for_each(|t| t.next = t.next.min(now));
-            self.restarts.forget();
+            if self.asked.replace(now).is_none_or(|at| now.duration_since(at) >= ASKED_ANEW) {
+                self.restarts.forget();
+            }
         }
     }
 
