@@ -52,6 +52,19 @@ fn complaints() {
     }
 }
 
+/// What a link leads to is mended elsewhere, of which nobody tells: systemd tries again.
+#[test]
+fn wrong_settings_behind_a_link_do_not_keep_the_daemon_down() {
+    let folder = settings(&[]);
+    let (elsewhere, link) = (folder.path().join("elsewhere"), folder.path().join("config.d/10-node.toml"));
+    fs::write(&elsewhere, "[node]\nnmae = \"kafka-0\"\n").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    let run = || bowline(folder.path(), &["run", "--settings", "config.d"]);
+    assert_eq!(run().code, 1);
+    fs::rename(&elsewhere, &link).unwrap();
+    assert_eq!(run().code, 78);
+}
+
 #[test]
 fn files_that_can_not_be_read() {
     let folder = settings(&[]);

@@ -6,6 +6,7 @@ use crate::cli::load::{self, Trouble};
 use crate::cli::{BAD_SETTINGS, settings_report};
 use crate::{key, wiring};
 use bowline_engine::{SettingsReport, Wake};
+use bowline_host::real::events::is_linked;
 use bowline_host::real::notify_socket::Notice;
 use bowline_settings::{Loaded, SourceFile};
 use std::path::Path;
@@ -24,6 +25,8 @@ pub(super) fn settings(folder: &Path, surfaces: &Surfaces) -> Result<(Loaded, Ve
         }
         let first = trouble.lines().into_iter().next().unwrap_or_default();
         let (what, code) = match trouble.lasts() {
+            // Nobody tells of what is mended elsewhere: systemd tries again by itself.
+            true if is_linked(folder) => ("invalid", ExitCode::FAILURE),
             true => ("invalid", ExitCode::from(BAD_SETTINGS)),
             false => ("not readable", ExitCode::FAILURE),
         };

@@ -8,7 +8,7 @@ mod network;
 mod settings;
 mod units;
 
-pub use settings::Unfinished;
+pub use settings::{Unfinished, is_linked};
 
 use super::bus::Bus;
 use super::kubernetes::Clients;

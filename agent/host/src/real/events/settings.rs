@@ -1,6 +1,7 @@
 //! Changes in the settings directory, by inotify. Reading a file is an event, too, and the daemon reads its
 //! settings after every event: those are left out, or it would wake itself for ever.
 
+use super::super::blocking::Silent;
 use super::super::files::is_settings_file;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher};
@@ -24,6 +25,7 @@ const FRESH: Duration = Duration::from_secs(2);
 
 /// Notifies of every change; never ends.
 pub(super) async fn watch(directory: &Path, unfinished: &Unfinished, signal: &Notify) {
+    let silent = Silent::default();
     loop {
         let place = nearest(directory);
         let (sender, mut events) = mpsc::channel(1);
@@ -56,25 +58,32 @@ pub(super) async fn watch(directory: &Path, unfinished: &Unfinished, signal: &No
         }
         // What was written before the watch began is seen now: whoever hears it compares.
         signal.notify_one();
-        let mut seen = led_to(directory);
+        let (mut seen, mut since) = (led_to(directory), None);
         loop {
-            // What a link leads to changes elsewhere, and nobody tells of it.
-            let linked = directory.ancestors().any(is_link) || !seen.is_empty();
             tokio::select! {
                 event = events.recv() => match event {
                     Some(()) => {
                         settle(&mut events, unfinished).await;
-                        seen = led_to(directory);
+                        (seen, since) = (led_to(directory), None);
                     }
                     None => break,
                 },
-                () = tokio::time::sleep(AGAIN), if linked => {
-                    let now = led_to(directory);
-                    let is_news = now != seen && unfinished.is_none() && now.iter().all(Target::is_whole);
-                    if !is_news && nearest(directory) == place && self::inode(&place) == inode {
+                // What a link leads to changes elsewhere, and nobody tells of it.
+                () = tokio::time::sleep(AGAIN), if is_linked(directory) => {
+                    // It may lead to what does not answer, and then nothing is known to have changed.
+                    let look = |directory: &Path| {
+                        let place = nearest(directory);
+                        Ok((led_to(directory), self::inode(&place), place))
+                    };
+                    let Ok((now, number, nearest)) = silent.look(directory, look).await else { continue };
+                    let changed = if now == seen { None } else { Some(*since.get_or_insert_with(Instant::now)) };
+                    // One that is written to for ever counts as changed, too.
+                    let is_whole = unfinished.is_none() && now.iter().all(Target::is_whole);
+                    let is_news = changed.is_some_and(|since| is_whole || since.elapsed() >= UNFINISHED);
+                    if !is_news && nearest == place && number == inode {
                         continue;
                     }
-                    seen = now;
+                    (seen, since) = (now, None);
                 }
             }
             if place == directory {
@@ -171,10 +180,19 @@ impl Target {
     }
 }
 
+/// The settings files that are links.
+fn links(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| is_settings_file(path) && is_link(path))
+}
+
+/// Whether the settings lie somewhere else, as a whole or some of them: nobody tells of what changes there.
+pub fn is_linked(directory: &Path) -> bool {
+    directory.ancestors().any(is_link) || links(directory).next().is_some()
+}
+
 /// What the settings files are links to that are some.
 fn led_to(directory: &Path) -> Vec<Target> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let links = entries.map(|entry| entry.path()).filter(|path| is_settings_file(path) && is_link(path));
     let target = |link: PathBuf| {
         let meta = std::fs::metadata(&link).ok();
         let meta = meta.as_ref();
@@ -185,7 +203,7 @@ fn led_to(directory: &Path) -> Vec<Target> {
             link,
         }
     };
-    let mut all: Vec<Target> = links.map(target).collect();
+    let mut all: Vec<Target> = links(directory).map(target).collect();
     all.sort_by(|one, other| one.link.cmp(&other.link));
     all
 }
