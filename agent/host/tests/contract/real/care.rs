@@ -6,6 +6,8 @@ use crate::suite::{Fixture, STRANGER, contract};
 use bowline_ports::{
     Change, DeviceId, ErrorKind, Filesystem, GrowOrder, Inspect, PortError, Progress, TendOrder, Work,
 };
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 pub(super) mod cases {
@@ -14,6 +16,7 @@ pub(super) mod cases {
     super::contract! { Real::new(), [super];
         a_btrfs_grows_whose_first_disk_is_gone,
         an_ext4_that_notes_errors_does_not_grow_and_is_told_why,
+        a_damaged_journal_is_repaired_where_that_may_be,
         a_note_of_errors_stays_where_nothing_may_be_repaired,
         what_a_tool_is_too_old_for_is_not_called_damaged,
     }
@@ -66,6 +69,23 @@ async fn an_ext4_that_notes_errors_does_not_grow_and_is_told_why(real: &Real) {
     assert!(error.message.contains("Permission denied to resize filesystem"), "{error}");
     let hint = error.hint.unwrap();
     assert!(hint.contains("`repair = \"safe\"`") && hint.contains("`e2fsck -f -p "), "{hint}");
+}
+
+/// e2fsck ends with a code that says both: that there are errors, and that it could not go on.
+async fn a_damaged_journal_is_repaired_where_that_may_be(real: &Real) {
+    let path = real.make_disk(64 << 20);
+    real.make_filesystem(&path, Filesystem::Ext4, STRANGER);
+    let device = path.to_str().unwrap();
+    let told = run(&["dumpe2fs", "-h", device]);
+    let size: u64 = told.lines().find_map(|line| line.strip_prefix("Block size:")).unwrap().trim().parse().unwrap();
+    let block: u64 = run(&["debugfs", "-R", "bmap <8> 0", device]).parse().unwrap();
+    let disk = File::options().write(true).open(&path).unwrap();
+    disk.write_all_at(&vec![0; usize::try_from(size).unwrap()], block * size).unwrap();
+    disk.sync_all().unwrap();
+    let error = prepare(real, &path, Filesystem::Ext4, false).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Invalid && error.message.contains("has to be repaired"), "{error}");
+    prepare(real, &path, Filesystem::Ext4, true).await.unwrap();
+    run(&["e2fsck", "-n", "-f", device]);
 }
 
 /// Of one that is sound: what takes the note away writes to it.

@@ -78,8 +78,9 @@ pub(super) fn not_checked(filesystem: Filesystem, output: &Output) -> Option<(St
             ", and nothing is known to be damaged: a volume is a filesystem on one disk. Use another one, or mount it without Bowline",
         ));
     }
-    // fsck: 8 is an operational error. A superblock that makes no sense is damage all the same.
-    let failed = filesystem == Filesystem::Ext4 && output.status.code().is_some_and(|code| code & 8 != 0);
+    // fsck: 8 is an operational error, and 4 says that there are errors: what kept it from going on was one of them then. A superblock
+    // that makes no sense is damage as well.
+    let failed = filesystem == Filesystem::Ext4 && output.status.code().is_some_and(|code| code & 12 == 8);
     (failed && line(&["does not describe a valid"]).is_none()).then(|| {
         (last_words(output), ". `dmesg` may say more, such as errors of the disk; Bowline tries again by itself")
     })
@@ -221,9 +222,17 @@ fatal error -- This filesystem has an external log.  Specify log device with the
         let memory = "e2fsck 1.47.0 (5-Feb-2023)\ne2fsck: Cannot allocate memory\n";
         assert!(not_checked(Filesystem::Ext4, &ended(8, memory)).unwrap().0.ends_with("Cannot allocate memory"));
         let superblock = "The superblock could not be read or does not describe a valid ext2/ext3/ext4\nfilesystem.\n";
-        for (filesystem, code, text) in
-            [(Filesystem::Ext4, 8, superblock), (Filesystem::Ext4, 4, ENTRY), (Filesystem::Xfs, 1, DAMAGED)]
-        {
+        // e2fsck 1.47.0, of an ext4 whose journal begins with zeros.
+        let journal = "e2fsck 1.47.0 (5-Feb-2023)
+e2fsck: The journal superblock is corrupt while checking journal for /proc/self/fd/0
+e2fsck: Cannot proceed with file system check
+";
+        for (filesystem, code, text) in [
+            (Filesystem::Ext4, 8, superblock),
+            (Filesystem::Ext4, 12, journal),
+            (Filesystem::Ext4, 4, ENTRY),
+            (Filesystem::Xfs, 1, DAMAGED),
+        ] {
             assert_eq!(not_checked(filesystem, &ended(code, text)), None);
         }
     }
