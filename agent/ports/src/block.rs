@@ -97,6 +97,12 @@ impl BlockDevice {
         self.id.serial.as_deref().or(self.shared_serial.as_deref())
     }
 
+    /// Whether it depends on what else is attached that it has a serial of its own: the namespace of an NVMe controller has that one's
+    /// as long as it is the only one.
+    pub fn may_share_serial(&self) -> bool {
+        self.transport == "nvme" && self.partition_of.is_none()
+    }
+
     /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source:
     /// the device, or what LVM and LUKS call it.
     pub fn is_mounted_by(&self, mount: &Mount) -> bool {

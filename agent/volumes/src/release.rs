@@ -12,11 +12,14 @@ const NAMED: &str = ".json";
 /// more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
-    /// The disk.
+    /// The disk, by the serial that it tells. Earlier records have none where others told it as well.
     pub disk: DeviceId,
-    /// The UUID of its filesystem: without a serial it is known by that. Earlier records have none.
+    /// The UUID of its filesystem: without a serial of its own it is known by that. Earlier records have none.
     #[serde(default)]
     pub uuid: Option<String>,
+    /// Others told its serial as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Seconds since 1970.
     pub since: i64,
     /// The Node was told to take no more pods for it.
@@ -26,7 +29,9 @@ pub struct Released {
 impl Released {
     /// That of a volume on this disk.
     pub fn of(device: &BlockDevice, since: i64, cordoned: bool) -> Self {
-        Self { disk: device.id.clone(), uuid: device.uuid.clone(), since, cordoned }
+        // Whether a serial is a disk's own may change while others come and go.
+        let disk = DeviceId { serial: device.told_serial().map(str::to_owned), size: device.id.size };
+        Self { disk, uuid: device.uuid.clone(), shared: device.shared_serial.is_some(), since, cordoned }
     }
 
     /// Where the record of a volume lies.

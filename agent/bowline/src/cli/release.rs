@@ -271,7 +271,7 @@ mod tests {
             let host = SimHost::new(&world);
             converge(&host, &settings).await;
             let disk = DeviceId { serial: Some("1".into()), size: 20 << 30 };
-            let record = Released { disk, uuid: None, since: 0, cordoned: true };
+            let record = Released { disk, uuid: None, shared: false, since: 0, cordoned: true };
             host.put(Released::path_of("data"), &serde_json::to_string(&record).unwrap());
             let node = json!({ "metadata": { "annotations": { CORDONED: ours } }, "spec": { "unschedulable": true } });
             host.put_object(NODE, node);

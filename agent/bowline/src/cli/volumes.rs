@@ -294,7 +294,7 @@ volume data at /mnt/data
     async fn a_released_volume_has_no_device_to_be_taken() {
         let mut world = two_disks();
         let disk = DeviceId { serial: Some("11111111".into()), size: 20 << 30 };
-        let record = Released { disk, uuid: None, since: 0, cordoned: false };
+        let record = Released { disk, uuid: None, shared: false, since: 0, cordoned: false };
         world.files.insert(Released::path_of("v11111111"), serde_json::to_string(&record).unwrap());
         let said = verdicts(&SimHost::new(&world)).await;
         assert!(said[0].starts_with("/dev/sdb fits; waiting for /dev/sdb to be detached"), "{said:?}");

@@ -7,7 +7,7 @@ use crate::shield;
 use crate::units::{mount_unit_name, mount_unit_path, uuid_of, written_by_bowline};
 use crate::{Action, Released, Volumes};
 use bowline_engine::{Plan, Risk, Wait};
-use bowline_ports::{BlockDevice, DeviceId, Job, Mount, PortError, TendOrder, Work, condition};
+use bowline_ports::{BlockDevice, Job, Mount, PortError, TendOrder, Work, condition};
 use bowline_settings::{Volume, VolumeSource};
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,6 @@ pub(crate) fn released(
     item: &str,
     plan: &mut Plan<Action>,
 ) {
-    let released = &known_by(released, facts);
     let Some(device) = disk(volume, seen, released, facts) else {
         if let Some(unknown) = unknown(released, facts) {
             let what = format!("udev to come to {}, or `bowline volumes take {}`", unknown.path.display(), volume.name);
@@ -140,11 +139,18 @@ pub(crate) fn uncordon(spec: &Volumes, names: &[String], facts: &Facts, plan: &m
     }
 }
 
-/// The record of a disk, by what it can be told from others: not by a serial that others tell as well, which earlier builds took down.
-fn known_by(released: &Released, facts: &Facts) -> Released {
-    let shared = |serial: &String| facts.devices.iter().any(|one| one.shared_serial.as_ref() == Some(serial));
-    let serial = released.disk.serial.clone().filter(|serial| !shared(serial));
-    Released { disk: DeviceId { serial, size: released.disk.size }, ..released.clone() }
+/// Whether a device tells the serial of the released disk, or as little as that. Of an NVMe disk earlier builds took down none while
+/// others told it as well: by now it may be its own.
+fn tells_its_serial(device: &BlockDevice, released: &Released) -> bool {
+    match &released.disk.serial {
+        Some(serial) => device.told_serial() == Some(serial),
+        None => device.id.serial.is_none() || device.may_share_serial() && device.id.size == released.disk.size,
+    }
+}
+
+/// Whether that serial is a disk's own, and was when it was released: else others tell it as well.
+fn is_its_own(device: &BlockDevice, released: &Released) -> bool {
+    released.disk.serial.is_some() && !released.shared && device.shared_serial.is_none()
 }
 
 /// Whether a device that has the serial of the released disk is that: it has the filesystem as well, as far as that is known of both.
@@ -159,7 +165,7 @@ fn has_its_filesystem(device: &BlockDevice, volume: &Volume, released: &Released
     }
 }
 
-/// The released disk, by its serial: it may have been made larger since. Without one (partitions have none) it is the one with the
+/// The released disk, by its own serial: it may have been made larger since. Without one (partitions have none) it is the one with the
 /// volume's filesystem, or one of its size where the settings have it, which has no filesystem any more: its owner may have erased it.
 /// Where that is not on record either, several may be alike: it is the one that is mounted as the volume, or else the one that the
 /// settings name.
@@ -167,16 +173,18 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
     let mounted = |device: &&BlockDevice| {
         facts.mounts.iter().any(|mount| mount.target == volume.mount && device.is_mounted_by(mount))
     };
-    let same = |device: &&BlockDevice| match (&released.disk.serial, &released.uuid) {
-        (Some(serial), _) => {
-            device.id.serial.as_ref() == Some(serial) && has_its_filesystem(device, volume, released, facts)
-        }
-        (None, Some(uuid)) => device.id.serial.is_none() && holds(device, uuid),
-        (None, None) => device.id == released.disk,
+    let same_size = |device: &BlockDevice| device.id.size == released.disk.size;
+    let same = |device: &&BlockDevice| {
+        tells_its_serial(device, released)
+            && match &released.uuid {
+                _ if is_its_own(device, released) => has_its_filesystem(device, volume, released, facts),
+                Some(uuid) => holds(device, uuid),
+                None => same_size(device),
+            }
     };
     // Whatever it tells of itself, the running system's is nobody's to release.
     let alike = || facts.devices.iter().filter(|device| !device.root && same(device));
-    let known = released.disk.serial.is_some() || released.uuid.is_some();
+    let known = |device: &BlockDevice| released.uuid.is_some() || is_its_own(device, released);
     let named = match find(volume, seen.number.as_deref(), seen.used(volume), &facts.devices) {
         Found::One(device) => alike().find(|one| one.number == device.number),
         Found::None | Found::Several(_) => None,
@@ -185,10 +193,11 @@ fn disk<'a>(volume: &Volume, seen: &VolumeFacts, released: &Released, facts: &'a
         let fits = || why_other(volume, seen.number.as_deref(), seen.used(volume), device, &facts.devices).is_none();
         // What is still mounted of a disk that is gone tells that it went.
         let went = || facts.mounts.iter().any(|mount| mount.target == volume.mount && !device.is_mounted_by(mount));
-        known && device.id == released.disk && device.uuid.is_none() && device.announced && fits() && !went()
+        let like = known(device) && tells_its_serial(device, released) && same_size(device);
+        like && device.uuid.is_none() && device.announced && fits() && !went()
     };
     let holds_it = |device: &&BlockDevice| released.uuid.as_ref().is_some_and(|uuid| holds(device, uuid));
-    let known_one = || alike().find(holds_it).or_else(|| alike().find(|_| known));
+    let known_one = || alike().find(holds_it).or_else(|| alike().find(|device| known(device)));
     alike().find(mounted).or(named).or_else(known_one).or_else(|| facts.devices.iter().find(erased))
 }
 
@@ -209,10 +218,10 @@ fn without_partition<'a>(volume: &Volume, facts: &'a Facts) -> Option<&'a BlockD
     disks.find_map(|disk| attached().find(|device| is(device, Path::new(disk))))
 }
 
-/// A disk that may be the released one: without a serial it has to be known what is on it, and where its links are.
+/// A disk that may be the released one: without a serial of its own it has to be known what is on it, and where its links are.
 fn unknown<'a>(released: &Released, facts: &'a Facts) -> Option<&'a BlockDevice> {
-    let may_be = |device: &&BlockDevice| !device.announced && device.id.serial.is_none();
-    facts.devices.iter().find(may_be).filter(|_| released.disk.serial.is_none())
+    let may_be = |device: &&BlockDevice| tells_its_serial(device, released) && !is_its_own(device, released);
+    facts.devices.iter().filter(|device| !device.announced).find(may_be)
 }
 
 /// What Bowline made for a volume that is not in the settings any more: unmounted first, so that the gate stands as long as

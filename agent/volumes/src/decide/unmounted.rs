@@ -225,13 +225,14 @@ fn as_it_is(place: Place<'_>, probe: &Probe, found: &Signature, plan: &mut Plan<
     }
 }
 
-/// Whether a disk may be the one that a record is of. Without a serial of its own it is like others of its size.
+/// Whether a disk may be the one that a record is of. Without a serial of its own it is like others of its size; and that of an NVMe
+/// disk may have become its own, or no more be that, since.
 fn may_be_it(record: &Intent, device: &BlockDevice) -> bool {
     let same_size = record.id.size == device.id.size;
     match (&record.id.serial, &device.id.serial) {
         (Some(its), Some(own)) => its == own,
         (Some(its), None) => same_size && device.shared_serial.as_ref() == Some(its),
-        (None, own) => same_size && own.is_none(),
+        (None, own) => same_size && (own.is_none() || device.may_share_serial()),
     }
 }
 
@@ -245,7 +246,11 @@ fn begun_otherwise(place: Place<'_>, other: &Intent) -> No {
         let hint = format!("attach that disk, or give it up by removing {}", record.display());
         return No::use_of(volume, device, why, hint);
     }
-    let which = if device.id.serial.is_some() { "this disk" } else { "this disk or one that looks like it" };
+    let which = if other.id.serial.is_some() && device.id.serial.is_some() {
+        "this disk"
+    } else {
+        "this disk or one that looks like it"
+    };
     No::use_of(
         volume,
         device,

@@ -148,6 +148,12 @@ fn what_was_begun_and_has_written_nothing_binds_nobody() {
         let plan = plan(serial, serial, Probe { data_at: Some(4096), zeros: 0, ..blank() });
         assert!(plan.steps.is_empty() && plan.refusals[0].why.contains("was begun and not finished"), "{plan:?}");
     }
+    // A namespace that was not alone at its controller, and is now.
+    let nvme = BlockDevice { transport: "nvme".into(), ..disk() };
+    let with = |probe: Probe| VolumeFacts { probe: Some(Ok(probe)), ..begun(of(None), Filesystem::Ext4) };
+    assert!(matches!(planned(&spec, nvme.clone(), with(blank())).steps[0].action, Action::Forget { .. }));
+    let raw = planned(&spec, nvme, with(Probe { data_at: Some(4096), zeros: 0, ..blank() }));
+    assert!(raw.steps.is_empty() && raw.refusals[0].why.contains("on this disk or one that looks like"), "{raw:?}");
     for (recorded, own) in [(Some("2"), Some("1")), (Some("2"), None), (None, Some("1"))] {
         let plan = plan(recorded, own, blank());
         assert!(plan.steps.is_empty() && plan.refusals[0].why.contains("on another disk"), "{plan:?}");

@@ -129,4 +129,30 @@ fn a_disk_with_the_serial_of_the_released_one_is_not_therefore_it() {
     assert_eq!(planned(&record, vec![namespace(system.clone()), namespace(other())]), "gone");
     let late = BlockDevice { announced: false, ..namespace(unknown()) };
     assert_eq!(planned(&record, vec![namespace(system), late]), "udev to come to /dev/sdb");
+
+    // It is its own again, from when the namespace beside it is gone; and earlier builds took down none meanwhile.
+    let shared = Released::of(&namespace(own()), 0, false);
+    let nvme = |device: BlockDevice| BlockDevice { transport: "nvme".into(), ..device };
+    let earlier = Released { disk: namespace(own()).id, shared: false, ..shared.clone() };
+    for (record, one) in [(&shared, own()), (&earlier, nvme(own()))] {
+        assert_eq!(planned(record, vec![one.clone()]), stays);
+        assert_eq!(planned(record, vec![namespace(one.clone())]), stays);
+        let late = BlockDevice { announced: false, uuid: None, ..one.clone() };
+        assert_eq!(planned(record, vec![late]), "udev to come to /dev/sdb");
+        assert_eq!(planned(record, vec![BlockDevice { uuid: Some("cd-2".into()), ..one }]), "gone", "it was beside it");
+    }
+    assert_eq!(planned(&earlier, vec![own()]), "gone", "no namespace gets a serial of its own there");
+    assert_eq!(planned(&earlier, vec![sized(nvme(own()), 2)]), "gone");
+}
+
+/// Told as its own by an earlier build, and the other way round.
+#[test]
+fn a_record_has_the_serial_that_a_disk_tells() {
+    let record = |device: &BlockDevice| serde_json::to_value(Released::of(device, 0, false)).unwrap();
+    let id = DeviceId { serial: None, size: 1 << 30 };
+    let namespace = BlockDevice { id, shared_serial: Some("1".into()), ..disk() };
+    let told = |value: serde_json::Value| value["disk"]["serial"].as_str().map(String::from);
+    assert_eq!([told(record(&namespace)), told(record(&disk()))], [Some("1".to_owned()), Some("1".to_owned())]);
+    assert!(record(&disk()).get("shared").is_none() && record(&namespace)["shared"] == true);
+    assert!(!serde_json::from_value::<Released>(record(&disk())).unwrap().shared);
 }
