@@ -3,9 +3,10 @@
 use super::filesystem;
 use super::unmounted::Place;
 use crate::Action;
-use bowline_engine::Plan;
+use bowline_engine::{Plan, Wait};
 use bowline_ports::Probe;
 use std::path::Path;
+use std::time::Duration;
 
 /// How the kernel's names begin of what udev makes links for by what is on it: as systemd's `60-persistent-storage.rules` has them,
 /// and the rules of LVM and RAID. Others, such as drbd's and Ceph's, it only knows.
@@ -15,7 +16,7 @@ const LINKED: [&str; 19] = [
 ];
 
 /// Refuses a disk that could be used, and whose filesystem systemd would never find. Newer rules and a person's own make links for
-/// others as well: then there are some before anything is on it.
+/// others as well: then there are some before anything is on it, from when udev has come to it.
 pub(super) fn unlinked(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>) -> bool {
     let Place { volume, device, other, item, .. } = place;
     let name = device.path.strip_prefix("/dev").unwrap_or(&device.path).to_string_lossy();
@@ -23,8 +24,14 @@ pub(super) fn unlinked(place: Place<'_>, probe: &Probe, plan: &mut Plan<Action>)
         || device.links.iter().any(|link| link.starts_with(Path::new("/dev/disk")));
     let usable = probe.is_blank() || probe.filesystem().is_some_and(|one| one.name == filesystem(volume).name());
     // What somebody else mounts, they find their own way.
-    if linked || !device.announced || !usable || other.is_some() {
+    if linked || !usable || other.is_some() {
         return false;
+    }
+    if !device.announced {
+        let what = format!("udev to come to {}", device.path.display());
+        let why = "whether it makes links for such disks, by which systemd finds a volume's filesystem, is seen then";
+        plan.waits.push(Wait::new(item, what, why).poll(Duration::from_secs(1)));
+        return true;
     }
     plan.refuse(
         item,

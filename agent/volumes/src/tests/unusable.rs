@@ -41,7 +41,12 @@ fn a_disk_to_which_no_link_by_uuid_will_lead_is_refused_before_it_is_written_to(
         let linked = BlockDevice { links, ..device.clone() };
         assert!(!refused(&linked, blank()) && !refused(&linked, ext4()), "{path}");
         // udev has not come to it yet.
-        assert!(!refused(&BlockDevice { announced: false, ..device }, blank()), "{path}");
+        let plan = planned(&BlockDevice { announced: false, ..device }, blank());
+        assert!(plan.steps.is_empty() && plan.refusals.is_empty(), "{plan:?}");
+        assert_eq!(
+            plan.waits.iter().map(|wait| wait.what.clone()).collect::<Vec<_>>(),
+            [format!("udev to come to {path}")]
+        );
     }
     // Right after the filesystem was made, its link is still to come.
     for path in
