@@ -1,6 +1,6 @@
 //! A volume at whose mount point something is mounted.
 
-use super::twins::{ONE_DISK, lead_to_one};
+use super::twins::{Kin, advice, kin};
 use super::{check, enable, filesystem, forget, made_by, new_uuid, unit_text, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
@@ -65,19 +65,19 @@ pub(super) fn mounted(
         {
             let has =
                 format!("{} is mounted there: it has the UUID ({uuid}) of the volume's filesystem", describe(twin));
-            let (why, hint) = if lead_to_one(device, twin, &facts.devices) {
-                (
-                    format!("{has}, and the serial and size of {}: both lead to one disk", device.path.display()),
-                    ONE_DISK.to_owned(),
-                )
-            } else {
-                let hint = format!(
-                    "stop what uses it, unmount it, and detach it or give it a UUID of its own ({}); Bowline mounts the disk that is meant",
-                    new_uuid(filesystem(volume))
-                );
-                (format!("{has}, and is a copy or the original"), hint)
+            let (kin, path) = (kin(device, twin, &facts.devices), device.path.display());
+            let why = match kin {
+                Kin::Copies => format!("{has}, and is a copy or the original"),
+                Kin::Paths => format!("{has}, and the serial and size of {path}: both lead to one disk"),
+                Kin::Either => format!(
+                    "{has}, and the serial and size of {path}: it is a copy or the original, or both lead to one disk"
+                ),
             };
-            return plan.refuse(item, what, why, hint);
+            let with_a_copy = format!(
+                "stop what uses it, unmount it, and detach it or give it a UUID of its own ({}); Bowline mounts the disk that is meant",
+                new_uuid(filesystem(volume))
+            );
+            return plan.refuse(item, what, why, advice(kin, with_a_copy));
         }
         return plan.refuse(
             item,

@@ -47,3 +47,34 @@ fn the_paths_to_a_disk_are_not_taken_for_its_copies() {
     assert_eq!(refused("dm-0"), None);
     assert!(refused("dm-10").unwrap().contains("has the same filesystem UUID (ab-1)"));
 }
+
+/// A partition of a multipath: what the kernel shows at a path is not held by it.
+#[test]
+fn the_partitions_at_the_paths_are_not_taken_for_copies_either() {
+    let text = "[[volume]]\nname = \"data\"\ndevice = \"/dev/mapper/data-part1\"\nmount = \"/mnt/data\"\n";
+    let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+    let refused = |holder: &str, of: &str| {
+        let mut found = blank();
+        let (name, uuid, label) = ("ext4".into(), Some("ab-1".into()), None);
+        found.signatures = vec![Signature { kind: SignatureKind::Filesystem, name, uuid, label }];
+        found.data_at = Some(1024);
+        let seen = VolumeFacts { probe: Some(Ok(found)), number: Some("252:1".into()), ..nothing_seen() };
+        let mut facts = facts(vec![Ok(seen)]);
+        let id = DeviceId { serial: None, size: 1 << 30 };
+        let mapped = |number: u32, holders: Vec<String>| {
+            let (path, number) = (format!("/dev/dm-{number}").into(), format!("252:{number}"));
+            BlockDevice { path, number, holders, id: id.clone(), transport: String::new(), ..disk() }
+        };
+        facts.devices = vec![mapped(0, vec!["dm-1".into()]), mapped(1, Vec::new())];
+        let partitions = vec!["/dev/sdb1".into()];
+        facts.devices.push(BlockDevice { holders: vec![holder.into()], partitions, ..disk() });
+        let (links, partition_of) = (vec!["/dev/disk/by-uuid/ab-1".into()], Some(of.into()));
+        let (path, number) = ("/dev/sdb1".into(), "8:17".into());
+        facts.devices.push(BlockDevice { path, number, links, partition_of, id, ..disk() });
+        spec.plan(&facts, &Conditions::default()).refusals.into_iter().map(|refusal| refusal.why).next()
+    };
+    assert_eq!(refused("dm-0", "/dev/sdb"), None);
+    for (holder, of) in [("dm-7", "/dev/sdb"), ("dm-0", "/dev/sdc")] {
+        assert!(refused(holder, of).unwrap().contains("has the same filesystem UUID (ab-1)"), "{holder} {of}");
+    }
+}
