@@ -191,6 +191,12 @@ pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str, netw
     )
 }
 
+/// Whether a mount unit says that its disk is reached through the network.
+pub(crate) fn is_networked(unit: &str) -> bool {
+    let options = unit.lines().find_map(|line| line.strip_prefix("Options=nofail,")).unwrap_or_default();
+    options.split(',').next() == Some("_netdev")
+}
+
 /// Where the gate of a volume on a service lies.
 pub fn gate_path(service: &str, volume: &str) -> PathBuf {
     Path::new(UNITS).join(format!("{service}.d")).join(format!("{}{volume}{}", GATES.0, GATES.1))
@@ -270,6 +276,7 @@ mod tests {
              [Install]\n\
              WantedBy=multi-user.target\n"
         );
+        assert!(is_networked(&unit(&volume, true)) && !is_networked(&unit(&volume, false)));
         assert!(unit(&volume, false).contains("\nOptions=nofail,noatime\n"));
     }
 

@@ -1,11 +1,11 @@
 //! A volume at whose mount point something is mounted.
 
 use super::twins::{Kin, advice, kin};
-use super::{check, enable, filesystem, forget, made_by, new_uuid, unit_text, write_unit};
+use super::{check, enable, filesystem, forget, made_by, new_uuid, write_unit};
 use crate::Action;
 use crate::facts::{Facts, VolumeFacts};
 use crate::find::{describe, holds};
-use crate::units::{mount_unit_path, uuid_of, written_by_bowline};
+use crate::units::{is_networked, mount_unit_path, mount_unit_text, uuid_of, written_by_bowline};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::{
     Access, ActiveState, BlockDevice, Filesystem, GrowOrder, Job, MARK, Mount, NewDirectory, TendOrder, Work, condition,
@@ -137,8 +137,10 @@ pub(super) fn mounted(
     match &seen.unit_file {
         Some(text) if text.starts_with(MARK) => {
             let uuid = uuid_of(text).unwrap_or_default();
-            // Which filesystem is mounted is a fact; only what the settings decide may be rewritten here.
-            let wanted = unit_text(volume, device, uuid);
+            // Which filesystem is mounted is a fact; only what the settings decide may be rewritten here. And that it is behind the
+            // network stays known: a multipath whose paths are gone does not show it.
+            let network = device.network || is_networked(text);
+            let wanted = mount_unit_text(volume, filesystem(volume), uuid, network);
             if uuid.is_empty() {
                 return plan.refuse(
                     item,

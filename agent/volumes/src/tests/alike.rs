@@ -2,7 +2,7 @@
 //! of this disk.
 
 use super::*;
-use crate::units::mount_unit_text;
+use crate::units::{mount_unit_path, mount_unit_text};
 use bowline_ports::{Filesystem, Signature, SignatureKind};
 
 const SHARED: &str = "SN: 000001";
@@ -150,6 +150,25 @@ fn of_two_partitions_of_one_disk_one_is_a_copy() {
     facts.devices = vec![BlockDevice { partitions, ..disk() }, part(1, false), part(2, true)];
     let plan = spec.plan(&facts, &Conditions::default());
     assert!(plan.refusals[0].why.ends_with("one is a copy of the other"), "{plan:?}");
+}
+
+/// While all paths of a multipath are gone, nothing says that it is behind the network.
+#[test]
+fn what_is_mounted_after_the_network_stays_so_while_it_is_mounted() {
+    let spec = spec("device = \"/dev/sdb\"");
+    let unit = Unit { load: "loaded".into(), file_state: "enabled".into(), ..Unit::not_found() };
+    let rewritten = |was: bool, network: bool| {
+        let unit_file = Some(mount_unit_text(&spec.volumes[0], Filesystem::Ext4, "ab-1", was));
+        let device = BlockDevice { mounted_at: vec!["/mnt/data".into()], network, uuid: Some("ab-1".into()), ..disk() };
+        let mut facts = facts(vec![Ok(VolumeFacts { unit_file, unit: unit.clone(), ..nothing_seen() })]);
+        facts.mounts.push(at_data(&device));
+        facts.devices.push(device);
+        let plan = spec.plan(&facts, &Conditions::default());
+        let path = mount_unit_path(Path::new("/mnt/data"));
+        plan.steps.iter().any(|step| matches!(&step.action, Action::Write { path: at, .. } if *at == path))
+    };
+    assert!(!rewritten(true, false) && !rewritten(true, true) && !rewritten(false, false));
+    assert!(rewritten(false, true), "its paths have come");
 }
 
 /// The tool was not there, say, and the settings want another filesystem since.
