@@ -7,7 +7,7 @@ pub(crate) mod format;
 mod grow;
 pub(crate) mod job_files;
 #[cfg(test)]
-mod loops;
+pub(super) mod loops;
 mod reclaim;
 mod survey;
 mod tend;

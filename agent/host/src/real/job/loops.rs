@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs a program; what it printed, or nothing if it failed.
-pub(super) fn ran(program: &str, words: &[&str]) -> Option<String> {
+pub(in crate::real) fn ran(program: &str, words: &[&str]) -> Option<String> {
     let output = Command::new(program).args(words).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A blank disk.
-pub(super) struct Loop(pub(super) PathBuf);
+pub(in crate::real) struct Loop(pub(in crate::real) PathBuf);
 
 impl Loop {
     /// Over a new file of this size; `None` without loop devices.
-    pub(super) fn over(file: &Path, size: u64) -> Option<Self> {
+    pub(in crate::real) fn over(file: &Path, size: u64) -> Option<Self> {
         File::create(file).unwrap().set_len(size).unwrap();
         let path = ran("losetup", &["--find", "--show", "--partscan", file.to_str()?])?;
         Some(Self(path.into()))
     }
 
-    pub(super) fn shown(&self) -> &str {
+    pub(in crate::real) fn shown(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -35,11 +35,11 @@ impl Drop for Loop {
 }
 
 /// A mount.
-pub(super) struct Place(PathBuf);
+pub(in crate::real) struct Place(PathBuf);
 
 impl Place {
     /// At a new directory; `None` for who may mount nothing.
-    pub(super) fn new(words: &[&str], at: &Path) -> Option<Self> {
+    pub(in crate::real) fn new(words: &[&str], at: &Path) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
         ran("mount", &[words, &[at.to_str()?]].concat())?;
         Some(Self(at.to_owned()))
@@ -48,6 +48,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = ran("umount", &["-q", self.0.to_str().unwrap_or_default()]);
+        let at = self.0.to_str().unwrap_or_default();
+        // udev may still look at a loop device whose file is on it.
+        if ran("umount", &["-q", at]).is_none() {
+            let _ = ran("umount", &["-q", "-l", at]);
+        }
     }
 }

@@ -200,6 +200,11 @@ async fn a_partition_is_not_formatted_while_its_disk_is_locked() {
         return;
     }
     let partition = Path::new(&format!("{}p1", disk.shown())).to_owned();
+    if !partition.exists() {
+        // As in a container that has nodes of its own.
+        let _ = ran("delpart", &[disk.shown(), "1"]);
+        return;
+    }
     let order = order_for(&partition, folder.path());
     let held = File::open(&disk.0).unwrap();
     held.lock_shared().unwrap();
