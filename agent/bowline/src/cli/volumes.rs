@@ -131,7 +131,12 @@ fn text(table: &Table) -> String {
     let mut rows = vec![["DEVICE", "      SIZE", "SERIAL", "USE"].map(String::from).to_vec()];
     rows.extend(table.devices.iter().map(|d| {
         let size = format!("{:>10}", bytes(d.id.size));
-        let serial = d.id.serial.clone().unwrap_or_else(|| "-".into());
+        let serial = match (d.told_serial(), &d.shared_serial) {
+            (Some(serial), None) => serial.to_owned(),
+            // Settings may name the disk by it all the same.
+            (Some(serial), Some(_)) => format!("{serial} (shared)"),
+            (None, _) => "-".into(),
+        };
         vec![d.path.display().to_string(), size, serial, usage(d)]
     }));
     let mut out = show::table(&rows);
@@ -195,6 +200,7 @@ mod tests {
             mounted_at: vec!["/var/lib/a-rather-long-place/for-the-data-of-one/application".into()],
             ..device("/dev/loop0", 1, Some("/srv/images/backing-file-of-a-loop-device.img"))
         };
+        let namespace = BlockDevice { shared_serial: Some("SN: 000001".into()), ..device("/dev/nvme0n2", 20, None) };
         let link = format!("/dev/disk/by-id/{}", "x".repeat(80));
         let choice = Choice {
             volume: "data".into(),
@@ -206,13 +212,14 @@ mod tests {
                 reason: format!("it is not what {link} leads to, and it holds the running system, and that stays"),
             }],
         };
-        let devices = vec![root, device("/dev/sdb", 10, Some("12345678")), mounted];
+        let devices = vec![root, device("/dev/sdb", 10, Some("12345678")), namespace, mounted];
         let wanted = format!(
             "\
-DEVICE            SIZE  SERIAL    USE
-/dev/sda        38 GiB  -         the running system
-/dev/sdb        10 GiB  12345678  free
-/dev/loop0       1 GiB  /srv/images/backing-file-of-a-loop-device.img
+DEVICE              SIZE  SERIAL               USE
+/dev/sda          38 GiB  -                    the running system
+/dev/sdb          10 GiB  12345678             free
+/dev/nvme0n2      20 GiB  SN: 000001 (shared)  free
+/dev/loop0         1 GiB  /srv/images/backing-file-of-a-loop-device.img
   mounted at /var/lib/a-rather-long-place/for-the-data-of-one/application
 
 volume data at /mnt/data
