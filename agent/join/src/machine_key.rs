@@ -3,7 +3,7 @@
 use crate::facts::Key;
 use crate::files::{MACHINE_KEY, MACHINE_KEY_OF};
 use bowline_enroll::key::MachineKey;
-use bowline_ports::{Change, ErrorKind, Inspect, PortError, is_anothers, is_copy, machine_id};
+use bowline_ports::{Change, ErrorKind, Inspect, PortError, is_anothers, is_copy, machine_id, machine_note};
 use std::path::Path;
 
 /// The one of this machine; `None` where it has none yet.
@@ -40,7 +40,7 @@ pub(crate) async fn standing(host: &dyn Inspect) -> Result<Key, PortError> {
 /// # Errors
 /// It cannot be written.
 pub(crate) async fn note(host: &dyn Change) -> Result<(), PortError> {
-    match machine_id(host).await? {
+    match machine_note(host).await? {
         Some(machine) => host.write(Path::new(MACHINE_KEY_OF), format!("{machine}\n").as_bytes(), 0o600).await,
         None => host.remove(Path::new(MACHINE_KEY_OF)).await,
     }

@@ -12,6 +12,7 @@ pub mod condition;
 mod counted;
 mod error;
 mod file;
+mod firmware;
 mod guard;
 mod job;
 mod kubernetes;
@@ -31,14 +32,14 @@ pub use block::{BlockDevice, DeviceId, Filesystem, LastMount, Probe, Signature, 
 pub use counted::Counted;
 pub use error::{ErrorKind, PortError};
 pub use file::{File, FileKind, Meta};
+pub use firmware::{is_anothers, machine_id, machine_note};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, taint_text};
 pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{
-    KUBELET_PODS, NODE_NAME, configured, forget_name, is_anothers, is_copy, machine_id, name_is_recorded, node_name,
-    see_name, seen_name,
+    KUBELET_PODS, NODE_NAME, configured, forget_name, is_copy, name_is_recorded, node_name, see_name, seen_name,
 };
 pub use objects::{Objects, Write, each, items};
 pub use reclaim::{

@@ -1,14 +1,13 @@
 //! What this machine's Node is called: the same for all who speak of it.
 
-use crate::{Change, ErrorKind, Inspect, K3S_CONFIG, PortError, k3s_kubeconfig};
+use crate::{Change, ErrorKind, Inspect, K3S_CONFIG, PortError, is_anothers, k3s_kubeconfig, machine_id, machine_note};
 use std::path::Path;
 
-/// The name under which this machine's Node was seen last, and whose machine that was, each in a line. Empty once it has left.
+/// The name under which this machine's Node was seen last, and in the lines after it whose machine that was ([`machine_note`]). Empty
+/// once it has left.
 pub const NODE_NAME: &str = "/var/lib/bowline/node-name";
 /// A kubelet makes it. K3s's own data may be on a volume that is not there yet, or somewhere else.
 pub const KUBELET_PODS: &str = "/var/lib/kubelet/pods";
-/// What tells one machine from another, also when its disk is copied.
-const FIRMWARE: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/product_serial"];
 
 /// The name of this machine's Node: that of the settings (`[node] name`), else the one under which it was seen, else the
 /// host's. A host that is renamed goes on as the Node that it is: another name would be another Node, without the first
@@ -60,7 +59,9 @@ pub async fn name_is_recorded(host: &dyn Inspect) -> Result<bool, PortError> {
 /// The name on record, and whether it is of this machine: one that was made from the disk of another has a name of its own.
 async fn recorded<'a>(host: &dyn Inspect, text: &'a str) -> Result<(&'a str, bool), PortError> {
     let (name, machine) = text.split_once('\n').unwrap_or((text, ""));
-    Ok((name, machine.trim() == machine_id(host).await?.unwrap_or_default()))
+    let said = machine_id(host).await?.is_some();
+    // Where only the one or the other was told, it may be another machine, with a name of its own.
+    Ok((name, said != machine.trim().is_empty() && !is_anothers(host, machine).await?))
 }
 
 /// Whether the Node on record is that of another machine: the disk of this one is a copy of its disk.
@@ -72,16 +73,6 @@ pub async fn is_copy(host: &dyn Inspect) -> Result<bool, PortError> {
     let text = file.text();
     let (name, machine) = text.split_once('\n').unwrap_or((&text, ""));
     Ok(!name.is_empty() && is_anothers(host, machine).await?)
-}
-
-/// Whether what was noted beside a record of the machine that made it ([`machine_id`]) says that it is another one's. Nothing does
-/// where the firmware told nothing then, or tells nothing now.
-///
-/// # Errors
-/// It cannot be read.
-pub async fn is_anothers(host: &dyn Inspect, machine: &str) -> Result<bool, PortError> {
-    let machine = machine.trim();
-    Ok(!machine.is_empty() && machine_id(host).await?.is_some_and(|own| own != machine))
 }
 
 /// Whether K3s has run here, in either role.
@@ -116,7 +107,7 @@ pub async fn configured(host: &dyn Inspect, key: &str) -> Result<Option<String>,
 /// # Errors
 /// It cannot be written.
 pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
-    let machine = machine_id(host).await?.unwrap_or_default();
+    let machine = machine_note(host).await?.unwrap_or_default();
     host.write(Path::new(NODE_NAME), format!("{name}\n{machine}\n").as_bytes(), 0o600).await
 }
 
@@ -126,24 +117,4 @@ pub async fn see_name(host: &dyn Change, name: &str) -> Result<(), PortError> {
 /// It cannot be written.
 pub async fn forget_name(host: &dyn Change) -> Result<(), PortError> {
     host.write(Path::new(NODE_NAME), b"", 0o600).await
-}
-
-/// What tells this machine from every other one, its clones too: what the firmware calls it, in lower case; `None` where that says
-/// nothing.
-///
-/// # Errors
-/// It cannot be read.
-pub async fn machine_id(host: &dyn Inspect) -> Result<Option<String>, PortError> {
-    for path in FIRMWARE {
-        let text = match host.read(Path::new(path)).await {
-            Ok(file) => file.map(|file| file.text().trim().to_lowercase()),
-            // Containers see their host's, and not all of it.
-            Err(error) if error.kind == ErrorKind::Denied => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(id) = text.filter(|id| !id.is_empty()) {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
 }

@@ -12,11 +12,16 @@ const PATIENCE: Duration = Duration::from_secs(75);
 const OWN: &str = "bbbbbbbb-0b2f-4f0e-9d3c-1f4b7c6a8d90";
 const OTHER: &str = "aaaaaaaa-0b2f-4f0e-9d3c-1f4b7c6a8d90";
 
-/// A machine whose firmware calls it so.
+/// A machine whose firmware says so: its UUID.
 fn on(case: &Case, firmware: Option<&str>) -> SimHost {
-    let dmi = firmware.map(|id| ("product_uuid".to_owned(), id.to_uppercase())).into_iter().collect();
-    let cloud = Some(WorldCloud { dmi, ..WorldCloud::default() });
-    SimHost::new(&World { cloud, ..case.world.clone() })
+    SimHost::new(&World { cloud: said(firmware, None), ..case.world.clone() })
+}
+
+/// What the firmware says.
+fn said(uuid: Option<&str>, serial: Option<&str>) -> Option<WorldCloud> {
+    let all = [("product_uuid", uuid), ("product_serial", serial)];
+    let dmi = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_uppercase())));
+    Some(WorldCloud { dmi: dmi.collect(), ..WorldCloud::default() })
 }
 
 fn key(host: &SimHost) -> (Option<String>, Option<String>) {
@@ -39,11 +44,17 @@ fn with_key(firmware: Option<&str>, of: Option<&str>) -> (bool, Option<String>) 
     })
 }
 
+/// What is noted of a machine whose firmware says only this.
+fn note(uuid: &str) -> String {
+    format!("uuid {uuid}\n")
+}
+
 #[test]
 fn the_key_of_another_machine_is_replaced_and_no_other() {
-    let own = Some(format!("{OWN}\n"));
+    let own = Some(note(OWN));
     assert_eq!(with_key(Some(OWN), Some(OTHER)), (false, own.clone()));
-    assert_eq!(with_key(Some(OWN), Some(OWN)), (true, own.clone()));
+    assert_eq!(with_key(Some(OWN), Some(note(OTHER).trim())), (false, own.clone()));
+    assert_eq!(with_key(Some(OWN), Some(OWN)), (true, Some(format!("{OWN}\n"))));
     assert_eq!(with_key(Some(OWN), None), (true, own), "an earlier build noted nothing");
     // Where the firmware tells nothing, a copy is the same machine.
     assert_eq!(with_key(None, None), (true, None));
@@ -57,7 +68,7 @@ fn a_copy_of_a_whole_machine_has_a_key_of_its_own_unless_it_is_a_member_of_etcd(
         simulate(async {
             let first = on(&case, Some(OTHER));
             assert_eq!(run_for(&case, &first, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
-            assert_eq!(key(&first).1, Some(format!("{OTHER}\n")));
+            assert_eq!(key(&first).1, Some(note(OTHER)));
             let copy = on(&case, Some(OWN));
             for (path, text, mode) in first.files_with_modes() {
                 if !path.starts_with("/sys") && !path.starts_with("/run") && !path.starts_with("/proc") {
@@ -71,14 +82,49 @@ fn a_copy_of_a_whole_machine_has_a_key_of_its_own_unless_it_is_a_member_of_etcd(
             copy.reboot();
             assert_eq!(run_for(&case, &copy, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
             let (after, of) = key(&copy);
-            assert_eq!((after == Some(there), of), (member, Some(format!("{OWN}\n"))));
+            assert_eq!((after == Some(there), of), (member, Some(note(OWN))));
             assert_eq!(copy.text(PASSWORD).as_deref() == Some(password), member);
             let enrolls = copy.asked().iter().filter(|ask| ask.path == "/v1/enroll").count();
             assert_eq!(enrolls, usize::from(!member), "by its own key it asks to be let in");
             assert!(
-                copy.text(ENROLLED).is_some()
-                    && copy.text(NODE_NAME).is_some_and(|name| name.ends_with(&format!("{OWN}\n")))
+                copy.text(ENROLLED).is_some() && copy.text(NODE_NAME).is_some_and(|name| name.ends_with(&note(OWN)))
             );
+        });
+    }
+}
+
+/// An update of the firmware hides what it said, or says something else: the machine is the same as long as something is.
+#[test]
+fn a_machine_whose_firmware_says_less_or_something_else_stays_the_one_that_it_was() {
+    let case = agent_case();
+    for (uuid, serial, stays) in [
+        (None, Some("s-1"), true),
+        (Some(OTHER), Some("s-1"), true),
+        (Some(OWN), Some("s-2"), true),
+        (None, None, true),
+        (Some(OTHER), Some("s-2"), false),
+    ] {
+        simulate(async {
+            let host = SimHost::new(&World { cloud: said(Some(OWN), Some("s-1")), ..case.world.clone() });
+            assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+            let there = format!("{}\n", "12".repeat(32));
+            host.put_secret(MACHINE_KEY, &there);
+            let (enrolled, asked) = (host.text(ENROLLED), host.asked().len());
+            for (file, value) in [("product_uuid", uuid), ("product_serial", serial)] {
+                let file = Path::new("/sys/class/dmi/id").join(file);
+                match value {
+                    Some(value) => host.put(file, value),
+                    None => host.delete(file),
+                }
+            }
+            host.reboot();
+            assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+            let (key, of) = key(&host);
+            assert_eq!(key == Some(there), stays, "{uuid:?} {serial:?}");
+            let enrolls = host.asked().iter().skip(asked).filter(|ask| ask.path == "/v1/enroll").count();
+            assert_eq!(enrolls == 0 && host.text(ENROLLED) == enrolled, stays, "{uuid:?} {serial:?}");
+            let noted = if stays { OWN } else { OTHER };
+            assert!(of.is_some_and(|of| of.starts_with(&note(noted))), "{uuid:?} {serial:?}");
         });
     }
 }

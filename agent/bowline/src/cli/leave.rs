@@ -16,7 +16,7 @@ use bowline_issuer::nodes::{self, Standing};
 use bowline_join::files::{LEAVING, Left, leaving};
 use bowline_ports::{
     Change, ErrorKind, Inspect, K3S_ETCD_TOMBSTONE, PortError, condition, k3s_admin_kubeconfig, k3s_kubeconfig,
-    machine_id, node_name, read_json, write_json,
+    machine_note, node_name, read_json, write_json,
 };
 use bowline_settings::{Cluster, ENROLL_PORT, Loaded, Role, Settings};
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ async fn leave(
             let drained = drain(&objects, &name, &Drain { beneath: None, hint }, cordon, timeout).await;
             drained.map_err(|error| without_api(error, "`bowline leave` without --drain does not move them"))?;
         }
-        let (since, machine) = (host.clock().await?.unix, machine_id(host).await?);
+        let (since, machine) = (host.clock().await?.unix, machine_note(host).await?);
         let left = Left { since, machine, issuers, drained, ..Left::default() };
         cordon.put_on_record(write_json(host, LEAVING, &left, 0o600)).await?;
     } else if drained {
