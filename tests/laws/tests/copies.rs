@@ -1,10 +1,10 @@
 //! What a machine has on its disk of another one, of whose disk its own is a copy: the firmware tells the two apart.
 
 use bowline_engine::Outcome;
-use bowline_host::sim::{SimHost, World, WorldCloud};
-use bowline_join::files::{ENROLLED, LEAVING, MACHINE_KEY, MACHINE_KEY_OF, PASSWORD};
+use bowline_host::sim::{SimHost, World, WorldAnswer, WorldCloud};
+use bowline_join::files::{ENROLLED, GAVE_WAY_SPARE, LEAVING, MACHINE_KEY, MACHINE_KEY_OF, PASSWORD};
 use bowline_laws::{Case, agent_case, member_case, run_for, simulate};
-use bowline_ports::NODE_NAME;
+use bowline_ports::{Inspect, NODE_NAME};
 use std::path::Path;
 use std::time::Duration;
 
@@ -127,6 +127,26 @@ fn a_machine_whose_firmware_says_less_or_something_else_stays_the_one_that_it_wa
             assert!(of.is_some_and(|of| of.starts_with(&note(noted))), "{uuid:?} {serial:?}");
         });
     }
+}
+
+/// Whose key it is can be noted on no full disk: that stands in the way of nothing else.
+#[test]
+fn on_a_full_disk_k3s_stops_for_another_machine_before_the_key_is_noted() {
+    let case = agent_case();
+    let body = r#"{"version": 1, "code": "claimed-elsewhere", "message": "the name n1 is another machine's", "retry-after": null,
+        "now": 1800000000}"#;
+    simulate(async {
+        let host = on(&case, Some(OWN));
+        assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+        // As an earlier build left it.
+        host.delete(MACHINE_KEY_OF);
+        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: body.into() }]);
+        host.reboot();
+        host.refuse_writes(true);
+        run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+        assert!(host.unit("k3s-agent.service").await.is_ok_and(|unit| unit.active.is_down()));
+        assert!(host.text(GAVE_WAY_SPARE).is_some() && key(&host).1.is_none());
+    });
 }
 
 /// A note of an earlier build has no machine in it, and is this one's.

@@ -17,6 +17,7 @@ fn the_key_of_another_machine_is_none() {
         assert!(!plan(&spec, &given, &now()).conditions.contains_key("enrolled"), "K3s is not started");
         let earlier = plan(&spec, &Facts { key: Key::Unnoted, ..facts() }, &now());
         assert_eq!(steps(&earlier), ["note key", "enroll"], "an upgrade does not lose its key");
+        assert_ne!(earlier.steps[0].item, earlier.steps[1].item, "what cannot be noted holds nothing else back");
         assert_eq!(steps(&plan(&spec, &facts(), &now())), ["enroll"]);
     }
 }
