@@ -5,7 +5,7 @@
 use bowline_engine::Outcome;
 use bowline_host::sim::{SimHost, WorldAnswer};
 use bowline_join::files::TOKEN;
-use bowline_laws::{SECRET, agent_case, run_for, simulate};
+use bowline_laws::{Case, SECRET, agent_case, run_for, simulate};
 use std::time::Duration;
 
 const FIRST: &str = "10.0.1.8:7470";
@@ -26,11 +26,21 @@ fn comes(
     first: impl Fn(&WorldAnswer) -> WorldAnswer,
     second: impl Fn(&WorldAnswer) -> WorldAnswer,
 ) -> (Outcome, String) {
+    comes_in(|granted| [vec![first(granted)], vec![second(granted)]])
+}
+
+/// The machine, and what the two answer it one after the other.
+fn asks_two(answers: impl Fn(&WorldAnswer) -> [Vec<WorldAnswer>; 2]) -> Case {
     let mut case = agent_case();
     case.settings = case.settings.replace("[\"10.0.1.9\"]", "[\"10.0.1.8\", \"10.0.1.9\"]");
-    let granted = case.world.answers[SECOND][0].clone();
-    case.world.answers.insert(FIRST.into(), vec![first(&granted)]);
-    case.world.answers.insert(SECOND.into(), vec![second(&granted)]);
+    let [first, second] = answers(&case.world.answers[SECOND][0]);
+    case.world.answers.insert(FIRST.into(), first);
+    case.world.answers.insert(SECOND.into(), second);
+    case
+}
+
+fn comes_in(answers: impl Fn(&WorldAnswer) -> [Vec<WorldAnswer>; 2]) -> (Outcome, String) {
+    let case = asks_two(answers);
     simulate(async {
         let host = SimHost::new(&case.world);
         let outcome = run_for(&case, &host, &mut Vec::new(), PATIENCE).await.unwrap();
@@ -51,4 +61,25 @@ fn a_server_with_another_clock_is_believed_only_where_no_other_one_answers() {
     // What was given counts, whoever refuses it or is away.
     assert_eq!(comes(theirs(600, "first"), refuses), (Outcome::Waiting, "first".into()));
     assert_eq!(comes(theirs(600, "first"), away), (Outcome::Waiting, "first".into()));
+}
+
+/// On its way to a token of its own it has ended the first one's.
+#[test]
+fn a_token_that_the_next_server_may_have_ended_is_asked_for_again() {
+    let not_yet = |retry: u64| {
+        let body = format!(
+            r#"{{"version": 1, "code": "not-ready", "message": "ask again", "retry-after": {retry}, "now": 1800000000}}"#
+        );
+        WorldAnswer::Says { status: 503, body }
+    };
+    let after = |retry: u64, seconds| {
+        comes_in(move |granted| {
+            let second = vec![not_yet(retry), behind(granted, seconds, "second")];
+            [vec![behind(granted, 600, "first"), behind(granted, 600, "again")], second]
+        })
+    };
+    assert_eq!(after(1, 0), (Outcome::Converged, "second".into()));
+    assert_eq!(after(1, 590), (Outcome::Waiting, "second".into()));
+    // One that reads nothing of the cluster has ended nothing.
+    assert_eq!(after(30, 0), (Outcome::Waiting, "first".into()));
 }

@@ -4,6 +4,7 @@ use crate::exchange::Exchange;
 use crate::files::{Last, SERVERS_CLOCK, Told};
 use crate::why::{Unanswered, Why};
 use bowline_enroll::Code;
+use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::RefusalBody;
 use bowline_ports::{Answered, Ask, Change, Clock, ErrorKind, PortError, write_json};
 use serde::Deserialize;
@@ -57,6 +58,10 @@ pub(super) async fn ask(
                 match weight {
                     // What a server has given stands, whatever the next one refuses.
                     None if before < BY_ANOTHER_CLOCK || heard.told.is_some() => return Ok(Ok(heard)),
+                    // Unless it may have ended that token on its way to another one: then it is asked for again at once.
+                    None if exchange.purpose == Purpose::Enroll && has_begun(&heard.answer) => {
+                        passed = Some((BY_ANOTHER_CLOCK, heard));
+                    }
                     // Of several that give, the last one: its token ended those before it.
                     Some(weight) if before < weight || weight == BY_ANOTHER_CLOCK => passed = Some((weight, heard)),
                     _ => {}
@@ -95,6 +100,14 @@ pub(super) async fn keep_time(host: &dyn Change, told: Option<Told>) -> Result<(
         Some(told) => write_json(host, SERVERS_CLOCK, &told, 0o600).await,
         None => Ok(()),
     }
+}
+
+/// Whether a server refuses which has begun to let the machine in, and may have ended an earlier token.
+fn has_begun(answer: &Answered) -> bool {
+    let refusal: Option<RefusalBody> = serde_json::from_slice(&answer.body).ok();
+    refusal.is_some_and(|refusal| {
+        refusal.code == Code::NotReady && refusal.retry_after.is_some() && !refusal.is_elsewhere()
+    })
 }
 
 /// Whether another server may answer otherwise: 1 where this one cannot decide just now, 2 where what a person set on it stands
