@@ -160,7 +160,7 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
         }
         comes_in(enrolled, &mut plan);
         // A server whose Node is there asks nobody any more: what was said of its clock is soon old.
-        if !(server && facts.node.is_some() && clock::asks_time(facts)) {
+        if !(server && facts.node.is_some() && clock::is_past(facts)) {
             clock::plan(facts, address, &mut plan);
         }
         if server {

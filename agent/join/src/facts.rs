@@ -68,6 +68,8 @@ pub struct Facts {
     pub ahead: i64,
     /// Who told, `ADDRESS:PORT`.
     pub told_by: String,
+    /// After how many seconds they are asked again for the time.
+    pub ask_time: u64,
     /// Servers whose clock is neither that one's nor this machine's.
     pub odd: Vec<Odd>,
     /// A time service says that this machine's clock is synchronised.
@@ -180,6 +182,7 @@ pub(crate) async fn observe(spec: &Join, host: &dyn Inspect) -> Result<Facts, Po
         ahead: told.as_ref().map_or(0, |told| told.ahead(&clock)),
         heard: told.as_ref().map(|told| told.uptime),
         told_by: told.as_ref().map(|told| told.by.clone()).unwrap_or_default(),
+        ask_time: told.as_ref().map_or(0, |told| told.again),
         odd: told.map(|told| told.odd).unwrap_or_default(),
         synchronised: clock.synchronised,
         joined,

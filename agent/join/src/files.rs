@@ -8,6 +8,7 @@ use bowline_ports::{File, Inspect, K3S_ETCD_TOMBSTONE, PortError, UNITS, is_anot
 use bowline_settings::Taint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// The machine key: who this machine is. Made once, 0600, never leaves the machine.
@@ -173,6 +174,9 @@ pub struct Told {
     /// Those that answered before it, and whose clock is another one; only where its own is this machine's.
     #[serde(default)]
     pub odd: Vec<Odd>,
+    /// For how many seconds the servers are not asked only for the time, where their clock is not this machine's ([`ASK_TIME`]).
+    #[serde(default)]
+    pub again: u64,
 }
 
 /// A server whose clock is neither another server's nor this machine's.
@@ -189,7 +193,24 @@ pub struct Odd {
 pub(crate) const SKEW: u64 = 120;
 const _: () = assert!(SKEW + 60 <= LIFETIME.as_secs());
 
+/// They are asked for the time again after so many seconds: theirs may have been the wrong one. As long as they say the same, it
+/// takes longer each time: somebody has to set this machine's clock first.
+pub(crate) const ASK_TIME: RangeInclusive<u64> = 60..=600;
+/// By how many seconds a clock may seem another one, and be the same: an answer takes so long.
+const SAME: u64 = 5;
+
 impl Told {
+    /// The same, with when they are asked again, by what was said before.
+    pub(crate) fn after(self, before: Option<&Self>) -> Self {
+        let same = before.filter(|before| before.odd(&self).ahead.unsigned_abs() <= SAME);
+        let again = match same {
+            None => *ASK_TIME.start(),
+            Some(before) if self.uptime.saturating_sub(before.uptime) < before.again => before.again,
+            Some(before) => before.again.saturating_mul(2),
+        };
+        Self { again: again.clamp(*ASK_TIME.start(), *ASK_TIME.end()), ..self }
+    }
+
     /// How many seconds this machine's clock is ahead of the server's; negative when it is behind. Seconds since boot go
     /// on alike, whoever sets the clock.
     pub fn ahead(&self, clock: &bowline_ports::Clock) -> i64 {
@@ -271,11 +292,28 @@ mod tests {
 
     #[test]
     fn clocks_of_servers_are_compared_whenever_they_were_heard() {
-        let told = |unix, uptime, by: &str| Told { unix, uptime, by: by.into(), odd: Vec::new() };
+        let told = |unix, uptime, by: &str| Told { unix, uptime, by: by.into(), ..Told::default() };
         let odd = told(999_400, 100, "a:7470").odd(&told(1_000_003, 103, "b:7470"));
         assert_eq!(odd, Odd { server: "a:7470".into(), ahead: -600 });
         assert_eq!(told(u64::MAX, 100, "a:7470").odd(&told(0, 103, "b:7470")).ahead, i64::MAX);
         // As an earlier Bowline wrote it.
         assert_eq!(serde_json::from_str::<Told>(r#"{"unix": 7, "uptime": 3}"#).unwrap(), told(7, 3, ""));
+    }
+
+    #[test]
+    fn servers_that_say_the_same_time_are_asked_ever_more_seldom() {
+        let told = |unix, uptime| Told { unix, uptime, ..Told::default() };
+        let mut last = told(1_000, 0).after(None);
+        let mut asked = vec![last.again];
+        for _ in 0..5 {
+            let at = last.uptime + last.again;
+            last = told(1_002 + at, at).after(Some(&last));
+            asked.push(last.again);
+        }
+        assert_eq!(asked, [60, 120, 240, 480, 600, 600]);
+        // Asked for something else meanwhile, and by a clock that was set.
+        let soon = last.uptime + 5;
+        assert_eq!(told(1_002 + soon, soon).after(Some(&last)).again, 600);
+        assert_eq!(told(1_010 + soon, soon).after(Some(&last)).again, 60);
     }
 }

@@ -83,3 +83,16 @@ fn a_token_that_the_next_server_may_have_ended_is_asked_for_again() {
     // One that reads nothing of the cluster has ended nothing.
     assert_eq!(after(30, 0), (Outcome::Waiting, "first".into()));
 }
+
+/// It is told that its clock is off, and that is not to be heard anew each minute of each server.
+#[test]
+fn a_machine_whose_clock_is_off_asks_the_servers_ever_more_seldom() {
+    let case = asks_two(|granted| [vec![behind(granted, 180, "first")], vec![behind(granted, 180, "second")]]);
+    let asked = simulate(async {
+        let host = SimHost::new(&case.world);
+        let outcome = run_for(&case, &host, &mut Vec::new(), Duration::from_secs(3_600)).await;
+        assert_eq!(outcome, Some(Outcome::Waiting));
+        host.asked().len()
+    });
+    assert!((16..=24).contains(&asked), "{asked} exchanges with two servers in an hour");
+}

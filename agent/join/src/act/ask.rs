@@ -6,7 +6,7 @@ use crate::why::{Unanswered, Why};
 use bowline_enroll::Code;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::RefusalBody;
-use bowline_ports::{Answered, Ask, Change, Clock, ErrorKind, PortError, write_json};
+use bowline_ports::{Answered, Ask, Change, Clock, ErrorKind, PortError, read_json, write_json};
 use serde::Deserialize;
 
 /// A proven answer.
@@ -91,13 +91,16 @@ pub(super) async fn ask(
 /// What a server that gives something says of the time.
 fn told(by: &str, answer: &Answered, clock: &Clock) -> Option<Told> {
     let time: Time = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status == 200)?;
-    Some(Told { unix: time.now, uptime: clock.uptime, by: by.into(), odd: Vec::new() })
+    Some(Told { unix: time.now, uptime: clock.uptime, by: by.into(), ..Told::default() })
 }
 
 /// Keeps that.
 pub(super) async fn keep_time(host: &dyn Change, told: Option<Told>) -> Result<(), PortError> {
     match told {
-        Some(told) => write_json(host, SERVERS_CLOCK, &told, 0o600).await,
+        Some(told) => {
+            let before: Option<Told> = read_json(host, SERVERS_CLOCK).await?;
+            write_json(host, SERVERS_CLOCK, &told.after(before.as_ref()), 0o600).await
+        }
         None => Ok(()),
     }
 }

@@ -2,15 +2,13 @@
 
 use crate::Action;
 use crate::facts::Facts;
-use crate::files::SKEW;
+use crate::files::{ASK_TIME, SKEW};
 use bowline_engine::{Plan, Wait};
 use bowline_ports::condition;
 use bowline_ports::text::about;
 use std::time::Duration;
 
 const ITEM: &str = "join/clock";
-/// The time is asked again after so long, where theirs and this machine's differ.
-const ASK_TIME: Duration = Duration::from_secs(60);
 pub(super) const THEIR_CLOCK: &str = "the servers' clock may have been set meanwhile";
 /// For so long a server is named whose clock was found to be another one: nobody asks only to see whether it is right by now.
 const NAMED: Duration = Duration::from_secs(600);
@@ -77,6 +75,16 @@ fn is_off(facts: &Facts) -> bool {
 
 /// Whether the servers are to be asked for the time again: theirs may have been the wrong one, and right since.
 pub(super) fn asks_time(facts: &Facts) -> bool {
-    let long_ago = |at: Option<u64>| at.is_none_or(|at| facts.uptime.saturating_sub(at) >= ASK_TIME.as_secs());
-    is_off(facts) && long_ago(facts.heard) && long_ago(facts.said.as_ref().map(|said| said.at))
+    is_off(facts) && is_old(facts, facts.ask_time.max(*ASK_TIME.start()))
+}
+
+/// Whether what they said of the time says nothing any more, where nobody asks them for it.
+pub(super) fn is_past(facts: &Facts) -> bool {
+    is_off(facts) && is_old(facts, *ASK_TIME.start())
+}
+
+/// Whether they have said nothing for so many seconds.
+fn is_old(facts: &Facts, seconds: u64) -> bool {
+    let long_ago = |at: Option<u64>| at.is_none_or(|at| facts.uptime.saturating_sub(at) >= seconds);
+    long_ago(facts.heard) && long_ago(facts.said.as_ref().map(|said| said.at))
 }

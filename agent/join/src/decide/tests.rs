@@ -63,6 +63,7 @@ fn facts() -> Facts {
         said: None,
         ahead: 0,
         told_by: "10.0.1.10:7470".into(),
+        ask_time: 60,
         odd: Vec::new(),
         synchronised: true,
         heard: Some(95),
