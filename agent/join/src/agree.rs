@@ -17,8 +17,12 @@ const DEFAULTS: [(&str, &str); 4] = [
     ("flannel-backend", "vxlan"),
     ("egress-selector-mode", "agent"),
     // K3s before 1.32.4 knows no other, nor the option: it is written only where it is another.
-    ("secrets-encryption-provider", "aescbc"),
+    (PROVIDER, "aescbc"),
 ];
+
+/// Told always: builds that did not compare it told nothing of it, and their answers are on record. Where it is not told it is not
+/// known, and K3s compares it.
+const PROVIDER: &str = "secrets-encryption-provider";
 
 /// Options that are false, or nothing (but for what [`DEFAULTS`] says), unless somebody sets them.
 const FURTHER: [&str; 10] = [
@@ -30,7 +34,7 @@ const FURTHER: [&str; 10] = [
     "flannel-external-ip",
     "flannel-ipv6-masq",
     "secrets-encryption",
-    "secrets-encryption-provider",
+    PROVIDER,
     "supervisor-metrics",
 ];
 
@@ -41,6 +45,7 @@ const DNS: &str = "cluster-dns";
 pub fn agreed(config: &Config, ipv6: bool) -> Agreed {
     let text = |key: &str| own(config, key).unwrap_or_else(|| default(key, ipv6));
     let dns = || dns_of(&text("service-cidr")).unwrap_or_else(|| default(DNS, ipv6));
+    let further = |key: &str| own(config, key).or_else(|| (key == PROVIDER).then(|| default(key, ipv6)));
     Agreed {
         cluster_cidr: text("cluster-cidr"),
         service_cidr: text("service-cidr"),
@@ -50,7 +55,7 @@ pub fn agreed(config: &Config, ipv6: bool) -> Agreed {
             .filter(|all| !all.is_empty())
             .map_or_else(Vec::new, |all| all.split(',').map(String::from).collect()),
         flannel_backend: text("flannel-backend"),
-        options: FURTHER.iter().filter_map(|key| Some(((*key).to_owned(), own(config, key)?))).collect(),
+        options: FURTHER.iter().filter_map(|key| Some(((*key).to_owned(), further(key)?))).collect(),
     }
 }
 
@@ -73,7 +78,7 @@ pub fn differences(config: &Config, told: &Agreed) -> Vec<Difference> {
             all.push(Difference { option, ours, theirs });
         }
     }
-    for option in FURTHER {
+    for option in FURTHER.into_iter().filter(|option| *option != PROVIDER) {
         let unset = !told.options.contains_key(option);
         let nothing = |ours: &String| ours == "false" || is_default(option, ours);
         if let Some(ours) = own(config, option).filter(|ours| unset && !nothing(ours)) {
@@ -270,10 +275,22 @@ mod tests {
         let taken = taken_over(&Config::new(), &secretbox);
         assert_eq!(serde_json::json!(taken), serde_json::json!({ "secrets-encryption-provider": "secretbox" }));
         assert!(differences(&first, &secretbox).iter().any(|it| it.option == "secrets-encryption-provider"));
+        let others = config(&[("secrets-encryption-provider", text("secretbox"))]);
+        let [difference] = &differences(&others, &agreed(&Config::new(), false))[..] else { panic!("one differs") };
+        assert_eq!((difference.ours.as_str(), difference.theirs.as_str()), ("secretbox", "aescbc"));
         // In another order, or as one text, it is the same.
         let other = config(&[("disable", text("servicelb, traefik"))]);
         assert!(differences(&other, &told).is_empty());
         assert_eq!(taken_over(&other, &told).len(), 2);
+    }
+
+    /// As `enrolled.json` of a member has it that was let in before this was compared.
+    #[test]
+    fn what_earlier_builds_did_not_tell_is_not_known() {
+        let mut told = agreed(&Config::new(), false);
+        assert!(told.options.remove("secrets-encryption-provider").is_some());
+        let ours = config(&[("secrets-encryption-provider", text("secretbox"))]);
+        assert!(differences(&ours, &told).is_empty() && taken_over(&ours, &told).is_empty());
     }
 
     #[test]

@@ -61,6 +61,17 @@ fn with_settings_that_say_something_else_it_is_not_started_and_one_that_was_goes
     }
 }
 
+/// Its servers told nothing of an option that they do compare by now.
+#[test]
+fn what_an_earlier_build_did_not_tell_holds_nobody_back() {
+    let mut facts = with_data();
+    let Some(Ok(before)) = &mut facts.with_data else { panic!("{facts:?}") };
+    before.agreed.options.remove("secrets-encryption-provider");
+    let spec = spec("[cluster.config]\nsecrets-encryption-provider = \"secretbox\"\n");
+    let goes_on = plan(&spec, &facts, &now());
+    assert!(goes_on.refusals.is_empty() && goes_on.conditions["k3s-founds"] == "yes", "{goes_on:?}");
+}
+
 #[test]
 fn what_can_not_be_read_is_not_taken_for_nothing() {
     let broken = Facts { with_data: Some(Err("EOF while parsing a value".into())), ..with_data() };
