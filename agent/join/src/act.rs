@@ -81,7 +81,7 @@ pub(crate) async fn enroll(
             Ok(EnrollAnswer::Granted(_)) if fresh && asked::has_founded(spec, host).await? => return Ok(()),
             Ok(EnrollAnswer::Granted(grant)) => {
                 noted?;
-                return keep(spec, host, name, &used, *grant, told).await;
+                return keep(spec, host, (name, address), &used, *grant, told).await;
             }
             Ok(EnrollAnswer::Refused(refusal)) => last(&server, &refusal),
             Err(error) => {
@@ -110,7 +110,7 @@ pub(crate) async fn enroll(
 async fn keep(
     spec: &Join,
     host: &dyn Change,
-    name: &str,
+    (name, address): (&str, &str),
     ticket: &str,
     grant: Grant,
     told: Option<Told>,
@@ -152,8 +152,11 @@ async fn keep(
     let ours = ours(host, service).await?;
     // K3s would come up as the Node that it is configured as, which may be another machine's by now.
     let renamed = configured(host, "node-name").await?.is_some_and(|there| there != name);
+    // At an address that this machine has no more a server's K3s does not even find out that it is no member of etcd.
+    let moved = spec.role == Role::Server && configured(host, "node-ip").await?.is_some_and(|there| there != address);
+    let as_it_is = !renamed && !moved;
     // Before its unit has the gate and its configuration a server to join, a boot would begin a second cluster.
-    if !out && !renamed && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
+    if !out && as_it_is && gave_way.as_ref().is_some_and(|file| file.content == WAS_ENABLED) {
         host.enable(service).await?;
     }
     if out && ours {
@@ -167,8 +170,9 @@ async fn keep(
         // Not before its restart is on record: it is not asked again for the same reason.
         write_json(host, ENROLLED, &Enrolled { after: removed, ..enrolled }, 0o600).await?;
     }
-    if renamed && !out && gave_way.is_some() && !unit.active.is_up() {
-        let restart = Restart::of(format!("it was let in as {name}"));
+    if !as_it_is && !out && gave_way.is_some() && !unit.active.is_up() {
+        let how = if renamed { format!("as {name}") } else { format!("with the address {address}") };
+        let restart = Restart::of(format!("it was let in {how}"));
         Restart { start: true, ..restart }.put_on_record(host).await?;
     }
     match unit.active {
@@ -177,7 +181,7 @@ async fn keep(
         // K3s reads the token at its start only.
         ActiveState::Activating => host.restart_no_block(service).await?,
         // It was stopped here. One that is still on its way down is started when it is.
-        state if gave_way.is_some() && !renamed && !state.is_up() => host.start_no_block(service).await?,
+        state if gave_way.is_some() && as_it_is && !state.is_up() => host.start_no_block(service).await?,
         _ => {}
     }
     // Last: as long as it is there, this is done again.

@@ -7,21 +7,28 @@ use crate::{Action, Cluster};
 use bowline_engine::{Conditions, Plan, Risk};
 use bowline_ports::records::Restart;
 use bowline_ports::{ActiveState, condition};
-use bowline_settings::{Cluster as Spec, Datastore};
+use bowline_settings::{Cluster as Spec, ConfigScalar, ConfigValue, Datastore};
 
 fn running(facts: &Facts) -> bool {
     facts.unit.active.is_up() && !facts.held_out()
 }
 
-/// Whether etcd has this server at another address than it has by now: true, and refused. K3s changes the address of no member that is
-/// there, and would wait for ever until etcd knows it.
-fn moves(facts: &Facts, address: &str, plan: &mut Plan<Action>) -> bool {
+/// Whether the data are those of a member of etcd at another address than this machine has by now: true, and refused. K3s changes the
+/// address of no member that is there, and would wait for ever until etcd knows it. One that was let in after it had given way is
+/// none any more: K3s finds that out when it comes up, which it does at no address that the machine has not.
+fn moves(spec: &Spec, facts: &Facts, address: &str, plan: &mut Plan<Action>) -> bool {
+    // Told otherwise, K3s uses the data that are there all the same.
+    let none = matches!(spec.config.get("disable-etcd"), Some(ConfigValue::One(ConfigScalar::Bool(true))));
+    let let_in = facts.restart.as_ref().is_some_and(|restart| restart.start);
+    let member = facts.etcd && !facts.removed && !none && !let_in;
     let before = facts.config.as_ref().and_then(|text| text_of(text, "node-ip"));
-    let Some(before) = before.filter(|before| facts.etcd && !facts.removed && before != address) else { return false };
+    let Some(before) = before.filter(|before| member && before != address) else { return false };
     plan.refuse(
         ITEM,
         format!("give K3s the address {address}"),
-        format!("etcd has this server at {before}, and K3s does not come up with another one; its configuration stays as it is"),
+        format!(
+            "its configuration has {before}, and with its data in etcd K3s does not come up with another address; it stays as it is"
+        ),
         format!(
             "let the machine have {before} again, and set `address` in [node] to that; how a server gets another one, \
              /usr/share/doc/bowline/CLUSTERS.md tells (“A server with another address”): among others it leaves and comes back, an only \
@@ -57,7 +64,7 @@ pub(super) fn configure(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &
     let join = spec.token.as_deref().zip(servers.split(',').next().filter(|first| !first.is_empty()));
     let told = now.get(condition::K3S_OPTIONS).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let node = OwnNode { name, address, interface, external };
-    if moves(facts, address, plan) {
+    if moves(&spec.spec, facts, address, plan) {
         return;
     }
     let stored = stored(&spec.spec, facts, join.is_some(), plan);

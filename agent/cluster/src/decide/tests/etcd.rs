@@ -22,7 +22,7 @@ fn one_that_has_another_address_stays_as_it_is_and_says_what_to_do() {
         let stays = plan(&spec(ETCD), &facts, &moved());
         assert!(said(&stays).is_empty(), "{:?}", said(&stays));
         let [refusal] = &stays.refusals[..] else { panic!("{:?}", stays.refusals) };
-        assert!(refusal.why.starts_with("etcd has this server at 10.0.1.10, and "), "{refusal:?}");
+        assert!(refusal.why.starts_with("its configuration has 10.0.1.10, and "), "{refusal:?}");
         assert!(refusal.hint.contains("“A server with another address”"), "{refusal:?}");
     }
     assert!(plan(&spec(ETCD), &member(), &all()).refusals.is_empty());
@@ -41,6 +41,32 @@ fn without_data_in_etcd_or_out_of_it_another_address_is_an_option_like_others() 
     let more = [("address", "10.0.2.10"), ("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443")];
     let anew = plan(&joins, &out, &all_with(&more));
     assert!(anew.refusals.is_empty() && said(&anew)[0].contains("node-ip"), "{anew:?}");
+}
+
+/// Others have taken it out of etcd meanwhile, which its K3s does not know: at an address that the machine has no more it would not
+/// come up to be told.
+#[test]
+fn one_that_was_let_in_after_it_had_given_way_gets_its_address() {
+    let joins = Cluster { token: Some("/etc/rancher/k3s/bowline-token".into()), ..spec(ETCD) };
+    let reason = "it was let in with the address 10.0.2.10";
+    let restart = Some(Restart { start: true, ..Restart::of(reason) });
+    let mut gave_way = Facts { node: None, node_seen: None, restart, ..member() };
+    (gave_way.unit.active, gave_way.unit.file_state) = (ActiveState::Inactive, "disabled".into());
+    let more = [("address", "10.0.2.10"), ("enrolled", "ab"), ("k3s-servers", "https://10.0.1.11:6443")];
+    let comes = plan(&joins, &gave_way, &all_with(&more));
+    assert!(comes.refusals.is_empty(), "{:?}", comes.refusals);
+    let [configures, enables, starts] = &said(&comes)[..] else { panic!("{:?}", said(&comes)) };
+    assert!(configures.contains("node-ip") && enables.starts_with("enable k3s.service"), "{configures}, {enables}");
+    assert_eq!(starts, &format!("restart K3s ({reason})"));
+}
+
+#[test]
+fn where_k3s_is_to_run_no_etcd_another_address_is_an_option_like_others() {
+    let none = spec("[cluster.config]\ndisable-etcd = true\n");
+    assert!(plan(&none, &member(), &moved()).refusals.is_empty());
+    // The data that are there count for more than this one: K3s uses them.
+    let endpoint = spec("[cluster.config]\ndatastore-endpoint = \"postgres://db/k3s\"\n");
+    assert_eq!(plan(&endpoint, &member(), &moved()).refusals.len(), 1);
 }
 
 /// Such as one whose data came with a volume: its configuration was another machine's.
