@@ -32,6 +32,8 @@ pub fn caution(unit: &str) -> String {
 
 /// Whether K3s has a server to join.
 const JOINS: &str = r#"grep -qsE "^.?server.?:" /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*.y*ml"#;
+/// That what K3s has of a cluster here is of one that it was to found and that has no data yet, beneath [`K3S_SERVER`].
+const FOUNDING: &str = "bowline-founding";
 /// Where what K3s has of a cluster that never was is kept, beneath [`K3S_SERVER`].
 const ASIDE: &str = "bowline-set-aside";
 
@@ -46,9 +48,9 @@ const ASIDE: &str = "bowline-set-aside";
 /// restarts.
 ///
 /// A server that was started to found a cluster, and then joins another one before etcd has data, has authorities of its own by now.
-/// K3s ends for ever at those that are newer than the cluster's (its `ReconcileBootstrapData`): they are set aside, once, and K3s
-/// gets the cluster's. One with data in SQLite has a cluster of its own, which nothing may hide. The authorities go last: whatever
-/// is interrupted is done again.
+/// K3s ends for ever at those that are newer than the cluster's (its `ReconcileBootstrapData`): they are set aside, and K3s gets the
+/// cluster's. A mark tells them from those: it is made before K3s has any to found with, and goes last, so that whatever is
+/// interrupted is done again. Where K3s has data, in SQLite as well, there is a cluster, which nothing may hide: the mark goes alone.
 ///
 /// When a server is up, it keeps beside its data what it has agreed on with the others: the machine that gets these data next, on
 /// a volume, is a member that nobody lets in, and K3s compares nothing then.
@@ -62,16 +64,18 @@ pub fn unit_text(role: Role) -> String {
     };
     let aside = match role {
         Role::Server => format!(
-            "ExecStartPre=-/bin/sh -c 'cd {K3S_SERVER} 2>/dev/null && [ -e tls/server-ca.key ] || exit 0; \\\n    \
-                 [ -e {K3S_ETCD_DATA} ] || [ -e {K3S_ETCD_TOMBSTONE} ] || [ -e db/state.db ] || ! {JOINS} || \\\n    \
-                 {{ mkdir -p -m 700 {ASIDE}; [ -e {ASIDE}/cred ] || [ ! -e cred ] || mv cred {ASIDE}/; \\\n    \
-                 [ -e {ASIDE}/tls ] || mv tls {ASIDE}/; }}'\n"
+            "ExecStartPre=-/bin/sh -c 'if [ -e {K3S_ETCD_DATA} ] || [ -e {K3S_ETCD_TOMBSTONE} ] || [ -e {K3S_SERVER}/db/state.db ]; \\\n    \
+                 then rm -f {K3S_SERVER}/{FOUNDING}; \\\n    \
+                 elif ! {JOINS}; \\\n    \
+                 then [ -e {K3S_SERVER}/tls/server-ca.key ] || {{ mkdir -p -m 700 {K3S_SERVER} && : >{K3S_SERVER}/{FOUNDING}; }}; \\\n    \
+                 elif [ -e {K3S_SERVER}/{FOUNDING} ]; then cd {K3S_SERVER} && mkdir -p -m 700 {ASIDE} && ls -d cred tls 2>/dev/null | \\\n    \
+                 xargs -r mv -t \"$(mktemp -d {ASIDE}/$(date -u +%%F-%%H%%M%%S).XXX)\" && rm -f {FOUNDING}; fi'\n"
         ),
         Role::Agent => String::new(),
     };
     let keep = match role {
         Role::Server => format!(
-            "ExecStartPost=-/bin/sh -c 'umask 077; [ ! -e {ENROLLED} ] || \\\n    \
+            "ExecStartPost=-/bin/sh -c 'umask 077; rm -f {K3S_SERVER}/{FOUNDING}; [ ! -e {ENROLLED} ] || \\\n    \
                  {{ cp {ENROLLED} {ENROLLED_WITH_DATA}.new && sync {ENROLLED_WITH_DATA}.new && mv {ENROLLED_WITH_DATA}.new {ENROLLED_WITH_DATA}; }}'\n"
         ),
         Role::Agent => String::new(),
