@@ -38,16 +38,19 @@ fn moves(spec: &Spec, facts: &Facts, address: &str, plan: &mut Plan<Action>) -> 
     true
 }
 
-/// The settings, with where the data are by now: in etcd they stay.
+/// The settings, with where the data are by now: in etcd they stay. K3s goes by the data, and is not restarted for `cluster-init`.
 fn stored(spec: &Spec, facts: &Facts, joins: bool, plan: &mut Plan<Action>) -> Spec {
     let mut spec = spec.clone();
     let decided =
         ["cluster-init", "datastore-endpoint", "disable-etcd"].iter().any(|key| spec.config.contains_key(*key));
     if facts.etcd && !joins && !decided && spec.join.datastore == Datastore::Sqlite {
-        spec.join.datastore = Datastore::Etcd;
+        let has_it = |there: &String| keys(there).iter().any(|key| key == "cluster-init");
+        if facts.config.as_ref().is_none_or(has_it) {
+            spec.join.datastore = Datastore::Etcd;
+        }
         plan.note(
             ITEM,
-            "`datastore` is \"sqlite\" in the settings, and this server's data are in etcd: there they stay",
+            "the settings do not have `datastore = \"etcd\"`, and this server's data are in etcd: there they stay",
         );
     }
     spec

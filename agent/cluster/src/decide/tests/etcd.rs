@@ -101,6 +101,12 @@ fn its_data_stay_in_etcd_whatever_the_settings_say_later() {
     assert!(said(&sqlite).is_empty(), "{:?}", said(&sqlite));
     let [note] = &sqlite.notes[..] else { panic!("{:?}", sqlite.notes) };
     assert!(note.text.ends_with("this server's data are in etcd: there they stay"), "{note:?}");
+    // As a build that did not heed the data has written it; where nothing is there, it says where the data are.
+    let without = config_text(&spec("").spec, &own(None), None, BTreeMap::new());
+    let stays = plan(&spec(""), &Facts { config: Some(without), ..member() }, &all());
+    assert!(said(&stays).is_empty() && stays.notes.len() == 1, "{stays:?}");
+    let anew = plan(&spec(""), &Facts { config: None, ..member() }, &all());
+    assert!(said(&anew).iter().any(|step| step.contains("cluster-init")), "{:?}", said(&anew));
     assert!(plan(&spec(ETCD), &member(), &all()).notes.is_empty());
     // What K3s's own options say of it stands.
     let own = plan(&spec("[cluster.config]\ndatastore-endpoint = \"etcd\"\n"), &member(), &all());
