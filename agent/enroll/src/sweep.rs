@@ -190,6 +190,8 @@ pub fn own(name: &NodeName, key: &PublicKey, address: IpAddr, facts: &Facts) -> 
         None => Some(Act::CreateClaim(Claim {
             addresses: vec![address.to_canonical()],
             node_uid: Some(node.uid.clone()),
+            // Its Node may have taints of the time of an earlier claim.
+            given: None,
             ..Claim::new(name.clone(), Role::Server, *key, address.to_canonical(), facts.now)
         })),
         Some(claim) if claim.value.is_held_by(key, Role::Server) && claim.value.replaces.is_none() => {

@@ -350,6 +350,21 @@ fn what_a_server_keeps_of_its_own_taints_no_rule_ends() {
 }
 
 #[test]
+fn taints_of_a_server_whose_claim_is_made_anew_stay_the_issuers() {
+    let taints = vec![taint("dedicated=ingress:NoSchedule")];
+    let mut node = a_node("10.0.1.11", Ready::True);
+    (node.taints, node.owned_taints) = (taints.clone(), Some(taints[0].to_string()));
+    let mut facts = Facts { node: Some(read(node, "u")), ..facts() };
+    let own = sweep::own(&name("control-2"), &machine(1).public(), ip("10.0.1.11"), &facts);
+    let Some(Act::CreateClaim(claim)) = own else { panic!() };
+    facts.claim = Some(read(claim, "c"));
+    let mut rules = rules();
+    rules[1].taints = taints;
+    let granted = sweep::granted(&name("control-2"), &facts, &rules);
+    assert_eq!(words(&granted), ["reclaim"], "what it was given is noted, and no taint changes");
+}
+
+#[test]
 fn a_server_gives_its_turn_back_when_it_is_a_member() {
     let mut facts = Facts { join: Some(join("control", 3)), ..facts() };
     assert_eq!(words(&sweep::turn(&name("control"), &facts).into_iter().collect::<Vec<_>>()), ["joined"]);
