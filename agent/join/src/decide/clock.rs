@@ -69,7 +69,7 @@ fn host(server: &str) -> &str {
 }
 
 /// Whether this machine's clock is not the servers', by what they said last.
-fn is_off(facts: &Facts) -> bool {
+pub(super) fn is_off(facts: &Facts) -> bool {
     facts.ahead.unsigned_abs() > SKEW
 }
 
