@@ -46,9 +46,10 @@ fn only_apply_gets_to_write() {
             "engine" => &["apply", "start", "turn", "converge"],
             // `apply` writes its records by them: the Node's name, and that K3s has to be restarted.
             "ports" => &["see_name", "forget_name", "put_on_record", "write_json"],
-            // What a command does as `apply` does it: a volume is taken back; and the issuer of a server that founds: its key.
+            // What a command does as `apply` does it: a volume is taken back; and the issuer of a server that founds: its key, and
+            // the note of whose that is.
             "volumes" => &["apply", "take_back"],
-            "join" => &["apply", "make", "random"],
+            "join" => &["apply", "make", "note", "random"],
             _ if is_capability => &["apply"],
             _ => &[],
         };
