@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// Limits are written for an idle machine with two cores; where the tests run it may be slower or busy, and a limit that
-/// is too long costs time only where something is wrong.
-pub(crate) const PATIENCE: u32 = 4;
+/// is too long costs time only where something is wrong. (A volume of an emulated machine was ready after 188 s beside compilers.)
+pub(crate) const PATIENCE: u32 = 8;
 
 /// Between two looks, for each wait that goes on in this process: many together leave the processors to what they wait for.
 const PAUSE: Duration = Duration::from_millis(100);
