@@ -69,7 +69,7 @@ pub fn unit_text(role: Role) -> String {
                  elif ! {JOINS}; \\\n    \
                  then [ -e {K3S_SERVER}/tls/server-ca.key ] || {{ mkdir -p -m 700 {K3S_SERVER} && : >{K3S_SERVER}/{FOUNDING}; }}; \\\n    \
                  elif [ -e {K3S_SERVER}/{FOUNDING} ]; then cd {K3S_SERVER} && mkdir -p -m 700 {ASIDE} && ls -d cred tls 2>/dev/null | \\\n    \
-                 xargs -r mv -t \"$(mktemp -d {ASIDE}/$(date -u +%%F-%%H%%M%%S).XXXXXX)\" && rm -f {FOUNDING}; fi'\n"
+                 xargs -r mv -t \"$(mktemp -d -p {ASIDE})\" && rm -f {FOUNDING}; fi'\n"
         ),
         Role::Agent => String::new(),
     };

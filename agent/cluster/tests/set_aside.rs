@@ -74,7 +74,7 @@ impl Server {
     }
 
     fn runs(&self, command: &str) {
-        let unit = unit_text(Role::Server).replace("\\\n", " ").replace("%%", "%");
+        let unit = unit_text(Role::Server).replace("\\\n", " ");
         let script = unit.lines().find_map(|line| line.strip_prefix(command)).unwrap();
         let here = |script: String, of: &str, name: &str| script.replace(of, &self.path(name).display().to_string());
         let script = here(script.strip_suffix('\'').unwrap().into(), "/var/lib/rancher/k3s/server", "server");
@@ -154,7 +154,7 @@ fn what_was_founded_a_second_time_goes_aside_as_well() {
 fn what_was_interrupted_is_done_again() {
     for done in [&[][..], &["cred"], &["cred", "tls"]] {
         let server = Server::that_began();
-        let before = server.path("server/bowline-set-aside/2026-11-30-101010.abc");
+        let before = server.path("server/bowline-set-aside/tmp.earlier");
         fs::create_dir_all(&before).unwrap();
         for name in done {
             fs::rename(server.path("server").join(name), before.join(name)).unwrap();
