@@ -188,7 +188,9 @@ fn links(directory: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Whether the settings lie somewhere else, as a whole or some of them: nobody tells of what changes there.
 pub fn is_linked(directory: &Path) -> bool {
-    directory.ancestors().any(is_link) || links(directory).next().is_some()
+    // From above: what lies behind a link, which may not answer, is not asked for.
+    let places: Vec<&Path> = directory.ancestors().collect();
+    places.into_iter().rev().any(is_link) || links(directory).next().is_some()
 }
 
 /// What the settings files are links to that are some.
