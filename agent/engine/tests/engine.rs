@@ -168,9 +168,10 @@ async fn what_failed_is_tried_again_as_soon_as_a_condition_comes() {
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
-struct Liar;
-impl Capability for Liar {
-    const NAME: &'static str = "liar";
+/// What it does has no effect, or fails; it counts how often.
+struct InVain(Arc<AtomicU32>, Result<(), ErrorKind>);
+impl Capability for InVain {
+    const NAME: &'static str = "in-vain";
     type Facts = ();
     type Action = String;
     async fn observe(&self, _: &dyn Inspect) -> Result<(), PortError> {
@@ -182,14 +183,15 @@ impl Capability for Liar {
         plan
     }
     async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
-        Ok(())
+        self.0.fetch_add(1, SeqCst);
+        self.1.map_err(|kind| PortError::new(kind, "no luck"))
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_without_effect_is_a_failure_and_no_hot_loop() {
     let host: Arc<dyn Change> = Arc::new(ClockOnly);
-    let mut engine = Engine::new(vec![boxed(Liar)], "test");
+    let mut engine = Engine::new(vec![boxed(InVain(Arc::default(), Ok(())))], "test");
     assert_eq!(engine.converge(&host, Duration::ZERO, |_| {}).await, Outcome::Blocked);
     let failing = engine.report().capabilities[0].steps[0].failing.clone().unwrap();
     assert!(failing.error.contains("looking again shows no difference"), "{}", failing.error);
@@ -251,32 +253,12 @@ async fn a_service_is_restarted_ever_less_often_whatever_the_reason() {
     assert_eq!(world.seconds_between().len(), between.len() + 1);
 }
 
-/// Fails, and says how often.
-struct Failing(Arc<AtomicU32>);
-impl Capability for Failing {
-    const NAME: &'static str = "failing";
-    type Facts = ();
-    type Action = String;
-    async fn observe(&self, _: &dyn Inspect) -> Result<(), PortError> {
-        Ok(())
-    }
-    fn plan(&self, (): &(), _: &Conditions) -> Plan<String> {
-        let mut plan = Plan::default();
-        plan.step("x", "set x".into(), "it is not set");
-        plan
-    }
-    async fn apply(&self, _: &String, _: &dyn Change, _: &Progress) -> Result<(), PortError> {
-        self.0.fetch_add(1, SeqCst);
-        Err(PortError::new(ErrorKind::Denied, "no luck"))
-    }
-}
-
 /// A command that waits looks twice a second; another one that asks meanwhile is heard all the same, and so is the next.
 #[tokio::test(start_paused = true)]
 async fn each_who_asks_ends_the_delays_and_who_only_looks_ends_none() {
     let host: Arc<dyn Change> = Arc::new(ClockOnly);
     let tries = Arc::new(AtomicU32::new(0));
-    let mut engine = Engine::new(vec![boxed(Failing(tries.clone()))], "test").without_jitter();
+    let mut engine = Engine::new(vec![boxed(InVain(tries.clone(), Err(ErrorKind::Denied)))], "test").without_jitter();
     let mut after = 0;
     for (wake, times) in [(Wake::Look, 20), (Wake::All, 1), (Wake::Look, 2), (Wake::All, 1), (Wake::Look, 20)] {
         for _ in 0..times {

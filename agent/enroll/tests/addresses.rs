@@ -7,9 +7,9 @@ mod common;
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::Facts;
 use bowline_enroll::proof::Purpose;
-use bowline_enroll::wire::{Labels, NodeRequest, Phase, VERSION, Versions};
+use bowline_enroll::wire::{Labels, NodeRequest};
 use bowline_enroll::{Act, EnrollRule, Role, keep, sweep};
-use common::{GRACE, ip, machine, name, proven, rules, settled, words};
+use common::{GRACE, ip, machine, name, node_request, proven, rules, settled, words};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -38,17 +38,8 @@ fn a_node() -> Facts {
 /// The node asks from an address, for a role of its own or none; what follows is done.
 fn asks(facts: &mut Facts, from: &str, role: &str) -> Vec<&'static str> {
     let labels = [("node-role.kubernetes.io/own", role)].into_iter().filter(|(_, role)| !role.is_empty());
-    let request = NodeRequest {
-        version: VERSION,
-        role: Role::Agent,
-        name: name("kafka-0"),
-        machine_key: machine(1).public(),
-        phase: Phase::Settled,
-        labels: Labels(labels.map(|(key, value)| (key.into(), value.into())).collect()),
-        taints: Vec::new(),
-        persistent_volumes: Vec::new(),
-        versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
-    };
+    let labels = Labels(labels.map(|(key, value)| (key.into(), value.into())).collect());
+    let request = NodeRequest { labels, ..node_request(Role::Agent, "kafka-0", &machine(1)) };
     let proven = proven(Purpose::Node, Role::Agent, &request.name, &request.to_body(), &machine(1));
     let order = Order { rules: &zones(), grace: GRACE, proven: &proven, peer: ip(from) };
     let Decision::Answer { acts, .. } = decide::node(&order, &request, facts) else { panic!("refused") };

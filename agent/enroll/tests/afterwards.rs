@@ -9,9 +9,12 @@ use bowline_enroll::facts::{Facts, Member, Ready};
 use bowline_enroll::key::MachineKey;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::rules::{Wished, admit, is_reserved};
-use bowline_enroll::wire::{Labels, NodeAnswer, NodeRequest, Phase, VERSION, Versions};
+use bowline_enroll::wire::{NodeAnswer, NodeRequest, Phase};
 use bowline_enroll::{Act, Claim, Code, Role, Taint, keep, sweep};
-use common::{GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, proven, read, rules, settled, words};
+use common::{
+    GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, node_request, proven, read, rules, settled,
+    words,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,17 +154,7 @@ fn taints_of_others_stay() {
 }
 
 fn node(by: &MachineKey, role: Role, of: &str, from: &str, phase: Phase, facts: &Facts) -> Decision<NodeAnswer> {
-    let request = NodeRequest {
-        version: VERSION,
-        role,
-        name: name(of),
-        machine_key: by.public(),
-        phase,
-        labels: Labels::default(),
-        taints: Vec::new(),
-        persistent_volumes: Vec::new(),
-        versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
-    };
+    let request = NodeRequest { phase, ..node_request(role, of, by) };
     let (rules, proven) = (rules(), proven(Purpose::Node, role, &request.name, &request.to_body(), by));
     let order = Order { rules: &rules, grace: GRACE, proven: &proven, peer: ip(from) };
     decide::node(&order, &request, facts)

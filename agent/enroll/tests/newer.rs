@@ -7,11 +7,11 @@ mod common;
 use bowline_enroll::claim::Refused;
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::wire::{
-    Agreed, Cut, EnrollAnswer, Grant, JoinHint, Labels, LeaveAnswer, NodeAnswer, NodeRequest, Phase, Reason,
-    RefusalBody, VERSION, Versions, parse_enroll_answer, parse_leave_answer, parse_node_answer,
+    Agreed, Cut, EnrollAnswer, Grant, JoinHint, Labels, LeaveAnswer, NodeAnswer, NodeRequest, Reason, RefusalBody,
+    VERSION, parse_enroll_answer, parse_leave_answer, parse_node_answer,
 };
 use bowline_enroll::{Claim, Code, Refusal, Role, Secret};
-use common::{NOW, a_claim, ip, machine, name};
+use common::{NOW, a_claim, ip, machine, node_request};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -107,17 +107,7 @@ fn wish() -> Wish {
 
 #[test]
 fn who_asks_may_not_send_more() {
-    let request = NodeRequest {
-        version: VERSION,
-        role: Role::Agent,
-        name: name("kafka-0"),
-        machine_key: machine(1).public(),
-        phase: Phase::Settled,
-        labels: Labels::default(),
-        taints: Vec::new(),
-        persistent_volumes: vec![wish()],
-        versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
-    };
+    let request = NodeRequest { persistent_volumes: vec![wish()], ..node_request(Role::Agent, "kafka-0", &machine(1)) };
     let body = String::from_utf8(request.to_body()).unwrap();
     assert_eq!(NodeRequest::parse(body.as_bytes()), Ok(request));
     for place in ["\"version\":1", "\"volume\":\"data\"", "\"bowline\":\"0.1.0\""] {

@@ -57,6 +57,17 @@ async fn silent_for(store: &Store, time: Duration) {
     store.renew("control");
 }
 
+/// A cluster with one that the next sweep would remove.
+async fn silent_long_enough() -> (Store, Issuer<Store>, Instant) {
+    let store = Store::new();
+    let issuer = issuer(&store);
+    let began = two_agents(&issuer, &store).await;
+    silent_for(&store, HOUR).await;
+    sweep(&issuer, began).await.unwrap();
+    silent_for(&store, SOON).await;
+    (store, issuer, began)
+}
+
 /// Looks three times, five minutes apart; until then its name is held.
 async fn watched_again(issuer: &Issuer<Store>, store: &Store, began: Instant) {
     for _ in 0..3 {
@@ -156,12 +167,7 @@ async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
 #[tokio::test(start_paused = true)]
 async fn who_speaks_at_any_moment_before_it_is_removed_keeps_its_node() {
     for call in 1.. {
-        let store = Store::new();
-        let issuer = issuer(&store);
-        let began = two_agents(&issuer, &store).await;
-        silent_for(&store, HOUR).await;
-        sweep(&issuer, began).await.unwrap();
-        silent_for(&store, SOON).await;
+        let (store, issuer, began) = silent_long_enough().await;
         let spoke = store.before(call, NODE, |node| node["status"]["conditions"][0]["status"] = json!("True"));
         let _ = sweep(&issuer, began).await;
         if !spoke.load(Ordering::Relaxed) {
@@ -203,12 +209,7 @@ async fn nothing_is_concluded_from_a_failed_or_partial_read() {
     let (mut stopped, mut retried) = (0, 0);
     for at in 1..28 {
         for way in ways {
-            let store = Store::new();
-            let issuer = issuer(&store);
-            let began = two_agents(&issuer, &store).await;
-            silent_for(&store, HOUR).await;
-            sweep(&issuer, began).await.unwrap();
-            silent_for(&store, SOON).await;
+            let (store, issuer, began) = silent_long_enough().await;
             store.writes();
             store.fail(Some(way(at)));
             let done = sweep(&issuer, began).await;

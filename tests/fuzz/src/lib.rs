@@ -85,7 +85,7 @@ pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether JSON has no key twice, in any of its objects.
+/// Whether JSON has no key twice, in any of its objects: by a judge of its own, since `bowline-enroll` is what is judged.
 pub(crate) fn has_each_key_once(json: &[u8]) -> bool {
     serde_json::from_slice::<EachOnce>(json).is_ok()
 }

@@ -7,7 +7,7 @@ use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Node, Read, Ready
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{self, Proven, Purpose};
 use bowline_enroll::rules::Wished;
-use bowline_enroll::wire::{Agreed, EnrollRequest, Labels, PasswordHash, VERSION, Versions};
+use bowline_enroll::wire::{Agreed, EnrollRequest, Labels, NodeRequest, PasswordHash, Phase, VERSION, Versions};
 use bowline_enroll::{Act, Claim, EnrollRule, NodeName, Role, Secret};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -83,6 +83,21 @@ pub(crate) fn request(role: Role, of: &str, machine: &MachineKey) -> EnrollReque
         taints: Vec::new(),
         versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
         node_password_hash: Some(hash("b")),
+    }
+}
+
+/// What an agent or a server asks for its Node, when it is settled and wants nothing of its own.
+pub(crate) fn node_request(role: Role, of: &str, machine: &MachineKey) -> NodeRequest {
+    NodeRequest {
+        version: VERSION,
+        role,
+        name: name(of),
+        machine_key: machine.public(),
+        phase: Phase::Settled,
+        labels: Labels::default(),
+        taints: Vec::new(),
+        persistent_volumes: Vec::new(),
+        versions: Versions { bowline: "0.1.0".into(), kubernetes: None },
     }
 }
 

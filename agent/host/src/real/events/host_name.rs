@@ -48,37 +48,29 @@ async fn changes(file: &Receiver) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::alone;
     use super::*;
+    use nix::sched::CloneFlags;
 
-    /// With a name of the test's own, which takes a thread of its own and root.
     #[test]
     fn the_kernel_tells_of_another_name() {
-        let place = std::thread::spawn(|| {
-            if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS) {
-                // Not tried then: `make test` runs as root.
-                assert_eq!(error, nix::errno::Errno::EPERM);
-                return;
-            }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let signal = Notify::new();
-                let told = async {
-                    for name in ["web-3", "web-4"] {
-                        nix::unistd::sethostname(name).unwrap();
-                        let heard = tokio::time::timeout(Duration::from_secs(10), signal.notified()).await;
-                        assert!(heard.is_ok(), "nobody told of {name}");
-                    }
-                    nix::unistd::sethostname("web-4").unwrap();
-                    let heard = tokio::time::timeout(Duration::from_millis(300), signal.notified()).await;
-                    assert!(heard.is_err(), "the same name is no change");
-                };
-                tokio::select! {
-                    biased;
-                    () = watch(now(), &signal) => {}
-                    () = told => {}
+        alone(CloneFlags::CLONE_NEWUTS, async || {
+            let signal = Notify::new();
+            let told = async {
+                for name in ["web-3", "web-4"] {
+                    nix::unistd::sethostname(name).unwrap();
+                    let heard = tokio::time::timeout(Duration::from_secs(10), signal.notified()).await;
+                    assert!(heard.is_ok(), "nobody told of {name}");
                 }
-            });
+                nix::unistd::sethostname("web-4").unwrap();
+                let heard = tokio::time::timeout(Duration::from_millis(300), signal.notified()).await;
+                assert!(heard.is_err(), "the same name is no change");
+            };
+            tokio::select! {
+                biased;
+                () = watch(now(), &signal) => {}
+                () = told => {}
+            }
         });
-        place.join().unwrap();
     }
 }

@@ -56,7 +56,9 @@ fn concerns(mut messages: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::alone;
     use super::*;
+    use nix::sched::CloneFlags;
 
     fn message(kind: u16, body: [u8; 8]) -> Vec<u8> {
         let mut all = Vec::from(24_u32.to_ne_bytes());
@@ -77,31 +79,21 @@ mod tests {
         assert!(concerns(&link[..20]), "what was cut off is not passed over");
     }
 
-    /// In a network of the test's own, which takes a thread of its own and root.
     #[test]
     fn the_kernel_tells_of_an_address() {
-        let place = std::thread::spawn(|| {
-            if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-                // Not tried then: `make test` runs as root.
-                assert_eq!(error, nix::errno::Errno::EPERM);
-                return;
+        alone(CloneFlags::CLONE_NEWNET, async || {
+            let signal = Notify::new();
+            let told = async {
+                let added =
+                    std::process::Command::new("ip").args(["address", "add", "10.9.8.7/32", "dev", "lo"]).status();
+                assert!(added.unwrap().success());
+                tokio::time::timeout(Duration::from_secs(10), signal.notified()).await.expect("nobody told of it");
+            };
+            tokio::select! {
+                biased;
+                () = watch(&signal) => {}
+                () = told => {}
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let signal = Notify::new();
-                let told = async {
-                    let added =
-                        std::process::Command::new("ip").args(["address", "add", "10.9.8.7/32", "dev", "lo"]).status();
-                    assert!(added.unwrap().success());
-                    tokio::time::timeout(Duration::from_secs(10), signal.notified()).await.expect("nobody told of it");
-                };
-                tokio::select! {
-                    biased;
-                    () = watch(&signal) => {}
-                    () = told => {}
-                }
-            });
         });
-        place.join().unwrap();
     }
 }

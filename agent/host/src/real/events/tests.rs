@@ -20,6 +20,20 @@ fn start(settings: &Path) -> (mpsc::Receiver<Event>, watch::Sender<Vec<String>>)
     )
 }
 
+/// Plays a story in a namespace of its own, which takes a thread of its own and root.
+pub(super) fn alone(namespace: nix::sched::CloneFlags, story: impl AsyncFnOnce() + Send + 'static) {
+    let place = std::thread::spawn(move || {
+        if let Err(error) = nix::sched::unshare(namespace) {
+            // Not tried then: `make test` runs as root.
+            assert_eq!(error, nix::errno::Errno::EPERM);
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(story());
+    });
+    place.join().unwrap();
+}
+
 /// The next event about settings; other tests may make device events.
 async fn settings(events: &mut mpsc::Receiver<Event>, patience: Duration) -> bool {
     let next = async {
