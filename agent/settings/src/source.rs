@@ -1,5 +1,6 @@
 //! The files themselves: positions, and lines for messages without secrets.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use crate::SourceFile;
@@ -32,7 +33,8 @@ pub(crate) struct Sources<'a> {
 
 struct Source<'a> {
     file: &'a SourceFile,
-    shown: Vec<Shown>,
+    /// What may be shown of each line: known when there is something to show.
+    shown: OnceCell<Vec<Shown>>,
 }
 
 impl<'a> Sources<'a> {
@@ -41,9 +43,7 @@ impl<'a> Sources<'a> {
         files.sort_by(|one, other| {
             (one.path.file_name(), &one.path, &one.text).cmp(&(other.path.file_name(), &other.path, &other.text))
         });
-        Self {
-            files: files.into_iter().map(|file| Source { file, shown: secret_text::shown_lines(&file.text) }).collect(),
-        }
+        Self { files: files.into_iter().map(|file| Source { file, shown: OnceCell::new() }).collect() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &'a SourceFile)> + '_ {
@@ -89,7 +89,8 @@ impl<'a> Sources<'a> {
         let start = place.column - 1;
         let piece = source.file.text.get(spot.start..spot.end).unwrap_or("");
         let length = piece.lines().next().unwrap_or("").chars().count().max(1);
-        let shown = source.shown.get(place.line - 1).copied().unwrap_or(Shown::Nothing);
+        let lines = source.shown.get_or_init(|| secret_text::shown_lines(&source.file.text));
+        let shown = lines.get(place.line - 1).copied().unwrap_or(Shown::Nothing);
         let visible = match shown {
             Shown::All => {
                 let text = line.chars().map(printable).collect();

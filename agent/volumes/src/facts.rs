@@ -17,7 +17,7 @@ use bowline_ports::{
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
 use place::mount_point;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use strays::{former, mount_units, strays};
@@ -188,12 +188,10 @@ const AUTOFS: &str = "autofs";
 const LOOKS: usize = 3;
 
 impl Volumes {
-    /// Whether two mount tables say the same of the places that matter here.
-    fn same_mounts(&self, one: &[Mount], other: &[Mount]) -> bool {
-        self.volumes.iter().all(|v| {
-            let here = |table: &[Mount]| table.iter().filter(|m| m.target == v.mount).cloned().collect::<Vec<_>>();
-            here(one) == here(other)
-        })
+    /// What is mounted where volumes belong. Of many mounts few are, and of each volume the whole table would be asked.
+    fn mounted_here<'a>(&self, mounts: &'a [Mount]) -> Vec<&'a Mount> {
+        let places: HashSet<&Path> = self.volumes.iter().map(|volume| volume.mount.as_path()).collect();
+        mounts.iter().filter(|mount| places.contains(mount.target.as_path())).collect()
     }
 }
 
@@ -205,7 +203,16 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         let mounts = host.mounts().await?;
         let devices = host.block_devices().await?;
         let records = Records::of(host).await?;
-        let around = Around { spec, own: &own, files: &files, records: &records, devices: &devices, mounts: &mounts };
+        let here = spec.mounted_here(&mounts);
+        let around = Around {
+            spec,
+            own: &own,
+            files: &files,
+            records: &records,
+            devices: &devices,
+            mounts: &mounts,
+            here: &here,
+        };
         // Each takes a look at its disk: at the same time, so that a slow one holds up nobody.
         let all = spec.volumes.iter().map(|volume| observe_volume(volume, around, host));
         let volumes = futures::future::join_all(all).await;
@@ -217,7 +224,7 @@ pub(crate) async fn observe(spec: &Volumes, host: &dyn Inspect) -> Result<Facts,
         }
         looks += 1;
         // What was mounted meanwhile would look like files beneath its mount point.
-        if looks == LOOKS || spec.same_mounts(&mounts, &host.mounts().await?) {
+        if looks == LOOKS || here == spec.mounted_here(&host.mounts().await?) {
             break (devices, mounts, volumes);
         }
     };
@@ -283,14 +290,16 @@ struct Around<'a> {
     records: &'a Records,
     devices: &'a [BlockDevice],
     mounts: &'a [Mount],
+    /// Those where volumes belong.
+    here: &'a [&'a Mount],
 }
 
 async fn observe_volume(volume: &Volume, around: Around<'_>, host: &dyn Inspect) -> Result<VolumeFacts, PortError> {
-    let Around { spec, own, files, records, devices, mounts } = around;
+    let Around { spec, own, files, records, devices, mounts, here } = around;
     let number = number(volume, host).await?;
     // A directory that systemd mounts on when somebody goes there is not looked into.
-    let covered = mounts.iter().any(|m| m.target == volume.mount);
-    let mounted = mounts.iter().any(|m| m.target == volume.mount && m.fstype != AUTOFS);
+    let covered = here.iter().any(|m| m.target == volume.mount);
+    let mounted = here.iter().any(|m| m.target == volume.mount && m.fstype != AUTOFS);
     let job = host.job(&format!("mkfs-{}", volume.name)).await?;
     let name = mount_unit_name(&volume.mount);
     let unit_file = match own.iter().find(|(one, _)| *one == name) {

@@ -238,17 +238,22 @@ fn named_elsewhere<'a>(volume: &'a Volume, device: &BlockDevice, devices: &[Bloc
     (!is_own && !shortened() && !has_serial(name, &serial) && !rest.starts_with("drive-")).then_some(rest)
 }
 
+/// So many letters a serial has at least that is looked for in names.
+const SHORTEST: usize = 4;
+
 /// Whether a link's name ends with a serial, as udev writes it, or has a part behind it.
 fn has_serial(name: &str, serial: &str) -> bool {
+    // Shorter ones turn up in a name by chance, and longer ones never: of many disks each is asked of each name.
+    if !(SHORTEST..=name.len()).contains(&serial.trim().chars().count()) {
+        return false;
+    }
     let serial = in_links(serial);
     let ends = |rest: &str| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric());
-    // Shorter ones turn up in a name by chance.
-    serial.len() >= 4
-        && name.match_indices(&serial).any(|(at, _)| {
-            let before = name.get(..at).unwrap_or_default();
-            let behind = name.get(at + serial.len()..).unwrap_or_default();
-            !before.ends_with(|letter: char| letter.is_ascii_alphanumeric()) && ends(behind)
-        })
+    name.match_indices(&serial).any(|(at, _)| {
+        let before = name.get(..at).unwrap_or_default();
+        let behind = name.get(at + serial.len()..).unwrap_or_default();
+        !before.ends_with(|letter: char| letter.is_ascii_alphanumeric()) && ends(behind)
+    })
 }
 
 /// A model or a serial as udev writes it into links.

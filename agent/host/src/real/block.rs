@@ -83,22 +83,25 @@ impl Tree {
         let directory = leads_to(&self.sys.join("class/block").join(name))?;
         let number = line(&directory.join("dev"))?;
         let size = line(&directory.join("size"))?.parse::<u64>().ok()?.checked_mul(512)?;
-        let unused_loop = name.starts_with("loop") && !directory.join("loop/backing_file").exists();
-        if size == 0 || (unused_loop && !directory.join("partition").exists()) {
+        let is_partition = directory.join("partition").exists();
+        let is_unused_loop = || name.starts_with("loop") && !directory.join("loop/backing_file").exists();
+        if size == 0 || (!is_partition && is_unused_loop()) {
             return None;
         }
         let path = self.node(name);
-        let disk = directory.join("partition").exists().then(|| directory.parent().map(Path::to_path_buf)).flatten();
+        let disk = is_partition.then(|| directory.parent().map(Path::to_path_buf)).flatten();
         let partition_of =
             disk.as_ref().and_then(|d| d.file_name()).map(|disk_name| self.node(&disk_name.to_string_lossy()));
         let serial = if partition_of.is_some() { None } else { serial(&directory) };
         let described = disk.as_ref().unwrap_or(&directory).join("device");
-        let record = fs::read_to_string(self.udev_data(&number)).ok();
+        // There from when udev has come to it.
+        let record = fs::read(self.udev.join(format!("b{number}"))).ok();
+        let record = record.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let links = self.links(record.as_deref(), &path);
         Some(BlockDevice {
             uuid: self.uuid(record.as_deref(), &links),
             links,
-            announced: self.udev_data(&number).exists() || !self.udev.exists(),
+            announced: record.is_some() || !self.udev.exists(),
             path,
             id: DeviceId { serial, size },
             shared_serial: None,
@@ -109,7 +112,7 @@ impl Tree {
             partition_of,
             partitions: Vec::new(),
             holders: names(&directory.join("holders")),
-            member: self.member(&number),
+            member: member(record.as_deref().unwrap_or_default()),
             mounted_at: Vec::new(),
             swap: false,
             root: false,
@@ -139,25 +142,14 @@ impl Tree {
         }
     }
 
-    /// What udev keeps of a device, from when it has come to it.
-    fn udev_data(&self, number: &str) -> PathBuf {
-        self.udev.join(format!("b{number}"))
-    }
-
-    /// What makes it a part of something else, as udev has it.
-    fn member(&self, number: &str) -> String {
-        let text = fs::read_to_string(self.udev_data(number)).unwrap_or_default();
-        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
-        let kind = value("E:ID_FS_TYPE=");
-        // Those of ZFS count as filesystems there.
-        let is = ["raid", "crypto"].contains(&value("E:ID_FS_USAGE=")) || kind.ends_with("_member");
-        if is { kind.to_owned() } else { String::new() }
-    }
-
     /// The links that udev recorded, as far as they lead here now: two devices may claim one link.
     fn links(&self, record: Option<&str>, path: &Path) -> Vec<PathBuf> {
-        let directly = |link: &PathBuf| leads_to(link).is_some_and(|target| target == *path);
-        let leads_here = |link: &PathBuf| directly(link) || fs::canonicalize(link).is_ok_and(|target| target == *path);
+        // The kernel is asked for every part of the way only where a link leads to another one.
+        let leads_here = |link: &PathBuf| match leads_to(link) {
+            Some(target) if target == *path => true,
+            Some(target) if !target.is_symlink() => false,
+            _ => fs::canonicalize(link).is_ok_and(|target| target == *path),
+        };
         let mut links: Vec<PathBuf> = match record {
             Some(text) => {
                 text.lines().filter_map(|l| l.strip_prefix("S:")).map(|l| self.dev.join(l)).filter(leads_here).collect()
@@ -242,6 +234,15 @@ impl Tree {
         }
         members
     }
+}
+
+/// What makes a device a part of something else, as udev's record of it has it.
+fn member(record: &str) -> String {
+    let value = |key: &str| record.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
+    let kind = value("E:ID_FS_TYPE=");
+    // Those of ZFS count as filesystems there.
+    let is = ["raid", "crypto"].contains(&value("E:ID_FS_USAGE=")) || kind.ends_with("_member");
+    if is { kind.to_owned() } else { String::new() }
 }
 
 /// Where a link leads by its own text: links of sysfs and of udev do not lead through others, and the kernel is not asked for every

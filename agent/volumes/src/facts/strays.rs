@@ -82,8 +82,9 @@ pub(super) async fn former(
     host: &dyn Inspect,
 ) -> Result<Vec<Former>, PortError> {
     let ours = format!("{MARK} from [[volume]] name = \"{}\"", volume.name);
+    let now = mount_unit_name(&volume.mount);
     let mut found = Vec::new();
-    for (unit, text) in own.iter().filter(|(_, text)| text.starts_with(&ours)) {
+    for (unit, text) in own.iter().filter(|(unit, text)| *unit != now && text.starts_with(&ours)) {
         let Some(at) = text.lines().find_map(|l| l.strip_prefix("Where=")).map(PathBuf::from) else { continue };
         if spec.volumes.iter().all(|v| mount_unit_name(&v.mount) != *unit) {
             found.push(of_unit(unit, text, at, mounts));
