@@ -135,8 +135,10 @@ pub(crate) fn plan(spec: &Cluster, facts: &Facts, now: &Conditions) -> Plan<Acti
     if founds {
         plan.steps.iter_mut().skip(before).for_each(|step| step.after = Some(BINARY_ITEM.into()));
     }
-    // Not before: a boot in between would start it without its configuration, on the wrong address.
-    if facts.unit.file_state != "enabled" && (!founds || facts.unit.active == ActiveState::Active) {
+    // Not before: a boot in between would start it without its configuration, on the wrong address. Who stopped it may have
+    // disabled it as well, unless Bowline did when the name was another machine's.
+    let stays = facts.restart.is_none() && is_stopped_by_hand(spec, facts, now);
+    if facts.unit.file_state != "enabled" && !stays && (!founds || facts.unit.active == ActiveState::Active) {
         plan.step(ITEM, Action::Enable { service: role.service() }, "the next boot must start it");
     }
     run(spec, facts, now, &mut plan);
@@ -197,6 +199,18 @@ fn conditions(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<A
     false
 }
 
+/// Whether somebody stopped K3s, and nothing else is known for which it was stopped.
+fn is_stopped_by_hand(spec: &Cluster, facts: &Facts, now: &Conditions) -> bool {
+    let unit = &facts.unit;
+    // Who stopped it and then wanted it up again, too early, does not want it down.
+    let held_back = unit.result == "assert" || facts.held_out();
+    // systemd starts it again whatever it ends with, unless somebody stopped it: one that did not end well then has failed.
+    let given_up = unit.result == "start-limit-hit" || unit.result == DEPENDENCY;
+    let wanted = facts.restart.as_ref().is_some_and(|restart| restart.start);
+    let known = went_with(spec, facts, now).is_some() || stopped_for_release(facts, now) || wanted;
+    facts.down() && unit.started && !held_back && !given_up && !known
+}
+
 /// Starts K3s unless somebody stopped it, then watches it.
 fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
     if !facts.down() {
@@ -216,19 +230,19 @@ fn run(spec: &Cluster, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>)
     let service = spec.service();
     let taken_down = went_with(spec, facts, now);
     let released = stopped_for_release(facts, now);
-    // Who stopped it and then wanted it up again, too early, does not want it down.
     let held_back = facts.unit.result == "assert";
     let held_out = facts.held_out();
-    // systemd starts it again whatever it ends with, unless somebody stopped it: one that did not end well then has failed.
-    let given_up = facts.unit.result == "start-limit-hit" || facts.unit.result == DEPENDENCY;
-    let by_hand = facts.unit.started && !held_back && !held_out && !given_up;
     let anew = facts.restart.as_ref().filter(|restart| facts.removed || restart.start);
     let wanted = anew.is_some_and(|restart| restart.start);
-    if by_hand && taken_down.is_none() && !released && !wanted {
+    if is_stopped_by_hand(spec, facts, now) {
+        let ends = format!(
+            "`systemctl start {service}` starts it, and so does the next boot, unless Bowline is disabled as well: \
+             `systemctl disable --now bowline {service}`"
+        );
         plan.waits.push(
             Wait::new(ITEM, BY_HAND, stopped_by_hand(&facts.unit))
                 // Between the two halves of a restart it looks the same for a moment.
-                .deadline(Duration::from_secs(5), format!("`systemctl start {service}` starts it"))
+                .deadline(Duration::from_secs(5), ends)
                 .poll(Duration::from_secs(1)),
         );
         return;

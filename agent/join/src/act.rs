@@ -218,7 +218,10 @@ pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError
     let service = spec.role.service();
     // Also where it cannot be disabled, as on a disk that became read-only.
     let disabled = host.remove(&wanted(service)).await;
-    host.stop_no_block(service).await.and(disabled)
+    let stopped = host.stop_no_block(service).await;
+    // Or it says that it is enabled still, when the machine is let in again.
+    let told = host.reload_units().await;
+    stopped.and(disabled).and(told)
 }
 
 /// The link by which it is enabled.

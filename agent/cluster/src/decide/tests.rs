@@ -355,6 +355,18 @@ fn who_founds_beside_others_is_enabled_when_it_is_up() {
     assert!(!enables(&plan(&founds, &up, &now)));
 }
 
+#[test]
+fn who_disables_and_stops_it_is_not_undone() {
+    let mut down = Facts { node: None, ..up() };
+    (down.unit.active, down.unit.result, down.unit.file_state) =
+        (ActiveState::Inactive, "success".into(), "disabled".into());
+    let stays = plan(&spec(""), &down, &all());
+    assert!(stays.steps.is_empty() && stays.waits[0].what == BY_HAND, "{stays:?}");
+    // It ran before this boot, if ever.
+    down.unit.started = false;
+    assert_eq!(said(&plan(&spec(""), &down, &all())), ["enable k3s.service for every boot", "start K3s"]);
+}
+
 /// `labels` takes the annotation of a cordon off that somebody has ended.
 #[test]
 fn a_node_that_is_cordoned_or_let_go_is_seen() {

@@ -58,7 +58,6 @@ impl State {
             .files
             .iter()
             .filter(|(path, _)| path.starts_with(UNITS) || path.starts_with(PACKAGED))
-            .filter(|(path, _)| !wants(path))
             .map(|(path, file)| (path.clone(), file.text()))
             .collect();
     }
@@ -199,7 +198,9 @@ impl State {
         if on_disk.is_some() {
             unit.file_state = "disabled".into();
         }
-        if self.enabled().iter().any(|one| one == name) {
+        // What systemd has read stays so until it reads all anew; the links are asked where that says "disabled".
+        let was_enabled = || self.loaded.keys().any(|link| wants(link) && link.ends_with(name));
+        if self.enabled().iter().any(|one| one == name) || (unit.load == "loaded" && was_enabled()) {
             unit.file_state = "enabled".into();
         }
         let Some(state) = self.units.get(name) else { return unit };
