@@ -12,6 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(75);
 const OWN: &str = "bbbbbbbb-0b2f-4f0e-9d3c-1f4b7c6a8d90";
 const OTHER: &str = "aaaaaaaa-0b2f-4f0e-9d3c-1f4b7c6a8d90";
 
+const ANOTHERS: &str = r#"{"version": 1, "code": "claimed-elsewhere", "message": "the name n1 is another machine's",
+    "retry-after": null, "now": 1800000000}"#;
+
 /// A machine whose firmware says so: its UUID.
 fn on(case: &Case, firmware: Option<&str>) -> SimHost {
     SimHost::new(&World { cloud: said(firmware, None), ..case.world.clone() })
@@ -129,18 +132,32 @@ fn a_machine_whose_firmware_says_less_or_something_else_stays_the_one_that_it_wa
     }
 }
 
+/// systemd remembers what it read: else K3s would not be enabled again for one that is let in later.
+#[test]
+fn a_k3s_that_gave_way_is_told_as_disabled() {
+    let case = agent_case();
+    simulate(async {
+        let host = on(&case, Some(OWN));
+        assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+        host.delete(MACHINE_KEY_OF);
+        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: ANOTHERS.into() }]);
+        host.reboot();
+        run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+        let unit = host.unit("k3s-agent.service").await.unwrap();
+        assert!(unit.active.is_down() && unit.file_state == "disabled", "{unit:?}");
+    });
+}
+
 /// Whose key it is can be noted on no full disk: that stands in the way of nothing else.
 #[test]
 fn on_a_full_disk_k3s_stops_for_another_machine_before_the_key_is_noted() {
     let case = agent_case();
-    let body = r#"{"version": 1, "code": "claimed-elsewhere", "message": "the name n1 is another machine's", "retry-after": null,
-        "now": 1800000000}"#;
     simulate(async {
         let host = on(&case, Some(OWN));
         assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
         // As an earlier build left it.
         host.delete(MACHINE_KEY_OF);
-        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: body.into() }]);
+        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: ANOTHERS.into() }]);
         host.reboot();
         host.refuse_writes(true);
         run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
