@@ -77,11 +77,11 @@ pub fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
             format!("{records} | xargs -r grep -h ^E:ID_FS_UUID_SUB= | sort | uniq -d | grep -q .")
         }
     };
-    let free_of_errors = match filesystem {
+    let has_errors = match filesystem {
         Filesystem::Ext4 => {
-            format!("! dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"")
+            format!("dumpe2fs -h {link} 2>/dev/null | grep -Eq \"^Filesystem state:.*(with errors|not clean)\"")
         }
-        Filesystem::Xfs | Filesystem::Btrfs => "true".into(),
+        Filesystem::Xfs | Filesystem::Btrfs => "false".into(),
     };
     format!(
         "{MARK} from [[volume]] name = \"{name}\"; change the settings, not this file.\n\
@@ -100,8 +100,11 @@ pub fn check_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str) -> S
          read now rest </proc/uptime; read then disk 2>/dev/null <{mark} && rm {mark} && \
          test $$then -gt 0 && test $$(($${{now%%.*}} - then)) -lt 120 && test {link} -ef $$disk && exit; \
          udevadm settle --timeout=30; \
-         {several} && {{ echo Several disks have this filesystem: Bowline looks which is meant; exit 1; }}; \
-         {free_of_errors}'\n",
+         {several} && {{ echo Several disks have this filesystem: Bowline looks which is meant, and without it all but one of \
+         them have to be detached; exit 1; }}; \
+         {has_errors} && {{ echo This filesystem has noted errors and is not mounted: Bowline says what to do, and without it \
+         e2fsck -f -p {link} repairs it; exit 1; }}; \
+         true'\n",
         name = volume.name,
         device = unit_name(&by_uuid(uuid), "device"),
         mark = looked_path(&volume.name).display(),
