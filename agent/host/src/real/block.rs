@@ -164,7 +164,7 @@ impl Tree {
                 .filter(leads_here)
                 .collect(),
         };
-        links.sort();
+        links.sort_unstable();
         links
     }
 
@@ -203,7 +203,7 @@ impl Tree {
                 .collect();
             let mut targets: Vec<PathBuf> =
                 mounted.iter().filter(|(n, _)| own.contains(n.as_str())).map(|(_, t)| t.to_path_buf()).collect();
-            targets.sort();
+            targets.sort_unstable();
             targets.dedup();
             let swap = own.iter().any(|n| swaps.contains(*n));
             let root = reaches(&name_of(&device.path), &above, &mut BTreeSet::new(), &|name| {
@@ -348,7 +348,7 @@ fn line(path: &Path) -> Option<String> {
 fn names(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
+    names.sort_unstable();
     names
 }
 

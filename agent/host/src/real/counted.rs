@@ -27,7 +27,7 @@ fn below(root: &Path) -> Counted {
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
-        names.sort();
+        names.sort_unstable();
         names
     };
     let disks = each("sys/block").into_iter().filter_map(|disk| {

@@ -96,7 +96,7 @@ pub(crate) fn list(path: &Path) -> Result<Option<Vec<String>>, PortError> {
         let entry = entry.map_err(|e| PortError::io(what(), &e))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
-    names.sort();
+    names.sort_unstable();
     Ok(Some(names))
 }
 

@@ -239,7 +239,7 @@ mod tests {
         }
         std::fs::create_dir(all.path().join("features")).unwrap();
         let mut members = FilesystemUuids::of_btrfs(all.path());
-        members.sort();
+        members.sort_unstable();
         assert_eq!(members, [("8:16", "u1"), ("8:32", "u1")].map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
