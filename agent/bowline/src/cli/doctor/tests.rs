@@ -226,3 +226,25 @@ async fn pods_are_kept_out_or_it_is_found() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].0 == "ports closed to pods" && found[0].1.starts_with("TCP 7470 is open to pods"), "{found:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_command_unmounts_a_volume_that_is_where_it_belongs() {
+    let host = SimHost::new(&world());
+    settle(&host, SETTINGS).await;
+    let twice = format!("{SETTINGS}[[volume]]\nname = \"logs\"\ndevice = \"/dev/sdb\"\nmount = \"/mnt/logs\"\n");
+    let checks = checks(&host, loaded(&twice)).await;
+    let found = findings(&checks);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    for (_, found, command) in found {
+        assert!(found.contains("lead to one disk") && command.is_none(), "{found}: {command:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_in_use_elsewhere_comes_with_the_command_that_frees_it() {
+    let host = SimHost::new(&world());
+    settle(&host, SETTINGS).await;
+    let other = SETTINGS.replace("name = \"data\"", "name = \"logs\"").replace("/mnt/data", "/mnt/logs");
+    let checks = checks(&host, loaded(&other)).await;
+    assert_eq!(findings(&checks), [("volume logs", "/dev/sdb is mounted at /mnt/data", Some("umount /mnt/data"))]);
+}

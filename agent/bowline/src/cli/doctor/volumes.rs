@@ -51,7 +51,9 @@ fn disk(volume: &Volume, seen: &VolumeFacts, facts: &Facts, plan: &Plan<Action>)
     };
     if let Some(refusal) = plan.refusals.iter().find(|r| r.item == item) {
         let check = Check::finding(name, &*refusal.why, &*refusal.hint).explains(subject);
-        return match device.and_then(|device| why_not(device, volume)).and_then(|not| not.command) {
+        // Refused for another reason, the disk may be where it belongs, and in use.
+        let not = device.and_then(|device| why_not(device, volume)).filter(|not| not.reason == refusal.why);
+        return match not.and_then(|not| not.command) {
             Some(command) => check.command(command),
             None => check,
         };
