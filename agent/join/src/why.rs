@@ -68,10 +68,10 @@ impl Why {
             Self::Refused(code @ Code::Other(_)) => {
                 format!("upgrade Bowline here: a newer one on the servers refuses it, for a reason that this one does not know ({code})")
             }
-            Self::Unanswered(Unanswered::NotProven) => {
-                "make sure that all servers have the same cluster key, and that the ticket was made with it: `bowline ticket`"
-                    .into()
-            }
+            Self::Unanswered(Unanswered::NotProven) => format!(
+                "make sure that all servers have the same cluster key, and that an agent's ticket was made with it, and for this \
+                 name: `bowline ticket {name}` on a server prints that"
+            ),
             Self::Unanswered(Unanswered::NoAnswer) => {
                 "make sure that a server runs and can be reached on TCP 7470; `bowline doctor` tries it".into()
             }
@@ -111,6 +111,10 @@ mod tests {
         let newer: Why = serde_json::from_str("\"something-else\"").unwrap();
         assert_eq!(serde_json::to_string(&newer).unwrap(), "\"something-else\"");
         assert!(newer.hint("kafka-0").contains("(something-else)"));
+        // A ticket is for one name: a renamed machine has that of its former one.
+        assert!(
+            Why::Unanswered(Unanswered::NotProven).hint("kafka-0").contains("`bowline ticket kafka-0` on a server")
+        );
         assert!(serde_json::from_str::<Why>("\"Something else\"").is_err(), "it is asked again");
     }
 }

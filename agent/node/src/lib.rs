@@ -228,8 +228,10 @@ impl Node {
         if let Some(seen) = seen.filter(|seen| **seen != host_name) {
             let text = format!(
                 "the host is now called {host_name}, and its Node stays {seen}: `name = \"{seen}\"` in [node] says so for \
-                 good. To rename the Node: `bowline leave`, then `bowline leave --undo`; of a single server: \
-                 `name = \"{host_name}\"` in [node], then `kubectl delete node {seen}`"
+                 good. To rename the Node: `bowline leave`; then see that the servers' rules ([[enroll.allow]]) let {host_name} \
+                 in, and on an agent set `ticket` to the one of this name (`bowline ticket {host_name}` on a server); then \
+                 `bowline leave --undo`. Of a single server: `name = \"{host_name}\"` in [node], then \
+                 `kubectl delete node {seen}`"
             );
             plan.note("name", text);
         }
