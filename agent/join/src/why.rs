@@ -76,7 +76,7 @@ impl Why {
                 "make sure that a server runs and can be reached on TCP 7470; `bowline doctor` tries it".into()
             }
             Self::Unanswered(Unanswered::Nameless) => {
-                "see whether the names in `servers` resolve: `resolvectl query NAME`; leave out those that do not exist".into()
+                "see whether the names in `servers` resolve: `getent ahosts NAME`; leave out those that do not exist".into()
             }
             Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
             | Self::Unanswered(Unanswered::BadAnswer) => "see `bowline status` and `bowline doctor` on the servers".into(),

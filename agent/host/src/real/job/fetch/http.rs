@@ -137,7 +137,7 @@ impl Client {
             .await
             .map_err(|error| {
                 PortError::new(ErrorKind::Unreachable, format!("the name {host} cannot be resolved: {error}"))
-                    .hint("does DNS work here? Look with: resolvectl query, /etc/resolv.conf")
+                    .hint(format!("does DNS work here? Look with: getent ahosts {host}; cat /etc/resolv.conf"))
             })?
             .collect();
         // What the name took is gone, and the rest is for all of them.
