@@ -58,7 +58,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
             files::remove(&order.begun)?;
             return shield(&order.mount).await;
         }
-        Judgement::Refused(reason) => return Err(changed(&shown, &reason)),
+        Judgement::Refused(reason) => return Err(holds(&shown, &reason)),
     }
     // The proof may have taken minutes, and not everybody asks for the lock.
     let wrong = objections(order, &identify(&open, &shown)?);
@@ -69,7 +69,7 @@ pub(crate) async fn format(order: &FormatOrder, report: Report<'_>) -> Result<()
     match judge(order, begun, &last) {
         Judgement::Blank => {}
         Judgement::Made => return Err(changed(&shown, "somebody else made a filesystem on it meanwhile")),
-        Judgement::Refused(reason) => return Err(changed(&shown, &format!("since it was proven blank, {reason}"))),
+        Judgement::Refused(reason) => return Err(holds(&shown, &format!("since it was proven blank, {reason}"))),
     }
 
     // From here on, bytes without a signature are ours.
@@ -190,7 +190,15 @@ fn judge(order: &FormatOrder, begun: bool, evidence: &Evidence) -> Judgement {
 
 fn changed(shown: &str, reason: &str) -> PortError {
     PortError::new(ErrorKind::Changed, format!("{shown} was not formatted: {reason}"))
-        .hint("nothing was written; if the device may really be erased, empty it yourself (wipefs -a, then blkdiscard)")
+        .hint("nothing was written; Bowline looks at the disk again, and says what is to be done")
+}
+
+/// What it holds is in the way. Only here is it said how that is erased: where it may be another disk, the command would be for that.
+fn holds(shown: &str, reason: &str) -> PortError {
+    changed(shown, reason).hint(format!(
+        "nothing was written; if all on {shown} may really be erased, empty it yourself (`wipefs -a {shown}`, then \
+         `blkdiscard -z {shown}`)"
+    ))
 }
 
 /// Runs `mkfs`, and reports how far it is. Newer ones take the lock themselves: it is handed over to one that waits for it.

@@ -155,7 +155,7 @@ fn order_for(path: &Path, folder: &Path) -> FormatOrder {
 }
 
 /// What comes of an order, when this happens to the device once most of it was read and found blank; `None` without loop devices.
-async fn meanwhile(happens: impl Fn(&Path) + Send + Sync) -> Option<String> {
+async fn meanwhile(happens: impl Fn(&Path) + Send + Sync) -> Option<(String, String)> {
     // The most that is read whole: long enough to be told of in between.
     const SIZE: u64 = 4 << 30;
     let folder = tempfile::tempdir().unwrap();
@@ -170,14 +170,15 @@ async fn meanwhile(happens: impl Fn(&Path) + Send + Sync) -> Option<String> {
     assert!(happened.into_inner(), "{error}");
     assert_eq!(error.kind, ErrorKind::Changed, "{error}");
     assert!(!order.begun.exists(), "nothing was begun");
-    Some(error.message)
+    Some((error.message, error.hint.unwrap().replace(disk.shown(), "DISK")))
 }
 
 #[tokio::test]
 async fn what_becomes_of_the_device_while_it_is_proven_blank_counts() {
     let read_only = |disk: &Path| _ = ran("blockdev", &["--setro", disk.to_str().unwrap()]).unwrap();
-    let Some(error) = meanwhile(read_only).await else { return };
+    let Some((error, hint)) = meanwhile(read_only).await else { return };
     assert!(error.ends_with("was not formatted: it is read-only"), "{error}");
+    assert!(!hint.contains("wipefs"), "it may be another disk: {hint}");
 }
 
 #[tokio::test]
@@ -187,8 +188,9 @@ async fn what_is_written_while_it_is_proven_blank_stays() {
         disk.write_all_at(&[1], 1080).unwrap();
         disk.sync_all().unwrap();
     };
-    let Some(error) = meanwhile(write).await else { return };
+    let Some((error, hint)) = meanwhile(write).await else { return };
     assert!(error.ends_with("since it was proven blank, it is not blank: there is data at byte 1080"), "{error}");
+    assert!(hint.contains("(`wipefs -a DISK`, then `blkdiscard -z DISK`)"), "{hint}");
 }
 
 /// Who partitions a disk, and udev, lock all of it.
