@@ -261,8 +261,10 @@ fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
             error.hint(hint)
         }
         ErrorKind::Denied => error.hint(format!(
-            "is the filesystem of {} mounted read-only? Look with: findmnt --target {}; dmesg may say why, and \
-             `mount -o remount,rw` makes it writable; where it is already, `systemctl restart bowline` has the sandbox made anew",
+            "is the filesystem of {} mounted read-only? Look with: findmnt --target {}. If so, see `dmesg`: the kernel makes a \
+             filesystem read-only when it or its disk is damaged; then it is checked first, the root's by a reboot with \
+             `fsck.mode=force`. Only one that was mounted so on purpose: `mount -o remount,rw TARGET`, the TARGET of findmnt. \
+             If not, `systemctl restart bowline` has the sandbox made anew",
             place.display(),
             shell(place)
         )),
@@ -381,5 +383,11 @@ mod tests {
         assert_eq!(found, [("a.mount", "one"), ("b.mount", "two")]);
         assert_eq!(texts(folder.path(), ("b", ".mount")).unwrap(), [("b.mount".to_owned(), "two".to_owned())]);
         assert_eq!(texts(&folder.path().join("none"), ("", ".mount")).unwrap(), []);
+    }
+    /// Who remounts a damaged filesystem writes on with what is damaged.
+    #[test]
+    fn a_filesystem_that_cannot_be_written_is_checked_before_it_is_remounted() {
+        let hint = explained(PortError::new(ErrorKind::Denied, "x"), Path::new("/srv"), 0).hint.unwrap();
+        assert!(hint.find("`dmesg`").unwrap() < hint.find("on purpose: `mount -o remount,rw").unwrap(), "{hint}");
     }
 }

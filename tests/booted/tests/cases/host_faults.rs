@@ -61,8 +61,10 @@ fn read_only_and_full_filesystems_are_named() -> Result<()> {
         let said = until(&machine, "units", "failing", failing)?;
         let error = "writing /etc/systemd/system/bowline-check-mnt-units.service: Read-only file system (os error 30)";
         let hint = "is the filesystem of /etc/systemd/system mounted read-only? Look with: findmnt --target \
-                    /etc/systemd/system; dmesg may say why, and `mount -o remount,rw` makes it writable; where \
-                    it is already, `systemctl restart bowline` has the sandbox made anew";
+                    /etc/systemd/system. If so, see `dmesg`: the kernel makes a filesystem read-only when it or \
+                    its disk is damaged; then it is checked first, the root's by a reboot with `fsck.mode=force`. \
+                    Only one that was mounted so on purpose: `mount -o remount,rw TARGET`, the TARGET of findmnt. \
+                    If not, `systemctl restart bowline` has the sandbox made anew";
         assert_eq!(said, Stand::Failing(error.into(), hint.into()));
         machine.ok("umount /etc/systemd/system; systemctl restart bowline")?;
         until_ready(&machine, "units")?;
