@@ -301,7 +301,7 @@ fn taken(node: &NodeName, wish: &Wish, found: &Found) -> Option<String> {
             other.wish.claim == wish.claim && other.node.as_deref().is_some_and(|of| of != node.as_str())
         })?;
     let (name, of) = (&other.name, other.node.as_deref().unwrap_or_default());
-    Some(format!("{} has the node {of}'s already: if that is over, `kubectl delete pv {name}`", wish.claim))
+    Some(format!("{} has the node {of}'s already: if that is over, `kubectl delete pv {name}` on a server", wish.claim))
 }
 
 fn create(node: &NodeName, wish: &Wish, found: &Found, outcome: &mut Outcome) {

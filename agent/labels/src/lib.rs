@@ -145,7 +145,7 @@ impl Capability for Labels {
                     format!("{key}={there} is kept by {}", others.join(", ")),
                     match others.iter().all(|other| other == bowline_enroll::keep::MANAGER) {
                         true => "a rule of the servers gives it: change `grant` in [[enroll.allow]] there, or take it out of the settings".into(),
-                        false => format!("remove it there (`kubectl label node {} {key}-`), or from the settings", node.name),
+                        false => format!("remove it there (`kubectl label node {} {key}-` on a server), or from the settings", node.name),
                     },
                 ),
                 Some(there) if there == value => {

@@ -115,7 +115,7 @@ pub(crate) fn in_use(volume: &Volume, seen: &VolumeFacts, facts: &Facts) -> Opti
     }
     let ends = match ends(&seen.pods, facts) {
         Ok(commands) => format!(
-            "{commands} (where something makes them again at once, `kubectl cordon` this node before), then `bowline apply`"
+            "{commands} (where something makes them again at once, `kubectl cordon` this node before), then `bowline apply` here"
         ),
         Err(down) => down.into(),
     };
@@ -135,7 +135,8 @@ fn ends(pods: &[String], facts: &Facts) -> Result<String, &'static str> {
     }
     let command = |(space, name): (&str, &str)| format!("`kubectl -n {space} delete pod {name}`");
     let commands: Vec<_> = pods.iter().filter_map(|pod| pod.split_once('/')).map(command).collect();
-    Ok(if commands.is_empty() { "end them".to_owned() } else { commands.join(", ") })
+    // The kubectl of an agent has no rights.
+    Ok(if commands.is_empty() { "end them".to_owned() } else { format!("{} on a server", commands.join(", ")) })
 }
 
 /// Pods that have a disk which is gone. What is mounted in its place they do not get to see; and an XFS is not mounted again as long

@@ -167,7 +167,7 @@ fn what_helps_names_the_commands() {
     assert!(hint.contains(commands), "{hint}");
     let seen = VolumeFacts { pods: vec!["monitoring/grafana-0".into()], ..nothing_seen() };
     let (_, hint) = on_a_bare_place("/mnt/data", &["k3s.service"], seen.clone()).unwrap();
-    assert!(hint.contains("`kubectl -n monitoring delete pod grafana-0`"), "{hint}");
+    assert!(hint.contains("`kubectl -n monitoring delete pod grafana-0` on a server"), "{hint}");
     let (_, hint) = on_a_bare_place("/mnt/data", &[], seen).unwrap();
     assert!(hint.contains("a reboot ends them") && !hint.contains("kubectl"), "{hint}");
 }
@@ -391,7 +391,7 @@ fn pods_on_a_disk_that_is_gone_are_named_beside_their_volume() {
         assert!(wait.why.contains("default/kafka-0, logging/loki-0") && wait.poll.is_some(), "{wait:?}");
         wait.overdue
     };
-    let commands = "`kubectl -n default delete pod kafka-0`, `kubectl -n logging delete pod loki-0`: ";
+    let commands = "`kubectl -n default delete pod kafka-0`, `kubectl -n logging delete pod loki-0` on a server: ";
     assert!(told(&["k3s.service"]).starts_with(commands));
     assert!(told(&[]).contains("a reboot ends them"));
 }

@@ -114,7 +114,7 @@ impl Cordon {
             Ok(()) => format!("{node} takes pods again"),
             Err(error) => {
                 format!(
-                    "{node} could not be told to take pods again ({}): `kubectl uncordon {node}` does it",
+                    "{node} could not be told to take pods again ({}): `kubectl uncordon {node}` on a server does it",
                     error.message
                 )
             }

@@ -104,7 +104,8 @@ async fn empty(
         };
         if Instant::now() >= end {
             cordon.stays();
-            let hint = format!("{node} takes no more pods: `kubectl uncordon {node}` lets it; {}", what.hint);
+            let hint =
+                format!("{node} takes no more pods: `kubectl uncordon {node}` on a server lets it; {}", what.hint);
             return Err(PortError::new(Timeout, text).hint(hint));
         }
         sleep(AGAIN).await;

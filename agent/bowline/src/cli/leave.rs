@@ -179,7 +179,10 @@ async fn come_back(host: &dyn Change, cluster: &Cluster, drains: &Path) -> Resul
         ));
     }
     if left.drained && left.given_back.is_none() {
-        output::print("Its Node was not removed yet, and takes no pods: `kubectl uncordon NAME` lets them come.");
+        output::print(
+            "Its Node was not removed yet, and takes no pods: `kubectl uncordon NAME` on a server\n\
+             lets them come.",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -65,8 +65,10 @@ async fn release(
         if let Some(cluster) = &loaded.settings.cluster
             && host.unit(cluster.role.service()).await?.active == ActiveState::Active
         {
-            let hint = "nothing was unmounted yet; once they are gone, run this again";
-            let what = Drain { beneath: Some(&volume.mount), hint };
+            let hint = format!(
+                "so does `bowline volumes take {name}` here; nothing was unmounted yet; once they are gone, run this again"
+            );
+            let what = Drain { beneath: Some(&volume.mount), hint: &hint };
             let (objects, node) =
                 (host.objects(k3s_kubeconfig(cluster.role == Role::Server)), node(host, &loaded.settings).await?);
             // An earlier release that is over may let pods come meanwhile: it looks for that at its end.
@@ -97,7 +99,9 @@ async fn release(
     let record: Option<Released> = read_json(host, Released::path_of(name)).await?;
     if record.is_some_and(|record| record.cordoned) {
         let node = node(host, &loaded.settings).await?;
-        output::print(&format!("The node takes no new pods until it is taken back here, or: kubectl uncordon {node}"));
+        output::print(&format!(
+            "The node takes no new pods until it is taken back here, or, on a server: kubectl uncordon {node}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,7 +137,7 @@ async fn take(host: &RealHost, folder: &Path, loaded: &Loaded, name: &str) -> Re
     if !uncordon(host).await?.is_empty() {
         let node = node(host, &loaded.settings).await?;
         output::complain(&format!(
-            "{node} takes no pods yet: it takes them when the volume is ready and its API answers, or: kubectl uncordon {node}"
+            "{node} takes no pods yet: it takes them when the volume is ready and its API answers, or, on a server: kubectl uncordon {node}"
         ));
     }
     Ok(if left { ExitCode::from(WAITING) } else { ExitCode::SUCCESS })

@@ -64,7 +64,7 @@ pub(super) fn unready(facts: &Facts, service: &str) -> String {
     let words = format!("`journalctl -u {service}` has K3s's own words");
     match facts.node.is_none() && facts.foreign() {
         true => format!(
-            "compare with `kubectl get nodes`: if this machine's Node has another name, set `name` in [node] to that; \
+            "compare with `kubectl get nodes` on a server: if this machine's Node has another name, set `name` in [node] to that; \
              else {words}"
         ),
         false => words,

@@ -113,7 +113,7 @@ fn of_two_for_one_claim_the_first_stays_the_only_one() {
     let (name, of) = ("kafka-1.data".to_owned(), Some("kafka-1".to_owned()));
     let theirs = Object { name: name.clone(), node: of.clone(), on: of, ..object(Phase::Bound) };
     let theirs = Object { wish: Wish { name, ..wish() }, ..theirs };
-    let taken = "kafka/data-kafka-0 has the node kafka-1's already: if that is over, `kubectl delete pv kafka-1.data`";
+    let taken = "kafka/data-kafka-0 has the node kafka-1's already: if that is over, `kubectl delete pv kafka-1.data` on a server";
     assert!(why(&[wish()], &found([theirs.clone()])).ends_with(taken));
     assert!(why(&[wish()], &found([object(Phase::Released), theirs.clone()])).ends_with(taken));
     assert_eq!(reconcile(&node(), &[wish()], &found([object(Phase::Bound), theirs]), |_| true), Outcome::default());

@@ -221,7 +221,7 @@ fn not_applied(what: &str, node: &str, error: &kube::Error) -> PortError {
     let all: Vec<String> = conflicts.iter().map(|(key, manager)| format!("{key} belongs to \"{manager}\"")).collect();
     let keys: Vec<String> = conflicts.iter().map(|(key, _)| format!("{key}-")).collect();
     PortError::new(ErrorKind::Busy, format!("{what}: another manager owns a label: {}", all.join(", "))).hint(format!(
-        "take it out of Bowline's settings, or remove it there: kubectl label node {node} {}",
+        "take it out of Bowline's settings, or remove it on a server: kubectl label node {node} {}",
         keys.join(" ")
     ))
 }

@@ -299,7 +299,7 @@ fn apply(state: &mut State, name: &str, labels: &BTreeMap<String, String>) -> Re
         let others = node.managers.get(key).into_iter().flatten().find(|m| *m != FIELD_MANAGER);
         if let (Some(other), true) = (others, node.labels.get(key) != Some(value)) {
             let text = format!("labelling the Node {name}: another manager owns a label: {key} belongs to \"{other}\"");
-            let hint = "take it out of Bowline's settings, or remove it there: kubectl label node";
+            let hint = "take it out of Bowline's settings, or remove it on a server: kubectl label node";
             return Err(PortError::new(ErrorKind::Busy, text).hint(format!("{hint} {name} {key}-")));
         }
     }

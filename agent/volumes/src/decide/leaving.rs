@@ -124,14 +124,18 @@ pub(crate) fn uncordon(spec: &Volumes, names: &[String], facts: &Facts, plan: &m
     let ready = |name: &String| plan.conditions.get(&condition::volume(name)).is_some_and(|state| state == "ready");
     let away = |name: &&String| spec.volumes.iter().any(|volume| volume.name == **name) && !ready(name);
     if let Some(name) = names.iter().find(away) {
-        let text = "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon`";
+        let text = "the Node takes no pods since it was released: it takes them again when the volume is ready, or with `kubectl uncordon` on a server";
         return plan.note(format!("volume/{name}"), text);
     }
     let released =
         |seen: &VolumeFacts| seen.released.as_ref().is_some_and(|it| it.as_ref().map_or(true, |it| it.cordoned));
     let holds = |seen: &Result<VolumeFacts, PortError>| seen.as_ref().map_or(true, released);
     if let Some((volume, _)) = spec.volumes.iter().zip(&facts.volumes).find(|(_, seen)| holds(seen)) {
-        let text = "the Node takes no pods while this volume is released, or as long as nobody can tell: it takes them after that, or with `kubectl uncordon`";
+        let text = format!(
+            "the Node takes no pods while this volume is released, or as long as nobody can tell: it takes them again after \
+             `bowline volumes take {}`, or with `kubectl uncordon` on a server",
+            volume.name
+        );
         return plan.note(format!("volume/{}", volume.name), text);
     }
     if !facts.orphans.iter().any(|orphan| orphan.released) {

@@ -18,7 +18,7 @@ fn a_node_takes_pods_again_only_when_every_volume_says_that_none_is_released() {
         facts.uncordon = uncordon.into_iter().flat_map(|names| names.split(' ')).map(String::from).collect();
         facts.orphans.extend(orphan.then(|| Orphan { volume: "gone".into(), released: true, ..Orphan::default() }));
         let plan = spec(&text).plan(&facts, &Conditions::default());
-        let told = plan.notes.iter().any(|note| note.text.contains("`kubectl uncordon`"));
+        let told = plan.notes.iter().any(|note| note.text.contains("`kubectl uncordon` on a server"));
         (plan.conditions.contains_key(condition::CORDON_OVER), told)
     };
     let of = |released| Some(Ok(VolumeFacts { released: Some(released), ..nothing_seen() }));

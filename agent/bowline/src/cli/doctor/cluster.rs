@@ -141,8 +141,13 @@ fn node(facts: &Facts, said: Option<&CapabilityReport>, now: i64, before: &[Chec
     }
     let remedy = match facts.node.is_none() && facts.foreign() {
         // It may have been told another name.
-        true => "compare with `kubectl get nodes`; set `name` in [node] if this machine's Node has another name".into(),
-        false => format!("K3s says why in `journalctl -u {service}`, Kubernetes in `kubectl describe node`"),
+        true => {
+            "compare with `kubectl get nodes` on a server; set `name` in [node] if this machine's Node has another name"
+                .into()
+        }
+        false => {
+            format!("K3s says why in `journalctl -u {service}`, Kubernetes in `kubectl describe node` on a server")
+        }
     };
     Some(Check::finding("Node", why, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
 }
@@ -166,7 +171,7 @@ mod tests {
         let mut facts = gather(&SimHost::new(&world), &settings, spec).await.unwrap();
         facts.unit.active = ActiveState::Active;
         let told = |facts: &Facts| format!("{:?}", node(facts, None, 0, &[], Role::Server));
-        assert!(told(&facts).contains("compare with `kubectl get nodes`"), "{}", told(&facts));
+        assert!(told(&facts).contains("compare with `kubectl get nodes` on a server"), "{}", told(&facts));
         facts.unit_file = None;
         assert!(told(&facts).contains("K3s says why"), "{}", told(&facts));
     }
