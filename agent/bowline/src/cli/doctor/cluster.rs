@@ -51,7 +51,9 @@ fn version(facts: &Facts, spec: &Spec) -> Option<Check> {
         return Some(Check::ok("K3s's version", wanted));
     }
     let found = format!("{installed} is installed, and the settings say {wanted}");
-    let remedy = format!("write `version = \"{installed}\"`; upgrading comes with a later version of Bowline");
+    let remedy = format!(
+        "write `version = \"{installed}\"`; how to upgrade is in /usr/share/doc/bowline/CLUSTERS.md, \"Upgrading K3s today\""
+    );
     Some(Check::finding("K3s's version", found, remedy).explains(Subject::Item(Cluster::NAME, ITEM.into())))
 }
 

@@ -176,6 +176,8 @@ async fn a_node_that_is_ready_and_what_can_happen_to_it() {
         findings(&version),
         [("K3s's version", "v1.34.1+k3s1 is installed, and the settings say v1.34.2+k3s1", None)]
     );
+    let upgrading = |check: &Check| matches!(&check.verdict, Verdict::Finding { remedy, .. } if remedy.contains("Upgrading K3s today"));
+    assert!(version.iter().any(upgrading), "{version:#?}");
 
     let unit = host.text("/etc/systemd/system/mnt-data.mount").unwrap_or_default();
     host.put("/etc/systemd/system/mnt-data.mount", &unit.replace("nofail", "nofail,discard"));
