@@ -36,8 +36,9 @@ pub(crate) enum Command {
     Run,
     /// Validate settings without touching anything (exit 2: invalid)
     Check {
-        /// Files to check instead of the settings folder, before they are installed; a wrong owner or
-        /// mode on a file with a secret is only a warning
+        /// Files to check instead of the settings folder, before they are installed: all of a node's
+        /// together, since they are merged (`bowline check 10-node.toml 20-cluster.toml`); a wrong owner
+        /// or mode on a file with a secret is only a warning
         files: Vec<PathBuf>,
         /// As JSON, in the form of /usr/share/bowline/schema/check.json
         #[arg(long)]
