@@ -21,7 +21,12 @@ impl Node {
     fn fitting<'a>(&self, facts: &'a Facts) -> Vec<&'a Address> {
         let usable = facts.addresses.iter().filter(|a| own_interface(&a.interface) && !link_local(a.address));
         match &self.spec.address {
-            Some(network) => usable.filter(|a| network.contains(a.address)).collect(),
+            Some(network) => {
+                let all: Vec<_> = usable.filter(|a| network.contains(a.address)).collect();
+                // The address of a cluster's API that a server also answers at comes once K3s runs, and takes nothing from it.
+                let known = all.iter().find(|a| Some(a.address) == facts.configured).copied();
+                known.map_or(all, |known| vec![known])
+            }
             None => {
                 let usable: Vec<_> = usable.filter(|a| a.address.is_ipv4()).collect();
                 let of_the_route = |a: &&&Address| Some(a.interface.as_str()) == facts.default_route.as_deref();
@@ -193,12 +198,33 @@ pub(crate) async fn interfaces(host: &dyn Inspect) -> Result<BTreeMap<String, St
     Ok(all)
 }
 
+/// How interfaces begin that network plugins and Docker make: several of them have an address of the pods' network.
+const OF_PODS: [&str; 15] = [
+    "cni",
+    "flannel",
+    "veth",
+    "kube-",
+    "docker",
+    "cali",
+    "vxlan.calico",
+    "vxlan-v6.calico",
+    "wireguard.cali",
+    "wg-v6.cali",
+    "tunl0",
+    "cilium",
+    "antrea-",
+    "weave",
+    "ovn-k8s-",
+];
+
 /// Not loopback, and none of the interfaces that Kubernetes itself makes.
 fn own_interface(name: &str) -> bool {
-    name != "lo"
-        && !["cni", "flannel", "veth", "kube-", "docker", "cali", "cilium"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+    // Docker calls its networks by twelve digits of their numbers; other bridges may well be a node's own.
+    let of_docker = |name: &str| {
+        let number = name.strip_prefix("br-");
+        number.is_some_and(|number| number.len() == 12 && number.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    name != "lo" && !OF_PODS.iter().any(|prefix| name.starts_with(prefix)) && !of_docker(name)
 }
 
 fn link_local(address: IpAddr) -> bool {

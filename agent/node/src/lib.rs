@@ -56,7 +56,7 @@ pub struct Facts {
     pub default_route: Option<String>,
     /// The address that this machine speaks from by it.
     pub default_source: Option<Ipv4Addr>,
-    /// The address that K3s was configured with; read only where the settings name none.
+    /// The address that K3s was configured with.
     pub configured: Option<IpAddr>,
     /// The clock.
     pub clock: Clock,
@@ -168,9 +168,9 @@ impl Capability for Node {
             addresses: host.addresses().await?,
             default_route: host.default_route().await?,
             default_source: host.default_source().await?,
-            configured: match (self.kubernetes, &self.spec.address) {
-                (true, None) => configured(host, "node-ip").await?.and_then(|address| address.parse().ok()),
-                _ => None,
+            configured: match self.kubernetes {
+                true => configured(host, "node-ip").await?.and_then(|address| address.parse().ok()),
+                false => None,
             },
             clock: host.clock().await?,
             machine: machine_id(host).await?,

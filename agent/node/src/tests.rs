@@ -4,6 +4,8 @@ use super::*;
 use bowline_ports::ErrorKind;
 use bowline_settings::ExternalAddress;
 
+mod address;
+
 pub(crate) fn facts() -> Facts {
     let address =
         |interface: &str, address: &str| Address { interface: interface.into(), address: address.parse().unwrap() };
@@ -83,32 +85,6 @@ fn without_a_network_the_default_route_decides() {
 }
 
 #[test]
-fn an_address_or_a_route_that_comes_later_does_not_change_it() {
-    let mut facts = facts();
-    let address = |facts: &Facts| plan(&node(None), facts).conditions.get("address").cloned();
-    // A floating address, lower than its own.
-    facts.addresses.insert(1, Address { interface: "eth0".into(), address: "10.0.0.5".parse().unwrap() });
-    assert_eq!(address(&facts).as_deref(), Some("203.0.113.7"));
-    facts.default_source = None;
-    assert_eq!(address(&facts).as_deref(), Some("10.0.0.5"), "nobody says which one is its own");
-    // A VPN takes the default route.
-    facts.addresses.push(Address { interface: "wg0".into(), address: "10.8.0.2".parse().unwrap() });
-    (facts.default_route, facts.default_source) = (Some("wg0".into()), "10.8.0.2".parse().ok());
-    assert_eq!(address(&facts).as_deref(), Some("10.8.0.2"));
-    facts.configured = "203.0.113.7".parse().ok();
-    assert_eq!(address(&facts).as_deref(), Some("203.0.113.7"), "K3s has it");
-    assert_eq!(plan(&node(None), &facts).conditions["interface"], "eth0");
-    facts.addresses.retain(|a| a.interface != "eth0");
-    assert_eq!(address(&facts).as_deref(), Some("10.8.0.2"), "the image of another machine");
-    // Its interface may be late at a boot, and the next one's would stay for good.
-    facts.seen = Some("web-3".into());
-    let late = plan(&node(None), &facts);
-    assert!(!late.conditions.contains_key("address") && late.waits[0].why.contains("wg0 10.8.0.2"), "{late:?}");
-    let waited = Conditions::default().after("address", &late.waits[0].what, Duration::from_secs(300));
-    assert_eq!(node(None).plan(&facts, &waited).conditions["address"], "10.8.0.2", "until it has long not come");
-}
-
-#[test]
 fn a_machine_with_ipv6_only_is_told_how_to_name_its_network() {
     let mut facts = facts();
     facts.addresses.retain(|a| a.interface != "eth0");
@@ -127,12 +103,6 @@ fn an_address_that_is_not_there_is_waited_for_by_name_and_says_what_there_is() {
     assert!(plan.waits[0].why.contains("eth1 10.0.1.10"), "{}", plan.waits[0].why);
     assert!(plan.waits[0].deadline.is_some() && plan.waits[0].overdue.contains("`[node] address`"));
     assert!(!plan.conditions.contains_key("address"));
-}
-
-#[test]
-fn several_addresses_are_refused_and_listed() {
-    let plan = plan(&node(Some("0.0.0.0/0")), &facts());
-    assert_eq!(plan.refusals[0].why, "several addresses are in 0.0.0.0/0: 203.0.113.7 on eth0, 10.0.1.10 on eth1");
 }
 
 #[test]
