@@ -5,6 +5,7 @@ use crate::daemon::Watching;
 use crate::show::folded;
 use crate::show::usage::{Disk, Folder, Picture};
 use crate::usage::directories;
+use bowline_host::real::elsewhere;
 use bowline_host::real::filesystems::Sampler;
 use bowline_metrics::real_mounts;
 use bowline_ports::text::bytes;
@@ -115,14 +116,17 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
     let silent =
         || Some(PortError::new(ErrorKind::Timeout, format!("measuring {shown}: its filesystem does not answer")));
     let path = directory.path.clone();
-    let answers = tokio::task::spawn_blocking(move || std::fs::symlink_metadata(path).is_ok());
+    let no_thread = |error: std::io::Error| {
+        Some(PortError::io(format_args!("measuring {shown}: no thread can be started"), &error))
+    };
+    let answers = elsewhere(move || std::fs::symlink_metadata(path).is_ok()).map_err(no_thread)?;
     tokio::select! {
         answer = tokio::time::timeout(ANSWER, answers) => if answer.is_err() { return Err(silent()) },
         _ = tokio::signal::ctrl_c() => return Err(None),
     }
     let control = Arc::new(Control::new());
     let (asked, shared) = (request, Arc::clone(&control));
-    let mut work = tokio::task::spawn_blocking(move || scan(&asked, &shared));
+    let mut work = elsewhere(move || scan(&asked, &shared)).map_err(no_thread)?;
     let terminal = std::io::stderr().is_terminal();
     let (mut drawn, mut stopped) = (false, false);
     let mut heard = (control.names(), Instant::now());
@@ -163,8 +167,6 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
             Err(Some(PortError::io(format_args!("measuring {}", path.display()), &error)))
         }
         Some(Ok(Err(error))) => Err(Some(PortError::new(ErrorKind::Other, error.to_string()))),
-        Some(Err(error)) => {
-            Err(Some(PortError::new(ErrorKind::Other, format!("measuring {shown} was cut off: {error}"))))
-        }
+        Some(Err(_)) => Err(Some(PortError::new(ErrorKind::Other, format!("measuring {shown} was cut off")))),
     }
 }

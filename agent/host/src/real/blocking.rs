@@ -1,5 +1,9 @@
 //! Blocking calls away from the event loop, each with a deadline.
 
+mod pool;
+
+pub use pool::elsewhere;
+
 use bowline_ports::{ErrorKind, PortError};
 use std::collections::HashMap;
 use std::future::Future;
@@ -30,17 +34,14 @@ pub(crate) async fn within<T>(
 /// So much work goes on at a time while all of it answers: each thread keeps memory of its own, for a while after its end, too.
 const PLACES: usize = 8;
 
-/// Threads that hang are many before there are none left: each volume of a disk may keep several for ever, and what one that waits
-/// costs is mostly addresses.
-const THREADS: usize = 512;
-
-/// The event loop of this program: one thread, and a few for what may block; those end soon, since each keeps memory of its own.
+/// The event loop of this program: one thread, and a few for what may block.
 ///
 /// # Errors
 /// The kernel has nothing left for one.
 pub fn event_loop() -> std::io::Result<tokio::runtime::Runtime> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().max_blocking_threads(THREADS).thread_keep_alive(Duration::from_secs(1));
+    // Those of crates: they too keep memory of their own until they end.
+    runtime.enable_all().thread_keep_alive(Duration::from_secs(1));
     runtime.build()
 }
 
@@ -62,18 +63,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
     let task = tokio::spawn(async move {
         // Given back by whoever stops waiting: what hangs keeps a thread, and nobody's place.
         let _place = free.acquire_owned().await;
-        let task = tokio::task::spawn_blocking(work);
-        let _waits = Waits(task.abort_handle());
-        tokio::time::timeout(deadline, task).await
+        match pool::elsewhere(work) {
+            Ok(answer) => Ok(tokio::time::timeout(deadline, answer).await),
+            Err(error) => Err(error),
+        }
     });
     let _waits = Waits(task.abort_handle());
     match task.await {
-        Ok(Ok(Ok(result))) => result,
-        Ok(Err(_elapsed)) => Err(late(what, deadline)),
-        Ok(Ok(Err(error))) | Err(error) => {
-            Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off: {error}")))
-        }
+        Ok(Ok(Ok(Ok(result)))) => result,
+        Ok(Ok(Err(_elapsed))) => Err(late(what, deadline)),
+        Ok(Err(error)) => Err(no_thread(what, &error)),
+        Ok(Ok(Ok(Err(_)))) | Err(_) => Err(PortError::new(ErrorKind::Other, format!("{what}: the work was cut off"))),
     }
+}
+
+/// The error when there is no thread for it, and what to do about it.
+pub(crate) fn no_thread(what: impl std::fmt::Display, error: &std::io::Error) -> PortError {
+    PortError::io(format_args!("{what}: no thread can be started"), error)
+        .hint("are there too many processes, or is there too little memory? Look with: systemd-cgtop -t; free -h")
 }
 
 /// Somebody waits for work elsewhere, which is not begun any more when they do not.

@@ -16,6 +16,7 @@ mod verb;
 pub use fetch::{Url, Web, find_digest, redirected};
 pub use verb::Verb;
 
+use super::blocking::no_thread;
 use super::bus::{Bus, CALL, limited};
 use super::units;
 use bowline_ports::{ErrorKind, FormatOrder, Job, PortError, Progress, ProgressValue};
@@ -241,12 +242,15 @@ impl Jobs {
             Launch::Here => {
                 self.here.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone());
                 let here = Arc::clone(&self.here);
-                std::thread::spawn(move || {
+                let started = std::thread::Builder::new().spawn(move || {
                     // The result file says how it went.
                     let _ = carry_out::<O>(&path);
                     here.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
                 });
-                Ok(())
+                started.map(drop).map_err(|error| {
+                    self.here.lock().unwrap_or_else(PoisonError::into_inner).remove(&order.job());
+                    no_thread(order.description(), &error)
+                })
             }
             Launch::Units(program) => {
                 let started = start_unit(bus, order, program, &path).await;

@@ -1,8 +1,9 @@
 //! Names of hosts, asked of whatever this machine resolves names with.
 
-use super::blocking::within;
+use super::blocking::{elsewhere, within};
 use bowline_ports::{ErrorKind, PortError};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(6);
@@ -21,18 +22,27 @@ pub(crate) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, 
     let what = format!("resolving {host}");
     let hint = "look with: resolvectl status; cat /etc/resolv.conf";
     let answer = within(&what, DEADLINE, async {
-        let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {
+        let found = look_up(host, port).await.map_err(|error| {
             let cause = error.to_string();
             let cause = cause.strip_prefix("failed to lookup address information: ").unwrap_or(&cause);
             PortError::new(ErrorKind::Unreachable, format!("{what}: {cause}"))
         })?;
-        let found: Vec<_> = found.collect();
         if found.is_empty() {
             return Err(PortError::new(ErrorKind::Unreachable, format!("{what}: the name has no address")));
         }
         Ok(found)
     });
     answer.await.map_err(|error| error.hint(hint))
+}
+
+/// What the machine's own resolver finds.
+pub(crate) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let host = host.to_owned();
+    let found = elsewhere(move || (host.as_str(), port).to_socket_addrs().map(Vec::from_iter))?;
+    found.await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

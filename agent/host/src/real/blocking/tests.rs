@@ -1,5 +1,6 @@
 //! What hangs is given up, and keeps nobody else waiting.
 
+use super::pool::Pool;
 use super::*;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
@@ -71,8 +72,88 @@ async fn what_was_given_up_half_way_is_over_before_the_next_begins() {
     assert!(silent.turns.lock().unwrap().values().all(|turn| turn.strong_count() == 0));
 }
 
+/// With so many threads at most, made as the program makes them.
 fn runtime(threads: usize) -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(threads).build().unwrap()
+    pool(threads, |_| true).is_used();
+    event_loop().unwrap()
+}
+
+/// A pool for which the kernel makes the threads whose numbers may be.
+fn pool(most: usize, may_be: impl Fn(usize) -> bool + Send + Sync + 'static) -> Arc<Pool> {
+    let number = AtomicUsize::new(0);
+    Pool::new(most, move |pool| match may_be(number.fetch_add(1, Ordering::SeqCst)) {
+        true => std::thread::Builder::new().spawn(move || pool.work()).map(drop),
+        false => Err(std::io::Error::from_raw_os_error(nix::errno::Errno::EAGAIN as i32)),
+    })
+}
+
+/// As where a limit of processes is reached: tokio's own threads would end the program.
+#[tokio::test]
+async fn where_no_thread_can_be_made_that_is_what_is_told() {
+    pool(64, |number| number > 1).is_used();
+    let error = blocking("looking at /".into(), DURABLE, || Ok(())).await.unwrap_err();
+    let text = "looking at /: no thread can be started: Resource temporarily unavailable (os error 11)";
+    assert_eq!(error.message, text);
+    assert!(error.hint.is_some());
+    let (begun, begins) = mpsc::channel();
+    assert!(elsewhere(move || begun.send(())).is_err());
+    assert!(begins.recv().is_err(), "what was told as failed is not done later");
+    assert_eq!(blocking("once there are some again".into(), DURABLE, || Ok(7)).await, Ok(7));
+}
+
+#[tokio::test]
+async fn work_waits_for_the_threads_there_are_where_no_more_can_be_made() {
+    pool(64, |number| number == 0).is_used();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let work = |number: usize| {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        blocking("looking".into(), DURABLE, move || {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(number)
+        })
+    };
+    let answers = futures::future::join_all((0..3 * PLACES).map(work)).await;
+    assert_eq!(answers, (0..3 * PLACES).map(Ok).collect::<Vec<_>>());
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
+/// Each hop to a thread that ended would make one anew.
+#[tokio::test]
+async fn a_thread_is_used_again_and_ends_when_there_is_nothing_to_do() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let (counts, ended) = (Arc::clone(&made), Arc::new(()));
+    let there = Arc::clone(&ended);
+    let pool = Pool::new(64, move |pool| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        let there = Arc::clone(&there);
+        std::thread::Builder::new().spawn(move || {
+            pool.work();
+            drop(there);
+        })?;
+        Ok(())
+    });
+    Arc::clone(&pool).is_used();
+    for _ in 0..100 {
+        blocking("looking".into(), DURABLE, || Ok(())).await.unwrap();
+        // It says that it is free after it has answered.
+        while pool.busy() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+    while Arc::strong_count(&ended) > 2 {
+        tokio::time::sleep(MOMENT).await;
+    }
+}
+
+#[tokio::test]
+async fn work_that_panics_is_told_as_cut_off_and_its_thread_works_on() {
+    pool(1, |number| number == 0).is_used();
+    let error = blocking("looking".into(), DURABLE, || -> Result<(), _> { panic!("as a test does") });
+    assert_eq!(error.await.unwrap_err().message, "looking: the work was cut off");
+    assert_eq!(blocking("after it".into(), DURABLE, || Ok(7)).await, Ok(7));
 }
 
 #[test]

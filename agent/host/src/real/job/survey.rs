@@ -13,6 +13,7 @@ use bowline_ports::{
 use bowline_usage::{ANSWER, Control, Problems, Request, SILENCE, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::Builder;
 use std::time::Duration;
 use zbus::wire::Variant;
 
@@ -111,11 +112,11 @@ fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Sur
 }
 
 /// Whether anything is said of a path, by a thread of its own: one that hangs goes with this unit.
-fn answers(path: &Path) -> bool {
+fn answers(path: &Path) -> std::io::Result<bool> {
     let (said, hears) = std::sync::mpsc::channel();
     let path = path.to_path_buf();
-    std::thread::spawn(move || said.send(std::fs::symlink_metadata(path).is_ok()));
-    hears.recv_timeout(ANSWER).is_ok()
+    Builder::new().spawn(move || said.send(std::fs::symlink_metadata(path).is_ok()))?;
+    Ok(hears.recv_timeout(ANSWER).is_ok())
 }
 
 /// The scan of a unit that is idle already.
@@ -133,8 +134,12 @@ fn request(path: &Path, depth: u8, share: u8) -> Request {
 /// `None` where there is no such directory and nobody named it: distributions have it or not.
 fn measure(directory: &SurveyedDirectory, share: u8) -> Option<Measured> {
     let path = &directory.path;
-    if !answers(path) {
-        let trouble = format!("its filesystem has not answered within {} s", ANSWER.as_secs());
+    let trouble = match answers(path) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("its filesystem has not answered within {} s", ANSWER.as_secs())),
+        Err(error) => Some(ScanError::Thread(error).to_string()),
+    };
+    if let Some(trouble) = trouble {
         return Some(Measured { path: path.clone(), trouble, ..Measured::default() });
     }
     match watched(request(path, directory.depth, share), SILENCE, scan) {
@@ -157,7 +162,9 @@ fn watched(request: Request, silence: Duration, scan: Scan) -> Option<Result<Tre
     let control = Arc::new(Control::new());
     let (said, hears) = std::sync::mpsc::channel();
     let seen = Arc::clone(&control);
-    std::thread::spawn(move || said.send(scan(&request, &control)).is_ok());
+    if let Err(error) = Builder::new().spawn(move || said.send(scan(&request, &control)).is_ok()) {
+        return Some(Err(ScanError::Thread(error)));
+    }
     loop {
         let before = seen.names();
         match hears.recv_timeout(silence) {

@@ -69,7 +69,9 @@ fn together(source: Source<'_>, ranges: &[Range], data_at: u64, done: &AtomicU64
     }
     let common = Common { source, ranges, done, next: AtomicUsize::new(0), data_at: AtomicU64::new(data_at) };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..READERS.min(ranges.len())).map(|_| scope.spawn(|| common.read())).collect();
+        // As many as can be made: each goes on until all is read.
+        let reader = |_| std::thread::Builder::new().spawn_scoped(scope, || common.read()).ok();
+        let others: Vec<_> = (1..READERS.min(ranges.len())).map_while(reader).collect();
         let own = common.read();
         // One that could not come to its end has read nothing: that is no proof.
         let broken = || Bytes { error: Some((0, "a reader was cut off".into())), ..Bytes::default() };

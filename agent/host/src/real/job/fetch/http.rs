@@ -1,6 +1,7 @@
 //! A small HTTP client: one request a connection, redirections, deadlines, errors that say what to do.
 
 use super::super::super::addresses;
+use super::super::super::resolve::look_up;
 use super::url::{Url, Web};
 use super::{Limits, amount, clock_says, tls};
 use bowline_ports::text::about;
@@ -133,13 +134,10 @@ impl Client {
         // First: a missing CA file should not be told as a network problem.
         let config = if web.tls { Some(self.config()?) } else { None };
         let host = &web.host;
-        let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), web.port))
-            .await
-            .map_err(|error| {
-                PortError::new(ErrorKind::Unreachable, format!("the name {host} cannot be resolved: {error}"))
-                    .hint(format!("does DNS work here? Look with: getent ahosts {host}; cat /etc/resolv.conf"))
-            })?
-            .collect();
+        let addresses = look_up(host, web.port).await.map_err(|error| {
+            PortError::new(ErrorKind::Unreachable, format!("the name {host} cannot be resolved: {error}"))
+                .hint(format!("does DNS work here? Look with: getent ahosts {host}; cat /etc/resolv.conf"))
+        })?;
         // What the name took is gone, and the rest is for all of them.
         let left = self.limits.connect.saturating_sub(began.elapsed());
         let stream = addresses::connect(addresses, left, TcpStream::connect).await.map_err(|cause| {

@@ -9,6 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread::Builder;
 use std::time::Duration;
 
 /// A log has at most 2 GiB.
@@ -116,7 +117,8 @@ async fn attempt(device: &File, filesystem: Filesystem, flags: MsFlags, options:
     let failed = |error: &std::io::Error| PortError::io("mounting it to replay its log", error);
     let device = device.try_clone().map_err(|error| Refused { error: failed(&error), errno: None })?;
     let work = move || {
-        let alone = std::thread::spawn(move || alone(&device, filesystem, flags, &options)).join();
+        let alone = Builder::new().spawn(move || alone(&device, filesystem, flags, &options));
+        let alone = alone.map_err(|error| blocking::no_thread("replaying its log", &error))?.join();
         Ok(alone.unwrap_or_else(|_| Err((failed(&std::io::Error::other("cut off")), None))))
     };
     let done = blocking::blocking("replaying its log".to_owned(), REPLAYING, work).await;
