@@ -152,6 +152,7 @@ async fn filesystem(host: &dyn Inspect, path: &str, mounts: &[Mount]) -> Option<
             return Some(meta.device);
         }
         // btrfs gives its subvolumes numbers that no mount has: the mount that it is on, of several at one place the last.
+        let path = host.real_path(path).await.ok()??;
         let holds = mounts.iter().filter(|mount| path.starts_with(&mount.target));
         return holds.max_by_key(|mount| mount.target.components().count()).map(|mount| mount.number.clone());
     }
@@ -319,6 +320,29 @@ mod tests {
         write("evictionHard: {nodefs.available: 50%}\n").await;
         eviction.follow(read(&host).await);
         assert_eq!((eviction.trouble(), eviction.of(&nodefs, &SPACE)), (None, vec![("nodefs.available", 500)]));
+    }
+
+    /// As of a subvolume, whose number no mount has.
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_on_the_mount_that_it_leads_to() {
+        let (host, place) = (bowline_host::real::RealHost::new().unwrap(), tempfile::tempdir().unwrap());
+        let (data, link) = (place.path().canonicalize().unwrap().join("data"), place.path().join("link"));
+        std::fs::create_dir_all(data.join("rancher")).unwrap();
+        std::os::unix::fs::symlink(data.join("rancher"), &link).unwrap();
+        let mount = |target: &Path, number: &str| Mount {
+            target: target.into(),
+            source: "/dev/sdb".into(),
+            number: number.into(),
+            fstype: "btrfs".into(),
+            root: "/".into(),
+            read_only: false,
+            errors: 0,
+        };
+        let mounts = [mount(Path::new("/"), "none:1"), mount(&data, "none:2")];
+        for path in [link.join("k3s/agent"), data] {
+            let found = filesystem(&host, path.to_str().unwrap(), &mounts).await;
+            assert_eq!(found.as_deref(), Some("none:2"), "{}", path.display());
+        }
     }
 
     #[test]
