@@ -4,6 +4,7 @@ use super::blocking::Silent;
 use super::ext4::{Errors, Superblock};
 use bowline_ports::{Mount, PortError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -107,6 +108,8 @@ impl Kept {
         let says = self.0.hash_one((&text, per_mount));
         let mut kept = self.locked();
         if kept.0 != says {
+            // Its files go before those that are opened now.
+            kept.1 = Lines::default();
             *kept = (says, Lines::read(Path::new("/"), &text, per_mount));
         }
         Ok(kept)
@@ -126,8 +129,8 @@ struct Lines {
 
 #[derive(Debug)]
 struct Counting {
-    /// Of the mount.
-    index: usize,
+    /// Its mounts: of one that is bound into pods there may be more than files that may be open.
+    indices: Vec<usize>,
     errors: Errors,
     /// Whether it turns read-only at an error, where its options say it.
     turns: Option<bool>,
@@ -140,11 +143,14 @@ struct Counting {
 impl Lines {
     fn read(root: &Path, text: &[u8], per_mount: bool) -> Self {
         let lines: Vec<_> = lines(text, per_mount).collect();
-        let counting = lines.iter().enumerate().filter(|(_, (mount, _))| mount.fstype == "ext4");
-        let counting = counting.filter_map(|(index, (mount, options))| {
+        let mut filesystems = BTreeMap::<&str, (Vec<usize>, &[u8])>::new();
+        for (index, (mount, options)) in lines.iter().enumerate().filter(|(_, (mount, _))| mount.fstype == "ext4") {
+            filesystems.entry(&mount.number).or_insert((Vec::new(), options)).0.push(index);
+        }
+        let counting = filesystems.into_iter().filter_map(|(number, (indices, options))| {
             let turns = options.split(|b| *b == b',').find_map(|option| option.strip_prefix(b"errors="));
             let turns = turns.map(|does| does == b"remount-ro");
-            Some(Counting { index, errors: Errors::of(root, &mount.number)?, turns, met: 0, superblock: None })
+            Some(Counting { indices, errors: Errors::of(root, number)?, turns, met: 0, superblock: None })
         });
         let counting = counting.collect();
         Self { mounts: lines.into_iter().map(|(mount, _)| mount).collect(), counting }
@@ -178,9 +184,12 @@ impl Lines {
     fn look(&self) -> Vec<Mount> {
         let mut mounts = self.mounts.clone();
         for one in self.counting.iter().filter(|one| one.met > 0) {
-            if let Some(mount) = mounts.get_mut(one.index) {
-                mount.errors = one.met;
-                mount.read_only |= one.superblock.is_some_and(|says| one.errors.made_read_only(says, one.turns));
+            let read_only = one.superblock.is_some_and(|says| one.errors.made_read_only(says, one.turns));
+            for index in &one.indices {
+                if let Some(mount) = mounts.get_mut(*index) {
+                    mount.errors = one.met;
+                    mount.read_only |= read_only;
+                }
             }
         }
         mounts
@@ -311,6 +320,20 @@ garbage
             assert_eq!((mounts[1].errors, mounts[1].read_only), (0, false), "no ext4");
             assert_eq!(parse(table.as_bytes(), true).iter().map(|m| m.errors).sum::<u64>(), 0);
         }
+    }
+
+    /// A thousand pods may each have a directory of one volume.
+    #[test]
+    fn a_filesystem_is_asked_once_however_often_it_is_bound() {
+        let root = machine(1001, "ext4_lookup", false);
+        let line = |n: usize| format!("{n} 29 8:17 /{n} /pods/{n} rw - ext4 /dev/sdb1 rw,errors=remount-ro\n");
+        let table: String = (30..530).map(line).collect();
+        let mut lines = Lines::read(root.path(), table.as_bytes(), true);
+        assert_eq!(lines.counting.len(), 1);
+        for device in lines.count() {
+            lines.learn(&device, Superblock::read(&device).unwrap());
+        }
+        assert!(lines.look().iter().all(|mount| (mount.errors, mount.read_only) == (3, true)));
     }
 
     #[tokio::test]
