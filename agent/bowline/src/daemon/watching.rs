@@ -257,8 +257,7 @@ impl Watching {
         let clock = host.clock().await?;
         let spaces = sampler.sample(places.mounts()).await;
         let mut state = self.state();
-        let mut patches = Vec::new();
-        let mut seen = BTreeMap::new();
+        let (mut samples, mut seen) = (Vec::new(), BTreeMap::new());
         for ((mount, key), space) in places.mounts().iter().zip(places.keys()).zip(spaces) {
             let Ok(space) = space else {
                 // What was foretold of it holds until it answers again: `filesystem_error` says that it does not.
@@ -273,11 +272,11 @@ impl Watching {
                 bytes: space.size.saturating_sub(space.free),
                 inodes: space.inodes.saturating_sub(space.inodes_free),
             };
-            patches.extend(state.store.add(key, sample));
+            samples.push((key.as_str(), sample));
             seen.insert(mount.target.clone(), Seen::of(mount, key.clone(), space));
         }
         state.seen = seen;
-        Ok(patches)
+        Ok(state.store.add_all(samples))
     }
 
     /// Which filesystems have come to their end by now.

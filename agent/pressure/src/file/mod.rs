@@ -161,10 +161,20 @@ impl Store {
         patches
     }
 
+    /// The same with those of one look. Filesystems that are remembered go first: after a pause each of them would seem gone to
+    /// one that is not.
+    pub fn add_all<'a>(&mut self, samples: impl IntoIterator<Item = (&'a str, Sample)>) -> Vec<Patch> {
+        let samples = samples.into_iter();
+        let (known, new): (Vec<_>, Vec<_>) = samples.partition(|(key, _)| self.history(key).is_some());
+        known.into_iter().chain(new).flat_map(|(key, sample)| self.add(key, sample)).collect()
+    }
+
     /// Remembers what another store has of a later time, and says what is to be written for it.
     pub fn follow(&mut self, later: &Store) -> Vec<Patch> {
         let mut patches = Vec::new();
-        for region in later.regions.iter().flatten() {
+        let regions = later.regions.iter().flatten();
+        let (known, new): (Vec<_>, Vec<_>) = regions.partition(|region| self.history(&region.head.key).is_some());
+        for region in known.into_iter().chain(new) {
             for sample in region.history.samples() {
                 patches.extend(self.add(&region.head.key, sample));
             }

@@ -138,6 +138,28 @@ fn of_a_hundred_filesystems_sixty_four_are_remembered() {
     );
 }
 
+/// A daemon that was stopped for longer than it takes to count as gone finds them all again, in whatever order.
+#[test]
+fn after_a_pause_no_filesystem_takes_the_place_of_one_that_is_there() {
+    let keys: Vec<_> = (0..80).map(|n| format!("uuid:{n}")).collect();
+    let look = |store: &mut Store, minute| store.add_all(keys.iter().rev().map(|key| (key.as_str(), sample(minute))));
+    let before = || filled(&keys[..MOST].iter().rev().map(String::as_str).collect::<Vec<_>>(), 10).1;
+    let (mut looked, mut followed, mut meanwhile) = (before(), before(), Store::default());
+    for minute in 60..65 {
+        look(&mut looked, minute);
+        look(&mut meanwhile, minute);
+    }
+    followed.follow(&meanwhile);
+    for (number, key) in keys.iter().enumerate() {
+        let of = |store: &Store| store.history(key).map(|history| history.bytes().len());
+        assert_eq!(of(&looked), if number < MOST { Some(15) } else { None }, "{key}");
+        // What had no room meanwhile has nothing to follow, and gives way.
+        let had_none = number < keys.len() - MOST;
+        let wanted = if had_none { None } else { Some(if number < MOST { 15 } else { 5 }) };
+        assert_eq!(of(&followed), wanted, "{key} that followed");
+    }
+}
+
 #[test]
 fn the_sixty_fifth_filesystem_takes_the_place_of_the_oldest() {
     let keys: Vec<String> = (0..65).map(|n| format!("8:{n} /mnt/{n}")).collect();
