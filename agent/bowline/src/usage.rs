@@ -62,12 +62,14 @@ pub(crate) fn order(settings: &Settings, mounts: &[Mount]) -> SurveyOrder {
     }
 }
 
-/// Every mount of a real filesystem but the root, with the one that it hides a directory of.
+/// Every mount of a real filesystem but the root, with the one that it hides a directory of, where that is on a disk: who serves one
+/// over a network may not answer, and systemd, which binds it for the unit, would wait for that before anything is measured.
 fn beneath(mounts: &[Mount]) -> Vec<Beneath> {
     let real = real_mounts(mounts);
     let parent = |at: &Path| -> Option<PathBuf> {
         let above = real.iter().filter(|other| other.target != at && at.starts_with(&other.target));
-        above.max_by_key(|other| other.target.components().count()).map(|other| other.target.clone())
+        let next = above.max_by_key(|other| other.target.components().count());
+        next.filter(|other| other.is_on_disk()).map(|other| other.target.clone())
     };
     real.iter()
         .filter_map(|mount| Some(Beneath { mount_point: mount.target.clone(), parent: parent(&mount.target)? }))
@@ -95,6 +97,26 @@ mod tests {
         let mounts = [mount("/", "8:1"), mount("/mnt/data", "8:2"), mount("/mnt/data/inner", "8:3")];
         let pairs: Vec<_> = beneath(&mounts).into_iter().map(|one| (one.mount_point, one.parent)).collect();
         let expected = [("/mnt/data", "/"), ("/mnt/data/inner", "/mnt/data")];
+        assert_eq!(pairs, expected.map(|(at, parent)| (PathBuf::from(at), PathBuf::from(parent))));
+    }
+
+    /// As with a server that is gone, and a mount beneath what it served.
+    #[test]
+    fn what_a_network_serves_is_not_looked_beneath() {
+        let of = |target: &str, number: &str, fstype: &str, source: &str| Mount {
+            fstype: fstype.into(),
+            source: source.into(),
+            ..mount(target, number)
+        };
+        let mounts = [
+            mount("/", "8:1"),
+            of("/mnt/nas", "0:70", "nfs4", "nas:/export"),
+            mount("/mnt/nas/local", "8:2"),
+            of("/mnt/ssh", "0:71", "fuse.sshfs", "a@b:"),
+            mount("/mnt/ssh/local", "8:3"),
+        ];
+        let pairs: Vec<_> = beneath(&mounts).into_iter().map(|one| (one.mount_point, one.parent)).collect();
+        let expected = [("/mnt/nas", "/"), ("/mnt/ssh", "/")];
         assert_eq!(pairs, expected.map(|(at, parent)| (PathBuf::from(at), PathBuf::from(parent))));
     }
 

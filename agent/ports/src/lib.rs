@@ -36,7 +36,7 @@ pub use firmware::{is_anothers, machine_id, machine_note};
 pub use guard::{GUARD_CLOSED, GUARD_ORDER, GUARD_SERVICE, GUARD_TABLE, GUARD_UNSUPPORTED, GuardOrder};
 pub use job::{Digest, FetchOrder, FormatOrder, GrowOrder, Job, Progress, ProgressValue};
 pub use kubernetes::{FIELD_MANAGER, NodeObject, OWN_TAINTS, Ready, TaintChange, taint_text};
-pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id};
+pub use machine::{Address, Arch, BOOT_ID, Clock, GoneDisk, Listener, Mount, Space, boot_id, is_on_disk};
 pub use metadata::{METADATA, MetadataAnswer, MetadataAsk, MetadataToken};
 pub use node_name::{
     KUBELET_PODS, NODE_NAME, configured, forget_name, is_copy, name_is_recorded, node_name, see_name, seen_name,

@@ -101,6 +101,16 @@ impl Mount {
         }
         source.into()
     }
+
+    /// Whether it is on a disk, or a view of such: what a network or a program serves may not answer.
+    pub fn is_on_disk(&self) -> bool {
+        is_on_disk(&self.fstype, &self.source)
+    }
+}
+
+/// Whether a filesystem of this type, mounted from there, is on a disk, or a view of such.
+pub fn is_on_disk(fstype: &str, source: &str) -> bool {
+    source.starts_with("/dev/") && !fstype.starts_with("fuse") || ["overlay", "zfs"].contains(&fstype)
 }
 
 /// A disk that is gone, and pods that still have its filesystem mounted: nothing can be read from it any more.

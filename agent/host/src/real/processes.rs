@@ -137,7 +137,7 @@ fn is_on_disk(mounts: &str, path: &Path) -> Option<bool> {
 fn is_local(filesystem: &str) -> Option<bool> {
     let mut words = filesystem.split(' ');
     let (kind, source) = (words.next()?, words.next()?);
-    Some(source.starts_with("/dev/") && !kind.starts_with("fuse") || ["overlay", "zfs"].contains(&kind))
+    Some(bowline_ports::is_on_disk(kind, source))
 }
 
 #[cfg(test)]
