@@ -51,10 +51,7 @@ impl Tree {
         self.take_shared_serials(&mut devices);
         let partitions: Vec<(String, PathBuf)> = devices
             .iter()
-            .filter_map(|(name, device)| {
-                let disk = device.partition_of.as_ref()?.file_name()?.to_string_lossy().into_owned();
-                Some((disk, self.node(name)))
-            })
+            .filter_map(|(name, device)| Some((self.name(device.partition_of.as_ref()?), self.node(name))))
             .collect();
         for (disk, partition) in partitions {
             if let Some(disk) = devices.get_mut(&disk) {
@@ -70,6 +67,11 @@ impl Tree {
     /// `/dev/NAME`; sysfs writes `!` for the slash in it.
     fn node(&self, name: &str) -> PathBuf {
         self.dev.join(name.replace('!', "/"))
+    }
+
+    /// The name that sysfs has for a node.
+    fn name(&self, node: &Path) -> String {
+        node.strip_prefix(&self.dev).unwrap_or(node).to_string_lossy().replace('/', "!")
     }
 
     /// One device by itself; `None` for what cannot hold a filesystem, or went away while it was read.
@@ -210,7 +212,7 @@ impl Tree {
                 numbers.get(name).is_some_and(|n| system.contains(n.as_str()))
             });
             if targets.is_empty()
-                && let Some(uuid) = multiple.get(&name_of(&device.path))
+                && let Some(uuid) = multiple.get(&self.name(&device.path))
             {
                 device.holders.push(format!("btrfs {uuid}"));
             }

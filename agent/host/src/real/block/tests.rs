@@ -182,6 +182,21 @@ fn a_mount_of_a_partition_is_a_mount_of_its_disk() {
     assert!(by_name(&devices, "sda2").mounted_at.is_empty());
 }
 
+/// As with disks of old RAID controllers.
+#[test]
+fn a_slash_in_a_name_keeps_nothing_apart() {
+    let fake = Fake::new();
+    fake.device("a/cciss!c0d0", "104:0", 1 << 20, &[]);
+    fake.device("a/cciss!c0d0/cciss!c0d0p1", "104:1", 1 << 19, &[("partition", b"1")]);
+    fake.device("a/cciss!c0d1", "104:16", 1 << 20, &[]);
+    fs::create_dir_all(fake.0.path().join("sys/fs/btrfs/feed-beef/devices/cciss!c0d1")).unwrap();
+    let devices = fake.tree().devices(&[mount("104:1", "/")], &[]).unwrap();
+    let at = |name: &str| devices.iter().find(|device| device.path == fake.dev().join("cciss").join(name)).unwrap();
+    assert_eq!(at("c0d0").partitions, [fake.dev().join("cciss/c0d0p1")]);
+    assert!(at("c0d0").root && at("c0d0").mounted_at == [Path::new("/")]);
+    assert_eq!(at("c0d1").holders, ["btrfs feed-beef"]);
+}
+
 #[test]
 fn the_second_device_of_a_btrfs_in_use_is_held() {
     let fake = Fake::new();
