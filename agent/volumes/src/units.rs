@@ -165,8 +165,9 @@ pub fn mount_unit_path(mount: &Path) -> PathBuf {
 /// local-fs.target: a missing disk stops no boot (systemd.mount(5)). What comes after multi-user.target waits for it as long
 /// as systemd does for any device (`DefaultTimeoutStartSec=`, 90 s).
 ///
-/// `network`: its disk is reached through the network. With `_netdev` systemd mounts it after the network, and, which nobody else
-/// sees to, unmounts it before that is taken down.
+/// `network`: its disk is reached through the network. With `_netdev` systemd mounts it after the network and unmounts it before that
+/// is taken down, which fails where a pod still uses it: pods outlive K3s at a shutdown, unless the kubelet is told to end them
+/// (`shutdownGracePeriod`).
 pub fn mount_unit_text(volume: &Volume, filesystem: Filesystem, uuid: &str, network: bool) -> String {
     let own = if network { ["nofail", "_netdev"].as_slice() } else { &["nofail"] };
     let others = volume.options.iter().map(String::as_str).filter(|option| !own.contains(option));
