@@ -168,6 +168,8 @@ pub(crate) fn replace(
 
 /// Removes a file durably.
 pub(crate) fn remove(path: &Path) -> Result<(), PortError> {
+    // What a crash left half made for it would stay for ever.
+    let _ = fs::remove_file(temporary(path));
     match fs::remove_file(path) {
         Ok(()) => sync_directory(parent(path)?),
         Err(error) if absent(&error) => Ok(()),
@@ -355,10 +357,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("record");
         fs::write(&file, "that it was begun").unwrap();
+        fs::write(temporary(&file), "that").unwrap();
         let (sender, events) = std::sync::mpsc::channel();
         let mut watcher = notify::recommended_watcher(move |event| _ = sender.send(event)).unwrap();
         watcher.watch(folder.path(), RecursiveMode::NonRecursive).unwrap();
         remove(&file).unwrap();
+        assert!(!temporary(&file).exists());
         let mut removed = false;
         loop {
             let event = events.recv_timeout(std::time::Duration::from_secs(10)).unwrap().unwrap();
@@ -384,6 +388,7 @@ mod tests {
         assert_eq!(texts(folder.path(), ("b", ".mount")).unwrap(), [("b.mount".to_owned(), "two".to_owned())]);
         assert_eq!(texts(&folder.path().join("none"), ("", ".mount")).unwrap(), []);
     }
+
     /// Who remounts a damaged filesystem writes on with what is damaged.
     #[test]
     fn a_filesystem_that_cannot_be_written_is_checked_before_it_is_remounted() {

@@ -141,7 +141,7 @@ pub(crate) fn ranges(size: u64, depth: Depth, phase: u64) -> Vec<Range> {
         let fits = offsets.into_iter().filter(|offset| offset.checked_add(COPY).is_some_and(|end| end <= size));
         ranges.extend(fits.map(|offset| Range { offset, length: COPY, copy_of: Some(kind) }));
     }
-    ranges.sort_unstable_by_key(|r| (r.offset, r.length));
+    ranges.sort_by_key(|r| (r.offset, r.length));
     ranges.dedup();
     ranges
 }
