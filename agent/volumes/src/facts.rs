@@ -1,5 +1,6 @@
 //! Everything that is read before a volume's plan is made.
 
+mod boot;
 mod folders;
 mod place;
 mod strays;
@@ -11,15 +12,15 @@ use crate::release::{STOPPED, gone_path};
 use crate::shield::Shielded;
 use crate::units::{check_unit_path, disk_unit_name, gate_path, mount_unit_name, mount_unit_path, used};
 use crate::{Found, Kubernetes, Released, Volumes, find, kubernetes, why_not};
+pub use boot::Boot;
 use bowline_ports::{
-    BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit, boot_id, uncordon,
+    BlockDevice, FileKind, GoneDisk, GrowOrder, Inspect, Job, Meta, Mount, PortError, Probe, Unit, uncordon,
 };
 use bowline_settings::{Volume, VolumeSource};
 use folders::{Files, Records};
 use place::mount_point;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use strays::{former, mount_units, strays};
 
 /// What was read of the machine.
@@ -54,31 +55,6 @@ pub struct Facts {
     pub kubernetes: Kubernetes,
     /// This boot; read only while a volume is not mounted.
     pub boot: Boot,
-}
-
-/// One boot of the machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Boot {
-    /// What the kernel calls it: no other boot, of no other machine, has that.
-    pub id: String,
-    /// Seconds since; `None` where that could not be read.
-    pub uptime: Option<u64>,
-}
-
-impl Boot {
-    async fn of(host: &dyn Inspect) -> Result<Self, PortError> {
-        Ok(Self { id: boot_id(host).await?, uptime: host.clock().await.ok().map(|clock| clock.uptime) })
-    }
-
-    /// What no other machine has, and this one not for longer than a minute: disks of one size may follow each other.
-    pub(crate) fn seed(&self) -> String {
-        format!("{}/{}", self.id, self.uptime.unwrap_or_default() / 60)
-    }
-
-    /// Whether disks that are there may not all have been found yet.
-    pub(crate) fn is_young(&self, age: Duration) -> bool {
-        self.uptime.is_some_and(|uptime| uptime < age.as_secs())
-    }
 }
 
 /// What Bowline made for a volume that the settings have forgotten.
