@@ -132,18 +132,24 @@ fn a_machine_whose_firmware_says_less_or_something_else_stays_the_one_that_it_wa
     }
 }
 
+/// One whose K3s runs, as an earlier build left it, and whose name the servers say is another machine's by now.
+async fn gives_way(full_disk: bool) -> SimHost {
+    let case = agent_case();
+    let host = on(&case, Some(OWN));
+    assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
+    host.delete(MACHINE_KEY_OF);
+    host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: ANOTHERS.into() }]);
+    host.reboot();
+    host.refuse_writes(full_disk);
+    run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+    host
+}
+
 /// systemd remembers what it read: else K3s would not be enabled again for one that is let in later.
 #[test]
 fn a_k3s_that_gave_way_is_told_as_disabled() {
-    let case = agent_case();
     simulate(async {
-        let host = on(&case, Some(OWN));
-        assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
-        host.delete(MACHINE_KEY_OF);
-        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: ANOTHERS.into() }]);
-        host.reboot();
-        run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
-        let unit = host.unit("k3s-agent.service").await.unwrap();
+        let unit = gives_way(false).await.unit("k3s-agent.service").await.unwrap();
         assert!(unit.active.is_down() && unit.file_state == "disabled", "{unit:?}");
     });
 }
@@ -151,16 +157,8 @@ fn a_k3s_that_gave_way_is_told_as_disabled() {
 /// Whose key it is can be noted on no full disk: that stands in the way of nothing else.
 #[test]
 fn on_a_full_disk_k3s_stops_for_another_machine_before_the_key_is_noted() {
-    let case = agent_case();
     simulate(async {
-        let host = on(&case, Some(OWN));
-        assert_eq!(run_for(&case, &host, &mut Vec::new(), PATIENCE).await, Some(Outcome::Converged));
-        // As an earlier build left it.
-        host.delete(MACHINE_KEY_OF);
-        host.answers("10.0.1.9:7470", vec![WorldAnswer::Says { status: 409, body: ANOTHERS.into() }]);
-        host.reboot();
-        host.refuse_writes(true);
-        run_for(&case, &host, &mut Vec::new(), PATIENCE).await;
+        let host = gives_way(true).await;
         assert!(host.unit("k3s-agent.service").await.is_ok_and(|unit| unit.active.is_down()));
         assert!(host.text(GAVE_WAY_SPARE).is_some() && key(&host).1.is_none());
     });
