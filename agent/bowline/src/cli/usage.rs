@@ -5,8 +5,8 @@ use crate::daemon::Watching;
 use crate::show::folded;
 use crate::show::usage::{Disk, Folder, Picture};
 use crate::usage::directories;
-use bowline_host::real::elsewhere;
 use bowline_host::real::filesystems::Sampler;
+use bowline_host::real::{elsewhere, no_thread};
 use bowline_metrics::real_mounts;
 use bowline_ports::text::bytes;
 use bowline_ports::{ErrorKind, Inspect, Mount, PortError, Survey, SurveyedDirectory};
@@ -116,9 +116,7 @@ async fn measured(directory: &SurveyedDirectory) -> Result<Tree, Option<PortErro
     let silent =
         || Some(PortError::new(ErrorKind::Timeout, format!("measuring {shown}: its filesystem does not answer")));
     let path = directory.path.clone();
-    let no_thread = |error: std::io::Error| {
-        Some(PortError::io(format_args!("measuring {shown}: no thread can be started"), &error))
-    };
+    let no_thread = |error: std::io::Error| Some(no_thread(format_args!("measuring {shown}"), &error));
     let answers = elsewhere(move || std::fs::symlink_metadata(path).is_ok()).map_err(no_thread)?;
     tokio::select! {
         answer = tokio::time::timeout(ANSWER, answers) => if answer.is_err() { return Err(silent()) },

@@ -78,7 +78,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// The error when there is no thread for it, and what to do about it.
-pub(crate) fn no_thread(what: impl std::fmt::Display, error: &std::io::Error) -> PortError {
+pub fn no_thread(what: impl std::fmt::Display, error: &std::io::Error) -> PortError {
     PortError::io(format_args!("{what}: no thread can be started"), error)
         .hint("are there too many processes, or is there too little memory? Look with: systemd-cgtop -t; free -h")
 }

@@ -39,7 +39,7 @@ mod space;
 mod tool;
 mod units;
 
-pub use blocking::{elsewhere, event_loop};
+pub use blocking::{elsewhere, event_loop, no_thread};
 pub use clock::{since_boot, unix_now};
 pub use files::{SettingsFile, read_settings_dir, read_settings_file};
 pub use kubernetes::ObjectApi;
