@@ -219,7 +219,7 @@ pub(crate) async fn stop(spec: &Join, host: &dyn Change) -> Result<(), PortError
     // Also where it cannot be disabled, as on a disk that became read-only.
     let disabled = host.remove(&wanted(service)).await;
     let stopped = host.stop_no_block(service).await;
-    // Or it says that it is enabled still, when the machine is let in again.
+    // Or systemd says that it is enabled still, when the machine is let in again.
     let told = host.reload_units().await;
     stopped.and(disabled).and(told)
 }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_behind_the_network_is_unmounted_before_that_goes() {
+    fn a_disk_behind_the_network_is_mounted_after_that() {
         let text = "[[volume]]\nname = \"data\"\nmount = \"/mnt/data\"\ndevice = \"/dev/sdb\"\n\
                     options = [\"noatime\", \"_netdev\"]\n";
         let file = SourceFile { path: "10.toml".into(), text: text.into(), mode: 0o600, uid: 0 };
