@@ -82,7 +82,10 @@ fn nothing_that_apt_does_to_bowline_reaches_kubernetes() -> Result<()> {
         // needrestart sees that K3s's containerd runs with an old C library, and leaves K3s alone; Bowline's own work as well,
         // in whose place something else sleeps.
         machine.enable_needrestart()?;
-        machine.ok("systemd-run --unit=bowline-prepare-data sleep 999")?;
+        machine.ok(
+            "systemd-run --unit=bowline-prepare-data sleep 999 && \
+             until grep -q libc.so /proc/$(systemctl show --value --property=MainPID bowline-prepare-data)/maps; do sleep 0.1; done",
+        )?;
         machine
             .ok("lib=$(readlink -f /lib/x86_64-linux-gnu/libc.so.6 /lib/aarch64-linux-gnu/libc.so.6 | head -n 1); \
                     cp -p $lib $lib.new && mv $lib.new $lib")?;
