@@ -131,6 +131,7 @@ fn exhaustion() -> Exhaustion {
         directories: vec![images, unreadable],
         hidden: vec![Hidden { mount_point: "/mnt/nas".into(), bytes: 4096 }],
         deleted: vec![Deleted { number: "8:1".into(), bytes: 77_000, files: 2, holders: vec![] }],
+        deleted_trouble: String::new(),
     };
     Exhaustion {
         outlooks: vec![

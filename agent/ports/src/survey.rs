@@ -54,6 +54,9 @@ pub struct Survey {
     pub hidden: Vec<Hidden>,
     /// Files that were deleted and are still open, by filesystem.
     pub deleted: Vec<Deleted>,
+    /// What was not looked at for these, in words; empty where all was.
+    #[serde(default)]
+    pub deleted_trouble: String,
 }
 
 /// How large a directory is.
@@ -202,5 +205,11 @@ mod tests {
         }
         let earlier: Hidden = serde_json::from_str(r#"{"mount_point":"/mnt/x","bytes":1}"#).unwrap();
         assert_eq!(earlier.mount_point, Path::new("/mnt/x"));
+    }
+
+    #[test]
+    fn what_an_earlier_program_found_can_be_read() {
+        let earlier = r#"{"at":7,"directories":[],"hidden":[],"deleted":[]}"#;
+        assert_eq!(serde_json::from_str::<Survey>(earlier).unwrap(), Survey { at: 7, ..Survey::default() });
     }
 }

@@ -46,6 +46,10 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
             None
         }
     };
+    if let Some(trouble) = survey.as_ref().map(|survey| &survey.deleted_trouble).filter(|trouble| !trouble.is_empty()) {
+        let what = format!("not all that was deleted and is still open was found: {trouble}");
+        output::complain(&folded(&what, 0, 4));
+    }
     let disks = match disks(&host, &settings, survey.as_ref()).await {
         Ok(disks) => disks,
         Err(error) => {

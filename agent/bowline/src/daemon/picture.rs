@@ -193,6 +193,12 @@ fn unseen(survey: &Survey, filesystems: &[(Mount, Result<Space, PortError>)]) ->
             who.join(", ")
         ));
     }
+    if !survey.deleted_trouble.is_empty() {
+        all.push(format!(
+            "Of files that were deleted and are still open, not all were found: {}.",
+            survey.deleted_trouble
+        ));
+    }
     all
 }
 
@@ -255,5 +261,13 @@ mod tests {
         let all = [at("/", Some(80)), at("/data", Some(40)), at("/data/nas", None), at("/odd", Some(0))];
         let size = |path: &str| space_of(Path::new(path), &all);
         assert_eq!(["/srv", "/data/x", "/data/nas/x", "/odd/x"].map(size), [Some(80), Some(40), None, None]);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let survey = Survey { deleted_trouble: "1 process was not".into(), ..Survey::default() };
+        let all = unseen(&survey, &[]);
+        assert!(all.len() == 1 && all[0].ends_with("not all were found: 1 process was not."), "{all:?}");
+        assert!(unseen(&Survey::default(), &[]).is_empty());
     }
 }

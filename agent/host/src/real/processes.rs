@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// The folders of all processes.
@@ -68,7 +68,11 @@ impl First {
         if open.is_empty() {
             return Ok(open);
         }
-        let Some(own) = mount_table(process)?.map(|text| on_disks(&text)) else { return Ok(Vec::new()) };
+        let mut own = HashMap::new();
+        let mut keep = |line: &str| own.extend(on_disk(line).map(|(mount, local)| (mount.to_owned(), local)));
+        if !mount_lines(process, &mut keep)? {
+            return Ok(Vec::new());
+        }
         open.retain(|fd| {
             let info = fd.file_name().and_then(|name| fs::read_to_string(process.join("fdinfo").join(name)).ok());
             let Some(mount) = info.as_deref().and_then(mount_of) else { return false };
@@ -99,10 +103,27 @@ fn which(fd: &Path) -> Option<(u64, u64)> {
 
 /// The mount table of a process as a text, in which names that are not UTF-8 are only roughly; `None`: it has ended.
 pub(crate) fn mount_table(process: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    let there = mount_lines(process, |line| {
+        text.push_str(line);
+        text.push('\n');
+    })?;
+    Ok(there.then_some(text))
+}
+
+/// The lines of that table, one after the other: whoever has mounts of his own may have a hundred thousand with long names, and
+/// all of them at once take more memory than there is. `false`: it has ended.
+pub(crate) fn mount_lines(process: &Path, mut each: impl FnMut(&str)) -> io::Result<bool> {
     const ENDED: [Errno; 3] = [Errno::ENOENT, Errno::ESRCH, Errno::EINVAL];
-    match fs::read(process.join("mountinfo")) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if ENDED.iter().any(|ended| error.raw_os_error() == Some(*ended as i32)) => Ok(None),
+    let mut read = || -> io::Result<()> {
+        for line in BufReader::new(fs::File::open(process.join("mountinfo"))?).split(b'\n') {
+            each(&String::from_utf8_lossy(&line?));
+        }
+        Ok(())
+    };
+    match read() {
+        Ok(()) => Ok(true),
+        Err(error) if ENDED.iter().any(|ended| error.raw_os_error() == Some(*ended as i32)) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -113,12 +134,14 @@ pub(crate) fn mount_of(info: &str) -> Option<&str> {
 }
 
 /// The numbers of the mounts of a table (man 5 proc, `mountinfo`), and whether each is on a disk, or a view of such.
-pub(crate) fn on_disks(mounts: &str) -> HashMap<String, bool> {
-    let one = |line: &str| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        Some((mount.split(' ').next()?.to_owned(), is_local(filesystem)?))
-    };
-    mounts.lines().filter_map(one).collect()
+fn on_disks(mounts: &str) -> HashMap<String, bool> {
+    mounts.lines().filter_map(on_disk).map(|(mount, local)| (mount.to_owned(), local)).collect()
+}
+
+/// The same of one line.
+pub(crate) fn on_disk(line: &str) -> Option<(&str, bool)> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    Some((mount.split(' ').next()?, is_local(filesystem)?))
 }
 
 /// Whether a path is on a disk, by the mount of a table that it is below; `None`: it is below none.

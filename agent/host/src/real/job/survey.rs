@@ -1,14 +1,15 @@
 //! A survey: how large directories are, what lies beneath mount points, what was deleted and is still open.
 //!
-//! - `open`: files that were deleted and are still open.
+//! - `open`: files that were deleted and are still open; `fit`: an answer that is not too long to be read.
 
+mod fit;
 mod open;
 
 use super::super::unix_now;
 use super::{Order, Report, Verb};
 use bowline_ports::{
-    Beneath, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder, SurveyedDirectory,
-    path_text,
+    Beneath, Deleted, DirectorySize, Hidden, Measured, Part, PortError, ProgressValue, Survey, SurveyOrder,
+    SurveyedDirectory, path_text,
 };
 use bowline_usage::{ANSWER, Control, Problems, Request, SILENCE, ScanError, Size, Threads, Tree, scan};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ const UNDER: &str = "/run/bowline-under";
 const READ_ONLY: u64 = 1 << 2 | 1 << 19;
 /// Directories told apart in one answer, at most.
 const PARTS: usize = 500;
+/// For the files that are open: its budget of processor time (`open`), where others leave little of it.
+const OPEN: Duration = Duration::from_secs(600);
 
 impl Order for SurveyOrder {
     const VERB: Verb = Verb::Survey;
@@ -106,9 +109,22 @@ fn survey(order: &SurveyOrder, now: &dyn Fn() -> i64, report: Report<'_>) -> Sur
         let place = parents.iter().position(|parent| *parent == one.parent).map(under);
         found.hidden.extend(place.and_then(|place| hidden(one, &place, order.share)));
     }
-    found.deleted = open::deleted(Path::new("/proc"));
+    (found.deleted, found.deleted_trouble) = deleted(|| open::deleted(Path::new("/proc")), OPEN);
     found.at = now();
+    fit::fit(&mut found, fit::MOST);
     found
+}
+
+/// What others have open decides how long this takes, and it may be on what does not answer: on a thread of its own, the directories
+/// are told all the same.
+fn deleted(look: fn() -> (Vec<Deleted>, String), longest: Duration) -> (Vec<Deleted>, String) {
+    let (said, hears) = std::sync::mpsc::channel();
+    match Builder::new().spawn(move || said.send(look())) {
+        Ok(_) => hears.recv_timeout(longest).unwrap_or_else(|_| {
+            (Vec::new(), format!("that came to no end within {} s: something did not answer", longest.as_secs()))
+        }),
+        Err(error) => (Vec::new(), ScanError::Thread(error).to_string()),
+    }
 }
 
 /// Whether anything is said of a path, by a thread of its own: one that hangs goes with this unit.
@@ -205,7 +221,7 @@ fn trouble(problems: &Problems) -> String {
     if problems.unreadable == 0 {
         return String::new();
     }
-    let first = problems.first.iter().find_map(|one| Some((one.path.display(), one.error.as_ref()?)));
+    let first = problems.first.iter().find_map(|one| Some((fit::short(&one.path), one.error.as_ref()?)));
     let example = first.map(|(path, error)| format!(", such as {path}: {error}")).unwrap_or_default();
     format!("{} could not be read{example}", problems.unreadable)
 }
@@ -297,6 +313,17 @@ mod tests {
             std::thread::park();
         };
         assert!(watched(wanted(), Duration::from_millis(100), hangs).is_none());
+    }
+
+    #[test]
+    fn open_files_that_come_to_no_end_lose_no_directory() {
+        let (found, trouble) = deleted(|| (vec![Deleted::default()], String::new()), Duration::from_secs(20));
+        assert_eq!((found.len(), trouble.as_str()), (1, ""));
+        let hangs = || loop {
+            std::thread::park();
+        };
+        let (found, trouble) = deleted(hangs, Duration::from_millis(100));
+        assert!(found.is_empty() && trouble.contains("no end"), "{trouble}");
     }
 
     #[test]
