@@ -7,9 +7,10 @@
 //!   is left out and named, also bind mounts and single files, and btrfs subvolumes, as `du -x` does. What is hidden beneath
 //!   a mount is not seen. A file with several names is counted once, where it is met first.
 //! - **What it takes.** Memory for the directories that are asked for, for those on the way to where it is, and for the
-//!   names of directories that are next (at most [`NAMES`] bytes of each on the way), but for no other file: only those with
-//!   several names are remembered, 64 neighbouring inodes in 17 to 34 bytes. At most [`OPEN`] directories are open on a
-//!   thread, however deep it goes.
+//!   names of directories that are next (at most [`NAMES`] bytes of each on the way, and little of further ones where that has
+//!   come to much), but for no other file: only those with several names are remembered, 64 neighbouring inodes in 17 to 34
+//!   bytes. At most [`OPEN`] directories are open on a thread, however deep it goes. It goes [`DEEPEST`] deep: what lies
+//!   deeper is named as unreadable.
 //! - **Whom it bothers.** Nobody, where [`Request::idle`] is set: its threads then get what processors and disks have left.
 //!   [`Request::share`] limits what it uses of an idle machine.
 //! - **What changes meanwhile** is counted as it is found. Nothing that happens to a file ends a scan: see [`Problems`].
@@ -30,7 +31,7 @@ mod walk;
 pub use control::Control;
 pub use problems::{FIRST, Problem, ProblemKind, Problems};
 pub use tree::{Directory, Size, Tree};
-pub use walk::{NAMES, OPEN};
+pub use walk::{DEEPEST, NAMES, OPEN};
 
 use rustix::io::Errno;
 use share::Shared;

@@ -8,7 +8,7 @@ pub const FIRST: usize = 8;
 /// What kept something out of the sum, or may keep it out of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// It could not be read: what is in it is missing in the sum.
+    /// It could not be read, or lies too deep: what is in it is missing in the sum.
     Unreadable,
     /// It was listed, and gone or moved when it was looked at.
     Vanished,
@@ -25,7 +25,7 @@ pub struct Problem {
     pub kind: ProblemKind,
     /// Where, from the directory that was asked for.
     pub path: PathBuf,
-    /// What the kernel said, of what is unreadable.
+    /// Why, of what is unreadable: mostly what the kernel said.
     pub error: Option<String>,
 }
 

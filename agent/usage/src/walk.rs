@@ -27,6 +27,13 @@ use std::time::Duration;
 pub const NAMES: usize = 64 << 10;
 /// How many directories a thread has open at most, on its way and besides the one that it began with.
 pub const OPEN: usize = 64;
+/// Directories within directories are followed so far. Whoever may make some can make millions, of which each takes memory until
+/// it was gone through; no path that a system call takes has more than 2047 of them.
+pub const DEEPEST: usize = 4096;
+/// Where so many bytes of names are read ahead in all directories on the way together, only a little is read of each further one.
+const MUCH: usize = 2 << 20;
+/// A name takes 280 bytes at most.
+const LITTLE: usize = 2 << 10;
 /// What the kernel tells of a directory at once.
 const BUFFER: usize = 32 << 10;
 /// After so many files a thread looks up: progress is told, and the budget looked at.
@@ -155,8 +162,9 @@ impl Walk<'_> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         let directory = level.directory.clone();
         let mut buffer = mem::take(&mut self.buffer);
+        let (at_once, ahead) = if self.names.len() < MUCH { (BUFFER, NAMES) } else { (LITTLE, 1) };
         let read = match &directory {
-            Some(directory) => self.list(directory, level.node, level.names, &mut buffer),
+            Some(directory) => self.list(directory, level.node, level.names + ahead, &mut buffer[..at_once]),
             None => Ok(None),
         };
         self.buffer = buffer;
@@ -168,12 +176,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Counts what is in a directory, and keeps the names of its directories. Says where to read on, when these are many.
+    /// Counts what is in a directory, and keeps the names of its directories. Says where to read on, when all names together come to
+    /// so many bytes.
     fn list(
         &mut self,
         directory: &OwnedFd,
         node: usize,
-        names: usize,
+        enough: usize,
         buffer: &mut [MaybeUninit<u8>],
     ) -> Result<Option<u64>, Stopped> {
         let shared = self.shared;
@@ -200,7 +209,7 @@ impl Walk<'_> {
                     self.meet(directory, name, entry.file_type(), node);
                 }
             }
-            if entries.is_buffer_empty() && self.names.len() - names >= NAMES {
+            if entries.is_buffer_empty() && self.names.len() >= enough {
                 return Ok(Some(place));
             }
         }
@@ -248,12 +257,13 @@ impl Walk<'_> {
         text.clear();
         text.extend(self.names.drain(begin..));
         if let (Some(directory), Ok(name)) = (level.directory.clone(), CStr::from_bytes_with_nul(&text)) {
-            match kernel::open_in(&*directory, name).and_then(|opened| Ok((kernel::look_at(&opened)?, opened))) {
+            let open = || kernel::open_in(&*directory, name).and_then(|opened| Ok((kernel::look_at(&opened)?, opened)));
+            match (depth <= DEEPEST).then(open).transpose() {
                 // A subvolume.
-                Ok((look, _)) if look.device != self.shared.device => {
+                Ok(Some((look, _))) if look.device != self.shared.device => {
                     self.problem(ProblemKind::Mount, None, Some(name));
                 }
-                Ok((look, opened)) => {
+                Ok(Some((look, opened))) => {
                     let node = self.shared.node(name.to_bytes(), parent, depth);
                     self.count(&look, node);
                     if path > 0 {
@@ -263,8 +273,11 @@ impl Walk<'_> {
                     self.enter(opened, look.id(), node, depth);
                 }
                 Err(Errno::XDEV) => self.problem(ProblemKind::Mount, None, Some(name)),
-                Err(error) => {
-                    self.missed(error, name);
+                not_entered => {
+                    match not_entered {
+                        Err(error) => self.missed(error, name),
+                        Ok(_) => self.too_deep(name),
+                    }
                     // What it takes itself can be seen from outside.
                     if let Ok(look) = kernel::look_in(&*directory, name)
                         && look.kind == FileType::Directory
@@ -304,9 +317,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Where none is named, it is the last level itself.
+    fn too_deep(&mut self, name: &CStr) {
+        let error = format!("not looked into: more than {DEEPEST} directories lie one in the other there");
+        self.tell(ProblemKind::Unreadable, Some(error), Some(name));
+    }
+
     fn problem(&mut self, kind: ProblemKind, error: Option<Errno>, name: Option<&CStr>) {
-        let error = error.map(|error| std::io::Error::from(error).to_string());
+        self.tell(kind, error.map(|error| std::io::Error::from(error).to_string()), name);
+    }
+
+    /// Where none is named, it is the last level itself.
+    fn tell(&mut self, kind: ProblemKind, error: Option<String>, name: Option<&CStr>) {
         self.found.problems.met(kind, error, || {
             let mut path: PathBuf = self.shared.root.to_owned();
             if !self.path.is_empty() {

@@ -4,7 +4,7 @@
 
 mod made;
 
-use bowline_usage::{Control, FIRST, OPEN, ProblemKind, Request, ScanError, Threads, scan};
+use bowline_usage::{Control, DEEPEST, FIRST, OPEN, ProblemKind, Request, ScanError, Threads, scan};
 use made::{Dice, Made, Part, as_du_says, chain, du, odd, opened, scanned};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -128,6 +128,21 @@ fn deeper_than_a_path_can_be() {
     assert_eq!(tree.size().directories as usize, 1 + 3 * LEVELS);
     // Twice as many where two threads read; the rest is of the tests beside this one.
     assert!(most.into_inner() < 2 * OPEN + 100, "directories were left open");
+}
+
+#[test]
+fn what_lies_too_deep_is_named_and_not_entered() {
+    let made = Made::quick();
+    chain(opened(made.path()), DEEPEST + 3, |_, _, _| {});
+    for threads in [Threads::One, Threads::Two] {
+        let tree = scanned(made.path(), 0, threads);
+        // The first one that is too deep can be seen from outside.
+        assert_eq!(tree.size().directories as usize, 1 + DEEPEST + 1);
+        let [problem] = &tree.problems.first[..] else { panic!("{:?}", tree.problems.first.len()) };
+        assert_eq!((tree.problems.unreadable, problem.kind), (1, ProblemKind::Unreadable));
+        assert!(problem.path.ends_with(format!("level-{DEEPEST}-of-a-long-way-down")));
+        assert!(problem.error.as_ref().unwrap().contains("not looked into"), "{:?}", problem.error);
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 mod made;
 
 use bowline_usage::Threads;
-use made::{Made, scanned};
+use made::{Made, chain, opened, scanned};
+use nix::sys::stat::{Mode, mkdirat};
 use std::fs;
 
 /// What the process holds in memory at most since `from_here`, in bytes.
@@ -43,6 +44,20 @@ fn memory_does_not_grow_with_files() {
     for (what, taken) in [("one directory", wide), ("many directories", much)] {
         assert!(taken < little + 500_000, "{what}: {taken} bytes, and {little} for one file");
     }
+
+    // Nor does it with directories, each in the one before and with many beside it.
+    const LEVELS: usize = 300;
+    let deep = Made::quick();
+    chain(opened(deep.path()), LEVELS, |at, _, part| {
+        for n in 0..130 {
+            mkdirat(at, format!("{part:?}-{n:0240}").as_str(), Mode::S_IRWXU).unwrap();
+        }
+    });
+    from_here();
+    let tree = scanned(deep.path(), 0, Threads::One);
+    let taken = most();
+    assert_eq!(tree.size().directories as usize, 1 + LEVELS * 261);
+    assert!(taken < little + 6_000_000, "deep: {taken} bytes, and {little} for one file");
 
     // Of files with several names one bit is kept, or a word where no two are neighbours.
     let linked = Made::quick();

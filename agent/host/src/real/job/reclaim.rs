@@ -23,6 +23,8 @@ const OPEN: u64 = 1 << 19;
 const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
 const CUT_OFF: &str = "it was cut off before its end";
 const VACUUM: Duration = Duration::from_secs(300);
+/// Bytes, with those of the programs that it starts: others decide how many files there are, and how many are open.
+const MEMORY: u64 = 512 << 20;
 /// Between two looks at what `journalctl` has freed by now.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ impl Order for ReclaimOrder {
             ("ReadWritePaths", Variant::from(writes)),
             ("PrivateNetwork", Variant::from(true)),
             ("RuntimeMaxUSec", Variant::from(900_000_000_u64)),
+            ("MemoryMax", Variant::from(MEMORY)),
         ]
     }
 

@@ -67,6 +67,7 @@ impl Order for SurveyOrder {
             ("TimeoutStopUSec", Variant::from(1_000_000_u64)),
             ("OOMScoreAdjust", Variant::from(500)),
             ("RuntimeMaxUSec", Variant::from(LONGEST_MICROSECONDS)),
+            ("LimitDATA", Variant::from(MEMORY)),
         ]
     }
 
@@ -83,6 +84,10 @@ const IO_IDLE: i32 = 3;
 /// Microseconds, a day: a small share of a processor and a slow disk take hours for millions of files, and whoever is at it for
 /// longer waits for something that does not answer. It counts as failed then.
 const LONGEST_MICROSECONDS: u64 = 86_400_000_000;
+
+/// Bytes, where five million are usual: others decide what there is to be found. Only its own memory counts: of a cgroup's also the
+/// kernel's would, of each file that it looked at, and the next survey would have to read all of them from the disk again.
+const MEMORY: u64 = 256 << 20;
 
 fn under(number: usize) -> PathBuf {
     Path::new(UNDER).join(number.to_string())

@@ -29,6 +29,9 @@ fn what_each_order_may() {
     assert_eq!(order(directory.path(), b"").capabilities(), Some(CHOWN | DAC_OVERRIDE | FOWNER));
     let survey = SurveyOrder { directories: Vec::new(), beneath: Vec::new(), share: 10 };
     assert_eq!(survey.capabilities(), Some(DAC_READ_SEARCH | SYS_PTRACE));
+    // Whoever makes files decides how much there is to be found.
+    let has = |all: Vec<(&str, Variant<'_>)>, limit: &str| all.iter().any(|(name, _)| *name == limit);
+    assert!(has(survey.properties(), "LimitDATA"));
     let files = DAC_OVERRIDE | DAC_READ_SEARCH | FOWNER;
     let (older_than, at_most) = (0, 0);
     for (what, may) in [
@@ -39,6 +42,7 @@ fn what_each_order_may() {
     ] {
         let order = ReclaimOrder { name: "x".into(), what, record: "/x".into(), spare: "/y".into() };
         assert_eq!(order.capabilities(), Some(may), "{order:?}");
+        assert!(has(order.properties(), "MemoryMax"));
     }
 }
 
