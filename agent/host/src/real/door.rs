@@ -5,8 +5,8 @@
 //! certificate is trusted, so that without a proof nothing that was heard may be used.
 //!
 //! - `client`: asks. - `server`: listens; `request`: what a request has to look like.
-//! - `seats`: who may stay when there are too many. - `delays`: how long a wrong proof waits for its answer.
-//! - `counters`: how connections ended. - `meter`: what a connection may send.
+//! - `delays`: how long a wrong proof waits for its answer. - `counters`: how connections ended.
+//! - `meter`: what a connection may send.
 //! - `tls`, `certificate`: TLS with nothing left to choose.
 
 mod certificate;
@@ -15,7 +15,6 @@ mod counters;
 mod delays;
 mod meter;
 mod request;
-mod seats;
 mod server;
 mod tls;
 

@@ -3,6 +3,7 @@
 //! It knows nothing of what it serves: a [`Handler`] answers a path. It looks after what every listening socket
 //! needs: who may connect, how many at once, how long a request, an answer and a connection may take.
 
+use super::seats::{Patience, Pulse, Seat, Seats, Stage};
 use super::{blocking, net};
 use bowline_ports::{ErrorKind, PortError};
 use flate2::Compression;
@@ -83,8 +84,10 @@ impl Sources {
 /// Limits that no client can get beyond.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; more are answered 503.
+    /// Connections at once; for another one the longest silent gives way, or it is answered 503.
     pub connections: usize,
+    /// The same of one address.
+    pub each: usize,
     /// Until a request's head is there, counted from the connection or the answer before.
     pub head: Duration,
     /// For the handler to answer.
@@ -97,6 +100,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
+            // What a browser opens, and a few more.
+            each: 8,
             // Also how long an idle connection is kept: longer than Prometheus' usual 15 s between scrapes.
             head: Duration::from_secs(30),
             answer: Duration::from_secs(10),
@@ -107,6 +112,8 @@ impl Default for Limits {
 
 /// Connections at once of those who may not ask: enough to tell them so, too few to be a burden.
 const STRANGERS: usize = 4;
+/// None: only the first request of a connection keeps it its seat.
+const PATIENCE: Patience = Patience { silent: Duration::ZERO, slow: Duration::ZERO };
 /// What the head of a request may take in memory.
 const HEAD_BYTES: usize = 16 * 1024;
 
@@ -118,7 +125,7 @@ struct Shared {
     handler: Handler,
     sources: Sources,
     limits: Limits,
-    places: Arc<Semaphore>,
+    seats: Arc<Seats>,
     strangers: Arc<Semaphore>,
 }
 
@@ -144,9 +151,9 @@ impl Listening {
 impl Server {
     /// A server that answers by `handler` to `sources`.
     pub fn new(handler: Handler, sources: Sources, limits: Limits) -> Self {
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let seats = Seats::new(limits.connections, limits.each, PATIENCE);
         let strangers = Arc::new(Semaphore::new(STRANGERS));
-        Self(Arc::new(Shared { handler, sources, limits, places, strangers }))
+        Self(Arc::new(Shared { handler, sources, limits, seats, strangers }))
     }
 
     /// Listens on all of these addresses, or on none.
@@ -172,7 +179,7 @@ impl Server {
     /// Answers the requests of one connection from `peer`, until it ends or has taken too long.
     pub async fn serve(&self, connection: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr) {
         let peer = peer.to_canonical();
-        serve(Arc::clone(&self.0), connection, peer, (self.0.sources.0)(peer)).await;
+        serve(Arc::clone(&self.0), connection, peer, (self.0.sources.0)(peer).then(|| Arc::new(Pulse::new()))).await;
     }
 }
 
@@ -205,7 +212,11 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
     loop {
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => admit(&shared, stream, peer.ip().to_canonical(), &mut connections),
+                Ok((stream, peer)) => {
+                    admit(&shared, stream, peer.ip().to_canonical(), &mut connections);
+                    // As at the issuers' door: whoever was let in speaks first, before somebody else finds it silent.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
                     // Out of file descriptors: the next try would fail at once as well.
@@ -218,29 +229,54 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr, connections: &mut JoinSet<()>) {
-    let allowed = (shared.sources.0)(peer);
-    let places = if allowed { &shared.places } else { &shared.strangers };
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        if allowed {
+    let (mut seat, mut place) = (None, None);
+    if (shared.sources.0)(peer) {
+        seat = shared.seats.take(peer).0;
+        if seat.is_none() {
             // The socket is new, so that its buffer takes this at once; a failure changes nothing.
             let _ =
                 stream.try_write(b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            return;
         }
-        return;
-    };
-    let shared = Arc::clone(shared);
-    connections.spawn(async move {
+    } else {
+        place = Arc::clone(&shared.strangers).try_acquire_owned().ok();
+        if place.is_none() {
+            return;
+        }
+    }
+    let server = Arc::clone(shared);
+    let id = seat.as_ref().map(Seat::id);
+    let task = connections.spawn(async move {
         let _ = stream.set_nodelay(true);
-        serve(shared, stream, peer, allowed).await;
-        drop(place);
+        serve(server, stream, peer, seat.as_ref().map(|seat| Arc::clone(&seat.pulse))).await;
+        drop((seat, place));
     });
+    if let Some(id) = id {
+        shared.seats.occupied(id, task);
+    }
 }
 
-async fn serve(shared: Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Unpin + Send, peer: IpAddr, allowed: bool) {
+/// Without a pulse it may not ask.
+async fn serve(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    peer: IpAddr,
+    pulse: Option<Arc<Pulse>>,
+) {
+    let allowed = pulse.is_some();
     let limits = shared.limits;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, &request, peer, allowed).await) }
+        let (shared, pulse) = (Arc::clone(&shared), pulse.clone());
+        async move {
+            if let Some(pulse) = &pulse {
+                pulse.asked();
+            }
+            let answer = answer(&shared, &request, peer, allowed).await;
+            if let Some(pulse) = &pulse {
+                pulse.reached(Stage::Leaving);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES).keep_alive(allowed);

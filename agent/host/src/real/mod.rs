@@ -35,6 +35,7 @@ mod processes;
 pub mod reach;
 pub mod resolve;
 pub mod samples;
+mod seats;
 mod space;
 mod tool;
 mod units;

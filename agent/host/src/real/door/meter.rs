@@ -1,6 +1,6 @@
 //! A connection under a meter: how much came over it, when it last spoke, and a way to hold its answer back.
 
-use super::seats::Pulse;
+use super::super::seats::Pulse;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;

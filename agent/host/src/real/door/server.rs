@@ -1,10 +1,10 @@
 //! The listening end: each connection brings one request, and gets one answer or none.
 
+use super::super::seats::{Patience, Seat, Seats, Stage, source};
 use super::counters::{Counters, Outcome, Tally};
 use super::delays::{Delays, Waiting};
 use super::meter::Meter;
 use super::request::{self, Head};
-use super::seats::{Patience, Seat, Seats, Stage, source};
 use super::{PROOF, tls};
 use bowline_ports::PortError;
 use futures::future::BoxFuture;

@@ -151,16 +151,59 @@ async fn a_slow_head_is_cut_off_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn connections_are_capped() {
-    let limits = Limits { connections: 2, ..Limits::default() };
+    let limits = Limits { connections: 2, answer: Duration::from_millis(500), ..Limits::default() };
     let (_listening, address) = server(nobody_else(), limits).await;
-    let idle = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
-    let refused = ask(address, "GET", "/").await;
-    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    tokio::time::pause();
-    tokio::time::advance(limits.head + Duration::from_secs(1)).await;
-    tokio::time::resume();
-    soon_hello(address, "idle ones make room").await;
-    drop(idle);
+    let (one, two) = (ask(address, "GET", "/slow"), ask(address, "GET", "/slow"));
+    let third = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        ask(address, "GET", "/").await
+    };
+    let (one, two, refused) = tokio::join!(one, two, third);
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("content-length: 0"), "{refused}");
+    assert!(
+        one.contains("no answer within") && two.contains("no answer within"),
+        "whoever asked is answered: {one} {two}"
+    );
+    assert!(ask(address, "GET", "/").await.contains("hello"));
+}
+
+/// Whether the other side closes it within that.
+async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    timeout(within, stream.read(&mut [0; 64])).await.is_ok_and(|read| !matches!(read, Ok(1..)))
+}
+
+#[tokio::test]
+async fn silent_ones_keep_nobody_out() {
+    for limits in [
+        Limits { connections: 3, ..Limits::default() },
+        // One address takes no place of another, whatever it does.
+        Limits { each: 3, ..Limits::default() },
+    ] {
+        let (_listening, address) = server(nobody_else(), limits).await;
+        let mut silent = Vec::new();
+        for half in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(half.as_bytes()).await.unwrap();
+            if half.ends_with('\n') {
+                assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+            }
+            silent.push(stream);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if limits.each == 3 {
+            assert!(ask_from("127.0.0.2", address, "connection: close\r\n").await.contains("hello"));
+            for stream in &mut silent {
+                assert!(!is_closed(stream, Duration::from_millis(50)).await, "another address has places of its own");
+            }
+        }
+        // Each gives way to one that asks, first the one that was answered, then the one that has been silent for longest.
+        let mut asking = Vec::new();
+        for next in [2, 0, 1] {
+            asking.push(tokio::spawn(async move { ask(address, "GET", "/slow").await }));
+            assert!(is_closed(&mut silent[next], Duration::from_secs(20)).await, "{next}");
+        }
+        asking.iter().for_each(tokio::task::JoinHandle::abort);
+    }
 }
 
 #[tokio::test]
@@ -186,8 +229,12 @@ async fn who_does_not_read_is_cut_off() {
             break;
         }
     }
-    soon_hello(address, "its place is free").await;
-    drop(stuck);
+    // Not because of somebody else, who would be given its place.
+    let begun = Instant::now();
+    while !matches!(timeout(Duration::from_millis(20), stuck.write_all(b"x")).await, Ok(Err(_))) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is still open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

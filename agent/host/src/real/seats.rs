@@ -1,5 +1,7 @@
 //! Who may stay when there are too many: each connection has a seat until its answer is on its way.
 //!
+//! The issuers' door has them, and the socket of the metrics.
+//!
 //! A seat is taken away only for a newcomer, from whoever gives the least reason to keep it: has been answered, never
 //! spoke, fell silent, speaks too slowly. Whose request is there whole keeps its seat. So idle connections and dribbling
 //! ones never keep a good one out, and who comes from one address with many of them competes with itself first. So do the
@@ -36,7 +38,7 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { born: Instant::now(), heard: AtomicU64::new(0), stage: AtomicU8::new(0), hold: AtomicBool::new(false) }
     }
 
@@ -49,6 +51,17 @@ impl Pulse {
     /// It has come so far.
     pub(super) fn reached(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Relaxed);
+    }
+
+    /// A request of one that may send several is there: the first is answered whoever wants the seat, a later one as long as nobody
+    /// with more reason does.
+    pub(super) fn asked(&self) {
+        self.beat();
+        if self.stage.load(Relaxed) < Stage::Working as u8 {
+            self.reached(Stage::Working);
+        } else {
+            self.stage.store(Stage::Speaking as u8, Relaxed);
+        }
     }
 
     /// What is written from now on is kept and not sent.
@@ -287,6 +300,22 @@ mod tests {
         drop((one, three));
         assert_eq!(seats.taken(), 1, "the seat that was lost is not given back twice");
         assert!(seats.take(ip("10.0.0.4")).0.is_some());
+    }
+
+    #[test]
+    fn who_may_ask_again_and_again_keeps_its_seat_for_the_first_answer() {
+        let seats = Seats::new(1, 1, Patience { silent: Duration::ZERO, slow: Duration::ZERO });
+        let one = seats.take(ip("10.0.0.1")).0.unwrap();
+        one.pulse.asked();
+        assert!(seats.take(ip("10.0.0.2")).0.is_none() && seats.take(ip("10.0.0.1")).0.is_none());
+        one.pulse.reached(Stage::Leaving);
+        one.pulse.asked();
+        let two = seats.take(ip("10.0.0.1"));
+        assert!(two.1, "by requests alone nobody keeps it for ever");
+        let two = two.0.unwrap();
+        two.pulse.asked();
+        two.pulse.reached(Stage::Leaving);
+        assert!(seats.take(ip("10.0.0.2")).1);
     }
 
     #[test]
