@@ -47,15 +47,12 @@ impl Node {
 
     pub(crate) fn address(&self, facts: &Facts, now: &Conditions, plan: &mut Plan<Action>) {
         // Its interface may be late, and the next one would be K3s's for good.
-        if let Some(gone) = self.gone(facts) {
+        if let Some((gone, next)) = self.gone(facts) {
             let what = format!("{gone}, the address that K3s was configured with");
             let over = now.waited("address", &what) >= PATIENCE;
             plan.waits.push(
                 Wait::new("address", what, format!("no interface has it; there are: {}", list(facts)))
-                    .deadline(
-                        PATIENCE,
-                        "the one that the default route speaks from is taken in its place; name the network in `[node] address`",
-                    )
+                    .deadline(PATIENCE, next)
                     .poll(Duration::from_secs(1)),
             );
             if !over {
@@ -81,11 +78,25 @@ impl Node {
         }
     }
 
-    /// The address that K3s was configured with, where no interface has it and the settings name none. On a copy of a machine it
-    /// is the original's, and nothing to wait for: no Node was seen of this one.
-    fn gone(&self, facts: &Facts) -> Option<IpAddr> {
+    /// The address that K3s was configured with, where no interface has it and another one would be the node's: a floating address
+    /// in the same network, say, while DHCP asks anew; and what happens when it stays away. On a copy of a machine it is the
+    /// original's, and nothing to wait for: no Node was seen of this one.
+    fn gone(&self, facts: &Facts) -> Option<(IpAddr, String)> {
         let there = |address: &IpAddr| facts.addresses.iter().any(|one| one.address == *address);
-        facts.configured.filter(|address| self.spec.address.is_none() && facts.seen.is_some() && !there(address))
+        let gone = facts.configured.filter(|address| facts.seen.is_some() && !there(address))?;
+        let next = match (&self.spec.address, self.fitting(facts).as_slice()) {
+            (None, _) => {
+                "the one that the default route speaks from is taken in its place; name the network in `[node] address`"
+            }
+            (Some(network), [one]) if network.contains(gone) => {
+                return Some((
+                    gone,
+                    format!("{} is taken in its place; write the node's address into `[node] address`", one.address),
+                ));
+            }
+            (Some(_), _) => return None,
+        };
+        Some((gone, next.into()))
     }
 
     fn wait_for_address(&self, facts: &Facts) -> Wait {

@@ -50,6 +50,27 @@ fn of_several_addresses_in_the_network_the_one_that_k3s_has_stays() {
 }
 
 #[test]
+fn a_floating_address_is_not_taken_while_the_one_that_k3s_has_is_away() {
+    let mut facts = facts();
+    let network = node(Some("10.0.1.0/24"));
+    facts.configured = "10.0.1.9".parse().ok();
+    assert_eq!(plan(&network, &facts).conditions["address"], "10.0.1.10", "the image of another machine");
+    facts.seen = Some("web-3".into());
+    let away = plan(&network, &facts);
+    assert!(!away.conditions.contains_key("address") && away.waits[0].what.starts_with("10.0.1.9, "), "{away:?}");
+    assert!(format!("{:?}", away.waits[0]).contains("10.0.1.10 is taken in its place"), "{away:?}");
+    let waited = Conditions::default().after("address", &away.waits[0].what, Duration::from_secs(300));
+    assert_eq!(network.plan(&facts, &waited).conditions["address"], "10.0.1.10", "until it has long not come");
+    for other in ["10.0.1.10", "10.0.1.10/31"] {
+        assert_eq!(
+            plan(&node(Some(other)), &facts).conditions["address"],
+            "10.0.1.10",
+            "the settings name another: {other}"
+        );
+    }
+}
+
+#[test]
 fn addresses_that_network_plugins_make_are_none_of_the_nodes() {
     let network = node(Some("10.0.0.0/8"));
     let beside = |interface: &str| {
