@@ -1,13 +1,19 @@
 //! What an issuer knows of its own machine's time, besides the time that requests come with.
 
 use crate::Issuer;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A clock that went so much further, or less far, than time did was set, or the machine was suspended.
+const LEAP: Duration = Duration::from_secs(60);
 
 pub(crate) struct Clock {
     /// For how long the machine had been up, and when.
-    up: Option<(Duration, Instant)>,
+    up: Mutex<(Duration, Instant)>,
+    /// What the clock said last, in seconds since 1970, and when.
+    said: Mutex<Option<(u64, Instant)>>,
     /// Since when the API answers.
     begun: OnceLock<Instant>,
     synchronised: AtomicBool,
@@ -15,14 +21,25 @@ pub(crate) struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { up: None, begun: OnceLock::new(), synchronised: AtomicBool::new(true) }
+        let up = Mutex::new((Duration::ZERO, Instant::now()));
+        Self { up, said: Mutex::default(), begun: OnceLock::new(), synchronised: AtomicBool::new(true) }
     }
 }
 
 impl Clock {
-    /// For how long this machine has been up.
-    pub(crate) fn up(&self) -> Duration {
-        self.up.map_or(Duration::ZERO, |(up, since)| up + since.elapsed())
+    /// For how long this machine has been up when its clock says `unix`, and others had the time to come back: a cluster whose
+    /// machines were suspended has it from the moment on at which the clock leaps.
+    pub(crate) fn up(&self, unix: u64) -> Duration {
+        let now = Instant::now();
+        let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.said.lock().unwrap_or_else(PoisonError::into_inner).replace((unix, now));
+        if let Some((said, at)) = last {
+            let expected = Duration::from_secs(said) + (now - at);
+            if Duration::from_secs(unix).abs_diff(expected) > LEAP {
+                *up = (Duration::ZERO, now);
+            }
+        }
+        up.0 + (now - up.1)
     }
 
     /// For how long the API has answered, at least; to be asked when it does.
@@ -38,7 +55,7 @@ impl Clock {
 impl<O> Issuer<O> {
     /// The same on a machine that has been up for so long; without it, nothing is believed of silences before this moment.
     pub fn up_for(self, up: Duration) -> Self {
-        let clock = Clock { up: Some((up, Instant::now())), ..self.clock };
+        let clock = Clock { up: Mutex::new((up, Instant::now())), ..self.clock };
         Self { clock, ..self }
     }
 

@@ -230,7 +230,7 @@ impl<O: Objects> Issuer<O> {
             refusals,
             unix,
             synchronised: self.clock.is_synchronised(),
-            up: self.clock.up(),
+            up: self.clock.up(unix),
         })
     }
 
@@ -261,7 +261,7 @@ impl<O: Objects> Issuer<O> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
             let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
-            let facts = Facts { up: self.clock.up(), synchronised: self.clock.is_synchronised(), ..facts };
+            let facts = Facts { up: self.clock.up(unix), synchronised: self.clock.is_synchronised(), ..facts };
             result = self.all(&self.wanted(who.1, &facts)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

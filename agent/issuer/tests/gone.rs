@@ -164,6 +164,31 @@ async fn a_clock_that_is_not_synchronised_makes_no_silence_longer() {
     }
 }
 
+/// All machines were suspended for ten hours, the servers' go on first: their clocks leap, and the silence is as long.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_was_suspended_has_the_time_to_come_back() {
+    let store = Store::new();
+    let began = two_agents(&issuer(&store), &store).await;
+    let issuer = issuer(&store).up_for(100 * HOUR);
+    let key = Machine::of(Role::Server, "control", 200).key.public();
+    let sweep = async |suspended: u64| {
+        silent_for(&store, SOON).await;
+        issuer.sweep(&key, NOW + began.elapsed().as_secs() + suspended).await.unwrap();
+    };
+    sweep(0).await;
+    store.silent_since("kafka-0", "2027-01-15T08:00:00Z");
+    for _ in 0..10 {
+        sweep(10 * 3600).await;
+        assert!(is_whole(&store), "its machine may be the next to go on");
+    }
+    for _ in 0..4 {
+        if is_whole(&store) {
+            sweep(10 * 3600).await;
+        }
+    }
+    assert!(store.at(NODE).is_none(), "it had its hour");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_speaks_at_any_moment_before_it_is_removed_keeps_its_node() {
     for call in 1.. {
