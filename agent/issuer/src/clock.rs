@@ -64,4 +64,10 @@ impl<O> Issuer<O> {
     pub fn set_synchronised(&self, synchronised: bool) {
         self.clock.synchronised.store(synchronised, Ordering::Relaxed);
     }
+
+    /// Whether the clock that says `unix` is believed.
+    pub(crate) fn is_synchronised(&self, unix: u64) -> bool {
+        let past = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner).is_past(unix);
+        self.clock.is_synchronised() && !past
+    }
 }

@@ -65,6 +65,12 @@ impl Leases {
         self.2.map_or(unix, |newest| unix.min(newest.saturating_add(RENEWED_WITHIN.as_secs())))
     }
 
+    /// Whether this time is one that a node has left behind: the clock that says so is slow, whatever a time service said of it, as
+    /// after a pause of its machine.
+    pub(crate) fn is_past(&self, unix: u64) -> bool {
+        self.2.is_some_and(|newest| newest > unix.saturating_add(RENEWED_WITHIN.as_secs()))
+    }
+
     /// Notes whether the Node of this name is due to be removed, and tells for how long it has been. Between two looks the
     /// API may have been away without anybody noticing: right after that every Lease stands still, and every Node is silent.
     pub(crate) fn due(&mut self, name: &str, due: bool, now: Instant) -> Duration {
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(leases.no_later(9000), 9000, "none says");
         leases.renewed(Some(1000));
         assert_eq!([1000, 1060, 9000].map(|unix| leases.no_later(unix)), [1000, 1060, 1060]);
+        assert_eq!([939, 940, 9000].map(|unix| leases.is_past(unix)), [true, false, false]);
     }
 
     #[test]

@@ -378,7 +378,7 @@ impl<O: Objects> Issuer<O> {
     /// Everything about a name, read now.
     async fn facts(&self, role: Role, name: &NodeName, unix: u64, wishes: &[Wish]) -> Result<Facts, Refusal> {
         let facts = read::facts(&self.objects, &self.own, &self.leases.0, (role, name), unix, Of::Wishes(wishes)).await;
-        let facts = facts.map(|facts| Facts { synchronised: self.clock.is_synchronised(), ..facts });
+        let facts = facts.map(|facts| Facts { synchronised: self.is_synchronised(unix), ..facts });
         facts.map_err(|error| {
             let text = error.in_full();
             // An API that is away is told where K3s is looked at; here everybody who asks would tell it again.

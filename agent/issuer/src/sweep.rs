@@ -214,6 +214,7 @@ impl<O: Objects> Issuer<O> {
         self.remember(claims.values().map(|claim| &claim.value));
         let mut watched = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
         watched.renewed(newest);
+        let past = watched.is_past(unix);
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();
@@ -229,7 +230,7 @@ impl<O: Objects> Issuer<O> {
             persistent,
             refusals,
             unix,
-            synchronised: self.clock.is_synchronised(),
+            synchronised: self.clock.is_synchronised() && !past,
             up: self.clock.up(unix),
         })
     }
@@ -261,7 +262,7 @@ impl<O: Objects> Issuer<O> {
         let mut result = Ok(());
         for _ in 0..LOOKS {
             let facts = read::facts(&self.objects, &self.own, &self.leases.0, who, unix, volumes::Of::Anybody).await?;
-            let facts = Facts { up: self.clock.up(unix), synchronised: self.clock.is_synchronised(), ..facts };
+            let facts = Facts { up: self.clock.up(unix), synchronised: self.is_synchronised(unix), ..facts };
             result = self.all(&self.wanted(who.1, &facts)).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Changed) {
                 break;

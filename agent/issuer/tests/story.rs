@@ -119,6 +119,21 @@ async fn by_a_clock_that_is_not_synchronised_no_claim_is_over() {
     }
 }
 
+/// Its machine was paused for an hour, and no time service has told it so yet.
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_clock_is_behind_ends_nothing_that_another_has_given() {
+    let store = Store::new();
+    store.kubelet("control", "10.0.1.10");
+    store.renew_at("control", "2027-01-15T08:00:00.000000Z");
+    Machine::agent("kafka-0", 1).enroll(&issuer(&store)).await.unwrap();
+    let server = Machine::of(Role::Server, "control", 200).key.public();
+    let behind = issuer(&store);
+    behind.sweep(&server, NOW - 3600).await.unwrap();
+    assert!(store.at(CLAIM).is_some() && store.at(PASSWORD).is_some() && store.paths(TOKENS).len() == 1);
+    behind.sweep(&server, NOW + 600).await.unwrap();
+    assert!(store.at(CLAIM).is_none(), "its clock was set");
+}
+
 /// A cluster in which a machine came in as kafka-0, and became a Node.
 async fn with_a_predecessor() -> Store {
     let store = Store::new();
