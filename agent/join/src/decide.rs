@@ -14,7 +14,7 @@ use crate::facts::{Facts, NoTicket};
 use crate::files::{ANSWERED, AnsweredBy, Enrolled, Last};
 use crate::why::Why;
 use crate::{Action, Join};
-use alike::{agree, of_one_kind, they_have};
+use alike::{agree, goes_on, of_one_kind, they_have};
 use bowline_engine::{Conditions, Plan, Wait};
 use bowline_enroll::decide::{JOIN_LASTS, JOIN_RENEW};
 use bowline_ports::condition;
@@ -151,6 +151,10 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
     }
     if let Some(enrolled) = enrolled.filter(|_| !lapsed) {
         let fits = match spec.role {
+            Role::Server if facts.joined => {
+                goes_on(spec, enrolled, &mut plan);
+                true
+            }
             Role::Server => agree(spec, enrolled, they_have, &mut plan),
             Role::Agent => of_one_kind(enrolled, &mut plan),
         };

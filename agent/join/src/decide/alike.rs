@@ -14,10 +14,7 @@ pub(super) fn agree(
     words: impl Fn(&str, &str) -> (String, String),
     plan: &mut Plan<Action>,
 ) -> bool {
-    let taken = taken_over(&spec.config, &enrolled.agreed);
-    if !taken.is_empty() {
-        plan.state(condition::K3S_OPTIONS, serde_json::to_string(&taken).unwrap_or_default());
-    }
+    take_over(spec, enrolled, plan);
     if !of_one_kind(enrolled, plan) {
         return false;
     }
@@ -30,7 +27,27 @@ pub(super) fn agree(
     all.is_empty()
 }
 
-/// The servers have told so just now.
+fn take_over(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) {
+    let taken = taken_over(&spec.config, &enrolled.agreed);
+    if !taken.is_empty() {
+        plan.state(condition::K3S_OPTIONS, serde_json::to_string(&taken).unwrap_or_default());
+    }
+}
+
+/// What [`agree`] is for a member. What the servers had when it joined is all that it knows: they may have changed since, one after
+/// the other, so another value is no fault.
+pub(super) fn goes_on(spec: &Join, enrolled: &Enrolled, plan: &mut Plan<Action>) {
+    take_over(spec, enrolled, plan);
+    of_one_kind(enrolled, plan);
+    for difference in differences(&spec.config, &enrolled.agreed) {
+        let (option, ours) = (&difference.option, &difference.ours);
+        let theirs = Some(difference.theirs.as_str()).filter(|theirs| !theirs.is_empty()).unwrap_or("not set");
+        let had = format!("the servers had {option} = {theirs} when it joined");
+        plan.note(format!("join/{option}"), format!("{option} = {ours} here, and {had}: set the same on every server"));
+    }
+}
+
+/// The servers told so when they let it in.
 pub(super) fn they_have(option: &str, theirs: &str) -> (String, String) {
     (
         format!("the cluster's servers have {option} = {theirs}, and all have to have the same"),

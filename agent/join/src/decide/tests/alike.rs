@@ -15,6 +15,19 @@ fn what_servers_agree_on_is_taken_over_or_refused_by_name() {
     assert!(refusal.why.contains("10.52.0.0/16"), "{refusal:?}");
 }
 
+/// All servers get the new value one after the other, and what it was told when it joined is of before.
+#[test]
+fn a_member_whose_settings_change_goes_on_with_them() {
+    let changed = spec("[cluster.config]\ndisable = [\"traefik\"]\n");
+    let member = plan(&changed, &Facts { joined: true, ..let_in(facts()) }, &now());
+    assert!(member.refusals.is_empty() && member.conditions.contains_key("enrolled"), "{member:?}");
+    let [note] = &member.notes[..] else { panic!("{:?}", member.notes) };
+    assert_eq!(note.item, "join/disable");
+    assert!(note.text.starts_with("disable = traefik here, and the servers had disable = not set"), "{note:?}");
+    let joins = plan(&changed, &let_in(facts()), &now());
+    assert!(joins.refusals.iter().any(|refusal| refusal.item == "join/disable"), "{joins:?}");
+}
+
 /// K3s would end for ever, whatever the settings say of it.
 #[test]
 fn a_cluster_with_networks_of_both_kinds_is_refused() {
