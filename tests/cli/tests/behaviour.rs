@@ -256,7 +256,14 @@ fn every_command_has_its_man_page_and_completions() {
         assert!(fs::read_to_string(&page).unwrap().contains(".SH NAME"), "{page:?}");
     }
     assert!(folder.path().join("papers/man/bowline.1").exists());
-    assert_eq!(fs::read_dir(folder.path().join("papers/completions")).unwrap().count(), 3);
+    let completions: Vec<_> = fs::read_dir(folder.path().join("papers/completions")).unwrap().collect();
+    assert_eq!(completions.len(), 3);
+    for file in completions {
+        let file = file.unwrap().path();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("release") && text.contains("settings") && !text.contains("internal"), "{file:?}");
+        assert!(!text.contains("retire"), "{file:?}");
+    }
 }
 
 #[test]

@@ -76,8 +76,19 @@ fn papers(folder: &Path) -> Result<(), PortError> {
     let first = std::fs::OpenOptions::new().append(true).open(man.join("bowline.1"));
     first.and_then(|mut page| page.write_all(PLACES.as_bytes())).map_err(failed("writing man pages"))?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        generate_to(shell, &mut Args::command(), "bowline", &completions)
+        generate_to(shell, &mut for_people(), "bowline", &completions)
             .map_err(|e| PortError::new(ErrorKind::Other, format!("writing completions: {e}")))?;
     }
     Ok(())
+}
+
+/// What people can type, without what help hides: completions would offer it.
+fn for_people() -> clap::Command {
+    let all = Args::command();
+    let shown: Vec<_> = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let mut typed = clap::Command::new("bowline").version(env!("CARGO_PKG_VERSION")).args(all.get_arguments());
+    if let Some(about) = all.get_about() {
+        typed = typed.about(about.clone());
+    }
+    typed.subcommands(shown)
 }
