@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Exit status: 78 when the settings are wrong (it starts again when they change); 1 for anything else, such as
     /// settings that cannot be read (systemd restarts it every five seconds).
     Run,
-    /// Validate settings without touching anything (exit 2: invalid)
+    /// Validate settings without touching anything (exit 2: invalid, or not to be read)
     Check {
         /// Files to check instead of the settings folder, before they are installed: all of a node's
         /// together, since they are merged (`bowline check 10-node.toml 20-cluster.toml`); a wrong owner
@@ -44,7 +44,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the merged settings, each value with its file and line; secrets are hidden (exit 2: invalid)
+    /// Show the merged settings, each value with its file and line; secrets are hidden (exit 2: invalid,
+    /// or not to be read)
     Config {
         /// As JSON, in the form of /usr/share/bowline/schema/config.json
         #[arg(long)]
@@ -92,6 +93,8 @@ pub(crate) enum Command {
         json: bool,
     },
     /// List every block device, and for each volume why a device is or is not its disk
+    ///
+    /// Exit status: 0, 1 when it failed, 2 when the settings are invalid.
     #[command(args_conflicts_with_subcommands = true)]
     Volumes {
         /// As JSON, in the form of /usr/share/bowline/schema/volumes.json
@@ -119,6 +122,8 @@ pub(crate) enum Command {
         cloud_init: bool,
     },
     /// On a server: show who holds which name, since when and from where, and who was refused and why
+    ///
+    /// Exit status: 0, 1 when this is no server or its API does not answer, 2 when the settings are invalid.
     Nodes {
         /// As JSON, in the form of /usr/share/bowline/schema/nodes.json
         #[arg(long)]
@@ -144,8 +149,8 @@ pub(crate) enum Command {
     },
     /// Show what fills the disks: filesystems, when they will be full, and directories
     ///
-    /// Directories are shown with how they have changed. Exit status: 0, 1 when something could not be measured, 2 when
-    /// the settings are invalid.
+    /// Directories are shown with how they have changed. Exit status: 0, 1 when something could not be measured, or not
+    /// all of it be read, 2 when the settings are invalid.
     Usage {
         /// A directory to measure, instead of the distribution's own and those in the settings
         path: Option<PathBuf>,
@@ -158,7 +163,8 @@ pub(crate) enum Command {
     },
     /// Print the metrics once
     ///
-    /// Left out is what only the daemon knows: its counters, forecasts, directory sizes and error counts.
+    /// Left out is what only the daemon knows: its counters, forecasts, directory sizes and error counts. Exit status: 0,
+    /// 1 when it failed, 2 when the settings are invalid.
     Metrics,
     /// Commands that Bowline runs itself
     #[command(hide = true)]
@@ -191,7 +197,8 @@ pub(crate) enum Volumes {
     ///
     /// It moves the pods that use the volume, within their disruption budgets (where Bowline runs K3s; elsewhere drain
     /// the node first), stops K3s or the gated services if it must, unmounts the volume, and writes everything to disk.
-    /// The volume stays released, also after a reboot, until the disk is gone for half a minute, or `take` takes it back.
+    /// The volume stays released, also after a reboot, until the disk is gone for half a minute, or
+    /// `take` takes it back. Exit status: 0 the disk can be detached, 3 not yet, 1 it failed, 2 the settings are invalid.
     Release {
         /// The volume's name
         name: String,
@@ -199,7 +206,10 @@ pub(crate) enum Volumes {
         #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
         timeout: Duration,
     },
-    /// Take back a released volume, and mount it again
+    /// Take back a released volume, and mount it again (exit 3: not yet)
+    ///
+    /// Exit status: 0 it is no longer released (a daemon may still have to mount it: see `bowline status`), 3 it is not
+    /// mounted yet and no daemon runs, 1 it failed, 2 the settings are invalid.
     Take {
         /// The volume's name
         name: String,
@@ -209,6 +219,8 @@ pub(crate) enum Volumes {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nodes {
     /// For compromised machines: refuse a name's ticket until the cluster key changes
+    ///
+    /// Exit status: 0 it is refused from now on, 1 it failed, 2 the name or the settings are wrong.
     Revoke {
         /// The node's name
         #[arg(value_parser = NodeName::new)]

@@ -59,8 +59,12 @@ pub(crate) fn sources(folder: &Path) -> Result<Vec<SourceFile>, Trouble> {
             missing.hint("`--settings` names the folder of the settings: correct or make it"),
         ));
     }
-    let files = read_settings_dir(folder).map_err(Trouble::Unreadable)?;
+    let files = read_settings_dir(folder).map_err(unreadable)?;
     Ok(files.into_iter().map(source).collect())
+}
+
+fn unreadable(error: PortError) -> Trouble {
+    Trouble::Unreadable(output::by_rights(error, output::is_root()))
 }
 
 fn source(f: SettingsFile) -> SourceFile {
@@ -82,7 +86,7 @@ pub(crate) fn files(paths: &[PathBuf]) -> Result<Loaded, Trouble> {
     let mut all = Vec::new();
     for path in paths {
         let missing = || PortError::new(ErrorKind::NotFound, format!("{} does not exist", path.display()));
-        let file = read_settings_file(path).and_then(|f| f.ok_or_else(missing)).map_err(Trouble::Unreadable)?;
+        let file = read_settings_file(path).and_then(|f| f.ok_or_else(missing)).map_err(unreadable)?;
         all.push(source(file));
     }
     bowline_settings::load_drafts(&all).map_err(Trouble::Invalid)

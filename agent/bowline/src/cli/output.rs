@@ -79,7 +79,7 @@ pub(crate) fn failed(error: PortError) -> ExitCode {
 }
 
 /// Whoever is not root may not do most of it.
-fn by_rights(error: PortError, root: bool) -> PortError {
+pub(crate) fn by_rights(error: PortError, root: bool) -> PortError {
     match error.hint.is_none() && error.kind == Kind::Denied && !root {
         true => error.hint("run it as root"),
         false => error,

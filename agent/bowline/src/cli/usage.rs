@@ -61,7 +61,13 @@ pub(super) async fn run(folder: &Path, path: Option<PathBuf>, depth: u8, json: b
     let (mut folders, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for directory in &wanted {
         match measured(directory).await {
-            Ok(tree) => folders.push(Folder::of(directory, &tree, &disks, survey.as_ref().zip(now))),
+            Ok(tree) => {
+                // What is shown is less than there is.
+                if tree.problems.unreadable > 0 {
+                    code = ExitCode::FAILURE;
+                }
+                folders.push(Folder::of(directory, &tree, &disks, survey.as_ref().zip(now)));
+            }
             // Of the distribution's own some are not there.
             Err(Some(error)) if error.kind == ErrorKind::NotFound && !directory.named => {}
             // The others are shown all the same.
