@@ -51,6 +51,11 @@ fn has_other_authorities(lines: &[String]) -> bool {
     lines.iter().rev().take(10).any(|line| line.contains("newer than datastore"))
 }
 
+/// Whether K3s cannot read its data with its token, as where only a part of a backup was put back.
+fn has_data_of_another_token(lines: &[String]) -> bool {
+    lines.iter().rev().take(10).any(|line| line.contains("encrypted with different token"))
+}
+
 /// What K3s says where etcd does not know this server by its name and address: it waits for that for ever.
 pub(super) fn not_a_member(lines: &[String]) -> Option<String> {
     lines.iter().rev().find(|line| line.contains("not a member of the etcd cluster")).map(|line| message(line))
@@ -72,6 +77,12 @@ pub(super) fn remedy(lines: &[String], service: &str) -> String {
     if has_other_authorities(lines) {
         return "these files are not the cluster's, and newer: if nobody needs them, move them away (`mv`), and K3s gets the \
                 cluster's; a server with data of its own, as in SQLite, cannot join with them"
+            .into();
+    }
+    // Each start of it fails: a cluster's data and its token belong together.
+    if has_data_of_another_token(lines) {
+        return "its data were written with another token: if they are from a backup, put back all of it, as \
+                /usr/share/doc/bowline/CLUSTERS.md tells (“Backup”)"
             .into();
     }
     format!("fix what it names (often `[cluster.config]`); all that it said: `journalctl -u {service}`")

@@ -102,6 +102,15 @@ fn a_k3s_that_is_refused_says_so_in_the_words_of_its_release() {
 }
 
 #[test]
+fn data_without_their_token_are_told_of_with_where_the_token_is() {
+    let said = |words: &str| words::remedy(&[format!("level=fatal msg=\"{words}\"")], "k3s.service");
+    let other =
+        said("starting kubernetes: preparing server: bootstrap data already found and encrypted with different token");
+    assert!(other.contains("put back all of it") && other.contains("“Backup”"), "{other}");
+    assert!(said("something else").contains("journalctl -u k3s.service"));
+}
+
+#[test]
 fn what_servers_do_not_have_alike_is_named() {
     let mut facts = Facts { node: None, ..up() };
     (facts.unit.active, facts.unit.sub) = (ActiveState::Activating, "auto-restart".into());
