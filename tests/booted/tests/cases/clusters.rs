@@ -2,6 +2,7 @@
 
 mod agents;
 mod anew;
+mod backup;
 mod floods;
 mod kept;
 mod names;
