@@ -14,13 +14,14 @@
 //! loses at most the sample that was being written.
 //!
 //! Where the clock was set ([`crate::history`]) no slot is rewritten: the region's head says by how much those before are
-//! moved, and each slot says before which move it was written.
+//! moved, and each slot says before which move it was written. A head knows the last eight moves: at every fourth all slots are
+//! written anew, so that a machine that is paused every night forgets nothing, nor one whose power is cut meanwhile.
 
 mod bytes;
 mod slot;
 
 use crate::history::{History, LEVELS, Sample};
-use slot::{COPY, Head, REGION, SLOT, head_at, level_begins, slot_at};
+use slot::{COPY, Head, MOVES, REGION, SLOT, head_at, level_begins, slot_at};
 use std::fmt;
 
 /// So many filesystems have room; of more, that which was not sampled for longest gives way, and where all are sampled nothing
@@ -153,6 +154,10 @@ impl Store {
         if changed.moved != 0 {
             region.head.moved(changed.moved);
             patches.extend(heads(base, &region.head));
+            if region.head.moves.is_multiple_of(MOVES as u32 / 2) {
+                patches.extend(slots(base, region));
+                return patches;
+            }
         }
         for (level, number) in changed.kept {
             let bytes = slot::write(&region.head, number, &sample);
@@ -189,12 +194,7 @@ impl Store {
             let Some(region) = region else { continue };
             let base = BEGIN + place * REGION;
             patches.extend(heads(base, &region.head));
-            for (level, all) in region.history.levels.iter().enumerate() {
-                patches.extend(all.iter().map(|kept| Patch {
-                    offset: (base + slot_at(level, kept.number)) as u64,
-                    bytes: slot::write(&region.head, kept.number, &kept.sample),
-                }));
-            }
+            patches.extend(slots(base, region));
         }
         patches
     }
@@ -218,6 +218,16 @@ impl Store {
 
 fn heads(base: usize, head: &Head) -> [Patch; 2] {
     [0, 1].map(|copy| Patch { offset: (base + head_at(copy)) as u64, bytes: head.write() })
+}
+
+/// All slots of a region.
+fn slots(base: usize, region: &Region) -> impl Iterator<Item = Patch> {
+    region.history.levels.iter().enumerate().flat_map(move |(level, all)| {
+        all.iter().map(move |kept| Patch {
+            offset: (base + slot_at(level, kept.number)) as u64,
+            bytes: slot::write(&region.head, kept.number, &kept.sample),
+        })
+    })
 }
 
 fn region(bytes: &[u8], damage: &mut Damage) -> Option<Region> {

@@ -7,7 +7,7 @@ use crate::history::{Kept, LEVELS, Sample};
 pub(super) const REGION: usize = 40_960;
 pub(super) const COPY: usize = 320;
 pub(super) const SLOT: usize = 64;
-/// So many moves of the clock are known; samples from before are left out.
+/// So many moves of the clock are known; what was written before is left out.
 pub(super) const MOVES: usize = 8;
 /// A key has at most so many bytes.
 const KEY: usize = 208;
