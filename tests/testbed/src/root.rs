@@ -14,6 +14,9 @@ use crate::{GATEWAY, run};
 /// Masked, since nobody types passwords: each takes an inotify instance, of which a host has few for all its machines.
 const NOT_NEEDED: [&str; 2] = ["systemd-ask-password-console.path", "systemd-ask-password-wall.path"];
 
+/// What the kernel says is the host's: it is in the machine's `/dev/kmsg`, for a kubelet, and would be two thousand lines of each journal.
+const JOURNAL: &str = "[Journal]\nReadKMsg=no\n";
+
 /// The folders of one machine. `/` is an overlay on the base; `/var` is a plain folder and a mount of its own, since
 /// containerd inside cannot stack overlays, and so that no path below it is a mount point before a volume is.
 #[derive(Debug, Clone)]
@@ -66,6 +69,7 @@ impl Root {
         }
         self.write("/etc/hosts", hosts.as_bytes(), 0o644)?;
         self.write("/etc/systemd/network/10-host0.network", network(spec).as_bytes(), 0o644)?;
+        self.write("/etc/systemd/journald.conf.d/50-bowline-bed.conf", JOURNAL.as_bytes(), 0o644)?;
         match &spec.cloud_init {
             None => self.write("/etc/cloud/cloud-init.disabled", b"", 0o644)?,
             Some(user_data) => {
