@@ -28,6 +28,8 @@ pub enum Unanswered {
     Late,
     /// A server's name leads to no address: nobody knows whether it is there.
     Nameless,
+    /// This machine itself sent nothing to a server: no route, no address. Nobody knows whether it is there.
+    NoWay,
 }
 
 impl Why {
@@ -43,7 +45,11 @@ impl Why {
             Self::Refused(Code::NodeIsAlive | Code::ClaimedElsewhere) => Duration::from_secs(180),
             Self::Refused(Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady | Code::Other(_))
             | Self::Unanswered(
-                Unanswered::NoAnswer | Unanswered::BadAnswer | Unanswered::Late | Unanswered::Nameless,
+                Unanswered::NoAnswer
+                | Unanswered::BadAnswer
+                | Unanswered::Late
+                | Unanswered::Nameless
+                | Unanswered::NoWay,
             ) => Duration::from_secs(300),
         }
     }
@@ -78,6 +84,9 @@ impl Why {
             Self::Unanswered(Unanswered::Nameless) => {
                 "see whether the names in `servers` resolve: `getent ahosts NAME`; leave out those that do not exist".into()
             }
+            Self::Unanswered(Unanswered::NoWay) => {
+                "see whether this machine has an address and a route to each of `servers`: `ip route get ADDRESS`".into()
+            }
             Self::Refused(Code::BadRequest | Code::NotClaimed | Code::Busy | Code::NoQuorum | Code::NotReady)
             | Self::Unanswered(Unanswered::BadAnswer) => "see `bowline status` and `bowline doctor` on the servers".into(),
             Self::Unanswered(Unanswered::Late) => {
@@ -101,6 +110,7 @@ mod tests {
             (Unanswered::BadAnswer, "bad-answer"),
             (Unanswered::Late, "late"),
             (Unanswered::Nameless, "nameless"),
+            (Unanswered::NoWay, "no-way"),
         ];
         let codes = Code::ALL.map(|code| (Why::Refused(code), code.as_str()));
         for (why, word) in codes.into_iter().chain(own.map(|(one, word)| (Why::Unanswered(one), word))) {

@@ -12,7 +12,7 @@ use crate::duration::Span;
 use crate::k3s::K3sVersion;
 use crate::labels::is_subdomain;
 use crate::model::is_normal;
-use crate::net::number;
+use crate::net::{self, number};
 use crate::secret::Secret;
 
 /// The TCP port that issuers answer on unless the settings say otherwise.
@@ -167,6 +167,9 @@ impl FromStr for ServerAddress {
         if host.parse().is_ok_and(nobody) {
             return Err(Complaint::new(format!("no server can be reached at {host}")));
         }
+        if let Some(complaint) = host.parse().ok().and_then(net::of_one_link) {
+            return Err(complaint);
+        }
         Ok(Self { host, port })
     }
 }
@@ -255,6 +258,10 @@ mod tests {
             "a/24",
         ] {
             assert!(text.parse::<ServerAddress>().is_err(), "{text}");
+        }
+        for text in ["fe80::10", "[fe80::10]:7470", "[fe80::10%2]:7470", "febf::1"] {
+            let refused = text.parse::<ServerAddress>().unwrap_err();
+            assert!(refused.message.contains(" is for a single link"), "{refused}");
         }
     }
 

@@ -123,6 +123,16 @@ pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
     (plain && digits).then(|| text.parse().ok()).flatten()
 }
 
+/// What is wrong with an address that means nothing without an interface: the kernel refuses it at every try, and what
+/// is written behind a `%` is another number at the next boot.
+pub(crate) fn of_one_link(address: IpAddr) -> Option<Complaint> {
+    let link = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    link.then(|| {
+        Complaint::new(format!("{address} is for a single link: nothing can be reached there without its interface"))
+            .suggest("an address of the private network, such as \"fd00::10\"")
+    })
+}
+
 /// Which of the node's addresses something listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ListenHost {
@@ -199,6 +209,11 @@ impl Listen {
             let socket: SocketAddr = text.parse().map_err(|_| bad())?;
             (ListenHost::Ip(socket.ip()), socket.port())
         };
+        if let ListenHost::Ip(address) = host
+            && let Some(complaint) = of_one_link(address)
+        {
+            return Err(complaint);
+        }
         if port == 0 {
             return Err(
                 Complaint::new("port 0 is no port to listen on").suggest(format!("write port {usual}, the usual one"))
@@ -306,6 +321,10 @@ mod tests {
             "{address",
         ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+        for text in ["[fe80::10]:9787", "[fe80::10%2]:9787"] {
+            let refused = text.parse::<Listen>().unwrap_err();
+            assert!(refused.message.contains(" is for a single link"), "{refused}");
         }
     }
 }

@@ -35,6 +35,10 @@ impl SimHost {
                     let message = format!("resolving {server}: Temporary failure in name resolution");
                     PortError::new(ErrorKind::NotFound, message)
                 }
+                Some(WorldAnswer::NoWay) => {
+                    let message = format!("this machine has no way to {server}: Network is unreachable");
+                    PortError::new(ErrorKind::Other, message)
+                }
                 Some(WorldAnswer::Unproven) => PortError::new(
                     ErrorKind::Denied,
                     format!(
@@ -53,7 +57,7 @@ impl SimHost {
 fn next(state: &mut State, ask: &Ask) -> Option<WorldAnswer> {
     let answers = state.answers.get_mut(&ask.server)?;
     let mut answer = if answers.len() > 1 { Some(answers.remove(0)) } else { answers.first().cloned() };
-    if !matches!(answer, None | Some(WorldAnswer::Unreachable | WorldAnswer::Nameless)) {
+    if !matches!(answer, None | Some(WorldAnswer::Unreachable | WorldAnswer::Nameless | WorldAnswer::NoWay)) {
         state.asked.push(ask.clone());
     }
     if let Some(WorldAnswer::LetsIn { node, .. }) = answer.as_ref().filter(|_| ask.path == NODE) {

@@ -242,6 +242,8 @@ pub enum WorldAnswer {
     Silent,
     /// Its name leads to no address.
     Nameless,
+    /// The machine itself has no route to it.
+    NoWay,
     /// It answers, and the proof is wrong.
     Unproven,
 }

@@ -75,6 +75,8 @@ pub(super) async fn ask(
                         code = Why::Unanswered(Unanswered::Late);
                     }
                     ErrorKind::NotFound if code == Why::NO_ANSWER => code = Why::Unanswered(Unanswered::Nameless),
+                    // What fails on this machine tells nothing of the server.
+                    ErrorKind::Other if code == Why::NO_ANSWER => code = Why::Unanswered(Unanswered::NoWay),
                     _ => {}
                 }
                 silent.push(error.message);

@@ -9,6 +9,7 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -114,25 +115,39 @@ async fn addresses(server: &str) -> Result<Vec<SocketAddr>, PortError> {
 async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortError> {
     let addresses = addresses(server).await?;
     let each = deadline / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
-    let mut refused = None;
+    let (mut refused, mut silent) = (None, false);
     let all = async {
         for address in by_turns(addresses) {
             match timeout(each, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Some(stream),
+                // What comes of another one's address says more.
+                Ok(Err(error)) if is_local(&error) && refused.is_some() => {}
                 Ok(Err(error)) => refused = Some(error),
-                Err(_) => {}
+                Err(_) => silent = true,
             }
         }
         None
     };
     let connected = timeout(deadline, all).await.ok().flatten();
     connected.ok_or_else(|| match refused {
+        Some(error) if is_local(&error) && !silent => {
+            let message = format!("this machine has no way to {server}: {error}");
+            PortError::new(ErrorKind::Other, message)
+                .hint("has it an address and a route there? `ip route get ADDRESS`")
+        }
         Some(error) => PortError::new(ErrorKind::Unreachable, format!("no connection to {server}: {error}")),
         None => {
             let message = format!("no connection to {server} within {} s", deadline.as_secs_f32());
             PortError::new(ErrorKind::Timeout, message).hint("is there a route to it, or a firewall between?")
         }
     })
+}
+
+/// Whether this machine's own kernel refused, and nothing was sent: no route, no address to send from, or none that can be
+/// sent to. (A router on the way may say that there is no route, too.)
+fn is_local(error: &std::io::Error) -> bool {
+    let local = [Errno::EINVAL, Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT, Errno::ENETUNREACH];
+    error.raw_os_error().is_some_and(|raw| local.contains(&Errno::from_raw(raw)))
 }
 
 /// The TLS connection alone: for who has something else to say over it.

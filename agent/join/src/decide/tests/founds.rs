@@ -41,7 +41,7 @@ fn with_init_it_founds_only_when_nobody_answered_for_so_long() {
         !joins.conditions.contains_key("k3s-founds"),
         "K3s would be made to found while somebody may answer: {joins:?}"
     );
-    for heard in [Unanswered::NotProven, Unanswered::Late, Unanswered::Nameless] {
+    for heard in [Unanswered::NotProven, Unanswered::Late, Unanswered::Nameless, Unanswered::NoWay] {
         let unproven = Last { code: Why::Unanswered(heard), ..silent(60).unwrap() };
         assert!(!told(Some(unproven), 10_000).conditions.contains_key("k3s-founds"), "{heard:?} is no silence");
     }

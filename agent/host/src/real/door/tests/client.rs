@@ -23,6 +23,14 @@ async fn nobody_there_is_unreachable() {
 }
 
 #[tokio::test]
+async fn what_this_machine_cannot_send_is_no_silence() {
+    // Without its interface the kernel refuses such an address.
+    let error = ask("[fe80::1]:7470".parse().unwrap(), b"{}", GOOD).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Other, "{error}");
+    assert!(error.message.starts_with("this machine has no way to [fe80::1]:7470: "), "{error}");
+}
+
+#[tokio::test]
 async fn a_name_leads_to_its_server() {
     let (door, _) = open(patient()).await;
     let server = format!("localhost:{}", door.address().port());
