@@ -214,8 +214,9 @@ pub trait Change: Inspect {
         Box::pin(async move { Err(no_api(path)) })
     }
     /// One exchange with a server node, within seconds. Nobody answers: an error of kind `Unreachable` or `Timeout`; somebody took
-    /// the question, and gave no answer in time: `Busy`; the server's name leads to no address: `NotFound`. The answer has no valid
-    /// proof: `Denied`, and nothing of it is used. Hosts that talk to nobody need not have it.
+    /// the question, and gave no answer in time: `Busy`; the server's name leads to no address: `NotFound`; this machine
+    /// itself cannot send to it: `Other`. The answer has no valid proof: `Denied`, and nothing of it is used. Hosts that talk to
+    /// nobody need not have it.
     fn ask<'a>(&'a self, ask: &'a Ask, _: &'a dyn Proofs) -> Fut<'a, Answered> {
         Box::pin(async move {
             let message = format!("{}: this host cannot ask other machines", ask.server);

@@ -197,7 +197,10 @@ fn refused<'a>(listing: &'a Listing, facts: &'a Facts) -> Result<Vec<Closed<'a>>
 impl Closed<'_> {
     fn by_ufw(&self) -> bool {
         self.listing.dialect == Dialect::Iptables
-            && self.listing.text.as_ref().is_ok_and(|text| text.contains(":ufw-user-input "))
+            // Its chains of IPv6 have names of their own.
+            && self.listing.text.as_ref().is_ok_and(|text| {
+                [":ufw-user-input ", ":ufw6-user-input "].iter().any(|chain| text.contains(chain))
+            })
     }
 
     fn by_firewalld(&self) -> bool {

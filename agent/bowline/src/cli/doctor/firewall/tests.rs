@@ -169,6 +169,17 @@ fn ipv6_has_rules_of_its_own() {
     let (found, _, command) = finding(&of(settings, "fd00:1::10", vec![listing]));
     assert!(found.contains("TCP 7470 and UDP 8472 (-A INPUT -j REJECT"), "{found}");
     assert!(command.starts_with("ip6tables -I INPUT -s fd00:1::/64 -p tcp -m multiport --dports 7470 "), "{command}");
+    // ufw lists the same chains there, by names of their own; what is IPv4's alone is left out.
+    let ufw: Vec<_> = UFW.lines().filter(|line| !line.contains(" icmp ") && !line.contains(" -d 2")).collect();
+    let ufw = ufw.join("\n").replace("ufw-", "ufw6-").replace("icmp-port-unreachable", "icmp6-port-unreachable");
+    let listing = Listing { tool: "ip6tables-save", ..iptables(&ufw) };
+    let (_, remedy, command) = finding(&of(settings, "fd00:1::10", vec![listing]));
+    assert!(remedy.contains("it keeps that over reboots"), "{remedy}");
+    assert_eq!(
+        command,
+        "ufw allow proto tcp from fd00:1::/64 to any port 6443,7470,10250 && \
+         ufw allow proto udp from fd00:1::/64 to any port 8472"
+    );
     // By nftables a node of this address gets through.
     let check = of(settings, "fd00:1::10", vec![nft(NFT)]);
     let (found, ..) = finding(&check);
