@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 root: "/".into(),
                 read_only: false,
                 errors: 0,
+                by_user: false,
             },
             space: Some(space),
         })

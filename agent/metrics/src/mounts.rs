@@ -60,7 +60,8 @@ const KUBELET: [&str; 2] = ["/kubelet/plugins/", "/kubelet/pods/"];
 /// The mounts that are worth measuring, sorted by target. The rules, in order:
 ///
 /// 1. Of several mounts on one target only the last counts: it hides the others.
-/// 2. Types that hold nothing of their own (kernel views, memory, read-only images) are left out.
+/// 2. Types that hold nothing of their own (kernel views, memory, read-only images) are left out, and what an ordinary
+///    user's program serves (FUSE): there may be any number of those, and each says of itself what it likes.
 /// 3. So is everything beneath the directories of container runtimes and the kubelet's pods and plugins: it
 ///    comes and goes with pods, and what is a disk of its own among it is measured by the kubelet. A disk for all of
 ///    such a directory counts.
@@ -88,6 +89,7 @@ pub fn real_mounts(mounts: &[Mount]) -> Vec<Mount> {
 fn is_storage(mount: &Mount) -> bool {
     let fstype = mount.fstype.as_str();
     !NOT_STORAGE.contains(&fstype)
+        && !mount.by_user
         && !RUNTIME.iter().any(|runtime| beneath(&mount.target, runtime))
         && !of_a_kubelet(&mount.target)
         && (!matches!(fstype, "overlay" | "fuse.fuse-overlayfs") || mount.target == Path::new("/"))
@@ -126,9 +128,20 @@ mod tests {
                     root: f[3].into(),
                     read_only: false,
                     errors: 0,
+                    by_user: false,
                 }
             })
             .collect()
+    }
+
+    /// Without allow_other it would say to root that it has no room at all.
+    #[test]
+    fn what_a_user_mounts_by_fuse_is_nobodys_storage() {
+        let mut all =
+            table("/dev/sdb 8:16 ext4 / /mnt/data\n/dev/sdb 0:99 fuse.x / /home/u/m\nb 0:98 fuse.s3fs / /mnt/b");
+        all[1].by_user = true;
+        let kept: Vec<_> = real_mounts(&all).into_iter().map(|mount| mount.target).collect();
+        assert_eq!(kept, [Path::new("/mnt/b"), Path::new("/mnt/data")], "root's own count");
     }
 
     fn kept(text: &str) -> Vec<String> {

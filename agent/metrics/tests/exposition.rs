@@ -96,6 +96,7 @@ fn filesystem(target: &str, source: &str, fstype: &str, space: Option<Space>) ->
         root: "/".into(),
         read_only: fstype == "nfs4",
         errors: 0,
+        by_user: false,
     };
     FilesystemSample { mount, space }
 }

@@ -106,9 +106,9 @@ impl BlockDevice {
     /// Whether it is this device's filesystem that is mounted there. btrfs has numbers of its own, and is known by its source:
     /// the device, or what LVM and LUKS call it.
     pub fn is_mounted_by(&self, mount: &Mount) -> bool {
-        let source = Path::new(&mount.source);
-        let mapped = || source.starts_with("/dev/mapper") && self.links.iter().any(|link| link == source);
-        mount.number == self.number || source == self.path || mapped()
+        let mapped = |source: &Path| source.starts_with("/dev/mapper") && self.links.iter().any(|link| link == source);
+        let named = |source: &Path| source == self.path || mapped(source);
+        mount.number == self.number || mount.disk_by_source().is_some_and(named)
     }
 }
 
@@ -196,23 +196,31 @@ mod tests {
             links: vec!["/dev/mapper/vg-data".into(), "/dev/vg/data".into()],
             ..BlockDevice::default()
         };
-        let mount = |number: &str, source: &str| Mount {
+        let mount = |fstype: &str, number: &str, source: &str| Mount {
             target: "/mnt/data".into(),
             source: source.into(),
             number: number.into(),
-            fstype: "btrfs".into(),
+            fstype: fstype.into(),
             root: "/".into(),
             read_only: false,
             errors: 0,
+            by_user: false,
         };
-        for (number, source, is) in [
-            ("252:0", "/dev/root", true),
-            ("0:45", "/dev/dm-0", true),
-            ("0:45", "/dev/mapper/vg-data", true),
-            ("0:45", "/dev/mapper/vg-other", false),
-            ("252:1", "/dev/dm-1", false),
+        for (fstype, number, source, is) in [
+            ("ext4", "252:0", "/dev/root", true),
+            ("ext4", "252:0", "/dev/mapper/vg-data", true),
+            ("btrfs", "0:45", "/dev/dm-0", true),
+            ("btrfs", "0:45", "/dev/mapper/vg-data", true),
+            ("btrfs", "0:45", "/dev/mapper/vg-other", false),
+            ("ext4", "252:1", "/dev/dm-1", false),
+            // A disk that is gone, whose name another one has by now.
+            ("ext4", "252:1", "/dev/dm-0", false),
+            // Any user may write that.
+            ("fuse", "0:45", "/dev/dm-0", false),
+            ("fuse.btrfs", "0:45", "/dev/mapper/vg-data", false),
+            ("fuseblk", "252:0", "/dev/dm-0", true),
         ] {
-            assert_eq!(device.is_mounted_by(&mount(number, source)), is, "{number} {source}");
+            assert_eq!(device.is_mounted_by(&mount(fstype, number, source)), is, "{fstype} {number} {source}");
         }
     }
 }

@@ -86,6 +86,9 @@ pub struct Mount {
     /// Errors that the filesystem has met since it was checked last, where the kernel counts them (ext4).
     #[serde(default)]
     pub errors: u64,
+    /// An ordinary user's program serves it (FUSE): all that it says of itself is theirs.
+    #[serde(default)]
+    pub by_user: bool,
 }
 
 impl Mount {
@@ -100,6 +103,18 @@ impl Mount {
             }
         }
         source.into()
+    }
+
+    /// Whether its source is a device. That of FUSE is any text that a user chose, also a disk's name; `fuseblk` has a device of its own.
+    pub fn has_device(&self) -> bool {
+        let any_text = self.fstype == "fuse" || self.fstype.starts_with("fuse.");
+        self.source.starts_with("/dev/") && !any_text
+    }
+
+    /// Its source, where only that tells its disk: these filesystems have a number that no device has.
+    pub fn disk_by_source(&self) -> Option<&Path> {
+        let made_up = self.number.starts_with("0:") && ["bcachefs", "btrfs"].contains(&self.fstype.as_str());
+        made_up.then(|| Path::new(&self.source))
     }
 
     /// Whether it is on a disk, or a view of such: what a network or a program serves may not answer.
@@ -160,6 +175,7 @@ mod tests {
                 root: "/".into(),
                 read_only: false,
                 errors: 0,
+                by_user: false,
             };
             assert_eq!(mount.shown_source(), shown);
         }

@@ -42,6 +42,7 @@ fn mount(target: &str, fstype: &str) -> Mount {
         root: "/".into(),
         read_only: false,
         errors: 0,
+        by_user: false,
     }
 }
 

@@ -275,7 +275,8 @@ fn a_released_disk_without_a_serial_is_not_gone_because_it_is_not_known() {
     assert_eq!(planned("/dev/sdx", true, None, 1 << 30), (true, false), "that is elsewhere");
     let (source, fstype) = ("/dev/sdc".into(), "ext4".into());
     let (target, root) = ("/mnt/data".into(), "/".into());
-    let left = Mount { target, source, number: "8:32".into(), fstype, root, read_only: false, errors: 0 };
+    let left =
+        Mount { target, source, number: "8:32".into(), fstype, root, read_only: false, errors: 0, by_user: false };
     assert_eq!(beside(&[left], "/dev/sdb", true, None, 1 << 30), (true, false), "that one went");
 }
 

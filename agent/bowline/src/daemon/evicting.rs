@@ -337,6 +337,7 @@ mod tests {
             root: "/".into(),
             read_only: false,
             errors: 0,
+            by_user: false,
         };
         let mounts = [mount(Path::new("/"), "none:1"), mount(&data, "none:2")];
         for path in [link.join("k3s/agent"), data] {

@@ -26,8 +26,7 @@ impl Places {
         }
         if self.unknown {
             let uuids = FilesystemUuids::read();
-            self.unknown =
-                self.mounts.iter().any(|mount| mount.source.starts_with("/dev/") && uuids.of(mount).is_none());
+            self.unknown = self.mounts.iter().any(|mount| mount.has_device() && uuids.of(mount).is_none());
             self.keys = self.mounts.iter().map(|mount| key(mount, &uuids)).collect();
         }
         Ok(())
@@ -97,6 +96,7 @@ pub(super) fn mount_at(target: &str) -> Mount {
         root: "/".into(),
         read_only: false,
         errors: 0,
+        by_user: false,
     }
 }
 
@@ -112,6 +112,25 @@ mod tests {
         let before = places.keys().to_vec();
         places.look().unwrap();
         assert_eq!(places.keys(), before);
+    }
+
+    /// A second history by the same key would take the samples of the first.
+    #[test]
+    fn a_fuse_that_names_a_disk_has_not_that_disks_history() {
+        let uuids = FilesystemUuids::read();
+        // Of this machine's disks, where it has one.
+        for link in std::fs::read_dir("/dev/disk/by-uuid").into_iter().flatten().flatten() {
+            let source = link.path().display().to_string();
+            let of = |fstype: &str| Mount {
+                source: source.clone(),
+                number: "0:99".into(),
+                fstype: fstype.into(),
+                ..mount_at("/home/u/m")
+            };
+            let uuid = link.file_name().into_string().unwrap();
+            assert_eq!(key(&of("btrfs"), &uuids), uuid);
+            assert_eq!(key(&of("fuse.sshfs"), &uuids), format!("{source} at /home/u/m"));
+        }
     }
 
     #[test]

@@ -327,9 +327,8 @@ fn reaches(
 
 /// The number of a mount's device: btrfs shows one that no device has, but its source is one below `dev`.
 pub(super) fn filesystem_device(mount: &Mount, dev: &Path) -> String {
-    let source = Path::new(&mount.source);
-    let made_up = mount.number.starts_with("0:") && source.starts_with(dev);
-    made_up.then(|| device_number(source)).flatten().unwrap_or_else(|| mount.number.clone())
+    let source = mount.disk_by_source().filter(|source| source.starts_with(dev));
+    source.and_then(device_number).unwrap_or_else(|| mount.number.clone())
 }
 
 fn device_number(path: &Path) -> Option<String> {

@@ -248,6 +248,7 @@ mod tests {
             root: "/".into(),
             read_only: false,
             errors: 0,
+            by_user: false,
         }
     }
 

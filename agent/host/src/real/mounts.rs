@@ -234,6 +234,7 @@ fn parse_line(line: &[u8], per_mount: bool) -> Option<(Mount, &[u8])> {
     let separator = rest.iter().position(|w| *w == b"-")?;
     let [fstype, source, filesystem_options, ..] = rest.get(separator + 1..)? else { return None };
     let has = |options: &[u8], words: &[&[u8]]| options.split(|b| *b == b',').any(|o| words.contains(&o));
+    let users = |option: &[u8]| option.strip_prefix(b"user_id=").is_some_and(|user| user != b"0");
     let mount = Mount {
         target: PathBuf::from(unescape(target)),
         source: unescape(source).to_string_lossy().into_owned(),
@@ -242,6 +243,7 @@ fn parse_line(line: &[u8], per_mount: bool) -> Option<(Mount, &[u8])> {
         root: PathBuf::from(unescape(root)),
         read_only: has(filesystem_options, &GAVE_UP) || (per_mount && has(options, &[b"ro"])),
         errors: 0,
+        by_user: fstype.starts_with(b"fuse") && filesystem_options.split(|b| *b == b',').any(users),
     };
     Some((mount, *filesystem_options))
 }
@@ -278,18 +280,22 @@ mod tests {
 44 29 8:64 / /mnt/d rw,relatime - ext4 /dev/sde rw,errors=remount-ro,emergency_ro
 45 29 8:80 / /mnt/e rw,relatime - ext4 /dev/sdf rw,shutdown
 46 29 0:52 / /mnt/f rw,relatime shared:9 - tmpfs  rw,size=1024k
+47 29 0:99 / /home/u/m rw,nosuid,nodev,relatime shared:30 - fuse.sshfs /dev/sdb rw,user_id=1000,group_id=0
+48 29 0:98 / /mnt/g rw,relatime shared:31 - fuse.s3fs bucket rw,user_id=0,group_id=0,allow_other
+49 29 8:96 / /mnt/h rw,relatime shared:32 - fuseblk /dev/sdg rw,user_id=0,group_id=0
+50 29 0:97 / /mnt/i rw,relatime shared:33 - 9p share rw,user_id=1000
 garbage
 ";
 
     #[test]
     fn escapes_optional_fields_and_read_only() {
         let table = parse(TABLE, true);
-        assert_eq!(table.len(), 7);
+        assert_eq!(table.len(), 11);
         assert_eq!(table[1].target, Path::new("/mnt/my data\\x"));
         assert_eq!((table[1].fstype.as_str(), table[1].source.as_str()), ("xfs", "/dev/sdb"));
         assert_eq!(table[2].root, Path::new("/sub"));
         let read_only: Vec<_> = table.iter().map(|m| m.read_only).collect();
-        assert_eq!(read_only, [false, false, true, true, true, true, false]);
+        assert_eq!(read_only[..7], [false, false, true, true, true, true, false]);
         assert_eq!((table[6].target.as_path(), table[6].source.as_str()), (Path::new("/mnt/f"), ""));
         assert_eq!(table[6].fstype, "tmpfs");
     }
@@ -297,7 +303,16 @@ garbage
     #[test]
     fn in_the_own_table_only_the_filesystems_options_count() {
         let read_only: Vec<_> = parse(TABLE, false).iter().map(|m| m.read_only).collect();
-        assert_eq!(read_only, [false, false, false, true, true, true, false]);
+        assert_eq!(read_only[..7], [false, false, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn what_a_users_program_serves_is_theirs() {
+        let table = parse(TABLE, true);
+        let of_users: Vec<_> = table.iter().filter(|m| m.by_user).map(|m| m.target.as_path()).collect();
+        assert_eq!(of_users, [Path::new("/home/u/m")]);
+        let with_device: Vec<_> = table[6..].iter().filter(|m| m.has_device()).map(|m| m.target.as_path()).collect();
+        assert_eq!(with_device, [Path::new("/mnt/h")], "a text is no device");
     }
 
     #[test]

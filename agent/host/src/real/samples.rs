@@ -207,6 +207,7 @@ mod tests {
             root: "/".into(),
             read_only: false,
             errors: 0,
+            by_user: false,
         }
     }
 
@@ -225,6 +226,9 @@ mod tests {
             if Path::new(&source).exists() {
                 let uuids = FilesystemUuids([(number.trim().to_owned(), "u2".to_owned())].into());
                 assert_eq!(uuids.of(&mount("0:37", &source)), Some("u2"), "{source}");
+                // A user's, who wrote that there.
+                let by_fuse = Mount { fstype: "fuse.sshfs".into(), ..mount("0:37", &source) };
+                assert_eq!(uuids.of(&by_fuse), None, "{source}");
             }
         }
     }

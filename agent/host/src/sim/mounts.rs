@@ -133,6 +133,7 @@ impl State {
             root: "/".into(),
             read_only: false,
             errors: u64::from(disk.disorder == Some(Disorder::Noted)),
+            by_user: false,
         };
         match mount.fstype.as_str() {
             // That is another unit, which waits for somebody to go there.

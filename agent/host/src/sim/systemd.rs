@@ -24,6 +24,7 @@ impl State {
             root: "/".into(),
             read_only: false,
             errors: 0,
+            by_user: false,
         });
         for (device, at) in self.foreign_mounts.clone() {
             self.mount(&device, &at);

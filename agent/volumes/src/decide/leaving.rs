@@ -275,7 +275,7 @@ fn is_somebody_elses(former: &Former, mount: &Mount, facts: &Facts) -> bool {
     let Some(uuid) = &former.uuid else { return false };
     let mut mounted = facts.devices.iter().filter(|device| device.is_mounted_by(mount)).peekable();
     match mounted.peek() {
-        None => !mount.source.starts_with("/dev/"),
+        None => !mount.has_device(),
         Some(_) => mounted.all(|device| device.uuid.is_some() && !holds(device, uuid)),
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn mounted(
     if !ours {
         // The kernel keeps the mount of a disk that is gone; nothing can be read from it any more.
         let dead = !facts.devices.iter().any(|one| one.is_mounted_by(mount));
-        if dead && mount.source.starts_with("/dev/") && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
+        if dead && mount.has_device() && seen.unit_file.as_deref().is_some_and(written_by_bowline) {
             // It unmounts when what runs on it has stopped, in the way by which that is known to have gone with its disk.
             let by_systemd = seen.unit.active == ActiveState::Deactivating
                 || (volume.gate && facts.services.iter().any(|(_, unit)| unit.active == ActiveState::Deactivating));

@@ -96,6 +96,7 @@ fn at_data(device: &BlockDevice) -> Mount {
         root: "/".into(),
         read_only: false,
         errors: 0,
+        by_user: false,
     }
 }
 

@@ -13,6 +13,7 @@ fn at_data(source: &str, number: &str) -> Mount {
         root: "/".into(),
         read_only: false,
         errors: 0,
+        by_user: false,
     }
 }
 
@@ -108,5 +109,27 @@ fn a_volume_moves_in_the_settings_once_the_work_on_its_disk_has_ended() {
         let (retires, waits) = planned(text, true);
         assert!(!retires && waits.len() == 1 && waits[0].poll.is_some(), "{waits:?}");
         assert!(waits[0].what == "the work on the disk of data to end", "{waits:?}");
+    }
+}
+
+/// Who may write to a directory may mount a FUSE there, and write any disk's name as its source.
+#[test]
+fn a_users_fuse_is_no_disk_that_is_gone() {
+    let text = "[[volume]]\nname = \"data\"\nserial = \"1\"\nmount = \"/mnt/data\"\n";
+    for (fstype, number, unmounts) in [("ext4", "8:64", true), ("fuse.x", "0:99", false)] {
+        for source in ["/dev/sdb", "/dev/sde"] {
+            let mount = Mount { fstype: fstype.into(), ..at_data(source, number) };
+            let unit_file =
+                Some(crate::units::mount_unit_text(&volumes(text)[0], bowline_ports::Filesystem::Ext4, "ours", false));
+            let seen = VolumeFacts { unit_file, ..nothing_seen() };
+            let own = BlockDevice { uuid: Some("ours".into()), ..disk() };
+            let facts = Facts { devices: vec![own], mounts: vec![mount], ..facts(vec![Ok(seen)]) };
+            let spec = Volumes { volumes: volumes(text), services: Vec::new(), starts: false };
+            let plan = spec.plan(&facts, &Conditions::default());
+            let steps: Vec<_> = plan.steps.iter().map(|step| step.action.to_string()).collect();
+            let is = steps.iter().any(|step| step.starts_with("unmount /mnt/data"));
+            assert_eq!(is, unmounts, "{fstype} {source}: {steps:?}");
+            assert_eq!(plan.refusals.len(), usize::from(!unmounts), "{fstype} {source}");
+        }
     }
 }

@@ -19,6 +19,7 @@ fn planned(growing: Option<Job>, released: bool) -> Plan<Action> {
         root: "/".into(),
         read_only: false,
         errors: 1,
+        by_user: false,
     });
     let spec = Volumes { volumes: volumes(TEXT), services: Vec::new(), starts: false };
     spec.plan(&facts, &Conditions::default())

@@ -213,6 +213,7 @@ pub(crate) mod tests {
             root: "/".into(),
             read_only,
             errors: 0,
+            by_user: false,
         }
     }
 

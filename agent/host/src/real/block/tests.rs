@@ -1,5 +1,6 @@
 //! Devices in a made-up tree: nothing here needs a real disk.
 
+use super::super::job::loops::ran;
 use super::*;
 use std::os::unix::fs::symlink;
 
@@ -58,6 +59,7 @@ fn mount(number: &str, target: &str) -> Mount {
         root: "/".into(),
         read_only: false,
         errors: 0,
+        by_user: false,
     }
 }
 
@@ -180,6 +182,30 @@ fn a_mount_of_a_partition_is_a_mount_of_its_disk() {
     let devices = fake.tree().devices(&[mount("8:1", "/mnt/x"), mount("8:1", "/mnt/x")], &[]).unwrap();
     assert_eq!(by_name(&devices, "sda").mounted_at, [PathBuf::from("/mnt/x")]);
     assert!(by_name(&devices, "sda2").mounted_at.is_empty());
+}
+
+/// A user's FUSE says any text of its disk.
+#[test]
+fn a_source_counts_only_where_the_filesystem_has_a_number_of_its_own() {
+    let fake = Fake::new();
+    fake.device("a/sdb", "8:16", 1 << 20, &[]);
+    let node = fake.dev().join("sdb");
+    fs::remove_file(&node).unwrap();
+    // Not everybody may make one.
+    let Some(_) = ran("mknod", &[node.to_str().unwrap(), "b", "8", "16"]) else { return };
+    let from = |fstype: &str, number: &str, target: &str| Mount {
+        source: node.display().to_string(),
+        fstype: fstype.into(),
+        ..mount(number, target)
+    };
+    let fuse = [from("fuse.sshfs", "0:99", "/home/u/m"), from("fuse", "0:98", "/"), from("tmpfs", "0:97", "/mnt/t")];
+    let devices = fake.tree().devices(&fuse, &[]).unwrap();
+    assert_eq!(by_name(&devices, "sdb").mounted_at, Vec::<PathBuf>::new());
+    assert!(!by_name(&devices, "sdb").root);
+    // Two subvolumes of it.
+    let btrfs = [from("btrfs", "0:45", "/mnt/data"), from("btrfs", "0:45", "/mnt/home")];
+    let devices = fake.tree().devices(&[fuse.as_slice(), btrfs.as_slice()].concat(), &[]).unwrap();
+    assert_eq!(by_name(&devices, "sdb").mounted_at, ["/mnt/data", "/mnt/home"].map(PathBuf::from));
 }
 
 /// As with disks of old RAID controllers.

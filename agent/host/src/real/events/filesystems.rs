@@ -189,12 +189,15 @@ impl Watched {
 
     fn read(&mut self) {
         self.disks.clear();
-        let Ok(mounts) = mounts::read() else {
+        match mounts::read() {
+            Ok(mounts) => self.of(mounts),
             // At the next look again, whether it has changed or not.
-            self.changes.forget();
-            return;
-        };
-        for mount in mounts.into_iter().filter(|mount| mount.source.starts_with("/dev/")) {
+            Err(_) => self.changes.forget(),
+        }
+    }
+
+    fn of(&mut self, mounts: Vec<Mount>) {
+        for mount in mounts.into_iter().filter(Mount::has_device) {
             // Bound elsewhere it is the same filesystem.
             if self.disks.iter().all(|disk| disk.mount.number != mount.number) {
                 let errors = Errors::of(Path::new("/"), &mount.number);
@@ -213,10 +216,20 @@ mod tests {
         let mut watched = Watched::default();
         let now = watched.look();
         assert!(now.values().all(|standing| standing.answers), "{now:?}");
-        let disks = mounts::read().unwrap().iter().filter(|mount| mount.source.starts_with("/dev/")).count();
+        let disks = mounts::read().unwrap().iter().filter(|mount| mount.has_device()).count();
         assert_eq!(now.is_empty(), disks == 0, "{now:?}");
         assert_eq!(watched.look(), now);
         assert_eq!(watched.look_one_by_one(&Silent::default()).await, (now, false), "one by one they say the same");
+    }
+
+    #[test]
+    fn a_users_filesystem_is_not_watched_whatever_it_calls_its_disk() {
+        let table = b"1 0 8:16 / /mnt/data rw - xfs /dev/sdb rw\n2 1 0:45 / /mnt/b rw - btrfs /dev/sdc rw\n\
+                      3 1 0:99 / /home/u/m rw - fuse.sshfs /dev/sdb rw,user_id=1000\n4 1 0:98 / /m rw - fuse /dev/sdd rw\n";
+        let mut watched = Watched::default();
+        watched.of(mounts::parse(table, true));
+        let targets: Vec<_> = watched.disks.iter().map(|disk| disk.mount.target.as_path()).collect();
+        assert_eq!(targets, [Path::new("/mnt/data"), Path::new("/mnt/b")]);
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) async fn unmount(mount: &Path, number: &str, report: Report<'_>) -> R
         }
         say("writing out what is in memory");
         // btrfs has a number that no device has, and files with another one.
-        what.device = what.device.or_else(|| Some(PathBuf::from(&one.source)).filter(|it| it.starts_with("/dev")));
+        what.device = what.device.or_else(|| one.has_device().then(|| PathBuf::from(&one.source)));
         if let Ok(top) = File::open(mount) {
             what.files = top.metadata().map_or(what.files, |meta| files::number(meta.dev()));
             // Of a disk that is gone nothing can be written out any more.
@@ -140,7 +140,10 @@ fn holders(proc: &Path, what: &Mounted<'_>) -> BTreeSet<String> {
     let mut spaces = BTreeSet::new();
     let mut holds = |process: &PathBuf| {
         let table = mounts::parse(&fs::read(process.join("mountinfo")).unwrap_or_default(), true);
-        let is_it = |one: &Mount| one.number == what.number || what.device.as_deref() == Some(Path::new(&one.source));
+        let is_it = |one: &Mount| {
+            one.number == what.number
+                || what.device.as_deref().is_some_and(|device| one.disk_by_source() == Some(device))
+        };
         table.iter().any(|one| is_it(one) && one.target != what.at)
             && fs::read_link(process.join("ns/mnt")).is_ok_and(|space| spaces.insert(space))
     };
@@ -179,26 +182,31 @@ mod tests {
         assert!(openers(Path::new("/proc"), &number).iter().any(|user| user.ends_with(&own)));
         assert_eq!(openers(Path::new("/proc"), "250:4095"), BTreeSet::new());
         // All of this machine's filesystems are mounted by somebody somewhere.
-        let mut what = Mounted { at: Path::new("/elsewhere"), number: &number, device: None, files: String::new() };
-        assert!(!holders(Path::new("/proc"), &what).is_empty());
-        // btrfs is known by its source.
-        (what.number, what.device) = ("250:4095", Some("proc".into()));
+        let what = Mounted { at: Path::new("/elsewhere"), number: &number, device: None, files: String::new() };
         assert!(!holders(Path::new("/proc"), &what).is_empty());
     }
 
     #[test]
     fn who_has_it_mounted_elsewhere_is_told_from_who_sees_it_at_its_place() {
         let proc = tempfile::tempdir().unwrap();
-        for (pid, at) in [("7", "/mnt/my\\040data"), ("8", "/elsewhere")] {
+        for (pid, mount) in [
+            ("7", "8:16 / /mnt/my\\040data rw - ext4 /dev/sdb"),
+            ("8", "8:16 / /elsewhere rw - ext4 /dev/sdb"),
+            // btrfs is known by its source, and what a user calls a disk is none.
+            ("9", "0:45 / /elsewhere rw - btrfs /dev/sdc"),
+            ("10", "0:99 / /elsewhere rw - fuse /dev/sdc"),
+        ] {
             let process = proc.path().join(pid);
             fs::create_dir_all(process.join("ns")).unwrap();
             fs::write(process.join("comm"), "pod\n").unwrap();
-            fs::write(process.join("mountinfo"), format!("36 1 8:16 / {at} rw - ext4 /dev/sdb rw\n")).unwrap();
+            fs::write(process.join("mountinfo"), format!("36 1 {mount} rw\n")).unwrap();
             std::os::unix::fs::symlink(format!("mnt:[{pid}]"), process.join("ns/mnt")).unwrap();
         }
         let at = Path::new("/mnt/my data");
-        let what = Mounted { at, number: "8:16", device: None, files: String::new() };
+        let mut what = Mounted { at, number: "8:16", device: None, files: String::new() };
         assert_eq!(holders(proc.path(), &what), BTreeSet::from(["pod (8)".to_owned()]));
+        (what.number, what.device) = ("0:44", Some("/dev/sdc".into()));
+        assert_eq!(holders(proc.path(), &what), BTreeSet::from(["pod (9)".to_owned()]));
     }
 
     #[test]
