@@ -98,8 +98,10 @@ fn in_containers(proc: &Path, fits: &dyn Fn(&Mount) -> bool) -> Result<BTreeMap<
     let mut pods = BTreeMap::new();
     for process in entries.flatten() {
         // One that has ended meanwhile has nothing mounted any more.
-        let Ok(groups) = fs::read_to_string(process.path().join("cgroup")) else { continue };
-        let Some(uid) = pod_of(&groups).filter(|uid| !pods.contains_key(uid)) else { continue };
+        let Ok(groups) = fs::read(process.path().join("cgroup")) else { continue };
+        let Some(uid) = pod_of(&String::from_utf8_lossy(&groups)).filter(|uid| !pods.contains_key(uid)) else {
+            continue;
+        };
         let text = fs::read(process.path().join("mountinfo")).unwrap_or_default();
         let mounts: Vec<Mount> = mounts::parse(&text, true).into_iter().filter(|mount| fits(mount)).collect();
         if !mounts.is_empty() {
@@ -132,10 +134,13 @@ impl Place {
 }
 
 /// The UID of the pod that a process is of, by its cgroups: `…/kubepods/burstable/podUID/…`, or, as systemd's slices,
-/// `…/kubepods-burstable-podUID_WITH_UNDERLINES.slice/…`.
+/// `…/kubepods-burstable-podUID_WITH_UNDERLINES.slice/…`. Whoever logs in has cgroups beneath `user.slice`, and calls them what they
+/// like.
 fn pod_of(groups: &str) -> Option<String> {
     let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let mut parts = paths.filter(|path| path.contains("kubepods")).flat_map(|path| path.split('/'));
+    let of_the_kubelet =
+        |path: &&str| path.split_once("kubepods").is_some_and(|(above, _)| !above.contains("/user.slice/"));
+    let mut parts = paths.filter(of_the_kubelet).flat_map(|path| path.split('/'));
     parts.find_map(|part| {
         let name = part.strip_suffix(".slice").unwrap_or(part);
         let uid = match name.strip_prefix("pod") {
@@ -260,6 +265,10 @@ mod tests {
         assert_eq!(names.get("0123").map(String::as_str), Some("kube-system/etcd"));
         assert_eq!(names.len(), 2);
         assert_eq!(pod_of("0::/kubepods\n"), None);
+        assert_eq!(
+            pod_of("0::/user.slice/user-1.slice/user@1.service/kubepods.slice/kubepods-podx.slice/a.scope\n"),
+            None
+        );
         assert_eq!(pod_of("0::/kubepods.slice/kubepods-besteffort.slice\n"), None);
     }
 

@@ -25,13 +25,15 @@ struct Old {
     /// Its directory, beneath the root.
     directory: PathBuf,
     name: OsString,
+    inode: u64,
     /// When it was written last, in seconds since 1970.
     at: i64,
 }
 
 /// Beneath the root, what is no rotated log whatever its name is: the journal's and the containers' own.
 const OWNED: [&str; 3] = ["journal", "pods", "containers"];
-/// Files of one go, at most: the rest has its turn in the next one.
+/// Files of one go, at most: the rest has its turn in the next one. Those that are still open are none of them, or they would have
+/// each turn.
 const FILES: usize = 100_000;
 /// What was freed is told whenever so many were looked at.
 const TELL: usize = 256;
@@ -61,7 +63,7 @@ pub(super) fn rotated(
             }
         }
     }
-    let (freed, result) = remove(root, found, older_than, at_most, meanwhile);
+    let (freed, result) = remove(root, found, older_than, (at_most, FILES), meanwhile);
     (freed, result.and_then(|told| trouble.map_or(Ok(told), Err)))
 }
 
@@ -81,7 +83,7 @@ pub(super) fn of_pods(root: &Path, ended: &[String], older_than: u64, at_most: u
             found.extend(files.into_iter().map(|name| (directory.clone(), name)));
         }
     }
-    remove(root, found, older_than, at_most, meanwhile)
+    remove(root, found, older_than, (at_most, FILES), meanwhile)
 }
 
 /// The directory and the name of a path, beneath the root; none of one that leads back.
@@ -101,11 +103,12 @@ fn names(directory: &Path) -> Vec<OsString> {
     names.filter(|name| name != "." && name != "..").collect()
 }
 
-fn remove(
+/// Of files in these directories beneath `root`, those that may go: so many bytes and files at most.
+pub(super) fn remove(
     root: &Path,
     found: Vec<(PathBuf, OsString)>,
     older_than: u64,
-    at_most: u64,
+    (at_most, files): (u64, usize),
     meanwhile: Meanwhile<'_>,
 ) -> Freed {
     let failed = |what: &Path, error: Errno| PortError::io(format_args!("removing {}", what.display()), &error.into());
@@ -136,7 +139,7 @@ fn remove(
     let mut old: Vec<Old> = Vec::new();
     for (directory, name) in found {
         match seen(&directory, &name) {
-            Ok(Some((_, stat))) => old.push(Old { directory, name, at: stat.st_mtime }),
+            Ok(Some((_, stat))) => old.push(Old { directory, name, inode: stat.st_ino, at: stat.st_mtime }),
             Ok(None) => {}
             Err(error) => result = Err(failed(&root.join(directory).join(name), error)),
         }
@@ -150,7 +153,13 @@ fn remove(
             Err(error) => return (0, Err(PortError::io("looking which of them are still open", &error))),
         },
     };
-    for (number, one) in old.into_iter().take(FILES).enumerate() {
+    old.retain(|one| {
+        !held.contains(&one.inode) || {
+            open += 1;
+            false
+        }
+    });
+    for (number, one) in old.into_iter().take(files).enumerate() {
         if number > 0 && number % TELL == 0 {
             meanwhile(freed);
         }

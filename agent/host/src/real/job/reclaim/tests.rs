@@ -6,7 +6,7 @@ use crate::real::given_back::given_back;
 use bowline_ports::{ErrorKind, PortError, ReclaimOrder, Reclaiming, Reclaims, latest};
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A file of so many KiB, written to so many days ago.
@@ -351,6 +351,19 @@ fn what_somebody_has_open_stays_and_is_told() {
     given_back("it is open", || last.insert(logs::rotated(root, &patterns, 86_400, 1 << 30, &mut |_| ())).0 > 0);
     let (freed, result) = last.unwrap();
     assert_eq!((freed, result.unwrap().as_str(), left(root)), (8 << 10, "", vec![]));
+}
+
+#[test]
+fn who_has_many_open_takes_no_turn_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    log(root, "oldest.1", 8, 40);
+    log(root, "app.log.1", 8, 30);
+    let _open = File::options().append(true).open(root.join("oldest.1")).unwrap();
+    let found = ["oldest.1", "app.log.1"].map(|name| (PathBuf::new(), name.into())).to_vec();
+    let (freed, result) = logs::remove(root, found, 86_400, (1 << 30, 1), &mut |_| ());
+    assert_eq!((freed, left(root)), (8 << 10, vec!["oldest.1".to_string()]));
+    assert_eq!(result.unwrap(), "1 of them are still open, and stay");
 }
 
 #[test]
