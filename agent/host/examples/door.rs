@@ -65,7 +65,7 @@ fn main() {
     runtime.block_on(async {
         for _ in 0..3 {
             let begun = Instant::now();
-            let ask = Ask { server: server.clone(), path: "/v1/enroll".into(), body: vec![b'x'; 1000] };
+            let ask = Ask { server: server.clone(), path: "/v1/enroll".into(), body: vec![b'x'; 1000], from: None };
             let answers = join_all((0..500).map(|_| host.ask(&ask, &Open))).await;
             let good = answers.iter().filter(|answer| answer.is_ok()).count();
             println!("{good} of 500 at once in {:.2} s, both ends on this machine", begun.elapsed().as_secs_f32());

@@ -69,7 +69,7 @@ pub(crate) async fn enroll(
         node_password_hash: Some(password_hash(password.trim(), salt)?),
     };
     let exchange = Exchange { purpose: Purpose::Enroll, ticket, key };
-    let answered = ask(host, issuers, request.to_body(), &exchange).await?;
+    let answered = ask(host, issuers, request.to_body(), &exchange, address.parse().ok()).await?;
     // Who may found and was answered knows that there is a cluster, until it is in. What was answered counts on a full disk, too.
     let noted = match (spec.spec.init, fresh, &answered) {
         (Some(_), true, Ok(heard)) => asked::was_answered(spec, host, &heard.by).await,

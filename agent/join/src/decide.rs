@@ -168,9 +168,9 @@ pub(crate) fn plan(spec: &Join, facts: &Facts, now: &Conditions) -> Plan<Action>
             clock::plan(facts, address, &mut plan);
         }
         if server {
-            turn(facts, name, &issuers, now, &mut plan);
+            turn(facts, (name, address), &issuers, now, &mut plan);
         } else {
-            own::plan(spec, facts, now, &own::Own { name, issuers: &issuers, filled: &filled }, &mut plan);
+            own::plan(spec, facts, now, &own::Own { name, address, issuers: &issuers, filled: &filled }, &mut plan);
         }
     }
     plan
@@ -270,7 +270,7 @@ fn is_alone(facts: &Facts, now: &Conditions) -> bool {
 
 /// One server joins at a time; who does says so until it is up. Its own issuer gives the turn back. One that was up
 /// before learns by the same answer that its name is another machine's.
-fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &mut Plan<Action>) {
+fn turn(facts: &Facts, node: (&str, &str), issuers: &[String], now: &Conditions, plan: &mut Plan<Action>) {
     if facts.node.is_some() {
         return;
     }
@@ -297,16 +297,17 @@ fn turn(facts: &Facts, name: &str, issuers: &[String], now: &Conditions, plan: &
             plan.waits.push(Wait::new(NODE_ITEM, "this server to be up", why).poll(Duration::from_secs(left)));
         }
         None => {
-            let action = ask_briefly(name, issuers, about);
+            let action = ask_briefly(node, issuers, about);
             plan.step(NODE_ITEM, action, "one server joins at a time");
         }
     }
 }
 
 /// A server asks for nothing but an answer: whose its name is, and its turn. An agent that asked so would lose its labels.
-fn ask_briefly(name: &str, issuers: &[String], about: &str) -> Action {
+fn ask_briefly((name, address): (&str, &str), issuers: &[String], about: &str) -> Action {
     Action::AskForNode {
         name: name.into(),
+        address: address.into(),
         issuers: issuers.to_vec(),
         labels: BTreeMap::new(),
         asked: String::new(),

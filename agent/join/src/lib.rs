@@ -94,6 +94,8 @@ pub enum Action {
     AskForNode {
         /// Its name.
         name: String,
+        /// The node's address, which the servers' rules are for.
+        address: String,
         /// Whom to ask.
         issuers: Vec<String>,
         /// The labels that are asked for.
@@ -208,8 +210,8 @@ impl Capability for Join {
                 act::enroll(self, host, name, address, issuers, labels).await
             }
             Action::Forget => act::forget(host).await,
-            Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, .. } => {
-                let about = act::About { asked, beside, settled: *settled, labels, persistent };
+            Action::AskForNode { name, address, issuers, labels, asked, beside, settled, persistent, .. } => {
+                let about = act::About { address, asked, beside, settled: *settled, labels, persistent };
                 act::ask_for_node(self, host, name, issuers, about).await
             }
             Action::StopToJoin => act::stop_to_join(self, host).await,

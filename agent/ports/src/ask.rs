@@ -1,6 +1,7 @@
 //! One exchange with a server node of the cluster, proven both ways (the enrolment contract, "One exchange").
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// The protocol that both ends demand of ALPN.
 pub const ALPN: &[u8] = b"bowline/1";
@@ -33,6 +34,8 @@ pub struct Ask {
     pub path: String,
     /// JSON of at most [`BODY`].
     pub body: Vec<u8>,
+    /// The node's address: what the server knows it by, and its rules are for.
+    pub from: Option<IpAddr>,
 }
 
 /// A proven answer; refusals are answers too.
@@ -63,7 +66,7 @@ mod tests {
 
     #[test]
     fn bodies_are_not_shown() {
-        let ask = Ask { server: "a:7470".into(), path: "/v1/enroll".into(), body: b"secret".to_vec() };
+        let ask = Ask { server: "a:7470".into(), path: "/v1/enroll".into(), body: b"secret".to_vec(), from: None };
         assert_eq!(format!("{ask:?}"), "Ask(/v1/enroll of a:7470, 6 bytes)");
         let answered = Answered { status: 200, body: b"K10secret".to_vec() };
         assert_eq!(format!("{answered:?}"), "Answered(200, 9 bytes)");

@@ -128,7 +128,7 @@ impl Joiner {
             node_password_hash: Some(PasswordHash::parse(&hash).map_err(anyhow::Error::msg)?),
         };
         let body = request.to_body();
-        let ask = Ask { server: server.to_string(), path: Purpose::Enroll.path().into(), body };
+        let ask = Ask { server: server.to_string(), path: Purpose::Enroll.path().into(), body, from: None };
         Ok(Self { source, server, ask, exchange: Exchange { purpose: Purpose::Enroll, ticket, key } })
     }
 

@@ -30,7 +30,7 @@ pub fn check(data: &[u8]) -> bool {
     let ticket = keys().ticket(Role::Agent, &NodeName::new("k3s-trading-dev-kafka-0").unwrap()).unwrap();
     let exchange = Exchange { purpose: Purpose::Enroll, ticket, key: machine() };
     let proofs = Watched(exchange, AtomicBool::new(false));
-    let ask = Ask { server: "10.0.1.10:7470".into(), path: "/v1/enroll".into(), body: br#"{"v":1}"#.to_vec() };
+    let ask = Ask { server: "10.0.1.10:7470".into(), path: "/v1/enroll".into(), body: br#"{"v":1}"#.to_vec(), from: None };
     let binding = binding();
     let answered = runtime().block_on(async {
         let (mut there, here) = duplex(1 << 17);

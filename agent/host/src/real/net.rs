@@ -3,7 +3,7 @@
 use super::processes::{descriptors, name, processes};
 use bowline_ports::{Address, Listener, PortError};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 /// Addresses of all interfaces.
@@ -61,6 +61,14 @@ pub(crate) fn default_source() -> Result<Option<Ipv4Addr>, PortError> {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     })
+}
+
+/// The address that this machine speaks to that one from, as the kernel chooses it. Nothing is sent either.
+pub(crate) fn source(to: SocketAddr) -> Option<IpAddr> {
+    let any = if to.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 const UP: u32 = 0x1;

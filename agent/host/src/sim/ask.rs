@@ -116,7 +116,7 @@ mod tests {
         let host = SimHost::new(&World::default());
         let (unproven, silent, away) = (WorldAnswer::Unproven, WorldAnswer::Silent, WorldAnswer::Unreachable);
         host.answers("s:7470", vec![away, unproven, silent, says(409), says(200)]);
-        let ask = Ask { server: "s:7470".into(), path: "/v1/enroll".into(), body: Vec::new() };
+        let ask = Ask { server: "s:7470".into(), path: "/v1/enroll".into(), body: Vec::new(), from: None };
         let elsewhere = Ask { server: "t:7470".into(), ..ask.clone() };
         let kind = async |ask: &Ask| host.ask(ask, &Blind).await.map(|a| a.status).map_err(|e| e.kind);
         assert_eq!(kind(&elsewhere).await, Err(ErrorKind::Unreachable));

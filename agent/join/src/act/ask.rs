@@ -8,6 +8,7 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::RefusalBody;
 use bowline_ports::{Answered, Ask, Change, Clock, ErrorKind, PortError, read_json, write_json};
 use serde::Deserialize;
+use std::net::IpAddr;
 
 /// A proven answer.
 pub(super) struct Heard {
@@ -36,13 +37,14 @@ pub(super) async fn ask(
     issuers: &[String],
     body: Vec<u8>,
     exchange: &Exchange,
+    from: Option<IpAddr>,
 ) -> Result<Result<Heard, Last>, PortError> {
     let mut silent = Vec::new();
     let mut code = Why::NO_ANSWER;
     let mut passed: Option<(u8, Heard)> = None;
     let mut others: Vec<Told> = Vec::new();
     for server in issuers {
-        let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone() };
+        let ask = Ask { server: server.clone(), path: exchange.purpose.path().into(), body: body.clone(), from };
         match host.ask(&ask, exchange).await {
             Ok(answer) => {
                 let clock = host.clock().await?;

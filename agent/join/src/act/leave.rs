@@ -21,7 +21,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
         machine_key: key.public(),
     };
     let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
-    match ask(host, issuers, request.to_body(), &exchange).await? {
+    match ask(host, issuers, request.to_body(), &exchange, None).await? {
         Err(silence) => not_yet(host, silence).await,
         Ok(Heard { by: server, answer, .. }) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => given_back(host, None).await,

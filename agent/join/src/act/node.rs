@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// What is asked for a Node.
 #[derive(Clone, Copy)]
 pub(crate) struct About<'a> {
+    /// The node's address.
+    pub(crate) address: &'a str,
     /// All of it, as a hash.
     pub(crate) asked: &'a str,
     /// What the Node has of it, as a hash.
@@ -52,7 +54,7 @@ pub(crate) async fn ask_for_node(
         versions: versions(spec),
     };
     let exchange = Exchange { purpose: Purpose::Node, ticket, key };
-    let answered = ask(host, issuers, request.to_body(), &exchange).await?;
+    let answered = ask(host, issuers, request.to_body(), &exchange, about.address.parse().ok()).await?;
     let at = host.clock().await?.uptime;
     let briefly = about.asked.is_empty();
     let mut said = match briefly {

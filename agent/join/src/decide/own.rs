@@ -29,6 +29,7 @@ const VOLUME: &str = "the PersistentVolume ";
 /// What the servers are asked for, of whom.
 pub(super) struct Own<'a> {
     pub(super) name: &'a str,
+    pub(super) address: &'a str,
     pub(super) issuers: &'a [String],
     pub(super) filled: &'a Filled,
 }
@@ -141,6 +142,7 @@ pub(super) fn plan(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, 
     }
     let action = Action::AskForNode {
         name: name.into(),
+        address: own.address.into(),
         issuers: issuers.to_vec(),
         labels: filled.labels.clone(),
         asked,
@@ -163,9 +165,11 @@ fn lost(spec: &Join, facts: &Facts, now: &Conditions, own: &Own<'_>, why: &str, 
         Some(said) => told(said, own.name, plan),
         None => {
             let about = "whether its name is still its own".to_string();
-            let (name, issuers, labels) = (own.name.into(), own.issuers.to_vec(), own.filled.labels.clone());
+            let (name, address) = (own.name.into(), own.address.into());
+            let (issuers, labels) = (own.issuers.to_vec(), own.filled.labels.clone());
             let (beside, settled) = (String::new(), false);
-            let action = Action::AskForNode { name, issuers, labels, asked, beside, settled, persistent, about };
+            let action =
+                Action::AskForNode { name, address, issuers, labels, asked, beside, settled, persistent, about };
             plan.step(NODE_ITEM, action, why);
         }
     }

@@ -1,9 +1,9 @@
 //! The asking end: one connection, one request, one answer, which is used only when it is proven.
 
 use super::super::addresses::by_turns;
-use super::super::resolve;
+use super::super::{net, resolve};
 use super::{BODY, HEAD, PROOF, tls};
-use bowline_ports::{Answered, Ask, ErrorKind, PortError, Proofs};
+use bowline_ports::{Address, Answered, Ask, ErrorKind, PortError, Proofs};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
@@ -11,10 +11,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -40,7 +40,7 @@ impl Default for Deadlines {
 
 /// Asks, and gives back a proven answer.
 pub(crate) async fn ask(ask: &Ask, proofs: &dyn Proofs, deadlines: Deadlines) -> Result<Answered, PortError> {
-    let stream = connect(&ask.server, deadlines.connect).await?;
+    let stream = connect(&ask.server, ask.from, deadlines.connect).await?;
     over(stream, ask, proofs, deadlines).await
 }
 
@@ -112,13 +112,13 @@ async fn addresses(server: &str) -> Result<Vec<SocketAddr>, PortError> {
     resolve::addresses(host, port).await.map_err(nameless)
 }
 
-async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortError> {
+async fn connect(server: &str, from: Option<IpAddr>, deadline: Duration) -> Result<TcpStream, PortError> {
     let addresses = addresses(server).await?;
     let each = deadline / u32::try_from(addresses.len().clamp(1, 3)).unwrap_or(1);
     let (mut refused, mut silent) = (None, false);
     let all = async {
         for address in by_turns(addresses) {
-            match timeout(each, TcpStream::connect(address)).await {
+            match timeout(each, reach(address, from.filter(|from| is_beside(*from, address)))).await {
                 Ok(Ok(stream)) => return Some(stream),
                 // What comes of another one's address says more.
                 Ok(Err(error)) if is_local(&error) && refused.is_some() => {}
@@ -141,6 +141,40 @@ async fn connect(server: &str, deadline: Duration) -> Result<TcpStream, PortErro
             PortError::new(ErrorKind::Timeout, message).hint("is there a route to it, or a firewall between?")
         }
     })
+}
+
+/// A connection from that address; where this machine cannot speak from it (now), from whichever the kernel takes.
+pub(super) async fn reach(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    if let Some(from) = from {
+        let socket = if to.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+        let connected = match socket.bind((from, 0).into()) {
+            Ok(()) => socket.connect(to).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Err(error) if is_local(&error) || error.kind() == std::io::ErrorKind::HostUnreachable => {}
+            other => return other,
+        }
+    }
+    TcpStream::connect(to).await
+}
+
+/// Whether the kernel would speak from another address of the same interface and kind. What leaves otherwise with this address
+/// (by another interface, or from a private network to a public address) would be dropped in most networks, without a word.
+fn is_beside(from: IpAddr, to: SocketAddr) -> bool {
+    let taken = net::source(to).filter(|taken| *taken != from);
+    let Some((taken, all)) = taken.zip(net::addresses().ok()) else { return false };
+    are_beside(&all, from, taken)
+}
+
+pub(super) fn are_beside(all: &[Address], one: IpAddr, other: IpAddr) -> bool {
+    let private = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_private(),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    };
+    let has = |interface: &str, address| all.iter().any(|a| a.interface == interface && a.address == address);
+    let alike = one.is_ipv4() == other.is_ipv4() && private(one) == private(other);
+    alike && all.iter().any(|a| a.address == one && has(&a.interface, other))
 }
 
 /// Whether this machine's own kernel refused, and nothing was sent: no route, no address to send from, or none that can be

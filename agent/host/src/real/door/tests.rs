@@ -95,7 +95,7 @@ pub(super) async fn open(limits: Limits) -> (Door, Arc<Echo>) {
 }
 
 pub(super) fn ask_of(address: SocketAddr, body: &[u8]) -> Ask {
-    Ask { server: address.to_string(), path: "/v1/enroll".into(), body: body.to_vec() }
+    Ask { server: address.to_string(), path: "/v1/enroll".into(), body: body.to_vec(), from: None }
 }
 
 pub(super) async fn ask(address: SocketAddr, body: &[u8], toy: Toy) -> Result<Answered, PortError> {

@@ -1,7 +1,7 @@
 //! Nobody answers.
 
 use super::*;
-use bowline_ports::ErrorKind;
+use bowline_ports::{Address, ErrorKind};
 use tokio::net::TcpListener;
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn nobody_there_is_unreachable() {
         ("2001:db8::1:7470", ErrorKind::Invalid),
         (":7470", ErrorKind::Invalid),
     ] {
-        let ask = Ask { server: server.into(), path: "/v1/enroll".into(), body: Vec::new() };
+        let ask = Ask { server: server.into(), path: "/v1/enroll".into(), body: Vec::new(), from: None };
         let error = super::super::client::ask(&ask, &GOOD, Deadlines::default()).await.unwrap_err();
         assert_eq!(error.kind, kind, "{server}: {error}");
     }
@@ -63,4 +63,80 @@ async fn an_answerer_that_takes_too_long_gives_none() {
     let (door, _) = open(Limits { answer: Duration::from_millis(200), ..Limits::default() }).await;
     assert_eq!(ask(door.address(), b"slow", GOOD).await.unwrap_err().kind, ErrorKind::Busy);
     assert_eq!(door.counters().late, 1);
+}
+
+#[tokio::test]
+async fn it_speaks_from_the_nodes_address_where_it_has_it() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = server.local_addr().unwrap();
+    // None of this machine (RFC 5737), not there yet, or of the other family: then from whichever there is.
+    for (from, seen) in [
+        (Some("127.0.0.9"), "127.0.0.9"),
+        (Some("192.0.2.7"), "127.0.0.1"),
+        (Some("fd00:1::10"), "127.0.0.1"),
+        (None, "127.0.0.1"),
+    ] {
+        let from = from.map(|from| from.parse().unwrap());
+        let stream = super::super::client::reach(to, from).await.unwrap();
+        let (_, peer) = server.accept().await.unwrap();
+        assert_eq!(peer.ip().to_string(), seen, "{from:?}");
+        drop(stream);
+    }
+    // Nobody answers: that is told, and not tried from elsewhere.
+    drop(server);
+    let refused = super::super::client::reach(to, Some("127.0.0.9".parse().unwrap())).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let (door, _) = open(patient()).await;
+    let elsewhere = Ask { from: "192.0.2.7".parse().ok(), ..ask_of(door.address(), b"{}") };
+    assert_eq!(super::super::client::ask(&elsewhere, &GOOD, Deadlines::default()).await.unwrap().status, 200);
+}
+
+#[test]
+fn only_of_the_interface_that_leads_there() {
+    let all = [
+        ("eth0", "198.51.100.7"),
+        ("eth0", "10.0.2.20"),
+        ("eth0", "fd00:1::10"),
+        ("eth0", "fd00:1::5054"),
+        ("eth1", "10.0.1.20"),
+        ("eth1", "10.0.1.21"),
+    ];
+    let all =
+        all.map(|(interface, address)| Address { interface: interface.into(), address: address.parse().unwrap() });
+    let share =
+        |one: &str, other: &str| super::super::client::are_beside(&all, one.parse().unwrap(), other.parse().unwrap());
+    assert!(share("fd00:1::10", "fd00:1::5054") && share("10.0.1.20", "10.0.1.21"));
+    assert!(!share("10.0.1.20", "198.51.100.7"), "a private address on a public network");
+    assert!(!share("10.0.1.30", "10.0.1.20"), "not on an interface yet");
+    assert!(!share("10.0.2.20", "198.51.100.7"), "a private address to a public one");
+    assert!(!share("198.51.100.7", "fd00:1::10"), "another family");
+}
+
+/// Needs root, and a network of its own to add addresses in.
+#[test]
+fn the_kernels_choice_is_not_the_nodes_address() {
+    let ip =
+        |words: &str| std::process::Command::new("ip").args(words.split(' ')).status().is_ok_and(|end| end.success());
+    let seen = move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+        let added =
+            ip("link set lo up") && ip("address add 10.9.0.1/24 dev lo") && ip("address add 10.9.0.20/24 dev lo");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        added.then(|| {
+            runtime.block_on(async {
+                let server = TcpListener::bind("10.9.0.1:0").await.unwrap();
+                let to = server.local_addr().unwrap();
+                assert_eq!(crate::real::net::source(to).unwrap().to_string(), "10.9.0.1");
+                let ask = Ask { from: "10.9.0.20".parse().ok(), ..ask_of(to, b"{}") };
+                let (_, peer) = tokio::select! {
+                    peer = server.accept() => peer.unwrap(),
+                    end = super::super::client::ask(&ask, &GOOD, PATIENT) => panic!("{end:?}"),
+                };
+                peer.ip().to_string()
+            })
+        })
+    };
+    // Of a thread of its own: the others keep their network.
+    let Some(seen) = std::thread::spawn(seen).join().unwrap() else { return };
+    assert_eq!(seen, "10.9.0.20");
 }
