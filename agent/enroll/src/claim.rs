@@ -303,7 +303,8 @@ impl Claim {
                     Noted::Other(_) => None,
                 })
                 .collect(),
-            persistent: persistent.into_iter().map(|KeptWish(wish)| wish).collect(),
+            // No request brings another one: somebody else wrote it.
+            persistent: persistent.into_iter().map(|KeptWish(wish)| wish).filter(|wish| wish.check().is_ok()).collect(),
             forgotten: list("persistent-volumes-forgotten"),
             removed: data.get("removed").cloned(),
         })

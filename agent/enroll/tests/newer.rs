@@ -155,6 +155,20 @@ fn a_claim_holds_whatever_a_newer_server_noted_in_it() {
 }
 
 #[test]
+fn a_persistent_volume_that_no_request_may_bring_is_in_no_claim() {
+    let claim = Claim { persistent: vec![wish()], ..a_claim("kafka-0", Role::Agent, &machine(1), Some("u1")) };
+    for path in ["/", "/mnt/../etc", "mnt"] {
+        let mut data = claim.to_data();
+        let mut wishes: Value = serde_json::from_str(&data["persistent-volumes"]).unwrap();
+        let mut other = wishes[0].clone();
+        other["path"] = json!(path);
+        wishes.as_array_mut().unwrap().push(other);
+        data.insert("persistent-volumes".into(), wishes.to_string());
+        assert_eq!(Claim::from_data(&data).as_ref(), Ok(&claim), "{path}");
+    }
+}
+
+#[test]
 fn what_says_who_holds_the_name_is_a_sound_claim() {
     let data = a_claim("kafka-0", Role::Agent, &machine(1), None).to_data();
     assert!(Claim::says_whose(&data));
