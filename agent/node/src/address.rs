@@ -15,6 +15,8 @@ const INTERFACES: &str = "/sys/class/net";
 const PATIENCE: Duration = Duration::from_secs(300);
 /// What to do about a network that the machine is not in.
 const CORRECT: &str = "attach the machine to that network, or correct `[node] address`";
+/// Where it has one all the same.
+const TAKEN: &str = "`ip address` says `dadfailed` of one that another machine there has";
 
 impl Node {
     /// The addresses that the settings mean.
@@ -108,7 +110,8 @@ impl Node {
                 if !more.is_empty() {
                     why = format!("{why}; {more}");
                 }
-                (format!("an address in {network}"), overdue.unwrap_or_else(|| CORRECT.into()))
+                let correct = if network.address().is_ipv4() { CORRECT.into() } else { format!("{CORRECT}; {TAKEN}") };
+                (format!("an address in {network}"), overdue.unwrap_or(correct))
             }
             // Which of several IPv6 addresses stays is not to be guessed.
             None => (

@@ -97,7 +97,7 @@ pub trait Inspect: Send + Sync {
     }
     /// SHA-256 of a file in lower-case hex; `None` where there is none.
     fn sha256<'a>(&'a self, path: &'a Path) -> Fut<'a, Option<String>>;
-    /// Addresses of all interfaces, loopback included.
+    /// Addresses of all interfaces, loopback included; none of IPv6 that nobody can listen at yet, or that is for a while only.
     fn addresses(&self) -> Fut<'_, Vec<Address>>;
     /// The interface of the default route; `None` without one.
     fn default_route(&self) -> Fut<'_, Option<String>>;

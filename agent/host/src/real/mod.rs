@@ -229,7 +229,7 @@ impl Inspect for RealHost {
     }
 
     fn addresses(&self) -> Fut<'_, Vec<Address>> {
-        Box::pin(async { net::addresses() })
+        Box::pin(async { net::lasting() })
     }
 
     fn default_route(&self) -> Fut<'_, Option<String>> {

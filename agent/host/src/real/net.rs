@@ -25,6 +25,39 @@ pub(crate) fn addresses() -> Result<Vec<Address>, PortError> {
     Ok(addresses)
 }
 
+/// Those that a node may be known by: of IPv6's none that is still looked for on the link (tentative), that another machine there
+/// has (`dadfailed`), or that is for a while only (privacy). Nobody can listen at the first two.
+pub(crate) fn lasting() -> Result<Vec<Address>, PortError> {
+    let table = match fs::read_to_string("/proc/self/net/if_inet6") {
+        Ok(table) => table,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(PortError::io("reading /proc/self/net/if_inet6", &error)),
+    };
+    let passing = passing(&table);
+    let mut all = addresses()?;
+    all.retain(|one| !passing.contains(one));
+    Ok(all)
+}
+
+/// `IFA_F_TEMPORARY`, `IFA_F_DADFAILED`, and `IFA_F_TENTATIVE` unless it is `IFA_F_OPTIMISTIC` (`linux/if_addr.h`).
+const TEMPORARY: u32 = 0x01;
+const OPTIMISTIC: u32 = 0x04;
+const DUPLICATE: u32 = 0x08;
+const TENTATIVE: u32 = 0x40;
+
+/// Of `fd000001000000000000000000000010 02 40 00 80 eth0`: the address, its device, prefix, scope, flags, and the device's name.
+fn passing(table: &str) -> Vec<Address> {
+    let of = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [address, _, _, _, flags, interface] = words[..] else { return None };
+        let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+        let flags = u32::from_str_radix(flags, 16).ok()?;
+        let passes = flags & (TEMPORARY | DUPLICATE) != 0 || flags & (TENTATIVE | OPTIMISTIC) == TENTATIVE;
+        passes.then(|| Address { interface: interface.to_owned(), address: IpAddr::V6(address) })
+    };
+    table.lines().filter_map(of).collect()
+}
+
 /// The device of an address: the C library gives the label in its place where the address has one (`eth1:0`), and no device has
 /// a `:` in its name.
 fn device(label: &str) -> &str {
@@ -143,6 +176,20 @@ mod tests {
     use crate::real::given_back::given_back;
 
     #[test]
+    fn what_passes_is_no_address_of_a_node() {
+        let table = "fd000001000000000000000000000010 02 40 00 80     eth0\n\
+                     fd000001000000000000000000000011 02 40 00 c0     eth0\n\
+                     fd000001000000000000000000000012 02 40 00 c8     eth0\n\
+                     fd000001000000005054fffe12345678 02 40 00 00     eth0\n\
+                     fd00000100000000abcdef0123456789 02 40 00 01     eth0\n\
+                     fd000001000000000000000000000013 02 40 00 c4     eth0\n\
+                     fd000001000000000000000000000014 02 40 00 a0     eth0\n\
+                     fe80000000000000505400fffe123456 02 40 20 80     eth0\n";
+        let all: Vec<_> = passing(table).iter().map(|one| format!("{} {}", one.interface, one.address)).collect();
+        assert_eq!(all, ["eth0 fd00:1::11", "eth0 fd00:1::12", "eth0 fd00:1::abcd:ef01:2345:6789"]);
+    }
+
+    #[test]
     fn the_default_route_with_the_least_metric() {
         let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
         let table = format!(
@@ -182,6 +229,7 @@ mod tests {
     fn loopback_has_its_address() {
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
         assert!(addresses().unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
+        assert!(lasting().unwrap().iter().any(|a| a.interface == "lo" && a.address == loopback));
     }
 
     #[test]
