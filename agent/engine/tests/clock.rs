@@ -1,11 +1,9 @@
 //! The time of day is set while things are waited for: their ages stay what they are.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
-mod common;
-
+use crate::common::{ClockOnly, UNIX};
 use bowline_engine::{Capability, Conditions, Engine, Plan, Report, Wait, boxed};
 use bowline_ports::*;
-use common::{ClockOnly, UNIX};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 

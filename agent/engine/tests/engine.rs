@@ -2,13 +2,11 @@
 //! the first says so. The host is never asked for anything but the clock.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
-mod common;
-
+use crate::common::ClockOnly;
 use bowline_engine::{
     Capability, CapabilityState, Conditions, Engine, Outcome, Overall, Plan, Risk, SettingsReport, Wait, Wake, boxed,
 };
 use bowline_ports::*;
-use common::ClockOnly;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,11 +1,9 @@
 //! Steps and looks share what the machine has only one of, such as the bus: neither may wait for the other for ever.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
-mod common;
-
+use crate::common::ClockOnly;
 use bowline_engine::{Capability, Conditions, Engine, Outcome, Plan, boxed};
 use bowline_ports::{Change, Inspect, PortError, Progress};
-use common::ClockOnly;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;

@@ -1,11 +1,9 @@
 //! How often an engine turns while nothing happens.
 #![allow(clippy::unwrap_used)] // helpers outside #[test] functions
 
-mod common;
-
+use crate::common::ClockOnly;
 use bowline_engine::{Capability, Conditions, Engine, Overall, Plan, Wake, boxed};
 use bowline_ports::*;
-use common::ClockOnly;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;

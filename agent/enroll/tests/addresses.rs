@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{GRACE, ip, machine, name, node_request, proven, rules, settled, words};
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::Facts;
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{Labels, NodeRequest};
 use bowline_enroll::{Act, EnrollRule, Role, keep, sweep};
-use common::{GRACE, ip, machine, name, node_request, proven, rules, settled, words};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{
+    GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, node_request, proven, read, rules, settled,
+    words,
+};
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::{Facts, Member, Ready};
 use bowline_enroll::key::MachineKey;
@@ -11,10 +13,6 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::rules::{Wished, admit, is_reserved};
 use bowline_enroll::wire::{NodeAnswer, NodeRequest, Phase};
 use bowline_enroll::{Act, Claim, Code, Role, Taint, keep, sweep};
-use common::{
-    GRACE, NOW, a_claim, a_node, facts, ip, join, keys, machine, name, node_request, proven, read, rules, settled,
-    words,
-};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{NOW, a_claim, a_node, enroll, facts, hash, ip, join, keys, machine, name, read, request, words};
 use bowline_enroll::decide::Decision;
 use bowline_enroll::facts::{Facts, Member, Ready, Token};
 use bowline_enroll::wire::Grant;
 use bowline_enroll::{Act, Claim, Code, Role, sweep};
-use common::{NOW, a_claim, a_node, enroll, facts, hash, ip, join, keys, machine, name, read, request, words};
 use std::time::Duration;
 
 fn kafka(seed: u8, from: &str, facts: &Facts) -> Decision<Grant> {
@@ -50,7 +48,7 @@ fn a_new_agent() {
     let (acts, grant) = granted(kafka(1, "10.0.1.20", &facts()));
     assert_eq!(words(&acts), ["claim", "password", "token"]);
     let Act::MintToken { token, name, expires } = &acts[2] else { panic!() };
-    assert_eq!((name.as_str(), *expires), ("kafka-0", common::NOW + 180));
+    assert_eq!((name.as_str(), *expires), ("kafka-0", crate::common::NOW + 180));
     assert_eq!(grant.token.expose(), format!("K10{}::{}.{}", "c".repeat(64), token.id, token.secret.expose()));
     assert_eq!((token.id.len(), token.secret.expose().len()), (6, 16));
     assert_eq!(grant.labels.0.keys().collect::<Vec<_>>(), ["role"], "no agent is given etcd, whatever the rule says");
@@ -82,7 +80,7 @@ fn the_same_machine_gets_a_new_credential() {
     facts.password = Some(read(hash("b").as_str().to_owned(), "p"));
     assert_eq!(words(&granted(kafka(1, "10.0.1.20", &facts)).0), ["reclaim", "-token", "token"]);
     let Act::UpdateClaim { claim, .. } = &granted(kafka(1, "10.0.1.20", &facts)).0[0] else { panic!() };
-    assert_eq!((claim.node_uid.as_deref(), claim.since), (Some("u1"), common::NOW - 500));
+    assert_eq!((claim.node_uid.as_deref(), claim.since), (Some("u1"), crate::common::NOW - 500));
 }
 
 #[test]
@@ -174,7 +172,7 @@ fn claims_that_never_became_a_node() {
     let claim = a_claim("kafka-0", Role::Agent, &machine(1), None);
     facts.claim = Some(read(claim.clone(), "c"));
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::ClaimedElsewhere);
-    facts.claim = Some(read(Claim { issued: common::NOW - 600, ..claim }, "c"));
+    facts.claim = Some(read(Claim { issued: crate::common::NOW - 600, ..claim }, "c"));
     assert_eq!(words(&granted(kafka(2, "10.0.1.20", &facts)).0), ["reclaim", "password", "token"]);
     // A Node that somebody deleted: the machine may run all the same.
     facts.claim = Some(read(a_claim("kafka-0", Role::Agent, &machine(1), Some("u1")), "c"));
@@ -200,10 +198,10 @@ fn revoked_until_the_key_changes() {
     let mut facts = facts();
     let ids: Vec<String> = keys().iter().map(|key| key.id()).collect();
     let claim = a_claim("kafka-0", Role::Agent, &machine(1), None);
-    facts.claim = Some(read(claim.revoke(common::NOW, ids), "c"));
+    facts.claim = Some(read(claim.revoke(crate::common::NOW, ids), "c"));
     assert_eq!(refused(&kafka(1, "10.0.1.20", &facts)), Code::Revoked);
     assert_eq!(refused(&kafka(2, "10.0.1.20", &facts)), Code::Revoked);
-    facts.claim = Some(read(claim.revoke(common::NOW, vec!["an older key".into()]), "c"));
+    facts.claim = Some(read(claim.revoke(crate::common::NOW, vec!["an older key".into()]), "c"));
     let (acts, _) = granted(kafka(2, "10.0.1.20", &facts));
     let Act::UpdateClaim { claim, .. } = &acts[0] else { panic!() };
     assert_eq!((claim.revoked.as_ref(), claim.machine_key), (None, machine(2).public()));

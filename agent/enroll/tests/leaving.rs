@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{GRACE, a_claim, a_node, ip, join, machine, name, proven, read, settled, words};
 use bowline_enroll::Code;
 use bowline_enroll::decide::{self, Decision, Order};
 use bowline_enroll::facts::{Facts, Member, Ready};
 use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, VERSION};
 use bowline_settings::Role;
-use common::{GRACE, a_claim, a_node, ip, join, machine, name, proven, read, settled, words};
 
 #[test]
 fn leaving() {
@@ -30,7 +28,7 @@ fn leaving() {
     let mut last = Facts {
         claim: Some(read(a_claim("control-2", Role::Server, &machine(1), Some("u1")), "c")),
         node: Some(read(a_node("10.0.1.11", Ready::True), "u1")),
-        ..common::facts()
+        ..crate::common::facts()
     };
     last.cluster.members = vec![Member { node: "control-2".into(), healthy: true }];
     assert_eq!(leave(1, Role::Server, "control-2", &last).refusal().unwrap().code, Code::NoQuorum);
@@ -38,7 +36,7 @@ fn leaving() {
     let joins = |still, uid| Facts {
         claim: Some(read(a_claim("control-2", Role::Server, &machine(1), uid), "c")),
         join: Some(join("control-2", still)),
-        ..common::facts()
+        ..crate::common::facts()
     };
     let waits = leave(1, Role::Server, "control-2", &joins(40, None));
     assert_eq!(waits.refusal().unwrap().code, Code::NotReady);

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{NOW, a_claim, ip, machine, node_request};
 use bowline_enroll::claim::Refused;
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::wire::{
@@ -11,7 +10,6 @@ use bowline_enroll::wire::{
     VERSION, parse_enroll_answer, parse_leave_answer, parse_node_answer,
 };
 use bowline_enroll::{Claim, Code, Refusal, Role, Secret};
-use common::{NOW, a_claim, ip, machine, node_request};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{GRACE, NOW, a_node, enroll, facts, ip, machine, name, request, words};
 use bowline_enroll::decide::{ADDRESS_GRACE, Decision};
 use bowline_enroll::facts::{Facts, Node, Password, Read, Ready, Token};
 use bowline_enroll::{Act, Claim, Role, sweep};
-use common::{GRACE, NOW, a_node, enroll, facts, ip, machine, name, request, words};
 use proptest::prelude::*;
 use std::time::Duration;
 

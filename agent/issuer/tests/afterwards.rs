@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, ROLE, Store, TEAM, issuer, keys};
 use bowline_enroll::wire::Phase;
 use bowline_enroll::{Code, Role, STARTUP_TAINT};
 use bowline_issuer::{Members, Rest};
 use bowline_ports::ErrorKind;
-use common::{Fault, Machine, NOW, ROLE, Store, TEAM, issuer, keys};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::advance;
@@ -100,7 +98,7 @@ async fn a_predecessor_and_a_neighbour_are_refused() {
 
     // A neighbour with its own good ticket, and its own key, that says to be kafka-0.
     let mut neighbour = Machine::agent("kafka-0", 67);
-    neighbour.ticket = keys().ticket(Role::Agent, &common::name("kafka-1")).unwrap();
+    neighbour.ticket = keys().ticket(Role::Agent, &crate::common::name("kafka-1")).unwrap();
     for sent in [neighbour.enrolling(), neighbour.leaving()] {
         assert_eq!(sent.to(&issuer).await.result, "not-let-in");
     }

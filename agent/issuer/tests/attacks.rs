@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, Sent, Store, issuer, keys, name};
 use bowline_enroll::key::{ClusterKeys, MachineKey};
 use bowline_enroll::proof::{self, Headers, Purpose};
 use bowline_enroll::wire::{MAX_BODY, Phase};
 use bowline_enroll::{Role, STARTUP_TAINT, Secret};
-use common::{Machine, Sent, Store, issuer, keys, name};
 
 /// Sends it to a cluster with a member, and sees that nothing is written; `quiet`: nor read.
 async fn refused(what: &str, sent: &Sent, quiet: bool) -> bowline_issuer::Answer {
@@ -25,7 +23,7 @@ async fn refused(what: &str, sent: &Sent, quiet: bool) -> bowline_issuer::Answer
     if quiet {
         assert_eq!(store.calls(), 0, "{what}: the API was asked before the proof was good");
     }
-    for secret in ["K10", "hunter2", common::KEY] {
+    for secret in ["K10", "hunter2", crate::common::KEY] {
         assert!(!String::from_utf8_lossy(&answer.body).contains(secret), "{what}: tells {secret}");
     }
     answer
@@ -237,11 +235,11 @@ async fn a_node_that_writes_its_own_record_is_rid_of_no_taint() {
             if asks {
                 machine.node(&issuer, Phase::Initializing).await.unwrap();
             }
-            issuer.sweep(&server, common::NOW).await.unwrap();
+            issuer.sweep(&server, crate::common::NOW).await.unwrap();
         }
         assert_eq!(keys(&store), [STARTUP_TAINT, "quarantine", "dedicated"], "asks: {asks}");
         store.writes();
-        issuer.sweep(&server, common::NOW).await.unwrap();
+        issuer.sweep(&server, crate::common::NOW).await.unwrap();
         assert!(store.writes().is_empty(), "asks: {asks}");
     }
 }

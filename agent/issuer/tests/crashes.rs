@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, Store, issuer};
 use bowline_enroll::Role;
-use common::{Fault, Machine, NOW, Store, issuer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;

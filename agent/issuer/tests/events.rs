@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, Store, issuer};
 use bowline_enroll::Role;
 use bowline_enroll::wire::Phase;
-use common::{Fault, Machine, NOW, Store, issuer};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::advance;
@@ -97,7 +95,7 @@ async fn grants_and_what_replaces_a_node_are_told_on_it() {
     issuer.tell().await;
     assert_eq!(told(&store), ["Normal Adjusted", "Normal LetIn", "Warning Refused", "Normal Replaced"]);
     let text = format!("{:?}", events(&store));
-    for secret in ["K10", "hunter2", common::KEY] {
+    for secret in ["K10", "hunter2", crate::common::KEY] {
         assert!(!text.contains(secret), "{text}");
     }
 }
@@ -129,7 +127,7 @@ async fn a_wrong_proof_is_told_nobody_and_what_can_not_be_written_is_dropped() {
     issuer.tell().await;
     assert!(events(&store).is_empty());
     // One that is there already, by another server, is no trouble either.
-    let (one, other) = (common::issuer(&store), common::issuer(&store));
+    let (one, other) = (crate::common::issuer(&store), crate::common::issuer(&store));
     for issuer in [&one, &other] {
         machine.enroll(issuer).await.unwrap_err();
         issuer.tell().await;

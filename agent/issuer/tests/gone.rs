@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, Store, issuer_with};
 use bowline_enroll::Role;
 use bowline_issuer::{Issuer, Rest};
-use common::{Fault, Machine, NOW, Store, issuer_with};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, NOW, Store, issuer, issuer_with_etcd};
 use bowline_enroll::key::PublicKey;
 use bowline_enroll::wire::Phase;
 use bowline_enroll::{Code, Role};
 use bowline_issuer::Rest;
-use common::{Machine, NOW, Store, issuer, issuer_with_etcd};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,9 +67,9 @@ async fn a_settled_cluster_is_looked_at_as_a_whole_and_nothing_is_written() {
 async fn only_who_needs_something_is_looked_at_alone() {
     let store = settled(2).await;
     let issuer = issuer(&store);
-    store.change("/api/v1/nodes/kafka-1", |node| node["metadata"]["labels"][common::ROLE] = "no".into());
+    store.change("/api/v1/nodes/kafka-1", |node| node["metadata"]["labels"][crate::common::ROLE] = "no".into());
     issuer.sweep(&server(), NOW).await.unwrap();
-    assert_eq!(store.at("/api/v1/nodes/kafka-1").unwrap()["metadata"]["labels"][common::ROLE], "yes");
+    assert_eq!(store.at("/api/v1/nodes/kafka-1").unwrap()["metadata"]["labels"][crate::common::ROLE], "yes");
     let written = store.writes();
     assert!(!written.is_empty() && written.iter().all(|write| write.ends_with("/nodes/kafka-1")), "{written:?}");
     assert!(store.reads() <= 8 + 7, "all at once, then the one");

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, NOW, Store, issuer};
 use bowline_enroll::Role;
 use bowline_enroll::wire::Phase;
-use common::{Machine, NOW, Store, issuer};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 

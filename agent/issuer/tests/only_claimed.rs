@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, NOW, Store, issuer_with, keys, name};
 use bowline_enroll::Role;
 use bowline_issuer::Issuer;
 use bowline_settings::Enroll;
-use common::{Machine, NOW, Store, issuer_with, keys, name};
 use serde_json::{Value, json};
 
 const API: &str = "/apis/admissionregistration.k8s.io/v1/";

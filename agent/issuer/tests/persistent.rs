@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, NOW, Store, issuer, issuer_with};
 use bowline_enroll::key::MachineKey;
 use bowline_enroll::persistent::Wish;
 use bowline_enroll::wire::{NodeAnswer, Phase};
-use common::{Machine, NOW, Store, issuer, issuer_with};
 use serde_json::json;
 
 const VOLUME: &str = "/api/v1/persistentvolumes/kafka-0.data";
@@ -168,7 +166,7 @@ async fn one_that_outlived_its_machine_goes_when_its_claim_does() {
 async fn of_a_revoked_name_those_without_a_claim_go_though_its_machine_runs() {
     let (store, machine, _) = a_node("kafka/data-kafka-0").await;
     store.change(VOLUME, |volume| volume["status"]["phase"] = "Bound".into());
-    let keys: Vec<String> = common::keys().iter().map(|key| key.id()).collect();
+    let keys: Vec<String> = crate::common::keys().iter().map(|key| key.id()).collect();
     bowline_issuer::nodes::revoke(&store, &machine.name, NOW, &keys, None).await.unwrap();
     sweep(&store).await;
     assert!(store.at(VOLUME).is_some(), "its data may be on its way to another machine");

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, Store, issuer_with_etcd};
 use bowline_enroll::{Code, Role};
 use bowline_issuer::Issuer;
-use common::{Machine, Store, issuer_with_etcd};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::advance;

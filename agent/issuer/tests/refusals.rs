@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, Store, issuer};
 use bowline_enroll::refusals::{KEPT, MOST_UNPROVEN};
 use bowline_enroll::wire::{Phase, RefusalBody};
 use bowline_enroll::{Code, Role};
 use bowline_issuer::nodes::holders;
 use bowline_ports::ErrorKind;
-use common::{Fault, Machine, NOW, Store, issuer};
 use serde_json::json;
 
 const NOTE: &str = "/api/v1/namespaces/bowline/configmaps/refused.control";
@@ -33,7 +31,7 @@ async fn a_good_ticket_that_no_rule_takes_is_noted_and_shown() {
     assert!(shown.all.is_empty() && shown.unreadable.is_empty(), "it is no claim: {shown:?}");
     let [one] = &shown.refused.proven[..] else { panic!("{shown:?}") };
     assert_eq!((one.name.as_str(), one.role, one.code), ("kafka-0", Role::Agent, Code::OutsideRules));
-    assert_eq!((one.from, &one.machine), (common::ip("10.0.2.20"), &machine.key.public().short()));
+    assert_eq!((one.from, &one.machine), (crate::common::ip("10.0.2.20"), &machine.key.public().short()));
 
     // Again and again, which is worth no write; nor is it when it comes in at last, and is no longer shown.
     store.writes();

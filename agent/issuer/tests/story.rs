@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Fault, Machine, NOW, Sent, Store, ip, issuer, keys};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_enroll::{Code, Role};
 use bowline_issuer::Asked;
-use common::{Fault, Machine, NOW, Sent, Store, ip, issuer, keys};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::advance;

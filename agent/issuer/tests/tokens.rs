@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{Machine, NOW, Store, issuer};
 use bowline_enroll::wire::Phase;
 use bowline_issuer::Issuer;
-use common::{Machine, NOW, Store, issuer};
 use std::time::Duration;
 use tokio::time::{Instant, advance};
 

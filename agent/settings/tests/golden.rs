@@ -6,13 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own files")]
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::file;
 use bowline_settings::{SourceFile, load};
-use common::file;
 
 fn files(name: &str, text: &str) -> Vec<SourceFile> {
     if !text.starts_with("#-- ") {

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
-use common::one;
+use crate::common::one;
 
 const SERVER: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n\
                       key-file = \"/etc/bowline/cluster.key\"\n";

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::file;
 use bowline_settings::{SourceFile, load};
-use common::file;
 use proptest::prelude::*;
 
 /// Good and bad pieces that files are put together from. No secret is the value of a label (`!`): one that is is shown, and may be.

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::{file, one};
 use bowline_settings::{
     Allow, Arch, ConfigScalar, ConfigValue, Datastore, Distribution, Enroll, ExternalAddress, Filesystem, Format,
     INIT_WAIT, Join, LogLevel, Mirror, Role, Secret, Settings, Span, Version, VolumeSource, load,
 };
-use common::{file, one};
 
 const CLUSTER: &str = "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n";
 

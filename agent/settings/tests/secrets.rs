@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
-mod common;
-
+use crate::common::{file, one};
 use bowline_settings::{ConfigScalar, ConfigValue, SourceFile, TicketSource, load};
-use common::{file, one};
 
 const CLUSTER: &str =
     "[cluster]\ndistribution = \"k3s\"\nversion = \"v1.34.1+k3s1\"\nrole = \"server\"\n[cluster.config]\n";

@@ -1,8 +1,6 @@
 //! Conditions, by which capabilities meet: each has its key in one place, and somebody states it.
 
-mod sources;
-
-use sources::{code, read};
+use crate::sources::{code, read};
 
 /// Keys that are written where they are asked for or stated.
 const BARE: [&str; 9] = [

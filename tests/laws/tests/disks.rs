@@ -3,14 +3,12 @@
 //! released, taken back, moved and forgotten, and disks that grow, go, and come back by other names.
 //! `DISK_HISTORIES=200000` tries more.
 
-mod history;
-
+use crate::history::{Event, PATHS, PLACES, Wish, disk, event, in_force, link_of, settings, wish};
 use bowline_engine::Capability;
 use bowline_host::sim::{Content, Disorder, Fault, FaultMode, SimHost, World, WorldDisk};
 use bowline_laws::{Case, law, number, run_for, simulate};
 use bowline_ports::{DeviceId, Filesystem, Progress};
 use bowline_volumes::{Action, Intent, Released, Volumes};
-use history::{Event, PATHS, PLACES, Wish, disk, event, in_force, link_of, settings, wish};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

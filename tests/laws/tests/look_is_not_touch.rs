@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-mod sources;
-
+use crate::sources::{Code, code, crates, read};
 use bowline_host::sim::SimHost;
 use bowline_laws::{agent, cases, good_case, simulate};
 use proptest::prelude::*;
-use sources::{Code, code, crates, read};
 
 /// Every place that names the writing port, with the function it is in.
 fn holders(file: &Code) -> Vec<(usize, String)> {

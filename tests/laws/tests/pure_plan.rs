@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
-mod sources;
-
-use sources::{code, crates, dependencies, read, root};
+use crate::sources::{code, crates, dependencies, read, root};
 
 /// Crates that only compute. `host` and `bowline` are the others.
 const PURE: [&str; 15] = [

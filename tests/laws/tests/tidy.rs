@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end so")]
 
-mod sources;
-
-use sources::{crates, dependencies, read, root, tracked};
+use crate::sources::{crates, dependencies, read, root, tracked};
 
 /// Which crates of ours a crate may know.
 const ONE_WAY: [(&str, &[&str]); 18] = [
@@ -136,6 +134,28 @@ fn no_program_has_the_place_of_a_checkout_compiled_in() {
     for (path, text) in tracked() {
         assert!(!text.contains(compiled_in.as_str()), "{path}: read CARGO_MANIFEST_DIR when it runs");
     }
+}
+
+/// Where the tests of a crate are one program, Cargo does not look for others: a file that its `main.rs` does not name would
+/// be run by nobody.
+#[test]
+fn every_file_of_tests_is_run() {
+    let files = tracked();
+    let text = |path: &str| files.iter().find(|(name, _)| name == path).map(|(_, text)| text);
+    let mut seen = 0;
+    for (manifest, _) in
+        files.iter().filter(|(path, text)| path.ends_with("Cargo.toml") && text.contains("autotests = false"))
+    {
+        let tests = manifest.replace("Cargo.toml", "tests/");
+        let Some(main) = text(&format!("{tests}main.rs")) else { continue };
+        for (path, _) in files.iter().filter(|(path, _)| path.starts_with(&tests)) {
+            let name = path.strip_prefix(&tests).and_then(|name| name.strip_suffix(".rs"));
+            let Some(name) = name.filter(|name| *name != "main" && !name.contains('/')) else { continue };
+            assert!(main.lines().any(|line| line == format!("mod {name};")), "{tests}main.rs has no `mod {name};`");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} files of tests were seen");
 }
 
 #[test]
