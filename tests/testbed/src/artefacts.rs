@@ -74,7 +74,6 @@ pub fn host_contract() -> Result<Artefact> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What is chosen here decides how dependencies are built: with the choice of `tests/run` nothing is built twice.
     cargo.args("test --quiet --locked --no-run --message-format=json --test contract --workspace".split(' '));
-    cargo.args(["--exclude", "bowline-booted", "--exclude", "bowline-testbed"]);
     let said = build(&mut cargo)?;
     let messages = said.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let made = |message: serde_json::Value| {
