@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 /// Whoever lets go of it at this moment (udev, a container that ends) gets so long.
 const LETTING_GO: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
-/// And where nobody is found who uses it, it is tried again for so long.
-const UNSEEN: Duration = Duration::from_secs(1);
+/// And where nobody is found who uses it, it is tried again for so long: on a loaded machine a child that is about to become
+/// another program, or one that ends, has been seen to need more than a second.
+const UNSEEN: Duration = Duration::from_secs(5);
 /// So many of those who use it are named.
 const NAMED: usize = 5;
 
