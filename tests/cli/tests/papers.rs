@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end so")]
 
 use bowline_cli::{bowline, settings};
+use std::collections::BTreeSet;
 use std::fs;
 
 /// The settings on its first screen are those of the document that one pastes, without the mirror, which one may have.
@@ -51,4 +52,17 @@ fn the_man_page_names_the_files_of_the_package() {
         assert!(page.contains(paper), "{paper}");
         assert!(fs::read_to_string("../../packaging/build-deb").unwrap().contains(&format!("/{paper}\"")), "{paper}");
     }
+}
+
+/// Alerting relies on them: each is in the README's table, which has no other.
+#[test]
+fn the_readme_lists_every_message_id() {
+    let id = |word: &&str| word.len() == 32 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let ids = |text: &str, mark: char| -> BTreeSet<String> { text.split(mark).filter(id).map(String::from).collect() };
+    let mut known = BTreeSet::new();
+    for file in ["engine/src/engine/log.rs", "issuer/src/lib.rs"] {
+        known.extend(ids(&fs::read_to_string(format!("../../agent/{file}")).unwrap(), '"'));
+    }
+    assert!(known.len() >= 12, "{known:?}");
+    assert_eq!(known, ids(&fs::read_to_string("../../README.md").unwrap(), '`'));
 }
