@@ -257,6 +257,11 @@ pub(super) fn check(state: &mut State, order: &FormatOrder) -> Result<bool, Port
     let Some(disk) = state.disks.iter_mut().find(|d| d.device.path == order.device) else {
         return Err(changed("is gone"));
     };
+    // Nothing makes one of these while somebody is about to format: whoever asks did not look.
+    if disk.device.root || !disk.device.holders.is_empty() || !disk.device.partitions.is_empty() {
+        state.violations.push(format!("{} is asked for, and others are built on it", order.device.display()));
+        return Err(changed("is in use"));
+    }
     if disk.content == Content::Buried {
         disk.content = Content::Raw;
         return Err(changed("is not blank"));
@@ -265,7 +270,7 @@ pub(super) fn check(state: &mut State, order: &FormatOrder) -> Result<bool, Port
         return Err(changed("is another disk now"));
     }
     let begun = order.resume && state.files.get(&order.begun).is_some_and(|file| file.text() == order.mark());
-    if disk.device.root || !disk.device.mounted_at.is_empty() {
+    if !disk.device.mounted_at.is_empty() {
         return Err(changed("is in use"));
     }
     match (&disk.content, begun) {

@@ -66,9 +66,14 @@ impl State {
             return Err(PortError::new(ErrorKind::Other, text).hint(hint));
         }
         let device = disk.device.path.clone();
-        let by_bowline = text.starts_with("# Written by Bowline") && setting(text, "Type").as_deref() == Some("ext4");
-        if by_bowline && disk.disorder.is_some_and(|disorder| disorder != Disorder::Noted) {
+        let by_bowline = text.starts_with("# Written by Bowline");
+        let disorder = disk.disorder.is_some_and(|disorder| disorder != Disorder::Noted);
+        let built_on = disk.device.root || !disk.device.holders.is_empty() || !disk.device.partitions.is_empty();
+        if by_bowline && disorder && setting(text, "Type").as_deref() == Some("ext4") {
             self.violations.push(format!("what is in disorder is mounted at {}", at.display()));
+        }
+        if by_bowline && built_on {
+            self.violations.push(format!("what others are built on is mounted at {}", at.display()));
         }
         if self.files.keys().any(|path| path.starts_with(&at)) {
             self.violations.push(format!("a mount at {} hides files", at.display()));

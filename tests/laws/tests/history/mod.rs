@@ -77,22 +77,32 @@ pub(crate) fn disk() -> impl Strategy<Value = WorldDisk> {
         1 => Just("half-made"),
         2 => prop_oneof![2 => Just("ext4"), 1 => Just("xfs"), 1 => Just("btrfs"), 1 => Just("vfat")],
         1 => prop_oneof![Just("gpt"), Just("unreadable"), Just("ambivalent")],
+        1 => prop_oneof![Just("crypto_LUKS"), Just("LVM2_member"), Just("linux_raid_member")],
     ];
+    // What is built on it may be of any content: a mapping without a header, and a table that only the kernel has.
+    let built = prop_oneof![10 => Just(""), 1 => Just("holder"), 1 => Just("partition")];
     let serial = prop_oneof![6 => Just("own"), 1 => Just("same"), 2 => Just("controller"), 1 => Just("")];
     // udev's links were seen at the wrong disk.
     let link = prop_oneof![8 => Just(None), 1 => (0usize..4).prop_map(Some)];
     let disorder = prop_oneof![4 => Just(""), 1 => Just("light"), 1 => Just("deep")];
-    (content, serial, link, any::<bool>(), disorder).prop_map(|(content, serial, link, large, disorder)| {
-        let mut disk = WorldDisk::volume("", serial);
-        disk.shared = serial == "controller";
-        disk.content = content.into();
-        disk.size = if large { 40 << 30 } else { 20 << 30 };
-        disk.links = link.map(|of| link_of(of).into()).into_iter().collect();
-        if ["ext4", "xfs", "btrfs"].contains(&content) {
-            disk.disorder = disorder.into();
-        }
-        disk
-    })
+    (content, serial, link, any::<bool>(), disorder, built).prop_map(
+        |(content, serial, link, large, disorder, built)| {
+            let mut disk = WorldDisk::volume("", serial);
+            disk.shared = serial == "controller";
+            disk.content = content.into();
+            disk.size = if large { 40 << 30 } else { 20 << 30 };
+            disk.links = link.map(|of| link_of(of).into()).into_iter().collect();
+            if ["ext4", "xfs", "btrfs"].contains(&content) {
+                disk.disorder = disorder.into();
+            }
+            match built {
+                "holder" => disk.holders.push("dm-0".into()),
+                "partition" => disk.partitions.push("/dev/sdz1".into()),
+                _ => {}
+            }
+            disk
+        },
+    )
 }
 
 pub(crate) fn link_of(disk: usize) -> String {
@@ -107,6 +117,8 @@ pub(crate) fn wish() -> impl Strategy<Value = Wish> {
         1 => Just("serial = \"controller\"".to_owned()),
         // As clouds name places; a disk with any serial, and any other of its size, may be there.
         1 => (0..PATHS.len()).prop_map(|name| format!("device = \"{}\"", PATHS[name])),
+        // That of the running system.
+        1 => prop_oneof![Just("device = \"/dev/sda\"".to_owned()), Just("serial = \"root\"".to_owned())],
         1 => Just("match = { vendor = \"SIM\" }".to_owned()),
         1 => Just("match = { max-size = \"30GiB\" }".to_owned()),
     ];
