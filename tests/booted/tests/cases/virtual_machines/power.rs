@@ -6,20 +6,25 @@ use bowline_booted::looks::{BLANK_ONLY, SOON, volume_on};
 use bowline_booted::{configure, deb};
 use bowline_testbed::{Bed, Cast, Disk, Drive, System, VirtualMachine, case_of, say};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How many cuts there are in all; `POWER_CUTS` says otherwise.
 const CUTS: u64 = 10;
 /// Each machine has so many: its disks become more with each.
 const EACH: u64 = 6;
+/// And so many more, if none of them came while an ext4 was half made. (An XFS was in none of eight that came inside its mkfs: it
+/// is one from its first bytes on, or blank still.)
+const MORE: u64 = 4;
 /// How long a machine may take to be as it should be after a boot.
 const READY: Duration = Duration::from_secs(600);
 
+const MKFS: &str = "mkfs began";
 /// What goes on when the power goes: how it is called, since when, as a shell condition (`$v` is the round's new volume), and
-/// how long it may take, in milliseconds.
+/// how long it may take, in milliseconds. They have their turns.
 const MOMENTS: [(&str, &str, u64); 4] = [
     ("the settings came", "true", 3000),
-    ("mkfs began", "pgrep -x 'mkfs[.](ext4|xfs)' || mountpoint -q /mnt/$v", 1500),
+    (MKFS, "pgrep -x 'mkfs[.](ext4|xfs)' || mountpoint -q /mnt/$v", 1500),
     ("the mount unit came", "[ -e /etc/systemd/system/mnt-$v.mount ]", 600),
     ("growth began", "ls /run/bowline/jobs/grow-data-*.order.json 2>&1", 600),
 ];
@@ -88,22 +93,36 @@ impl<'a> Site<'a> {
     }
 
     fn cuts(&mut self, cuts: u64) -> Result<()> {
-        for round in 0..cuts {
-            let (moment, begun, lasts) = MOMENTS[usize::try_from(self.random(MOMENTS.len() as u64))?];
-            let after = Duration::from_millis(self.random(lasts));
+        let first = self.random(MOMENTS.len() as u64);
+        let mut half_made = 0;
+        for round in 0..cuts + MORE {
+            let mut turn = MOMENTS[usize::try_from((first + round) % MOMENTS.len() as u64)?];
+            if round >= cuts {
+                match MOMENTS.iter().find(|(moment, ..)| *moment == MKFS && half_made == 0) {
+                    Some(moment) if self.kind.name == "ext4" => turn = *moment,
+                    _ => break,
+                }
+            }
+            let (moment, begun, lasts) = turn;
+            // Those beyond are spread evenly over it.
+            let after = if round < cuts { self.random(lasts) } else { lasts * (round - cuts + 1) / (MORE + 1) };
+            let after = Duration::from_millis(after);
             let cut = format!("cut {round}, {after:?} after {moment}");
             let found = self.round(round, begun, after).with_context(|| cut.clone())?;
+            half_made += u64::from(found.half_made);
             say(&format!("power-cuts-{}: {cut}: {found}", self.kind.name));
         }
+        ensure!(half_made > 0 || self.kind.name != "ext4", "no cut came while a filesystem was half made");
         Ok(())
     }
 
     /// A new disk is plugged in, another one grows, files are written, the power goes; and all is well at the next boot.
-    fn round(&mut self, round: u64, begun: &str, after: Duration) -> Result<String> {
+    fn round(&mut self, round: u64, begun: &str, after: Duration) -> Result<Found> {
         let name = format!("new{round}");
         let disk = self.bed.disk(&format!("5610{round}"), self.kind.size)?;
         self.settings.push_str(&volume_on(&disk, &name, &self.kind.keys()));
         let (before, grown) = (self.space()?, self.data.size()? + (64 << 20));
+        let blank = disk.sha256()?;
         self.write("data", &format!("{round}-before"))?;
         self.vm.plug(Drive::new(&disk).writing(self.kind.speed))?;
         self.vm.resize(&self.data, &grown.to_string())?;
@@ -124,6 +143,7 @@ impl<'a> Site<'a> {
             }
         }
         cut.join().map_err(|_| anyhow!("the one who cuts the power panicked"))??;
+        let half_made = disk.sha256()? != blank && disk.tool("blkid -p \"$1\"").is_err();
 
         self.vm.throttle(&disk, 0)?;
         self.vm.boot()?;
@@ -134,7 +154,7 @@ impl<'a> Site<'a> {
         ensure!(space > before + (32 << 20), "{space} bytes on a disk of {grown}, and {before} before");
         self.write(&name, "first")?;
         let jobs = "journalctl -qb -o cat -u 'bowline-*' | grep -oE '^Started bowline-(mkfs|grow)' | sort -u";
-        Ok(format!("{files} files meanwhile; done afterwards: {}", self.vm.run(jobs)?.stdout.replace("\n", " ")))
+        Ok(Found { files, half_made, afterwards: self.vm.run(jobs)?.stdout.replace("\n", " ") })
     }
 
     /// Writes a file, syncs it, and remembers it then.
@@ -185,6 +205,24 @@ impl<'a> Site<'a> {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % end
+    }
+}
+
+/// What a cut met.
+struct Found {
+    /// How many files were written and synced until it came.
+    files: u64,
+    /// Bytes of the new filesystem were on the disk, and not yet all that make it one.
+    half_made: bool,
+    /// The work of the next boot.
+    afterwards: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { files, half_made, afterwards } = self;
+        let inside = if *half_made { "inside mkfs; " } else { "" };
+        write!(f, "{inside}{files} files meanwhile; done afterwards: {afterwards}")
     }
 }
 
