@@ -258,10 +258,7 @@ fn parent(path: &Path) -> Result<&Path, PortError> {
 /// Adds what a person can do to an error of a write.
 fn explained(error: PortError, place: &Path, needed: u64) -> PortError {
     match error.kind {
-        ErrorKind::NoSpace => {
-            let hint = format!("make room on the filesystem of {} ({needed} bytes are needed)", place.display());
-            error.hint(hint)
-        }
+        ErrorKind::NoSpace => error.hint(super::space::make_room(place, needed)),
         ErrorKind::Denied => error.hint(format!(
             "is the filesystem of {} mounted read-only? Look with: findmnt --target {}. If so, see `dmesg`: the kernel makes a \
              filesystem read-only when it or its disk is damaged; then it is checked first, the root's by a reboot with \

@@ -82,6 +82,16 @@ pub(crate) fn ask_for_room(path: &Path) -> std::io::Result<Space> {
     Ok(space(&statvfs(path)?))
 }
 
+/// What makes it possible again to write a file there that found no room.
+pub(crate) fn make_room(place: &Path, needed: u64) -> String {
+    match ask_for_room(place.ancestors().find(|one| one.exists()).unwrap_or(place)) {
+        Ok(Space { inodes: 1.., inodes_free: 0, .. }) => {
+            format!("remove files from the filesystem of {}: it has no inode left for another one", place.display())
+        }
+        _ => format!("make room on the filesystem of {} ({needed} bytes are needed)", place.display()),
+    }
+}
+
 fn space(answer: &StatVfs) -> Space {
     let unit = answer.f_frsize;
     Space {

@@ -1,4 +1,4 @@
-//! The filesystem of Bowline's own state without a byte left: it goes on and starts anew, tells what it cannot write
+//! The filesystem of Bowline's own state without a byte or an inode left: it goes on and starts anew, tells what it cannot write
 //! down, and does nothing that has to be written down first.
 
 use super::{MEASURING, SAMPLES, fill, told_of, value};
@@ -9,11 +9,48 @@ use bowline_testbed::{Cast, Machine, case_of, say};
 
 const PLACE: &str = "/var/lib/bowline";
 
+/// What there is no more of, how the filesystem is made, and what is said of it.
+struct Lacking {
+    case: &'static str,
+    mkfs: &'static str,
+    fill: fn(&Machine) -> Result<()>,
+    told: &'static str,
+    metric: &'static str,
+    remedy: &'static str,
+}
+
 #[test]
 fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
-    case_of(Cast::PLAIN.patient(), "state-full", |bed| {
+    takes_nothing_down(&Lacking {
+        case: "state-full",
+        mkfs: "ext4",
+        fill: |machine| fill(machine, PLACE),
+        told: "is full",
+        metric: "bowline_filesystem_available_bytes",
+        remedy: "make room on the filesystem of /var/lib/bowline/intents (",
+    })
+}
+
+#[test]
+fn nor_does_one_without_an_inode() -> Result<()> {
+    takes_nothing_down(&Lacking {
+        case: "state-no-inode",
+        mkfs: "ext4 -N 64",
+        fill: |machine| {
+            let files =
+                format!("mkdir -p {PLACE}/filler && cd {PLACE}/filler && seq 1000 | xargs touch 2>&1; ! touch more");
+            machine.ok(&files).map(drop)
+        },
+        told: "has no inode left",
+        metric: "bowline_filesystem_inodes_free",
+        remedy: "remove files from the filesystem of /var/lib/bowline/intents: it has no inode left",
+    })
+}
+
+fn takes_nothing_down(lacking: &Lacking) -> Result<()> {
+    case_of(Cast::PLAIN.patient(), lacking.case, |bed| {
         let (own, data, more) = (bed.disk("98200", "32M")?, bed.disk("98201", "64M")?, bed.disk("98202", "64M")?);
-        own.mkfs("ext4")?;
+        own.mkfs(lacking.mkfs)?;
         let machine = bed.machine("n1").address(ADDRESS).disk(&own).disk(&data).disk(&more).start()?;
         machine.ok(&format!("mkdir -p {PLACE} && mount {} {PLACE} && rmdir {PLACE}/lost+found", own.link()))?;
         install(&machine, &volume_on(&data, "data", BLANK_ONLY))?;
@@ -23,26 +60,26 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         let blank = more.sha256()?;
 
         // What is remembered of filesystems has its room already, and goes on being written.
-        fill(&machine, PLACE)?;
+        (lacking.fill)(&machine)?;
         let before = remembered(&machine)?;
         until_remembered(&machine, &before)?;
         machine.wait_for("the full one to be told", MEASURING, || {
-            Ok(told_of(&machine, PLACE)?.is_some_and(|text| text.starts_with("is full")))
+            Ok(told_of(&machine, PLACE)?.is_some_and(|text| text.starts_with(lacking.told)))
         })?;
-        ensure!(value(&machine, "bowline_filesystem_available_bytes", &format!("mountpoint=\"{PLACE}\""))? == 0.0);
+        ensure!(value(&machine, lacking.metric, &format!("mountpoint=\"{PLACE}\""))? == 0.0);
         say("full");
 
         // What needs a record cannot be done, and is told with its remedy; the rest stands.
         let both = format!("{}{}", volume_on(&data, "data", BLANK_ONLY), volume_on(&more, "more", BLANK_ONLY));
         configure(&machine, &both)?;
-        not_written(&machine)?;
+        not_written(&machine, lacking.remedy)?;
         ensure!(pid(&machine, "bowline")? == process, "it was started anew");
 
         // One that starts now knows what the one before knew.
         machine.ok("systemctl stop bowline")?;
         let before = remembered(&machine)?;
         machine.ok("systemctl start bowline")?;
-        not_written(&machine)?;
+        not_written(&machine, lacking.remedy)?;
         ensure!(pid(&machine, "bowline")? != process);
         until_remembered(&machine, &before)?;
         until_ready(&machine, "data")?;
@@ -55,7 +92,7 @@ fn a_full_filesystem_of_its_own_state_takes_nothing_down() -> Result<()> {
         say("restarted");
 
         // There is room again: what waited for it is done, and nothing was lost, nor left behind.
-        machine.ok(&format!("rm {PLACE}/filler"))?;
+        machine.ok(&format!("rm -r {PLACE}/filler"))?;
         look_again(&machine)?;
         until_ready(&machine, "more")?;
         machine.wait_for("nothing to be told", MEASURING, || Ok(told_of(&machine, PLACE)?.is_none()))?;
@@ -85,13 +122,13 @@ fn until_remembered(machine: &Machine, [file, sum]: &[String; 2]) -> Result<()> 
 }
 
 /// The volume that is new is not begun, since nothing can be written down of it.
-fn not_written(machine: &Machine) -> Result<()> {
+fn not_written(machine: &Machine, remedy: &str) -> Result<()> {
     let said = until(machine, "more", "failing", |stand| matches!(stand, Stand::Failing(..)))?;
     let Stand::Failing(error, hint) = said else { bail!("{said:?}") };
     ensure!(
         error == format!("writing {PLACE}/intents/format-more.json: No space left on device (os error 28)"),
         "{error}"
     );
-    ensure!(hint.starts_with(&format!("make room on the filesystem of {PLACE}/intents (")), "{hint}");
+    ensure!(hint.starts_with(remedy), "{hint}");
     Ok(())
 }
