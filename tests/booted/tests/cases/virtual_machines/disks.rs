@@ -34,6 +34,7 @@ fn disks_are_plugged_in_pulled_out_grown_misnamed_and_broken() -> Result<()> {
         site.one_of_oracles().context("Oracle's")?;
         site.links_that_lead_to_each_other_s_disk().context("links")?;
         site.growth_while_files_are_written().context("growth")?;
+        site.a_disk_that_only_says_that_it_grew().context("a unit attention")?;
         site.a_copy_that_is_there_at_a_boot().context("a copy")?;
         site.disks_that_can_not_be_read().context("read errors")?;
         site.errors_that_make_one_read_only().context("errors")?;
@@ -111,6 +112,20 @@ impl Site<'_> {
         self.vm.plug(Drive::new(&disk).called("ORACLE", "BlockVolume", "oraclevds"))?;
         until_ready(&self.vm, "scratch")?;
         self.vm.ok(&format!("test $(findmnt -no SOURCE /mnt/scratch) = $(readlink -f {link})")).map(drop)
+    }
+
+    /// As Oracle's do. QEMU's disks have the kernel ask them anew; one of the kernel's own makes says it with the next request alone.
+    fn a_disk_that_only_says_that_it_grew(&mut self) -> Result<()> {
+        let vm = &self.vm;
+        let made = "/sys/bus/pseudo/drivers/scsi_debug";
+        vm.ok("modprobe scsi_debug dev_size_mb=8 virtual_gb=1 && udevadm settle")?;
+        let disk = vm.ok(&format!("ls {made}/adapter*/host*/target*/*/block"))?.trim().to_string();
+        let gigabytes =
+            |count: u64| Ok(vm.read(&format!("/sys/block/{disk}/size"))?.trim() == (count << 21).to_string());
+        assert!(gigabytes(1)?);
+        vm.ok(&format!("echo 2 > {made}/virtual_gb && dd if=/dev/{disk} of=/dev/null iflag=direct count=1"))?;
+        vm.wait_for("the kernel to see its size", SOON, &mut || gigabytes(2))?;
+        vm.ok("udevadm settle && modprobe -r scsi_debug").map(drop)
     }
 
     fn links_that_lead_to_each_other_s_disk(&mut self) -> Result<()> {
