@@ -118,7 +118,8 @@ async fn connect(server: &str, from: Option<IpAddr>, deadline: Duration) -> Resu
     let (mut refused, mut silent) = (None, false);
     let all = async {
         for address in by_turns(addresses) {
-            match timeout(each, reach(address, from.filter(|from| is_beside(*from, address)))).await {
+            let from = from.filter(|from| is_beside(*from, address));
+            match timeout(each, reach(address, from, each / 2)).await {
                 Ok(Ok(stream)) => return Some(stream),
                 // What comes of another one's address says more.
                 Ok(Err(error)) if is_local(&error) && refused.is_some() => {}
@@ -143,20 +144,26 @@ async fn connect(server: &str, from: Option<IpAddr>, deadline: Duration) -> Resu
     })
 }
 
-/// A connection from that address; where this machine cannot speak from it (now), from whichever the kernel takes.
-pub(super) async fn reach(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    if let Some(from) = from {
+/// A connection from that address. Where this machine cannot speak from it (now), and where that gets no answer for a while, as behind
+/// a router that knows another one of this machine, from whichever the kernel takes.
+pub(super) async fn reach(to: SocketAddr, from: Option<IpAddr>, alone: Duration) -> std::io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(to).await };
+    let own = async {
         let socket = if to.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-        let connected = match socket.bind((from, 0).into()) {
-            Ok(()) => socket.connect(to).await,
-            Err(error) => Err(error),
-        };
-        match connected {
-            Err(error) if is_local(&error) || error.kind() == std::io::ErrorKind::HostUnreachable => {}
-            other => return other,
+        socket.bind((from, 0).into())?;
+        socket.connect(to).await
+    };
+    tokio::pin!(own);
+    match timeout(alone, &mut own).await {
+        Ok(Err(error)) if is_local(&error) || error.kind() == std::io::ErrorKind::HostUnreachable => {
+            TcpStream::connect(to).await
         }
+        Ok(other) => other,
+        Err(_) => tokio::select! {
+            Ok(stream) = &mut own => Ok(stream),
+            other = TcpStream::connect(to) => other,
+        },
     }
-    TcpStream::connect(to).await
 }
 
 /// Whether the kernel would speak from another address of the same interface and kind. What leaves otherwise with this address

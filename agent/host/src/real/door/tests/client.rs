@@ -77,14 +77,14 @@ async fn it_speaks_from_the_nodes_address_where_it_has_it() {
         (None, "127.0.0.1"),
     ] {
         let from = from.map(|from| from.parse().unwrap());
-        let stream = super::super::client::reach(to, from).await.unwrap();
+        let stream = super::super::client::reach(to, from, LONG).await.unwrap();
         let (_, peer) = server.accept().await.unwrap();
         assert_eq!(peer.ip().to_string(), seen, "{from:?}");
         drop(stream);
     }
     // Nobody answers: that is told, and not tried from elsewhere.
     drop(server);
-    let refused = super::super::client::reach(to, Some("127.0.0.9".parse().unwrap())).await.unwrap_err();
+    let refused = super::super::client::reach(to, Some("127.0.0.9".parse().unwrap()), LONG).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let (door, _) = open(patient()).await;
     let elsewhere = Ask { from: "192.0.2.7".parse().ok(), ..ask_of(door.address(), b"{}") };
@@ -112,31 +112,56 @@ fn only_of_the_interface_that_leads_there() {
     assert!(!share("198.51.100.7", "fd00:1::10"), "another family");
 }
 
-/// Needs root, and a network of its own to add addresses in.
-#[test]
-fn the_kernels_choice_is_not_the_nodes_address() {
-    let ip =
-        |words: &str| std::process::Command::new("ip").args(words.split(' ')).status().is_ok_and(|end| end.success());
-    let seen = move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
-        let added =
-            ip("link set lo up") && ip("address add 10.9.0.1/24 dev lo") && ip("address add 10.9.0.20/24 dev lo");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        added.then(|| {
-            runtime.block_on(async {
+/// Who is seen by a server on 10.9.0.1, which the kernel would speak to from that address, when 10.9.0.20 is to be it. `None`: only
+/// root may add addresses, in a network of its own.
+fn seen(commands: &[&str], deadlines: Deadlines) -> Option<String> {
+    let run = |words: &str| {
+        let mut words = words.split(' ');
+        words
+            .next()
+            .is_some_and(|name| std::process::Command::new(name).args(words).status().is_ok_and(|end| end.success()))
+    };
+    let added = ["ip link set lo up", "ip address add 10.9.0.1/24 dev lo", "ip address add 10.9.0.20/24 dev lo"];
+    // Of a thread of its own: the others keep their network.
+    std::thread::scope(|scope| {
+        let alone = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+            if !added.iter().chain(commands).all(|command| run(command)) {
+                return None;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            Some(runtime.block_on(async {
                 let server = TcpListener::bind("10.9.0.1:0").await.unwrap();
                 let to = server.local_addr().unwrap();
                 assert_eq!(crate::real::net::source(to).unwrap().to_string(), "10.9.0.1");
                 let ask = Ask { from: "10.9.0.20".parse().ok(), ..ask_of(to, b"{}") };
                 let (_, peer) = tokio::select! {
                     peer = server.accept() => peer.unwrap(),
-                    end = super::super::client::ask(&ask, &GOOD, PATIENT) => panic!("{end:?}"),
+                    end = super::super::client::ask(&ask, &GOOD, deadlines) => panic!("{end:?}"),
                 };
                 peer.ip().to_string()
-            })
-        })
-    };
-    // Of a thread of its own: the others keep their network.
-    let Some(seen) = std::thread::spawn(seen).join().unwrap() else { return };
-    assert_eq!(seen, "10.9.0.20");
+            }))
+        });
+        alone.join().unwrap()
+    })
+}
+
+#[test]
+fn the_kernels_choice_is_not_the_nodes_address() {
+    if let Some(seen) = seen(&[], PATIENT) {
+        assert_eq!(seen, "10.9.0.20");
+    }
+}
+
+/// A router, say, that knows one address of the machine, drops what comes of another one.
+#[test]
+fn it_is_taken_where_the_nodes_address_gets_no_answer() {
+    let drops = [
+        "nft add table ip t",
+        "nft add chain ip t in { type filter hook input priority 0 ; }",
+        "nft add rule ip t in ip saddr 10.9.0.20 drop",
+    ];
+    if let Some(seen) = seen(&drops, Deadlines { connect: Duration::from_secs(2), ..PATIENT }) {
+        assert_eq!(seen, "10.9.0.1");
+    }
 }
