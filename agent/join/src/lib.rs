@@ -135,6 +135,9 @@ pub enum Action {
     Leave {
         /// The name.
         name: String,
+        /// The node's address, which the servers' rules are for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
         /// Whom to ask.
         issuers: Vec<String>,
         /// As in [`Action::Enroll`].
@@ -221,7 +224,10 @@ impl Capability for Join {
             Action::ForgetLeft => host.remove(Path::new(files::LEAVING)).await,
             Action::Release => act::release(self, host).await,
             Action::GiveWay { message } => act::give_way(self, host, message).await,
-            Action::Leave { name, issuers, .. } => act::leave(self, host, name, issuers).await,
+            Action::Leave { name, address, issuers, .. } => {
+                let from = address.as_ref().and_then(|address| address.parse().ok());
+                act::leave(self, host, name, (issuers, from)).await
+            }
         }
     }
 }

@@ -9,10 +9,16 @@ use bowline_enroll::proof::Purpose;
 use bowline_enroll::wire::{LeaveRequest, RefusalBody, parse_leave_answer};
 use bowline_ports::{Change, ErrorKind, PortError, forget_name, write_json};
 use bowline_settings::Role;
+use std::net::IpAddr;
 use std::path::Path;
 
-/// Gives the name back. What the servers gave is forgotten last: until then it is asked again.
-pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &[String]) -> Result<(), PortError> {
+/// Gives the name back, from that address. What the servers gave is forgotten last: until then it is asked again.
+pub(crate) async fn leave(
+    spec: &Join,
+    host: &dyn Change,
+    name: &str,
+    (issuers, from): (&[String], Option<IpAddr>),
+) -> Result<(), PortError> {
     let (ticket, key) = secrets(spec, host, name).await?;
     let request = LeaveRequest {
         version: bowline_enroll::wire::VERSION,
@@ -21,7 +27,7 @@ pub(crate) async fn leave(spec: &Join, host: &dyn Change, name: &str, issuers: &
         machine_key: key.public(),
     };
     let exchange = Exchange { purpose: Purpose::Leave, ticket, key };
-    match ask(host, issuers, request.to_body(), &exchange, None).await? {
+    match ask(host, issuers, request.to_body(), &exchange, from).await? {
         Err(silence) => not_yet(host, silence).await,
         Ok(Heard { by: server, answer, .. }) => match parse_leave_answer(answer.status, &answer.body) {
             Ok(Ok(_)) => given_back(host, None).await,

@@ -16,9 +16,11 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
     plan.state(condition::LEAVING, "yes");
     let name = facts.enrolled.as_ref().map(|enrolled| enrolled.name.clone());
     let name = name.or_else(|| now.get(condition::NAME).map(String::from)).unwrap_or_else(|| facts.name.clone());
+    // Without it (a network that is gone) the servers are asked from whichever address there is.
+    let who = Who { name, address: now.get(condition::ADDRESS).map(String::from) };
     let done = match spec.role {
-        Role::Agent => agent(spec, facts, left, name, plan),
-        Role::Server => server(facts, left, name, plan),
+        Role::Agent => agent(spec, facts, left, who, plan),
+        Role::Server => server(facts, left, who, plan),
     };
     if done {
         // Who held no name had none to give back, and may have a Node all the same.
@@ -29,8 +31,14 @@ pub(super) fn plan(spec: &Join, facts: &Facts, left: &Left, now: &Conditions, pl
     }
 }
 
+/// Who leaves.
+struct Who {
+    name: String,
+    address: Option<String>,
+}
+
 /// K3s stops, then the name is given back.
-fn agent(spec: &Join, facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> bool {
+fn agent(spec: &Join, facts: &Facts, left: &Left, who: Who, plan: &mut Plan<Action>) -> bool {
     if !facts.down {
         stop(facts, "this machine was told to leave its cluster", plan);
     }
@@ -38,26 +46,27 @@ fn agent(spec: &Join, facts: &Facts, left: &Left, name: String, plan: &mut Plan<
         return false;
     }
     if facts.enrolled.is_some() {
-        asks(facts, left, name, issuers(spec, facts), "another machine may have the name at once", plan);
+        asks(facts, left, who, issuers(spec, facts), "another machine may have the name at once", plan);
         return false;
     }
     facts.down
 }
 
 /// Asks the servers to take it out, or says for what they wait.
-fn asks(facts: &Facts, left: &Left, name: String, issuers: Vec<String>, why: &str, plan: &mut Plan<Action>) {
+fn asks(facts: &Facts, left: &Left, who: Who, issuers: Vec<String>, why: &str, plan: &mut Plan<Action>) {
     // Longer than it may last, it is of an earlier boot.
     let due = |last: &Last| Some((last.at + last.again).saturating_sub(facts.uptime)).filter(|due| *due <= last.again);
     let due = left.last.as_ref().and_then(due).unwrap_or_default();
     // It stands while they are asked as well, or it would begin anew with each answer, and never be overdue.
     plan.waits.extend(left.last.as_ref().map(|last| {
         let wait = Wait::new(ITEM, "the servers to take it out of the cluster", last.message.clone());
-        let wait = wait.deadline(last.code.patience(), last.code.hint(&name));
+        let wait = wait.deadline(last.code.patience(), last.code.hint(&who.name));
         if due > 0 { wait.poll(Duration::from_secs(due)) } else { wait }
     }));
     if due == 0 {
         let last = left.last.as_ref().map(|last| last.at);
-        plan.step(ITEM, Action::Leave { name, issuers, last }, why);
+        let Who { name, address } = who;
+        plan.step(ITEM, Action::Leave { name, address, issuers, last }, why);
     }
 }
 
@@ -73,13 +82,13 @@ fn stop(facts: &Facts, why: &str, plan: &mut Plan<Action>) {
 
 /// The other servers take it out of etcd while it runs, or two of them would be no quorum; then K3s stops, once it has
 /// noticed and left its mark for the next start.
-fn server(facts: &Facts, left: &Left, name: String, plan: &mut Plan<Action>) -> bool {
+fn server(facts: &Facts, left: &Left, who: Who, plan: &mut Plan<Action>) -> bool {
     if !facts.held {
         let why = "taken out of etcd it ends, and systemd would start it again: it would join anew";
         plan.step(ITEM, Action::Hold, why);
     }
     let Some(at) = left.given_back else {
-        asks(facts, left, name, left.issuers.clone(), "the other servers take it out of the cluster", plan);
+        asks(facts, left, who, left.issuers.clone(), "the other servers take it out of the cluster", plan);
         return false;
     };
     if facts.down {

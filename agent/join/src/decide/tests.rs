@@ -205,8 +205,9 @@ fn a_server_that_leaves_is_taken_out_by_the_others_before_k3s_stops() {
     assert_eq!(steps(&first), ["hold", "leave"], "a K3s that ends by itself must not join anew");
     let told = leaving(&others, let_in(facts()));
     assert_eq!(steps(&told), ["leave"]);
-    let Action::Leave { issuers, .. } = &told.steps[0].action else { panic!("{:?}", told.steps) };
+    let Action::Leave { issuers, address, .. } = &told.steps[0].action else { panic!("{:?}", told.steps) };
     assert_eq!(issuers, &others.issuers, "and not its own");
+    assert_eq!(address.as_deref(), Some("10.0.1.11"), "the servers' rules may be for this one alone");
     // They say why not yet; what they said before this boot says nothing.
     let message = "the Node control-2 is being removed".to_owned();
     let last = Last { code: Why::Refused(Code::NotReady), message, again: 5, ..silent(0).unwrap() };
