@@ -22,10 +22,20 @@ pub(crate) struct Still {
     pub(crate) watched: Duration,
 }
 
-/// What was seen of each Lease, and since when; whose Nodes are due to be removed, and since when; and when any Lease was renewed
-/// last, by the clock of whoever did.
+/// What is remembered of Leases from sweep to sweep.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(HashMap<String, Seen>, HashMap<String, Instant>, Option<u64>);
+pub(crate) struct Leases {
+    /// What was seen of each, and since when.
+    seen: HashMap<String, Seen>,
+    /// Whose Nodes are due to be removed, and since when.
+    due: HashMap<String, Instant>,
+    /// When any was renewed last, by the clock of whoever did, in seconds since 1970.
+    newest: Option<u64>,
+    /// A time that most other servers have reached.
+    others: Option<u64>,
+    /// The journal knows that this server's clock is behind.
+    behind: bool,
+}
 
 #[derive(Debug)]
 struct Seen {
@@ -39,14 +49,14 @@ impl Leases {
     /// Notes what a Lease says now (`None`: there is none), and tells for how long it has said so. A Lease that is
     /// renewed never says the same twice, so that nothing between two looks is missed.
     pub(crate) fn look(&mut self, name: &str, what: Option<String>, now: Instant) -> Still {
-        if self.0.len() >= MOST
-            && !self.0.contains_key(name)
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, seen)| seen.last).map(|(name, _)| name.clone())
+        if self.seen.len() >= MOST
+            && !self.seen.contains_key(name)
+            && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.last).map(|(name, _)| name.clone())
         {
-            self.0.remove(&oldest);
+            self.seen.remove(&oldest);
         }
         let first = || Seen { what: what.clone(), since: now, last: now, watched: Duration::ZERO };
-        let seen = self.0.entry(name.to_owned()).or_insert_with(first);
+        let seen = self.seen.entry(name.to_owned()).or_insert_with(first);
         seen.watched += now.saturating_duration_since(seen.last).min(CLOSELY);
         seen.last = now;
         if seen.what != what {
@@ -55,42 +65,51 @@ impl Leases {
         Still { since: now.saturating_duration_since(seen.since), watched: seen.watched }
     }
 
-    /// Notes when any Lease was renewed last, in seconds since 1970.
-    pub(crate) fn renewed(&mut self, newest: Option<u64>) {
-        self.2 = newest;
+    /// Notes when any Lease was renewed last, in seconds since 1970, and when those of the other servers were.
+    pub(crate) fn renewed(&mut self, newest: Option<u64>, mut servers: Vec<u64>) {
+        self.newest = newest;
+        servers.sort_unstable();
+        self.others = servers.get(servers.len().saturating_sub(1) / 2).copied();
     }
 
     /// The time, no later than the clocks of all nodes have it: they renew their Leases several times a minute.
     pub(crate) fn no_later(&self, unix: u64) -> u64 {
-        self.2.map_or(unix, |newest| unix.min(newest.saturating_add(RENEWED_WITHIN.as_secs())))
+        self.newest.map_or(unix, |newest| unix.min(newest.saturating_add(RENEWED_WITHIN.as_secs())))
     }
 
-    /// Whether this time is one that a node has left behind: the clock that says so is slow, whatever a time service said of it, as
-    /// after a pause of its machine.
+    /// Whether this time is one that most of the other servers have left behind: the clock that says so is slow, whatever a time
+    /// service said of it, as after a pause of its machine. Of agents nothing is believed: each writes its own Lease.
     pub(crate) fn is_past(&self, unix: u64) -> bool {
-        self.2.is_some_and(|newest| newest > unix.saturating_add(RENEWED_WITHIN.as_secs()))
+        self.others.is_some_and(|others| others > unix.saturating_add(RENEWED_WITHIN.as_secs()))
+    }
+
+    /// By how many seconds the clock that says `unix` is behind, when that is news; 0: not any more.
+    pub(crate) fn news_of_being_behind(&mut self, unix: u64) -> Option<u64> {
+        let behind = self.is_past(unix);
+        (std::mem::replace(&mut self.behind, behind) != behind)
+            .then(|| if behind { self.others.unwrap_or(unix).saturating_sub(unix) } else { 0 })
     }
 
     /// Notes whether the Node of this name is due to be removed, and tells for how long it has been. Between two looks the
     /// API may have been away without anybody noticing: right after that every Lease stands still, and every Node is silent.
     pub(crate) fn due(&mut self, name: &str, due: bool, now: Instant) -> Duration {
         if !due {
-            self.1.remove(name);
+            self.due.remove(name);
             return Duration::ZERO;
         }
-        now.saturating_duration_since(*self.1.entry(name.to_owned()).or_insert(now))
+        now.saturating_duration_since(*self.due.entry(name.to_owned()).or_insert(now))
     }
 
     /// Forgets who was due of names that are gone: one that comes back is due anew.
     pub(crate) fn keep_due(&mut self, is_there: impl Fn(&str) -> bool) {
-        self.1.retain(|name, _| is_there(name));
+        self.due.retain(|name, _| is_there(name));
     }
 
     /// The API did not answer: whoever could not renew its Lease meanwhile is watched anew.
     pub(crate) fn forget(&mut self) {
-        self.0.clear();
-        self.1.clear();
-        self.2 = None;
+        self.seen.clear();
+        self.due.clear();
+        (self.newest, self.others) = (None, None);
     }
 }
 
@@ -126,7 +145,7 @@ mod tests {
         assert_eq!(leases.due("a", true, at(200)), Duration::ZERO);
         assert_eq!(leases.due("b", true, at(200)), Duration::ZERO);
         leases.keep_due(|name| name == "b");
-        assert_eq!(leases.1.len(), 1);
+        assert_eq!(leases.due.len(), 1);
         assert_eq!(leases.due("a", true, at(300)), Duration::ZERO, "its name was gone");
         assert_eq!(leases.due("b", true, at(300)), Duration::from_secs(100));
     }
@@ -135,9 +154,25 @@ mod tests {
     fn it_is_no_later_than_all_nodes_have_it() {
         let mut leases = Leases::default();
         assert_eq!(leases.no_later(9000), 9000, "none says");
-        leases.renewed(Some(1000));
+        leases.renewed(Some(1000), Vec::new());
         assert_eq!([1000, 1060, 9000].map(|unix| leases.no_later(unix)), [1000, 1060, 1060]);
-        assert_eq!([939, 940, 9000].map(|unix| leases.is_past(unix)), [true, false, false]);
+        assert!(!leases.is_past(0), "no server says so");
+    }
+
+    #[test]
+    fn it_is_behind_when_most_other_servers_are_further() {
+        let mut leases = Leases::default();
+        let mut past = |servers: &[u64], unix| {
+            leases.renewed(Some(9000), servers.to_vec());
+            leases.is_past(unix)
+        };
+        assert_eq!([939, 940, 9000].map(|unix| past(&[1000], unix)), [true, false, false]);
+        assert!(!past(&[9000, 1000], 1000) && past(&[9000, 8000], 1000), "of two both");
+        assert!(!past(&[9000, 1000, 1001], 1000) && past(&[9000, 1000, 8000], 1000), "of three two");
+        assert!(!past(&[], 0));
+        leases.renewed(Some(9000), vec![9000]);
+        let news = [1000, 1010, 9000, 9000].map(|unix| leases.news_of_being_behind(unix));
+        assert_eq!(news, [Some(8000), None, Some(0), None]);
     }
 
     #[test]
@@ -146,6 +181,6 @@ mod tests {
         for number in 0..(MOST as u64 + 10) {
             leases.look(&number.to_string(), None, begin + Duration::from_millis(number));
         }
-        assert_eq!(leases.0.len(), MOST);
+        assert_eq!(leases.seen.len(), MOST);
     }
 }

@@ -6,7 +6,7 @@ use crate::leases::{Leases, Still};
 use crate::object::{NODE_LABEL, decoded, password_name, read, read_claim, read_node, read_token, strings};
 use crate::{refusals, volumes};
 use bowline_enroll::claim::{COMPONENT, Claim, MANAGED_BY, NAMESPACE};
-use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Read, Ready};
+use bowline_enroll::facts::{Cluster, Facts, JoinLease, Member, Node, Read, Ready};
 use bowline_enroll::refusals::Refusals;
 use bowline_enroll::{NodeName, Role};
 use bowline_ports::{ErrorKind, NODES, Objects, PortError, items, node_path};
@@ -159,6 +159,11 @@ impl<'a> Servers<'a> {
             kubernetes: own.kubernetes.clone(),
         }
     }
+}
+
+/// Whether the Node is a server's.
+pub(crate) fn is_server(node: &Read<Node>) -> bool {
+    node.value.labels.get(CONTROL_PLANE_LABEL).is_some_and(|is| is == "true")
 }
 
 /// K3s says so by a condition of the Node; one without is a member as soon as it is Ready.

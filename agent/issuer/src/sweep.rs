@@ -178,7 +178,7 @@ impl<O: Objects> Issuer<O> {
         let tokens_path = format!("{SECRETS}?labelSelector={}%3D{}", MANAGED_BY.0, MANAGED_BY.1);
         let (mut claims, mut nodes, mut servers) = (BTreeMap::new(), BTreeMap::new(), read::Servers::new(&self.own));
         let (mut tokens, mut leases) = (BTreeMap::<String, Vec<Token>>::new(), BTreeMap::new());
-        let (mut refusals, mut own_unreadable, mut newest) = (Vec::new(), None, None);
+        let (mut refusals, mut own_unreadable, mut renewals) = (Vec::new(), None, BTreeMap::new());
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let read = tokio::try_join!(
             each(&self.objects, &own_path, |object| {
@@ -203,7 +203,7 @@ impl<O: Objects> Issuer<O> {
                 tokens.entry(node.to_owned()).or_default().extend(read_token(object));
             }),
             each(&self.objects, LEASES, |object| {
-                newest = newest.max(renewed(object));
+                renewals.extend(renewed(object).map(|at| (name(object), at)));
                 leases.insert(name(object), read::version(object));
             }),
             self.objects.get(JOIN_LEASE),
@@ -213,8 +213,18 @@ impl<O: Objects> Issuer<O> {
         let now = Instant::now().into_std();
         self.remember(claims.values().map(|claim| &claim.value));
         let mut watched = self.leases.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.renewed(newest);
+        let other = |node: &str| node != self.own.name.as_str() && nodes.get(node).is_some_and(read::is_server);
+        let others = renewals.iter().filter(|(node, _)| other(node)).map(|(_, at)| *at);
+        watched.renewed(renewals.values().max().copied(), others.collect());
         let past = watched.is_past(unix);
+        match watched.news_of_being_behind(unix) {
+            Some(0) => tracing::info!("the clock of this server is with those of the others again"),
+            Some(by) => tracing::warn!(
+                "the clock of this server is {by} s behind those of most other servers, whatever its time service says: by it no \
+                 claim and no token is over. Look with: timedatectl; restart its service"
+            ),
+            None => {}
+        }
         let mut look = |name: &str, what| watched.look(name, what, now);
         let still = claims.keys().map(|name| (name.to_string(), look(name.as_str(), leases.remove(name.as_str()))));
         let still = still.collect();

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bowline_enroll::{Code, Role};
 use bowline_issuer::Asked;
+use bowline_settings::CONTROL_PLANE_LABEL;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::advance;
@@ -121,8 +122,12 @@ async fn by_a_clock_that_is_not_synchronised_no_claim_is_over() {
 #[tokio::test(start_paused = true)]
 async fn a_server_whose_clock_is_behind_ends_nothing_that_another_has_given() {
     let store = Store::new();
-    store.kubelet("control", "10.0.1.10");
-    store.renew_at("control", "2027-01-15T08:00:00.000000Z");
+    for (name, address) in [("control", "10.0.1.10"), ("control-2", "10.0.1.11"), ("kafka-9", "10.0.1.29")] {
+        store.kubelet(name, address);
+        store.renew_at(name, "2027-01-15T08:00:00.000000Z");
+    }
+    let is_server = |node: &mut serde_json::Value| node["metadata"]["labels"][CONTROL_PLANE_LABEL] = json!("true");
+    store.change("/api/v1/nodes/control-2", is_server);
     Machine::agent("kafka-0", 1).enroll(&issuer(&store)).await.unwrap();
     let server = Machine::of(Role::Server, "control", 200).key.public();
     let behind = issuer(&store);
@@ -130,6 +135,18 @@ async fn a_server_whose_clock_is_behind_ends_nothing_that_another_has_given() {
     assert!(store.at(CLAIM).is_some() && store.at(PASSWORD).is_some() && store.paths(TOKENS).len() == 1);
     behind.sweep(&server, NOW + 600).await.unwrap();
     assert!(store.at(CLAIM).is_none(), "its clock was set");
+}
+
+/// Each writes its own Lease, and whoever is root there decides what is in it.
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_lease_is_of_a_time_to_come_keeps_nothing_alive() {
+    let store = Store::new();
+    store.kubelet("kafka-9", "10.0.1.29");
+    store.renew_at("kafka-9", "2037-01-15T08:00:00.000000Z");
+    Machine::agent("kafka-0", 1).enroll(&issuer(&store)).await.unwrap();
+    let server = Machine::of(Role::Server, "control", 200).key.public();
+    issuer(&store).sweep(&server, NOW + 600).await.unwrap();
+    assert!(store.at(CLAIM).is_none());
 }
 
 /// A cluster in which a machine came in as kafka-0, and became a Node.
