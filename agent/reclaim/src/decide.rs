@@ -78,7 +78,7 @@ pub(crate) fn plan(settings: &Reclaim, facts: &Facts, plan: &mut Plan<Action>) {
         let at = holder(facts, real).map_or(Path::new("/"), |mount| &mount.target);
         let (record, spare) = (RECLAIMED.into(), RECLAIMED_SPARE.into());
         let order = ReclaimOrder { name: name.into(), what, record, spare };
-        let why = format!("{} is {} full, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
+        let why = format!("{} {}, and `reclaim.{name}.at` is {}", at.display(), share(space), one.at);
         plan.step(name, Action::Free(order), why);
     }
 }
@@ -90,13 +90,22 @@ fn used(space: &Space) -> f64 {
     if all > 0.0 { used / all } else { 0.0 }
 }
 
+/// As `df -i` has it.
+fn used_inodes(space: &Space) -> f64 {
+    let used = space.inodes.saturating_sub(space.inodes_free) as f64;
+    if space.inodes > 0 { used / space.inodes as f64 } else { 0.0 }
+}
+
+/// What there is less of, bytes or inodes, in words.
 fn share(space: &Space) -> String {
-    format!("{:.0}%", (used(space) * 100.0).floor())
+    let (bytes, inodes) = (used(space), used_inodes(space));
+    let percent = (bytes.max(inodes) * 100.0).floor();
+    if inodes > bytes { format!("has {percent:.0}% of its inodes in use") } else { format!("is {percent:.0}% full") }
 }
 
 /// Whether so much is in use that it is to be freed.
 pub(crate) fn full(space: &Space, one: &Reclaimed) -> bool {
-    used(space) * 100.0 >= f64::from(one.at.number())
+    used(space).max(used_inodes(space)) * 100.0 >= f64::from(one.at.number())
 }
 
 /// The volume that a place is in, by its path, by a link or a bind mount, or that is mounted within it. Filesystems are compared as

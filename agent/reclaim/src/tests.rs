@@ -62,6 +62,20 @@ fn notes(reclaim: &Reclaim, facts: &Facts) -> Vec<String> {
 }
 
 #[test]
+fn a_filesystem_without_inodes_is_full_too() {
+    let few = |free| Some(Space { inodes: 1000, inodes_free: free, ..used(100, 10) });
+    let all = |free| steps(&reclaim(JOURNAL_AND_LOGS), &facts(&[few(free), few(free)]));
+    assert!(all(201).is_empty());
+    let logs = "rotated-logs: remove rotated logs that are older than 7 d, at most 1 GiB \
+                (/ has 80% of its inodes in use, and `reclaim.rotated-logs.at` is 80%)";
+    assert_eq!(all(200), [logs]);
+    assert!(all(0)[0].starts_with("journal: "));
+    // btrfs has no number of them.
+    let none = Some(Space { inodes: 0, inodes_free: 0, ..used(100, 10) });
+    assert!(steps(&reclaim(JOURNAL_AND_LOGS), &facts(&[none, none])).is_empty());
+}
+
+#[test]
 fn nothing_is_freed_that_nobody_allowed() {
     let nothing = reclaim("[pressure]\nreserve = \"off\"\n");
     assert_eq!(nothing.plan(&facts(&[]), &Conditions::default()), Plan::default());

@@ -150,6 +150,27 @@ fn with_no_byte_left_anywhere_it_still_frees_what_it_may() -> Result<()> {
     })
 }
 
+#[test]
+fn where_no_inode_is_left_logs_are_freed_though_there_are_bytes() -> Result<()> {
+    case_of(Cast::PLAIN, "room-no-inode", |bed| {
+        let logs = bed.disk("98320", "64M")?;
+        logs.mkfs("ext4 -N 512")?;
+        let machine = bed.machine("n1").address(ADDRESS).disk(&logs).start()?;
+        machine.ok(&format!("mount {} /var/log && mkdir /var/log/app", logs.link()))?;
+        machine.ok(
+            "cd /var/log/app && for n in $(seq 100); do echo old > app-$n.log.1; done && touch -d '-20 days' *.1",
+        )?;
+        install(&machine, AT_ZERO)?;
+        ready(&machine)?;
+        ensure!(freed(&machine, "rotated-logs")? == 0.0);
+
+        machine.run("mkdir /var/log/many; cd /var/log/many && seq 1000 | xargs touch")?;
+        machine.wait_for("the logs to go", MINUTE, || Ok(freed(&machine, "rotated-logs")? > 0.0))?;
+        ensure!(machine.ok("ls /var/log/app | wc -l")?.trim() == "0");
+        machine.ok("touch /var/log/many/there-is-room && test -e /var/log/many/1").map(drop)
+    })
+}
+
 /// Everything is due, and what was not written to for an hour is old enough.
 const OF_PODS: &str = "
 [reclaim]
