@@ -150,5 +150,8 @@ pub fn scan(request: &Request, control: &Control) -> Result<Tree, ScanError> {
         return Err(ScanError::Stopped);
     }
     let first = Directory { name: OsString::from(&request.root), parent: None, depth: 0, size: whole.own_size() };
-    Ok(Tree { real, ..tree::assemble(first, shared.into_nodes(), ended, began.elapsed()) })
+    let not_remembered = shared.not_remembered();
+    let mut tree = tree::assemble(first, shared.into_nodes(), ended, began.elapsed());
+    tree.problems.not_remembered = not_remembered;
+    Ok(Tree { real, ..tree })
 }

@@ -40,6 +40,9 @@ pub struct Problems {
     pub mounts: u64,
     /// How many names are not UTF-8.
     pub not_utf8: u64,
+    /// How many names were counted of files with several names that are not remembered, since there are too many: the sum may
+    /// have some of these files more than once.
+    pub not_remembered: u64,
     /// The first ones of each kind, at most [`FIRST`] of each.
     pub first: Vec<Problem>,
 }
@@ -60,6 +63,7 @@ impl Problems {
         self.vanished += other.vanished;
         self.mounts += other.mounts;
         self.not_utf8 += other.not_utf8;
+        self.not_remembered += other.not_remembered;
         for one in other.first {
             if self.first.iter().filter(|named| named.kind == one.kind).count() < FIRST {
                 self.first.push(one);

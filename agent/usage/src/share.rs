@@ -94,6 +94,11 @@ impl<'a> Shared<'a> {
         told.len()
     }
 
+    /// How many names of files with several may have been counted twice.
+    pub(crate) fn not_remembered(&self) -> u64 {
+        lock(&self.links).not_remembered()
+    }
+
     /// All nodes but the first, and how many were left out.
     pub(crate) fn into_nodes(self) -> (Vec<Node>, u64) {
         self.nodes.into_inner().unwrap_or_else(PoisonError::into_inner)

@@ -223,9 +223,17 @@ fn size(size: Size) -> DirectorySize {
 
 /// What could not be read; what vanished meanwhile, or is mounted beneath, is as it should be.
 fn trouble(problems: &Problems) -> String {
-    if problems.unreadable == 0 {
-        return String::new();
-    }
+    let twice = match problems.not_remembered {
+        0 => None,
+        many => Some(format!(
+            "{many} names of files with several names may be counted twice: there are too many to remember"
+        )),
+    };
+    let unread = (problems.unreadable > 0).then(|| unread(problems));
+    [unread, twice].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn unread(problems: &Problems) -> String {
     let first = problems.first.iter().find_map(|one| Some((fit::short(&one.path), one.error.as_ref()?)));
     let example = first.map(|(path, error)| format!(", such as {path}: {error}")).unwrap_or_default();
     format!("{} could not be read{example}", problems.unreadable)
