@@ -10,8 +10,6 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 demo: ## boots five machines, gives them the cloud-init document, and shows what becomes of them (KEEP=1 leaves them running)
-	@[ -n "$$K3S" ] && echo "K3s: the one from K3S=$$K3S (without K3S a stand-in is built)" || \
-	 echo "K3s: a stand-in for tests, with real Kubernetes 1.34.1 components (tests/k3s). The real one: make demo K3S=download, or K3S=/path/to/k3s"
 	@tests/run with cargo run --quiet --locked --package bowline-booted --bin demo
 
 test: ## everything that a change has to pass (as root: it boots machines)
