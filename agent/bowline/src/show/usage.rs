@@ -79,7 +79,7 @@ pub(crate) struct Folder {
     /// How many files or directories could not be read.
     pub(crate) unreadable: u64,
     /// Names of files with several that may have been counted more than once.
-    pub(crate) counted_twice: u64,
+    pub(crate) maybe_twice: u64,
     /// What has changed since the daemon measured it; `None` where it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) changed: Option<Changed>,
@@ -192,7 +192,7 @@ impl Folder {
             inodes: size.inodes,
             of: disk.map_or(0, |disk| disk.size),
             unreadable: tree.problems.unreadable,
-            counted_twice: tree.problems.not_remembered,
+            maybe_twice: tree.problems.not_remembered,
             changed: last.and_then(|(last, now)| Changed::since(last, &directory.path, size.allocated, now)),
             parts: parts.collect(),
             left_out: tree.left_out,
@@ -215,9 +215,9 @@ impl Folder {
             let what = if self.unreadable == 1 { "file or directory" } else { "files or directories" };
             let _ = writeln!(out, "{:>10}  {} {what} could not be read", "", self.unreadable);
         }
-        if self.counted_twice > 0 {
+        if self.maybe_twice > 0 {
             let text = "names of files with several names may be counted twice";
-            let _ = writeln!(out, "{:>10}  {} {text}", "", self.counted_twice);
+            let _ = writeln!(out, "{:>10}  {} {text}", "", self.maybe_twice);
         }
         if let Some(Changed { bytes: by, seconds }) =
             self.changed.filter(|one| one.bytes.unsigned_abs() >= WORTH_A_WORD)
@@ -333,7 +333,7 @@ mod tests {
             inodes: 1234,
             of: 40_000_000_000,
             unreadable: 1,
-            counted_twice: 3,
+            maybe_twice: 3,
             changed: Some(Changed { bytes: 1_200_000_000, seconds: 2600 }),
             parts: vec![part("/var/lib/a\x1b[2J\n", 5_000_000), part("/var/lib/b", 19_000_000_000)],
             left_out: 12,

@@ -368,6 +368,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_sum_may_lack_or_have_twice_is_told() {
+        let of = |unreadable, not_remembered| trouble(&Problems { unreadable, not_remembered, ..Problems::default() });
+        let twice = "5 names of files with several names may be counted twice: there are too many to remember";
+        assert_eq!([of(0, 0), of(3, 0), of(0, 5)], ["", "3 could not be read", twice]);
+        assert_eq!(of(3, 5), format!("3 could not be read; {twice}"));
+    }
+
+    #[test]
     fn mounts_that_hide_directories_are_shown_once_each() {
         let of = |at: &str, parent: &str| Beneath { mount_point: at.into(), parent: parent.into() };
         let all = [of("/mnt/a", "/"), of("/mnt/a/b", "/mnt/a"), of("/mnt/c", "/")];
