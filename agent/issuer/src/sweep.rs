@@ -221,7 +221,7 @@ impl<O: Objects> Issuer<O> {
             Some(0) => tracing::info!("the clock of this server is with those of the others again"),
             Some(by) => tracing::warn!(
                 "the clock of this server is {by} s behind those of most other servers, whatever its time service says: by it no \
-                 claim and no token is over. Look with: timedatectl; restart its service"
+                 claim and no token is over. Look with: timedatectl; then restart the time service (systemd-timesyncd, chrony)"
             ),
             None => {}
         }

@@ -226,7 +226,7 @@ impl Capability for Join {
             Action::GiveWay { message } => act::give_way(self, host, message).await,
             Action::Leave { name, address, issuers, .. } => {
                 let from = address.as_ref().and_then(|address| address.parse().ok());
-                act::leave(self, host, name, (issuers, from)).await
+                act::leave(self, host, name, issuers, from).await
             }
         }
     }

@@ -17,7 +17,8 @@ pub(crate) async fn leave(
     spec: &Join,
     host: &dyn Change,
     name: &str,
-    (issuers, from): (&[String], Option<IpAddr>),
+    issuers: &[String],
+    from: Option<IpAddr>,
 ) -> Result<(), PortError> {
     let (ticket, key) = secrets(spec, host, name).await?;
     let request = LeaveRequest {
